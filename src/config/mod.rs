@@ -1,0 +1,182 @@
+//! YAML in, [`schema::Config`] out, or every problem at once, each with its place.
+//!
+//! ```text
+//! source ──▶ parse ──▶ overlay ──▶ read (expand, values) ──▶ graph ──▶ check
+//!  text       Node      Node        Config                    Graph
+//! ```
+
+pub mod args;
+mod check;
+mod command;
+mod diagnostic;
+mod env_file;
+mod environment;
+mod expand;
+mod node;
+mod overlay;
+mod parse;
+mod read;
+mod read_depends;
+mod read_drain;
+mod read_environment;
+mod read_log;
+mod read_process;
+mod read_readiness;
+mod read_root;
+mod report;
+pub mod schema;
+mod source;
+pub(crate) mod suggest;
+mod syntax;
+#[cfg(test)]
+pub(crate) mod testing;
+mod users;
+pub(crate) mod values;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use environment::Environment;
+
+use self::check::Places;
+use self::diagnostic::quote;
+use self::environment::Variables;
+use self::node::{Kind, Node, Span};
+use self::read::Reader;
+use self::report::Report;
+use self::source::Source;
+use self::users::Accounts;
+use crate::graph::{Graph, GraphError};
+
+/// A config that can be run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is to be run.
+    pub config: schema::Config,
+    /// In which order.
+    pub graph: Graph,
+    /// What is probably not meant, in file order.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the files, each on top of those before it.
+///
+/// Takes milliseconds and little memory whatever the files are, and waits for nothing but, for at most two seconds, a
+/// pipe that has a writer.
+///
+/// # Errors
+/// Every problem that was found, warnings too, in file order. At least one is an error.
+pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    let mut roots = Vec::with_capacity(paths.len());
+    for path in paths {
+        match Source::read(path) {
+            Ok(source) => roots.push(parsed(&mut report, source)),
+            Err(bad) => {
+                let file = report.add_source(Source::unread(path));
+                let column = bad.line.min(1);
+                let span = Span { line: bad.line, column, ..Span::whole(file) };
+                let message = format!("{} {}", quote(&path.to_string_lossy()), bad.message);
+                let help = if bad.help.is_empty() { whence(path, environment) } else { bad.help };
+                report.error(span, message).help(help);
+                roots.push(None);
+            }
+        }
+    }
+    finish(report, roots, environment, Accounts::new("/etc/passwd", "/etc/group"))
+}
+
+/// Where the path of a file that does not exist may come from.
+fn whence(path: &Path, environment: &Environment) -> String {
+    let name = path.to_string_lossy();
+    if environment.get_set("DRAINIT_CONFIG") == Some(&name) {
+        "the path comes from $DRAINIT_CONFIG; correct it, or name the file with -c".to_owned()
+    } else if path == Path::new("/etc/drainit.yaml") {
+        "this is where a config is looked for; put one there, or name it with -c or $DRAINIT_CONFIG"
+            .to_owned()
+    } else {
+        "mind the path; a relative one begins at the working directory".to_owned()
+    }
+}
+
+/// The tree of a file that has something in it.
+fn parsed(report: &mut Report, source: Source) -> Option<Rc<Node>> {
+    let name = quote(&source.path.to_string_lossy());
+    let file = report.add_source(source);
+    let root = parse::parse(report, file)?;
+    if matches!(root.kind, Kind::Null) {
+        let problem = report.error(Span::whole(file), format!("{name} is empty"));
+        problem.help("the smallest config is `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+        return None;
+    }
+    Some(root)
+}
+
+fn finish(
+    mut report: Report,
+    roots: Vec<Option<Rc<Node>>>,
+    environment: &Environment,
+    accounts: Accounts,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    // With a part missing, most of what could be said about the rest would be wrong.
+    let complete: Option<Vec<_>> = roots.into_iter().collect();
+    let merged = complete
+        .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));
+    let Some(root) = merged else {
+        if !report.has_errors() {
+            report.error(Span::whole(0), "no config file is given").help("name one with -c");
+        }
+        return Err(report.finish());
+    };
+    let root = overlay::without_resets(&root);
+    let mut reader = Reader::new(&mut report, Variables::new(environment), accounts);
+    let (mut config, places) = read_root::root(&mut reader, &root);
+    let times_known = reader.durations_known;
+    let graph = match Graph::build(&config.processes) {
+        Ok(graph) => {
+            check::check(&mut report, &mut config, &graph, &places, times_known);
+            graph
+        }
+        Err(errors) => {
+            errors.into_iter().for_each(|error| graph_error(&mut report, &places, &error));
+            if times_known {
+                check::each_min(&mut report, &config, &places);
+            }
+            Graph::default()
+        }
+    };
+    let failed = report.has_errors();
+    let diagnostics = report.finish();
+    if failed { Err(diagnostics) } else { Ok(Loaded { config, graph, warnings: diagnostics }) }
+}
+
+fn graph_error(report: &mut Report, places: &Places, error: &GraphError) {
+    let at = |process: usize, dependency: usize| {
+        let place = places.processes.get(process);
+        let span =
+            place.and_then(|place| place.depends_on.get(dependency).copied().or(Some(place.name)));
+        span.unwrap_or(Span::whole(0))
+    };
+    let (span, help) = match error {
+        GraphError::Unknown { process, dependency, suggestion, .. } => {
+            let help = match suggestion {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "add it under `processes:`, or remove it here".to_owned(),
+            };
+            (at(*process, *dependency), help)
+        }
+        GraphError::Itself { process, dependency, .. } => {
+            (at(*process, *dependency), "remove it here".to_owned())
+        }
+        GraphError::Cycle { process, dependency, .. } => {
+            (at(*process, *dependency), "remove one of these dependencies".to_owned())
+        }
+        GraphError::TooMany => (Span::whole(0), "split them over several containers".to_owned()),
+    };
+    report.error(span, error.to_string()).help(help);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

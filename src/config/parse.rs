@@ -1,0 +1,333 @@
+//! YAML text to [`Node`]s. The only file that names the YAML crate.
+//!
+//! It is the one whose scanner looks ahead for a bounded distance only: others keep a whole flow collection in memory
+//! as long as it could still be a key, which makes 700 MB of a file of 4. Events are read one by one, without recursion, and against three bounds: nesting, the number of values, and both of
+//! these once aliases are put in. So the time and the memory for a hostile file are bounded by its length.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub(super) use granit_parser::ErrorKind as Complaint;
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
+
+use super::diagnostic::quote;
+use super::node::{Key, Kind, Node, Span, Tag};
+use super::report::Report;
+use super::syntax;
+
+/// Deeper than any config, and shallow enough for every recursion over the tree.
+const DEEPEST: usize = 64;
+/// A config of five thousand processes has about 200,000 values.
+const MOST_VALUES: usize = 400_000;
+
+/// The document in a file, or `None` where it cannot be read to its end. An empty file is null.
+pub(super) fn parse(report: &mut Report, file: usize) -> Option<Rc<Node>> {
+    // The parser borrows the text while problems are reported.
+    let text = report.source(file)?.text.clone();
+    let mut builder = Builder {
+        report,
+        file,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        documents: 0,
+    };
+    let mut parser = Parser::new_from_str(&text);
+    while let Some(event) = parser.next_event() {
+        let proceed = match event {
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => {
+                builder.syntax_error(&error);
+                Err(Fatal)
+            }
+        };
+        if proceed.is_err() {
+            return None;
+        }
+    }
+    let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
+    Some(builder.root.take().unwrap_or_else(empty))
+}
+
+/// The rest of the file makes no sense; the problem is reported.
+struct Fatal;
+
+/// A collection that is not yet complete.
+struct Frame {
+    span: Span,
+    anchor: usize,
+    tag: Option<Tag>,
+    size: usize,
+    depth: usize,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Rc<Node>>),
+    Mapping {
+        entries: Vec<(Key, Rc<Node>)>,
+        /// The line of each key so far.
+        seen: HashMap<Rc<str>, usize>,
+        /// The value of `<<`.
+        merge: Option<Rc<Node>>,
+        pending: Pending,
+    },
+}
+
+/// What the next node of a mapping is.
+enum Pending {
+    Key,
+    Value(Key),
+    /// The value of `<<`.
+    Merge,
+    /// The value of a key that was refused.
+    Refused,
+}
+
+struct Builder<'a> {
+    report: &'a mut Report,
+    file: usize,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+    documents: usize,
+}
+
+impl Builder<'_> {
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let one_line = span.start.line() == span.end.line();
+        let len = if one_line { span.end.index().saturating_sub(span.start.index()) } else { 1 };
+        Span {
+            file: self.file,
+            line: span.start.line(),
+            column: span.start.col() + 1,
+            len: len.max(1),
+        }
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = error.marker();
+        let source = self.report.source(self.file);
+        let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
+        let (message, help) = syntax::explain(error.kind(), line);
+        let span =
+            Span { file: self.file, line: mark.line().max(1), column: mark.col() + 1, len: 1 };
+        self.report.error(span, message).help(help);
+    }
+
+    fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
+        // A tag has a place of its own, before the value.
+        let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
+        let tag_span = self.span(tag_span.unwrap_or(span));
+        let span = self.span(span);
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    let problem = self.report.error(span, "a second document begins here");
+                    problem.help("remove the `---`; several files are given with several -c");
+                    return Err(Fatal);
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
+                let quoted = is_text || style != ScalarStyle::Plain;
+                let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let text = text.into_owned();
+                let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
+                let node = Node { tag, ..Node::new(span, kind) };
+                self.complete(Rc::new(node), anchor, span)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let content = Content::Mapping {
+                    entries: Vec::new(),
+                    seen: HashMap::new(),
+                    merge: None,
+                    pending: Pending::Key,
+                };
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
+                Some(frame) => self.close(frame),
+                None => Ok(()),
+            },
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some(node) => {
+                    let node = Rc::clone(node);
+                    self.attach(node, span)
+                }
+                None => {
+                    self.report.error(span, "this alias is inside what it stands for");
+                    Err(Fatal)
+                }
+            },
+            // The beginning and the end, and what only other options of the parser bring.
+            _ => Ok(()),
+        }
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<Tag>,
+        span: Span,
+        content: Content,
+    ) -> Result<(), Fatal> {
+        if self.stack.len() >= DEEPEST {
+            return Err(self.too_deep(span));
+        }
+        self.stack.push(Frame { span, anchor, tag, size: 1, depth: 1, content });
+        Ok(())
+    }
+
+    fn close(&mut self, frame: Frame) -> Result<(), Fatal> {
+        let Frame { span, anchor, tag, mut size, mut depth, content } = frame;
+        let kind = match content {
+            Content::Sequence(items) => Kind::Sequence(items),
+            Content::Mapping { mut entries, mut seen, merge, .. } => {
+                for source in self.merge_sources(merge) {
+                    depth = depth.max(source.depth);
+                    let Kind::Mapping(more) = &source.kind else { continue };
+                    for (key, node) in more {
+                        if seen.insert(Rc::clone(&key.text), key.span.line).is_none() {
+                            size = size.saturating_add(node.size);
+                            self.bound(size, depth, span)?;
+                            entries.push((key.clone(), Rc::clone(node)));
+                        }
+                    }
+                }
+                Kind::Mapping(entries)
+            }
+        };
+        self.complete(Rc::new(Node { span, kind, tag, size, depth }), anchor, span)
+    }
+
+    /// The mappings that `<<` names; the first has the last word.
+    fn merge_sources(&mut self, merge: Option<Rc<Node>>) -> Vec<Rc<Node>> {
+        let Some(node) = merge else { return Vec::new() };
+        let sources = match &node.kind {
+            Kind::Sequence(items) => items.clone(),
+            _ => vec![node],
+        };
+        for source in &sources {
+            if !matches!(source.kind, Kind::Mapping(_)) {
+                let what = source.kind_name();
+                let problem = self.report.error(
+                    source.span,
+                    format!("`<<` can merge mappings only, and this is {what}"),
+                );
+                problem.help("write `<<: *ANCHOR`, or a list of such aliases");
+            }
+        }
+        sources
+    }
+
+    fn complete(&mut self, node: Rc<Node>, anchor: usize, span: Span) -> Result<(), Fatal> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.attach(node, span)
+    }
+
+    /// Puts a node where it belongs. `span` is where it stands here: for an alias, not where it was written.
+    fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        // Keys do not count: they cannot repeat anything.
+        let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
+        frame.size = frame.size.saturating_add(if is_key { 0 } else { node.size });
+        frame.depth = frame.depth.max(node.depth.saturating_add(1));
+        let (size, depth) = (frame.size, frame.depth);
+        match &mut frame.content {
+            Content::Sequence(items) => items.push(node),
+            Content::Mapping { entries, seen, merge, pending } => {
+                *pending = match std::mem::replace(pending, Pending::Key) {
+                    Pending::Key => key(self.report, seen, &node, span),
+                    Pending::Merge => {
+                        *merge = Some(node);
+                        Pending::Key
+                    }
+                    Pending::Refused => Pending::Key,
+                    Pending::Value(key) => {
+                        entries.push((key, node));
+                        Pending::Key
+                    }
+                };
+            }
+        }
+        self.bound(size, depth, span)
+    }
+
+    fn bound(&mut self, size: usize, depth: usize, span: Span) -> Result<(), Fatal> {
+        if depth > DEEPEST {
+            return Err(self.too_deep(span));
+        }
+        if size > MOST_VALUES {
+            let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
+            self.report.error(span, message).help("is this an alias bomb, or the wrong file?");
+            return Err(Fatal);
+        }
+        Ok(())
+    }
+
+    fn too_deep(&mut self, span: Span) -> Fatal {
+        let message = format!("nested more than {DEEPEST} levels deep");
+        self.report
+            .error(span, message)
+            .help("no key of a config is that deep: is this the right file?");
+        Fatal
+    }
+
+    /// What a tag means to us, and whether it makes plain text a string.
+    fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
+        let Some(tag) = tag else { return (None, false) };
+        match (tag.handle(), tag.suffix()) {
+            ("!", "reset") => (Some(Tag::Reset), false),
+            ("!", "override") => (Some(Tag::Override), false),
+            ("tag:yaml.org,2002:", "str") => (None, true),
+            ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
+                (None, false)
+            }
+            _ => {
+                let name = quote(&tag.to_string());
+                let problem = self.report.error(span, format!("unknown tag {name}"));
+                problem
+                    .help("known are `!reset` and `!override`, for a file that overlays another");
+                (None, false)
+            }
+        }
+    }
+}
+
+/// Reads a node as the key of a mapping.
+fn key(
+    report: &mut Report,
+    seen: &mut HashMap<Rc<str>, usize>,
+    node: &Node,
+    span: Span,
+) -> Pending {
+    let Kind::Scalar { text, quoted } = &node.kind else {
+        let problem =
+            report.error(span, format!("a key must be text, and this is {}", node.kind_name()));
+        problem.help("a value that begins with `{` or `[` must be in quotes if it is text");
+        return Pending::Refused;
+    };
+    let text: Rc<str> = text.as_str().into();
+    if let Some(first) = seen.get(&text) {
+        let message = format!("duplicate key {}", quote(&text));
+        report
+            .error(span, message)
+            .help(format!("it is already set in line {first}; remove one of them"));
+        return Pending::Refused;
+    }
+    seen.insert(Rc::clone(&text), span.line);
+    if &*text == "<<" && !quoted { Pending::Merge } else { Pending::Value(Key { text, span }) }
+}

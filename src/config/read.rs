@@ -1,0 +1,337 @@
+//! Reads typed values from the tree, and goes on after each problem, so that one load tells all of them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::command;
+use super::diagnostic::quote;
+use super::environment::{Origin, Variables};
+use super::expand::expand;
+use super::node::{Key, Kind, Node, Span};
+use super::report::Report;
+use super::suggest::{list, nearest};
+use super::users::Accounts;
+use super::values::Bad;
+
+/// How much text all values together can become once variables are put in.
+const MOST_TEXT: usize = 32 * 1024 * 1024;
+
+/// What every part of the config is read with.
+pub(super) struct Reader<'a> {
+    /// Where problems go.
+    pub(super) report: &'a mut Report,
+    /// What `${…}` sees.
+    pub(super) variables: Variables<'a>,
+    /// Who can be named by `user:`.
+    pub(super) accounts: Accounts,
+    /// Whether every duration so far could be read, so that sums of them mean something.
+    pub(super) durations_known: bool,
+    text_left: usize,
+}
+
+/// A mapping whose keys are known to be known.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'n> {
+    /// Where it begins.
+    pub(super) span: Span,
+    /// Whether a key was refused, so that one that is missed may only be misspelled.
+    pub(super) has_unknown: bool,
+    entries: &'n [(Key, Rc<Node>)],
+}
+
+impl<'n> Fields<'n> {
+    /// No keys at all, for a mapping that is not there.
+    pub(super) fn none(span: Span) -> Self {
+        Self { span, has_unknown: false, entries: &[] }
+    }
+
+    /// The value of a key that is set to something.
+    pub(super) fn get(&self, name: &str) -> Option<&'n Rc<Node>> {
+        let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;
+        (!matches!(node.kind, Kind::Null)).then_some(node)
+    }
+
+    /// Where a key stands.
+    pub(super) fn key(&self, name: &str) -> Option<Span> {
+        self.entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
+    }
+}
+
+/// A value with its variables put in.
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) span: Span,
+    /// As it was written, where that is something else.
+    raw: Option<String>,
+    used: Vec<(String, Origin)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        report: &'a mut Report,
+        variables: Variables<'a>,
+        accounts: Accounts,
+    ) -> Self {
+        Self { report, variables, accounts, durations_known: true, text_left: MOST_TEXT }
+    }
+
+    /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        known: &[&str],
+    ) -> Option<Fields<'n>> {
+        let entries = self.entries(node, what)?;
+        let mut has_unknown = false;
+        for (key, _) in entries {
+            let name = &*key.text;
+            if known.contains(&name) || name.starts_with("x-") {
+                continue;
+            }
+            has_unknown = true;
+            if self.report.is_full() {
+                self.report.error(key.span, "unknown key");
+                continue;
+            }
+            let place = if what.is_empty() {
+                "at the top level".to_owned()
+            } else {
+                format!("in `{what}`")
+            };
+            let message = format!("unknown key {} {place}", quote(name));
+            let help = match meant(name, known) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("known here: {}", list(known.iter().copied())),
+            };
+            self.report.error(key.span, message).help(help);
+        }
+        Some(Fields { span: node.span, has_unknown, entries })
+    }
+
+    /// A mapping whose keys are names.
+    pub(super) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+    ) -> Option<&'n [(Key, Rc<Node>)]> {
+        match &node.kind {
+            Kind::Mapping(entries) => Some(entries),
+            _ => {
+                let what =
+                    if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
+                let message = format!("{what} must be a mapping, and this is {}", node.kind_name());
+                self.report
+                    .error(node.span, message)
+                    .help("write `KEY: VALUE` lines, indented under it");
+                None
+            }
+        }
+    }
+
+    /// A list.
+    pub(super) fn items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Rc<Node>]> {
+        match &node.kind {
+            Kind::Sequence(items) => Some(items),
+            _ => {
+                let message = format!("`{what}` must be a list, and this is {}", node.kind_name());
+                self.report.error(node.span, message).help("put it into brackets: `[…]`");
+                None
+            }
+        }
+    }
+
+    /// A single value, with its variables put in.
+    pub(super) fn text(&mut self, node: &Node, what: &str) -> Option<Text> {
+        let Kind::Scalar { text: raw, .. } = &node.kind else {
+            let message =
+                format!("`{what}` must be a single value, and this is {}", node.kind_name());
+            let problem = self.report.error(node.span, message);
+            if matches!(node.kind, Kind::Null) {
+                problem.help("put it into quotes if text is meant, else remove it");
+            }
+            return None;
+        };
+        let expanded = match expand(raw, &self.variables) {
+            Ok(expanded) => expanded,
+            Err(malformed) => {
+                let span = self.inside(node.span, raw, malformed.at);
+                self.report.error(span, malformed.message).help(malformed.help);
+                return None;
+            }
+        };
+        for (name, at) in &expanded.unset {
+            let span = self.inside(node.span, raw, *at);
+            let problem = self
+                .report
+                .warning(span, format!("`{name}` is not set: nothing is put in its place"));
+            problem.help(format!(
+                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if nothing is meant, \
+                 `${{{name}:?WHY}}` if it must be set"
+            ));
+        }
+        if expanded.text.contains('\0') {
+            let problem = self.report.error(node.span, format!("`{what}` has a NUL character"));
+            problem.help("no text that the kernel takes can have one: remove it");
+            return None;
+        }
+        self.charge(node.span, expanded.text.len())?;
+        let raw = (expanded.text != *raw).then(|| raw.clone());
+        Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
+    }
+
+    /// Counts text that is kept, and refuses it when all together has become absurdly much.
+    pub(super) fn charge(&mut self, span: Span, bytes: usize) -> Option<()> {
+        match self.text_left.checked_sub(bytes) {
+            Some(left) => {
+                self.text_left = left;
+                Some(())
+            }
+            None => {
+                let message = format!(
+                    "more than {} MiB of text once variables are put in",
+                    MOST_TEXT / 1024 / 1024
+                );
+                self.report
+                    .error(span, message)
+                    .help("is a variable far longer than it should be?");
+                None
+            }
+        }
+    }
+
+    /// A single value of some type.
+    pub(super) fn typed<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        parse: impl FnOnce(&str) -> Result<T, Bad>,
+    ) -> Option<T> {
+        let text = self.text(node, what)?;
+        parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
+    }
+
+    /// The value of a key, if it is set and right.
+    pub(super) fn field<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, Bad>,
+    ) -> Option<T> {
+        self.typed(fields.get(name)?, name, parse)
+    }
+
+    /// The duration of a key, if it is set and right.
+    pub(super) fn duration(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &str,
+        parse: fn(&str) -> Result<Duration, Bad>,
+    ) -> Option<Duration> {
+        let node = fields.get(name)?;
+        let duration = self.typed(node, name, parse);
+        self.durations_known &= duration.is_some();
+        duration
+    }
+
+    /// Says that a value is refused: what it is, what it was made from, and who set that.
+    pub(super) fn refuse(&mut self, text: &Text, what: &str, bad: Bad) {
+        let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
+        let from =
+            text.raw.as_ref().map(|raw| format!(", from {}", quote(raw))).unwrap_or_default();
+        let mut help = bad.help;
+        for (name, origin) in &text.used {
+            help.push_str(&match origin {
+                Origin::Container => format!("; {name} comes from the container's environment"),
+                Origin::Env => format!("; {name} comes from `env:`"),
+                Origin::File => format!("; {name} comes from the `env_file`"),
+            });
+        }
+        self.report.error(text.span, format!("`{what}` is {value}{from}: {}", bad.why)).help(help);
+    }
+
+    /// A list of single values.
+    pub(super) fn list<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        parse: impl Fn(&str) -> Result<T, Bad>,
+    ) -> Vec<(T, Span)> {
+        let items = self.items(node, what).unwrap_or_default();
+        items.iter().filter_map(|item| Some((self.typed(item, what, &parse)?, item.span))).collect()
+    }
+
+    /// A program and its arguments: a list, or one string that is split into words.
+    pub(super) fn command(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
+        let words = match &node.kind {
+            Kind::Sequence(items) => {
+                let words: Vec<_> =
+                    items.iter().map(|item| self.text(item, what).map(|t| t.text)).collect();
+                words.into_iter().collect::<Option<Vec<_>>>()?
+            }
+            Kind::Scalar { text: raw, .. } => {
+                let text = self.text(node, what)?;
+                let words = command::without_shell(raw).and_then(|()| command::split(&text.text));
+                words.map_err(|bad| self.refuse(&text, what, bad)).ok()?
+            }
+            Kind::Null | Kind::Mapping(_) => {
+                let message =
+                    format!("`{what}` must be a command, and this is {}", node.kind_name());
+                self.report.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
+                return None;
+            }
+        };
+        if words.first().is_none_or(String::is_empty) {
+            let problem = self.report.error(node.span, format!("`{what}` names no program"));
+            problem.help("write `[PROGRAM, ARGUMENT, …]`");
+            return None;
+        }
+        Some(words)
+    }
+
+    /// The place of a byte of a value, where the value stands in its file as it is; else the place of the value.
+    fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
+        let exact = || {
+            let line = self.report.source(span.file)?.line(span.line)?;
+            let start = line.char_indices().nth(span.column.checked_sub(1)?)?.0;
+            let rest = line.get(start..)?;
+            let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
+            let quoted = line.len() - start - rest.len();
+            let before = raw.get(..at)?;
+            rest.starts_with(before).then(|| before.chars().count() + quoted)
+        };
+        match exact() {
+            Some(skip) => Span {
+                column: span.column + skip,
+                len: span.len.saturating_sub(skip).max(1),
+                ..span
+            },
+            None => span,
+        }
+    }
+}
+
+/// Words of Compose and of other init systems, and what they are called here.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("cmd", "command"),
+    ("entrypoint", "command"),
+    ("env", "environment"),
+    ("healthcheck", "readiness"),
+    ("health", "readiness"),
+    ("ready", "readiness"),
+    ("services", "processes"),
+    ("programs", "processes"),
+    ("cwd", "working_dir"),
+    ("directory", "working_dir"),
+    ("after", "depends_on"),
+    ("requires", "depends_on"),
+    ("stop_timeout", "stop_grace_period"),
+    ("kill_timeout", "stop_grace_period"),
+    ("uid", "user"),
+];
+
+fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
+    let other = other.and_then(|ours| known.iter().find(|word| **word == ours).copied());
+    other.or_else(|| nearest(name, known.iter().copied()))
+}

@@ -1,0 +1,130 @@
+//! `environment:` and `env_file:` of a process.
+
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::quote;
+use super::env_file;
+use super::expand::expand;
+use super::node::{Kind, Node, Span};
+use super::read::Reader;
+use super::read_root::variable_name;
+use super::source::Source;
+use super::values;
+
+type Variables = Vec<(String, String)>;
+
+/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on.
+pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
+    let mut out = Vec::new();
+    match &node.kind {
+        Kind::Mapping(entries) => {
+            for (key, node) in entries {
+                if !variable_name(reader, &key.text, key.span) {
+                    continue;
+                }
+                match node.kind {
+                    Kind::Null => pass_on(reader, &key.text, &mut out),
+                    _ => out.extend(
+                        reader.text(node, &key.text).map(|v| (key.text.to_string(), v.text)),
+                    ),
+                }
+            }
+        }
+        Kind::Sequence(items) => {
+            for item in items {
+                let Some(text) = reader.text(item, "environment") else { continue };
+                let (name, value) = match text.text.split_once('=') {
+                    Some((name, value)) => (name, Some(value)),
+                    None => (text.text.as_str(), None),
+                };
+                if !variable_name(reader, name, item.span) {
+                    continue;
+                }
+                match value {
+                    Some(value) => out.push((name.to_owned(), value.to_owned())),
+                    None => pass_on(reader, name, &mut out),
+                }
+            }
+        }
+        Kind::Null | Kind::Scalar { .. } => {
+            let problem = reader
+                .report
+                .error(node.span, "`environment` must be a mapping, or a list of `NAME=VALUE`");
+            problem.help("write `{NAME: VALUE}`");
+        }
+    }
+    out
+}
+
+fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
+    if let Some(value) = reader.variables.container().get(name) {
+        out.push((name.to_owned(), value.to_owned()));
+    }
+}
+
+/// One file or a list of them, relative to the config that names them.
+pub(super) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
+    let paths = match node.kind {
+        Kind::Scalar { .. } => {
+            let path = reader.typed(node, "env_file", values::path);
+            path.into_iter().map(|path| (path, node.span)).collect()
+        }
+        _ => reader.list(node, "env_file", values::path),
+    };
+    let mut out = Vec::new();
+    for (path, span) in paths {
+        let path = relative_to(reader, span, path);
+        match Source::read(&path) {
+            Ok(source) => read_file(reader, source, span, &mut out),
+            Err(bad) => {
+                let message =
+                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), bad.message);
+                let help = "a relative path begins at the directory of the config that names it";
+                let help = if bad.help.is_empty() { help.to_owned() } else { bad.help };
+                reader.report.error(span, message).help(help);
+            }
+        }
+        reader.variables.end_of_file();
+    }
+    out
+}
+
+fn relative_to(reader: &Reader<'_>, span: Span, path: PathBuf) -> PathBuf {
+    let config =
+        reader.report.source(span.file).map(|source| source.path.clone()).unwrap_or_default();
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
+
+fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
+    let text = source.text.clone();
+    let file = reader.report.add_source(source.secret());
+    for entry in env_file::parse(&text) {
+        let at = Span { file, line: entry.line, column: 1, len: 1 };
+        let (name, value) = match entry.content {
+            Ok(content) => content,
+            Err(bad) => {
+                reader.report.error(at, bad.why).help(bad.help);
+                continue;
+            }
+        };
+        let value = match value {
+            env_file::Value::PassedOn => {
+                pass_on(reader, name, out);
+                continue;
+            }
+            env_file::Value::Literal(value) => value,
+            env_file::Value::Template(template) => match expand(&template, &reader.variables) {
+                Ok(expanded) => expanded.text,
+                Err(malformed) => {
+                    reader.report.error(at, malformed.message).help(malformed.help);
+                    continue;
+                }
+            },
+        };
+        if reader.charge(span, name.len() + value.len()).is_none() {
+            return;
+        }
+        reader.variables.set_in_file(name, &value);
+        out.push((name.to_owned(), value));
+    }
+}

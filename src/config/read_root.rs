@@ -1,0 +1,198 @@
+//! Everything of a config outside `processes:`.
+
+use std::time::Duration;
+
+use super::check::{Places, Wait};
+use super::diagnostic::quote;
+use super::node::{Kind, Node, Span};
+use super::read::{Fields, Reader};
+use super::read_process;
+use super::schema::{Config, Control, Hook, Hooks, LogFormat, Logging, Shutdown};
+use super::values;
+use crate::vocab::Signal;
+
+const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
+
+/// Reads a whole config.
+pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
+    let fields = reader.fields(node, "", ROOT).unwrap_or_else(|| Fields::none(node.span));
+    // First, because everything else may use them.
+    let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
+    let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
+    let shutdown = shutdown(reader, &fields, &mut places);
+    let control = control(reader, &fields);
+    let logging = logging(reader, &fields);
+    let hooks = match fields.get("hooks") {
+        Some(node) => hooks(reader, node, "hooks", &mut places.waits),
+        None => Hooks::default(),
+    };
+    let processes = match node.kind {
+        Kind::Mapping(_) => read_process::processes(reader, &fields, &mut places),
+        _ => Vec::new(), // said above
+    };
+    (Config { env, shutdown, control, logging, hooks, processes }, places)
+}
+
+/// Every default becomes visible to what follows; those that the container overrides are not exported again.
+fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
+    let mut exported = Vec::new();
+    for (key, node) in reader.entries(node, "env").unwrap_or_default() {
+        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+            continue;
+        }
+        let Some(value) = reader.text(node, &key.text) else { continue };
+        reader.variables.set_default(&key.text, &value.text);
+        if reader.variables.container().get_set(&key.text).is_none() {
+            exported.push((key.text.to_string(), value.text));
+        }
+    }
+    exported
+}
+
+/// Whether a variable can have this name.
+pub(super) fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let problem =
+            reader.report.error(span, format!("{} cannot be the name of a variable", quote(name)));
+        problem.help("a name is not empty and has no `=`");
+    }
+    right
+}
+
+fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
+    const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
+    let fields = root.get("shutdown").and_then(|node| reader.fields(node, "shutdown", KEYS));
+    let fields = fields.unwrap_or_else(|| Fields::none(root.span));
+    let mut time = |name, default| {
+        let duration = reader.duration(&fields, name, values::duration);
+        duration.unwrap_or(Duration::from_secs(default))
+    };
+    let (grace_period, reserve) = (time("grace_period", 30), time("reserve", 2));
+    let readiness_delay = time("readiness_delay", 0);
+    let at = |name: &str| fields.get(name).map(|node| node.span);
+    if let Some(span) = at("grace_period") {
+        places.grace_period = span;
+    }
+    if reserve >= grace_period && reader.durations_known {
+        let span = at("reserve").or(at("grace_period")).unwrap_or(fields.span);
+        let (reserve, grace_period) =
+            (crate::vocab::human(reserve), crate::vocab::human(grace_period));
+        let message =
+            format!("`reserve` ({reserve}) leaves nothing of `grace_period` ({grace_period})");
+        reader.report.error(span, message).help("make `reserve` smaller, or `grace_period` longer");
+        reader.durations_known = false;
+    }
+    if !readiness_delay.is_zero() {
+        let span = at("readiness_delay").unwrap_or(fields.span);
+        places.waits.push(Wait { what: "readiness_delay", duration: readiness_delay, span });
+    }
+    let signals = match fields.get("signals") {
+        None => vec![Signal::TERM, Signal::INT, Signal::QUIT],
+        Some(node) => {
+            let is_list = matches!(&node.kind, Kind::Sequence(items) if items.is_empty());
+            if is_list {
+                let problem = reader
+                    .report
+                    .error(node.span, "without `signals` nothing could stop the container");
+                problem.help("write `[TERM, INT, QUIT]`, or leave it out");
+            }
+            signals(reader, node, "signals")
+        }
+    };
+    Shutdown { grace_period, reserve, readiness_delay, signals }
+}
+
+/// A list of signals that can be caught, each once.
+pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<Signal> {
+    let mut signals: Vec<Signal> = Vec::new();
+    for (signal, _) in reader.list(node, what, values::catchable_signal) {
+        if !signals.contains(&signal) {
+            signals.push(signal);
+        }
+    }
+    signals
+}
+
+fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
+    let fields =
+        root.get("control").and_then(|node| reader.fields(node, "control", &["listen", "socket"]));
+    let Some(fields) = fields else { return Control::default() };
+    Control {
+        listen: reader.field(&fields, "listen", values::listen),
+        socket: reader.field(&fields, "socket", values::socket_path),
+    }
+}
+
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
+    let fields = root.get("logging").and_then(|node| reader.fields(node, "logging", &["format"]));
+    let node = fields.and_then(|fields| fields.get("format"));
+    let format =
+        node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
+    let Some(wanted) = reader.variables.container().get_set("DRAINIT_LOG_FORMAT") else {
+        return Logging { format: format.unwrap_or_default() };
+    };
+    let format = values::choice(wanted, FORMATS).unwrap_or_else(|bad| {
+        let span = node.map_or(Span::whole(root.span.file), |node| node.span);
+        let message = format!(
+            "`DRAINIT_LOG_FORMAT` in the container's environment is {}: {}",
+            quote(wanted),
+            bad.why
+        );
+        reader.report.error(span, message).help(bad.help);
+        LogFormat::default()
+    });
+    Logging { format }
+}
+
+/// `hooks:` of the container or of a process. Timeouts that are written and lie in the shutdown go to `waits`.
+pub(super) fn hooks(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &str,
+    waits: &mut Vec<Wait>,
+) -> Hooks {
+    let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
+        return Hooks::default();
+    };
+    let mut hook = |name: &'static str, wait: Option<&'static str>| {
+        let node = fields.get(name)?;
+        let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
+        if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
+            waits.push(Wait { what, duration, span });
+        }
+        Some(hook)
+    };
+    Hooks {
+        pre_start: hook("pre_start", None),
+        pre_stop: hook("pre_stop", Some("pre_stop timeout")),
+        post_stop: hook("post_stop", Some("post_stop timeout")),
+    }
+}
+
+/// A command, or a mapping with one; and where its timeout is written.
+fn hook(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &str,
+    name: &str,
+) -> Option<(Hook, Option<Span>)> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        let command = reader.command(node, name)?;
+        return Some((Hook { command, timeout: None }, None));
+    }
+    let fields = reader.fields(node, what, &["command", "timeout"])?;
+    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
+    let Some(command) = fields.get("command") else {
+        reader
+            .report
+            .error(fields.span, format!("`{what}` has no `command`"))
+            .help("add `command: [PROGRAM, …]`");
+        return None;
+    };
+    let command = reader.command(command, "command")?;
+    let written = fields.get("timeout").map(|node| node.span);
+    Some((Hook { command, timeout }, written))
+}

@@ -1,0 +1,264 @@
+//! Reads a config file as text: bounded in size and time, whatever the path leads to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The largest file that is read. A config of five thousand processes has about one mebibyte.
+const LARGEST: u64 = 4 * 1024 * 1024;
+/// How long a pipe may be silent before it is given up, and how often it is looked at.
+const PIPE_PATIENCE: Duration = Duration::from_secs(2);
+const PIPE_PAUSE: Duration = Duration::from_millis(5);
+
+/// A file whose text is known to be UTF-8 without NUL.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// As it was given.
+    pub(super) path: PathBuf,
+    /// Without a byte order mark.
+    pub(super) text: String,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+    /// Whether its lines may be shown.
+    secret: bool,
+}
+
+/// Why a file cannot be used, and how to mend it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    /// What is wrong with it, to follow its name.
+    pub(super) message: String,
+    /// How to mend it.
+    pub(super) help: String,
+    /// The line, where there is one; else 0.
+    pub(super) line: usize,
+}
+
+impl Unreadable {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), line: 0 }
+    }
+}
+
+impl Source {
+    /// A file that is already in memory.
+    pub(super) fn new(path: impl Into<PathBuf>, text: String) -> Self {
+        let lines = line_starts(text.as_bytes());
+        Self { path: path.into(), text, lines, secret: false }
+    }
+
+    /// A file that could not be read; problems can name it.
+    pub(super) fn unread(path: &Path) -> Self {
+        Self::new(path, String::new())
+    }
+
+    /// Reads a file. Waits for nothing except, for at most two seconds, for a pipe that has a writer.
+    pub(super) fn read(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path)?).map(|text| Self::new(path, text))
+    }
+
+    /// Its lines are never shown.
+    pub(super) fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// A line by its number from 1, without its end; nothing where it must not be shown.
+    pub(super) fn line(&self, number: usize) -> Option<&str> {
+        if self.secret {
+            return None;
+        }
+        let start = *self.lines.get(number.checked_sub(1)?)?;
+        let end = self.lines.get(number).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
+    }
+}
+
+/// YAML ends a line at `\n`, `\r\n` and a lone `\r`.
+fn line_starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    for (index, byte) in bytes.iter().enumerate() {
+        let ends = match byte {
+            b'\n' => true,
+            b'\r' => bytes.get(index + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        if ends {
+            starts.push(index + 1);
+        }
+    }
+    starts
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
+        .open(path);
+    let mut file = opened.map_err(|error| cannot_open(&error))?;
+    let metadata = file.metadata().map_err(|error| cannot_read(&error))?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Err(Unreadable::new("is a directory", "name the file in it"));
+    }
+    if !kind.is_file() && !kind.is_fifo() {
+        return Err(Unreadable::new("is a device or a socket", "name a regular file"));
+    }
+    if metadata.len() > LARGEST {
+        return Err(too_large());
+    }
+    let out = if kind.is_fifo() { read_pipe(&mut file)? } else { read_file(&mut file)? };
+    // Files in /proc and pipes do not tell their length.
+    if out.len() as u64 > LARGEST { Err(too_large()) } else { Ok(out) }
+}
+
+fn read_file(file: &mut File) -> Result<Vec<u8>, Unreadable> {
+    let mut out = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
+    Ok(out)
+}
+
+fn read_pipe(file: &mut File) -> Result<Vec<u8>, Unreadable> {
+    let mut out = Vec::new();
+    let mut buffer = [0; 8192];
+    let mut waited = Duration::ZERO;
+    while out.len() as u64 <= LARGEST {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => out.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if waited >= PIPE_PATIENCE {
+                    return Err(Unreadable::new(
+                        "is a pipe whose writer neither writes nor ends",
+                        "name a regular file",
+                    ));
+                }
+                std::thread::sleep(PIPE_PAUSE);
+                waited += PIPE_PAUSE;
+            }
+            Err(error) => return Err(cannot_read(&error)),
+        }
+    }
+    Ok(out)
+}
+
+fn cannot_open(error: &std::io::Error) -> Unreadable {
+    match error.kind() {
+        ErrorKind::NotFound => Unreadable::new("does not exist", ""),
+        ErrorKind::PermissionDenied => Unreadable::new(
+            "may not be read by the user that drainit runs as",
+            "make the file readable and its directories enterable for that user",
+        ),
+        // What open(2) says of a Unix socket.
+        _ if error.raw_os_error() == Some(libc::ENXIO) => {
+            Unreadable::new("is a device or a socket", "name a regular file")
+        }
+        _ => Unreadable::new(format!("cannot be opened: {error}"), "name a regular file"),
+    }
+}
+
+fn cannot_read(error: &std::io::Error) -> Unreadable {
+    Unreadable::new(format!("cannot be read: {error}"), "name a regular file")
+}
+
+fn too_large() -> Unreadable {
+    let message = format!("is larger than {} MiB", LARGEST / 1024 / 1024);
+    Unreadable::new(message, "a config is far smaller: is this the right file?")
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
+    let utf8 = "save it as UTF-8 without byte order mark";
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Unreadable::new("is UTF-16", utf8));
+    }
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(binary(&bytes, at, "has a NUL byte", "it is binary: is this the right file?"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        binary(error.as_bytes(), at, "is not UTF-8", utf8)
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+fn binary(bytes: &[u8], at: usize, what: &str, help: &str) -> Unreadable {
+    let line = line_starts(bytes.get(..at).unwrap_or_default()).len();
+    Unreadable { message: format!("{what} at byte {at}"), help: help.to_owned(), line }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::testing::Dir;
+    use super::*;
+    use std::time::Instant;
+
+    fn message(path: &Path) -> String {
+        let start = Instant::now();
+        let error = Source::read(path).unwrap_err();
+        assert!(start.elapsed() < Duration::from_millis(100), "{path:?}: {:?}", start.elapsed());
+        error.message
+    }
+
+    #[test]
+    fn whatever_is_not_a_config_is_refused_at_once() {
+        let dir = Dir::new();
+        assert_eq!(message(&dir.path("none")), "does not exist");
+        assert_eq!(message(dir.root()), "is a directory");
+        assert_eq!(message(Path::new("/dev/zero")), "is a device or a socket");
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+        assert_eq!(message(&dir.path("socket")), "is a device or a socket");
+        assert_eq!(message(&dir.write("nul", b"a: b\nc: \0")), "has a NUL byte at byte 8");
+        assert_eq!(message(&dir.write("latin", b"a: \xe4")), "is not UTF-8 at byte 3");
+        assert_eq!(message(&dir.write("utf16", b"\xff\xfea\0")), "is UTF-16");
+        let big = dir.write("big", b"");
+        File::options().write(true).open(&big).unwrap().set_len(10 << 20).unwrap();
+        assert_eq!(message(&big), "is larger than 4 MiB");
+    }
+
+    #[test]
+    fn binary_files_name_the_line() {
+        let dir = Dir::new();
+        assert_eq!(Source::read(&dir.write("nul", b"a\nb\r\nc\0")).unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn pipes_are_read_and_a_silent_one_does_not_hang() {
+        let dir = Dir::new();
+        let path = dir.path("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(Source::read(&path).unwrap().text, "", "nobody writes");
+
+        // More than a pipe holds: the writer ends only after the reader has begun. Opened for both, so that the
+        // reader finds a writer.
+        let text = "# a comment\n".repeat(20_000);
+        let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let written = text.clone();
+        let writer = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut both, written.as_bytes()).unwrap();
+        });
+        assert_eq!(Source::read(&path).unwrap().text, text);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn lines_end_where_yaml_ends_them() {
+        let source = Source::new("x", "a\nb\r\nc\rd".to_owned());
+        let lines: Vec<_> = (0..=5).map(|n| source.line(n)).collect();
+        assert_eq!(lines, [None, Some("a"), Some("b"), Some("c"), Some("d"), None]);
+        assert_eq!(Source::new("x", "a".to_owned()).secret().line(1), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let dir = Dir::new();
+        assert_eq!(Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
+    }
+}

@@ -1,0 +1,60 @@
+//! "Did you mean …?"
+
+/// Longer names are no slips of the pen, and comparing them would cost time.
+const LONGEST: usize = 64;
+
+/// The known name that was probably meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let name = fold(name);
+    let allowed = (name.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .map(|candidate| (strsim::osa_distance(&name, &fold(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Differences of case and of `-` and `_` are none.
+fn fold(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+/// `` `a`, `b` and `c` ``
+pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let known = ["command", "depends_on", "stop_grace_period", "user"];
+        for (name, expected) in [
+            ("comand", Some("command")),
+            ("depends-on", Some("depends_on")),
+            ("Command", Some("command")),
+            ("stop_grace_periods", Some("stop_grace_period")),
+            ("usr", Some("user")),
+            ("image", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, known), expected, "{name}");
+        }
+        assert_eq!(nearest(&"x".repeat(1_000_000), known), None);
+    }
+
+    #[test]
+    fn lists_read_like_prose() {
+        assert_eq!(list(["a"]), "`a`");
+        assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+}

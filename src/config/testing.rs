@@ -1,0 +1,91 @@
+//! What the tests of the config share.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::report::Report;
+use super::schema::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy};
+use super::source::Source;
+use super::users::Accounts;
+use super::{Diagnostic, Loaded};
+use crate::vocab::Signal;
+
+/// A directory that goes away with the test.
+pub(super) struct Dir(PathBuf);
+
+impl Dir {
+    pub(super) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("drainit-config-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a config means that has nothing wrong with it.
+pub(crate) fn config(text: &str) -> Config {
+    load(&[text], &[]).unwrap().config
+}
+
+/// Loads texts as if they were files named `0.yaml`, `1.yaml`, and so on.
+pub(crate) fn load(
+    texts: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    let source =
+        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
+    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
+    let roots = sources.into_iter().map(|source| super::parsed(&mut report, source)).collect();
+    let environment = environment.iter().copied().collect();
+    super::finish(report, roots, &environment, Accounts::new("/nonexistent", "/nonexistent"))
+}
+
+/// A process with nothing special about it.
+pub(crate) fn process(name: &str) -> Process {
+    Process {
+        name: name.to_owned(),
+        command: vec!["true".to_owned()],
+        kind: ProcessKind::Service,
+        only_if: None,
+        args: None,
+        sockets: Vec::new(),
+        depends_on: Vec::new(),
+        readiness: None,
+        stop_signal: Signal::TERM,
+        stop_grace_period: None,
+        environment: Vec::new(),
+        working_dir: None,
+        user: None,
+        restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: 5 },
+        on_exit: OnExit::Shutdown,
+        forward_signals: Vec::new(),
+        hooks: Hooks::default(),
+        drain: None,
+        log: LogMode::Inherit,
+    }
+}
