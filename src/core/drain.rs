@@ -1,0 +1,227 @@
+//! The drain of one process: from the moment it is told until nothing (more) is waited for.
+//!
+//! ```text
+//!  NotDue ──▶ Active: told ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
+//! ```
+//!
+//! What can be looked into (Envoy) is over when samples show it quiet; it is then made to refuse new connections, and
+//! looked at once more. What reports by itself is over when it does. Everything is over at `until`.
+
+use std::time::Duration;
+
+use super::event::{Action, DrainEnd, Load, Note};
+use super::spec::DrainSpec;
+use super::world::World;
+use crate::vocab::{ProcessId, Time};
+
+/// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples, and than a client
+/// takes from its connect to its first request.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long the shell may take to have the listeners closed; the admin is local.
+const CLOSING: Duration = Duration::from_millis(250);
+
+/// How far the drain of one process is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Progress {
+    /// Not begun.
+    NotDue,
+    /// Told, and waited for.
+    Active(Active),
+    /// Nothing (more) to wait for.
+    Over,
+}
+
+/// A drain that is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active {
+    since: Time,
+    /// Until when at least.
+    min_until: Time,
+    /// Until when at most, and why then.
+    until: Time,
+    at_end: DrainEnd,
+    /// It can be made to refuse new connections.
+    closes: bool,
+    /// Whether it has taken the drain; unknown while it is being told.
+    accepted: Option<bool>,
+    /// It has said itself that it is drained.
+    reported: bool,
+    last: Load,
+    /// Since when samples show nothing open and nothing new.
+    quiet_since: Option<Time>,
+    /// The last sample. Only samples can show that it is quiet; that there is none shows nothing.
+    sampled_at: Time,
+    closing: Closing,
+}
+
+/// The last step before the process is asked to end: it refuses new connections, so that none is accepted and then cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    NotYet,
+    /// Asked for; not waited for beyond `until`.
+    Asked {
+        until: Time,
+        why: DrainEnd,
+    },
+    /// No new connection can come. Only the open ones are waited for.
+    Closed,
+}
+
+impl Active {
+    /// Tells the process. `wish` is how long it would wait at most; the deadline may allow less.
+    pub(super) fn begin(
+        world: &mut World,
+        process: ProcessId,
+        drain: DrainSpec,
+        wish: Duration,
+        deadline: Time,
+    ) -> Progress {
+        let now = world.now;
+        let longest = world.budget.drain(process, wish, drain.min, now, deadline);
+        let min = drain.min.min(longest);
+        if longest.is_zero() {
+            return Progress::Over;
+        }
+        world.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
+        world.act(Action::Drain(process));
+        world.told[process.index()] = drain.told_by.map(|_| now);
+        Progress::Active(Self {
+            since: now,
+            min_until: now + min,
+            until: now + longest,
+            at_end: if longest < wish { DrainEnd::DeadlineNeedsIt } else { DrainEnd::TimeOver },
+            closes: drain.closes,
+            accepted: None,
+            reported: false,
+            last: Load::default(),
+            quiet_since: None,
+            sampled_at: now,
+            closing: Closing::NotYet,
+        })
+    }
+
+    /// Whether it has taken the drain. If not, only `min` is held: new requests still arrive, but none is told to leave.
+    pub(super) fn told(&mut self, accepted: bool) {
+        if self.accepted.is_none() {
+            self.accepted = Some(accepted);
+            if !accepted {
+                self.only_min();
+                self.at_end = DrainEnd::MinHeld;
+            }
+        }
+    }
+
+    /// It says that it is drained.
+    pub(super) fn reported(&mut self) {
+        self.reported = true;
+    }
+
+    /// What was seen at this moment.
+    pub(super) fn sampled(&mut self, now: Time, load: Load) {
+        let no_new = match (self.last.total, load.total) {
+            (Some(before), Some(after)) => before == after,
+            // The first sample; quiet counts from here.
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        self.quiet_since = match self.quiet_since {
+            Some(since) if load.active == Some(0) && no_new => Some(since),
+            _ if load.active == Some(0) && load.total.is_some() => Some(now),
+            _ => None,
+        };
+        self.last = load;
+        self.sampled_at = now;
+    }
+
+    /// It refuses new connections, or nobody knows. Whether the drain is over with that.
+    pub(super) fn closed(&mut self, world: &mut World, process: ProcessId) -> bool {
+        match self.closing {
+            Closing::Asked { why: DrainEnd::Quiet, .. } => {
+                // What was accepted just before is still waited for: the next sample tells.
+                self.closing = Closing::Closed;
+                self.quiet_since = None;
+                false
+            }
+            Closing::Asked { why, .. } => {
+                self.over(world, process, why);
+                true
+            }
+            Closing::NotYet | Closing::Closed => false,
+        }
+    }
+
+    /// There is no reason to wait longer than `min` any more.
+    pub(super) fn only_min(&mut self) {
+        self.until = self.until.min(self.min_until);
+    }
+
+    /// When something is due.
+    pub(super) fn wakes_at(&self) -> Time {
+        match self.closing {
+            Closing::Asked { until, .. } => until,
+            Closing::Closed => self.until,
+            Closing::NotYet => {
+                let is_done = self.reported || self.is_shown_quiet() && self.accepted == Some(true);
+                if is_done { self.until.min(self.min_until) } else { self.until }
+            }
+        }
+    }
+
+    /// Goes on as far as the time allows. Whether it is over.
+    pub(super) fn step(&mut self, world: &mut World, process: ProcessId, deadline: Time) -> bool {
+        let over = match self.closing {
+            Closing::NotYet if self.reported && world.is_past(self.min_until) => {
+                Some(DrainEnd::Reported)
+            }
+            Closing::NotYet if world.is_past(self.until) => {
+                // An admin that does not answer would not close the listeners; at the deadline there is no time for that.
+                let closes =
+                    self.closes && self.accepted != Some(false) && !world.is_past(deadline);
+                if closes {
+                    self.close(world, process, self.at_end, deadline);
+                }
+                (!closes).then_some(self.at_end)
+            }
+            Closing::NotYet if self.is_quiet(world.now) => {
+                self.close(world, process, DrainEnd::Quiet, deadline);
+                None
+            }
+            Closing::Asked { until, why: DrainEnd::Quiet } if world.is_past(until) => {
+                // Whether it has closed or not: only a fresh look shows that nothing has slipped in.
+                self.closing = Closing::Closed;
+                self.quiet_since = None;
+                world.is_past(self.until).then_some(self.at_end)
+            }
+            Closing::Asked { until, why } if world.is_past(until) => Some(why),
+            Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
+            Closing::Closed if world.is_past(self.until) => Some(self.at_end),
+            _ => None,
+        };
+        if let Some(why) = over {
+            self.over(world, process, why);
+        }
+        over.is_some()
+    }
+
+    /// Tells that nobody waits any longer, and why.
+    pub(super) fn over(&self, world: &mut World, process: ProcessId, why: DrainEnd) {
+        world.act(Action::EndDrain(process));
+        let took = world.now.since(self.since);
+        world.note(Note::DrainOver { process, why, took, last: self.last });
+    }
+
+    fn is_quiet(&self, now: Time) -> bool {
+        self.is_shown_quiet() && self.min_until <= now && self.accepted == Some(true)
+    }
+
+    /// Whether samples from the first to the last have shown it quiet for long enough.
+    fn is_shown_quiet(&self) -> bool {
+        self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at)
+    }
+
+    fn close(&mut self, world: &mut World, process: ProcessId, why: DrainEnd, deadline: Time) {
+        world.act(Action::CloseListeners(process));
+        // `step` has dealt with the deadline itself.
+        self.closing = Closing::Asked { until: (world.now + CLOSING).min(deadline), why };
+    }
+}

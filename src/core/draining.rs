@@ -1,0 +1,321 @@
+//! The second phase: nothing is stopped yet; the traffic is taken away.
+//!
+//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a `drain` is drained,
+//! a dependency only after the processes that send it requests; independent ones at the same time.
+//!
+//! A drain that was asked for from outside (`POST /drain`) is *held*: nothing is stopped when it is over, until there is
+//! a reason to stop. Then it goes on from where it is.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::drain::{Active, Progress};
+use super::event::{Action, DrainEnd, Event, Hurry, Note};
+use super::exit::Cause;
+use super::machine::{Phase, Shutdown};
+use super::spec::{HookId, Stage, Wait};
+use super::stopping::Stopping;
+use super::world::{Life, World};
+use crate::config::schema::OnExit;
+use crate::vocab::{ProcessId, Time};
+
+/// What a drain is given after an unasked end where `min` is less.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Draining {
+    /// What is true since T0.
+    pub shutdown: Shutdown,
+    /// Nothing is to be stopped yet.
+    held: bool,
+    delay_until: Option<Time>,
+    hook_until: Option<Time>,
+    drains: Vec<Progress>,
+    /// Something that it depends on has died: requests fail, so it is held only for `min`.
+    only_min: Vec<bool>,
+}
+
+impl Draining {
+    /// T0. `was_ready`: `/readyz` had been 200, so there is somebody who has to see that it no longer is.
+    pub(super) fn enter(shutdown: Shutdown, was_ready: bool, world: &mut World) -> Phase {
+        let held = shutdown.cause == Cause::DrainAsked;
+        if held {
+            world.note(Note::DrainAsked);
+        } else {
+            world.note(Note::ShutdownBegan { cause: shutdown.cause, window: world.spec.window });
+        }
+        world.act(Action::Unready);
+        end_the_start(world, shutdown.deadline);
+        if let Cause::Ended { process, .. } = shutdown.cause
+            && !matches!(world.life(process), Life::Remains { .. })
+        {
+            world.after_end(process, shutdown.deadline);
+        }
+        let later = world.budget.drain_and_stop_all();
+        let delay = Wait::new(Some(world.spec.readiness_delay));
+        let delay = Budget::hook(delay, later, world.now, shutdown.deadline);
+        let delay_until = was_ready.then(|| world.now + delay);
+        let drains = world
+            .spec
+            .ids()
+            .map(|process| match world.life(process) {
+                // Only what was ready can have traffic.
+                Life::Ready { .. } if world.process(process).drain.is_some() => Progress::NotDue,
+                _ => Progress::Over,
+            })
+            .collect();
+        let mut draining = Self {
+            shutdown,
+            held,
+            delay_until,
+            hook_until: None,
+            drains,
+            only_min: vec![false; world.lives.len()],
+        };
+        if !held {
+            draining.run_pre_stop(world);
+        }
+        draining.advance(world)
+    }
+
+    /// Takes one event.
+    pub(super) fn handle(mut self, world: &mut World, event: Event) -> Phase {
+        // While it is held nothing hurries.
+        let deadline =
+            if self.held { world.now + world.spec.window } else { self.shutdown.deadline };
+        world.news_in_shutdown(event, deadline);
+        match event {
+            Event::Signal(signal) if world.spec.stop_signals.contains(&signal) => {
+                let count = self.shutdown.count_signal(world.now);
+                match count {
+                    None => {}
+                    Some(_) if self.held => self.stop(world, Cause::Signal(signal)),
+                    Some(1) => world.note(Note::Hurried(Hurry::Continue)),
+                    Some(_) => return self.hurry(world),
+                }
+            }
+            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. }
+                if self.hook_until.is_some() =>
+            {
+                self.hook_until = None;
+            }
+            Event::Exited { process, end, .. } => {
+                self.exited(world, process);
+                let spec = world.process(process);
+                let is_done = spec.oneshot && end.is_success() || world.is_answer(process, end);
+                if self.held && spec.on_exit == OnExit::Shutdown && !is_done {
+                    self.stop(world, Cause::Ended { process, end, before_ready: false });
+                }
+            }
+            Event::DrainTold { process, accepted } => {
+                if let Some(active) = self.active(process) {
+                    active.told(accepted);
+                }
+            }
+            Event::Drained(process) => {
+                if let Some(active) = self.active(process) {
+                    active.reported();
+                }
+            }
+            Event::DrainSample { process, load } => {
+                let now = world.now;
+                if let Some(active) = self.active(process) {
+                    active.sampled(now, load);
+                }
+            }
+            Event::ListenersClosed(process) => {
+                let over = self.active(process).is_some_and(|active| active.closed(world, process));
+                if over {
+                    self.drains[process.index()] = Progress::Over;
+                }
+            }
+            _ => {}
+        }
+        self.advance(world)
+    }
+
+    /// When something is due.
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        let drains = self.drains.iter().filter_map(|progress| match progress {
+            Progress::Active(active) => Some(active.wakes_at()),
+            _ => None,
+        });
+        drains.chain(self.delay_until).chain(self.hook_until).min()
+    }
+
+    /// Whether nothing is waited for any more; a held drain stays so until there is a reason to stop.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.drains.iter().all(|progress| matches!(progress, Progress::Over))
+            && self.delay_until.is_none()
+            && self.hook_until.is_none()
+    }
+
+    fn active(&mut self, process: ProcessId) -> Option<&mut Active> {
+        match &mut self.drains[process.index()] {
+            Progress::Active(active) => Some(active),
+            Progress::NotDue | Progress::Over => None,
+        }
+    }
+
+    fn run_pre_stop(&mut self, world: &mut World) {
+        if let Some(wait) = world.spec.hooks.pre_stop {
+            let later = world.budget.drain_and_stop_all();
+            let within = Budget::hook(wait, later, world.now, self.shutdown.deadline);
+            self.hook_until = Some(world.run_hook(None, Stage::PreStop, within));
+        }
+    }
+
+    /// There is a reason to stop while the drain is held. It is not begun again, and its time counts: the kubelet's grace
+    /// period includes the `preStop` hook that has asked for the drain. Unless that was too long ago to belong together.
+    fn stop(&mut self, world: &mut World, cause: Cause) {
+        self.held = false;
+        self.shutdown.cause = cause;
+        let need = world.budget.stop_all();
+        if self.shutdown.deadline < world.now + need {
+            self.shutdown.t0 = world.now;
+            self.shutdown.deadline = world.now + world.spec.window;
+        }
+        let window = self.shutdown.deadline.since(world.now);
+        world.note(Note::ShutdownBegan { cause, window });
+        if !cause.is_asked() {
+            for process in world.spec.ids() {
+                if let Some(active) = self.active(process) {
+                    active.only_min();
+                }
+            }
+        }
+        self.run_pre_stop(world);
+    }
+
+    /// A process is gone: its own drain is over, and those that pass requests on to it are only held for `min`.
+    fn exited(&mut self, world: &mut World, gone: ProcessId) {
+        if let Some(active) = self.active(gone) {
+            active.over(world, gone, DrainEnd::ProcessGone);
+        }
+        self.drains[gone.index()] = Progress::Over;
+        let spec = world.process(gone);
+        if spec.oneshot || spec.on_exit == OnExit::Ignore {
+            return;
+        }
+        for id in dependents(world, gone) {
+            self.only_min[id.index()] = true;
+            if let Some(active) = self.active(id) {
+                active.only_min();
+            }
+        }
+    }
+
+    /// Deals with the moments that have come, and begins what is due.
+    fn advance(mut self, world: &mut World) -> Phase {
+        if self.delay_until.is_some_and(|until| world.is_past(until)) {
+            self.delay_until = None;
+        }
+        if self.hook_until.is_some_and(|until| world.is_past(until)) {
+            self.hook_until = None;
+            world.abort_hook(None, Stage::PreStop);
+        }
+        self.shutdown.killed |= world.kill_late_rests() && !self.held;
+        let spec = Rc::clone(&world.spec);
+        // Dependents first, so that one pass is enough when several drains are over in the same step.
+        for &process in spec.order.iter().rev() {
+            let deadline = self.shutdown.deadline;
+            if self.active(process).is_some_and(|active| active.step(world, process, deadline)) {
+                self.drains[process.index()] = Progress::Over;
+            }
+        }
+        if self.delay_until.is_none() && self.hook_until.is_none() {
+            self.begin_due(world);
+        }
+        if self.held && world.lives.iter().all(|life| *life == Life::Done) {
+            self.stop(world, Cause::AllEnded);
+        }
+        if self.is_over() && !self.held {
+            Stopping::enter(self.shutdown, world)
+        } else {
+            Phase::Draining(self)
+        }
+    }
+
+    fn begin_due(&mut self, world: &mut World) {
+        let spec = Rc::clone(&world.spec);
+        // A dependent that is not over holds back everything below it.
+        let mut held = vec![false; self.drains.len()];
+        for &process in spec.order.iter().rev() {
+            let spec = &spec.processes[process.index()];
+            let above = spec.dependents.iter().any(|id| held[id.index()]);
+            if let (false, Progress::NotDue) = (above, self.drains[process.index()]) {
+                self.drains[process.index()] = match spec.drain {
+                    Some(drain) => {
+                        let full =
+                            self.shutdown.cause.is_asked() && !self.only_min[process.index()];
+                        // Whatever `min` says, it takes a moment to tell.
+                        let wish =
+                            if full { drain.time } else { drain.min.max(drain.time.min(TOLD)) };
+                        Active::begin(world, process, drain, wish, self.shutdown.deadline)
+                    }
+                    None => Progress::Over,
+                };
+            }
+            held[process.index()] =
+                above || !matches!(self.drains[process.index()], Progress::Over);
+        }
+    }
+
+    /// A second stop signal: no more waits, straight to the stop, in order.
+    fn hurry(mut self, world: &mut World) -> Phase {
+        world.note(Note::Hurried(Hurry::CutWaits));
+        if self.hook_until.take().is_some() {
+            world.act(Action::AbortHook(HookId { process: None, stage: Stage::PreStop }));
+        }
+        for process in world.spec.ids() {
+            if let Some(active) = self.active(process) {
+                active.over(world, process, DrainEnd::Hurried);
+            }
+        }
+        Stopping::enter(self.shutdown, world)
+    }
+}
+
+/// Nothing is started from now on, and nobody waits for readiness.
+fn end_the_start(world: &mut World, deadline: Time) {
+    for process in world.spec.ids() {
+        match world.life(process) {
+            Life::Waiting | Life::Checking => world.set(process, Life::Done),
+            Life::Backoff { .. } => world.after_end(process, deadline),
+            Life::Remains { kill_at, .. } => {
+                world.set(process, Life::Remains { kill_at, restart: None });
+            }
+            Life::Starting { since, .. } => {
+                world.set(process, Life::Starting { since, ready_by: Time::NEVER });
+            }
+            Life::PreStart { .. } => {
+                let hook = HookId { process: Some(process), stage: Stage::PreStart };
+                world.act(Action::AbortHook(hook));
+                world.set(process, Life::Done);
+            }
+            _ => {}
+        }
+    }
+    world.abort_late_hooks();
+    world.kill_late_rests();
+}
+
+/// Everything that waits for this process, directly or not.
+fn dependents(world: &World, of: ProcessId) -> Vec<ProcessId> {
+    let mut seen = vec![false; world.spec.processes.len()];
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(&id) = found.get(next) {
+        for &dependent in &world.process(id).dependents {
+            if !std::mem::replace(&mut seen[dependent.index()], true) {
+                found.push(dependent);
+            }
+        }
+        next += 1;
+    }
+    found.remove(0);
+    found
+}

@@ -1,0 +1,275 @@
+//! The promises, held against every step of a run.
+
+use super::*;
+
+/// What has happened so far, as far as promises speak of it.
+pub(super) struct Checker<'a> {
+    scenario: &'a Scenario,
+    trace: Vec<String>,
+    /// Nothing may be started any more.
+    unready: bool,
+    deadline: Option<Time>,
+    cause: Option<Cause>,
+    stop_signals: u32,
+    last_signal: Option<Time>,
+    exit: Option<u8>,
+    killed: bool,
+    sweeping: Option<Signal>,
+    asked: Vec<Option<(Time, Duration)>>,
+    group_killed: Vec<bool>,
+    was_ready: Vec<bool>,
+    ended: Vec<bool>,
+    drain: Vec<Option<(Time, Duration)>>,
+    draining: Vec<bool>,
+    drained: Vec<bool>,
+    last_active: Vec<Option<u64>>,
+    told: Vec<Option<bool>>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(scenario: &'a Scenario, _now: Time) -> Self {
+        let count = scenario.spec.processes.len();
+        Self {
+            scenario,
+            trace: Vec::new(),
+            unready: false,
+            deadline: None,
+            cause: None,
+            stop_signals: 0,
+            last_signal: None,
+            exit: None,
+            killed: false,
+            sweeping: None,
+            asked: vec![None; count],
+            group_killed: vec![false; count],
+            was_ready: vec![false; count],
+            ended: vec![false; count],
+            drain: vec![None; count],
+            draining: vec![false; count],
+            drained: vec![false; count],
+            last_active: vec![None; count],
+            told: vec![None; count],
+        }
+    }
+
+    pub(super) fn exited(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    #[track_caller]
+    pub(super) fn fail(&self, why: &str) -> ! {
+        panic!(
+            "seed {}: {why}\n{:#?}\n{}",
+            self.scenario.seed,
+            self.scenario.spec,
+            self.trace.join("\n")
+        );
+    }
+
+    #[track_caller]
+    fn hold(&self, holds: bool, why: &str) {
+        if !holds {
+            self.fail(why);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// No order and no patience any more: a third signal, or the deadline.
+    fn no_mercy(&self, now: Time) -> bool {
+        self.stop_signals >= 3 || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    pub(super) fn event(&mut self, now: Time, event: Event, _procs: &[Proc]) {
+        self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
+        match event {
+            Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
+                let is_again = self.last_signal.is_some_and(|last| {
+                    now.since(last) < Duration::from_millis(5) && self.deadline.is_some()
+                });
+                self.last_signal = Some(now);
+                self.stop_signals += u32::from(!is_again);
+            }
+            Event::Exited { process, .. } => self.ended[process.index()] = true,
+            Event::Leftovers(found) if found > 0 => {
+                self.killed |= self.sweeping == Some(Signal::KILL);
+            }
+            Event::Ready(process) => self.was_ready[process.index()] = true,
+            Event::DrainTold { process, accepted } => self.told[process.index()] = Some(accepted),
+            Event::DrainSample { process, load } => self.last_active[process.index()] = load.active,
+            _ => {}
+        }
+    }
+
+    pub(super) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
+        self.trace.push(format!("{:>10.3} > {action:?}", now.0.as_secs_f64() - 1000.0));
+        self.hold(self.exit.is_none(), "something is done after the exit");
+        let spec = &self.scenario.spec;
+        match *action {
+            Action::Spawn(process) => {
+                self.hold(!self.unready, "a start after the shutdown has begun");
+                for (on, condition) in &spec.processes[process.index()].dependencies {
+                    self.hold(
+                        self.is_reached(*on, *condition, procs),
+                        "a start before what it depends on",
+                    );
+                }
+            }
+            Action::RunHook(HookId { stage: Stage::PreStart, .. }) => {
+                self.hold(!self.unready, "a pre_start hook after the shutdown has begun");
+            }
+            Action::Stop { process, .. } => {
+                self.hold(self.deadline.is_some(), "a stop without a reason");
+                self.hold(procs[process.index()].alive, "a stop for what is gone");
+                self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
+                self.hold(!self.draining.contains(&true), "a stop while a drain goes on");
+                for dependent in self.above(process) {
+                    let proc = procs[dependent.index()];
+                    self.hold(!proc.alive && !proc.group, "stopped before a dependent");
+                }
+                self.asked[process.index()] = Some((now, Duration::MAX));
+            }
+            Action::Kill(process) if procs[process.index()].group => {
+                self.killed |= self.deadline.is_some();
+            }
+            Action::Kill(process) => {
+                self.hold(self.deadline.is_some(), "a KILL without a shutdown");
+                self.hold(procs[process.index()].alive, "a KILL for what is gone");
+                self.hold(!self.group_killed[process.index()], "killed twice");
+                if !self.no_mercy(now) {
+                    match self.asked[process.index()] {
+                        Some((at, limit)) => {
+                            self.hold(now >= at + limit, "a KILL before its limit")
+                        }
+                        None => self.fail("a KILL without having been asked to stop"),
+                    }
+                }
+                self.group_killed[process.index()] = true;
+                self.killed = true;
+            }
+            Action::Unready => {
+                self.hold(!self.unready, "unready twice");
+                self.unready = true;
+            }
+            Action::Sweep(signal) => self.sweeping = Some(signal),
+            Action::Drain(process) => {
+                for dependent in self.above(process) {
+                    self.hold(!self.draining[dependent.index()], "drained while a dependent is");
+                }
+                self.hold(self.drain[process.index()].is_some(), "a drain without a word");
+                self.hold(!self.drained[process.index()], "a drain begins again");
+                self.drained[process.index()] = true;
+                self.draining[process.index()] = true;
+            }
+            Action::EndDrain(process) => self.draining[process.index()] = false,
+            Action::Note(note) => self.note(now, note, procs),
+            Action::Exit(code) => self.exit(now, code, procs),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
+        match note {
+            Note::ShutdownBegan { cause, window } => {
+                self.hold(self.deadline.is_none(), "two shutdowns");
+                self.hold(window <= self.scenario.spec.window, "more time than there is");
+                self.deadline = Some(now + window);
+                self.cause = Some(cause);
+            }
+            Note::Stopping { process, limit, .. } => {
+                if let Some(asked) = &mut self.asked[process.index()] {
+                    asked.1 = limit;
+                }
+                let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+                self.hold(limit <= left, "a limit beyond the deadline");
+            }
+            Note::DrainBegan { process, longest, .. } => {
+                self.drain[process.index()] = Some((now, longest))
+            }
+            Note::DrainOver { process, why, .. } => {
+                let Some((since, longest)) = self.drain[process.index()] else {
+                    self.fail("over without a begin")
+                };
+                let times = self.scenario.spec.processes[process.index()].drain.unwrap();
+                let held = now.since(since) >= times.min.min(longest);
+                match why {
+                    DrainEnd::Quiet => {
+                        self.hold(held, "quiet before min");
+                        self.hold(
+                            self.last_active[process.index()] == Some(0),
+                            "quiet with connections",
+                        );
+                        self.hold(
+                            self.told[process.index()] == Some(true),
+                            "quiet though it was never told",
+                        );
+                    }
+                    DrainEnd::Reported => self.hold(held, "over before min, whatever it reports"),
+                    DrainEnd::MinHeld => self.hold(held, "min was not held"),
+                    DrainEnd::TimeOver => self.hold(held, "over before min"),
+                    DrainEnd::DeadlineNeedsIt => {}
+                    DrainEnd::ProcessGone => {
+                        self.hold(!procs[process.index()].alive, "gone, and alive")
+                    }
+                    DrainEnd::Hurried => self.hold(self.stop_signals >= 2, "hurried by nobody"),
+                }
+                let longest = longest + Duration::from_millis(250);
+                self.hold(now.since(since) <= longest, "a drain longer than its bound");
+            }
+            _ => {}
+        }
+    }
+
+    fn exit(&mut self, now: Time, code: u8, procs: &[Proc]) {
+        self.exit = Some(code);
+        let (Some(deadline), Some(cause)) = (self.deadline, self.cause) else {
+            self.fail("an exit without a reason")
+        };
+        let spec = &self.scenario.spec;
+        let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
+        let hard_end = deadline + reap;
+        self.hold(now <= hard_end + Duration::from_millis(200), "later than the deadline allows");
+        if procs.iter().any(|proc| proc.alive || proc.group) {
+            self.hold(now >= hard_end, "an exit with a process alive");
+        }
+        self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
+        if let Cause::Signal(_) = cause {
+            self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
+        }
+    }
+
+    fn above(&self, process: ProcessId) -> Vec<ProcessId> {
+        let mut found = self.scenario.spec.processes[process.index()].dependents.clone();
+        let mut next = 0;
+        while let Some(id) = found.get(next).copied() {
+            for dependent in &self.scenario.spec.processes[id.index()].dependents {
+                if !found.contains(dependent) {
+                    found.push(*dependent);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
+    fn is_reached(&self, on: ProcessId, condition: StartCondition, procs: &[Proc]) -> bool {
+        let spec = &self.scenario.spec.processes[on.index()];
+        let started = procs[on.index()].instance > 0;
+        let skipped = spec.conditional && !self.scenario.behaviours[on.index()].condition;
+        let ended = self.ended[on.index()];
+        skipped
+            || match condition {
+                StartCondition::Started => started,
+                StartCondition::Ready if spec.readiness_timeout.is_none() && !spec.oneshot => {
+                    started
+                }
+                StartCondition::Ready => {
+                    self.was_ready[on.index()]
+                        || ended && (spec.oneshot || spec.on_exit == OnExit::Ignore)
+                }
+                StartCondition::Completed => ended,
+            }
+    }
+}

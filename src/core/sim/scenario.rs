@@ -1,0 +1,217 @@
+//! Random graphs, and how each process of them behaves.
+
+use super::*;
+
+/// A small generator (xorshift64*): the same seed gives the same scenario for ever.
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+
+    /// True once in `times`.
+    pub(super) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn millis(&mut self, below: u64) -> Duration {
+        Duration::from_millis(self.below(below))
+    }
+
+    fn maybe<T>(&mut self, never_once_in: u64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.once_in(never_once_in) { None } else { Some(value(self)) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) seed: u64,
+    pub(super) spec: Rc<Spec>,
+    pub(super) behaviours: Vec<Behaviour>,
+    pub(super) signals: Vec<(Duration, Signal)>,
+    /// When a drain without a stop is asked for.
+    pub(super) drain_asked: Option<Duration>,
+    /// Events that make no sense where they come.
+    pub(super) noise: Vec<(Duration, Event)>,
+    pub(super) hook: Option<(Duration, bool)>,
+    pub(super) leftovers: usize,
+    pub(super) leftovers_end_after_term: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Behaviour {
+    pub(super) condition: bool,
+    pub(super) spawn_fails: Option<u8>,
+    pub(super) ready_after: Option<Duration>,
+    /// Codes from 200 on are signals.
+    pub(super) dies_after: Option<(Duration, u8)>,
+    pub(super) ends_after_term: Option<Duration>,
+    pub(super) ends_after_kill: Option<Duration>,
+    /// Others of its group outlive it, until so long after they are asked; `Err`: until they are killed.
+    pub(super) group: Option<Result<Duration, ()>>,
+    pub(super) drain_answer: Option<(Duration, bool)>,
+    /// When it says that it is drained, where it cannot be looked into.
+    pub(super) reports_after: Option<Duration>,
+    pub(super) close_answer: Option<Duration>,
+    pub(super) stats_unknown: bool,
+    pub(super) endpoint_removed: Duration,
+    pub(super) connections_end: Duration,
+}
+
+impl Scenario {
+    pub(super) fn new(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed);
+        let count = 1 + rng.below(7) as u16;
+        let calm = rng.once_in(3);
+        let mut processes: Vec<ProcessSpec> = (0..count).map(|id| process(rng, id, calm)).collect();
+        for id in 0..count {
+            for (on, _) in processes[usize::from(id)].dependencies.clone() {
+                processes[on.index()].dependents.push(ProcessId(id));
+            }
+        }
+        let behaviours =
+            processes.iter().map(|process| Behaviour::new(rng, process, calm)).collect();
+        let reserve = rng.millis(3000);
+        let spec = Spec {
+            window: rng.millis(40_000),
+            reserve,
+            readiness_delay: if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO },
+            stop_signals: vec![Signal::TERM, Signal::INT],
+            hooks: hooks(rng),
+            order: (0..count).map(ProcessId).collect(),
+            processes,
+        };
+        let mut at = rng.millis(20_000);
+        let mut signals = Vec::new();
+        for _ in 0..1 + rng.below(4) {
+            signals.push((at, if rng.once_in(2) { Signal::TERM } else { Signal::INT }));
+            at += rng.millis(20_000);
+        }
+        if rng.once_in(3) {
+            signals.truncate(1);
+        }
+        signals.push((rng.millis(40_000), Signal::USR1));
+        // Off the whole milliseconds at which everything else happens: the shell never lies about a start under way.
+        let off = Duration::from_nanos(1);
+        let noise =
+            (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
+        let hook = rng.maybe(6, |rng| (rng.millis(4000), !rng.once_in(5)));
+        Self {
+            seed,
+            spec: Rc::new(spec),
+            behaviours,
+            signals,
+            drain_asked: if rng.once_in(3) { Some(rng.millis(30_000)) } else { None },
+            noise,
+            hook,
+            leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
+            leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
+        }
+    }
+}
+
+impl Behaviour {
+    fn new(rng: &mut Rng, process: &ProcessSpec, calm: bool) -> Self {
+        let odds = if calm { 1_000_000 } else { 8 };
+        let dies = process.oneshot || rng.once_in(odds);
+        let code = match rng.below(4) {
+            _ if process.oneshot && !rng.once_in(odds) => 0,
+            0 => 0,
+            1 => 200 + 11,
+            _ => 7,
+        };
+        Self {
+            condition: !rng.once_in(4),
+            spawn_fails: rng.once_in(odds * 4).then_some(127),
+            ready_after: rng.maybe(odds * 2, |rng| rng.millis(3000)),
+            dies_after: dies.then(|| (rng.millis(25_000), code)),
+            ends_after_term: rng.maybe(odds, |rng| rng.millis(12_000)),
+            ends_after_kill: rng.maybe(odds * 6, |rng| rng.millis(3)),
+            group: rng.once_in(odds).then(|| rng.maybe(3, |rng| rng.millis(6000)).ok_or(())),
+            drain_answer: rng.maybe(8, |rng| (rng.millis(2000), !rng.once_in(5))),
+            reports_after: rng.maybe(4, |rng| rng.millis(20_000)),
+            close_answer: rng.maybe(6, |rng| rng.millis(240)),
+            stats_unknown: rng.once_in(5),
+            endpoint_removed: rng.millis(8000),
+            connections_end: rng.millis(20_000),
+        }
+    }
+}
+
+fn process(rng: &mut Rng, id: u16, calm: bool) -> ProcessSpec {
+    let oneshot = rng.once_in(8);
+    let mut dependencies = Vec::new();
+    for on in 0..id {
+        if rng.once_in(3) {
+            let condition = match rng.below(3) {
+                0 => StartCondition::Started,
+                1 => StartCondition::Ready,
+                // Of a service it means "never", which is refused in a config, and harmless here.
+                _ => StartCondition::Completed,
+            };
+            dependencies.push((ProcessId(on), condition));
+        }
+    }
+    let drain = (!oneshot && rng.once_in(2)).then(|| {
+        let time = rng.millis(20_000) + Duration::from_millis(1);
+        let min = rng.millis(6000).min(time);
+        let closes = !rng.once_in(3);
+        let told_by = (!closes && rng.once_in(2)).then_some(Signal::USR1);
+        DrainSpec { time, min, closes, told_by }
+    });
+    ProcessSpec {
+        dependencies,
+        dependents: Vec::new(),
+        oneshot,
+        conditional: rng.once_in(6),
+        readiness_timeout: (!oneshot && rng.once_in(2))
+            .then(|| rng.millis(4000) + Duration::from_millis(1)),
+        restart: Restart {
+            policy: match rng.below(3) {
+                0 => RestartPolicy::Always,
+                1 => RestartPolicy::OnFailure,
+                _ => RestartPolicy::No,
+            },
+            delay: rng.millis(2000),
+            max: rng.below(4) as u32,
+        },
+        on_exit: if rng.once_in(3) && !calm { OnExit::Ignore } else { OnExit::Shutdown },
+        stop_signal: Signal::TERM,
+        stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
+        hooks: hooks(rng),
+        drain,
+        forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
+    }
+}
+
+fn hooks(rng: &mut Rng) -> HookWaits {
+    let mut hook = || {
+        let declared = rng.millis(5000) + Duration::from_millis(1);
+        let declared = (!rng.once_in(3)).then_some(declared);
+        rng.once_in(6).then(|| Wait::new(declared))
+    };
+    HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
+}
+
+fn noise(rng: &mut Rng, count: u16) -> Event {
+    let process = ProcessId(rng.below(u64::from(count)) as u16);
+    match rng.below(6) {
+        0 => Event::ListenersClosed(process),
+        1 => Event::HookEnded {
+            hook: HookId { process: Some(process), stage: Stage::PostStop },
+            success: false,
+        },
+        2 => Event::SpawnFailed { process, exit_code: 126 },
+        3 => Event::Condition { process, holds: true },
+        4 => Event::Spawned(process),
+        _ => Event::Tick,
+    }
+}

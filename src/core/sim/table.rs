@@ -1,0 +1,399 @@
+//! Single schedules whose every action is known: sentences of the contract, one by one.
+
+use super::*;
+use crate::core::event::{AfterEnd, Hurry};
+
+const ENGINE: ProcessId = ProcessId(0);
+const ROUTER: ProcessId = ProcessId(1);
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// A router that depends on an engine, both without readiness probes, stopped within 30 s − 2 s.
+fn gateway() -> Spec {
+    let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
+        dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
+        dependents: dependents.to_vec(),
+        oneshot: false,
+        conditional: false,
+        readiness_timeout: None,
+        restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: 5 },
+        on_exit: OnExit::Shutdown,
+        stop_signal: Signal::TERM,
+        stop: Wait::new(Some(MS(5000))),
+        hooks: HookWaits::default(),
+        drain: None,
+        forward_signals: Vec::new(),
+    };
+    let mut router = process(&[ENGINE], &[]);
+    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, told_by: None };
+    router.drain = Some(drain);
+    Spec {
+        window: MS(28_000),
+        reserve: MS(2000),
+        readiness_delay: Duration::ZERO,
+        stop_signals: vec![Signal::TERM],
+        hooks: HookWaits::default(),
+        processes: vec![process(&[], &[ROUTER]), router],
+        order: vec![ENGINE, ROUTER],
+    }
+}
+
+/// A machine and its clock, in milliseconds since it began.
+struct Play {
+    machine: Machine,
+}
+
+impl Play {
+    /// Everything is up at 0.
+    fn up(spec: Spec) -> Self {
+        let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+        play.at(0, Event::Spawned(ROUTER));
+        play
+    }
+
+    /// What an event leads to, without the notes.
+    fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
+        let mut actions = self.machine.handle(Time(MS(millis)), event);
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    }
+
+    fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
+        let note = |action| if let Action::Note(note) = action { Some(note) } else { None };
+        self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
+    }
+
+    /// Samples as an Envoy that takes the drain and whose connections end at `gone` would give them.
+    fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
+        let mut seen = Vec::new();
+        for millis in (from..=to).step_by(50) {
+            let load = load(active, 100);
+            let actions = self.at(millis, Event::DrainSample { process: ROUTER, load });
+            seen.extend(actions.into_iter().map(|action| (millis, action)));
+        }
+        seen
+    }
+}
+
+fn load(active: u64, total: u64) -> Load {
+    Load { active: Some(active), total: Some(total), ..Load::default() }
+}
+
+fn stop(process: ProcessId) -> Action {
+    Action::Stop { process, signal: Signal::TERM }
+}
+
+fn exited(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Code(0), remains: false }
+}
+
+#[test]
+fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, Action::Drain(ROUTER)]);
+    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
+    let seen = play.samples(50, 5000, 0);
+    assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
+    // Only a look from after the close shows that nothing slipped in.
+    assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
+    let seen = play.samples(5050, 5050, 0);
+    assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
+    assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn a_busy_one_is_waited_for_until_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 14_950, 3).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_missing_statistic_is_unknown_never_zero() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    for millis in (50..15_000).step_by(50) {
+        let half = Load { active: Some(0), ..Load::default() };
+        for load in [Load::default(), half] {
+            assert!(play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty());
+        }
+    }
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn a_new_connection_takes_the_quiet_back() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    // Opened and closed between two looks, again and again: never open, never quiet.
+    for (count, millis) in (50..=8000).step_by(50).enumerate() {
+        let load = load(0, count as u64);
+        assert!(
+            play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty(),
+            "{millis}"
+        );
+    }
+    let load = load(0, 159);
+    assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
+    // That nobody has looked meanwhile shows nothing.
+    assert!(play.at(8300, Event::Tick).is_empty());
+    let look = Event::DrainSample { process: ROUTER, load };
+    assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn an_admin_that_cannot_be_reached_holds_min_and_no_more() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(2000, Event::DrainTold { process: ROUTER, accepted: false }).is_empty());
+    assert!(play.at(4999, Event::Tick).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_second_signal_cuts_the_wait_and_keeps_the_order_a_third_kills() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    let second = play.at(1000, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let third = play.at(1500, Event::Signal(Signal::TERM));
+    assert_eq!(third, [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    play.at(1501, killed(ROUTER));
+    assert_eq!(play.at(1502, killed(ENGINE)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(1502, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(1, Event::Signal(Signal::TERM)).is_empty());
+    assert!(play.at(2, Event::Signal(Signal::TERM)).is_empty());
+    assert!(!play.at(500, Event::Signal(Signal::TERM)).is_empty());
+}
+
+#[test]
+fn the_end_of_the_drained_process_ends_the_wait() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(700, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+#[test]
+fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
+    let mut play = Play::up(gateway());
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(0, crash), [Action::Unready, Action::Drain(ROUTER)]);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 4950, 9).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    assert_eq!(
+        play.at(5010, Event::ListenersClosed(ROUTER)),
+        [Action::EndDrain(ROUTER), stop(ROUTER)]
+    );
+    assert_eq!(play.at(5020, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5020, Event::Leftovers(0)), [Action::Exit(7)]);
+}
+
+#[test]
+fn what_ignores_its_signal_is_killed_at_its_limit_and_the_rest_is_stopped_in_order() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    assert!(play.at(4999, Event::Tick).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    let killed = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    assert_eq!(play.at(5001, killed), [stop(ENGINE)]);
+    play.at(5100, exited(ENGINE));
+    assert_eq!(play.at(5100, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
+    let mut spec = Spec { window: MS(6000), ..gateway() };
+    spec.processes = undrained(spec.processes);
+    let mut play = Play::up(spec);
+    let limit = |notes: Vec<Note>| {
+        notes.into_iter().find_map(|note| match note {
+            Note::Stopping { limit, .. } => Some(limit),
+            _ => None,
+        })
+    };
+    // 5 s and 5 s were declared, and there are 6: half of it each.
+    assert_eq!(limit(play.notes(0, Event::Signal(Signal::TERM))), Some(MS(3000)));
+    play.at(3000, Event::Tick);
+    let killed = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    assert_eq!(limit(play.notes(3000, killed)), Some(MS(3000)));
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
+}
+
+#[test]
+fn left_over_processes_get_term_a_moment_then_kill() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Leftovers(2)).is_empty());
+    assert!(play.at(2019, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    assert!(play.at(2020, Event::Leftovers(1)).is_empty());
+    assert_eq!(play.at(2025, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn a_restart_waits_longer_each_time_and_is_given_up_at_its_limit() {
+    let mut spec = gateway();
+    spec.processes[1].restart =
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: 2 };
+    let mut play = Play::up(spec);
+    let crash = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    let mut now = 0;
+    for (attempt, delay) in [(1, 100), (2, 200)] {
+        let next = AfterEnd::Restart { delay: MS(delay), attempt };
+        let end = End::Signal(Signal::KILL);
+        assert_eq!(play.notes(now, crash), [Note::Ended { process: ROUTER, end, next }]);
+        now += delay;
+        assert_eq!(play.at(now, Event::Tick), [Action::Spawn(ROUTER)]);
+        play.at(now, Event::Spawned(ROUTER));
+    }
+    assert_eq!(play.at(now, crash), [Action::Unready, stop(ENGINE)]);
+    play.at(now, exited(ENGINE));
+    assert_eq!(play.at(now, Event::Leftovers(0)), [Action::Exit(137)], "128 + KILL: its own code");
+}
+
+#[test]
+fn a_stop_signal_after_a_crash_does_not_hurry() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.notes(100, Event::Signal(Signal::TERM)), [Note::Hurried(Hurry::Continue)]);
+    let second = play.at(200, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_process_that_waits_is_never_started_once_the_stop_has_begun() {
+    let mut spec = gateway();
+    spec.processes[0].readiness_timeout = Some(MS(10_000));
+    let mut machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+    machine.handle(Time(Duration::ZERO), Event::Start);
+    machine.handle(Time(Duration::ZERO), Event::Spawned(ENGINE));
+    let mut play = Play { machine };
+    assert_eq!(play.at(50, Event::Signal(Signal::TERM)), [Action::Unready, stop(ENGINE)]);
+    assert!(play.at(60, Event::Ready(ENGINE)).is_empty());
+    play.at(70, exited(ENGINE));
+    assert_eq!(play.at(70, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
+    for process in &mut processes {
+        process.drain = None;
+    }
+    processes
+}
+
+#[test]
+fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::DrainAsked), [Action::Unready, Action::Drain(ROUTER)]);
+    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainAsked).is_empty(), "asked again");
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
+    assert_eq!(play.machine.next_wakeup(), None);
+    // The kubelet's grace period began with the drain: 28 s of it less 6 are left.
+    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes[0], Note::ShutdownBegan { cause, window: MS(22_000) });
+    assert!(matches!(notes[1], Note::Stopping { process: ROUTER, .. }));
+}
+
+#[test]
+fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::DrainAsked);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(1000, Event::Signal(Signal::TERM)).is_empty(), "it goes on");
+    let second = play.at(2000, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::DrainAsked);
+    play.at(100, Event::DrainTold { process: ROUTER, accepted: false });
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
+    let notes = play.notes(600_000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes[0], Note::ShutdownBegan { cause, window: MS(28_000) });
+}
+
+#[test]
+fn what_reports_itself_is_waited_for_until_it_does() {
+    let mut spec = gateway();
+    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, told_by: None };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(9000, Event::Tick).is_empty());
+    assert_eq!(play.at(9001, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(10, Event::Drained(ROUTER)).is_empty(), "min is held");
+    assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A router that is told by QUIT, and a drain of it that was asked for.
+fn told_by_quit() -> Play {
+    let mut spec = gateway();
+    let told_by = Some(Signal::QUIT);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, told_by };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    play
+}
+
+#[test]
+fn the_end_that_answers_a_drain_is_no_reason_to_stop() {
+    for (millis, end) in [
+        (2000, End::Code(0)),
+        (2000, End::Signal(Signal::QUIT)),
+        // When its time was over already.
+        (20_000, End::Code(0)),
+    ] {
+        let mut play = told_by_quit();
+        play.at(15_000.min(millis - 1), Event::Tick);
+        let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
+        let took = Some(MS(millis));
+        assert_eq!(notes[0], Note::Stopped { process: ROUTER, end, took, killed: false });
+        assert_eq!(play.machine.next_wakeup(), None, "nothing is stopped");
+        assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
+        play.at(21_100, exited(ENGINE));
+        assert_eq!(play.at(21_100, Event::Leftovers(0)), [Action::Exit(0)]);
+    }
+}
+
+#[test]
+fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
+    for (end, code) in [(End::Code(7), 7), (End::Signal(Signal::KILL), 137)] {
+        let mut play = told_by_quit();
+        let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
+        play.at(2100, exited(ENGINE));
+        assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
+    }
+}

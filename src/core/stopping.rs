@@ -1,0 +1,178 @@
+//! The third phase: every process is asked to end, each only when all its dependents are gone.
+
+use std::rc::Rc;
+
+use super::budget::Budget;
+use super::event::{Action, Event, Hurry, Note};
+use super::finishing::Finishing;
+use super::machine::{Phase, Shutdown};
+use super::spec::{HookId, Stage};
+use super::world::{Life, World};
+use crate::vocab::{ProcessId, Time};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stopping {
+    /// What is true since T0.
+    pub shutdown: Shutdown,
+    /// No order any more: everything was killed, by a third signal or at the deadline.
+    no_mercy: bool,
+}
+
+impl Stopping {
+    /// The drains are over.
+    pub(super) fn enter(shutdown: Shutdown, world: &mut World) -> Phase {
+        Self { shutdown, no_mercy: false }.advance(world)
+    }
+
+    /// Takes one event.
+    pub(super) fn handle(mut self, world: &mut World, event: Event) -> Phase {
+        // Without mercy there is no time for hooks either.
+        let deadline = if self.no_mercy { world.now } else { self.shutdown.deadline };
+        world.news_in_shutdown(event, deadline);
+        match event {
+            Event::Signal(signal) if world.spec.stop_signals.contains(&signal) => {
+                match self.shutdown.count_signal(world.now) {
+                    None => {}
+                    Some(1) => world.note(Note::Hurried(Hurry::Continue)),
+                    Some(2) => self.cut_waits(world),
+                    Some(_) => {
+                        world.note(Note::Hurried(Hurry::KillAll));
+                        self.no_mercy = true;
+                    }
+                }
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PreStop },
+                ..
+            } if matches!(world.life(process), Life::PreStop { .. }) => {
+                self.ask(world, process);
+            }
+            _ => {}
+        }
+        self.advance(world)
+    }
+
+    /// When something is due that is not the matter of one process.
+    pub(super) fn wakes_at(&self, world: &World) -> Option<Time> {
+        Some(if self.no_mercy { self.shutdown.hard_end(world) } else { self.shutdown.deadline })
+    }
+
+    /// A second stop signal: hooks are not waited for any longer. The processes keep their time.
+    fn cut_waits(&mut self, world: &mut World) {
+        world.note(Note::Hurried(Hurry::CutWaits));
+        for process in world.spec.ids() {
+            if let Life::PreStop { .. } = world.life(process) {
+                world.act(Action::AbortHook(HookId {
+                    process: Some(process),
+                    stage: Stage::PreStop,
+                }));
+                self.ask(world, process);
+            }
+        }
+    }
+
+    fn advance(mut self, world: &mut World) -> Phase {
+        if !self.no_mercy && world.is_past(self.shutdown.deadline) && !all_done(world) {
+            world.note(Note::DeadlinePassed);
+            self.no_mercy = true;
+        }
+        self.shutdown.killed |= world.kill_late_rests();
+        let spec = Rc::clone(&world.spec);
+        // Whether a dependent is still there, directly or behind one that has died already.
+        let mut held = vec![false; spec.processes.len()];
+        for &process in spec.order.iter().rev() {
+            let dependents = &spec.processes[process.index()].dependents;
+            let is_there = |id: &ProcessId| held[id.index()] || world.life(*id) != Life::Done;
+            held[process.index()] = dependents.iter().any(is_there);
+            if self.no_mercy {
+                self.end_at_once(world, process);
+                continue;
+            }
+            match world.life(process) {
+                Life::Starting { .. } | Life::Ready { .. } if !held[process.index()] => {
+                    self.begin(world, process);
+                }
+                Life::PreStop { until } if world.is_past(until) => {
+                    world.abort_hook(Some(process), Stage::PreStop);
+                    self.ask(world, process);
+                }
+                _ => {}
+            }
+            if let Life::Stopping { since, kill_at } = world.life(process)
+                && world.is_past(kill_at)
+            {
+                self.kill(world, process, Some(since));
+            }
+        }
+        if all_done(world) {
+            return Finishing::enter(self.shutdown, self.no_mercy, world);
+        }
+        if world.is_past(self.shutdown.hard_end(world)) {
+            for process in
+                world.spec.ids().filter(|id| world.life(*id) != Life::Done).collect::<Vec<_>>()
+            {
+                world.note(Note::Unkillable(process));
+            }
+            return Finishing::enter(self.shutdown, true, world);
+        }
+        Phase::Stopping(self)
+    }
+
+    fn begin(&mut self, world: &mut World, process: ProcessId) {
+        match world.process(process).hooks.pre_stop {
+            Some(wait) if self.shutdown.signals < 2 => {
+                let after = world.budget.from_stop(&world.spec, process);
+                let within = Budget::hook(wait, after, world.now, self.shutdown.deadline);
+                let until = world.run_hook(Some(process), Stage::PreStop, within);
+                world.set(process, Life::PreStop { until });
+            }
+            _ => self.ask(world, process),
+        }
+    }
+
+    fn ask(&mut self, world: &mut World, process: ProcessId) {
+        let signal = world.process(process).stop_signal;
+        let limit = world.budget.stop(&world.spec, process, world.now, self.shutdown.deadline);
+        world.act(Action::Stop { process, signal });
+        world.note(Note::Stopping { process, signal, limit });
+        world.set(process, Life::Stopping { since: world.now, kill_at: world.now + limit });
+    }
+
+    fn kill(&mut self, world: &mut World, process: ProcessId, asked: Option<Time>) {
+        world.act(Action::Kill(process));
+        world.note(Note::Killed { process, after: asked.map(|asked| world.now.since(asked)) });
+        world.set(process, Life::Killed { asked });
+        self.shutdown.killed = true;
+    }
+
+    fn end_at_once(&mut self, world: &mut World, process: ProcessId) {
+        match world.life(process) {
+            Life::Stopping { since, .. } => self.kill(world, process, Some(since)),
+            Life::Starting { .. } | Life::Ready { .. } => self.kill(world, process, None),
+            Life::PreStop { .. } => {
+                world.act(Action::AbortHook(HookId {
+                    process: Some(process),
+                    stage: Stage::PreStop,
+                }));
+                self.kill(world, process, None);
+            }
+            Life::Remains { kill_at, restart } if kill_at != Time::NEVER => {
+                world.kill_rest(process, restart);
+                self.shutdown.killed = true;
+            }
+            Life::PostStop { .. } => {
+                world.act(Action::AbortHook(HookId {
+                    process: Some(process),
+                    stage: Stage::PostStop,
+                }));
+                world.set(process, Life::Done);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn all_done(world: &World) -> bool {
+    world.lives.iter().all(|life| *life == Life::Done)
+}

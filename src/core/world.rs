@@ -1,0 +1,334 @@
+//! What outlives a phase: how far each process is, the time of this step and the actions that it has led to.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::event::{Action, Event, Note};
+use super::spec::{HookId, ProcessSpec, Spec, Stage};
+use crate::vocab::{End, ProcessId, Time};
+
+/// How far a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its dependencies are not there yet.
+    Waiting,
+    /// Its `only_if` is being looked at.
+    Checking,
+    /// Its `pre_start` hook runs.
+    PreStart {
+        /// When the hook is killed.
+        until: Time,
+    },
+    /// The shell is starting it.
+    Spawning,
+    /// It runs and is not ready.
+    Starting {
+        /// Since when it runs.
+        since: Time,
+        /// When that has failed.
+        ready_by: Time,
+    },
+    /// It runs and is ready.
+    Ready {
+        /// Since when it runs.
+        since: Time,
+    },
+    /// It has ended and will be started again.
+    Backoff {
+        /// When.
+        until: Time,
+    },
+    /// It runs; its `pre_stop` hook runs, too.
+    PreStop {
+        /// When the hook is killed.
+        until: Time,
+    },
+    /// It was asked to end.
+    Stopping {
+        /// When.
+        since: Time,
+        /// When KILL follows.
+        kill_at: Time,
+    },
+    /// It was killed and is not reaped yet.
+    Killed {
+        /// When it was asked to end; `None`: it was not.
+        asked: Option<Time>,
+    },
+    /// It has ended, and others of its process group live on.
+    Remains {
+        /// When they are killed.
+        kill_at: Time,
+        /// It is started again after this pause, once they are gone.
+        restart: Option<Duration>,
+    },
+    /// It is gone; its `post_stop` hook runs.
+    PostStop {
+        /// When the hook is killed.
+        until: Time,
+    },
+    /// It is gone and will not come back; or it never came.
+    Done,
+}
+
+impl Life {
+    /// Whether there is a process that can be signalled.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(
+            self,
+            Self::Starting { .. }
+                | Self::Ready { .. }
+                | Self::PreStop { .. }
+                | Self::Stopping { .. }
+                | Self::Killed { .. }
+        )
+    }
+
+    /// When this state ends by itself.
+    fn wakes_at(self) -> Option<Time> {
+        match self {
+            Self::PreStart { until }
+            | Self::Backoff { until }
+            | Self::PreStop { until }
+            | Self::PostStop { until }
+            | Self::Starting { ready_by: until, .. }
+            | Self::Remains { kill_at: until, .. }
+            | Self::Stopping { kill_at: until, .. } => (until != Time::NEVER).then_some(until),
+            _ => None,
+        }
+    }
+}
+
+/// What has been reached at least once. A restart does not take it back, so dependents are not disturbed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reached {
+    /// It was started.
+    pub started: bool,
+    /// It was ready.
+    pub ready: bool,
+    /// It has completed, or its end does not matter.
+    pub completed: bool,
+}
+
+impl Reached {
+    /// Nobody has to wait for it any longer.
+    pub const ALL: Self = Self { started: true, ready: true, completed: true };
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    /// What was asked for.
+    pub spec: Rc<Spec>,
+    /// How its time is shared.
+    pub budget: Budget,
+    /// The time of this step.
+    pub now: Time,
+    /// How far each process is.
+    pub lives: Vec<Life>,
+    /// What each has reached.
+    pub reached: Vec<Reached>,
+    /// How often each was restarted, and how often in a row.
+    pub restarts: Vec<Restarts>,
+    /// When each was told by a signal to drain, which it may answer by its end.
+    pub told: Vec<Option<Time>>,
+    /// What is to be done.
+    pub actions: Vec<Action>,
+}
+
+/// The restarts of one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restarts {
+    /// Since the start of the container.
+    pub total: u32,
+    /// Without a good life between them.
+    pub in_a_row: u32,
+}
+
+impl World {
+    /// Everything waits.
+    #[must_use]
+    pub fn new(spec: Rc<Spec>, now: Time) -> Self {
+        let count = spec.processes.len();
+        Self {
+            budget: Budget::new(&spec),
+            now,
+            lives: vec![Life::Waiting; count],
+            reached: vec![Reached::default(); count],
+            restarts: vec![Restarts::default(); count],
+            told: vec![None; count],
+            actions: Vec::new(),
+            spec,
+        }
+    }
+
+    /// How far this process is.
+    #[must_use]
+    pub fn life(&self, id: ProcessId) -> Life {
+        self.lives[id.index()]
+    }
+
+    /// Sets how far this process is.
+    pub fn set(&mut self, id: ProcessId, life: Life) {
+        self.lives[id.index()] = life;
+    }
+
+    /// What was asked for this process.
+    #[must_use]
+    pub fn process(&self, id: ProcessId) -> &ProcessSpec {
+        &self.spec.processes[id.index()]
+    }
+
+    /// Whether this moment has come.
+    #[must_use]
+    pub fn is_past(&self, moment: Time) -> bool {
+        moment <= self.now
+    }
+
+    /// Asks the shell for something.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Tells something.
+    pub fn note(&mut self, note: Note) {
+        self.act(Action::Note(note));
+    }
+
+    /// Starts the hook of this stage, if there is one, and says when it must be over.
+    pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
+        self.act(Action::RunHook(HookId { process, stage }));
+        self.now + within
+    }
+
+    /// Kills a hook that has taken too long.
+    pub fn abort_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
+        let hook = HookId { process, stage };
+        self.act(Action::AbortHook(hook));
+        self.note(Note::HookTimedOut(hook));
+    }
+
+    /// Asks what is left of the process group of a process that has ended to end, too.
+    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
+        let signal = self.process(process).stop_signal;
+        self.act(Action::StopGroup { process, signal });
+        self.note(Note::GroupRemains(process));
+        self.set(process, Life::Remains { kill_at, restart });
+    }
+
+    /// Kills what is left of process groups, and has had its time. Whether there was any.
+    pub fn kill_late_rests(&mut self) -> bool {
+        let mut killed = false;
+        for process in self.spec.ids() {
+            if let Life::Remains { kill_at, restart } = self.life(process)
+                && self.is_past(kill_at)
+            {
+                self.kill_rest(process, restart);
+                killed = true;
+            }
+        }
+        killed
+    }
+
+    /// Kills what is left of the process group of a process that has ended.
+    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>) {
+        self.act(Action::Kill(process));
+        self.note(Note::Killed { process, after: None });
+        self.set(process, Life::Remains { kill_at: Time::NEVER, restart });
+    }
+
+    /// A process was reaped during a shutdown.
+    fn gone(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+        let took = match self.life(id) {
+            Life::Stopping { since, .. } | Life::Killed { asked: Some(since) } => {
+                Some(self.now.since(since))
+            }
+            Life::PreStop { .. } => {
+                self.act(Action::AbortHook(HookId { process: Some(id), stage: Stage::PreStop }));
+                None
+            }
+            _ => self.told[id.index()].map(|since| self.now.since(since)),
+        };
+        let killed = matches!(self.life(id), Life::Killed { .. });
+        self.note(Note::Stopped { process: id, end, took, killed });
+        // What was killed was killed with its group.
+        if remains && !killed && !self.process(id).oneshot {
+            let kill_at = match self.life(id) {
+                Life::Stopping { kill_at, .. } => kill_at,
+                _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
+            };
+            self.stop_rest(id, kill_at, None);
+        } else {
+            self.after_end(id, deadline);
+        }
+    }
+
+    /// Whether this end is the answer to the signal that told the process to drain, and no failure.
+    #[must_use]
+    pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
+        let told_by = self.process(id).drain.and_then(|drain| drain.told_by).map(End::Signal);
+        self.told[id.index()].is_some() && (end.is_success() || Some(end) == told_by)
+    }
+
+    /// Runs the `post_stop` of a process that has ended for good, during a shutdown.
+    pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
+        let within = self.process(id).hooks.post_stop.map(|wait| {
+            Budget::hook(wait, self.budget.after_stop(self.process(id)), self.now, deadline)
+        });
+        match within {
+            Some(within) if !within.is_zero() => {
+                let until = self.run_hook(Some(id), Stage::PostStop, within);
+                self.set(id, Life::PostStop { until });
+            }
+            _ => self.set(id, Life::Done),
+        }
+    }
+
+    /// What every phase of a shutdown does with the news that are the same in all of them.
+    pub fn news_in_shutdown(&mut self, event: Event, deadline: Time) {
+        match event {
+            Event::Exited { process, end, remains } if self.life(process).is_alive() => {
+                self.gone(process, end, remains, deadline)
+            }
+            Event::GroupGone(process) if matches!(self.life(process), Life::Remains { .. }) => {
+                self.after_end(process, deadline);
+            }
+            // It was being started when the shutdown began.
+            Event::Spawned(process) if self.life(process) == Life::Spawning => {
+                self.note(Note::Started(process));
+                self.set(process, Life::Starting { since: self.now, ready_by: Time::NEVER });
+            }
+            Event::SpawnFailed { process, .. } if self.life(process) == Life::Spawning => {
+                self.set(process, Life::Done);
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PostStop },
+                ..
+            } if matches!(self.life(process), Life::PostStop { .. }) => {
+                self.set(process, Life::Done);
+            }
+            _ => {}
+        }
+        self.abort_late_hooks();
+    }
+
+    /// Goes on without the `post_stop` hooks that have taken too long.
+    pub fn abort_late_hooks(&mut self) {
+        for process in self.spec.ids() {
+            if let Life::PostStop { until } = self.life(process)
+                && self.is_past(until)
+            {
+                self.abort_hook(Some(process), Stage::PostStop);
+                self.set(process, Life::Done);
+            }
+        }
+    }
+
+    /// The first moment at which a process needs something.
+    #[must_use]
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        self.lives.iter().filter_map(|life| life.wakes_at()).min()
+    }
+}
