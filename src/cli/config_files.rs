@@ -1,0 +1,29 @@
+//! Where the config comes from, for every command that reads one.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The variable that names the file where no `-c` does.
+pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
+/// Where it is looked for last.
+const DEFAULT: &str = "/etc/drainit.yaml";
+
+/// `-c FILE`.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFiles {
+    /// Config file; may be repeated, a later one overlays the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml]
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Vec<PathBuf>,
+}
+
+impl ConfigFiles {
+    /// The files to read, at least one.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        if !self.config.is_empty() {
+            return self.config.clone();
+        }
+        let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line: one file a command.
+
+pub mod check;
+mod config_files;
+pub mod drain;
+pub mod exec;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::compat;
+use crate::vocab::exit_code;
+
+/// The init that drains before it stops.
+#[derive(Debug, Parser)]
+#[command(name = "drainit", version, propagate_version = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the processes of a config, supervise them, drain and stop them in order
+    Run(run::RunArgs),
+    /// Run one command, without a config: forward signals, reap orphans
+    Exec(exec::ExecArgs),
+    /// Say everything that is wrong with a config
+    Check(check::CheckArgs),
+    /// Take the traffic away from the running container, and stop nothing
+    Drain(drain::DrainArgs),
+}
+
+/// Parses the command line and carries it out.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = compat::run(&args).or_else(|| exec::exec_plainly(&args)) {
+        return ExitCode::from(code);
+    }
+    let code = match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Run(args) }) => run::run(args),
+        Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
+        Ok(Cli { command: Command::Check(args) }) => check::check(&args),
+        Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
+        Err(error) => {
+            // Nobody may be reading; there is nowhere else to complain.
+            let _ = error.print();
+            if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
+        }
+    };
+    ExitCode::from(code)
+}

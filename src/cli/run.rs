@@ -1,0 +1,94 @@
+//! `drainit run`: the supervisor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tracing::Level;
+
+use super::config_files::ConfigFiles;
+use crate::config::{self, Diagnostic, Environment, args};
+use crate::control::listen::Listeners;
+use crate::shell::event_loop::{self, Setup};
+use crate::shell::lines::Stream;
+use crate::shell::output::Output;
+use crate::shell::signals::Signals;
+use crate::shell::{boot, panic, trace};
+use crate::vocab::exit_code;
+
+/// How long a reader has for what is said before there is a supervisor.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    files: ConfigFiles,
+    /// The container's arguments, for the processes that claim them by `args.prefix`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+/// Runs until the container is to end; the code is the container's.
+pub(super) fn run(args: RunArgs) -> u8 {
+    panic::install();
+    let output = Output::stdio();
+    let fail = |message: &str, code: u8| {
+        let line = format!("[drainit] error: {message}\n");
+        output.push(Stream::Stderr, line.as_bytes());
+        // Where nobody reads, the code has to do.
+        let _ = output.flush(FLUSH);
+        code
+    };
+    // First of all: as PID 1, signals without a handler are lost, and what comes while the config is read must count.
+    let signals = match boot::prepare().and_then(|()| Signals::install()) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+    };
+    let loaded = match config::load(&args.files.paths(), &Environment::from_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&output, &problems);
+            return fail("the config is wrong, nothing was started", exit_code::CONFIG);
+        }
+    };
+    complain(&output, &loaded.warnings);
+    let args = match args::route(&loaded.config, &args.args) {
+        Ok(args) => args,
+        Err(error) => return fail(&error.to_string(), exit_code::USAGE),
+    };
+    let control = &loaded.config.control;
+    let wanted = control.listen.is_some() || control.socket.is_some();
+    let listeners = match wanted.then(|| Listeners::bind(control)).transpose() {
+        Ok(listeners) => listeners,
+        Err(error) => return fail(&error.to_string(), exit_code::CONFIG),
+    };
+    let level = match trace::level(std::env::var(trace::LEVEL_VARIABLE).ok().as_deref()) {
+        Ok(level) => level,
+        Err(error) => {
+            output.push(Stream::Stderr, format!("[drainit] warning: {error}\n").as_bytes());
+            Level::INFO
+        }
+    };
+    output.set_format(loaded.config.logging.format);
+    trace::install(Arc::clone(&output), level);
+    let setup = Setup {
+        config: loaded.config,
+        graph: loaded.graph,
+        args,
+        output: Arc::clone(&output),
+        signals,
+        listeners,
+    };
+    match event_loop::run(setup) {
+        Ok(code) => code,
+        Err(error) => fail(&format!("cannot go on: {error}"), exit_code::SOFTWARE),
+    }
+}
+
+/// Through the queue: a reader of stderr that has stopped reading must not keep the processes from being started.
+fn complain(output: &Output, problems: &[Diagnostic]) {
+    for problem in problems {
+        output.push(Stream::Stderr, format!("{problem}\n").as_bytes());
+    }
+}

@@ -1,0 +1,207 @@
+//! Options as `getopt(3)` and `getopt_long(3)` read them, with their messages.
+//!
+//! The first argument that is no option ends them, as POSIX has it. (glibc lets options follow, unless told otherwise;
+//! for a program that starts another one that is a trap, and musl has none of it.)
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::shown;
+
+/// An option that a program knows.
+pub(super) struct Known {
+    /// Its letter.
+    pub(super) short: u8,
+    /// Its name, if it has one.
+    pub(super) long: Option<&'static str>,
+    /// It takes an argument.
+    pub(super) takes: bool,
+}
+
+/// One option as it was given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Given<'a> {
+    pub(super) short: u8,
+    pub(super) argument: Option<&'a OsStr>,
+}
+
+/// Reads one option after the other.
+pub(super) struct Options<'a> {
+    known: &'a [Known],
+    rest: &'a [OsString],
+    /// What is left of a bundle such as `-vc`.
+    bundle: &'a [u8],
+}
+
+impl<'a> Options<'a> {
+    pub(super) fn new(known: &'a [Known], args: &'a [OsString]) -> Self {
+        Self { known, rest: args, bundle: &[] }
+    }
+
+    /// What follows the options.
+    pub(super) fn rest(&self) -> &'a [OsString] {
+        self.rest
+    }
+
+    /// The next option; `None` after the last one.
+    ///
+    /// # Errors
+    /// With the message, without the name of the program before it.
+    pub(super) fn next(&mut self) -> Result<Option<Given<'a>>, String> {
+        if self.bundle.is_empty() {
+            let Some((argument, rest)) = self.rest.split_first() else { return Ok(None) };
+            let argument = argument.as_bytes();
+            if argument.len() < 2 || argument[0] != b'-' {
+                return Ok(None);
+            }
+            self.rest = rest;
+            if argument == b"--" {
+                return Ok(None);
+            }
+            let has_long = self.known.iter().any(|known| known.long.is_some());
+            if let Some(long) = argument.strip_prefix(b"--")
+                && has_long
+            {
+                return self.long(long).map(Some);
+            }
+            self.bundle = &argument[1..];
+        }
+        self.short().map(Some)
+    }
+
+    fn short(&mut self) -> Result<Given<'a>, String> {
+        let (short, after) = (self.bundle[0], &self.bundle[1..]);
+        self.bundle = after;
+        let letter = char::from(short);
+        let Some(known) = self.known.iter().find(|known| known.short == short) else {
+            return Err(format!("invalid option -- '{letter}'"));
+        };
+        if !known.takes {
+            return Ok(Given { short, argument: None });
+        }
+        self.bundle = &[];
+        if !after.is_empty() {
+            return Ok(Given { short, argument: Some(OsStr::from_bytes(after)) });
+        }
+        match self.take() {
+            Some(argument) => Ok(Given { short, argument: Some(argument) }),
+            None => Err(format!("option requires an argument -- '{letter}'")),
+        }
+    }
+
+    /// `--name`, `--name=value`, or the beginning of a name that only one begins with.
+    fn long(&mut self, text: &'a [u8]) -> Result<Given<'a>, String> {
+        let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+        let (name, value) = (&text[..end], text.get(end + 1..));
+        let long = |known: &Known| known.long.unwrap_or_default().as_bytes();
+        let candidates: Vec<_> =
+            self.known.iter().filter(|known| long(known).starts_with(name)).collect();
+        let exact = candidates.iter().find(|known| long(known) == name);
+        let known = match (exact, candidates.as_slice()) {
+            (Some(known), _) | (None, [known]) => *known,
+            (None, []) => {
+                return Err(format!("unrecognized option '--{}'", shown(OsStr::from_bytes(text))));
+            }
+            (None, several) => {
+                let names: Vec<_> = several
+                    .iter()
+                    .filter_map(|known| Some(format!("'--{}'", known.long?)))
+                    .collect();
+                let text = shown(OsStr::from_bytes(text));
+                let names = names.join(" ");
+                return Err(format!("option '--{text}' is ambiguous; possibilities: {names}"));
+            }
+        };
+        let full = known.long.unwrap_or_default();
+        match (known.takes, value) {
+            (false, Some(_)) => Err(format!("option '--{full}' doesn't allow an argument")),
+            (false, None) => Ok(Given { short: known.short, argument: None }),
+            (true, Some(value)) => {
+                Ok(Given { short: known.short, argument: Some(OsStr::from_bytes(value)) })
+            }
+            (true, None) => match self.take() {
+                Some(argument) => Ok(Given { short: known.short, argument: Some(argument) }),
+                None => Err(format!("option '--{full}' requires an argument")),
+            },
+        }
+    }
+
+    fn take(&mut self) -> Option<&'a OsStr> {
+        let (argument, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(argument)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [Known; 4] = [
+        Known { short: b'c', long: Some("single-child"), takes: false },
+        Known { short: b'r', long: Some("rewrite"), takes: true },
+        Known { short: b'v', long: Some("verbose"), takes: false },
+        Known { short: b'V', long: Some("version"), takes: false },
+    ];
+
+    /// Each option as `c` or `r=ARGUMENT`, then what follows, or the message.
+    fn read(known: &[Known], args: &[&str]) -> Result<(String, Vec<String>), String> {
+        let args: Vec<OsString> = args.iter().map(Into::into).collect();
+        let mut options = Options::new(known, &args);
+        let mut given = Vec::new();
+        while let Some(one) = options.next()? {
+            let letter = char::from(one.short);
+            given.push(match one.argument {
+                Some(argument) => format!("{letter}={}", shown(argument)),
+                None => letter.to_string(),
+            });
+        }
+        let rest = options.rest().iter().map(|arg| shown(arg).into_owned()).collect();
+        Ok((given.join(" "), rest))
+    }
+
+    #[track_caller]
+    fn reads(args: &[&str], given: &str, rest: &[&str]) {
+        let rest = rest.iter().map(|arg| (*arg).to_owned()).collect();
+        assert_eq!(read(&KNOWN, args), Ok((given.to_owned(), rest)), "{args:?}");
+    }
+
+    #[test]
+    fn options_end_where_the_command_begins() {
+        reads(&[], "", &[]);
+        reads(&["-c", "-v", "sh", "-c"], "c v", &["sh", "-c"]);
+        reads(&["-cv", "--", "-c"], "c v", &["-c"]);
+        reads(&["--", "--", "x"], "", &["--", "x"]);
+        reads(&["-", "-c"], "", &["-", "-c"]);
+        reads(&["", "-c"], "", &["", "-c"]);
+    }
+
+    #[test]
+    fn arguments_of_options() {
+        reads(&["-r", "15:3", "x"], "r=15:3", &["x"]);
+        reads(&["-vr15:3", "x"], "v r=15:3", &["x"]);
+        reads(&["-r", "--", "x"], "r=--", &["x"]);
+        reads(&["--rewrite=15:3", "--rew", "1:2", "--rewrite=", "x"], "r=15:3 r=1:2 r=", &["x"]);
+        reads(&["--single-child", "--verb", "--vers"], "c v V", &[]);
+    }
+
+    #[test]
+    fn messages() {
+        for (args, message) in [
+            (&["-x"][..], "invalid option -- 'x'"),
+            (&["-vx"], "invalid option -- 'x'"),
+            (&["-r"], "option requires an argument -- 'r'"),
+            (&["--bogus"], "unrecognized option '--bogus'"),
+            (&["--bogus=3"], "unrecognized option '--bogus=3'"),
+            (&["--rewrite"], "option '--rewrite' requires an argument"),
+            (&["--single=3"], "option '--single-child' doesn't allow an argument"),
+            (&["--ver"], "option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),
+        ] {
+            assert_eq!(read(&KNOWN, args), Err(message.to_owned()));
+        }
+        // Without long options `--x` is a bundle that begins with `-`.
+        let short = [Known { short: b'v', long: None, takes: false }];
+        assert_eq!(read(&short, &["--v"]), Err("invalid option -- '-'".to_owned()));
+    }
+}

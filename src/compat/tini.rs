@@ -1,0 +1,353 @@
+//! drainit as tini 0.19: its options, variables, messages and exit codes.
+//!
+//! Three things are better than in the original, and nobody can rely on them being worse: it wakes up for nothing, where
+//! tini looks once a second; signals that tini leaves to the kernel (ABRT and the like) are passed on too; and options
+//! end at the command, as in builds of tini with musl, so that `tini ls -l` lists.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+
+use super::getopt::{Known, Options};
+use super::{describe, leading_number, shown};
+use crate::exec::terminal::Terminal;
+use crate::shell::blocked::{Blocked, only};
+use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
+use crate::shell::say::{Stream, say};
+use crate::shell::start::{ChildSetup, Place, start_like_execvp};
+use crate::shell::{boot, signals};
+use crate::vocab::{End, Signal};
+
+const VERSION: &str = "tini version 0.19.0";
+/// What the program returns for its own failures.
+const FAILURE: u8 = 1;
+
+const fn option(short: u8, takes: bool) -> Known {
+    Known { short, long: None, takes }
+}
+
+const KNOWN: [Known; 8] = [
+    option(b'p', true),
+    option(b'h', false),
+    option(b'v', false),
+    option(b'w', false),
+    option(b'g', false),
+    option(b'l', false),
+    option(b'e', true),
+    option(b's', false),
+];
+
+/// How much is said: warnings are level 1, and everything above goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Fatal,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug)]
+struct Tini {
+    verbosity: i64,
+    subreaper: bool,
+    parent_death_signal: Option<Signal>,
+    warn_on_reap: bool,
+    group: bool,
+    remapped: Vec<u8>,
+}
+
+/// Runs as tini. `called` is the whole of `argv[0]`, `name` its last part.
+pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
+    if let [only] = args
+        && only == "--version"
+    {
+        say(Stream::Stdout, &format!("{VERSION}\n"));
+        return 0;
+    }
+    let mut tini = Tini {
+        verbosity: 1,
+        subreaper: false,
+        parent_death_signal: None,
+        warn_on_reap: false,
+        group: false,
+        remapped: Vec::new(),
+    };
+    let mut options = Options::new(&KNOWN, args);
+    loop {
+        match options.next() {
+            Ok(Some(given)) => {
+                let argument = given.argument.unwrap_or_default();
+                if let Err(code) = tini.set(name, given.short, argument) {
+                    return code;
+                }
+            }
+            Ok(None) => break,
+            Err(message) => {
+                say(Stream::Stderr, &format!("{}: {message}\n", shown(called)));
+                say(Stream::Stderr, &usage(name));
+                return FAILURE;
+            }
+        }
+    }
+    let command = options.rest();
+    if command.is_empty() {
+        say(Stream::Stderr, &usage(name));
+        return FAILURE;
+    }
+    tini.read_environment();
+    tini.supervise(command).unwrap_or_else(|error| {
+        tini.log(Level::Fatal, &describe(&error));
+        FAILURE
+    })
+}
+
+impl Tini {
+    /// One option. An error is an exit code, and not always one of failure.
+    fn set(&mut self, name: &str, short: u8, argument: &OsStr) -> Result<(), u8> {
+        let invalid = |tini: &Self| {
+            let message = format!("Not a valid option for -{}: ", char::from(short));
+            tini.log(Level::Fatal, &(message + &shown(argument)));
+            FAILURE
+        };
+        match short {
+            b'h' => {
+                say(Stream::Stdout, &usage(name));
+                return Err(0);
+            }
+            b'l' => {
+                say(Stream::Stdout, LICENSE);
+                return Err(0);
+            }
+            b's' => self.subreaper = true,
+            b'p' => {
+                let signal = by_full_name(argument).ok_or_else(|| invalid(self))?;
+                self.parent_death_signal = Some(signal);
+            }
+            b'v' => self.verbosity += 1,
+            b'w' => self.warn_on_reap = true,
+            b'g' => self.group = true,
+            _ => self.remapped.push(exit_code(argument).ok_or_else(|| invalid(self))?),
+        }
+        Ok(())
+    }
+
+    fn read_environment(&mut self) {
+        // Any value will do, and none.
+        self.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
+        self.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
+        if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
+            let verbosity = shown(&verbosity);
+            self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
+                // It is unsigned there.
+                ..=-1 => i64::MAX,
+                verbosity => verbosity,
+            };
+        }
+    }
+
+    fn supervise(&self, command: &[OsString]) -> io::Result<u8> {
+        let signals = Blocked::block()?;
+        if let Some(signal) = self.parent_death_signal {
+            boot::set_parent_death_signal(signal)?;
+        }
+        if self.subreaper {
+            boot::become_subreaper()?;
+            self.log(Level::Trace, "Registered as child subreaper");
+        }
+        if std::process::id() != 1 && !boot::is_subreaper() {
+            self.log(Level::Warn, NO_REAPER);
+        }
+        let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
+        let setup = ChildSetup {
+            mask: signals.given(),
+            // What else is ignored stays so, as `nohup` would have it. PIPE is what Rust's runtime ignores for drainit.
+            defaults: only(Signal::PIPE),
+            place,
+            dies_with_us: false,
+        };
+        let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+        match start_like_execvp(command, &setup) {
+            Ok(child) => {
+                let name = shown(name);
+                self.log(
+                    Level::Info,
+                    &format!("Spawned child process '{name}' with pid '{child}'"),
+                );
+                self.forward_and_reap(&signals, child)
+            }
+            Err(error) => {
+                let text = format!("exec {} failed: {}", shown(name), describe(&error));
+                self.log(Level::Fatal, &text);
+                Ok(self.remap(match error.raw_os_error() {
+                    Some(libc::ENOENT) => 127,
+                    Some(libc::EACCES) => 126,
+                    _ => FAILURE,
+                }))
+            }
+        }
+    }
+
+    fn forward_and_reap(&self, signals: &Blocked, child: Pid) -> io::Result<u8> {
+        loop {
+            match signals.wait(None)?.map(|received| received.signal) {
+                None => {}
+                Some(Signal::CHLD) => self.log(Level::Debug, "Received SIGCHLD"),
+                // tini ignores these, which a terminal sends to what writes from the background.
+                Some(Signal::TTIN | Signal::TTOU) => {}
+                Some(signal) => self.pass_on(child, signal),
+            }
+            if let Some(code) = self.reap(child)? {
+                self.log(Level::Trace, "Exiting: child has exited");
+                return Ok(code);
+            }
+        }
+    }
+
+    fn pass_on(&self, child: Pid, signal: Signal) {
+        self.log(Level::Debug, &format!("Passing signal: '{}'", signals::describe(signal)));
+        let sent = if self.group { kill_group(child, signal) } else { kill(child, signal) };
+        match sent {
+            Ok(true) => {}
+            Ok(false) => self.log(Level::Warn, "Child was dead when forwarding signal"),
+            Err(error) => {
+                let text = describe(&error);
+                self.log(
+                    Level::Fatal,
+                    &format!("Unexpected error when forwarding signal: '{text}'"),
+                );
+            }
+        }
+    }
+
+    /// Reaps whatever has ended; the exit code, if the child is among it.
+    fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
+        let mut code = None;
+        loop {
+            let (pid, end) = match reap_next()? {
+                Reaped::Child(pid, end) => (pid, end),
+                Reaped::NoneNow => {
+                    self.log(Level::Trace, "No child to reap");
+                    return Ok(code);
+                }
+                Reaped::NoChildren => {
+                    self.log(Level::Trace, "No child to wait");
+                    return Ok(code);
+                }
+            };
+            self.log(Level::Debug, &format!("Reaped child with pid: '{pid}'"));
+            if pid == child {
+                let text = match end {
+                    End::Code(code) => format!("exited normally (with status '{code}')"),
+                    End::Signal(signal) => {
+                        format!("exited with signal (with signal '{}')", signals::describe(signal))
+                    }
+                };
+                self.log(Level::Info, &format!("Main child {text}"));
+                code = Some(self.remap(end.exit_code()));
+            } else if self.warn_on_reap {
+                self.log(Level::Warn, &format!("Reaped zombie process with pid={pid}"));
+            }
+        }
+    }
+
+    fn remap(&self, code: u8) -> u8 {
+        if self.remapped.contains(&code) { 0 } else { code }
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        let (stream, least, word) = match level {
+            Level::Fatal => (Stream::Stderr, i64::MIN, "FATAL"),
+            Level::Warn => (Stream::Stderr, 1, "WARN "),
+            Level::Info => (Stream::Stdout, 2, "INFO "),
+            Level::Debug => (Stream::Stdout, 3, "DEBUG"),
+            Level::Trace => (Stream::Stdout, 4, "TRACE"),
+        };
+        if self.verbosity >= least {
+            let own = std::process::id();
+            say(stream, &format!("[{word} tini ({own})] {message}\n"));
+        }
+    }
+}
+
+/// `-e` takes what `strtol` reads to the end, and that makes nothing a 0.
+fn exit_code(argument: &OsStr) -> Option<u8> {
+    match leading_number(argument.to_str()?) {
+        Some((code, "")) => u8::try_from(code).ok(),
+        None if argument.is_empty() => Some(0),
+        _ => None,
+    }
+}
+
+/// `-p` takes `SIGTERM`, and neither `TERM` nor `15`.
+fn by_full_name(argument: &OsStr) -> Option<Signal> {
+    let name = argument.to_str()?;
+    let is_full = name.starts_with("SIG") && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let signal = if is_full { Signal::parse(name) } else { None };
+    signal.filter(|signal| signal.to_string() == name)
+}
+
+const NO_REAPER: &str = "Tini is not running as PID 1 and isn't registered as a child subreaper.
+Zombie processes will not be re-parented to Tini, so zombie reaping won't work.
+To fix the problem, use the -s option or set the environment variable TINI_SUBREAPER to register Tini as a child \
+subreaper, or run Tini as PID 1.";
+
+const LICENSE: &str =
+    "This is drainit in the place of tini. It is licensed under the Apache License, Version 2.0:
+http://www.apache.org/licenses/LICENSE-2.0
+";
+
+fn usage(name: &str) -> String {
+    format!(
+        "{name} ({VERSION})
+Usage: {name} [OPTIONS] PROGRAM -- [ARGS] | --version
+
+Run PROGRAM as the child of an init: drainit, called as {name}
+
+Options:
+
+  --version  Say which version of tini this stands for, and exit.
+  -h         Say this, and exit.
+  -s         Take in orphans although this is not PID 1 (as a subreaper).
+  -p SIGNAL  Act on SIGNAL when the parent dies: \"-p SIGKILL\".
+  -v         Say more; up to three times.
+  -w         Warn of every process that was reaped.
+  -g         Send signals to the process group of the child.
+  -e CODE    End with 0 where the child ends with CODE (0 to 255); may be repeated.
+  -l         Say the licence, and exit.
+
+Environment:
+
+  TINI_SUBREAPER           As -s, whatever its value.
+  TINI_VERBOSITY           How much is said (1 unless set).
+  TINI_KILL_PROCESS_GROUP  As -g, whatever its value.
+
+"
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_like_the_original_does() {
+        for (text, code) in
+            [("0", 0), ("143", 143), (" 7", 7), ("+7", 7), ("007", 7), ("255", 255), ("", 0)]
+        {
+            assert_eq!(exit_code(OsStr::new(text)), Some(code), "{text}");
+        }
+        for text in ["5x", "-1", "256", "0x7", "abc", " "] {
+            assert_eq!(exit_code(OsStr::new(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_parents_signal_is_named_in_full() {
+        assert_eq!(by_full_name(OsStr::new("SIGKILL")), Some(Signal::KILL));
+        for text in ["KILL", "9", "sigkill", "SIGCLD", "SIG", "", "SIGRTMIN+1", "SIG9"] {
+            assert_eq!(by_full_name(OsStr::new(text)), None, "{text}");
+        }
+    }
+}

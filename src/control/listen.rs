@@ -1,0 +1,215 @@
+//! The listeners of the control server, bound before anything is started so that an error stops nothing half-way.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+use thiserror::Error;
+
+use crate::config::schema::Control;
+use crate::shell::http::describe_io;
+
+/// Why the control server cannot listen where it was told to.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// `control.listen`
+    #[error("control.listen {address}: {}", describe_io(.error))]
+    Tcp {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// `control.socket`
+    #[error("control.socket {}: {}", .path.display(), describe_io(.error))]
+    Unix {
+        /// What was to be bound.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Another drainit, most likely.
+    #[error("control.socket {}: another process listens on it", .0.display())]
+    InUse(PathBuf),
+    /// It would have to be removed, and that is not drainit's to do.
+    #[error("control.socket {}: something that is not a socket is in its place", .0.display())]
+    NotASocket(PathBuf),
+}
+
+/// What `control:` asks for. Dropping it closes the listeners and removes the socket.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) tcp: Option<TcpListener>,
+    pub(super) unix: Option<BoundSocket>,
+}
+
+impl Listeners {
+    /// Binds what is set; nothing where nothing is set.
+    ///
+    /// # Errors
+    /// When one of them cannot be bound; then none is.
+    pub fn bind(control: &Control) -> Result<Self, BindError> {
+        let tcp = control.listen.map(bind_tcp).transpose()?;
+        let unix = control.socket.as_deref().map(BoundSocket::bind).transpose()?;
+        Ok(Self { tcp, unix })
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| BindError::Tcp { address, error })
+}
+
+/// A Unix socket in the file system, for its owner only (0600), removed at the end.
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of what we made: only that is removed.
+    made: Option<(u64, u64)>,
+}
+
+impl BoundSocket {
+    fn bind(path: &Path) -> Result<Self, BindError> {
+        let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
+        remove_stale(path)?;
+        let listener = listen_privately(path).map_err(failed)?;
+        let made = path.symlink_metadata().ok().map(|made| (made.dev(), made.ino()));
+        Ok(Self { listener, path: path.to_owned(), made })
+    }
+}
+
+impl Drop for BoundSocket {
+    fn drop(&mut self) {
+        let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
+        if self.made.is_some() && there == self.made {
+            // At the end there is nobody left to tell, and the next start removes it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes what an earlier drainit left. Never a socket that somebody listens on, never anything else.
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    if is_listening(path).map_err(failed)? {
+        return Err(BindError::InUse(path.to_owned()));
+    }
+    fs::remove_file(path).map_err(failed)
+}
+
+/// Without blocking: where the backlog of a hung listener is full, a connect would wait for it.
+fn is_listening(path: &Path) -> io::Result<bool> {
+    let fd = stream_socket()?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn stream_socket() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+/// The mode is set on the socket before it has a name (Linux makes the file with it), so there is no moment in which others
+/// may connect, and the umask, which belongs to the whole process, is left alone.
+fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    let fd = stream_socket()?;
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(UnixListener::from(fd))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::shell::test_server::scratch_path;
+
+    fn socket_at(path: &Path) -> Result<Listeners, BindError> {
+        Listeners::bind(&Control { listen: None, socket: Some(path.to_owned()) })
+    }
+
+    #[test]
+    fn nothing_is_bound_where_nothing_is_set() {
+        let listeners = Listeners::bind(&Control::default()).unwrap();
+        assert!(listeners.tcp.is_none() && listeners.unix.is_none());
+    }
+
+    #[test]
+    fn the_socket_is_private_and_removed_at_the_end() {
+        let path = scratch_path("control.sock");
+        let bound = socket_at(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        drop(bound);
+        assert!(!path.exists());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_what_we_made_is_removed_at_the_end() {
+        let path = scratch_path("control.sock");
+        let bound = socket_at(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        drop(bound);
+        assert!(path.exists());
+        drop(other);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+        let path = scratch_path("control.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let living = socket_at(&path).unwrap();
+        let text = format!("control.socket {}: another process listens on it", path.display());
+        assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
+        drop(living);
+        fs::write(&path, "precious").unwrap();
+        let text = format!(
+            "control.socket {}: something that is not a socket is in its place",
+            path.display()
+        );
+        assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn errors_say_what_was_to_be_bound() {
+        let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err().to_string();
+        assert_eq!(error, "control.socket /nonexistent/control.sock: no such file or directory");
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let control = Control { listen: Some(address), socket: None };
+        let error = Listeners::bind(&control).unwrap_err().to_string();
+        assert_eq!(error, format!("control.listen {address}: address already in use"));
+    }
+}

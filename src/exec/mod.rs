@@ -1,0 +1,135 @@
+//! `exec`: one process and no config, what people use tini or dumb-init for.
+//!
+//! There is no runtime, no thread and no timer here: between two signals drainit sleeps in one system call. What comes
+//! before that is the start-up time that everybody pays, so it is little.
+
+pub mod drain;
+pub mod rewrite;
+mod supervisor;
+pub(crate) mod terminal;
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use self::rewrite::Rewrites;
+use self::supervisor::Supervisor;
+use self::terminal::Terminal;
+use crate::shell::blocked::{self, Blocked};
+use crate::shell::say::{Stream, say};
+use crate::shell::spawn::SpawnError;
+use crate::shell::start::{ChildSetup, Place, start};
+use crate::shell::{boot, panic, reap};
+use crate::vocab::{Signal, exit_code};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// Signals go to the child's whole process group.
+    pub group: bool,
+    /// What is passed on in the place of which signal.
+    pub rewrites: Rewrites,
+    /// Exit codes of the child that count as 0.
+    pub remap_exit: Vec<u8>,
+    /// The signal that comes when the parent of drainit dies.
+    pub parent_death_signal: Option<Signal>,
+    /// The signals that ask drainit to stop.
+    pub stop_signals: Vec<Signal>,
+    /// How long the stop may take, and what the child leaves behind.
+    pub grace_period: Option<Duration>,
+    /// The end is the end of the last descendant.
+    pub wait_all: bool,
+    /// How long a stop signal is held back.
+    pub signal_delay: Duration,
+    /// Orphans come to drainit although it is not PID 1.
+    pub subreaper: bool,
+    /// Everything that happens is said.
+    pub verbose: bool,
+}
+
+impl Options {
+    /// A command, and otherwise what is usual.
+    #[must_use]
+    pub fn new(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            group: false,
+            rewrites: Rewrites::default(),
+            remap_exit: Vec::new(),
+            parent_death_signal: None,
+            stop_signals: vec![Signal::TERM, Signal::INT, Signal::QUIT],
+            grace_period: None,
+            wait_all: false,
+            signal_delay: Duration::ZERO,
+            subreaper: true,
+            verbose: false,
+        }
+    }
+
+    fn code(&self, code: u8) -> u8 {
+        if self.remap_exit.contains(&code) { exit_code::OK } else { code }
+    }
+}
+
+/// Why there is no exit code of the child.
+#[derive(Debug, thiserror::Error)]
+enum ExecError {
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("the system refuses what an init needs: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs the command to its end. Returns the exit code for drainit: the command's own, 128 plus the signal that ended it,
+/// or 126 or 127 where it could not be started.
+#[must_use]
+pub fn run(options: &Options) -> u8 {
+    panic::install();
+    match supervise(options) {
+        Ok(code) => options.code(code),
+        Err(error) => {
+            tell(&format!("error: {error}"));
+            match error {
+                ExecError::Spawn(error) => error.exit_code(),
+                ExecError::System(_) => exit_code::SOFTWARE,
+            }
+        }
+    }
+}
+
+fn supervise(options: &Options) -> Result<u8, ExecError> {
+    // First of all: what PID 1 gets before it asks for signals is lost.
+    let signals = Blocked::block()?;
+    boot::keep_descriptors_from_children();
+    if options.subreaper {
+        boot::become_subreaper()?;
+    }
+    if let Some(signal) = options.parent_death_signal {
+        boot::set_parent_death_signal(signal)?;
+    }
+    let mut terminal = Terminal::find();
+    let setup = ChildSetup {
+        mask: signals.given(),
+        defaults: blocked::ALL,
+        place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
+        // A signal that drainit cannot act on would leave the child behind.
+        dies_with_us: options.parent_death_signal == Some(Signal::KILL),
+    };
+    let started = start(&options.command, &setup);
+    let end = started.map_err(ExecError::from).and_then(|child: reap::Pid| {
+        if options.verbose {
+            tell(&format!("pid {child}: started"));
+        }
+        Ok(Supervisor::new(options, &signals, child, &mut terminal).run()?)
+    });
+    // For a script that goes on with this terminal.
+    terminal.take_back();
+    end.map(|end| end.exit_code())
+}
+
+/// One of drainit's own lines.
+pub(crate) fn tell(message: &str) {
+    say(Stream::Stderr, &format!("[drainit] {message}\n"));
+}

@@ -1,0 +1,121 @@
+//! Which signal is passed on in the place of which.
+
+use std::str::FromStr;
+
+use crate::config::suggest::nearest;
+use crate::vocab::Signal;
+
+/// `S:R` for some signals; the others are passed on as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrites(Vec<Rewrite>);
+
+/// One `S:R`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The signal that arrives.
+    pub from: Signal,
+    /// The one that is passed on; `None` drops it.
+    pub to: Option<Signal>,
+}
+
+impl Rewrites {
+    /// What is passed on for `signal`; `None`: nothing.
+    #[must_use]
+    pub fn of(&self, signal: Signal) -> Option<Signal> {
+        // The last one given wins.
+        let found = self.0.iter().rev().find(|rewrite| rewrite.from == signal);
+        found.map_or(Some(signal), |rewrite| rewrite.to)
+    }
+}
+
+impl FromIterator<Rewrite> for Rewrites {
+    fn from_iter<T: IntoIterator<Item = Rewrite>>(rewrites: T) -> Self {
+        Self(rewrites.into_iter().collect())
+    }
+}
+
+/// Reads `TERM:QUIT`, `15:3`, `HUP:0`, `RTMIN+3:TERM`.
+impl FromStr for Rewrite {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((from, to)) = text.split_once(':') else {
+            return Err(
+                "write SIGNAL:SIGNAL, such as `TERM:QUIT`, or `HUP:0` to drop it".to_owned()
+            );
+        };
+        let from = signal(from)?;
+        if from == Signal::KILL || from == Signal::STOP {
+            return Err(format!("{from} never arrives: the kernel acts on it itself"));
+        }
+        let to = if to.trim() == "0" { None } else { Some(signal(to)?) };
+        Ok(Self { from, to })
+    }
+}
+
+/// Reads a signal by name or number.
+///
+/// # Errors
+/// What is wrong with it, and what was probably meant.
+pub fn signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| {
+        let name = text.trim().to_ascii_uppercase();
+        match nearest(name.trim_start_matches("SIG"), Signal::names()) {
+            Some(name) => format!("`{text}` is not a signal; did you mean `{name}`?"),
+            None => format!(
+                "`{text}` is not a signal; write a name such as `TERM`, `USR1` or `RTMIN+3`, \
+                or a number from 1 to 64"
+            ),
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn number(number: i32) -> Signal {
+        Signal::from_number(number).unwrap()
+    }
+
+    #[test]
+    fn rewrites_are_read_in_every_usual_form() {
+        for (text, from, to) in [
+            ("TERM:QUIT", 15, Some(3)),
+            ("15:3", 15, Some(3)),
+            ("SIGHUP:0", 1, None),
+            ("rtmin+3:sigterm", 37, Some(15)),
+            ("TERM:RTMAX", 15, Some(64)),
+            (" 2 : 9 ", 2, Some(9)),
+        ] {
+            let expected = Rewrite { from: number(from), to: to.map(number) };
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("TERM", "SIGNAL:SIGNAL"),
+            ("", "SIGNAL:SIGNAL"),
+            ("TREM:QUIT", "did you mean `TERM`?"),
+            ("TERM:", "`` is not a signal"),
+            ("0:3", "`0` is not a signal"),
+            ("15:65", "`65` is not a signal"),
+            ("15:-3", "`-3` is not a signal"),
+            ("KILL:TERM", "SIGKILL never arrives"),
+            ("19:TERM", "SIGSTOP never arrives"),
+        ] {
+            let error = text.parse::<Rewrite>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_rewritten_stays_and_the_last_rule_wins() {
+        let rules = ["TERM:QUIT", "HUP:0", "TERM:INT"].map(|text| text.parse::<Rewrite>().unwrap());
+        let rewrites: Rewrites = rules.into_iter().collect();
+        assert_eq!(rewrites.of(Signal::TERM), Some(Signal::INT));
+        assert_eq!(rewrites.of(Signal::HUP), None);
+        for other in (1..=64).map(number).filter(|signal| ![1, 15].contains(&signal.number())) {
+            assert_eq!(rewrites.of(other), Some(other));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! drainit: the init that drains before it stops.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! config ──▶ graph ──▶ core ⇄ shell ──▶ report
+//! ```
+//!
+//! - [`config`] reads YAML and says everything that is wrong with it at once.
+//! - [`graph`] turns names into ids, and knows the order.
+//! - [`core`] decides: a state machine without clock, system calls or async. Events and the time in, actions out.
+//! - [`shell`] carries the actions out, and turns signals, exits, timers and answers into events.
+//! - [`report`] tells what happened.
+//!
+//! [`exec`] is apart from that: one process without a config, and what it costs to start is little.
+
+pub mod cli;
+pub mod compat;
+pub mod config;
+pub mod control;
+pub mod core;
+pub mod exec;
+pub mod graph;
+pub mod report;
+pub mod shell;
+pub mod vocab;

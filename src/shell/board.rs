@@ -1,0 +1,165 @@
+//! What `/status` shows: the machine, and the few facts about processes that only the shell knows.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::probe::LastFailure;
+use super::reap::Pid;
+use crate::control::status::{Phase, ProcessState, ProcessStatus, ShutdownStatus, Status};
+use crate::core::event::Note;
+use crate::core::machine::{self, Machine};
+use crate::core::world::Life;
+use crate::report::words::{self, Names};
+use crate::vocab::{End, ProcessId, Time};
+
+/// Shared between the event loop, which writes, and the control endpoints, which read. Nobody keeps a borrow over an await.
+pub(super) struct Board {
+    /// The core.
+    pub machine: RefCell<Machine>,
+    names: Names,
+    began: Time,
+    facts: RefCell<Vec<Fact>>,
+}
+
+#[derive(Clone, Debug)]
+struct Fact {
+    pid: Option<Pid>,
+    state: ProcessState,
+    since: Time,
+    skipped: bool,
+    draining: bool,
+    end: Option<End>,
+    message: Option<String>,
+    /// Why it is not ready yet, or what it says of itself.
+    failure: LastFailure,
+}
+
+impl Board {
+    /// Nothing runs yet.
+    #[must_use]
+    pub(super) fn new(names: Names, machine: Machine) -> Rc<Self> {
+        let began = machine.world().now;
+        let fact = Fact {
+            pid: None,
+            state: ProcessState::Waiting,
+            since: began,
+            skipped: false,
+            draining: false,
+            end: None,
+            message: None,
+            failure: LastFailure::default(),
+        };
+        let facts = vec![fact; names.0.len()];
+        Rc::new(Self { machine: RefCell::new(machine), names, began, facts: RefCell::new(facts) })
+    }
+
+    /// The pid of a process, or that it has none any more.
+    pub(super) fn pid(&self, process: ProcessId, pid: Option<Pid>) {
+        self.facts.borrow_mut()[process.index()].pid = pid;
+    }
+
+    /// Where the reason is kept why this life is not ready, or what it says of itself.
+    pub(super) fn watch(&self, process: ProcessId, failure: LastFailure) {
+        self.facts.borrow_mut()[process.index()].failure = failure;
+    }
+
+    /// What there is to say about a process.
+    pub(super) fn message(&self, process: ProcessId, message: Option<String>) {
+        self.facts.borrow_mut()[process.index()].message = message;
+    }
+
+    /// Takes from a note what the machine's state does not tell.
+    pub(super) fn note(&self, note: &Note) {
+        let mut facts = self.facts.borrow_mut();
+        match *note {
+            Note::Skipped(process) => facts[process.index()].skipped = true,
+            Note::Started(process) => facts[process.index()].end = None,
+            Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {
+                facts[process.index()].end = Some(end);
+                facts[process.index()].message = Some(end.to_string());
+            }
+            Note::DrainBegan { process, .. } => facts[process.index()].draining = true,
+            Note::DrainOver { process, .. } => facts[process.index()].draining = false,
+            _ => {}
+        }
+    }
+
+    /// Remembers since when each process is in its state.
+    pub(super) fn look(&self, now: Time, machine: &Machine) {
+        let world = machine.world();
+        for (fact, id) in self.facts.borrow_mut().iter_mut().zip(world.spec.ids()) {
+            let answered = fact.end.is_some_and(|end| world.is_answer(id, end));
+            let state = state(world.life(id), fact, answered);
+            if state != fact.state {
+                fact.state = state;
+                fact.since = now;
+            }
+        }
+    }
+
+    /// The whole at this moment.
+    #[must_use]
+    pub(super) fn status(&self, now: Time) -> Status {
+        let machine = self.machine.borrow();
+        let world = machine.world();
+        let (phase, ready) = match machine.phase() {
+            machine::Phase::Running(running) if running.was_ready() => {
+                (Phase::Running, running.is_ready(world))
+            }
+            machine::Phase::Running(_) => (Phase::Starting, false),
+            machine::Phase::Draining(draining) if draining.is_over() => (Phase::Drained, false),
+            machine::Phase::Draining(_) => (Phase::Draining, false),
+            machine::Phase::Stopping(_) | machine::Phase::Finishing(_) | machine::Phase::Done => {
+                (Phase::Stopping, false)
+            }
+        };
+        let facts = self.facts.borrow();
+        let processes = facts.iter().zip(&self.names.0).zip(&world.restarts);
+        let processes = processes
+            .map(|((fact, name), restarts)| ProcessStatus {
+                name: name.clone(),
+                state: fact.state,
+                pid: fact.pid,
+                restarts: restarts.total,
+                since: now.since(fact.since),
+                message: match fact.state {
+                    ProcessState::Starting | ProcessState::Draining => {
+                        fact.failure.borrow().clone()
+                    }
+                    _ => fact.message.clone(),
+                },
+            })
+            .collect();
+        let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {
+            cause: words::why(shutdown.cause, &self.names),
+            elapsed: now.since(shutdown.t0),
+            deadline_in: shutdown.deadline.since(now),
+        });
+        Status { phase, ready, uptime: now.since(self.began), processes, shutdown }
+    }
+}
+
+fn state(life: Life, fact: &Fact, answered: bool) -> ProcessState {
+    match life {
+        Life::Waiting | Life::Checking | Life::PreStart { .. } | Life::Spawning => {
+            ProcessState::Waiting
+        }
+        Life::Starting { .. } => ProcessState::Starting,
+        Life::Ready { .. } if fact.draining => ProcessState::Draining,
+        Life::Ready { .. } => ProcessState::Ready,
+        Life::Backoff { .. } => ProcessState::Restarting,
+        Life::PreStop { .. } | Life::Stopping { .. } | Life::Killed { .. } => {
+            ProcessState::Stopping
+        }
+        Life::Remains { restart: Some(_), .. } => ProcessState::Restarting,
+        Life::Remains { .. } => ProcessState::Stopping,
+        Life::PostStop { .. } | Life::Done if fact.skipped => ProcessState::Skipped,
+        Life::PostStop { .. } | Life::Done => match (fact.end, fact.state) {
+            (None, _) => ProcessState::Done,
+            (Some(end), _) if end.is_success() || answered => ProcessState::Done,
+            // Ended by the signal that asked it to.
+            (_, ProcessState::Stopping | ProcessState::Done) => ProcessState::Done,
+            _ => ProcessState::Failed,
+        },
+    }
+}

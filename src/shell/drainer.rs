@@ -1,0 +1,187 @@
+//! The drain of one Envoy: tells it, then keeps looking how much it still carries.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::closing::ClosingWatch;
+use super::drains::Subject;
+use super::envoy::{Call, begin_drain, close_listeners, sample};
+use super::envoy_stats::Sample;
+use super::http::Client;
+use crate::config::schema::{Address, DrainUntil};
+use crate::core::event::{Event, Load, Unit};
+use crate::report::{Moment, Traffic};
+
+/// The pause between two looks. The statistics of a large Envoy cost it time; so it is at least this many times longer
+/// than the last look took.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_FACTOR: u32 = 4;
+/// How long the count at the end may take; the core is not more patient with the closing of the listeners as a whole.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+/// When it is to be seen that connections are closed, where every response closes its own.
+const CLOSING_SEEN: Duration = Duration::from_secs(2);
+
+/// What the parts of one drain share.
+pub(super) struct Drainer {
+    pub(super) subject: Subject,
+    pub(super) admin: Address,
+    pub(super) fail_healthcheck: bool,
+    pub(super) until: DrainUntil,
+    /// The longest wait.
+    pub(super) time: Duration,
+    /// Counts up when the listeners are closed: a look that began before tells nothing about after.
+    pub(super) epoch: Cell<u32>,
+    /// What came of the calls that begin the drain.
+    pub(super) told: Cell<Told>,
+    /// Nothing that is seen from now on belongs to the drain.
+    pub(super) is_over: Cell<bool>,
+}
+
+/// How an Envoy was told to drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    /// It has not answered, and was not given up.
+    #[default]
+    NotYet,
+    /// It has not taken any call.
+    Nothing,
+    /// It closes connections as its own flags say.
+    Gradual,
+    /// Every response closes its connection.
+    AtOnce,
+}
+
+impl Drainer {
+    /// Looks, tells, and looks until it is dropped.
+    pub(super) async fn run(self: Rc<Self>) {
+        let mut client = Client::new(self.admin.clone());
+        let mut watch = ClosingWatch::new(if self.fail_healthcheck {
+            CLOSING_SEEN
+        } else {
+            // A gradual drain of that length has by then closed every fourth connection that was used.
+            CLOSING_SEEN.max(self.time / 2)
+        });
+        // Before the calls have an effect; they wait for it no longer than it is bounded. Where it fails the next look says so.
+        let first = sample(&mut client).await.unwrap_or_default();
+        watch.before(&first);
+        self.seen(&first, Moment::Start);
+        tokio::join!(self.tell(), self.look(client, watch));
+    }
+
+    async fn tell(&self) {
+        let outcomes = begin_drain(&self.admin, self.fail_healthcheck).await;
+        let mut told = Told::Nothing;
+        for outcome in outcomes {
+            match (&outcome.result, outcome.call) {
+                (Ok(()), Call::FailHealthcheck) => told = Told::AtOnce,
+                (Ok(()), _) => told = Told::Gradual,
+                (Err(_), _) => self.subject.complain(&outcome.to_string()),
+            }
+        }
+        self.told.set(told);
+        let accepted = told != Told::Nothing;
+        self.subject.send(Event::DrainTold { process: self.subject.process, accepted });
+    }
+
+    /// The drain is over; says so where nobody knows whether it ever began.
+    pub(super) fn end(&self) {
+        self.is_over.set(true);
+        if self.told.get() == Told::NotYet {
+            self.subject.complain("its admin had not answered when the drain was over");
+        }
+    }
+
+    async fn look(&self, mut client: Client, mut watch: ClosingWatch) {
+        let mut failing = false;
+        loop {
+            let (began, epoch) = (Instant::now(), self.epoch.get());
+            match sample(&mut client).await {
+                Ok(sample) if epoch == self.epoch.get() => {
+                    failing = false;
+                    let is_last = epoch > 0;
+                    self.seen(&sample, if is_last { Moment::End } else { Moment::Meanwhile });
+                    if self.told.get() > Told::Nothing
+                        && let Some(requests) = watch.look(Instant::now(), &sample)
+                    {
+                        self.subject.complain(&self.not_closing(requests));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            "{}: GET /stats: {error}; its connections are unknown",
+                            self.subject.name
+                        );
+                    }
+                    let load = Load::default();
+                    self.subject.send(Event::DrainSample { process: self.subject.process, load });
+                }
+            }
+            sleep(PAUSE.max(began.elapsed() * PAUSE_FACTOR)).await;
+        }
+    }
+
+    /// Makes it refuse new connections, and says so whatever came of it.
+    pub(super) async fn close(self: Rc<Self>) {
+        let outcome = close_listeners(&self.admin).await;
+        if outcome.result.is_err() {
+            tracing::warn!("{}: {outcome}", self.subject.name);
+        }
+        self.epoch.set(self.epoch.get() + 1);
+        // What is in flight now is cut where the process is asked to end next.
+        let mut client = Client::new(self.admin.clone());
+        if let Ok(Ok(sample)) = timeout(LAST_LOOK, sample(&mut client)).await {
+            self.seen(&sample, Moment::End);
+        }
+        self.subject.send(Event::ListenersClosed(self.subject.process));
+    }
+
+    /// Keeps what was seen, for the report and the core.
+    fn seen(&self, sample: &Sample, moment: Moment) {
+        if self.is_over.get() {
+            return;
+        }
+        let process = self.subject.process;
+        self.subject.report.borrow_mut().traffic(process, traffic(sample), moment);
+        self.subject.send(Event::DrainSample { process, load: self.load(sample) });
+    }
+
+    fn not_closing(&self, requests: u64) -> String {
+        let mend = match (self.told.get(), self.fail_healthcheck) {
+            (Told::AtOnce, _) => {
+                "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
+            }
+            (_, true) => "healthcheck/fail, which would close them, was not done",
+            (_, false) => "set `fail_healthcheck: true`, which closes them",
+        };
+        format!("{requests} requests since the drain began, and no connection was closed: {mend}")
+    }
+
+    fn load(&self, sample: &Sample) -> Load {
+        match self.until {
+            DrainUntil::Connections => Load {
+                unit: Unit::Connections,
+                active: sample.active,
+                total: sample.accepted_total,
+            },
+            DrainUntil::Requests => Load {
+                unit: Unit::Requests,
+                active: sample.requests_active,
+                total: sample.requests_total,
+            },
+        }
+    }
+}
+
+fn traffic(sample: &Sample) -> Traffic {
+    Traffic {
+        connections: sample.active,
+        accepted: sample.accepted_total,
+        requests: sample.requests_active,
+        received: sample.requests_total,
+    }
+}

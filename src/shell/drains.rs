@@ -1,0 +1,171 @@
+//! The drains under way, one a process, whatever their kind. Envoy's is in [`super::drainer`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::Method;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use super::command;
+use super::drainer::Drainer;
+use super::http::{RequestError, request};
+use super::news::Sender;
+use super::news::{Family, News};
+use super::reap::{Pid, kill};
+use super::spawn::SpawnRequest;
+use crate::config::schema::{Drain, DrainMethod, HttpMethod, HttpTarget};
+use crate::core::event::Event;
+use crate::report::Report;
+use crate::vocab::{ProcessId, Signal};
+
+/// How long a request that is refused is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// What the answer to a drain request may hold.
+const MAX_REPLY: usize = 64 * 1024;
+
+/// A drain under way.
+pub(super) enum RunningDrain {
+    Envoy(Rc<Drainer>, AbortHandle),
+    /// A request or a command.
+    Task(AbortHandle),
+    /// The process was told, and answers by itself.
+    Told,
+}
+
+/// Whose drain it is, and whom it tells.
+pub(super) struct Subject {
+    pub(super) process: ProcessId,
+    pub(super) name: String,
+    pub(super) pid: Pid,
+    pub(super) sender: Sender,
+    pub(super) report: Rc<RefCell<Report>>,
+}
+
+impl RunningDrain {
+    /// Tells the process. `command` makes the request for an `exec`.
+    pub(super) fn begin(
+        drain: &Drain,
+        subject: Subject,
+        family: &Family,
+        command: impl FnOnce(&[String]) -> Result<SpawnRequest, String>,
+    ) -> Self {
+        match &drain.method {
+            DrainMethod::Envoy { admin, fail_healthcheck, until } => {
+                let drainer = Rc::new(Drainer {
+                    subject,
+                    admin: admin.clone(),
+                    fail_healthcheck: *fail_healthcheck,
+                    until: *until,
+                    time: drain.time,
+                    epoch: Cell::default(),
+                    told: Cell::default(),
+                    is_over: Cell::default(),
+                });
+                let task = spawn_local(Rc::clone(&drainer).run());
+                Self::Envoy(drainer, task.abort_handle())
+            }
+            DrainMethod::Http { method, target } => {
+                let (method, target, limit) = (*method, target.clone(), drain.time);
+                let task = spawn_local(async move {
+                    let result = ask(method, &target, limit).await;
+                    subject.ended(result.map_err(|error| format!("its drain request: {error}")));
+                });
+                Self::Task(task.abort_handle())
+            }
+            DrainMethod::Exec(words) => {
+                let (request, family, limit) = (command(words), Rc::clone(family), drain.time);
+                let task = spawn_local(async move {
+                    let result = match request {
+                        Ok(request) => command::run(request, family, limit).await,
+                        Err(reason) => Err(reason),
+                    };
+                    subject.ended(result.map_err(|reason| format!("its drain: {reason}")));
+                });
+                Self::Task(task.abort_handle())
+            }
+            DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
+                subject.signal(*signal);
+                Self::Told
+            }
+        }
+    }
+
+    /// Makes it refuse new connections, where that can be done.
+    pub(super) fn close(&self) {
+        if let Self::Envoy(drainer, _) = self {
+            spawn_local(Rc::clone(drainer).close());
+        }
+    }
+
+    /// Nobody waits for it any longer.
+    pub(super) fn end(&self) {
+        match self {
+            Self::Envoy(drainer, task) => {
+                task.abort();
+                drainer.end();
+            }
+            Self::Task(task) => task.abort(),
+            Self::Told => {}
+        }
+    }
+}
+
+impl Subject {
+    /// Tells the core.
+    pub(super) fn send(&self, event: Event) {
+        // The loop has ended where nobody receives; then nothing matters any more.
+        let _ = self.sender.send(News::Event(event));
+    }
+
+    /// Something is not as it should be: a line in the log, and one in the report.
+    pub(super) fn complain(&self, what: &str) {
+        let line = format!("{}: {what}", self.name);
+        tracing::warn!("{line}");
+        self.report.borrow_mut().remark(line);
+    }
+
+    /// The call or command that drains it has ended.
+    fn ended(&self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.send(Event::Drained(self.process)),
+            Err(reason) => {
+                self.complain(&reason);
+                self.send(Event::DrainTold { process: self.process, accepted: false });
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let accepted = match kill(self.pid, signal) {
+            Ok(_) => true,
+            Err(error) => {
+                self.complain(&format!("cannot be told to drain by {signal}: {error}"));
+                false
+            }
+        };
+        self.send(Event::DrainTold { process: self.process, accepted });
+    }
+}
+
+/// Sends the request until somebody takes it; then waits for its answer, as long as the drain may last.
+async fn ask(method: HttpMethod, target: &HttpTarget, limit: Duration) -> Result<(), RequestError> {
+    let method = match method {
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Delete => Method::DELETE,
+    };
+    let began = Instant::now();
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let answer = request(&target.address, method.clone(), &target.path, left, MAX_REPLY).await;
+        match answer.and_then(|response| response.into_success()) {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() + RETRY_PAUSE > RETRY.min(limit) => return Err(error),
+            Err(_) => sleep(RETRY_PAUSE).await,
+        }
+    }
+}

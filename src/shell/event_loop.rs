@@ -1,0 +1,253 @@
+//! The one place that joins the two halves: what happens goes into the core as events, what it decides is carried out.
+//!
+//! Everything is on one thread: spawn, table entry and reaping can not overtake each other. Whatever may take time
+//! (probes, drains, logs) is a local task that sends an event when it is done.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::board::Board;
+use super::clock::{self, Timer};
+use super::hands::Hands;
+use super::news::{News, Sender};
+use super::output::Output;
+use super::reap::{Reaped, reap_next};
+use super::signals::{Received, SignalStream, Signals};
+use crate::config::schema::Config;
+use crate::control::listen::Listeners;
+use crate::control::status::Status;
+use crate::control::{Supervisor, serve};
+use crate::core::event::{Action, Event};
+use crate::core::machine::Machine;
+use crate::core::spec::Spec;
+use crate::graph::Graph;
+use crate::report::words::Names;
+use crate::vocab::Signal;
+
+/// So many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
+const REAP_AT_ONCE: usize = 256;
+/// How long the last lines of processes are waited for at the end; only a pipe that somebody still holds takes longer.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long a reader of the output has for what is left.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Everything that a run needs, made and checked before anything starts.
+pub struct Setup {
+    /// What was asked for.
+    pub config: Config,
+    /// Its order.
+    pub graph: Graph,
+    /// The container's arguments for each process.
+    pub args: Vec<Vec<String>>,
+    /// Where lines go.
+    pub output: Arc<Output>,
+    /// Handled since before the config was read.
+    pub signals: Signals,
+    /// Bound already, so that a port in use is found before anything starts.
+    pub listeners: Option<Listeners>,
+}
+
+/// Runs the graph until the container is to end, and returns its exit code.
+///
+/// # Errors
+/// When the kernel refuses what drainit itself needs: descriptors, a timer.
+pub fn run(setup: Setup) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))
+}
+
+async fn supervise(setup: Setup) -> io::Result<u8> {
+    let (sender, receiver) = unbounded_channel();
+    let Setup { config, graph, args, output, signals, listeners } = setup;
+    let reserve = config.shutdown.reserve;
+    let spec = Rc::new(Spec::new(&config, &graph));
+    let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
+    let board = Board::new(names.clone(), Machine::new(spec, clock::now()));
+    if let Some(listeners) = listeners {
+        let (board, sender) = (Rc::clone(&board), sender.clone());
+        tokio::task::spawn_local(async move {
+            let Err(error) = serve(listeners, Controlled { board, sender }).await;
+            tracing::error!("control endpoints: {error}; they no longer answer");
+        });
+    }
+    let hands =
+        Hands::new(Rc::new(config), args, Arc::clone(&output), names, sender, Rc::clone(&board));
+    let mut supervisor = Loop {
+        hands,
+        board,
+        signals: signals.into_stream()?,
+        timer: Timer::new()?,
+        receiver,
+        queue: VecDeque::new(),
+        exit: None,
+    };
+    supervisor.step(Event::Start)?;
+    let code = loop {
+        if let Some(code) = supervisor.exit {
+            break code;
+        }
+        supervisor.turn().await?;
+    };
+    supervisor.hands.last_lines(LAST_LINES).await;
+    supervisor.hands.report(clock::now(), code);
+    // Where nobody reads, there is nobody to tell so either.
+    let _ = output.flush_patiently(FLUSH, reserve.saturating_sub(FLUSH).max(FLUSH));
+    Ok(code)
+}
+
+/// What the control endpoints see of the supervisor.
+struct Controlled {
+    board: Rc<Board>,
+    sender: Sender,
+}
+
+impl Supervisor for Controlled {
+    fn status(&self) -> Status {
+        self.board.status(clock::now())
+    }
+
+    fn drain(&self) {
+        // Where nobody receives, drainit is at its end.
+        let _ = self.sender.send(News::Event(Event::DrainAsked));
+    }
+}
+
+struct Loop {
+    hands: Hands,
+    board: Rc<Board>,
+    signals: SignalStream,
+    timer: Timer,
+    receiver: UnboundedReceiver<News>,
+    /// What the actions of a step led to at once.
+    queue: VecDeque<Event>,
+    exit: Option<u8>,
+}
+
+impl Loop {
+    /// Waits for one thing to happen, and deals with it and with every child that has ended.
+    async fn turn(&mut self) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            received = self.signals.next() => {
+                for one in received? {
+                    self.signal(one)?;
+                }
+            }
+            fired = self.timer.fired() => {
+                fired?;
+                self.step(Event::Tick)?;
+            }
+            Some(news) = self.receiver.recv() => {
+                if let Some(event) = self.hands.event(news) {
+                    self.step(event)?;
+                }
+            }
+        }
+        self.reap()
+    }
+
+    fn signal(&mut self, received: Received) -> io::Result<()> {
+        if received.signal == Signal::CHLD {
+            return Ok(());
+        }
+        match received.sender {
+            Some(sender) if sender.pid == 0 => {
+                tracing::info!("{} received from outside the container", received.signal);
+            }
+            Some(sender) => {
+                tracing::info!(
+                    "{} received from pid {} (uid {})",
+                    received.signal,
+                    sender.pid,
+                    sender.uid
+                );
+            }
+            None => tracing::info!("{} received", received.signal),
+        }
+        self.step(Event::Signal(received.signal))
+    }
+
+    /// Takes the ends of children, known ones and orphans.
+    fn reap(&mut self) -> io::Result<()> {
+        let mut ended = Vec::new();
+        let reaped = loop {
+            match reap_next()? {
+                Reaped::Child(pid, end) if ended.len() < REAP_AT_ONCE => ended.push((pid, end)),
+                Reaped::Child(pid, end) => {
+                    ended.push((pid, end));
+                    // There are more, and the signal for them may have come already.
+                    self.hands.again();
+                    break Reaped::NoneNow;
+                }
+                other => break other,
+            }
+        };
+        // Only now: what ended together with the leader of a process group does not live on without it.
+        for (pid, end) in ended {
+            if let Some(event) = self.hands.ended(pid, end) {
+                self.step(event)?;
+            }
+        }
+        for process in self.hands.groups_gone() {
+            self.step(Event::GroupGone(process))?;
+        }
+        if matches!(reaped, Reaped::NoChildren) && self.hands.sweeping() {
+            self.step(Event::Leftovers(0))?;
+        }
+        Ok(())
+    }
+
+    /// One event into the core, and what follows from it at once.
+    fn step(&mut self, event: Event) -> io::Result<()> {
+        self.queue.push_back(event);
+        while let Some(event) = self.queue.pop_front() {
+            let now = clock::now();
+            let actions = self.board.machine.borrow_mut().handle(now, event);
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+        let machine = self.board.machine.borrow();
+        self.timer.set(machine.next_wakeup())?;
+        self.board.look(clock::now(), &machine);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let answer = match action {
+            Action::CheckCondition(process) => {
+                Some(Event::Condition { process, holds: self.hands.condition(process) })
+            }
+            Action::Spawn(process) => Some(self.hands.spawn(process)),
+            Action::Signal { process, signal } => self.hands.signal(process, signal),
+            Action::Stop { process, signal } => {
+                self.hands.signal(process, signal);
+                // A stopped process would sleep through it.
+                self.hands.signal(process, Signal::CONT)
+            }
+            Action::StopGroup { process, signal } => self.hands.stop_group(process, signal),
+            Action::Kill(process) => self.hands.kill(process),
+            Action::RunHook(hook) => self.hands.run_hook(hook),
+            Action::AbortHook(hook) => self.hands.abort_hook(hook),
+            Action::Unready => self.hands.unready(),
+            Action::Drain(process) => self.hands.drain(process),
+            Action::CloseListeners(process) => self.hands.close_listeners(process),
+            Action::EndDrain(process) => self.hands.end_drain(process),
+            Action::Sweep(signal) => Some(self.hands.sweep(signal)),
+            Action::Note(note) => {
+                self.board.note(&note);
+                self.hands.note(clock::now(), &note)
+            }
+            Action::Exit(code) => {
+                self.exit = Some(code);
+                None
+            }
+        };
+        self.queue.extend(answer);
+    }
+}

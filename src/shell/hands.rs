@@ -1,0 +1,517 @@
+//! Carries out what the core decides, and knows what is under way for each process.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::board::Board;
+use super::child_log::ChildLog;
+use super::drains::{self, RunningDrain};
+use super::launch;
+use super::listener::Listener;
+use super::news::{Family, News, Role, Sender};
+use super::notify::NotifySocket;
+use super::output::Output;
+use super::probe::LastFailure;
+use super::readiness::{self, Watch};
+use super::reap::{Pid, group_exists, kill, kill_group};
+use super::spawn::SpawnRequest;
+use super::sweep::{Swept, signal_left_over};
+use super::termination_log;
+use super::verify::Verification;
+use crate::config::schema::{Config, Hook, Probe, Process, Readiness};
+use crate::core::event::{AfterEnd, Event, Note};
+use crate::core::spec::{HookId, Stage};
+use crate::report::Report;
+use crate::report::words::{self, Level, Names};
+use crate::vocab::{End, ProcessId, Signal, Time};
+
+/// The pause between two looks at process groups without their leader.
+const GROUP_LOOK: Duration = Duration::from_millis(50);
+/// So many of the processes that are left over are named.
+const LISTED: usize = 10;
+
+/// See the module.
+pub(super) struct Hands {
+    config: Rc<Config>,
+    args: Vec<Vec<String>>,
+    base: Rc<[(OsString, OsString)]>,
+    output: Arc<Output>,
+    names: Names,
+    sender: Sender,
+    board: Rc<Board>,
+    report: Rc<RefCell<Report>>,
+    family: Family,
+    lives: Vec<Current>,
+    hooks: BTreeMap<HookId, HookRun>,
+    /// Logs whose pipes may still hold something.
+    open_logs: Vec<Rc<ChildLog>>,
+    sweeping: bool,
+    /// Process groups that live on without the process that led them.
+    groups: Vec<(ProcessId, Pid)>,
+    /// Looks at them again and again: not everybody in them must be a descendant whose end is told.
+    groups_watch: Option<AbortHandle>,
+}
+
+/// What is under way for one process.
+#[derive(Default)]
+struct Current {
+    /// Counts the starts.
+    life: u32,
+    pid: Option<Pid>,
+    log: Option<Rc<ChildLog>>,
+    watch: Option<Watch>,
+    listener: Option<Listener>,
+    /// Why it is not ready yet, or what it says of itself.
+    said: LastFailure,
+    drain: Option<RunningDrain>,
+    verification: Option<Verification>,
+}
+
+struct HookRun {
+    pid: Pid,
+    log: Option<Rc<ChildLog>>,
+}
+
+impl Hands {
+    pub(super) fn new(
+        config: Rc<Config>,
+        args: Vec<Vec<String>>,
+        output: Arc<Output>,
+        names: Names,
+        sender: Sender,
+        board: Rc<Board>,
+    ) -> Self {
+        let base = launch::base_environment(&config).into();
+        let report = Rc::new(RefCell::new(Report::new(names.clone())));
+        let lives = config.processes.iter().map(|_| Current::default()).collect();
+        Self {
+            config,
+            args,
+            base,
+            output,
+            names,
+            sender,
+            board,
+            report,
+            family: Family::default(),
+            lives,
+            hooks: BTreeMap::new(),
+            open_logs: Vec::new(),
+            sweeping: false,
+            groups: Vec::new(),
+            groups_watch: None,
+        }
+    }
+
+    /// What news mean for the core, if anything.
+    pub(super) fn event(&mut self, news: News) -> Option<Event> {
+        match news {
+            News::Event(event) => Some(event),
+            News::Ready { process, life } => {
+                let current = &mut self.lives[process.index()];
+                (current.life == life && current.pid.is_some()).then(|| {
+                    current.watch = None;
+                    self.board.message(process, None);
+                    Event::Ready(process)
+                })
+            }
+            News::Drained { process, life } => {
+                let current = &self.lives[process.index()];
+                let is_now = current.life == life && current.pid.is_some();
+                is_now.then_some(Event::Drained(process))
+            }
+            News::Again => None,
+        }
+    }
+
+    /// Has the loop turn once more, after everything else that waits.
+    pub(super) fn again(&self) {
+        let _ = self.sender.send(News::Again);
+    }
+
+    pub(super) fn condition(&self, process: ProcessId) -> bool {
+        self.process(process).only_if.as_ref().is_none_or(launch::holds)
+    }
+
+    pub(super) fn spawn(&mut self, process: ProcessId) -> Event {
+        let config = Rc::clone(&self.config);
+        let wanted = &config.processes[process.index()];
+        launch::remove_sockets(&wanted.name, &wanted.sockets);
+        match self.try_spawn(process, wanted) {
+            Ok(()) => Event::Spawned(process),
+            Err((exit_code, reason)) => {
+                tracing::error!("{}: {reason}", wanted.name);
+                self.board.message(process, Some(reason));
+                Event::SpawnFailed { process, exit_code }
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), (u8, String)> {
+        let socket = if launch::talks(wanted) {
+            Some(NotifySocket::bind(process).map_err(no_resources)?)
+        } else {
+            None
+        };
+        let (request, log) = launch::process(
+            wanted,
+            &self.args[process.index()],
+            &self.base,
+            socket.as_ref().map(NotifySocket::env_value),
+            &self.output,
+            self.config.logging.format,
+        )
+        .map_err(no_resources)?;
+        let pid = self.start(request, Role::Process(process))?;
+        self.keep_open(log.as_ref());
+        let current = &mut self.lives[process.index()];
+        current.life += 1;
+        current.pid = Some(pid);
+        current.log.clone_from(&log);
+        self.board.pid(process, Some(pid));
+        self.board.message(process, None);
+        let said = LastFailure::default();
+        self.board.watch(process, Rc::clone(&said));
+        let life = current.life;
+        current.listener = socket.map(|socket| {
+            Listener::begin(socket, process, life, Rc::clone(&said), self.sender.clone())
+        });
+        current.watch = match &wanted.readiness {
+            Some(Readiness { probe: Probe::Notify, .. }) | None => None,
+            Some(readiness) => Some(Watch::begin(
+                readiness::Subject { process: wanted.clone(), readiness: readiness.clone(), log },
+                Rc::clone(&self.base),
+                Rc::clone(&self.family),
+                self.sender.clone(),
+                Rc::clone(&said),
+                News::Ready { process, life },
+            )),
+        };
+        current.said = said;
+        Ok(())
+    }
+
+    /// Remembers a log whose last lines are wanted at the end, and forgets those that have ended, with their pipes.
+    fn keep_open(&mut self, log: Option<&Rc<ChildLog>>) {
+        self.open_logs.retain(|log| !log.is_finished());
+        self.open_logs.extend(log.cloned());
+    }
+
+    fn start(&self, request: SpawnRequest, role: Role) -> Result<Pid, (u8, String)> {
+        let started = self.family.borrow_mut().spawn(request, role);
+        started.map_err(|error| (error.exit_code(), error.to_string()))
+    }
+
+    /// A child has been reaped.
+    pub(super) fn ended(&mut self, pid: Pid, end: End) -> Option<Event> {
+        let role = self.family.borrow_mut().remove(pid);
+        match role {
+            None => {
+                tracing::debug!("orphan {pid} {end}");
+                None
+            }
+            Some(Role::Command(waiting)) => {
+                // Nobody may be waiting any more.
+                let _ = waiting.send(end);
+                None
+            }
+            Some(Role::Hook(hook)) => {
+                if let Some(run) = self.hooks.remove(&hook)
+                    && let Some(log) = run.log
+                {
+                    log.pump();
+                }
+                if !end.is_success() {
+                    let line = format!("{}: {end}", words::hook_name(hook, &self.names));
+                    tracing::warn!("{line}");
+                    self.report.borrow_mut().remark(line);
+                }
+                Some(Event::HookEnded { hook, success: end.is_success() })
+            }
+            Some(Role::Process(process)) => {
+                let wanted = &self.config.processes[process.index()];
+                launch::remove_sockets(&wanted.name, &wanted.sockets);
+                let current = &mut self.lives[process.index()];
+                current.pid = None;
+                current.watch = None;
+                current.verification = None;
+                current.listener = None;
+                if let Some(log) = &current.log {
+                    log.pump();
+                }
+                self.board.pid(process, None);
+                let remains = group_exists(pid);
+                if remains {
+                    self.groups.push((process, pid));
+                    self.watch_groups();
+                }
+                Some(Event::Exited { process, end, remains })
+            }
+        }
+    }
+
+    pub(super) fn signal(&self, process: ProcessId, signal: Signal) -> Option<Event> {
+        if let Some(pid) = self.lives[process.index()].pid
+            && let Err(error) = kill(pid, signal)
+        {
+            tracing::warn!("{}: cannot send {signal}: {error}", self.names.of(process));
+        }
+        None
+    }
+
+    pub(super) fn stop_group(&self, process: ProcessId, signal: Signal) -> Option<Event> {
+        for (_, leader) in self.groups.iter().filter(|(of, _)| *of == process) {
+            let sent = kill_group(*leader, signal).and_then(|_| kill_group(*leader, Signal::CONT));
+            if let Err(error) = sent {
+                let name = self.names.of(process);
+                tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
+            }
+        }
+        None
+    }
+
+    /// The process groups that are empty by now.
+    pub(super) fn groups_gone(&mut self) -> Vec<ProcessId> {
+        let (there, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.groups)
+            .into_iter()
+            .partition(|(_, leader)| group_exists(*leader));
+        self.groups = there;
+        if self.groups.is_empty()
+            && let Some(watch) = self.groups_watch.take()
+        {
+            watch.abort();
+        }
+        gone.into_iter().map(|(process, _)| process).collect()
+    }
+
+    fn watch_groups(&mut self) {
+        let sender = self.sender.clone();
+        self.groups_watch.get_or_insert_with(|| {
+            let again = async move {
+                while sender.send(News::Again).is_ok() {
+                    tokio::time::sleep(GROUP_LOOK).await;
+                }
+            };
+            tokio::task::spawn_local(again).abort_handle()
+        });
+    }
+
+    pub(super) fn kill(&self, process: ProcessId) -> Option<Event> {
+        let rest = self.groups.iter().filter(|(of, _)| *of == process).map(|(_, leader)| *leader);
+        let pid = self.lives[process.index()].pid;
+        for leader in pid.into_iter().chain(rest) {
+            if let Err(error) = kill_group(leader, Signal::KILL) {
+                let name = self.names.of(process);
+                tracing::warn!("{name}: cannot kill its process group: {error}");
+            }
+        }
+        // It may have left the group that it was started in.
+        if let Some(pid) = pid {
+            let _ = kill(pid, Signal::KILL);
+        }
+        None
+    }
+
+    pub(super) fn run_hook(&mut self, id: HookId) -> Option<Event> {
+        let config = Rc::clone(&self.config);
+        let process = id.process.map(|process| &config.processes[process.index()]);
+        let hooks = process.map_or(&config.hooks, |process| &process.hooks);
+        let hook: Option<&Hook> = match id.stage {
+            Stage::PreStart => hooks.pre_start.as_ref(),
+            Stage::PreStop => hooks.pre_stop.as_ref(),
+            Stage::PostStop => hooks.post_stop.as_ref(),
+        };
+        let failed = Some(Event::HookEnded { hook: id, success: false });
+        let Some(hook) = hook else { return failed };
+        let request = launch::hook(hook, process, &self.base, &self.output, config.logging.format);
+        let started = request
+            .map_err(no_resources)
+            .and_then(|(request, log)| Ok((self.start(request, Role::Hook(id))?, log)));
+        match started {
+            Ok((pid, log)) => {
+                self.keep_open(log.as_ref());
+                self.hooks.insert(id, HookRun { pid, log });
+                None
+            }
+            Err((_, reason)) => {
+                tracing::error!("{}: {reason}", words::hook_name(id, &self.names));
+                failed
+            }
+        }
+    }
+
+    pub(super) fn abort_hook(&self, id: HookId) -> Option<Event> {
+        if let Some(run) = self.hooks.get(&id)
+            && let Err(error) = kill_group(run.pid, Signal::KILL)
+        {
+            tracing::warn!("{}: cannot be killed: {error}", words::hook_name(id, &self.names));
+        }
+        None
+    }
+
+    /// The shutdown has begun.
+    pub(super) fn unready(&mut self) -> Option<Event> {
+        self.output.stop_waiting();
+        for current in &mut self.lives {
+            current.watch = None;
+            current.verification = None;
+        }
+        None
+    }
+
+    pub(super) fn drain(&mut self, process: ProcessId) -> Option<Event> {
+        let config = Rc::clone(&self.config);
+        let wanted = &config.processes[process.index()];
+        let (drain, pid) = (wanted.drain.as_ref()?, self.lives[process.index()].pid?);
+        let subject = drains::Subject {
+            process,
+            name: wanted.name.clone(),
+            pid,
+            sender: self.sender.clone(),
+            report: Rc::clone(&self.report),
+        };
+        let family = Rc::clone(&self.family);
+        let running = RunningDrain::begin(drain, subject, &family, |words| {
+            let command = Hook { command: words.to_vec(), timeout: None };
+            let format = config.logging.format;
+            let request = launch::hook(&command, Some(wanted), &self.base, &self.output, format);
+            let (request, log) = request.map_err(|error| no_resources(error).1)?;
+            self.keep_open(log.as_ref());
+            Ok(request)
+        });
+        self.lives[process.index()].drain = Some(running);
+        None
+    }
+
+    pub(super) fn close_listeners(&self, process: ProcessId) -> Option<Event> {
+        if let Some(drain) = &self.lives[process.index()].drain {
+            drain.close();
+        }
+        None
+    }
+
+    pub(super) fn end_drain(&mut self, process: ProcessId) -> Option<Event> {
+        if let Some(drain) = self.lives[process.index()].drain.take() {
+            drain.end();
+        }
+        None
+    }
+
+    /// It serves: begins to look whether its drain will work.
+    fn verify(&mut self, process: ProcessId) {
+        let (wanted, args) = (self.process(process), &self.args[process.index()]);
+        let begun = Verification::begin(wanted, args, self.config.shutdown.window());
+        self.lives[process.index()].verification = begun;
+    }
+
+    pub(super) fn sweeping(&self) -> bool {
+        self.sweeping
+    }
+
+    /// Signals everything below drainit that is left.
+    pub(super) fn sweep(&mut self, signal: Signal) -> Event {
+        self.sweeping = true;
+        match signal_left_over(signal) {
+            Swept::These(found) => {
+                if !found.is_empty() {
+                    let names = found.iter().take(LISTED);
+                    let list: Vec<_> = names
+                        .map(|process| format!("{} ({})", process.pid, process.name))
+                        .collect();
+                    let more = match found.len().saturating_sub(LISTED) {
+                        0 => String::new(),
+                        more => format!(" and {more} more"),
+                    };
+                    let line = format!("left over: {}{more}", list.join(", "));
+                    tracing::info!("{line}; sending {signal}");
+                    self.report.borrow_mut().remark(line);
+                }
+                Event::Leftovers(found.len())
+            }
+            Swept::Everybody => {
+                tracing::info!("there is no /proc: {signal} to everything in this PID namespace");
+                // Nobody has counted; the reaper says when nothing is left.
+                Event::Tick
+            }
+            Swept::Nobody => Event::Leftovers(0),
+        }
+    }
+
+    /// Writes a line, with what only the shell knows, and keeps the report.
+    pub(super) fn note(&mut self, now: Time, note: &Note) -> Option<Event> {
+        self.report.borrow_mut().note(now, note);
+        let (level, mut line) = words::line(note, &self.names);
+        let failed = match *note {
+            Note::Started(process) if self.process(process).readiness.is_none() => {
+                self.verify(process);
+                None
+            }
+            Note::Ready { process, .. } => {
+                self.verify(process);
+                None
+            }
+            Note::NotReady { process, .. } => {
+                if let Some(reason) = self.lives[process.index()].said.borrow().as_ref() {
+                    line = format!("{line}: {reason}");
+                }
+                Some(process)
+            }
+            Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. } => {
+                Some(process)
+            }
+            _ => None,
+        };
+        if let Some(log) = failed.and_then(|process| self.lives[process.index()].log.as_ref()) {
+            log.pump();
+            let last = log.last_lines();
+            if !last.is_empty() {
+                line = format!("{line}; its last lines:\n  {}", last.join("\n  "));
+            }
+        }
+        match level {
+            Level::Error => tracing::error!("{line}"),
+            Level::Warning => tracing::warn!("{line}"),
+            Level::Info => tracing::info!("{line}"),
+            Level::Debug => tracing::debug!("{line}"),
+        }
+        None
+    }
+
+    /// Takes the last lines out of all pipes, bounded.
+    pub(super) async fn last_lines(&mut self, within: Duration) {
+        let logs = std::mem::take(&mut self.open_logs);
+        let all = async {
+            for log in &logs {
+                log.finished().await;
+            }
+        };
+        let _ = timeout(within, all).await;
+        for log in logs {
+            log.pump();
+            log.finish();
+        }
+    }
+
+    /// Writes the report.
+    pub(super) fn report(&self, now: Time, code: u8) {
+        let text = self.report.borrow().text(now, code);
+        tracing::info!("{text}");
+        termination_log::write(&text);
+    }
+
+    fn process(&self, id: ProcessId) -> &Process {
+        &self.config.processes[id.index()]
+    }
+}
+
+/// drainit itself lacks something, most likely descriptors.
+fn no_resources(error: std::io::Error) -> (u8, String) {
+    (crate::vocab::exit_code::CANNOT_EXECUTE, format!("cannot be started: {error}"))
+}

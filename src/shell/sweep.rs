@@ -1,0 +1,285 @@
+//! What is left over at the end: descendants of drainit that are no longer children of anything it started, such as
+//! daemons that left their process group.
+//!
+//! Only descendants are touched. Where the PID namespace is shared, and for what `docker exec` starts in it (whose parent
+//! is 0), other processes are not ours.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::clock;
+use super::reap::{self, Pid};
+use super::sys;
+use crate::vocab::{Signal, Time};
+
+/// How often the list is read again, and for how long, while new processes appear: what forks faster than it is found
+/// must not hold up the end.
+const MAX_PASSES: usize = 16;
+const MAX_DEPTH: usize = 256;
+const MAX_TIME: Duration = Duration::from_millis(250);
+
+/// A living process below drainit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descendant {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its name (`comm`, at most 15 bytes).
+    pub name: String,
+    /// When it started, in ticks since boot. Together with the pid it names a process for good.
+    started: u64,
+}
+
+/// Whom a sweep has reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// These.
+    These(Vec<Descendant>),
+    /// Without a `/proc` of our namespace, and as its PID 1: everybody in it, whoever that is.
+    Everybody,
+    /// Nobody: without a `/proc` of our namespace, and not its PID 1, descendants cannot be told from others.
+    Nobody,
+}
+
+/// All living descendants of drainit.
+///
+/// # Errors
+/// Where there is no `/proc`, or one of another PID namespace.
+pub fn left_over() -> io::Result<Vec<Descendant>> {
+    left_over_within(clock::now() + MAX_TIME)
+}
+
+/// As [`left_over`]; where others have so many processes that `/proc` cannot be read by `end`, not all are found.
+fn left_over_within(end: Time) -> io::Result<Vec<Descendant>> {
+    let own = std::process::id().cast_signed();
+    if fs::read_link("/proc/self")?.to_str() != Some(own.to_string().as_str()) {
+        let message = "the /proc here belongs to another PID namespace";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if clock::now() > end {
+            break;
+        }
+        // What has gone in the meantime is not left over.
+        if let Some(stat) = Stat::read(pid) {
+            by_parent.entry(stat.parent).or_default().push(stat);
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![own];
+    while let Some(parent) = parents.pop() {
+        for stat in by_parent.remove(&parent).unwrap_or_default() {
+            parents.push(stat.process.pid);
+            if stat.lives {
+                found.push(stat.process);
+            }
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+    Ok(found)
+}
+
+/// Whether a process is below drainit, as far as `/proc` can tell: up from parent to parent.
+#[must_use]
+pub fn is_descendant(pid: Pid) -> bool {
+    let own = std::process::id().cast_signed();
+    let mut next = Some(pid);
+    // A chain is not longer than this, unless pids change hands while it is walked.
+    for _ in 0..MAX_DEPTH {
+        match next {
+            Some(pid) if pid == own => return true,
+            Some(pid) if pid > 1 => next = Stat::read(pid).map(|stat| stat.parent),
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Sends a signal to all descendants, and to those that they start meanwhile. Every living descendant counts, children
+/// with a role too.
+pub fn signal_left_over(signal: Signal) -> Swept {
+    let began = clock::now();
+    let mut seen = BTreeSet::new();
+    let mut hit = Vec::new();
+    for pass in 0..MAX_PASSES {
+        let Ok(found) = left_over_within(began + MAX_TIME) else {
+            return if pass == 0 { signal_blindly(signal) } else { Swept::These(hit) };
+        };
+        let mut is_new = false;
+        for process in found {
+            if seen.insert((process.pid, process.started)) {
+                is_new = true;
+                if signal_one(&process, signal) {
+                    hit.push(process);
+                }
+            }
+        }
+        if !is_new || clock::now().since(began) > MAX_TIME {
+            break;
+        }
+    }
+    Swept::These(hit)
+}
+
+fn signal_blindly(signal: Signal) -> Swept {
+    const EVERYBODY: i32 = -1;
+    if std::process::id() != 1 {
+        return Swept::Nobody;
+    }
+    match sys::kill(EVERYBODY, signal) {
+        Ok(()) => Swept::Everybody,
+        Err(_) => Swept::Nobody,
+    }
+}
+
+/// Signals a process if it is still the one that was found. Grandchildren are reaped by their parents, so the kernel may
+/// give their pid to somebody else at any time; a pidfd taken before the check keeps its meaning.
+fn signal_one(process: &Descendant, signal: Signal) -> bool {
+    let handle = sys::pidfd_open(process.pid);
+    let is_same = Stat::read(process.pid).is_some_and(|now| now.process.started == process.started);
+    if !is_same {
+        return false;
+    }
+    match handle.and_then(|handle| sys::pidfd_send_signal(&handle, signal)) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => false,
+        // An old kernel, or a seccomp profile that does not know pidfds.
+        Err(_) => reap::kill(process.pid, signal).unwrap_or(false),
+    }
+}
+
+/// What `/proc/PID/stat` says.
+struct Stat {
+    process: Descendant,
+    parent: Pid,
+    lives: bool,
+}
+
+impl Stat {
+    fn read(pid: Pid) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// `PID (NAME) STATE PPID …`; the name may hold blanks and parentheses, so it ends at the last of these.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(stat);
+        let (pid, rest) = text.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        // proc(5) counts the fields from 1, and the state is the third.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let threads: u64 = field(20)?.parse().ok()?;
+        let is_dead = matches!(field(3)?, "Z" | "X");
+        Some(Self {
+            process: Descendant {
+                pid: pid.parse().ok()?,
+                name: name.to_owned(),
+                started: field(22)?.parse().ok()?,
+            },
+            parent: field(4)?.parse().ok()?,
+            // A main thread may end before the others, and then looks like a zombie.
+            lives: !is_dead || threads > 1,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::zombie_processes)]
+mod tests {
+    use super::*;
+    use crate::shell::alone::{alone, alone_as_init};
+    use crate::shell::reap::{Reaped, kill, reap_next};
+    use crate::vocab::End;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 9000 0\n";
+        let stat = Stat::parse(line).unwrap();
+        let process = Descendant { pid: 42, name: "a) b (c".to_owned(), started: 9000 };
+        assert_eq!((stat.process, stat.parent, stat.lives), (process, 7, true));
+        let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";
+        assert!(!Stat::parse(zombie).unwrap().lives);
+        let leader = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9000 0\n";
+        assert!(Stat::parse(leader).unwrap().lives);
+        for broken in [&b""[..], b"42", b"42 (x) R 7", b"x (x) R"] {
+            assert!(Stat::parse(broken).is_none());
+        }
+    }
+
+    #[test]
+    fn daemons_are_found_and_others_are_not() {
+        alone("shell::sweep::tests::daemons_are_found_and_others_are_not", || {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            assert_eq!(left_over().unwrap(), []);
+            // Two generations away from us, in a session of their own.
+            let script = "setsid sh -c 'sleep 60 & sleep 60 & echo $!; wait' & read gone";
+            let mut shell = Command::new("sh")
+                .args(["-c", script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let sleeper: Pid = line.trim().parse().unwrap();
+            drop(shell.stdin.take());
+            let ended = shell.id().cast_signed();
+            while reap_next().unwrap() != Reaped::Child(ended, End::Code(1)) {
+                std::thread::yield_now();
+            }
+
+            let found = left_over().unwrap();
+            assert_eq!(found.len(), 3, "{found:?}");
+            // Which of them has reached its exec, nobody knows; the first did before it wrote.
+            assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
+            assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
+            assert!(kill(sleeper, Signal::CONT).unwrap());
+            let Swept::These(hit) = signal_left_over(Signal::KILL) else { panic!("no /proc") };
+            assert_eq!(hit.len(), 3);
+            while reap_next().unwrap() != Reaped::NoChildren {
+                std::thread::yield_now();
+            }
+            assert_eq!(left_over().unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn a_pid_that_belongs_to_somebody_else_by_now_is_left_alone() {
+        alone(
+            "shell::sweep::tests::a_pid_that_belongs_to_somebody_else_by_now_is_left_alone",
+            || {
+                let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+                let mut found = left_over().unwrap();
+                found[0].started += 1;
+                assert!(!signal_one(&found[0], Signal::KILL));
+                found[0].started -= 1;
+                assert!(signal_one(&found[0], Signal::KILL));
+                assert!(!child.wait().unwrap().success());
+            },
+        );
+    }
+
+    #[test]
+    fn without_its_own_proc_only_an_init_signals_everybody() {
+        let name = "shell::sweep::tests::without_its_own_proc_only_an_init_signals_everybody";
+        alone_as_init(name, || {
+            assert_eq!(std::process::id(), 1);
+            assert!(left_over().is_err());
+            let pid = Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
+            assert_eq!(signal_left_over(Signal::KILL), Swept::Everybody);
+            let killed = Reaped::Child(pid, End::Signal(Signal::KILL));
+            while reap_next().unwrap() != killed {
+                std::thread::yield_now();
+            }
+        });
+    }
+}

@@ -1,0 +1,374 @@
+//! The only file with `unsafe`: system calls that neither std nor nix offers, or that they offer without real-time
+//! signals. Each function here is safe to call; what it may do to other processes is its caller's business.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+use std::ptr;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::vocab::Signal;
+
+/// Turns the kernel's `-1` into the error that goes with it.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No children at all is
+/// `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal ended, after the kernel has dropped it.
+pub(super) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut raw = 0;
+    // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
+    let pid = checked(unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG) })?;
+    Ok((pid > 0).then(|| (pid, ExitStatus::from_raw(raw))))
+}
+
+/// `kill(2)`, with its special meanings of 0, -1 and other negative targets.
+pub(super) fn kill(target: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: takes two integers and no memory of ours.
+    checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
+}
+
+/// Whether `kill(2)` would reach anybody; nothing is sent.
+pub(super) fn probe(target: i32) -> io::Result<()> {
+    const NOTHING: libc::c_int = 0;
+    // SAFETY: takes two integers and no memory of ours.
+    checked(unsafe { libc::kill(target, NOTHING) }).map(drop)
+}
+
+/// A descriptor that names a process for good, whatever becomes of its pid (Linux 5.3).
+pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers and no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `kill(2)` for a descriptor made by [`pidfd_open`] (Linux 5.1).
+pub(super) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result<()> {
+    let no_info: *const libc::siginfo_t = ptr::null();
+    // SAFETY: the descriptor is open, and the null pointer asks the kernel to fill in the siginfo as kill(2) does.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal.number(), no_info, 0)
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec in one call (Linux 5.11).
+pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: takes three integers; descriptors stay open, and only what happens to them at an exec changes.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Marks one descriptor close-on-exec; `EBADF` where it is not open.
+pub(super) fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there is.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+/// Gives a signal that is ignored its default disposition back. `false` where it was not ignored.
+pub(super) fn stop_ignoring(signal: i32) -> io::Result<bool> {
+    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, an empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is valid and writable; the null pointer leaves the disposition as it is.
+    checked(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) })?;
+    if action.sa_sigaction != libc::SIG_IGN {
+        return Ok(false);
+    }
+    action.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: `action` is a valid sigaction with the default disposition, which runs no code of ours.
+    checked(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
+    Ok(true)
+}
+
+/// Ignores a signal, as a careless parent leaves it to us.
+#[cfg(test)]
+pub(super) fn ignore(signal: i32) -> io::Result<()> {
+    // SAFETY: ignoring a signal runs no code of ours.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The process group in the foreground of the terminal on stdin; an error where that is no terminal of ours.
+pub(crate) fn foreground_group() -> io::Result<i32> {
+    // SAFETY: takes one integer.
+    checked(unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) })
+}
+
+/// Puts a process group of our session into the foreground of the terminal on stdin. Async-signal-safe. A background
+/// process that calls it is stopped by TTOU, unless that is blocked, as it is for drainit.
+pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    checked(unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, group) }).map(drop)
+}
+
+/// Lets tokio tell when `descriptor` becomes readable. Call it inside a runtime with I/O enabled.
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd deregisters it before.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    Ok(watched?)
+}
+
+/// What a child changes about whom it runs as; `None` is left alone.
+#[derive(Debug, Default)]
+pub(super) struct NewUser {
+    pub(super) groups: Option<Vec<Gid>>,
+    pub(super) gid: Option<Gid>,
+    pub(super) uid: Option<Uid>,
+}
+
+/// Lets the child become another user just before its exec. The order matters: after the user id is changed, the
+/// right to change groups is gone.
+pub(super) fn become_user(command: &mut Command, user: NewUser) {
+    let change = move || -> io::Result<()> {
+        if let Some(groups) = &user.groups {
+            nix::unistd::setgroups(groups)?;
+        }
+        if let Some(gid) = user.gid {
+            nix::unistd::setresgid(gid, gid, gid)?;
+        }
+        if let Some(uid) = user.uid {
+            nix::unistd::setresuid(uid, uid, uid)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor takes a lock, and an
+    // error is a bare number.
+    unsafe { command.pre_exec(change) };
+}
+
+/// A set of signals as the kernel has it: bit `n - 1` is signal `n`. The C libraries' own calls leave out those that
+/// they keep for themselves (32, 33 and under musl 34); these here do not.
+pub(crate) type SignalSet = u64;
+
+/// `sizeof(sigset_t)` of the kernel.
+const SET_BYTES: usize = size_of::<SignalSet>();
+
+/// Replaces the mask of blocked signals of the calling thread, and returns the one before.
+pub(super) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
+    let mut before: SignalSet = 0;
+    // SAFETY: both sets are valid for the duration of the call, and as long as the last argument says.
+    let result = unsafe {
+        let how = libc::SIG_SETMASK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, &raw mut before, SET_BYTES)
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1))?;
+    Ok(before)
+}
+
+/// A signal as the kernel hands it over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived {
+    pub(super) number: i32,
+    /// The pid and the real user id of the process that sent it; `None` where it was the kernel.
+    pub(super) sender: Option<(i32, u32)>,
+}
+
+/// Waits for one of the signals in `set`, which must be blocked, and takes it. `None` when `timeout` is over.
+pub(super) fn wait_signal(
+    set: SignalSet,
+    timeout: Option<Duration>,
+) -> io::Result<Option<Arrived>> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the set and the timeout (or none) are valid to read, and `info` to write, for the duration of the call.
+    let result = unsafe {
+        let set = &raw const set;
+        libc::syscall(libc::SYS_rt_sigtimedwait, set, info.as_mut_ptr(), timeout, SET_BYTES)
+    };
+    match checked(libc::c_int::try_from(result).unwrap_or(-1)) {
+        Ok(number) => {
+            // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it since.
+            let info = unsafe { info.assume_init() };
+            let sent = matches!(info.si_code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE);
+            // SAFETY: these codes mean that a process sent it, and then the kernel fills in both.
+            let sender = sent.then(|| unsafe { (info.si_pid(), info.si_uid()) });
+            Ok(Some(Arrived { number, sender }))
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The signal that has stopped this child since it was asked last.
+pub(super) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
+    let Ok(id) = libc::id_t::try_from(child) else { return Ok(None) };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: `info` is valid to write for the duration of the call.
+    checked(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) })?;
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if there is nothing to tell; otherwise the
+    // kernel has filled in the fields of a SIGCHLD.
+    let (pid, status) = unsafe {
+        let info = info.assume_init();
+        (info.si_pid(), info.si_status())
+    };
+    Ok((pid == child).then_some(status))
+}
+
+/// Whether one of our children is in this process group, ended or not. Nothing is reaped.
+pub(super) fn has_child_in_group(group: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(group) else { return false };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is valid to write for the duration of the call.
+    unsafe { libc::waitid(libc::P_PGID, id, info.as_mut_ptr(), options) == 0 }
+}
+
+/// Asks the kernel for a signal when our parent dies. nix's own cannot name real-time signals.
+pub(super) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes integers and no memory of ours.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
+}
+
+/// Gives the controlling terminal up, which must be on stdin. A session leader's whole session loses it.
+pub(crate) fn detach_terminal() -> io::Result<()> {
+    // SAFETY: takes two integers.
+    checked(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
+}
+
+/// What the C library calls a signal: `Terminated`.
+pub(super) fn describe_signal(number: i32) -> String {
+    // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on this thread.
+    let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
+    text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
+}
+
+/// How a child stands towards signals and terminals, from its first instruction on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildSetup {
+    /// The signals that are blocked in it.
+    pub(crate) mask: SignalSet,
+    /// The signals that get their default disposition; the others keep what drainit has.
+    pub(crate) defaults: SignalSet,
+    /// Its process group and session.
+    pub(crate) place: Place,
+    /// The kernel kills it when drainit dies.
+    pub(crate) dies_with_us: bool,
+}
+
+/// Where a child belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In our process group.
+    Same,
+    /// It leads a group of its own.
+    Group,
+    /// It leads a group of its own, which is in the foreground of the terminal on stdin.
+    Foreground,
+    /// It leads a session of its own.
+    Session,
+    /// It leads a session of its own, whose terminal is the one on stdin.
+    SessionWithTerminal,
+}
+
+/// Starts a program with our environment by `posix_spawn`, which copies nothing of us. Not for places with a terminal,
+/// nor for a child that dies with us.
+pub(super) fn posix_spawn(program: &CStr, args: &[CString], setup: &ChildSetup) -> io::Result<i32> {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    let args: Vec<*mut libc::c_char> = args
+        .iter()
+        .map(|arg| arg.as_ptr().cast_mut())
+        .chain(std::iter::once(ptr::null_mut()))
+        .collect();
+    let flags = libc::POSIX_SPAWN_SETSIGMASK
+        | libc::POSIX_SPAWN_SETSIGDEF
+        | match setup.place {
+            Place::Same => 0,
+            Place::Group | Place::Foreground => libc::POSIX_SPAWN_SETPGROUP,
+            Place::Session | Place::SessionWithTerminal => libc::POSIX_SPAWN_SETSID.into(),
+        };
+    let mut attributes = MaybeUninit::<libc::posix_spawnattr_t>::uninit();
+    let mut pid = 0;
+    // SAFETY: the attributes are initialised first and destroyed last; the argument vector ends with a null pointer,
+    // and what it points to outlives the call; nothing else runs that could change `environ` meanwhile.
+    let error = unsafe {
+        let attributes = attributes.as_mut_ptr();
+        match libc::posix_spawnattr_init(attributes) {
+            0 => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+        libc::posix_spawnattr_setflags(attributes, flags.try_into().unwrap_or(0));
+        libc::posix_spawnattr_setpgroup(attributes, 0);
+        libc::posix_spawnattr_setsigmask(attributes, &library_set(setup.mask));
+        libc::posix_spawnattr_setsigdefault(attributes, &library_set(setup.defaults));
+        let no_actions = ptr::null();
+        let (program, args) = (program.as_ptr(), args.as_ptr());
+        let error = libc::posix_spawn(&raw mut pid, program, no_actions, attributes, args, environ);
+        libc::posix_spawnattr_destroy(attributes);
+        error
+    };
+    if error == 0 { Ok(pid) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// The C library's form of a set, which begins with the kernel's.
+fn library_set(set: SignalSet) -> libc::sigset_t {
+    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as it is, and has no
+    // other content than bits.
+    unsafe {
+        let mut library: libc::sigset_t = std::mem::zeroed();
+        (&raw mut library).cast::<SignalSet>().write(set);
+        library
+    }
+}
+
+/// Lets a command set itself up between fork and exec, which every [`ChildSetup`] can do.
+pub(super) fn set_up_child(command: &mut Command, setup: ChildSetup) {
+    let set_up = move || -> io::Result<()> {
+        match setup.place {
+            Place::Same => {}
+            Place::Group | Place::Foreground => {
+                // SAFETY: takes two integers.
+                checked(unsafe { libc::setpgid(0, 0) })?;
+            }
+            Place::Session | Place::SessionWithTerminal => {
+                // SAFETY: takes nothing.
+                checked(unsafe { libc::setsid() })?;
+            }
+        }
+        // Without the terminal it runs as well.
+        match setup.place {
+            // Everything is blocked still, TTOU too.
+            Place::Foreground => drop(set_foreground_group(nix::unistd::getpid().as_raw())),
+            Place::SessionWithTerminal => {
+                // SAFETY: takes three integers.
+                unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+            }
+            _ => {}
+        }
+        if setup.dies_with_us {
+            set_parent_death_signal(Signal::KILL)?;
+        }
+        for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
+            // SAFETY: the default disposition runs no code of ours. KILL, STOP and what the C library keeps are refused.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+        set_mask(setup.mask).map(drop)
+    };
+    // SAFETY: between fork and exec the closure only makes system calls.
+    unsafe { command.pre_exec(set_up) };
+}
+
+/// Ends the process at once: no destructors, no handlers, no waiting for threads that hang in a write.
+pub(super) fn exit_now(code: u8) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
+}
