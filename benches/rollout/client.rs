@@ -1,0 +1,265 @@
+//! A client that sends requests over one connection at a time and never retries.
+//!
+//! It honours `Connection: close` and GOAWAY, and asks the [`Service`] where to go only when it opens a connection.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::http2::{self, Http2};
+use crate::load::{Failure, IdleClose, Report, Service, lock, read_response};
+
+/// A request without an answer for this long, or this much longer than it should take, has failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failure a client without a rate waits this long before its next request.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What the clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Keep-alive.
+    Http1,
+    /// With prior knowledge, without TLS.
+    Http2,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+/// When a client sends its next request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// At a fixed rate; the first requests of all clients are spread evenly.
+    Every {
+        /// From request to request.
+        period: Duration,
+        /// The first requests are spread over this time.
+        spread: Duration,
+    },
+    /// When it has the answer to the one before.
+    AtOnce,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// An answer after 20 ms, as a service gives it.
+    Usual,
+    /// An answer at once.
+    Immediate,
+    /// An answer that takes this long.
+    Slow(Duration),
+    /// An answer whose head comes at once and whose body takes this long.
+    Stream(Duration),
+}
+
+impl Kind {
+    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long answers takes only this part
+    /// of its time, so that the clients are out of step when SIGTERM comes.
+    fn request(self, part: f64) -> (String, u32) {
+        let long = |what, time: Duration| {
+            (format!("/upstream/{what}/{}", time.mul_f64(part).as_millis()), 0)
+        };
+        match self {
+            Self::Usual => ("/".to_owned(), 20),
+            Self::Immediate => ("/".to_owned(), 0),
+            Self::Slow(time) => long("slow", time),
+            Self::Stream(time) => long("stream", time),
+        }
+    }
+
+    fn time(self) -> Duration {
+        match self {
+            Self::Usual | Self::Immediate => Duration::ZERO,
+            Self::Slow(time) | Self::Stream(time) => time,
+        }
+    }
+}
+
+/// Clients that send requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requests {
+    /// How many.
+    pub(crate) clients: u32,
+    /// What they speak.
+    pub(crate) protocol: Protocol,
+    /// How often.
+    pub(crate) pace: Pace,
+    /// What they ask for.
+    pub(crate) kind: Kind,
+    /// What they do about HTTP/1.1 connections closed between requests. HTTP/2 clients always read.
+    pub(crate) idle_close: IdleClose,
+    /// A new connection for every request.
+    pub(crate) is_fresh: bool,
+}
+
+impl Default for Requests {
+    /// 100 HTTP/1.1 clients at 1 request/s that look at their connection only when they use it.
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            clients: 100,
+            protocol: Protocol::Http1,
+            pace: Pace::Every { period: second, spread: second },
+            kind: Kind::Usual,
+            idle_close: IdleClose::Unnoticed,
+            is_fresh: false,
+        }
+    }
+}
+
+impl Requests {
+    /// How many requests the clients must at least have sent after this time, if they have a rate.
+    pub(crate) fn due(&self, after: Duration) -> Option<f64> {
+        let Pace::Every { period, spread } = self.pace else { return None };
+        let each = (after.saturating_sub(spread).as_secs_f64() / period.as_secs_f64()).floor();
+        Some(each * f64::from(self.clients))
+    }
+}
+
+/// Where all clients of one rollout report to.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    /// What happened.
+    pub(crate) report: Arc<Mutex<Report>>,
+    /// What times count from.
+    pub(crate) start: Instant,
+    /// When the clients stop by themselves.
+    pub(crate) end: Arc<Mutex<Instant>>,
+}
+
+impl Tally {
+    /// Nothing has happened yet, and there is no end.
+    pub(crate) fn new() -> Self {
+        let start = Instant::now();
+        let end = Arc::new(Mutex::new(start + Duration::from_secs(3600)));
+        Self { report: Arc::default(), start, end }
+    }
+
+    /// Whether the clients are to stop.
+    pub(crate) fn is_over(&self) -> bool {
+        *lock(&self.end) <= Instant::now()
+    }
+
+    /// Counts one request or session.
+    pub(crate) fn count(&self, result: Result<(), Failure>) {
+        let at = self.start.elapsed();
+        let mut report = lock(&self.report);
+        match result {
+            Ok(()) => report.count(at, |counts| counts.ok += 1),
+            Err(failure) => {
+                report.count(at, |counts| counts.failed += 1);
+                report.failures.push((at, failure));
+            }
+        }
+    }
+}
+
+enum Connection {
+    Http1(TcpStream),
+    Http2(Http2),
+}
+
+/// One client at work.
+pub(crate) struct Client {
+    requests: Requests,
+    service: Arc<Service>,
+    tally: Tally,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub(crate) fn new(requests: Requests, service: &Arc<Service>, tally: &Tally) -> Self {
+        let (service, tally) = (Arc::clone(service), tally.clone());
+        Self { requests, service, tally, connection: None }
+    }
+
+    /// Sends requests to the end. `part` is this client's place among all, above 0 and up to 1.
+    pub(crate) async fn run(mut self, part: f64) {
+        let mut due = self.tally.start;
+        if let Pace::Every { spread, .. } = self.requests.pace {
+            due += spread.mul_f64(part);
+        }
+        let limit = self.requests.kind.time() + ANSWER_TIMEOUT;
+        let mut request = self.requests.kind.request(part);
+        loop {
+            self.idle_until(due).await;
+            if self.tally.is_over() {
+                return;
+            }
+            let answer = timeout(limit, self.ask(&request.0, request.1)).await;
+            let answer = answer.unwrap_or(Err(Failure::Timeout));
+            if self.requests.is_fresh || answer != Ok(false) {
+                self.connection = None;
+            }
+            due = match self.requests.pace {
+                // A client that is late leaves requests out, and never sends faster than its rate.
+                Pace::Every { period, .. } => (due + period).max(Instant::now()),
+                Pace::AtOnce if answer.is_err() => Instant::now() + AFTER_FAILURE,
+                Pace::AtOnce => Instant::now(),
+            };
+            self.tally.count(answer.map(drop));
+            request = self.requests.kind.request(1.0);
+        }
+    }
+
+    /// Waits for the next request; a client that looks sees its connection end meanwhile.
+    async fn idle_until(&mut self, due: Instant) {
+        if let (Some(Connection::Http1(stream)), IdleClose::Noticed) =
+            (&mut self.connection, self.requests.idle_close)
+        {
+            let mut unasked = [0; 1];
+            tokio::select! {
+                () = sleep_until(due) => return,
+                _ = stream.read(&mut unasked) => {}
+            }
+            self.connection = None;
+        }
+        sleep_until(due).await;
+    }
+
+    /// One request and its whole response; says whether the server wants the connection closed.
+    async fn ask(&mut self, path: &str, delay: u32) -> Result<bool, Failure> {
+        loop {
+            if self.connection.is_none() {
+                self.connection = Some(self.connect().await?);
+            }
+            match &mut self.connection {
+                Some(Connection::Http1(stream)) => {
+                    let close = if self.requests.is_fresh { "Connection: close\r\n" } else { "" };
+                    let head = format!(
+                        "GET {path} HTTP/1.1\r\nHost: pod\r\nx-envoy-fault-delay-request: {delay}\r\n{close}\r\n"
+                    );
+                    stream.write_all(head.as_bytes()).await?;
+                    return read_response(stream).await;
+                }
+                Some(Connection::Http2(sender)) => match http2::ask(sender, path, delay).await {
+                    Some(answer) => return answer.map(|()| false),
+                    None => self.connection = None,
+                },
+                None => {}
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let endpoint = self.service.next().ok_or(Failure::Refused)?;
+        let stream = TcpStream::connect(endpoint).await?;
+        stream.set_nodelay(true)?;
+        match self.requests.protocol {
+            Protocol::Http1 => Ok(Connection::Http1(stream)),
+            Protocol::Http2 => Ok(Connection::Http2(http2::open(stream).await?)),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `docs/rollout.md`: what was measured, how, where, and what came of it.
+
+use std::fmt::Write;
+use std::fs;
+use std::thread::available_parallelism;
+use std::time::{Duration, SystemTime};
+
+use crate::envoy;
+use crate::pod::Mode;
+use crate::rows::Row;
+use crate::schedule::Result;
+use crate::table;
+
+const HEAD: &str = "\
+# What a rollout loses
+
+<!-- Written by `make bench-rollout`: change benches/rollout/document.rs, not this file. -->
+
+![Requests lost while a gateway is replaced](rollout.svg)
+
+`make bench-rollout` replaces a pod under traffic, once for every line of the table below, and counts the requests that
+got no answer. `make bench-rollout QUICK=1` does a few lines of it in a minute. It exits with 1 if drainit lost anything
+where the protocol lets a server say goodbye.
+
+## How it is measured
+
+- A pod is one real Envoy with two workers, on a port of its own. The old and the new one run all the time.
+- 100 clients (20 for \"a new connection every 50 ms\"), each with one connection. They honour `Connection: close` and
+  GOAWAY, and never retry. HTTP/1.1 clients find out that an idle connection was closed by using it, as blocking clients
+  do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms, and no time at full speed.
+  Clients that have no rate, because they send when they have the last answer, wait 1 s after a failure.
+- At least 2 s after the clients began the old pod gets SIGTERM. 1 s later the service in front sends new connections to
+  the new pod, as kube-proxy does: connections that are open stay where they are. Traffic goes on until 2 s after the old
+  pod is gone, and long enough for every client to use its connection once more.
+- *failed*: sent, and no whole answer with status 200. *refused*: nobody listened. *seconds*: from SIGTERM until the pod
+  was gone. A WebSocket or TCP session counts as one request, and is lost if it is cut before its client ends it.
+
+The four ways to stop the pod:
+
+| name | on SIGTERM |
+|---|---|
+| SIGTERM | Envoy gets it |
+| recipe | a script: `POST /drain_listeners?graceful`, 15 s of sleep, then SIGTERM for Envoy |
+| recipe+time | the same, and Envoy has `--drain-time-s 15` |
+| drainit | `drain: {envoy: {time: 15s, min: 5s}}`, and Envoy has no flags for it |
+
+";
+
+/// The whole document.
+pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> String {
+    let mut text = HEAD.to_owned();
+    let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let _ = writeln!(
+        text,
+        "## Results\n\n{}, drainit {}, Envoy {}, on {}. The bench took {} minutes.\n",
+        date.split('T').next().unwrap_or_default(),
+        env!("CARGO_PKG_VERSION"),
+        envoy::TESTED.join(", "),
+        machine(),
+        took.as_secs().div_ceil(60)
+    );
+    summary(&mut text, rows, results);
+    notes(&mut text, rows, results);
+    let _ = writeln!(text, "\n## Every rollout\n\n```\n{}```", table::text(rows, results));
+    text
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release: Vec<_> = kernel.trim().splitn(3, '.').take(2).collect();
+    let cores = available_parallelism().map_or(1, usize::from);
+    format!("{cores} cores ({model}), Linux {}", release.join("."))
+}
+
+/// What was lost, a line for each kind of traffic.
+fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
+    text.push_str("Requests lost, failed and refused together, and after how many seconds drainit was gone:\n\n");
+    text.push_str("| Envoy | traffic |");
+    for mode in Mode::ALL {
+        let _ = write!(text, " {} |", mode.name());
+    }
+    text.push_str(" seconds |\n|---|---|--:|--:|--:|--:|--:|\n");
+    for (place, row) in rows.iter().enumerate() {
+        let is_slow = results.iter().any(|it| it.row == place && it.outcome.too_slow().is_some());
+        let mark = match row.impolite {
+            Some(_) => " *",
+            None if is_slow => " †",
+            None => "",
+        };
+        let _ = write!(text, "| {} | {}{mark} |", row.envoy, row.name);
+        let mut seconds = 0.0;
+        for Result { mode, outcome, .. } in results.iter().filter(|result| result.row == place) {
+            let bold = if *mode == Mode::Drainit { "**" } else { "" };
+            let _ = write!(text, " {bold}{}{bold} |", outcome.lost());
+            seconds = outcome.stop.as_secs_f64();
+        }
+        let _ = writeln!(text, " {seconds:.1} |");
+    }
+}
+
+/// The rows in which clients cannot be told in time, with what drainit's report said about each.
+fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
+    if results.iter().any(|result| result.outcome.too_slow().is_some()) {
+        text.push_str(
+            "\n† The machine was too busy for this rate: the table below says by how much.\n",
+        );
+    }
+    text.push_str("\n\\* Here nobody can say goodbye in time; drainit waits for all of its `time`, and its report counts what it cut:\n");
+    for result in results.iter().filter(|result| result.mode == Mode::Drainit) {
+        let Some(why) = rows[result.row].impolite else { continue };
+        let _ = writeln!(text, "\n- {}: {why}.", rows[result.row].name);
+        for line in result.outcome.lines.iter().filter(|(_, line)| line.contains("drain envoy: ")) {
+            let said = line.1.split_once("drain envoy: ").map_or("", |(_, said)| said);
+            let _ = writeln!(text, "  `drain envoy: {said}`");
+        }
+    }
+}

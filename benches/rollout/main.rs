@@ -1,0 +1,76 @@
+//! The rollout bench: a pod with a real Envoy is replaced under traffic, again and again, and every request that gets no
+//! answer is counted: `make bench-rollout`, or `make bench-rollout QUICK=1` for a minute's worth of it.
+//!
+//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. Exits with 1 if drainit lost
+//! anything where the protocol lets a server say goodbye.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+#[allow(dead_code)] // shared with the tests, which use more of it
+#[path = "../../tests/support/envoy.rs"]
+mod envoy;
+#[allow(dead_code)]
+#[path = "../../tests/support/gateway.rs"]
+mod gateway;
+#[allow(dead_code)]
+#[path = "../../tests/support/load.rs"]
+mod load;
+
+mod client;
+mod document;
+mod http2;
+mod picture;
+mod pod;
+mod rollout;
+mod rows;
+mod schedule;
+mod session;
+mod table;
+mod upstream;
+
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{fs, io};
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("bench-rollout: drainit lost requests where it need not");
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("bench-rollout: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--quick`: a few rows. Any other argument: only the rows whose name contains it.
+fn bench() -> io::Result<bool> {
+    let argument = std::env::args().nth(1);
+    let rows = match argument.as_deref() {
+        None => rows::all(),
+        Some("--quick") => rows::quick(),
+        Some(part) => rows::all().into_iter().filter(|row| row.title().contains(part)).collect(),
+    };
+    let begin = Instant::now();
+    let results = schedule::run(&rows)?;
+    println!("{}", table::text(&rows, &results));
+    println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
+    if argument.is_none() {
+        let docs = envoy::checkout().join("docs");
+        fs::write(docs.join("rollout.md"), document::markdown(&rows, &results, begin.elapsed()))?;
+        fs::write(docs.join("rollout.svg"), picture::svg(&rows, &results))?;
+        println!("written: docs/rollout.md, docs/rollout.svg");
+    }
+    let broken = |result: &&schedule::Result| {
+        result.mode == pod::Mode::Drainit
+            && rows[result.row].impolite.is_none()
+            && result.outcome.lost() > 0
+    };
+    for result in results.iter().filter(broken) {
+        println!("\n{}, drainit:", rows[result.row].title());
+        print!("{}", result.outcome.evidence());
+    }
+    Ok(!results.iter().any(|result| broken(&result)))
+}

@@ -1,0 +1,188 @@
+//! A pod: one Envoy, and what stands between it and SIGTERM.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::sleep;
+
+use crate::envoy;
+use crate::gateway::{Line, answers, children, collect, free_address};
+use crate::upstream::Upstream;
+
+/// How long an Envoy may take until it answers, on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the recipe sleeps, and drainit waits at most.
+pub(crate) const DRAIN_SECONDS: &str = "15";
+
+/// What happens on SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Envoy gets it.
+    Plain,
+    /// `drain_listeners?graceful`, a sleep, and then Envoy gets it.
+    Recipe,
+    /// The same with Envoy's `--drain-time-s` as long as the sleep.
+    RecipeWithDrainTime,
+    /// drainit.
+    Drainit,
+}
+
+impl Mode {
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Plain, Self::Recipe, Self::RecipeWithDrainTime, Self::Drainit];
+
+    /// Its name in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "SIGTERM",
+            Self::Recipe => "recipe",
+            Self::RecipeWithDrainTime => "recipe+time",
+            Self::Drainit => "drainit",
+        }
+    }
+}
+
+/// A running pod; what is left of it when it is dropped is killed.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    child: Child,
+    /// Where it speaks HTTP/1.1, HTTP/2 and WebSocket.
+    pub(crate) http: SocketAddr,
+    /// Where it is a TCP proxy.
+    pub(crate) tcp: SocketAddr,
+    directory: PathBuf,
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+impl Pod {
+    /// Starts it and waits until it answers.
+    pub(crate) async fn start(mode: Mode, version: &str, upstream: &Upstream) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("bench-rollout-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let (http, tcp, admin) = (free_address()?, free_address()?, free_address()?);
+        let config = directory.join("envoy.yaml");
+        fs::write(&config, envoy_config(http, tcp, admin, upstream)?)?;
+        let mut child = command(mode, &envoy::binary(version)?, &config, admin)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
+        let lines = Arc::default();
+        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+            collect(stdout, &lines);
+            collect(stderr, &lines);
+        }
+        let mut pod = Self { child, http, tcp, directory, lines };
+        pod.wait_for_answer().await?;
+        Ok(pod)
+    }
+
+    /// Sends it SIGTERM.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
+        Ok(kill(pid, Signal::SIGTERM)?)
+    }
+
+    /// Waits until it is gone.
+    pub(crate) async fn gone(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What it has written so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn wait_for_answer(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < START_TIMEOUT && self.child.try_wait()?.is_none() {
+            if answers(self.http).await.unwrap_or(false) {
+                return Ok(());
+            }
+            sleep(LOOK * 4).await;
+        }
+        let lines: Vec<_> = self.lines().into_iter().map(|(_, line)| line).collect();
+        Err(io::Error::other(format!("a pod does not answer; it said:\n{}", lines.join("\n"))))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            for pid in children(self.child.id()) {
+                let _ =
+                    kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        thread::yield_now();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn files() -> PathBuf {
+    envoy::checkout().join("benches/rollout")
+}
+
+fn envoy_config(
+    http: SocketAddr,
+    tcp: SocketAddr,
+    admin: SocketAddr,
+    upstream: &Upstream,
+) -> io::Result<String> {
+    let mut config = fs::read_to_string(files().join("envoy.yaml"))?;
+    for (name, address) in [
+        ("HTTP", http),
+        ("TCP", tcp),
+        ("ADMIN", admin),
+        ("UPSTREAM", upstream.http),
+        ("ECHO", upstream.echo),
+    ] {
+        config = config.replace(&format!("${{{name}_PORT}}"), &address.port().to_string());
+    }
+    Ok(config)
+}
+
+fn command(mode: Mode, envoy: &Path, config: &Path, admin: SocketAddr) -> Command {
+    let port = admin.port().to_string();
+    if mode == Mode::Drainit {
+        let mut command = Command::new(envoy::checkout().join("target/release/drainit"));
+        command.arg("run").arg("-c").arg(files().join("drainit.yaml"));
+        command.env("ENVOY", envoy).env("ENVOY_CONFIG", config).env("ADMIN_PORT", port);
+        return command;
+    }
+    let mut command = if mode == Mode::Plain {
+        Command::new(envoy)
+    } else {
+        let mut command = Command::new(files().join("recipe.sh"));
+        command.arg(DRAIN_SECONDS).arg(port).arg(envoy);
+        command
+    };
+    command.arg("-c").arg(config);
+    command.args(["--log-level", "warning", "--concurrency", "2", "--disable-hot-restart"]);
+    if mode == Mode::RecipeWithDrainTime {
+        command.args(["--drain-time-s", DRAIN_SECONDS]);
+    }
+    command
+}

@@ -1,0 +1,160 @@
+//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the service in front sends
+//! new connections to the new one, as kube-proxy does: those that are open stay where they are.
+
+use std::fmt::Write;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::client::{Client, Tally};
+use crate::load::{Failure, Report, Service, lock};
+use crate::pod::{Mode, Pod};
+use crate::rows::{Row, Traffic};
+use crate::session::{self, Transport};
+use crate::upstream::Upstream;
+
+/// A stop that takes longer than this is given up: more than any grace period used here.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
+/// What the clients still wait for when everything is over comes from the new pod, and is not waited for any longer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Below this part of its rate a load is not what its row says.
+const ENOUGH: f64 = 0.9;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Requests (or sessions) that ended well.
+    pub(crate) served: u64,
+    /// Those that were sent and got no whole answer.
+    pub(crate) failed: u64,
+    /// Those that found nobody listening.
+    pub(crate) refused: u64,
+    /// The part of the requests due that the machine managed to send, where clients have a rate.
+    share: Option<f64>,
+    /// From SIGTERM until the pod was gone.
+    pub(crate) stop: Duration,
+    /// What the pod wrote after SIGTERM, with the time since.
+    pub(crate) lines: Vec<(Duration, String)>,
+    /// Everything that was lost, with the time since SIGTERM; negative is before it.
+    losses: Vec<(f64, Failure)>,
+}
+
+impl Outcome {
+    /// Failed or refused.
+    pub(crate) fn lost(&self) -> u64 {
+        self.failed + self.refused
+    }
+
+    /// The part of the requests due that the machine managed to send, if that is too little for what the row says.
+    pub(crate) fn too_slow(&self) -> Option<f64> {
+        self.share.filter(|share| *share < ENOUGH)
+    }
+
+    /// The losses and the pod's own words, for a reader who wants to know why.
+    pub(crate) fn evidence(&self) -> String {
+        let mut text = String::new();
+        for (at, failure) in self.losses.iter().take(20) {
+            let _ = writeln!(text, "  {at:+8.3} s  {failure}");
+        }
+        for (at, line) in &self.lines {
+            let _ = writeln!(text, "  {:+8.3} s  {line}", at.as_secs_f64());
+        }
+        text
+    }
+}
+
+/// Makes one rollout.
+pub(crate) fn roll_out(row: &Row, mode: Mode) -> io::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(row, mode))
+}
+
+async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
+    let upstream = Upstream::start().await?;
+    let (mut old, new) = tokio::try_join!(
+        Pod::start(mode, row.envoy, &upstream),
+        Pod::start(Mode::Plain, row.envoy, &upstream)
+    )?;
+    let endpoint = |pod: &Pod| match &row.traffic {
+        Traffic::Sessions(sessions) if sessions.transport == Transport::Tcp => pod.tcp,
+        _ => pod.http,
+    };
+    let service = Service::new(&[endpoint(&old)]);
+    let tally = Tally::new();
+    let mut clients = start(&row.traffic, &service, &tally);
+    sleep(row.before).await;
+
+    let (asked, asked_at) = (Instant::now(), tally.start.elapsed());
+    old.terminate()?;
+    let learnt = asked + row.learn;
+    let learn = async {
+        sleep_until(learnt.into()).await;
+        service.set(&[endpoint(&new)]);
+        io::Result::Ok(())
+    };
+    let gone = async {
+        let gone = timeout(LONGEST_STOP, old.gone()).await;
+        gone.unwrap_or_else(|_| Err(io::Error::other("the old pod does not stop")))?;
+        io::Result::Ok(asked.elapsed())
+    };
+    let ((), stop) = tokio::try_join!(learn, gone)?;
+    sleep(row.after).await;
+
+    let worked = tally.start.elapsed();
+    *lock(&tally.end) = tokio::time::Instant::now();
+    let _ = timeout(LAST_ANSWERS, async { while clients.join_next().await.is_some() {} }).await;
+    clients.abort_all();
+    let report = lock(&tally.report).clone();
+    let due = match &row.traffic {
+        Traffic::Requests(requests) => requests.due(worked),
+        Traffic::Sessions(_) => None,
+    };
+    let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
+    let lines = lines.map(|(at, line)| (at - asked, line)).collect();
+    Ok(outcome(&report, asked_at, due, stop, lines))
+}
+
+fn start(traffic: &Traffic, service: &std::sync::Arc<Service>, tally: &Tally) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    match traffic {
+        Traffic::Requests(requests) => {
+            for number in 1..=requests.clients {
+                let part = f64::from(number) / f64::from(requests.clients);
+                clients.spawn(Client::new(*requests, service, tally).run(part));
+            }
+        }
+        Traffic::Sessions(sessions) => {
+            for number in 1..=session::CLIENTS {
+                let part = f64::from(number) / f64::from(session::CLIENTS);
+                clients.spawn(sessions.run(part, service.clone(), tally.clone()));
+            }
+        }
+    }
+    clients
+}
+
+fn outcome(
+    report: &Report,
+    asked: Duration,
+    due: Option<f64>,
+    stop: Duration,
+    lines: Vec<(Duration, String)>,
+) -> Outcome {
+    let refused = report.failures.iter().filter(|(_, failure)| *failure == Failure::Refused);
+    let refused = u64::try_from(refused.count()).unwrap_or(u64::MAX);
+    let since = |at: &Duration| at.as_secs_f64() - asked.as_secs_f64();
+    let losses = report.failures.iter().map(|(at, failure)| (since(at), *failure)).collect();
+    let sent = u32::try_from(report.total.ok + report.total.failed).unwrap_or(u32::MAX);
+    Outcome {
+        served: report.total.ok,
+        share: due.filter(|due| *due > 0.0).map(|due| f64::from(sent) / due),
+        failed: report.total.failed - refused,
+        refused,
+        stop,
+        lines,
+        losses,
+    }
+}

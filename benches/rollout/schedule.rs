@@ -1,0 +1,72 @@
+//! Which rollouts run at the same time: four light ones, each on a thread of its own; those that need the machine alone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::pod::Mode;
+use crate::rollout::{Outcome, roll_out};
+use crate::rows::Row;
+
+/// They mostly wait; four of them leave two cores idle more than half of the time.
+const AT_ONCE: usize = 4;
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Result {
+    /// Its place among the rows.
+    pub(crate) row: usize,
+    /// What happened on SIGTERM.
+    pub(crate) mode: Mode,
+    /// What came of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// Makes all rollouts, and tells on stderr how far it is. The results are in the order of the rows and modes.
+pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
+    let jobs = |alone| {
+        let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);
+        rows.flat_map(|(row, _)| Mode::ALL.map(|mode| (row, mode))).collect::<VecDeque<_>>()
+    };
+    let total = rows.len() * Mode::ALL.len();
+    let done = Mutex::new(Vec::with_capacity(total));
+    for (jobs, at_once) in [(jobs(false), AT_ONCE), (jobs(true), 1)] {
+        let jobs = Mutex::new(jobs);
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    loop {
+                        // The lock is held no longer than this line.
+                        let job = lock(&jobs).pop_front();
+                        let Some((row, mode)) = job else { return };
+                        let outcome = roll_out(&rows[row], mode);
+                        let mut done = lock(&done);
+                        done.push(outcome.map(|outcome| Result { row, mode, outcome }));
+                        tell(done.len(), total, &rows[row], done.last());
+                        if done.last().is_some_and(std::result::Result::is_err) {
+                            lock(&jobs).clear();
+                        }
+                    }
+                });
+            }
+        });
+    }
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = done.into_iter().collect::<io::Result<Vec<_>>>()?;
+    results
+        .sort_by_key(|result| (result.row, Mode::ALL.iter().position(|mode| *mode == result.mode)));
+    Ok(results)
+}
+
+fn tell(number: usize, total: usize, row: &Row, result: Option<&io::Result<Result>>) {
+    if let Some(Ok(Result { mode, outcome, .. })) = result {
+        let (title, mode) = (row.title(), mode.name());
+        let Outcome { failed, refused, .. } = outcome;
+        eprintln!("{number:>4}/{total} {title}, {mode}: {failed} failed, {refused} refused");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

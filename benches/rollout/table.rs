@@ -1,0 +1,38 @@
+//! The results as a table of text, a line for every rollout.
+
+use std::fmt::Write;
+
+use crate::pod::Mode;
+use crate::rows::Row;
+use crate::schedule::Result;
+
+/// The whole table, 89 columns wide.
+pub(crate) fn text(rows: &[Row], results: &[Result]) -> String {
+    let mut text = format!(
+        "{:<41} {:<12} {:>8} {:>7} {:>8} {:>8}\n",
+        "traffic", "stopped by", "requests", "failed", "refused", "seconds"
+    );
+    let mut envoy = "";
+    for Result { row, mode, outcome } in results {
+        let row = &rows[*row];
+        if row.envoy != envoy {
+            envoy = row.envoy;
+            let _ = writeln!(text, "\nEnvoy {envoy}");
+        }
+        let _ = write!(
+            text,
+            "{:<41} {:<12} {:>8} {:>7} {:>8} {:>8.1}",
+            if *mode == Mode::Plain { row.name.as_str() } else { "" },
+            mode.name(),
+            outcome.served + outcome.lost(),
+            outcome.failed,
+            outcome.refused,
+            outcome.stop.as_secs_f64()
+        );
+        if let Some(share) = outcome.too_slow() {
+            let _ = write!(text, "  only {:.0} % of the rate: machine too busy", share * 100.0);
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! An axum server that drains itself: USR1 tells it to, and it says so on `NOTIFY_SOCKET` when it has.
+//!
+//!     axum_server ADDRESS:PORT
+#![allow(clippy::print_stderr)]
+
+use std::error::Error;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+use std::{env, io, thread};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use signal_hook::consts::{SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+/// How long no request must have come. Who has a connection and sends nothing for longer is not heard of.
+const QUIET: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Traffic {
+    draining: AtomicBool,
+    in_flight: AtomicU64,
+    ever: AtomicU64,
+}
+
+/// Around every request: counts it, and once the server is drained, lets its client go with the answer.
+async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
+    traffic.ever.fetch_add(1, SeqCst);
+    traffic.in_flight.fetch_add(1, SeqCst);
+    let mut response = next.run(request).await;
+    traffic.in_flight.fetch_sub(1, SeqCst);
+    if traffic.draining.load(SeqCst) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+// The `notify` protocol begins here.
+
+/// Returns when nothing is in flight, and nothing has come for a while.
+fn drain(traffic: &Traffic) -> io::Result<()> {
+    traffic.draining.store(true, SeqCst);
+    loop {
+        let before = traffic.ever.load(SeqCst);
+        tell(&format!("STATUS={} requests in flight", traffic.in_flight.load(SeqCst)))?;
+        thread::sleep(QUIET);
+        if traffic.in_flight.load(SeqCst) == 0 && traffic.ever.load(SeqCst) == before {
+            return tell("DRAINED=1");
+        }
+    }
+}
+
+/// Says something to whoever supervises this process; sd_notify(3) without a library.
+fn tell(message: &str) -> io::Result<()> {
+    let Ok(name) = env::var("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
+}
+
+// And ends here.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = env::args().nth(1).ok_or("usage: axum_server ADDRESS:PORT")?;
+    let traffic = Arc::new(Traffic::default());
+    let work = async || {
+        sleep(Duration::from_millis(100)).await;
+        "hello\n"
+    };
+    let router =
+        Router::new().route("/", get(work)).layer(from_fn_with_state(Arc::clone(&traffic), count));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut signals = Signals::new([SIGUSR1, SIGTERM])?;
+    thread::spawn(move || {
+        // TERM, and whatever comes after it, ends the drain, too.
+        if signals.forever().next() == Some(SIGUSR1) {
+            thread::spawn(move || {
+                drain(&traffic).unwrap_or_else(|error| eprintln!("cannot say so: {error}"));
+            });
+            signals.forever().find(|signal| *signal == SIGTERM);
+        }
+        drop(stop);
+    });
+    let listener = TcpListener::bind(address).await?;
+    tell("READY=1")?;
+    let until = async { stopped.await.unwrap_or_default() };
+    Ok(axum::serve(listener, router).with_graceful_shutdown(until).await?)
+}

@@ -1,0 +1,151 @@
+//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens to
+//! each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script stops the
+//! gateway instead of drainit, for comparison (`make demo MODE=plain`).
+//!
+//! Exits with 1 if a request failed.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+#[allow(dead_code)] // shared with the tests, which use more of it
+#[path = "../../tests/support/envoy.rs"]
+mod envoy;
+#[allow(dead_code)]
+#[path = "../../tests/support/gateway.rs"]
+mod gateway;
+#[allow(dead_code)]
+#[path = "../../tests/support/load.rs"]
+mod load;
+#[allow(dead_code)]
+#[path = "../../tests/support/rolling.rs"]
+mod rolling;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gateway::Runner;
+use load::{Counts, IdleClose};
+use rolling::{Outcome, Phase, RollingRestart, Tick};
+
+/// The demo is read in a terminal of this many columns.
+const COLUMNS: usize = 80;
+/// So many of them are taken by the time before a line.
+const TIME: usize = 9;
+
+fn main() -> ExitCode {
+    match demo() {
+        Ok(outcome) if outcome.report.total.failed == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("demo: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> io::Result<Outcome> {
+    let mode = std::env::args().nth(1).unwrap_or_else(|| "drainit".to_owned());
+    let runner = match mode.as_str() {
+        "drainit" => Runner::Drainit(envoy::checkout().join("target/release/drainit")),
+        "plain" => Runner::Plain,
+        "recipe" => Runner::Recipe,
+        "careful" => Runner::Careful,
+        _ => {
+            return Err(io::Error::other(format!(
+                "unknown mode {mode}: drainit, plain, recipe or careful"
+            )));
+        }
+    };
+    let version = std::env::var("ENVOY_VERSION").unwrap_or_else(|_| envoy::DEFAULT.to_owned());
+    let restart = RollingRestart {
+        runner,
+        envoy: envoy::binary(&version)?,
+        drain_seconds: 10,
+        clients: 100,
+        rate: 1.0,
+        idle_close: IdleClose::Unnoticed,
+        before: Duration::from_secs(4),
+        learn: Duration::from_secs(1),
+        after: Duration::from_secs(3),
+    };
+
+    let (clients, rate) = (restart.clients, restart.rate);
+    let (before, learn) = (restart.before.as_secs(), restart.learn.as_secs());
+    println!("Two gateways: router (Envoy {version}) -> policy-engine -> python-executor.");
+    println!("{clients} clients keep a connection to the old one and send {rate} request/s each.");
+    println!(
+        "After {before} s the old one gets SIGTERM ({mode}). {learn} s later the load balancer"
+    );
+    println!("has learnt that new connections go to the new one. Nobody retries anything.\n");
+    println!("{:46}in this second   connections", "");
+    println!("{:46}served  failed    old    new", "");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut before = Counts::default();
+    let outcome = runtime.block_on(restart.run(|tick| before = show(tick, before)))?;
+    tell(&outcome, &mode);
+    Ok(outcome)
+}
+
+/// One line for the last second; gives back the totals so far.
+fn show(tick: &Tick<'_>, before: Counts) -> Counts {
+    let what = match tick.phase {
+        Phase::Before => "the old gateway serves",
+        Phase::Asked => "SIGTERM; new connections still arrive",
+        Phase::Learnt => "it drains; new connections go elsewhere",
+        Phase::Gone => "the old gateway is gone",
+    };
+    let now = tick.report.total;
+    let (ok, failed) = (now.ok - before.ok, now.failed - before.failed);
+    println!(
+        "{:>3.0} s  {what:<40}{ok:>6}{failed:>8}{:>7}{:>7}",
+        tick.at.as_secs_f64(),
+        tick.to_old,
+        tick.to_new
+    );
+    now
+}
+
+fn tell(outcome: &Outcome, mode: &str) {
+    println!("\nThe stop of the old gateway ({mode}), in seconds since SIGTERM:\n");
+    let mut events: Vec<(Duration, String)> = outcome.lines.clone();
+    let seen = outcome.went.iter().map(|(at, name)| (*at, format!("-- {name} is gone")));
+    events.extend(seen);
+    events.sort_by_key(|(at, _)| *at);
+    for (at, text) in events {
+        println!("{:>7.2}  {}", at.as_secs_f64(), wrap(&without_clock(&text)));
+    }
+    println!("{:>7.2}  -- all gone, {}\n", outcome.stop.as_secs_f64(), outcome.status);
+    println!("{}", outcome.report);
+    if outcome.report.total.failed == 0 {
+        println!("\nNo request failed.");
+    } else {
+        println!("\n{} requests failed.", outcome.report.total.failed);
+    }
+}
+
+/// drainit's own lines without their time of day: the column on the left says when.
+fn without_clock(text: &str) -> String {
+    match text.strip_prefix("[drainit] ").and_then(|rest| rest.split_once("Z ")) {
+        Some((_, message)) => format!("[drainit] {message}"),
+        None => text.to_owned(),
+    }
+}
+
+/// Breaks a line between words to fit beside the time.
+fn wrap(text: &str) -> String {
+    let mut wrapped = String::new();
+    let mut column = TIME;
+    for word in text.split(' ') {
+        let width = word.chars().count() + 1;
+        if column + width > COLUMNS && column > TIME {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(TIME + 4));
+            column = TIME + 4;
+        } else if !wrapped.is_empty() {
+            wrapped.push(' ');
+        }
+        wrapped.push_str(word);
+        column += width;
+    }
+    wrapped
+}

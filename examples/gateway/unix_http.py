@@ -1,0 +1,99 @@
+"""An HTTP/1.1 server on a Unix socket that ends without cutting a request.
+
+On SIGTERM (or Ctrl-C) it takes no new connection, answers what is in flight, closes what is idle,
+and then `serve` returns. The Policy Engine and the Python Executor are both built on it.
+"""
+
+import http.server
+import signal
+import socket
+import socketserver
+import sys
+import threading
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers every method through `decide`, which gives a status and a body."""
+
+    protocol_version = "HTTP/1.1"  # keep-alive
+    wbufsize = -1  # one write a response, not one for the head and one for the body
+
+    def answer(self):
+        """Reads the request, asks `decide`, sends what it says."""
+        length = int(self.headers.get("Content-Length") or 0)
+        status, body = self.decide(self.rfile.read(length))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if self.server.stopping:
+            self.send_header("Connection", "close")  # also ends the loop of this connection
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.server.count_request()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
+
+    def log_message(self, *_):
+        """Says nothing: one line a request is the Router's business."""
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """One thread a connection; knows its connections, so that it can let them go."""
+
+    request_queue_size = 128
+
+    def __init__(self, path, handler):
+        self.stopping = False
+        self.requests = 0
+        self._lock = threading.Lock()
+        self._connections = set()
+        super().__init__(path, handler)
+
+    def count_request(self):
+        with self._lock:
+            self.requests += 1
+
+    def process_request(self, request, client_address):
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request, client_address):
+        problem = sys.exc_info()[1]
+        if not isinstance(problem, OSError):
+            raise problem
+        print(f"a client did not wait for its answer: {problem}", flush=True)
+
+    def finish_requests(self):
+        """Ends the reading side of every connection: a thread that waits for its next request sees
+        the end, one that works on an answer still sends it. Returns when all are done."""
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RD)
+                except OSError:
+                    pass  # the other side was faster
+        self.server_close()  # waits for the threads
+
+
+def serve(name, path, handler):
+    """Serves `handler` on the socket `path` until a stop signal, then ends in good order."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # for the threads, too
+    server = Server(path, handler)
+    accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    accepting.start()
+    print(f"{name} listens on {path}", flush=True)
+
+    signal.sigwait(STOP_SIGNALS)
+    server.stopping = True
+    server.shutdown()
+    accepting.join()
+    server.finish_requests()
+    print(f"{name} is done, {server.requests} requests answered", flush=True)

@@ -1,0 +1,42 @@
+"""An app for gunicorn that can be drained: `POST /drain`, on the control socket only.
+
+It is answered when for a second no request has come; until then, and from the first moment on, every answer to a client
+says `Connection: close`. The workers share what they know through memory that is there before they are forked.
+"""
+
+import mmap
+import struct
+import time
+
+# One byte: draining. Then the time of the last request, on a clock that all processes share.
+shared = mmap.mmap(-1, 16)
+
+
+def before_request(_worker, request):
+    """gunicorn's `pre_request`."""
+    if request.path == "/drain":
+        return
+    struct.pack_into("d", shared, 8, time.monotonic())
+    if shared[0]:
+        # To gunicorn as if the client had asked for it. A `Connection` header of the app's own it would pass over.
+        request.headers.insert(0, ("CONNECTION", "close"))
+
+
+def drain():
+    shared[0] = 1
+    while time.monotonic() < struct.unpack_from("d", shared, 8)[0] + 1:
+        time.sleep(0.05)
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/drain":
+        # A peer without an address has come through the Unix socket.
+        if environ["REMOTE_ADDR"] or environ["REQUEST_METHOD"] != "POST":
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
+        drain()
+        start_response("200 OK", [("Content-Length", "8")])
+        return [b"drained\n"]
+    time.sleep(0.1)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
+    return [b"hello\n"]

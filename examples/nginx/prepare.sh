@@ -1,0 +1,10 @@
+#!/bin/sh
+# Makes the directory for nginx's files and writes its config there, with the variables filled in.
+set -eu
+mkdir -p "${NGINX_RUN_DIR:?}"
+rm -f "$NGINX_RUN_DIR/draining" # left by an earlier run
+for name in NGINX_RUN_DIR NGINX_ADDRESS NGINX_PORT APP_PORT; do
+    eval "value=\$$name"
+    echo "s|\${$name}|$value|g"
+done > "$NGINX_RUN_DIR/variables.sed"
+sed -f "$NGINX_RUN_DIR/variables.sed" "$(dirname "$0")/nginx.conf" > "$NGINX_RUN_DIR/nginx.conf"

@@ -1,0 +1,83 @@
+"""A worker that takes items from a queue, a batch at a time, and loses none when it is stopped.
+
+    python3 worker.py --queue DIRECTORY
+
+The queue is a directory. An item is a file in `todo`; who renames it has it; it is in `done` when the work is done.
+
+On USR1 the worker takes nothing more, finishes the batch that it has, and says so: that is the `notify` protocol of
+drainit, a datagram with `DRAINED=1` to $NOTIFY_SOCKET. TERM ends it at once, with whatever it still has.
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import socket
+import threading
+import time
+
+BATCH = 20
+
+
+def tell(message):
+    """Says something to whoever supervises this process; sd_notify(3) without a library."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(message.encode(), address)
+
+
+class Queue:
+    def __init__(self, directory):
+        self.todo = directory / "todo"
+        self.done = directory / "done"
+        self.mine = directory / f"taken-by-{os.uname().nodename}-{time.time_ns()}"
+        for each in (self.todo, self.done, self.mine):
+            each.mkdir(parents=True, exist_ok=True)
+
+    def take(self, count):
+        batch = []
+        for item in sorted(self.todo.iterdir())[:count]:
+            try:
+                batch.append(item.rename(self.mine / item.name))
+            except FileNotFoundError:
+                pass  # another worker was faster
+        return batch
+
+    def finish(self, item):
+        item.rename(self.done / item.name)
+
+
+def work(_item):
+    time.sleep(0.1)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--queue", required=True, type=pathlib.Path)
+    options = parser.parse_args()
+    draining = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: draining.set())
+    queue = Queue(options.queue)
+    tell("READY=1")
+
+    while not draining.is_set():
+        batch = queue.take(BATCH)
+        for number, item in enumerate(batch):
+            if draining.is_set():
+                tell(f"STATUS={len(batch) - number} of {len(batch)} items left")
+            work(item)
+            queue.finish(item)
+        if not batch:
+            draining.wait(0.1)
+
+    queue.mine.rmdir()
+    tell("DRAINED=1")
+    while True:
+        signal.pause()  # there is nothing left that TERM could cut
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+//! The admin of an Envoy fails, in every way, while it is healthy or when it is to be drained: each is bounded, in time and
+//! memory, and told.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::http::free_address;
+use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
+
+const CONFIG: &str = "
+shutdown: {grace_period: 9s, reserve: 1s}
+processes:
+  engine: {command: [CHILD, engine, touch=DIR/engine], readiness: {file: DIR/engine}}
+  router:
+    command: [CHILD, router, 'on=TERM:exit:0:300']
+    depends_on: [engine]
+    drain: {envoy: {admin: 'ADMIN', time: 8s, min: 200ms}}
+";
+/// More than drainit needs, and far less than what is sent. A debug build has about 12 MB.
+const MOST_MEMORY_KB: u64 = 40_000;
+
+fn start(admin: &str) -> Option<Running> {
+    let drainit = Rig::new()?.start(&CONFIG.replace("ADMIN", admin));
+    drainit.wait_for_start(&["router"]);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+fn start_with(admin: &Admin) -> Option<Running> {
+    start(&format!("http://{}", admin.address()))
+}
+
+/// The most memory that drainit has ever had.
+fn peak_memory_kb(drainit: &Running) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Whatever the admin does from T0 on: two seconds, `min`, and the stop in order. And the report says why.
+#[track_caller]
+fn is_bounded_and_told(drainit: Running, reason: &str) {
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line(&format!(r"warning: router: POST /healthcheck/fail: {reason}"));
+    let memory = peak_memory_kb(&drainit);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_stopped_in_order(&["router", "engine"])
+        .assert_took(t0, ms(500)..ms(6000))
+        .assert_line("drain router: .*it did not take the drain, so only min was held")
+        .assert_line(&format!(r"Z   router: POST /drain_listeners\?graceful: {reason}"));
+    assert!(memory < MOST_MEMORY_KB, "{memory} kB:\n{}", ended.record);
+}
+
+const FAULTS: [(Answer, &str); 8] = [
+    (Answer::Hang, "no answer within"),
+    (Answer::Trickle, "no answer within"),
+    (Answer::Status(403), "answered 403 Forbidden"),
+    (Answer::Status(500), "answered 500 Internal Server Error"),
+    (Answer::Gigabyte, "answered more than 4096 bytes"),
+    (Answer::Endless, "answered more than 4096 bytes"),
+    (Answer::HalfWay, "closed the connection before its answer was complete"),
+    (Answer::Close, "closed the connection before its answer was complete"),
+];
+
+/// They mostly wait.
+fn at_the_same_time(test: impl Fn(Answer, &str) + Sync) {
+    thread::scope(|scope| {
+        for (fault, reason) in FAULTS {
+            let test = &test;
+            scope.spawn(move || test(fault, reason));
+        }
+    });
+}
+
+#[test]
+fn an_admin_that_fails_when_it_is_needed_is_bounded_and_told() {
+    at_the_same_time(|fault, reason| {
+        let admin = Admin::tcp(0).answer_all(fault);
+        let Some(drainit) = start_with(&admin) else { return };
+        admin.wait_verified();
+        is_bounded_and_told(drainit, reason);
+    });
+}
+
+#[test]
+fn an_admin_that_fails_from_the_start_is_bounded_and_told() {
+    at_the_same_time(|fault, reason| {
+        let admin = Admin::tcp(0).faulty_throughout().answer_all(fault);
+        let Some(drainit) = start_with(&admin) else { return };
+        is_bounded_and_told(drainit, reason);
+    });
+}
+
+#[test]
+fn an_admin_that_was_never_there_is_bounded_and_told() {
+    let Some(drainit) = start(&format!("http://{}", free_address())) else { return };
+    is_bounded_and_told(drainit, "connection refused");
+    let Some(drainit) = start("unix:DIR/nobody.sock") else { return };
+    is_bounded_and_told(drainit, "no such file or directory");
+}
+
+/// The calls are taken, and from then on the statistics fail: the drain lasts its time and no longer.
+#[test]
+fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
+    at_the_same_time(|fault, reason| {
+        // So much is no statistics either, but more of it is read.
+        let reason = reason.replace("4096", "4194304");
+        let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
+        let Some(rig) = Rig::new() else { return };
+        let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
+        let drainit = rig.start(&config.replace("time: 8s", "time: 2s"));
+        drainit.wait_for_line("everything is ready");
+        admin.wait_verified();
+        let t0 = drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_line(&format!("warning: router: GET /stats: {reason}"));
+        let memory = peak_memory_kb(&drainit);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_took(t0, ms(2000)..ms(4500)).assert_line(
+            "drain router: .*its time is over; connections 3 at the start, 3 when last seen",
+        );
+        assert!(memory < MOST_MEMORY_KB, "{memory} kB:\n{}", ended.record);
+    });
+}
+
+#[test]
+fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
+    let admin = Admin::tcp(0)
+        .faulty_throughout()
+        .answer("/drainit", &[Answer::Status(403)])
+        .answer("/healthcheck/fail", &[Answer::Status(403)])
+        .answer("/stats", &[Answer::Status(403)]);
+    let Some(drainit) = start_with(&admin) else { return };
+    drainit.wait_for_line(
+        r"warning: router: its drain will fail, its admin does not allow /healthcheck/fail, /stats\?filter=…; let `admin",
+    );
+    assert!(admin.posts().is_empty(), "{:?}", admin.posts());
+    let quiet = Admin::tcp(0);
+    let Some(drainit) = start_with(&quiet) else { return };
+    quiet.wait_verified();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_no_line("warning");
+}
+
+#[test]
+fn a_drain_that_closes_nothing_is_told() {
+    // One more request at each look, none of which closes its connection.
+    let admin = Admin::tcp(1).restless();
+    let Some(drainit) = start_with(&admin) else { return };
+    admin.wait_verified();
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let line = drainit
+        .wait_for_line("warning: router: [0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY");
+    assert!(line.at - t0 >= Duration::from_secs(2), "{:?}", line.at - t0);
+    drainit.signal_again(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line(r"Z   router: [0-9]+ requests since the drain began");
+    let told =
+        ended.record.lines.iter().filter(|line| line.text.contains("no connection was closed"));
+    assert_eq!(told.count(), 2, "once in the log, once in the report:\n{}", ended.record);
+}

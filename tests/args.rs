@@ -1,0 +1,67 @@
+//! The container's arguments: each goes to the process that claims it, and what nobody claims is an error.
+
+use serde_json::json;
+
+use crate::support::{Ended, LONG, Rig, Signal};
+
+const CONFIG: &str = r#"
+processes:
+  py:
+    command: [CHILD, py, report=DIR/py.json]
+    args: {prefix: "--py.", refuse: [socket, listen]}
+  rtr:
+    command: [CHILD, rtr, report=DIR/rtr.json]
+    args: {prefix: "--rtr."}
+"#;
+
+fn refused(args: &[&str]) -> Option<Ended> {
+    let ended = Rig::new()?.args(args).run(CONFIG);
+    ended.assert_code(2).assert_no_event("py", "start").assert_no_event("rtr", "start");
+    Some(ended)
+}
+
+#[test]
+fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
+    for dashes in [&["--"][..], &[]] {
+        let Some(rig) = Rig::new() else { return };
+        let args = ["--rtr.concurrency", "4", "--py.workers=2", "--rtr.flag", "--rtr.x", "-1"];
+        let drainit = rig.args(dashes).args(&args).start(CONFIG);
+        drainit.wait_for_event("py", "report");
+        drainit.wait_for_event("rtr", "report");
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0);
+        let args = |name: &str| ended.report(name)["args"].as_array().unwrap()[1..].to_vec();
+        assert_eq!(args("py.json"), [json!("--workers=2")]);
+        let expected = ["--concurrency", "4", "--flag", "--x", "-1"].map(|arg| json!(arg));
+        assert_eq!(args("rtr.json"), expected);
+    }
+}
+
+#[test]
+fn an_argument_that_nobody_claims_is_wrong_usage() {
+    let Some(ended) = refused(&["--", "--rt.concurrency", "4"]) else { return };
+    ended.assert_line(r"--rt\.concurrency.*did you mean `--rtr\.concurrency");
+    for args in [&["--", "stray"][..], &["--", "--rtr.a", "1", "stray"]] {
+        let Some(ended) = refused(args) else { return };
+        ended.assert_line("stray");
+    }
+}
+
+#[test]
+fn a_refused_option_is_wrong_usage() {
+    for arg in ["--py.socket", "--py.socket=/x", "--py.listen"] {
+        let Some(ended) = refused(&["--", arg, "value"]) else { return };
+        ended.assert_line(arg);
+    }
+}
+
+#[test]
+fn an_unknown_option_or_command_is_wrong_usage() {
+    for args in [&["check", "--no-such-option"][..], &["no-such-command"], &[]] {
+        let ended = Rig::not_init().run_with(args);
+        assert_eq!(ended.code, 2, "{args:?}:\n{}", ended.record);
+    }
+    Rig::not_init().run_with(&["--help"]).assert_code(0).assert_line("run");
+    Rig::not_init().run_with(&["--version"]).assert_code(0).assert_line(env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,254 @@
+//! drainit called `dumb-init`, side by side with dumb-init. What it does with a terminal is in `exec_terminal`.
+
+use crate::support::namespace;
+use crate::support::peer::{Did, How, Peer};
+use crate::support::{LONG, Rig, Signal};
+
+const PLAIN: How<'_> = How { env: &[], init: false };
+const INIT: How<'_> = How { env: &[], init: true };
+
+/// A shell that waits, and says what it gets.
+const RECORDER: &str = "
+    exec 2>/dev/null # what the shell says of its own children, which hear the signals too
+    for n in 1 2 3 10 12 18; do trap \"echo got $n\" $n; done; trap 'echo got 15; exit 5' 15
+    ACT
+    i=0; while [ $i -lt 200 ]; do sleep 0.01; i=$((i+1)); done; exit 9";
+
+fn recorder(act: &str) -> String {
+    RECORDER.replace("ACT", act)
+}
+
+/// The lines of a run, those of the child before exec wherever they come.
+fn sorted(mut did: Did) -> Did {
+    let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
+    lines.sort();
+    did.stderr = lines.join("\n");
+    did
+}
+
+#[test]
+fn codes_and_messages_are_dumb_inits() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    for args in [
+        &["true"][..],
+        &["--", "sh", "-c", "exit 42"],
+        &["sh", "-c", "kill -KILL $$"],
+        &["sh", "-c", "kill -64 $$"],
+        &["-c", "sh", "-c", "exit 3"],
+        &["no-such-program"],
+        &["/etc/passwd"],
+        &["/tmp"],
+        &[""],
+        &["-"],
+        &["--", "-x"],
+        &["true", "-x"],
+        &[],
+        &["--"],
+        &["-V"],
+        &["--version", "true"],
+        &["-x"],
+        &["-vx", "true"],
+        &["--bogus"],
+        &["--ver"],
+        &["--rewrite"],
+        &["-r"],
+        &["--single-child=3", "true"],
+        &["-r", "15"],
+        &["-r", "15:", "true"],
+        &["-r", "TERM:INT", "true"],
+        &["-r", "0:3", "true"],
+        &["-r", "32:1", "true"],
+        &["-r", "1:32", "true"],
+        &["-r", "1:-1", "true"],
+        &["-r", "15 :3", "true"],
+        &["-r", " 15: 3x", "true"],
+        &["--rew=15:3", "--single", "true"],
+        &["-cv", "true"],
+        &["-v", "--", "true"],
+        &["-v", "-r", "15:3", "true"],
+        &["-v", "-r", "15:0", "true"],
+        &["-v", "sh", "-c", "kill -9 $$"],
+    ] {
+        let (theirs, ours) = peer.both(args, PLAIN);
+        let (theirs, ours) = (sorted(theirs), sorted(ours));
+        assert!(theirs == ours, "{args:?}\n--- theirs: {theirs}\n--- ours: {ours}");
+    }
+    let (theirs, ours) = peer.both(&["--help"], PLAIN);
+    assert_eq!((theirs.code, theirs.stdout), (ours.code, ours.stdout));
+    for option in
+        ["-c, --single-child", "-r, --rewrite s:r", "-v, --verbose", "-h, --help", "-V, --version"]
+    {
+        assert!(ours.stderr.contains(option) && theirs.stderr.contains(option), "{}", ours.stderr);
+    }
+}
+
+#[test]
+fn variables_are_dumb_inits() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    for env in [
+        &[("DUMB_INIT_DEBUG", "1")][..],
+        &[("DUMB_INIT_DEBUG", "0")],
+        &[("DUMB_INIT_DEBUG", "")],
+        &[("DUMB_INIT_DEBUG", "yes")],
+        &[("DUMB_INIT_DEBUG", "1"), ("DUMB_INIT_SETSID", "0")],
+        &[("DUMB_INIT_DEBUG", "1"), ("DUMB_INIT_SETSID", "1")],
+        &[("DUMB_INIT_SETSID", "")],
+    ] {
+        for args in [&["true"][..], &["-v", "true"], &["-c", "true"]] {
+            let (theirs, ours) = peer.both(args, How { env, ..PLAIN });
+            let (theirs, ours) = (sorted(theirs), sorted(ours));
+            assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs}\n--- ours: {ours}");
+        }
+    }
+}
+
+#[test]
+fn signals_are_passed_on_rewritten_and_dropped() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    for init in [false, true] {
+        if init && !namespace::is_possible() {
+            return;
+        }
+        let how = if init { INIT } else { PLAIN };
+        for (options, act, said) in [
+            (
+                &[][..],
+                "kill -HUP $PPID; sleep 0.1; kill -USR1 $PPID; sleep 0.1; kill $PPID",
+                "got 1\ngot 10\ngot 15\n",
+            ),
+            (&["-c"], "kill -INT $PPID; sleep 0.1; kill $PPID", "got 2\ngot 15\n"),
+            (
+                &["-r", "15:3", "-r", "1:15"],
+                "kill $PPID; sleep 0.1; kill -HUP $PPID",
+                "got 3\ngot 15\n",
+            ),
+            (&["-r", "1:0"], "kill -HUP $PPID; sleep 0.1; kill $PPID", "got 15\n"),
+            (
+                &["-r", "15:10", "-r", "2:15"],
+                "kill $PPID; sleep 0.1; kill -INT $PPID",
+                "got 10\ngot 15\n",
+            ),
+        ] {
+            let script = recorder(act);
+            let args = [options, &["--", "sh", "-c", &script]].concat();
+            let did = peer.assert_same(&args, how);
+            assert_eq!((did.code, did.stdout.as_str()), (5, said), "{options:?} {act}");
+        }
+    }
+}
+
+#[test]
+fn the_whole_group_hears_unless_it_is_a_single_child() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    let out = peer.path("out");
+    let script = format!(
+        "exec 2>/dev/null; rm -f {0}; sh -c \"trap 'echo inner >{0}; exit' USR1; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \
+        trap : USR1; sleep 0.2; kill -USR1 $PPID; i=0; while [ $i -lt 20 ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!; exit 3",
+        out.display()
+    );
+    for (args, env, heard) in
+        [(&[][..], &[][..], "inner\n"), (&["-c"], &[], ""), (&[], &[("DUMB_INIT_SETSID", "0")], "")]
+    {
+        let args = [args, &["sh", "-c", &script]].concat();
+        let did = peer.assert_same(&args, How { env, ..PLAIN });
+        assert_eq!((did.code, did.stdout.as_str()), (3, heard));
+    }
+}
+
+#[test]
+fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    let out = peer.path("out");
+    let script = format!(
+        "rm -f {0}; sh -c \"trap 'echo told >{0}; exit' TERM; echo ready >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" </dev/null >/dev/null 2>&1 & \
+        while [ ! -e {0}.ready ]; do sleep 0.01; done; rm {0}.ready; exit 4",
+        out.display()
+    );
+    for heard in [true, false] {
+        let options: &[&str] = if heard { &[] } else { &["-c"] };
+        for program in ["theirs", "ours"] {
+            let _ = std::fs::remove_file(&out);
+            let args = [options, &["sh", "-c", &script]].concat();
+            let did =
+                if program == "ours" { peer.ours(&args, PLAIN) } else { peer.both(&args, PLAIN).0 };
+            assert_eq!(did.code, 4);
+            let until =
+                std::time::Instant::now() + crate::support::ms(if heard { 5000 } else { 300 });
+            while !out.exists() && std::time::Instant::now() < until {
+                std::thread::sleep(crate::support::ms(5));
+            }
+            assert_eq!(out.exists(), heard, "{program}");
+        }
+    }
+}
+
+#[test]
+fn the_child_is_in_its_place_and_the_parent_is_in_the_root() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    // Its parent goes on at the same time.
+    let show = "sleep 0.2; readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
+        ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";
+    for options in [&[][..], &["-c"]] {
+        let args = [options, &["bash", "-c", show]].concat();
+        let did = peer.assert_same(&args, PLAIN);
+        assert!(did.stdout.starts_with("/\nstays\n"), "{did}");
+    }
+}
+
+#[test]
+fn what_was_ignored_or_blocked_is_not() {
+    let Some(peer) = Peer::installed("dumb-init") else { return };
+    let did = |program: &std::path::Path| {
+        let output = std::process::Command::new("env")
+            .args(["--block-signal=USR2,ALRM", "bash", "-c"])
+            .args(["trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"])
+            .arg(program)
+            .args([
+                "bash",
+                "-c",
+                "grep -E '^Sig(Blk|Ign)' /proc/self/status; readlink /proc/self/fd/7",
+            ])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ours = did(peer.drainit());
+    assert!(ours.contains("/etc/passwd"), "{ours}");
+    assert_eq!(ours, did(std::path::Path::new("/usr/bin/dumb-init")));
+}
+
+#[test]
+fn it_stops_itself_with_its_child_and_goes_on_with_it() {
+    let rig = Rig::not_init().wrapper(&["bash", "-c", "exec -a dumb-init \"$@\"", "bash"]);
+    let drainit = rig.start_with(&["-v", "CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    let child = drainit.wait_for_event("a", "start").pid;
+    let is_stopped = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+        drainit.signal(signal);
+        drainit.wait_until("stopped", || is_stopped(child) && is_stopped(drainit.pid().as_raw()));
+        drainit.signal(Signal::SIGCONT);
+        drainit
+            .wait_until("going on", || !is_stopped(child) && !is_stopped(drainit.pid().as_raw()));
+    }
+    drainit.wait_for_line(r"^\[dumb-init\] Translating signal 20 to 19\.");
+    drainit.wait_for_line(r"^\[dumb-init\] Suspending self due to TTY signal\.");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn in_a_first_line_it_runs_a_script() {
+    let peer = Peer::by_name("dumb-init");
+    let script = peer.path("script");
+    let text = format!("#!{} /bin/sh\necho \"$0 $1\"; exit 6\n", peer.drainit().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = std::process::Command::new(&script).arg("x").output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} x\n", script.display()));
+}

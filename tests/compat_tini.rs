@@ -1,0 +1,215 @@
+//! drainit called `tini`, side by side with tini.
+
+use crate::support::namespace;
+use crate::support::peer::{How, Peer};
+use crate::support::{LONG, Rig, Signal};
+
+/// Not as PID 1, unless the test says so.
+const PLAIN: How<'_> = How { env: &[], init: false };
+const INIT: How<'_> = How { env: &[], init: true };
+
+#[test]
+fn codes_and_messages_are_tinis() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    for args in [
+        &["-s", "--", "true"][..],
+        &["-s", "--", "sh", "-c", "exit 42"],
+        &["-s", "--", "sh", "-c", "kill -TERM $$"],
+        &["-s", "--", "sh", "-c", "kill -USR1 $$"],
+        &["-s", "--", "sh", "-c", "kill -64 $$"],
+        &["true"],
+        &["--", "true"],
+        &["-s", "--", "no-such-program"],
+        &["-s", "--", "/etc/passwd"],
+        &["-s", "--", "/tmp"],
+        &["-s", "--", "/etc/passwd/x"],
+        &["-s", "--", ""],
+        &["-s", "--", "-x"],
+        &["--version"],
+        &["-e", "143", "-s", "--", "sh", "-c", "kill -TERM $$"],
+        &["-e5", "-se6", "--", "sh", "-c", "exit 6"],
+        &["-s", "-e", "7", "--", "sh", "-c", "exit 6"],
+        &["-s", "-e", "127", "--", "no-such-program"],
+        &["-s", "-e", "", "--", "false"],
+        &["-s", "-e", " 1", "--", "false"],
+        &["-s", "-e", "5x", "--", "true"],
+        &["-s", "-e", "256", "--", "true"],
+        &["-s", "-e", "-1", "--", "true"],
+        &["-s", "-p", "SIGKILL", "--", "true"],
+        &["-s", "-p", "KILL", "--", "true"],
+        &["-s", "-p", "9", "--", "true"],
+        &["-s", "-p", "sigterm", "--", "true"],
+        &["-gwsv", "--", "true"],
+        &["-s", "-vvv", "--", "true"],
+        &["-s", "-vv", "--", "sh", "-c", "exit 3"],
+        &["-s", "-v", "--", "sh", "-c", "kill -KILL $$"],
+        &["-w", "-s", "--", "sh", "-c", "(sleep 0.05 &); sleep 0.4"],
+        &["-w", "-vvv", "-s", "--", "sh", "-c", "(sleep 0.05 &); sleep 0.4"],
+        &[
+            "-s",
+            "-vvv",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 3' USR1; kill -USR1 $PPID; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done",
+        ],
+    ] {
+        tini.assert_same(args, PLAIN);
+    }
+}
+
+#[test]
+fn variables_are_tinis() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    for env in [
+        &[("TINI_SUBREAPER", "")][..],
+        &[("TINI_SUBREAPER", "0"), ("TINI_VERBOSITY", "4")],
+        &[("TINI_VERBOSITY", "0")],
+        &[("TINI_VERBOSITY", "")],
+        &[("TINI_VERBOSITY", "abc")],
+        &[("TINI_VERBOSITY", "3x")],
+        &[("TINI_VERBOSITY", "-5")],
+        &[("TINI_KILL_PROCESS_GROUP", "")],
+    ] {
+        tini.assert_same(&["--", "true"], How { env, ..PLAIN });
+        tini.assert_same(&["-vvv", "--", "true"], How { env, ..PLAIN });
+    }
+    tini.assert_same(&["--", "no-such"], How { env: &[("TINI_VERBOSITY", "0")], ..PLAIN });
+}
+
+#[test]
+fn as_pid_1_too() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    if !namespace::is_possible() {
+        return;
+    }
+    for args in [
+        &["--", "true"][..],
+        &["-vvv", "--", "true"],
+        &["-s", "--", "sh", "-c", "exit 9"],
+        &["--", "sh", "-c", "kill -INT $$"],
+        &["--", "no-such-program"],
+        &[
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 7' TERM; kill -TERM 1; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done",
+        ],
+        &["-w", "--", "sh", "-c", "(sleep 0.05 &); sleep 0.4"],
+    ] {
+        tini.assert_same(args, INIT);
+    }
+}
+
+#[test]
+fn with_the_group_option_everybody_in_it_hears() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    let dir = tini.path("out");
+    let script = format!(
+        "exec 2>/dev/null; rm -f {0}; (trap 'echo inner >{0}; exit' USR1; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done) & \
+        trap : USR1; sleep 0.2; kill -USR1 $PPID; i=0; while [ $i -lt 20 ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!",
+        dir.display()
+    );
+    for (args, env, heard) in [
+        (&["-s", "-g"][..], &[][..], "inner\n"),
+        (&["-s"], &[("TINI_KILL_PROCESS_GROUP", "")], "inner\n"),
+        (&["-s"], &[], ""),
+    ] {
+        let args = [args, &["--", "sh", "-c", &script]].concat();
+        let did = tini.assert_same(&args, How { env, ..PLAIN });
+        assert_eq!(did.stdout, heard);
+    }
+}
+
+#[test]
+fn what_the_child_is_given_is_what_tini_gives() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    // Ignored signals and the mask stay, and so do descriptors.
+    let careless =
+        ["bash", "-c", "trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"];
+    let show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; readlink /proc/self/fd/7; ps -o pgid=,pid=,tpgid= -p $$ | awk '{print $1==$2, $3}'";
+    let did = |program: &std::path::Path| {
+        let output = std::process::Command::new("env")
+            .arg("--block-signal=USR2,ALRM")
+            .args(careless)
+            .arg(program)
+            .args(["-s", "--", "bash", "-c", show])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ours = did(tini.drainit());
+    assert!(ours.contains("/etc/passwd"), "{ours}");
+    assert_eq!(ours, did(std::path::Path::new("/usr/bin/tini")));
+}
+
+#[test]
+fn a_script_without_a_first_line_is_the_shells() {
+    for (name, options) in [("tini", &["-s", "--"][..]), ("dumb-init", &[])] {
+        let Some(peer) = Peer::installed(name) else { return };
+        let script = peer.path("script");
+        std::fs::write(&script, "echo \"$0 $1\"; exit 5\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+        let args = [options, &[script.to_str().unwrap(), "x"]].concat();
+        assert_eq!(peer.assert_same(&args, PLAIN).code, 5);
+    }
+}
+
+#[test]
+fn usage_goes_where_tinis_goes() {
+    let Some(tini) = Peer::installed("tini") else { return };
+    for args in [
+        &[][..],
+        &["-s"],
+        &["-s", "--"],
+        &["-h"],
+        &["-h", "true"],
+        &["-x"],
+        &["-e"],
+        &["-v", "--version"],
+        &["-l"],
+    ] {
+        let (theirs, ours) = tini.both(args, PLAIN);
+        let lines =
+            |text: &str, count| text.lines().take(count).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(theirs.code, ours.code, "{args:?}");
+        assert_eq!(theirs.stdout.is_empty(), ours.stdout.is_empty(), "{args:?}");
+        // The words of the usage are our own; what begins it is not, nor is the message before it.
+        assert_eq!(lines(&theirs.stderr, 3), lines(&ours.stderr, 3), "{args:?}");
+        for option in ["--version", "-h", "-s", "-p SIGNAL", "-v", "-w", "-g", "-e ", "-l", "TINI_"]
+        {
+            let usage = if ours.code == 0 { &ours.stdout } else { &ours.stderr };
+            assert!(args == ["-l"] || usage.contains(option), "{option}: {usage}");
+        }
+    }
+}
+
+#[test]
+fn by_its_other_names_it_is_the_same() {
+    for name in ["tini", "tini-static", "docker-init"] {
+        let tini = Peer::by_name(name);
+        let did = tini.ours(&["--version"], PLAIN);
+        assert_eq!((did.code, did.stdout.as_str()), (0, "tini version 0.19.0\n"));
+        assert_eq!(tini.ours(&["-s", "--", "sh", "-c", "exit 4"], PLAIN).code, 4);
+        // Options end at the command, as in tini with musl.
+        assert_eq!(tini.ours(&["-s", "echo", "-g", "-x"], PLAIN).stdout, "-g -x\n");
+    }
+}
+
+#[test]
+fn signals_go_to_the_child_of_a_real_init() {
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.wrapper(&["bash", "-c", "exec -a /sbin/docker-init \"$@\"", "bash"]);
+    let drainit =
+        rig.start_with(&["-e", "143", "--", "CHILD", "a", "storm=100", "on=TERM:exit:143:0"]);
+    drainit.wait_for_start(&["a"]);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        drainit.signal(signal);
+        drainit.wait_for_event("a", &format!("got {signal}"));
+    }
+    drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}

@@ -1,0 +1,233 @@
+//! Wrong configs: every problem at once, each with its place; exit 78, and nothing is started. Quickly, whatever the file is.
+
+use std::fs;
+
+use crate::support::{Ended, LONG, Rig, Signal, ms};
+
+/// Three problems and a warning, each in its line.
+const WRONG: &str = r#"
+processes:
+  python:
+    comand: [CHILD, python]
+    command: [CHILD, python]
+  policy:
+    command: [CHILD, policy]
+    depends_on: [pyton]
+  router:
+    command: [CHILD, router]
+    stop_grace_period: soon
+"#;
+
+#[track_caller]
+fn assert_three_problems(ended: &Ended) {
+    ended
+        .assert_code(78)
+        .assert_line("error: .*comand")
+        .assert_line(r"--> .*drainit\.yaml:4:5$")
+        .assert_line("did you mean `command`")
+        .assert_line("error: .*pyton")
+        .assert_line(r"--> .*drainit\.yaml:8:18$")
+        .assert_line("did you mean `python`")
+        .assert_line("error: .*soon.*not a duration")
+        .assert_line(r"--> .*drainit\.yaml:11:24$")
+        .assert_line("stop_grace_period: soon")
+        .assert_no_event("python", "start")
+        .assert_no_event("router", "start");
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    let Some(rig) = Rig::new() else { return };
+    assert_three_problems(&rig.run(WRONG));
+}
+
+#[test]
+fn check_tells_the_same() {
+    let told = |ended: &Ended| -> Vec<String> {
+        let lines = ended.record.lines.iter().map(|line| line.text.clone());
+        lines.filter(|line| line.starts_with("error: ")).collect()
+    };
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", WRONG);
+    let checked = rig.run_with(&["check", "-c", "DIR/drainit.yaml"]);
+    assert_three_problems(&checked);
+    assert_eq!(told(&checked), told(&Rig::not_init().run(WRONG)));
+}
+
+#[test]
+fn a_cycle_is_printed_whole() {
+    let ended = Rig::not_init().run(
+        "
+        processes:
+          a: {command: [CHILD, a], depends_on: [b]}
+          b: {command: [CHILD, b], depends_on: [c]}
+          c: {command: [CHILD, c], depends_on: [a]}
+        ",
+    );
+    ended.assert_code(78).assert_line("error: .*a.*b.*c.*a").assert_no_event("a", "start");
+}
+
+#[test]
+fn each_kind_of_mistake_is_refused() {
+    for (config, message) in [
+        ("processes: {a: {command: [x]}, a: {command: [y]}}", "`a`"),
+        (
+            "processes: {a: {command: [x], args: {prefix: --p.}}, b: {command: [x], args: {prefix: --p.}}}",
+            "prefix",
+        ),
+        ("processes: {a: {command: ['${NEEDED:?is not there}']}}", "is not there"),
+        ("processes: {a: {command: [x], readiness: {unix: /s, tcp: '127.0.0.1:1'}}}", "readiness"),
+        ("processes: {a: {command: [x], stop_signal: TREM}}", "TREM"),
+        ("processes: {a: {command: [x], depends_on: [a]}}", "itself|a → a|a -> a"),
+        ("processes: {a: {command: []}}", "command"),
+        ("processes: {}", "process"),
+        ("processes: {a: {command: [x], user: nobody-of-this-name}}", "nobody-of-this-name"),
+        (
+            "shutdown: {grace_period: 10s}
+processes: {a: {command: [x], drain: {envoy: {admin: 'http://127.0.0.1:1', time: 20s, min: 9s}}}}",
+            "`min` does not fit",
+        ),
+        ("processes: {a: {command: [x], env_file: DIR/none.env}}", "none.env"),
+        ("processes: {a: {command: [x]}\n", "YAML"),
+        ("processes:\n\ta: {command: [x]}\n", "tab"),
+    ] {
+        let ended = Rig::not_init().run(config);
+        assert_eq!(ended.code, 78, "{config}\n{}", ended.record);
+        ended.assert_line(&format!("error: .*({message})"));
+        ended.assert_line(r"--> .*drainit\.yaml");
+    }
+}
+
+#[test]
+fn a_warning_stops_nothing_unless_check_is_strict() {
+    let config = "
+        shutdown: {grace_period: 10s}
+        processes:
+          a: {command: [CHILD, a], stop_grace_period: 20s}
+        ";
+    let warning = "warning: .*do not fit";
+    let drainit = Rig::not_init().start(config);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line(warning).assert_line(r"drainit\.yaml:4:");
+
+    for (args, code) in [(&["check"][..], 0), (&["check", "--strict"], 78)] {
+        let rig = Rig::not_init();
+        rig.write("drainit.yaml", rig.fill(config));
+        let args: Vec<_> = args.iter().chain(&["-c", "DIR/drainit.yaml"]).copied().collect();
+        rig.run_with(&args).assert_code(code).assert_line(warning).assert_no_event("a", "start");
+    }
+}
+
+#[test]
+fn check_likes_a_good_config() {
+    for args in [&["check"][..], &["check", "--strict"]] {
+        let rig = Rig::not_init();
+        rig.write("drainit.yaml", "processes: {a: {command: [true]}}");
+        let args: Vec<_> = args.iter().chain(&["-c", "DIR/drainit.yaml"]).copied().collect();
+        rig.run_with(&args).assert_code(0).assert_no_line("warning|error");
+    }
+}
+
+#[test]
+fn a_later_file_overlays_the_earlier_ones() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write(
+        "debug.yaml",
+        rig.fill(
+            "processes: {a: {command: [CHILD, debugged, report=DIR/a.json, exit=0], environment: {B: debug}}}",
+        ),
+    );
+    rig.write(
+        "base.yaml",
+        rig.fill("processes: {a: {command: [CHILD, a, exit=1], environment: {A: base, B: base}}}"),
+    );
+    let ended = rig.run_with(&["run", "-c", "DIR/base.yaml", "-c", "DIR/debug.yaml"]);
+    ended.assert_code(0).assert_no_event("a", "start");
+    let report = ended.report("a.json");
+    assert_eq!((&report["env"]["A"], &report["env"]["B"]), (&"base".into(), &"debug".into()));
+}
+
+#[test]
+fn the_config_comes_from_the_variable_where_no_file_is_named() {
+    let rig = Rig::not_init();
+    rig.write("other.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=3]}}"));
+    rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
+}
+
+/// Within a second, in 300 MB of address space and with 78.
+#[track_caller]
+fn refuses_quickly(rig: Rig, path: &str, message: &str) {
+    let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);
+    let ended = rig.run_with(&["run", "-c", path]);
+    ended
+        .assert_code(78)
+        .assert_line(&format!("error: .*{message}"))
+        .assert_took(ended.record.started, ms(0)..ms(1000));
+    let written: usize = ended.record.lines.iter().map(|line| line.text.len()).sum();
+    assert!(written < 64 * 1024, "{written} bytes of complaints");
+}
+
+#[test]
+fn a_file_that_does_not_exist() {
+    refuses_quickly(Rig::not_init(), "DIR/none.yaml", "none.yaml` does not exist");
+}
+
+#[test]
+fn a_directory() {
+    refuses_quickly(Rig::not_init(), "DIR", "directory");
+}
+
+#[test]
+fn an_empty_file() {
+    for content in ["", "\n\n", "# nothing\n", "---\n"] {
+        let rig = Rig::not_init();
+        rig.write("empty.yaml", content);
+        refuses_quickly(rig, "DIR/empty.yaml", "empty");
+    }
+}
+
+#[test]
+fn a_binary() {
+    let rig = Rig::not_init();
+    fs::copy("/proc/self/exe", rig.path("binary")).unwrap();
+    refuses_quickly(rig, "DIR/binary", "binary");
+}
+
+#[test]
+fn ten_megabytes() {
+    for line in ["# nothing but a comment\n", "- [1, 2, 3, {a: b}]\n", "a: &a [*a]\n"] {
+        let rig = Rig::not_init();
+        rig.write("large.yaml", line.repeat(10_000_000 / line.len() + 1));
+        refuses_quickly(rig, "DIR/large.yaml", "large.yaml");
+    }
+}
+
+#[test]
+fn an_alias_bomb() {
+    let rig = Rig::not_init();
+    let mut bomb = "x-a: &x0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for level in 1..30 {
+        let aliases = vec![format!("*x{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!("x-a{level}: &x{level} [{aliases}]\n"));
+    }
+    bomb.push_str("processes: {a: {command: *x29}}\n");
+    rig.write("bomb.yaml", bomb);
+    refuses_quickly(rig, "DIR/bomb.yaml", "");
+}
+
+#[test]
+fn brackets_a_hundred_thousand_deep() {
+    let rig = Rig::not_init();
+    rig.write("deep.yaml", "[".repeat(100_000));
+    refuses_quickly(rig, "DIR/deep.yaml", "");
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_and_a_device() {
+    let rig = Rig::not_init();
+    nix::unistd::mkfifo(&rig.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    rig.run_with(&["run", "-c", "DIR/pipe"]).assert_code(78);
+    refuses_quickly(Rig::not_init(), "/dev/zero", "");
+    refuses_quickly(Rig::not_init(), "/dev/null", "");
+}

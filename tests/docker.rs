@@ -1,0 +1,149 @@
+//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a real Envoy.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Instant;
+
+use crate::support::docker::{Container, mount, run};
+use crate::support::docker_images::images;
+use crate::support::envoy::checkout;
+use crate::support::files::TempDir;
+use crate::support::http::get;
+use crate::support::{Duration, LONG, ms};
+
+/// Where tests/fixtures/docker-envoy.yaml serves.
+const PORT: u16 = 10000;
+const GREETING: &str = "hello from the container\n";
+
+#[test]
+fn docker_stop_drains_envoy_and_ends_with_0() {
+    serve_then_stop(&[]);
+}
+
+#[test]
+fn a_read_only_container_without_privileges_drains_as_well() {
+    serve_then_stop(&["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]);
+}
+
+fn serve_then_stop(options: &[&str]) {
+    let Some(images) = images() else { return };
+    let publish = format!("--publish=127.0.0.1::{PORT}");
+    let env = ["--env=ENVOY_DRAIN_SECONDS=3", "--env=TERMINATION_GRACE_PERIOD_SECONDS=10"];
+    let options = [options, &env, &[&publish]].concat();
+    let container = Container::start(&images.gateway, &options, &["--envoy.concurrency", "2"]);
+    container.await_line("envoy: ready after");
+
+    let processes = container.processes();
+    let [init, envoy] = &processes[..] else { panic!("not drainit and Envoy: {processes:?}") };
+    assert!(init.command.starts_with("/usr/local/bin/drainit run"), "PID 1 is {init:?}");
+    assert!(envoy.command.ends_with("--concurrency 2"), "{envoy:?}");
+    assert_eq!((envoy.parent, envoy.user, init.user), (init.pid, 101, 101));
+
+    let address = container.address(PORT);
+    let mut client = Client::connect(address);
+    assert_eq!(client.get(), Answer { body: GREETING.to_owned(), closes: false });
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| container.stop(10));
+        container.await_line("envoy: draining");
+        // Its client is told to go, by an answer and not by a reset; a new one is still served.
+        // Each answer closes, as soon as the drain is under way; a stock Envoy left to itself closes one in a thousand.
+        let told = (0..50).any(|_| {
+            thread::sleep(ms(20));
+            client.get().closes
+        });
+        assert!(told, "the client was not told to go");
+        assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()));
+    });
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3), "it did not wait for the drain: {took:?}");
+    assert!(took < LONG, "Docker had to kill it: {took:?}");
+    let logs = container.logs();
+    assert_eq!(container.exit_code(), 0, "{logs}");
+    for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
+        assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
+    }
+}
+
+#[test]
+fn the_code_of_a_crashed_process_is_the_containers() {
+    let Some(images) = images() else { return };
+    let dir = TempDir::new();
+    dir.write(
+        "crash.yaml",
+        "processes: {worker: {command: [sh, -c, exit 7], depends_on: [envoy]}}\n",
+    );
+    let overlay = mount(&dir.join("crash.yaml"), "/etc/crash.yaml");
+    let options = [&overlay, "--env=ENVOY_DRAIN_SECONDS=1"];
+    let args = ["-c", "/etc/drainit.yaml", "-c", "/etc/crash.yaml"];
+    let finished = run(&images.gateway, &options, &args);
+    assert_eq!(finished.code, 7, "{}", finished.output);
+    assert!(finished.output.contains("worker: exited with code 7"), "{}", finished.output);
+    assert!(finished.output.contains("drain envoy: "), "not drained:\n{}", finished.output);
+}
+
+#[test]
+fn a_wrong_config_is_78_and_nothing_is_started() {
+    let Some(images) = images() else { return };
+    let dir = TempDir::new();
+    dir.write("wrong.yaml", "processes: {envoy: {comand: [envoy]}}\n");
+    let finished =
+        run(&images.gateway, &[&mount(&dir.join("wrong.yaml"), "/etc/drainit.yaml")], &[]);
+    assert_eq!(finished.code, 78, "{}", finished.output);
+    assert!(finished.output.contains("/etc/drainit.yaml:1:"), "{}", finished.output);
+    assert!(!finished.output.contains("envoy: started"), "{}", finished.output);
+}
+
+#[test]
+fn an_empty_image_is_enough() {
+    let Some(images) = images() else { return };
+    let version = run(&images.drainit, &["--read-only"], &["--version"]);
+    assert_eq!(version.code, 0, "{}", version.output);
+    assert_eq!(version.output.trim(), concat!("drainit ", env!("CARGO_PKG_VERSION")));
+    let config = mount(&checkout().join("examples/stock-envoy.yaml"), "/drainit.yaml");
+    let check = run(&images.drainit, &["--read-only", &config], &["check", "-c", "/drainit.yaml"]);
+    assert_eq!(check.code, 0, "{}", check.output);
+    let missing = run(&images.drainit, &["--read-only"], &["check", "-c", "/drainit.yaml"]);
+    assert_eq!(missing.code, 78, "{}", missing.output);
+}
+
+/// A client that keeps its connection, as those do that a rolling restart must not break.
+struct Client(BufReader<TcpStream>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    body: String,
+    /// Whether the server says that the connection ends with it.
+    closes: bool,
+}
+
+impl Client {
+    #[track_caller]
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// One request; anything but a whole answer with 200 fails the test.
+    #[track_caller]
+    fn get(&mut self) -> Answer {
+        self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let head: Vec<String> = self
+            .0
+            .by_ref()
+            .lines()
+            .map(Result::unwrap)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        assert_eq!(head.first().map(String::as_str), Some("HTTP/1.1 200 OK"), "{head:?}");
+        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        self.0.read_exact(&mut body).unwrap();
+        Answer {
+            body: String::from_utf8(body).unwrap(),
+            closes: head.iter().any(|line| line == "connection: close"),
+        }
+    }
+}

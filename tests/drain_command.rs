@@ -1,0 +1,253 @@
+//! A drain from outside: `drainit drain` and `POST /drain`. Nothing is stopped by it, and what comes later goes on from it.
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::support::http::{free_address, get_unix, request};
+use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+
+/// A router with a drain, and what it needs; both kinds of control address.
+const CONFIG: &str = "
+shutdown: {grace_period: 9s, reserve: 1s}
+control: {socket: DIR/control.sock, listen: 'LISTEN'}
+processes:
+  engine: {command: [CHILD, engine, await=DIR/engine-fails, exit=9]}
+  router:
+    command: [CHILD, router, 'on=USR1:exit:0:300']
+    depends_on: [engine]
+    stop_grace_period: 1s
+    drain: {DRAIN}
+";
+/// What one drain of an Envoy is, and no more.
+const ONCE: [&str; 3] =
+    ["POST /drain_listeners?graceful", "POST /healthcheck/fail", "POST /drain_listeners"];
+
+fn start_with(drain: &str) -> Option<Running> {
+    let config = CONFIG.replace("DRAIN", drain).replace("LISTEN", &free_address().to_string());
+    let drainit = Rig::new()?.start(&config);
+    drainit.wait_for_start(&["engine", "router"]);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+fn start(admin: &Admin, times: &str) -> Option<Running> {
+    let address = admin.address();
+    start_with(&format!("envoy: {{admin: 'http://{address}', {times}}}"))
+}
+
+/// `drainit drain` with these arguments; `DIR` is the directory of the test.
+fn drain(drainit: &Running, args: &[&str]) -> Output {
+    let dir = drainit.path("");
+    let args = args.iter().map(|arg| arg.replace("DIR/", &dir.display().to_string()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    command.arg("drain").args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_drains(drainit: &Running, args: &[&str]) {
+    let output = drain(drainit, args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", drainit.record());
+}
+
+fn status(drainit: &Running) -> Value {
+    let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+#[track_caller]
+fn assert_all_alive(drainit: &Running) {
+    for name in ["engine", "router"] {
+        let told = drainit.record().event(name, "got SIGTERM").is_some();
+        assert!(!told, "{name} was told to end:\n{}", drainit.record());
+    }
+}
+
+#[test]
+fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again() {
+    let admin = Admin::tcp(2);
+    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
+        admin.wait_for(ONCE[1]);
+        drainit.wait_until("draining", || status(&drainit)["phase"] == "draining");
+        assert_eq!(get_unix(&drainit.path("control.sock"), "/readyz").unwrap().0, 503);
+        thread::sleep(ms(400));
+        assert!(!waiting.is_finished(), "clients are still there");
+        admin.set_connections(0);
+        waiting.join().unwrap();
+    });
+    assert_eq!(status(&drainit)["phase"], "drained");
+    assert_eq!(status(&drainit)["processes"][1]["state"], "ready", "{}", status(&drainit));
+    assert_all_alive(&drainit);
+
+    // Asked again, it is drained already.
+    assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
+    assert_all_alive(&drainit);
+
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(t0, ms(0)..ms(1500))
+        .assert_stopped_in_order(&["router", "engine"])
+        .assert_line("a drain was asked for; nothing is stopped yet")
+        .assert_line("stopping: SIGTERM received")
+        .assert_line("drain router: .*connections 2 at the start, 0 at the end")
+        .assert_gone("control.sock");
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn a_sigterm_meanwhile_goes_on_with_it() {
+    let admin = Admin::tcp(2);
+    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
+    admin.wait_for(ONCE[1]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("stopping: SIGTERM received");
+    // Who asks for a drain now gets what there is, and waits for it.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
+        thread::sleep(ms(400));
+        assert!(!waiting.is_finished());
+        assert_all_alive(&drainit);
+        admin.set_connections(0);
+    });
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_stopped_in_order(&["router", "engine"]);
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn whoever_asks_and_however_often_it_is_one_drain() {
+    let admin = Admin::tcp(1);
+    let listen = free_address();
+    let address = admin.address();
+    let config = CONFIG
+        .replace("DRAIN", &format!("envoy: {{admin: 'http://{address}', time: 8s, min: 100ms}}"))
+        .replace("socket: DIR/control.sock, listen: 'LISTEN'", &format!("listen: '{listen}'"));
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["engine", "router"]);
+    drainit.wait_for_line("everything is ready");
+    // Over TCP, as the config says.
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
+    for _ in 0..3 {
+        assert_eq!(request(listen, "POST", "/drain").unwrap().0, 202);
+    }
+    assert_eq!(request(listen, "GET", "/drain").unwrap().0, 405);
+    admin.wait_for(ONCE[1]);
+    admin.set_connections(0);
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    assert_eq!(request(listen, "POST", "/drain").unwrap().0, 202);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn who_cannot_ask_is_told_why() {
+    let admin = Admin::tcp(0);
+    let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
+    let without = "processes: {a: {command: [a]}}";
+    std::fs::write(drainit.path("without.yaml"), without).unwrap();
+    std::fs::write(drainit.path("wrong.yaml"), "processes: {a: {comand: [a]}}").unwrap();
+    for (args, code, reason) in [
+        (["--socket", "DIR/nobody.sock"], 1, "cannot be asked to drain: no such file or directory"),
+        (["-c", "DIR/without.yaml"], 78, "neither `control.socket` nor `control.listen`"),
+        (["-c", "DIR/wrong.yaml"], 78, "see `drainit check`"),
+        (["-c", "DIR/missing.yaml"], 78, "see `drainit check`"),
+        (["--sockets", "DIR/control.sock"], 2, "--sockets"),
+    ] {
+        let output = drain(&drainit, &args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(reason), "{args:?}: {said}");
+    }
+    assert!(admin.seen().is_empty());
+    assert_eq!(status(&drainit)["phase"], "running");
+    drainit.signal(Signal::SIGTERM);
+    let socket = drainit.path("control.sock");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_crash_after_it_stops_the_container_with_its_code() {
+    let admin = Admin::tcp(0);
+    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    drainit.touch("engine-fails");
+    let crash = drainit.wait_for_event("engine", "exit 9").at;
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(9)
+        .assert_took(crash, ms(0)..ms(1500))
+        .assert_line("stopping: engine exited with code 9")
+        .event("router", "got SIGTERM");
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn a_crash_meanwhile_cuts_it_to_min() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 800ms") else { return };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
+    let began = admin.wait_for(ONCE[0]);
+    drainit.touch("engine-fails");
+    drainit.wait_for_event("engine", "exit 9");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(9).assert_took(began, ms(700)..ms(2500));
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn asked_for_during_a_crash_it_changes_nothing() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 1s") else { return };
+    drainit.touch("engine-fails");
+    let crash = drainit.wait_for_event("engine", "exit 9").at;
+    admin.wait_for(ONCE[1]);
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(9)
+        .assert_took(crash, ms(1000)..ms(2500))
+        .assert_no_line("a drain was asked for");
+    assert_eq!(admin.posts(), ONCE);
+}
+
+#[test]
+fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
+    let Some(drainit) = start_with("signal: {signal: USR1, time: 5s}") else { return };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    drainit.wait_for_event("router", "exit 0");
+    thread::sleep(ms(300));
+    let now = status(&drainit);
+    assert_eq!((&now["phase"], &now["processes"][1]["state"]), (&"drained".into(), &"done".into()));
+    assert!(drainit.record().event("engine", "got SIGTERM").is_none());
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_order(&["router exit 0", "engine got SIGTERM"])
+        .assert_line("stopping: SIGTERM received");
+}
+
+#[test]
+fn what_went_wrong_with_it_is_in_the_report() {
+    let Some(drainit) = start_with("exec: {command: [CHILD, drainer, exit=4], time: 5s}") else {
+        return;
+    };
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    assert_all_alive(&drainit);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line(r"^\[drainit\][^a-z]*  router: its drain: its command exited with code 4");
+}

@@ -1,0 +1,66 @@
+//! When the wait for a real Envoy ends: as early as is safe, and never later than it has to.
+
+use crate::support::client::{Client, Went};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Signal, ms};
+
+/// 1 s at least, 6 s at most.
+const DRAIN: &str = "time: 6s, min: 1s";
+
+#[test]
+fn an_idle_envoy_is_gone_when_min_is_over() {
+    let Some((drainit, _)) = (RealEnvoy { drain: DRAIN, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(1000)..ms(2500)).assert_line("no connection left");
+}
+
+#[test]
+fn a_busy_one_is_gone_when_its_last_connection_is() {
+    let Some((drainit, address)) = (RealEnvoy { drain: DRAIN, ..RealEnvoy::default() }).start()
+    else {
+        return;
+    };
+    let mut client = Client::new(address);
+    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("router: draining");
+    // Answered 2 s later, and told to close with that.
+    let request = client.request(2000);
+    assert_eq!(request.went, Went::Answered { closes: true });
+    drop(client);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(2000)..ms(5000)).assert_line("no connection left");
+    ended.assert_took(request.over, ms(0)..ms(1500));
+}
+
+#[test]
+fn a_client_that_never_lets_go_is_waited_for_until_time_is_over() {
+    let drain = "time: 2s, min: 1s";
+    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let mut client = Client::new(address);
+    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(asked, ms(2000)..ms(3500))
+        .assert_line("1 connection still open");
+}
+
+#[test]
+fn until_requests_does_not_wait_for_it() {
+    let drain = "time: 6s, min: 1s, until: requests";
+    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let mut client = Client::new(address);
+    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(1000)..ms(2500)).assert_line("no request in flight");
+}

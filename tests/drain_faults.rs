@@ -1,0 +1,311 @@
+//! The drain of an Envoy whose admin does what it should, and of one whose admin does not.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::http::free_address;
+use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
+
+/// A router with a drain, and what it needs. `TIMES` is for the test to say.
+const CONFIG: &str = "
+shutdown: {grace_period: 9s, reserve: 1s}
+processes:
+  python: {command: [CHILD, python, touch=DIR/python, await=DIR/python-fails, exit=9], readiness: {file: DIR/python}}
+  router:
+    command: [CHILD, router, await=DIR/router-fails, exit=8]
+    depends_on: [python]
+    stop_grace_period: 1s
+    drain: {envoy: {admin: 'ADMIN', TIMES, fail_healthcheck: true}}
+";
+const DRAIN: &str = "POST /drain_listeners?graceful";
+const FAIL: &str = "POST /healthcheck/fail";
+const CLOSE: &str = "POST /drain_listeners";
+
+fn start_at(admin: &str, times: &str) -> Option<Running> {
+    let drainit = Rig::new()?.start(&CONFIG.replace("ADMIN", admin).replace("TIMES", times));
+    drainit.wait_for_start(&["router"]);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+fn start(admin: &Admin, times: &str) -> Option<Running> {
+    let drainit = start_at(&format!("http://{}", admin.address()), times)?;
+    admin.wait_verified();
+    Some(drainit)
+}
+
+/// From T0 until the router was asked to end.
+#[track_caller]
+fn drained_for(ended: &Ended, t0: Duration) -> Duration {
+    ended.event("router", "got SIGTERM").at - t0
+}
+
+#[track_caller]
+fn assert_between(ended: &Ended, took: Duration, range: std::ops::Range<Duration>) {
+    assert!(range.contains(&took), "drained for {took:?}, and not {range:?}:\n{}", ended.record);
+}
+
+#[test]
+fn it_is_told_then_watched_then_closed_and_only_then_asked_to_end() {
+    let admin = Admin::tcp(5);
+    let Some(drainit) = start(&admin, "time: 8s, min: 100ms") else { return };
+    assert!(admin.seen().is_empty(), "a healthy Envoy is left alone");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    admin.wait_for(FAIL);
+    // Still there some looks later.
+    while admin.seen().iter().filter(|seen| seen.what.starts_with("GET /stats")).count() < 5 {
+        thread::sleep(ms(5));
+    }
+    assert!(drainit.record().event("router", "got SIGTERM").is_none());
+    let quiet = admin.set_connections(0);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_stopped_in_order(&["router", "python"]);
+    assert_eq!(admin.posts(), [DRAIN, FAIL, CLOSE]);
+    assert!(admin.wait_for(DRAIN) - t0 < ms(1000));
+    assert!(admin.wait_for(CLOSE) <= ended.event("router", "got SIGTERM").at);
+    assert_between(&ended, drained_for(&ended, quiet), ms(100)..ms(1500));
+    ended.assert_line(
+        "drain router: .*no connection left; connections 5 at the start, 0 at the end",
+    );
+}
+
+#[test]
+fn an_admin_on_a_unix_socket_is_as_good() {
+    let Some(rig) = Rig::new() else { return };
+    let admin = Admin::unix(0, &rig.path("admin.sock"));
+    let config =
+        CONFIG.replace("ADMIN", "unix:DIR/admin.sock").replace("TIMES", "time: 8s, min: 0s");
+    let config = config.replace("fail_healthcheck: true", "fail_healthcheck: false");
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["router"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(0)..ms(2000));
+    assert_eq!(admin.posts(), [DRAIN, CLOSE]);
+}
+
+#[test]
+fn without_connections_it_is_over_after_min() {
+    let admin = Admin::tcp(0);
+    let Some(drainit) = start(&admin, "time: 8s, min: 800ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(800)..ms(2500));
+}
+
+#[test]
+fn connections_that_stay_are_waited_for_until_time_is_over() {
+    let admin = Admin::tcp(2);
+    let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("its time is over, 2 connections still open");
+    assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
+}
+
+#[test]
+fn no_open_connection_is_not_quiet_while_new_ones_come() {
+    let admin = Admin::tcp(0).restless();
+    let Some(drainit) = start(&admin, "time: 1500ms, min: 100ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(1500)..ms(3000));
+}
+
+#[test]
+fn one_look_does_not_show_that_it_is_quiet() {
+    let admin = Admin::tcp(0).answer("/stats", &[Answer::Ok, Answer::Hang]);
+    let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
+    // Nor are new connections refused because of it.
+    assert!(admin.wait_for(CLOSE) - t0 >= ms(1000), "{:?}", admin.seen());
+}
+
+#[test]
+fn a_statistic_that_is_missing_is_unknown_and_not_zero() {
+    let admin = Admin::tcp(0).answer("/stats", &[Answer::Empty]);
+    let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
+}
+
+#[test]
+fn statistics_that_cannot_be_had_cost_the_early_end_and_nothing_else() {
+    for answer in [Answer::Status(403), Answer::Hang, Answer::Endless] {
+        let admin = Admin::tcp(0).answer("/stats", &[answer]);
+        let Some(drainit) = start(&admin, "time: 1s, min: 100ms") else { return };
+        let t0 = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("GET /stats: .*its connections are unknown");
+        assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
+        assert_eq!(admin.posts(), [DRAIN, FAIL, CLOSE], "{answer:?}");
+    }
+}
+
+#[test]
+fn a_single_refusal_is_tried_again() {
+    let admin = Admin::tcp(0)
+        .answer("/healthcheck/fail", &[Answer::Status(500), Answer::Close, Answer::Ok]);
+    let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("warning: .*POST");
+    assert_eq!(admin.posts(), [DRAIN, FAIL, FAIL, FAIL, CLOSE]);
+    assert_between(&ended, drained_for(&ended, t0), ms(300)..ms(2000));
+}
+
+#[test]
+fn min_is_held_where_the_admin_refuses_connections() {
+    let Some(drainit) = start_at(&format!("http://{}", free_address()), "time: 8s, min: 3s") else {
+        return;
+    };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line("warning: router: POST .*connection refused")
+        .assert_line("connections unknown");
+    assert_between(&ended, drained_for(&ended, t0), ms(3000)..ms(4500));
+}
+
+#[test]
+fn min_is_no_longer_than_time() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 500ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(500)..ms(2000));
+}
+
+#[test]
+fn the_drain_leaves_the_stop_its_time() {
+    let admin = Admin::tcp(3);
+    let Some(rig) = Rig::new() else { return };
+    let config = CONFIG
+        .replace("ADMIN", &format!("http://{}", admin.address()))
+        .replace("TIMES", "time: 60s, min: 100ms")
+        .replace("grace_period: 9s", "grace_period: 4s")
+        .replace("stop_grace_period: 1s", "stop_grace_period: 500ms")
+        .replace("router, await", "router, 'on=TERM:exit:0:300', await");
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["router"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(t0, ms(1000)..ms(3000))
+        .assert_line("the stop needs the rest of the time, 3 connections still open");
+}
+
+#[test]
+fn the_end_of_the_process_ends_its_drain() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 5s") else { return };
+    drainit.signal(Signal::SIGTERM);
+    admin.wait_for(FAIL);
+    drainit.touch("router-fails");
+    let gone = drainit.wait_for_event("router", "exit 8").at;
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(gone, ms(0)..ms(1500))
+        .assert_line("router: drain over .*the process has ended")
+        .assert_stopped_in_order(&["python"]);
+}
+
+#[test]
+fn a_second_signal_cuts_the_drain_and_keeps_the_order() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 5s") else { return };
+    drainit.signal(Signal::SIGTERM);
+    admin.wait_for(FAIL);
+    let again = drainit.signal_again(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(again, ms(0)..ms(1500))
+        .assert_line("second stop signal: waits are cut short")
+        .assert_stopped_in_order(&["router", "python"]);
+    assert_eq!(
+        admin.posts().iter().filter(|post| *post == DRAIN).count(),
+        1,
+        "{:?}",
+        admin.posts()
+    );
+}
+
+#[test]
+fn the_crash_of_what_it_needs_drains_it_for_min() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 700ms") else { return };
+    drainit.touch("python-fails");
+    let crash = drainit.wait_for_event("python", "exit 9").at;
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(9);
+    assert_eq!(admin.posts(), [DRAIN, FAIL, CLOSE]);
+    assert_between(&ended, drained_for(&ended, crash), ms(700)..ms(2200));
+}
+
+#[test]
+fn the_crash_of_the_drained_process_itself_drains_nothing() {
+    let admin = Admin::tcp(3);
+    let Some(drainit) = start(&admin, "time: 8s, min: 5s") else { return };
+    drainit.touch("router-fails");
+    let crash = drainit.wait_for_event("router", "exit 8").at;
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(8).assert_took(crash, ms(0)..ms(1500)).assert_stopped_in_order(&["python"]);
+    assert!(admin.seen().is_empty(), "{:?}", admin.seen());
+}
+
+#[test]
+fn what_was_never_ready_is_not_drained() {
+    let admin = Admin::tcp(3);
+    let Some(rig) = Rig::new() else { return };
+    let config = CONFIG
+        .replace("ADMIN", &format!("http://{}", admin.address()))
+        .replace("TIMES", "time: 8s")
+        .replace("stop_grace_period: 1s", "readiness: {unix: DIR/never.sock}");
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["router"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(1500));
+    assert!(admin.seen().is_empty(), "{:?}", admin.seen());
+}
+
+#[test]
+fn a_drain_time_of_0_is_no_drain() {
+    let admin = Admin::tcp(3);
+    let Some(rig) = Rig::new() else { return };
+    let config = CONFIG
+        .replace("ADMIN", &format!("http://{}", admin.address()))
+        .replace("TIMES", "time: '${ROUTER_DRAIN_TIME_SECONDS}'");
+    let drainit = rig.env("ROUTER_DRAIN_TIME_SECONDS", "0").start(&config);
+    drainit.wait_for_start(&["router"]);
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(t0, ms(0)..ms(1500));
+    assert!(admin.seen().is_empty(), "{:?}", admin.seen());
+}
+
+#[test]
+fn a_drain_time_that_is_no_time_is_refused_before_anything_starts() {
+    let Some(rig) = Rig::new() else { return };
+    let config = CONFIG
+        .replace("ADMIN", "http://127.0.0.1:9901")
+        .replace("TIMES", "time: '${ROUTER_DRAIN_TIME_SECONDS}'");
+    rig.env("ROUTER_DRAIN_TIME_SECONDS", "abc")
+        .run(&config)
+        .assert_code(78)
+        .assert_line("error: .*abc.*not a duration")
+        .assert_line(r"ROUTER_DRAIN_TIME_SECONDS")
+        .assert_no_event("python", "start");
+}

@@ -1,0 +1,327 @@
+//! Every kind of drain but Envoy's: when it is over, what comes of one that fails, and several of them together.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::http::{free_address, get};
+use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
+
+/// An app with a drain, and what it needs. The app goes on when `DIR/told` is there, which USR1 makes.
+const CONFIG: &str = "
+shutdown: {grace_period: 20s, reserve: 1s}
+processes:
+  store: {command: [CHILD, store]}
+  app:
+    command: [CHILD, app, 'on=USR1:touch:DIR/told', STEPS]
+    depends_on: [store]
+    stop_grace_period: 1s
+    drain: {HOW}
+";
+
+fn start(drain: &str, steps: &str) -> Option<Running> {
+    Some(start_in(Rig::new()?, drain, steps))
+}
+
+fn start_in(rig: Rig, drain: &str, steps: &str) -> Running {
+    let config = CONFIG.replace("STEPS", steps).replace("HOW", drain);
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["store", "app"]);
+    drainit.wait_for_line("everything is ready");
+    drainit
+}
+
+/// Fails unless the app was asked to end this long after a moment.
+#[track_caller]
+fn assert_asked(ended: &Ended, since: Duration, range: std::ops::Range<Duration>) {
+    let took = ended.event("app", "got SIGTERM").at - since;
+    assert!(range.contains(&took), "asked after {took:?}, and not {range:?}:\n{}", ended.record);
+}
+
+/// Stops it, and looks at what does not depend on the kind.
+#[track_caller]
+fn stop(drainit: Running, why: &str) -> (Ended, Duration) {
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line(&format!(r"^\[drainit\].* app: drain over after .*: {why}"))
+        .assert_line(&format!(r"^\[drainit\].*  drain app: [^;]*{why}$"))
+        .assert_stopped_in_order(&["app", "store"])
+        .assert_no_line("left over");
+    (ended, t0)
+}
+
+#[test]
+fn a_request_is_answered_when_it_is_drained() {
+    let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(900)]);
+    let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", admin.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    assert!(admin.seen().is_empty());
+    let (ended, t0) = stop(drainit, "it says so itself");
+    assert_asked(&ended, t0, ms(900)..ms(2500));
+    assert_eq!(admin.posts(), ["POST /drain"]);
+}
+
+#[test]
+fn a_request_may_be_any_and_go_to_a_unix_socket() {
+    let Some(rig) = Rig::new() else { return };
+    // No Envoy: nobody verifies anything before the drain.
+    let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
+    let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
+    let (ended, t0) = stop(start_in(rig, drain, ""), "it says so itself");
+    assert_asked(&ended, t0, ms(0)..ms(1500));
+    let seen: Vec<_> = admin.seen().into_iter().map(|seen| seen.what).collect();
+    assert_eq!(seen, ["PUT /drain?now=1"]);
+}
+
+#[test]
+fn min_is_held_however_soon_the_answer_comes() {
+    let admin = Admin::tcp(0);
+    let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 800ms}}", admin.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let (ended, t0) = stop(drainit, "it says so itself");
+    assert_asked(&ended, t0, ms(800)..ms(2000));
+}
+
+#[test]
+fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() {
+    let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
+    let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let (ended, t0) = stop(drainit, "it did not take the drain, so only min was held");
+    assert_asked(&ended, t0, ms(3000)..ms(4500));
+    ended
+        .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
+        .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: answered 503");
+    assert!((10..25).contains(&refuses.posts().len()), "{:?}", refuses.posts());
+
+    let hesitates =
+        Admin::tcp(0).answer("/drain", &[Answer::Status(503), Answer::Close, Answer::Ok]);
+    let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", hesitates.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let (ended, _) = stop(drainit, "it says so itself");
+    ended.assert_no_line("warning");
+    assert_eq!(hesitates.posts().len(), 3);
+}
+
+#[test]
+fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
+    let admin = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
+    let drain = format!("http: {{url: 'http://{}/drain', time: 1s}}", admin.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let (ended, t0) = stop(drainit, "its time is over");
+    assert_asked(&ended, t0, ms(1000)..ms(2200));
+    assert_eq!(admin.posts().len(), 1);
+}
+
+#[test]
+fn a_command_ends_when_it_is_drained() {
+    let Some(drainit) = start("exec: [CHILD, drainer, sleep=700, exit=0]", "") else { return };
+    let (ended, t0) = stop(drainit, "it says so itself");
+    ended.assert_order(&["drainer exit 0", "app got SIGTERM"]);
+    assert_asked(&ended, t0, ms(700)..ms(2200));
+}
+
+#[test]
+fn a_command_that_fails_is_reported_and_min_is_held() {
+    for (command, reason) in [
+        ("[CHILD, drainer, exit=3]", "its command exited with code 3"),
+        ("[/no/drainer]", "`/no/drainer` does not exist"),
+    ] {
+        let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
+        let Some(drainit) = start(&drain, "") else { return };
+        let (ended, t0) = stop(drainit, "it did not take the drain, so only min was held");
+        assert_asked(&ended, t0, ms(700)..ms(2200));
+        ended
+            .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))
+            .assert_line(&format!(r"^\[drainit\][^a-z]*  app: its drain: {reason}"));
+    }
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed() {
+    let drain = "exec: {command: [CHILD, drainer, 'on=TERM:ignore'], time: 800ms}";
+    let Some(drainit) = start(drain, "") else { return };
+    let (ended, t0) = stop(drainit, "its time is over");
+    assert_asked(&ended, t0, ms(800)..ms(2000));
+    // By a KILL, and not at the end with all that is left over.
+    ended.assert_no_event("drainer", "got SIGTERM");
+}
+
+#[test]
+fn a_second_signal_kills_the_command() {
+    let drain = "exec: {command: [CHILD, drainer, 'on=TERM:ignore'], time: 8s, min: 5s}";
+    let Some(drainit) = start(drain, "") else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_start(&["drainer"]);
+    let again = drainit.signal_again(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(again, ms(0)..ms(1500))
+        .assert_stopped_in_order(&["app", "store"])
+        .assert_line("drain app: .*cut short by a second signal")
+        .assert_no_event("drainer", "got SIGTERM")
+        .assert_no_line("left over");
+}
+
+#[test]
+fn the_end_of_the_process_answers_a_signal() {
+    let Some(drainit) = start("signal: {signal: USR2, time: 8s}", "'on=USR2:exit:0:700'") else {
+        return;
+    };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(t0, ms(700)..ms(2200))
+        .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
+        .assert_no_event("app", "got SIGTERM")
+        .assert_line("drain app: [^;]*the process has ended$")
+        .assert_line(r"app: exited with code 0, [0-9.]+m?s after it was asked to stop");
+}
+
+#[test]
+fn a_signal_without_effect_costs_its_time() {
+    for kind in ["signal", "notify"] {
+        let Some(drainit) = start(&format!("{kind}: {{signal: HUP, time: 800ms}}"), "") else {
+            return;
+        };
+        let (ended, t0) = stop(drainit, "its time is over");
+        ended.event("app", "got SIGHUP");
+        assert_asked(&ended, t0, ms(800)..ms(2000));
+    }
+}
+
+#[test]
+fn a_notification_answers_and_its_status_is_shown_meanwhile() {
+    let address = free_address();
+    let Some(rig) = Rig::new() else { return };
+    let steps = "await=DIR/told, notify=STATUS=3 items left, await=DIR/go, notify=DRAINED=1";
+    let config = CONFIG
+        .replace("STEPS", steps)
+        .replace("HOW", "notify: {signal: USR1, time: 8s}")
+        .replace("processes:", &format!("control: {{listen: '{address}'}}\nprocesses:"));
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["app"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_until("a status", || {
+        let status: Value = serde_json::from_str(&get(address, "/status").unwrap().1).unwrap();
+        let app = &status["processes"][1];
+        status["phase"] == "draining"
+            && status["ready"] == false
+            && app["state"] == "draining"
+            && app["message"] == "it says: 3 items left"
+    });
+    assert!(drainit.record().event("app", "got SIGTERM").is_none());
+    drainit.touch("go");
+    let told = drainit.wait_for_event("app", "notify").at;
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line("drain app: [^;]*it says so itself$")
+        .assert_stopped_in_order(&["app", "store"]);
+    assert_asked(&ended, told, ms(0)..ms(1500));
+}
+
+#[test]
+fn all_are_waited_for_together_each_within_its_own_time() {
+    let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(1200)]);
+    let config = "
+        shutdown: {grace_period: 9s, reserve: 1s}
+        processes:
+          by-request:
+            command: [CHILD, by-request]
+            drain: {http: {url: 'http://ADMIN/drain', time: 8s}}
+          by-command:
+            command: [CHILD, by-command]
+            drain: {exec: {command: [CHILD, drainer, sleep=300, exit=0], time: 8s}}
+          by-signal:
+            command: [CHILD, by-signal, 'on=USR1:exit:0:600']
+            drain: {signal: {signal: USR1, time: 8s}}
+          by-message:
+            command: [CHILD, by-message, 'on=USR1:touch:DIR/told', await=DIR/told, notify=DRAINED=1]
+            drain: {notify: {signal: USR1, time: 8s, min: 400ms}}
+          never:
+            command: [CHILD, never]
+            drain: {notify: {signal: USR1, time: 900ms}}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
+    drainit.wait_for_start(&["by-request", "by-command", "by-signal", "by-message", "never"]);
+    drainit.wait_for_line("everything is ready");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(t0, ms(1200)..ms(2700));
+    for (name, why, least) in [
+        ("by-request", "it says so itself", 1200),
+        ("by-command", "it says so itself", 300),
+        ("by-signal", "the process has ended", 600),
+        ("by-message", "it says so itself", 400),
+        ("never", "its time is over", 900),
+    ] {
+        let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
+        let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - t0;
+        // Not one after the other.
+        let range = ms(least)..ms(least + 900);
+        assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
+    }
+    // None is stopped while another still serves.
+    let told = ended.event("never", "got SIGTERM").at - t0;
+    assert!(told >= ms(1200), "{told:?}");
+}
+
+#[test]
+fn what_others_send_requests_to_is_drained_after_them() {
+    let config = "
+        shutdown: {grace_period: 9s, reserve: 1s}
+        processes:
+          back:
+            command: [CHILD, back, 'on=USR1:touch:DIR/back', await=DIR/back, notify=DRAINED=1]
+            drain: {notify: {signal: USR1}}
+          middle: {command: [CHILD, middle], depends_on: [back]}
+          front:
+            command: [CHILD, front, 'on=USR1:touch:DIR/front', await=DIR/front, sleep=500, notify=DRAINED=1]
+            depends_on: [middle]
+            drain: {notify: {signal: USR1}}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["back", "middle", "front"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_order(&[
+            "front got SIGUSR1",
+            "front notify",
+            "back got SIGUSR1",
+            "back notify",
+            "front got SIGTERM",
+        ])
+        .assert_stopped_in_order(&["front", "middle", "back"]);
+}
+
+#[test]
+fn a_crash_meanwhile_holds_the_drain_for_min_only() {
+    let steps = "await=DIR/never";
+    let Some(rig) = Rig::new() else { return };
+    let config = CONFIG
+        .replace("[CHILD, store]", "[CHILD, store, await=DIR/store-fails, exit=9]")
+        .replace("STEPS", steps)
+        .replace("HOW", "notify: {signal: USR1, time: 8s, min: 700ms}");
+    let drainit = rig.start(&config);
+    drainit.wait_for_start(&["store", "app"]);
+    drainit.wait_for_line("everything is ready");
+    let t0 = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("app", "got SIGUSR1");
+    drainit.touch("store-fails");
+    drainit.wait_for_event("store", "exit 9");
+    let ended = drainit.wait_exit(LONG);
+    // It had been asked to stop before.
+    ended.assert_code(0).assert_line("store: exited with code 9, without having been asked to");
+    assert_asked(&ended, t0, ms(700)..ms(2200));
+}

@@ -1,0 +1,441 @@
+//! The options of `drainit exec` beyond signals: codes, times, what is left over, and the drain.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+
+fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
+    let words: Vec<_> =
+        ["exec"].iter().chain(options).chain(&["--"]).chain(command).copied().collect();
+    rig.start_with(&words)
+}
+
+#[test]
+fn codes_become_0_where_asked() {
+    for (code, expected) in [("0", 0), ("5", 0), ("143", 0), ("6", 6), ("255", 255)] {
+        let step = format!("exit={code}");
+        let options = ["-e", "5", "--remap-exit", "143"];
+        exec(Rig::not_init(), &options, &["CHILD", "a", &step])
+            .wait_exit(LONG)
+            .assert_code(expected);
+    }
+    let options = ["-e", "143", "-e", "127"];
+    exec(Rig::not_init(), &options, &["CHILD", "a", "die=TERM"]).wait_exit(LONG).assert_code(0);
+    // It did not end: it never began.
+    exec(Rig::not_init(), &options, &["no-such-program"]).wait_exit(LONG).assert_code(127);
+}
+
+#[test]
+fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_is_over() {
+    let Some(rig) = Rig::new() else { return };
+    let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "on=TERM:ignore"];
+    let drainit = exec(rig, &["--grace-period", "400ms"], &command);
+    drainit.wait_for_start(&["a", "b"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(137).assert_took(asked, ms(400)..ms(3000));
+    ended.assert_line(r"^\[drainit\] warning: the grace period of 400ms is over");
+    ended.assert_order(&["a got SIGTERM"]).assert_no_event("b", "got");
+}
+
+#[test]
+fn a_command_that_stops_in_time_has_its_own_code() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = exec(rig, &["--grace-period", "5s"], &["CHILD", "a", "on=TERM:exit:7:100"]);
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(7).assert_took(asked, ms(100)..ms(4000)).assert_no_line("drainit");
+}
+
+#[test]
+fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
+    for init in [true, false] {
+        // Obeys: nothing is slept in full.
+        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+        let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
+        let drainit = exec(rig, &["--grace-period", "8s"], &command);
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.touch("go");
+        let ended = drainit.wait_exit(LONG);
+        let gone = ended.event("a", "exit 3").at;
+        ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
+        ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
+
+        // Does not: the end is bounded, and the command's code stays.
+        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+        let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
+        let drainit = exec(rig, &["--grace-period", "300ms"], &command);
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.touch("go");
+        let ended = drainit.wait_exit(LONG);
+        let gone = ended.event("a", "exit 0").at;
+        ended.assert_code(0).assert_took(gone, ms(300)..ms(4000)).assert_nothing_left();
+        ended.assert_order(&["a exit 0", "b got SIGTERM"]);
+    }
+}
+
+#[test]
+fn what_has_stopped_hears_of_the_stop_all_the_same() {
+    let Some(rig) = Rig::new() else { return };
+    let script = "sh -c 'trap \"echo bye; exit\" TERM; echo $$; kill -STOP $$; echo woken' & read go <DIR/go";
+    nix::unistd::mkfifo(&rig.path("go"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let go = rig.path("go");
+    let drainit = exec(rig, &["--grace-period", "5s"], &["sh", "-c", script]);
+    drainit.wait_for_line("^[0-9]+$");
+    fs::write(go, "\n").unwrap();
+    drainit.wait_exit(LONG).assert_code(0).assert_line("^bye$");
+}
+
+#[test]
+fn without_a_grace_period_nothing_is_waited_for() {
+    let Some(rig) = Rig::new() else { return };
+    let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:5000", "await=DIR/go", "exit=0"];
+    let drainit = exec(rig, &[], &command);
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.touch("go");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(ended.event("a", "exit 0").at, ms(0)..ms(3000));
+    ended.assert_no_event("b", "got");
+}
+
+#[test]
+fn all_descendants_are_waited_for_if_asked() {
+    for init in [true, false] {
+        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+        let command = ["CHILD", "a", "daemon=b,await=DIR/go,exit=9", "exit=4"];
+        let drainit = exec(rig, &["--wait-all"], &command);
+        drainit.wait_for_event("a", "exit 4");
+        drainit.wait_for_start(&["b"]);
+        thread::sleep(ms(200));
+        assert!(drainit.record().ended.is_none());
+        drainit.touch("go");
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(4).assert_order(&["a exit 4", "b exit 9"]).assert_no_event("b", "got");
+    }
+}
+
+#[test]
+fn descendants_are_stopped_when_asked_after_the_command_and_by_the_deadline() {
+    for init in [true, false] {
+        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+        let command = ["CHILD", "a", "daemon=b", "daemon=c,on=TERM:ignore", "on=TERM:exit:6:100"];
+        let drainit = exec(rig, &["--wait-all", "--grace-period", "2s"], &command);
+        drainit.wait_for_start(&["a", "b", "c"]);
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(6).assert_took(asked, ms(2000)..ms(6000)).assert_nothing_left();
+        ended.assert_order(&["a got SIGTERM", "a exit 6", "b got SIGTERM", "b exit 0"]);
+        ended.event("c", "got SIGTERM");
+    }
+}
+
+#[test]
+fn a_stop_after_the_command_reaches_its_descendants_and_a_second_one_kills_them() {
+    for init in [true, false] {
+        let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
+        let command = ["CHILD", "a", "daemon=b,on=TERM:ignore", "exit=4"];
+        let drainit = exec(rig, &["--wait-all", "-v"], &command);
+        drainit.wait_for_event("a", "exit 4");
+        drainit.wait_for_start(&["b"]);
+        drainit.wait_for_line("exited with code 4");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_event("b", "got SIGTERM");
+        thread::sleep(ms(20));
+        let again = drainit.signal(Signal::SIGINT);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(4).assert_took(again, ms(0)..ms(5000)).assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_stop_signal_is_held_back_and_others_are_not() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = exec(rig, &["--signal-delay", "500ms"], &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.signal(Signal::SIGUSR1);
+    let other = drainit.wait_for_event("a", "got SIGUSR1").at - asked;
+    assert!(other < ms(400), "{other:?}");
+    let ended = drainit.wait_exit(LONG);
+    let took = ended.event("a", "got SIGTERM").at - asked;
+    assert!((ms(500)..ms(3000)).contains(&took), "{took:?}");
+    ended.assert_code(0);
+}
+
+#[test]
+fn a_second_stop_signal_cuts_the_delay_short() {
+    for (second, both) in [(Signal::SIGTERM, false), (Signal::SIGINT, true)] {
+        let Some(rig) = Rig::new() else { return };
+        let command = ["CHILD", "a", "on=TERM:ignore", "on=INT:ignore", "on=USR1:exit:0:0"];
+        let drainit = exec(rig, &["-v", "--signal-delay", "30s"], &command);
+        drainit.wait_for_start(&["a"]);
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_line("SIGTERM received");
+        // Closer than 5 ms they would be one.
+        thread::sleep(ms(20));
+        let again = drainit.signal(second);
+        let got = drainit.wait_for_event("a", "got SIGTERM").at;
+        assert!(got - again < ms(5000));
+        if both {
+            drainit.wait_for_event("a", "got SIGINT");
+        }
+        drainit.signal(Signal::SIGUSR1);
+        let ended = drainit.wait_exit(LONG);
+        let terms =
+            ended.record.events.iter().filter(|event| event.what.starts_with("got SIGTERM"));
+        assert_eq!(terms.count(), 1, "{}", ended.record);
+    }
+}
+
+#[test]
+fn a_doubled_stop_signal_is_one() {
+    let Some(rig) = Rig::new() else { return };
+    // One process sends both, so that nothing comes in between.
+    let drainit = exec(rig, &["--signal-delay", "700ms"], &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.signal(Signal::SIGTERM);
+    let both = crate::support::now() - asked;
+    let ended = drainit.wait_exit(LONG);
+    let took = ended.event("a", "got SIGTERM").at - asked;
+    // On a machine that paused in between, they were two.
+    assert!(took >= ms(700) || both >= ms(4), "{took:?}");
+    ended.assert_code(0);
+}
+
+#[test]
+fn a_command_that_ends_during_the_delay_ends_it() {
+    let Some(rig) = Rig::new() else { return };
+    let command = ["CHILD", "a", "await=DIR/go", "exit=3"];
+    let drainit = exec(rig, &["--signal-delay", "30s"], &command);
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(3).assert_took(asked, ms(0)..ms(2000));
+}
+
+/// Whether there is a living process with this pid.
+fn is_alive(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+#[test]
+fn when_the_parent_dies_its_signal_comes() {
+    for (signal, hears) in [("TERM", true), ("RTMIN+2", false), ("KILL", false)] {
+        let rig = Rig::not_init();
+        let (out, pids) = (rig.path("out"), rig.path("pids"));
+        let child = format!(
+            "trap 'echo term >{}; exit' TERM; echo $$ $PPID >{p}.new; mv {p}.new {p}; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done",
+            out.display(),
+            p = pids.display()
+        );
+        let mut parent = Command::new("sh")
+            .args([
+                "-c",
+                "\"$@\" & wait",
+                "sh",
+                env!("CARGO_BIN_EXE_drainit"),
+                "exec",
+                "-p",
+                signal,
+            ])
+            .args(["--", "sh", "-c", &child])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+            let until = std::time::Instant::now() + LONG;
+            while !is_so() {
+                assert!(std::time::Instant::now() < until, "{signal}: {what}");
+                thread::sleep(ms(5));
+            }
+        };
+        wait("start", &|| pids.exists());
+        let pids = fs::read_to_string(&pids).unwrap();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        for pid in pids.split_whitespace() {
+            wait("end", &|| !is_alive(pid));
+        }
+        assert_eq!(out.exists(), hears, "{signal}");
+    }
+}
+
+#[test]
+fn orphans_go_to_others_if_asked() {
+    for (options, here) in [(&[][..], true), (&["-s"], true), (&["--no-subreaper"], false)] {
+        let drainit = exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x"]);
+        drainit.wait_for_start(&["a", "b"]);
+        let b = drainit.wait_for_event("b", "start").pid;
+        let stat = fs::read_to_string(format!("/proc/{b}/stat")).unwrap();
+        let parent: i32 =
+            stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+        assert_eq!(parent == drainit.pid().as_raw(), here, "{options:?}");
+        drainit.touch("x");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
+}
+
+#[test]
+fn an_envoy_alone_is_drained_first() {
+    let admin = Admin::tcp(3);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-time", "8s", "--drain-min", "300ms"];
+    let options = [&options[..], &["--grace-period", "20s", "-r", "TERM:QUIT"]].concat();
+    let drainit = exec(rig, &options, &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGHUP);
+    drainit.wait_for_event("a", "got SIGHUP");
+    let asked = drainit.signal(Signal::SIGTERM);
+    admin.wait_for("POST /healthcheck/fail");
+    thread::sleep(ms(400));
+    assert!(drainit.record().event("a", "got SIGQUIT").is_none(), "{}", drainit.record());
+    let quiet = admin.set_connections(0);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_event("a", "got SIGTERM");
+    let told = ended.event("a", "got SIGQUIT").at;
+    assert!(told >= quiet && told - asked >= ms(300) && told - quiet < ms(6000));
+    ended.assert_line(r"^\[drainit\].*drain");
+    assert_eq!(admin.posts().first().map(String::as_str), Some("POST /drain_listeners?graceful"));
+}
+
+#[test]
+fn an_envoy_alone_that_ends_by_itself_has_its_own_code() {
+    let admin = Admin::tcp(3);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--no-fail-healthcheck"];
+    exec(rig, &options, &["CHILD", "a", "exit=9"]).wait_exit(LONG).assert_code(9);
+    assert!(admin.posts().is_empty());
+}
+
+#[test]
+fn wrong_usage_is_said_and_nothing_is_started() {
+    let admin = "http://127.0.0.1:9901";
+    for (options, message) in [
+        (&["--bogus"][..], "unexpected argument '--bogus'"),
+        (&["-r", "TREM:INT"], "did you mean `TERM`?"),
+        (&["-r", "TERM"], "write SIGNAL:SIGNAL"),
+        (&["-r", "KILL:TERM"], "SIGKILL never arrives"),
+        (&["-e", "256"], "256 is not in 0..=255"),
+        (&["-e", "-1"], "invalid value '-1'"),
+        (&["-p", "0"], "`0` is not a signal"),
+        (&["--stop-signal", "STOP"], "SIGSTOP never arrives"),
+        (&["--stop-signal", "CHLD"], "the end of a child"),
+        (&["--grace-period", "0"], "must be longer than 0"),
+        (&["--grace-period", "soon"], "not a duration"),
+        (&["--signal-delay", "5s", "--grace-period", "5s"], "leaves nothing of --grace-period 5s"),
+        (&["--no-subreaper", "--wait-all"], "cannot be used with"),
+        (&["--no-subreaper", "--grace-period", "1"], "cannot be used with"),
+        (&["--drain-time", "5s"], "--drain-envoy <ADMIN>"),
+        (&["--drain-envoy", "envoy"], "not a URL"),
+        (&["--drain-envoy", admin, "--drain-until", "request"], "did you mean `requests`?"),
+        (&["--drain-envoy", admin, "--group"], "cannot be used with"),
+        (&["--drain-envoy", admin, "--wait-all"], "cannot be used with"),
+        (&["--drain-envoy", admin, "--drain-time", "2s", "--drain-min", "3s"], "is longer than"),
+        (&["--drain-envoy", admin, "--drain-min", "9s", "--grace-period", "9s"], "do not fit"),
+        (&["--drain-envoy", admin, "-r", "TERM:0"], "leaves nothing to stop the process with"),
+        (&["--drain-envoy", admin, "-r", "HUP:USR1"], "only stop signals are rewritten"),
+        (&["--drain-envoy", admin, "-p", "KILL"], "leaves no time to drain"),
+    ] {
+        let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
+        ended.assert_code(2).assert_no_event("a", "start");
+        let said = ended.text(crate::support::Stream::Stderr);
+        assert!(said.contains(message), "{options:?}: {said}");
+    }
+    for words in [&["exec"][..], &["exec", "--"], &["exec", "-g"]] {
+        Rig::not_init().run_with(words).assert_code(2).assert_line("required arguments");
+    }
+}
+
+#[test]
+fn what_follows_the_command_is_the_commands() {
+    for words in [
+        &["exec", "echo", "-v", "--group", "--", "x"][..],
+        &["exec", "--", "echo", "-v", "--group", "--", "x"],
+        &["exec", "-s", "echo", "-v", "--group", "--", "x"],
+        &["exec", "-s", "--", "echo", "-v", "--group", "--", "x"],
+    ] {
+        let ended = Rig::not_init().run_with(words);
+        ended.assert_code(0).assert_line("^-v --group -- x$");
+    }
+}
+
+#[test]
+fn a_reader_that_is_gone_or_full_holds_nothing_up() {
+    let (reader, full) = crate::support::rig::full_pipe();
+    let rig = Rig::not_init().stdout(full).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
+    let drainit = exec(rig, &["-v"], &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGUSR1);
+    drainit.wait_for_event("a", "got SIGUSR1");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    drop(reader);
+
+    let rig =
+        Rig::not_init().stdout(closed_pipe()).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
+    let drainit = exec(rig, &["-v"], &["CHILD", "a", "on=TERM:exit:0:0"]);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGUSR1);
+    drainit.wait_for_event("a", "got SIGUSR1");
+    drainit.signal(Signal::SIGTERM);
+    // No PIPE that drainit caused itself was passed on.
+    drainit.wait_exit(LONG).assert_code(0).assert_no_event("a", "got SIGPIPE");
+}
+
+fn closed_pipe() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[test]
+fn in_hard_places_it_works_as_well() {
+    if nix::unistd::geteuid().is_root() {
+        for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+            let drainit = exec(rig.without_privileges(), &["-g"], &["CHILD", "a", "daemon=b"]);
+            drainit.wait_for_start(&["a", "b"]);
+            drainit.signal(Signal::SIGTERM);
+            drainit.wait_exit(LONG).assert_code(0).event("a", "got SIGTERM");
+        }
+    }
+    for number in [0, 1, 2] {
+        let Some(rig) = Rig::new() else { return };
+        let options = ["-v", "--wait-all", "--grace-period", "5s"];
+        let command = ["CHILD", "a", "daemon=b", "print=x", "on=TERM:exit:3:0"];
+        let drainit = exec(rig.without_descriptor(number), &options, &command);
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(3).event("b", "got SIGTERM");
+    }
+    // No /proc of its own namespace: nothing is known of descendants but that they end.
+    let Some(_) = Rig::new() else { return };
+    let namespace = ["unshare", "--pid", "--fork", "--kill-child"];
+    let script = "(setsid sh -c 'trap \"exit\" TERM; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' &); trap 'exit 3' TERM; \
+        kill $PPID; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
+    let output = Command::new(namespace[0])
+        .args(&namespace[1..])
+        .args([env!("CARGO_BIN_EXE_drainit"), "exec", "--wait-all", "--", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+#[test]
+fn a_storm_of_orphans_holds_no_signal_up() {
+    for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+        let command = ["CHILD", "a", "storm=2000", "touch=DIR/x", "storm=2000", "on=USR1:exit:6:0"];
+        let drainit = exec(rig, &[], &command);
+        drainit.wait_for_event("a", "touch");
+        let asked = drainit.signal(Signal::SIGUSR1);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(6).assert_took(asked, ms(0)..ms(6000));
+    }
+}

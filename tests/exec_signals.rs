@@ -1,0 +1,182 @@
+//! `drainit exec` and every signal there is: passed on, named, and as what ends a command; and what a command starts with.
+
+use std::process::Command;
+
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// A shell that says `got N` for each signal that a program can handle, but CHLD, which its own `sleep` sends.
+const RECORDER: &str = "
+    for n in $(seq 1 31) $(seq 34 64); do [ $n = 17 ] || trap \"echo got $n.\" $n 2>/dev/null; done
+    trap 'exit 5' USR2
+    echo ready.
+    while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done";
+const USR2: i32 = 12;
+
+fn record(rig: Rig, options: &[&str]) -> Running {
+    let command = ["bash", "-c", RECORDER];
+    let words: Vec<_> =
+        ["exec"].iter().chain(options).chain(&["--"]).chain(&command).copied().collect();
+    let drainit = rig.start_with(&words);
+    drainit.wait_for_line("^ready");
+    drainit
+}
+
+/// Sends drainit a signal by its number; nix cannot name them all.
+#[track_caller]
+fn send(drainit: &Running, number: i32) {
+    let pid = drainit.pid().to_string();
+    let sent = Command::new("kill").args([format!("-{number}"), pid]).status().unwrap();
+    assert!(sent.success(), "signal {number}");
+}
+
+/// As PID 1 and not.
+fn both() -> impl Iterator<Item = Rig> {
+    [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
+}
+
+#[test]
+fn every_signal_is_passed_on() {
+    for rig in both() {
+        let drainit = record(rig, &[]);
+        let numbers = (1..=31).chain(34..=64).filter(|number| ![9, 17, 19, USR2].contains(number));
+        for number in numbers {
+            send(&drainit, number);
+            drainit.wait_for_line(&format!("^got {number}\\."));
+        }
+        send(&drainit, USR2);
+        drainit.wait_exit(LONG).assert_code(5);
+    }
+}
+
+#[test]
+fn every_signal_can_end_a_command_and_none_of_its_ends_is_lost() {
+    let fatal = (1..=64).filter(|number| !(17..=23).contains(number) && *number != 28);
+    for number in fatal {
+        let script = format!("kill -{number} $$");
+        // A core that nobody wants.
+        let rig = Rig::not_init().wrapper(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]);
+        let ended = rig.run_with(&["exec", "-v", "--", "sh", "-c", &script]);
+        ended.assert_code(128 + number);
+        let name = drainit::vocab::Signal::from_number(number).unwrap().to_string();
+        ended.assert_line(&format!("was ended by {}$", name.replace('+', "\\+")));
+    }
+}
+
+#[test]
+fn any_signal_can_ask_for_the_stop() {
+    for (name, number) in [("HUP", 1), ("SIGWINCH", 28), ("RTMIN+3", 37), ("64", 64)] {
+        let Some(rig) = Rig::new() else { return };
+        let options = ["--stop-signal", name, "--signal-delay", "300ms"];
+        let drainit = record(rig, &options);
+        // No longer one of those.
+        send(&drainit, 15);
+        drainit.wait_for_line("^got 15\\.");
+        let asked = crate::support::now();
+        send(&drainit, number);
+        let got = drainit.wait_for_line(&format!("^got {number}\\.")).at;
+        assert!(got - asked >= ms(300), "{name}: after {:?}", got - asked);
+        send(&drainit, USR2);
+        drainit.wait_exit(LONG).assert_code(5);
+    }
+}
+
+#[test]
+fn signals_are_rewritten_and_dropped() {
+    for rig in both() {
+        let rules = ["-r", "TERM:QUIT", "-r", "SIGHUP:0", "--rewrite", "1:0", "-r", "RTMIN+1:USR1"];
+        let drainit = record(rig, &rules);
+        for (number, becomes) in [(15, 3), (35, 10), (2, 2)] {
+            send(&drainit, 1);
+            send(&drainit, number);
+            drainit.wait_for_line(&format!("^got {becomes}\\."));
+        }
+        send(&drainit, USR2);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(5).assert_no_line("^got (1|15|35)\\.");
+    }
+}
+
+/// The value of a line of `/proc/PID/status`, as a set of signals.
+#[track_caller]
+fn set_of(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+}
+
+#[test]
+fn a_command_starts_clean() {
+    for rig in both() {
+        let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
+        let ended = rig
+            .wrapper(&["env", "--block-signal=USR2,40"])
+            .wrapper(&["bash", "-c", careless, "bash"])
+            .run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "print=x", "exit=3"]);
+        ended.assert_code(3);
+        let fds = ended.report("report")["fds"].as_object().unwrap().clone();
+        let numbers: Vec<_> = fds.keys().map(String::as_str).collect();
+        assert_eq!(numbers, ["0", "1", "2"], "{fds:?}");
+    }
+    for rig in both() {
+        let careless = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\"";
+        let ended = rig
+            .wrapper(&["env", "--block-signal=USR2,40"])
+            .wrapper(&["bash", "-c", careless, "bash"])
+            .run_with(&["exec", "--", "cat", "/proc/self/status"]);
+        ended.assert_code(0);
+        let status = ended.text(crate::support::Stream::Stdout);
+        assert_eq!(set_of(&status, "SigIgn"), 0, "{status}");
+        assert_eq!(set_of(&status, "SigBlk"), 1 << 11 | 1 << 39, "{status}");
+    }
+}
+
+#[test]
+fn a_command_leads_its_own_group() {
+    for rig in both() {
+        let ended = rig.run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "exit=0"]);
+        let report = ended.report("report");
+        assert_eq!(report["pid"], report["pgid"]);
+        assert_ne!(report["pid"], report["sid"]);
+    }
+}
+
+#[test]
+fn with_a_group_everybody_in_it_hears() {
+    for (options, hears) in [(&["-g"][..], true), (&[], false)] {
+        let Some(rig) = Rig::new() else { return };
+        let words = [&["exec"][..], options, &["--", "CHILD", "a", "spawn=b"]].concat();
+        let drainit = rig.start_with(&words);
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.signal(Signal::SIGUSR1);
+        drainit.wait_for_event("a", "got SIGUSR1");
+        if hears {
+            drainit.wait_for_event("b", "got SIGUSR1");
+        }
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0);
+        if !hears {
+            ended.assert_no_event("b", "got");
+        }
+    }
+}
+
+#[test]
+fn while_nothing_happens_nothing_is_done() {
+    for rig in both() {
+        let drainit = rig.start_with(&["exec", "--", "CHILD", "a"]);
+        drainit.wait_for_start(&["a"]);
+        let status = || std::fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
+        let switches = |status: &str| {
+            let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        drainit.wait_until("asleep", || status().contains("State:\tS"));
+        let before = status();
+        std::thread::sleep(ms(1500));
+        let after = status();
+        assert!(after.contains("Threads:\t1\n"), "{after}");
+        assert_eq!(switches(&before), switches(&after));
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
+}

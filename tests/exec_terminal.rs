@@ -1,0 +1,184 @@
+//! `drainit exec` on a terminal, as PID 1 of `docker run -it`, as the leader of a session, and below a shell.
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::support::ms;
+use crate::support::namespace;
+use crate::support::terminal::Terminal;
+
+const DRAINIT: &str = env!("CARGO_BIN_EXE_drainit");
+const BASH: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
+
+fn under(exec: &[&'static str], command: &[&'static str]) -> Vec<&'static str> {
+    [exec, command].concat()
+}
+
+/// As PID 1, and as the leader of a session that is not; with drainit under each of its names.
+fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
+    for name in ["drainit", "tini", "dumb-init"] {
+        let program: Vec<&str> = match name {
+            "drainit" => vec![DRAINIT, "exec", "--"],
+            "tini" => {
+                vec!["bash", "-c", "PS1='prompt> ' exec -a tini \"$0\" -s -- \"$@\"", DRAINIT]
+            }
+            _ => vec!["bash", "-c", "PS1='prompt> ' exec -a dumb-init \"$0\" \"$@\"", DRAINIT],
+        };
+        let words = under(&program, command);
+        run(name, Terminal::session(&words));
+        if namespace::is_possible() {
+            run(name, Terminal::init(&words));
+        }
+    }
+}
+
+#[test]
+fn a_shell_has_its_keys_and_its_jobs() {
+    each(&BASH, |_, mut terminal| {
+        terminal.wait_for_prompt();
+        assert_eq!(terminal.count("job control"), 0, "{}", terminal.screen());
+
+        terminal.type_in("sleep 60\n");
+        terminal.wait_for_foreground("sleep");
+        terminal.type_in(CTRL_C);
+        terminal.wait_for_prompt();
+        terminal.type_in("echo code=$?\n");
+        terminal.wait_for("code=130");
+
+        terminal.type_in("sleep 61\n");
+        terminal.wait_for_foreground("sleep");
+        terminal.type_in(CTRL_Z);
+        terminal.wait_for("Stopped");
+        terminal.wait_for_prompt();
+        terminal.type_in("fg\n");
+        terminal.wait_for_foreground("sleep");
+        terminal.type_in(CTRL_C);
+        terminal.wait_for_prompt();
+        terminal.type_in("echo again=$?\n");
+        terminal.wait_for("again=130");
+
+        terminal.type_in("exit 7\n");
+        assert_eq!(terminal.wait_exit(), 7, "{}", terminal.screen());
+    });
+}
+
+#[test]
+fn a_change_of_the_size_reaches_the_command() {
+    let script = "trap 'echo size=$(stty size).' WINCH; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
+    each(&["sh", "-c", script], |_, terminal| {
+        terminal.wait_for("ready");
+        terminal.resize(41, 97);
+        terminal.wait_for("size=41 97.");
+    });
+}
+
+#[test]
+fn keys_reach_a_command_that_is_no_shell() {
+    each(&["cat"], |name, mut terminal| {
+        terminal.wait_for_foreground("cat");
+        terminal.type_in("hello\n");
+        terminal.wait_for_count("hello", 2);
+        if name == "drainit" {
+            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing either.
+            terminal.type_in(CTRL_Z);
+            std::thread::sleep(ms(100));
+            terminal.type_in("still here\n");
+            terminal.wait_for_count("still here", 2);
+        }
+        terminal.type_in(CTRL_C);
+        assert_eq!(terminal.wait_exit(), 130, "{name}: {}", terminal.screen());
+    });
+    each(&["cat"], |name, mut terminal| {
+        terminal.wait_for_foreground("cat");
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.wait_exit(), 0, "{name}: {}", terminal.screen());
+    });
+}
+
+#[test]
+fn the_terminal_is_given_back() {
+    for command in ["true", "sh -c 'kill -9 $$'", "no-such-program", "/etc/passwd", "-p KILL true"]
+    {
+        let script =
+            format!("\"$0\" exec {command}; echo code=$?; read line; echo \"read $line.\"");
+        let mut terminal = Terminal::session(&["sh", "-c", &script, DRAINIT]);
+        terminal.wait_for("code=");
+        terminal.type_in("something\n");
+        // Whoever is in the background cannot read.
+        terminal.wait_for("read something.");
+        assert_eq!(terminal.wait_exit(), 0);
+    }
+}
+
+#[test]
+fn below_a_shell_it_is_a_job_like_others() {
+    let mut terminal = Terminal::session(&BASH);
+    terminal.wait_for_prompt();
+    for command in ["sleep 60", "-g sleep 60", "sh -c 'sleep 60; true'"] {
+        let stopped = terminal.count("Stopped");
+        terminal.type_in(&format!("{DRAINIT} exec {command}\n"));
+        let name = command.split([' ', '\'']).find(|word| !word.starts_with('-')).unwrap();
+        terminal.wait_for_foreground(name);
+        // To the shell and back.
+        terminal.type_in(CTRL_Z);
+        terminal.wait_for_count("Stopped", stopped + 1);
+        terminal.wait_for_prompt();
+        let ends = terminal.count("again=130.");
+        terminal.type_in("fg\n");
+        terminal.wait_for_foreground(name);
+        terminal.type_in(CTRL_C);
+        terminal.wait_for_prompt();
+        terminal.type_in("echo again=$?.\n");
+        terminal.wait_for_count("again=130.", ends + 1);
+    }
+    // In the background, and brought to the front only then.
+    terminal.type_in(&format!("{DRAINIT} exec cat &\n"));
+    terminal.wait_for_prompt();
+    terminal.type_in("fg\n");
+    terminal.wait_for_foreground("cat");
+    terminal.type_in("hello\n");
+    terminal.wait_for_count("hello", 2);
+    terminal.type_in(CTRL_D);
+    terminal.wait_for_prompt();
+    terminal.type_in("exit 3\n");
+    assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());
+}
+
+#[test]
+fn a_terminal_that_does_not_let_the_background_write_does_not_stop_it() {
+    let script = "stty tostop; \"$0\" exec -v sh -c 'echo ready; read x; exit 4'; echo code=$?.";
+    let mut terminal = Terminal::session(&["sh", "-c", script, DRAINIT]);
+    terminal.wait_for("ready");
+    terminal.type_in("x\n");
+    terminal.wait_for("exited with code 4");
+    terminal.wait_for("code=4.");
+}
+
+#[test]
+fn without_a_terminal_on_stdin_keys_come_as_signals() {
+    let script = "\"$0\" exec sh -c 'trap \"echo got int; exit 5\" INT; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' </dev/null; \
+        echo code=$?.";
+    let mut terminal =
+        Terminal::session(&["bash", "-c", &format!("trap : INT; {script}"), DRAINIT]);
+    terminal.wait_for("ready");
+    terminal.type_in(CTRL_C);
+    terminal.wait_for("got int");
+    terminal.wait_for("code=5.");
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_a_hangup() {
+    let script = "trap 'echo hup >>$0; exit 0' HUP; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
+    let dir = crate::support::files::TempDir::new();
+    let out = dir.join("out").display().to_string();
+    let terminal = Terminal::session(&[DRAINIT, "exec", "--", "sh", "-c", script, &out]);
+    terminal.wait_for("ready");
+    kill(terminal.leader(), Signal::SIGHUP).unwrap();
+    let until = std::time::Instant::now() + crate::support::LONG;
+    while !std::path::Path::new(&out).exists() {
+        assert!(std::time::Instant::now() < until, "{}", terminal.screen());
+        std::thread::sleep(ms(5));
+    }
+}

@@ -1,0 +1,167 @@
+//! Hooks: when they run, and what their failure means.
+
+use crate::support::{LONG, Rig, Signal, ms};
+
+#[test]
+fn hooks_run_at_their_moments() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        hooks:
+          pre_start: {command: [CHILD, first, exit=0]}
+          pre_stop: {command: [CHILD, ending, exit=0]}
+          post_stop: {command: [CHILD, last, exit=0]}
+        processes:
+          a:
+            command: [CHILD, a]
+            hooks:
+              pre_start: {command: [CHILD, before-a, exit=0]}
+              pre_stop: {command: [CHILD, ending-a, exit=0]}
+              post_stop: {command: [CHILD, after-a, exit=0]}
+          b: {command: [CHILD, b], depends_on: [a]}
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&[
+        "first start",
+        "first exit",
+        "before-a start",
+        "before-a exit",
+        "a start",
+        "ending start",
+        "ending exit",
+        "b got SIGTERM",
+        "ending-a start",
+        "ending-a exit",
+        "a got SIGTERM",
+        "a exit",
+        "after-a start",
+        "after-a exit",
+        "last start",
+        "last exit",
+    ]);
+}
+
+#[test]
+fn the_dependency_goes_only_after_the_post_stop_of_its_dependent() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a]}
+          b:
+            command: [CHILD, b]
+            depends_on: [a]
+            hooks: {post_stop: {command: [CHILD, after-b, sleep=100, exit=0]}}
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&[
+        "b exit",
+        "after-b start",
+        "after-b exit",
+        "a got SIGTERM",
+    ]);
+}
+
+#[test]
+fn a_pre_start_that_fails_is_a_failed_start() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        hooks: {pre_start: {command: [CHILD, first, exit=3]}}
+        processes: {a: {command: [CHILD, a]}}
+        ",
+    )
+    .assert_code(1)
+    .assert_line("pre_start hook.*exited with code 3")
+    .assert_no_event("a", "start");
+
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          a: {command: [CHILD, a, touch=DIR/a], readiness: {file: DIR/a}}
+          b:
+            command: [CHILD, b]
+            depends_on: [a]
+            hooks: {pre_start: {command: [no-such-program]}}
+        ",
+    )
+    .assert_code(1)
+    .assert_line("b: pre_start hook.*no-such-program")
+    .assert_stopped_in_order(&["a"])
+    .assert_no_event("b", "start");
+}
+
+#[test]
+fn a_pre_start_that_takes_too_long_is_killed_with_its_group() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        hooks: {pre_start: {command: [CHILD, first, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore'], timeout: 300ms}}
+        processes: {a: {command: [CHILD, a]}}
+        ",
+    );
+    ended.assert_code(1).assert_line("pre_start hook: killed, it took too long");
+    ended.assert_no_event("a", "start");
+    ended.event("member", "start");
+    ended.assert_no_event("member", "got SIGTERM");
+}
+
+#[test]
+fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        hooks:
+          pre_stop: {command: [CHILD, ending], timeout: 600ms}
+          post_stop: {command: [CHILD, last, exit=9]}
+        processes:
+          a:
+            command: [CHILD, a]
+            hooks:
+              pre_stop: {command: [CHILD, ending-a, exit=8]}
+              post_stop: {command: [CHILD, after-a], timeout: 600ms}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(asked, ms(1200)..ms(8000))
+        .assert_line("pre_stop hook: killed, it took too long")
+        .assert_line("a: pre_stop hook: exited with code 8")
+        .assert_line("a: post_stop hook: killed, it took too long")
+        .assert_line("post_stop hook: exited with code 9")
+        .assert_order(&[
+            "ending start",
+            "ending-a exit",
+            "a got SIGTERM",
+            "after-a start",
+            "last exit",
+        ]);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_hooks() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        hooks: {pre_stop: {command: [CHILD, ending], timeout: 20s}}
+        processes: {a: {command: [CHILD, a]}}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_start(&["ending"]);
+    let again = drainit.signal_again(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(again, ms(0)..ms(1500))
+        .assert_stopped_in_order(&["a"]);
+}

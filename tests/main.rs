@@ -1,0 +1,36 @@
+//! The real binary, run as what it is for: PID 1 of a container, or any other process. One file a feature.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Those bans keep drainit from reaping behind its own back; here is another process.
+#![allow(clippy::disallowed_methods)]
+
+mod support;
+
+mod admin_faults;
+mod args;
+mod compat_dumb_init;
+mod compat_tini;
+mod config_errors;
+mod control;
+mod crash_paths;
+mod docker;
+mod drain_command;
+mod drain_end;
+mod drain_faults;
+mod drain_kinds;
+mod exec;
+mod exec_options;
+mod exec_signals;
+mod exec_terminal;
+mod hardening;
+mod hooks;
+mod load_client;
+mod output;
+mod readiness;
+mod report_counts;
+mod rig;
+mod rolling_restart;
+mod servers;
+mod shutdown;
+mod start;
+mod supervise;
+mod verify;

@@ -1,0 +1,247 @@
+//! Output: whole lines, each with its prefix on its own stream, nothing lost, and nobody who does not read holds anything up.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::rig::full_pipe;
+use crate::support::{Ended, LONG, Rig, Signal, Stream, ms};
+
+#[test]
+fn lines_get_their_prefix_and_keep_their_stream() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a: {command: [CHILD, a, print=out, eprint=err, print=, exit=0], log: {prefix: pa}}
+        ",
+    );
+    ended.assert_code(0);
+    assert_eq!(ended.lines_of(Stream::Stdout, "pa"), ["out", ""]);
+    assert_eq!(ended.lines_of(Stream::Stderr, "pa"), ["err"]);
+    // drainit's own lines are on stderr, and stdout belongs to the processes.
+    ended.assert_line(r"^\[drainit\] ");
+    assert!(!ended.text(Stream::Stdout).contains("[drainit]"), "{}", ended.record);
+}
+
+#[test]
+fn a_last_line_without_newline_is_kept() {
+    let Some(rig) = Rig::new() else { return };
+    let ended =
+        rig.run("processes: {a: {command: [CHILD, a, raw=last words, exit=0], log: {prefix: a}}}");
+    assert_eq!(ended.lines_of(Stream::Stdout, "a"), ["last words"]);
+
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig
+        .start("processes: {a: {command: [CHILD, a, 'on=TERM:say:farewell'], log: {prefix: a}}}");
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    assert_eq!(drainit.wait_exit(LONG).lines_of(Stream::Stdout, "a"), ["farewell"]);
+}
+
+#[track_caller]
+fn assert_json(ended: &Ended) {
+    ended.assert_code(0);
+    let mut messages = Vec::new();
+    for line in &ended.record.lines {
+        let Ok(object) = serde_json::from_str::<Value>(&line.text) else {
+            panic!("not JSON: {}\n{}", line.text, ended.record);
+        };
+        let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+        assert!(text("time").ends_with('Z'), "{object}");
+        let stream = if line.stream == Stream::Stdout { "stdout" } else { "stderr" };
+        assert_eq!(text("stream"), stream, "{object}");
+        messages.push((text("process"), text("message")));
+    }
+    for (process, message) in
+        [("a", "it says \"hi\"\\"), ("a", "err"), ("quiet", "no log:"), ("a", "tail")]
+    {
+        let wanted = (process.to_owned(), message.to_owned());
+        assert!(messages.contains(&wanted), "no {wanted:?}:\n{}", ended.record);
+    }
+    assert!(messages.iter().any(|(process, _)| process == "drainit"), "{}", ended.record);
+}
+
+#[test]
+fn json_is_an_object_a_line_for_everybody() {
+    let config = r#"
+        processes:
+          quiet: {type: oneshot, command: [CHILD, quiet, 'print=no log:', exit=0]}
+          a:
+            command: [CHILD, a, 'print=it says "hi"\', eprint=err, raw=tail, exit=0]
+            depends_on: [quiet]
+            log: {prefix: pa}
+        "#;
+    let Some(rig) = Rig::new() else { return };
+    assert_json(
+        &rig.run(&format!("logging: {{format: json}}\n{}", config.replace("\n        ", "\n"))),
+    );
+    let Some(rig) = Rig::new() else { return };
+    assert_json(&rig.env("DRAINIT_LOG_FORMAT", "json").run(config));
+}
+
+#[test]
+fn without_log_a_process_has_the_real_descriptors() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          bare: {command: [CHILD, bare, report=DIR/bare.json]}
+          said: {command: [CHILD, said, report=DIR/said.json], log: {mode: inherit}}
+          piped: {command: [CHILD, piped, report=DIR/piped.json], log: {prefix: p}}
+        ",
+    );
+    for name in ["bare", "said", "piped"] {
+        drainit.wait_for_event(name, "report");
+    }
+    let own = |fd: i32| fs::read_link(format!("/proc/{}/fd/{fd}", drainit.pid())).unwrap();
+    let own = [1, 2].map(|fd| own(fd).display().to_string());
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    for (name, is_own) in [("bare", true), ("said", true), ("piped", false)] {
+        let report = ended.report(&format!("{name}.json"));
+        for (fd, own) in [("1", &own[0]), ("2", &own[1])] {
+            assert_eq!(report["fds"][fd] == own.as_str(), is_own, "{name}: {report}");
+        }
+    }
+}
+
+#[test]
+fn lines_of_several_processes_are_never_mixed_and_none_is_lost() {
+    const COUNT: usize = 2000;
+    let Some(rig) = Rig::new() else { return };
+    let process = |name: &str| {
+        format!(
+            "
+          {name}:
+            type: oneshot
+            command: [CHILD, {name}, 'lines={COUNT},{name} to stdout', 'elines={COUNT},{name} to stderr', exit=0]
+            log: {{prefix: {name}}}"
+        )
+    };
+    let config = format!("processes:{}{}{}", process("aa"), process("bb"), process("cc"));
+    let ended = rig.run(&config);
+    ended.assert_code(0);
+    let mut next: BTreeMap<String, usize> = BTreeMap::new();
+    for line in ended.record.lines.iter().filter(|line| !line.text.starts_with("[drainit]")) {
+        let stream = if line.stream == Stream::Stdout { "stdout" } else { "stderr" };
+        let name = line.text.get(1..3).unwrap_or_default().to_owned();
+        let number = next.entry(format!("{name}{stream}")).or_default();
+        assert_eq!(line.text, format!("[{name}] {name} to {stream} {number}"));
+        *number += 1;
+    }
+    assert_eq!(next.len(), 6);
+    assert!(next.values().all(|count| *count == COUNT), "{next:?}");
+}
+
+#[test]
+fn a_huge_line_loses_no_byte_and_stays_in_its_place() {
+    const LENGTH: usize = 1_000_000;
+    let Some(rig) = Rig::new() else { return };
+    let config = format!(
+        "
+        processes:
+          a: {{type: oneshot, command: [CHILD, a, huge={LENGTH}, print=after, exit=0], log: {{prefix: a}}}}
+          b: {{type: oneshot, command: [CHILD, b, 'lines=500,b', exit=0], log: {{prefix: b}}}}
+        "
+    );
+    let ended = rig.run(&config);
+    ended.assert_code(0);
+    let mut lines = ended.lines_of(Stream::Stdout, "a");
+    assert_eq!(lines.pop().as_deref(), Some("after"));
+    assert!(lines.iter().all(|piece| piece.bytes().all(|byte| byte == b'x')));
+    assert_eq!(lines.iter().map(String::len).sum::<usize>(), LENGTH);
+    assert_eq!(ended.lines_of(Stream::Stdout, "b").len(), 500);
+}
+
+#[test]
+fn a_stdout_that_nobody_reads_holds_up_no_stop() {
+    for log in ["{prefix: a}", "{mode: inherit}"] {
+        let (unread, pipe) = full_pipe();
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "
+            processes:
+              base: {{command: [CHILD, base, touch=DIR/base], readiness: {{file: DIR/base}}, log: {log}}}
+              a: {{command: [CHILD, a, flood], depends_on: [base], log: {log}}}
+            "
+        );
+        let drainit = rig.stdout(pipe).start(&config);
+        drainit.wait_for_start(&["a"]);
+        let asked = drainit.signal(Signal::SIGTERM);
+        drainit
+            .wait_exit(LONG)
+            .assert_code(0)
+            .assert_took(asked, ms(0)..ms(3000))
+            .assert_stopped_in_order(&["a", "base"]);
+        drop(unread);
+    }
+}
+
+#[test]
+fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
+    let (unread, pipe) = full_pipe();
+    let Some(rig) = Rig::new() else { return };
+    // It has more to say than anybody buffers, and ends only after a last word.
+    let drainit = rig.stdout(pipe).start(
+        "processes: {a: {command: [CHILD, a, 'on=TERM:say:last', 'lines=60000,much to say'], log: {prefix: a}}}",
+    );
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(6000));
+    drop(unread);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_does_not_hold_drainit_up_either() {
+    let (unread, pipe) = full_pipe();
+    let Some(rig) = Rig::new() else { return };
+    // Its own lines go there.
+    let rig = rig.stdout(pipe).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
+    let drainit = rig.start(
+        "
+        processes:
+          base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}}
+          a: {command: [CHILD, a], depends_on: [base]}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(asked, ms(0)..ms(3000))
+        .assert_stopped_in_order(&["a", "base"]);
+    drop(unread);
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_nothing() {
+    let (reader, pipe) = std::io::pipe().unwrap();
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.stdout(pipe).start(
+        "processes: {a: {command: [CHILD, a, await=DIR/go, 'lines=5000,to nobody', touch=DIR/done], log: {prefix: a}}}",
+    );
+    drainit.wait_for_start(&["a"]);
+    drop(reader);
+    drainit.touch("go");
+    drainit.wait_for_event("a", "touch");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn what_a_daemon_holds_open_holds_up_no_end() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, 'daemon=daemon,print=from the daemon'], log: {prefix: a}}
+        ",
+    );
+    drainit.wait_for_line(r"\[a\] from the daemon");
+    drainit.wait_for_event("a", "daemon");
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(2000));
+}

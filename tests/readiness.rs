@@ -1,0 +1,124 @@
+//! Readiness: each way to see it gates what waits for it, and says why where it is not there.
+
+use crate::support::http::free_address;
+use crate::support::{LONG, Rig, Signal};
+
+/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not be started before
+/// that step. `ADDRESS` in both is an address that is free.
+#[track_caller]
+fn gates(readiness: &str, step: &str) {
+    let Some(rig) = Rig::new() else { return };
+    let config = format!(
+        "
+        processes:
+          a:
+            command: [CHILD, a, sleep=150, '{step}']
+            readiness: {{{readiness}, timeout: 10s}}
+            log: {{prefix: a}}
+          b: {{command: [CHILD, b], depends_on: {{a: {{condition: ready}}}}}}
+        "
+    );
+    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
+    drainit.wait_for_start(&["b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_order(&["a sleep", "b start"])
+        .assert_line("a: ready after")
+        .assert_stopped_in_order(&["b", "a"]);
+}
+
+#[test]
+fn unix() {
+    gates("unix: DIR/a.sock", "unix=DIR/a.sock");
+}
+
+#[test]
+fn tcp() {
+    gates("tcp: 'ADDRESS'", "tcp=ADDRESS");
+}
+
+#[test]
+fn http_only_when_the_status_is_good() {
+    gates("http: 'http://ADDRESS/ready', interval: 20ms", "http=ADDRESS,3");
+}
+
+#[test]
+fn exec() {
+    gates("exec: [test, -e, DIR/a.file], interval: 20ms", "touch=DIR/a.file");
+}
+
+#[test]
+fn file() {
+    gates("file: DIR/a.file", "touch=DIR/a.file");
+}
+
+#[test]
+fn log() {
+    gates(r"log: '^listening on \d+$'", "print=listening on 8080");
+}
+
+#[test]
+fn notify() {
+    gates("notify: true", "notify=READY=1");
+}
+
+#[test]
+fn a_file_is_seen_where_its_directory_did_not_exist_either() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'sleep 0.1; mkdir -p DIR/x/y; touch DIR/x/y/z; exec sleep 60']
+            readiness: {file: DIR/x/y/z, timeout: 10s}
+          b: {command: [CHILD, b], depends_on: [a]}
+        ",
+    );
+    drainit.wait_for_start(&["b"]);
+    assert!(drainit.path("x/y/z").exists());
+}
+
+#[test]
+fn started_does_not_wait_for_readiness() {
+    let Some(rig) = Rig::new() else { return };
+    // `a` gets ready only once `b` runs.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, await=DIR/b, touch=DIR/a]
+            readiness: {file: DIR/a, timeout: 5s}
+          b: {command: [CHILD, b, touch=DIR/b], depends_on: {a: {condition: started}}}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+}
+
+#[test]
+fn a_timeout_says_why_the_last_attempt_failed() {
+    let address = free_address().to_string();
+    for (readiness, step, reason) in [
+        ("unix: DIR/a.sock", "x", "no such file"),
+        ("tcp: 'ADDRESS'", "x", "connection refused"),
+        ("http: 'http://ADDRESS/'", "http=ADDRESS,1000000", "503"),
+        ("exec: ['false']", "x", "exited with code 1"),
+        ("exec: [sleep, '60']", "x", ""),
+        ("log: 'never said'", "x", ""),
+        ("notify: true", "notify=STATUS=warming up", "warming up"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "
+            processes:
+              a:
+                command: [CHILD, a, '{step}']
+                readiness: {{{readiness}, timeout: 400ms, interval: 20ms}}
+                log: {{prefix: a}}
+            "
+        );
+        let config = config.replace("ADDRESS", &address);
+        rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 400ms.*{reason}"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The report counts what happened: its numbers against those of the clients of a real Envoy.
+
+use std::thread;
+use std::time::Duration;
+
+use regex_lite::Regex;
+
+use crate::support::client::{Client, Request, Went};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{Ended, LONG, Signal, envoy, ms, now};
+
+/// The numbers of the report.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    at_start: u64,
+    at_end: u64,
+    new: u64,
+    completed: u64,
+    cut: u64,
+}
+
+#[track_caller]
+fn reported(ended: &Ended) -> Counts {
+    // On a machine that is too busy for the last count, the one before it is told.
+    let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen), ([0-9]+) new; \
+                   requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
+    let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
+    let found = Regex::new(pattern).unwrap();
+    let found = found.captures(&line.text).unwrap();
+    let number = |at: usize| found[at].parse().unwrap();
+    Counts {
+        at_start: number(1),
+        at_end: number(2),
+        new: number(3),
+        completed: number(4),
+        cut: number(5),
+    }
+}
+
+/// In the time after `from`, so that nothing begins or ends close to T0 or to the end.
+fn at(from: Duration, offset: Duration) {
+    thread::sleep((from + offset).saturating_sub(now()));
+}
+
+fn count(requests: &[Request], went: impl Fn(Went) -> bool) -> u64 {
+    requests.iter().filter(|request| went(request.went)).count() as u64
+}
+
+/// Exactly: every request is far from the two moments at which drainit counts.
+#[track_caller]
+fn assert_exact(version: &'static str) {
+    let Some((drainit, address)) = (RealEnvoy { version, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let connected = |number: usize| -> Vec<Client> {
+        let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
+        for client in &mut clients {
+            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+        }
+        clients
+    };
+    let (mut idle, slow) = (connected(10), connected(20));
+    let mut requests: Vec<Request> = Vec::new();
+    let (ended, still_open) = thread::scope(|scope| {
+        // In flight at T0; answered, and closed, during the drain.
+        let slow: Vec<_> =
+            slow.into_iter().map(|mut client| scope.spawn(move || client.request(1500))).collect();
+        thread::sleep(ms(500));
+        let t0 = drainit.signal(Signal::SIGTERM);
+        // New connections during the drain, some with requests that would take longer than it.
+        at(t0, ms(500));
+        let new: Vec<_> =
+            (0..15).map(|_| scope.spawn(|| Client::new(address).request(0))).collect();
+        at(t0, ms(1800));
+        let long: Vec<_> =
+            (0..7).map(|_| scope.spawn(|| Client::new(address).request(60_000))).collect();
+        at(t0, ms(2500));
+        let still_open =
+            idle.iter_mut().filter_map(|client| (!client.is_closed()).then_some(())).count();
+        let ended = drainit.wait_exit(LONG);
+        requests
+            .extend(slow.into_iter().chain(new).chain(long).map(|thread| thread.join().unwrap()));
+        (ended, still_open as u64)
+    });
+    ended.assert_code(0).assert_line("its time is over").assert_no_line(r"\[drainit\].* warning: ");
+    let completed = count(&requests, |went| went == Went::Answered { closes: true });
+    let cut = count(&requests, |went| went == Went::Cut);
+    assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);
+    assert_eq!(
+        reported(&ended),
+        Counts { at_start: 30, at_end: still_open + cut, new: 15 + 7, completed, cut },
+        "{}",
+        ended.record
+    );
+}
+
+#[test]
+fn every_request_is_counted_once_with_envoy_1_37() {
+    assert_exact("1.37.0");
+}
+
+#[test]
+fn every_request_is_counted_once_with_envoy_1_38() {
+    assert_exact("1.38.3");
+}
+
+#[test]
+fn every_request_is_counted_once_with_envoy_1_40() {
+    assert_exact(envoy::DEFAULT);
+}
+
+/// Requests that end this close to the moments at which drainit counts may be on either side of them, because the clients'
+/// clock is not Envoy's: a signal, a look and a busy machine lie between.
+const EDGE: Duration = ms(150);
+
+#[test]
+fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
+    let Some((drainit, address)) = RealEnvoy::default().start() else { return };
+    let (requests, t0, ended) = thread::scope(|scope| {
+        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as there is somebody.
+        let clients: Vec<_> = (0..40)
+            .map(|number| {
+                scope.spawn(move || {
+                    let (mut client, mut requests) = (Client::new(address), Vec::new());
+                    loop {
+                        let request = client.request(20 + number * 4);
+                        requests.push(request);
+                        match request.went {
+                            Went::Refused => return requests,
+                            Went::Answered { .. } | Went::Cut => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        thread::sleep(ms(1000));
+        let t0 = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        let requests: Vec<_> =
+            clients.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        (requests, t0, ended)
+    });
+    let counts = reported(&ended);
+    let end = ended.record.line("router: SIGTERM, then KILL").unwrap().at;
+    let completed = |from: Duration, to: Duration| {
+        let within = requests.iter().filter(|request| (from..to).contains(&request.over));
+        within.filter(|request| matches!(request.went, Went::Answered { .. })).count() as u64
+    };
+    let least = completed(t0 + EDGE, end - EDGE);
+    let most = completed(t0 - EDGE, end + EDGE);
+    assert!(least > 500, "no load: {least}");
+    assert!(
+        (least..=most).contains(&counts.completed),
+        "{least}..={most}: {counts:?}\n{}",
+        ended.record
+    );
+    // In flight at the end: cut, or answered in the last moment.
+    let cut = count(&requests, |went| went == Went::Cut);
+    let undecided = completed(end - EDGE, end + EDGE);
+    assert!(
+        counts.cut.abs_diff(cut) <= undecided && counts.cut <= 40,
+        "{cut} cut, {undecided} undecided: {counts:?}\n{}",
+        ended.record
+    );
+    assert_eq!(counts.at_start, 40, "{}", ended.record);
+}

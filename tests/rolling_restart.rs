@@ -1,0 +1,75 @@
+//! The promise itself: a gateway under load is replaced, and no request fails. With real Envoys, drainit as PID 1, and what
+//! people do without it beside it.
+
+use std::time::Duration;
+
+use crate::support::envoy;
+use crate::support::gateway::Runner;
+use crate::support::load::IdleClose;
+use crate::support::namespace;
+use crate::support::rolling::{Outcome, RollingRestart};
+
+/// 100 keep-alive clients at 1 request/s that look at their connection only when they use it, stock Envoy flags, the new
+/// endpoint learnt 1 s after SIGTERM.
+fn restart(runner: Runner, version: &str) -> Outcome {
+    let restart = RollingRestart {
+        runner,
+        envoy: envoy::binary(version).unwrap(),
+        drain_seconds: 8,
+        clients: 100,
+        rate: 1.0,
+        idle_close: IdleClose::Unnoticed,
+        before: Duration::from_secs(2),
+        learn: Duration::from_secs(1),
+        after: Duration::from_secs(2),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(restart.run(|_| {})).unwrap()
+}
+
+#[track_caller]
+fn assert_no_loss(version: &str) {
+    if !namespace::is_possible() {
+        return;
+    }
+    let binary = env!("CARGO_BIN_EXE_drainit").into();
+    let outcome = restart(Runner::Init(binary), version);
+    let said: Vec<_> = outcome.lines.iter().map(|(_, line)| line.as_str()).collect();
+    let said = said.join("\n");
+    assert_eq!(outcome.report.total.failed, 0, "{}\n{said}", outcome.report);
+    assert_eq!(outcome.status.code(), Some(0), "{said}");
+    // Everything that was open was told to close, and nothing was waited for after that.
+    assert!(outcome.report.total.told_to_close >= 100, "{}", outcome.report);
+    assert!(outcome.stop < Duration::from_secs(8), "{:?}: not over early\n{said}", outcome.stop);
+    let order: Vec<_> = outcome.went.iter().map(|(_, name)| *name).collect();
+    assert_eq!(order, ["router", "policy-engine", "python-executor"], "{said}");
+    assert!(said.contains("connections 100 at the start, 0 at the end"), "{said}");
+    assert!(said.contains(" 0 cut"), "{said}");
+}
+
+#[test]
+fn no_request_fails_with_envoy_1_37() {
+    assert_no_loss("1.37.0");
+}
+
+#[test]
+fn no_request_fails_with_envoy_1_38() {
+    assert_no_loss("1.38.3");
+}
+
+#[test]
+fn no_request_fails_with_envoy_1_40() {
+    assert_no_loss("1.40.0");
+}
+
+#[test]
+fn without_a_drain_about_every_client_loses_one() {
+    let outcome = restart(Runner::Plain, envoy::DEFAULT);
+    assert!(outcome.report.total.failed >= 90, "{}", outcome.report);
+}
+
+#[test]
+fn with_the_recipe_most_clients_still_lose_one() {
+    let outcome = restart(Runner::Recipe, envoy::DEFAULT);
+    assert!(outcome.report.total.failed >= 60, "{}", outcome.report);
+}

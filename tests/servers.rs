@@ -1,0 +1,165 @@
+//! The examples with real servers: each is replaced under load and loses nothing. Where one may wonder why its config is as
+//! it is, a test shows what would be lost otherwise.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::envoy::checkout;
+use crate::support::files::TempDir;
+use crate::support::http::{free_address, get};
+use crate::support::pod::{Example, Rolled, is_installed, roll};
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+const NGINX: Example = Example::new("nginx", "NGINX_");
+const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
+const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
+const AXUM: Example = Example::new("axum", "");
+
+/// Nothing lost, all of it stopped in this order, and the drain over for this reason soon after the 5 s that each example
+/// gives the load balancers.
+#[track_caller]
+fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
+    rolled.assert_nothing_lost();
+    let ended = &rolled.ended;
+    ended.assert_took(rolled.t0, ms(5000)..ms(8500));
+    let name = order[0];
+    ended.assert_line(&format!(r"^\[drainit\].*  drain {name}: [5-7][0-9.]*s, {why}$"));
+    let stopped = |name: &&str| {
+        let line =
+            format!(r"^\[drainit\].*Z {name}: (exited|was ended).* after it was asked to stop");
+        ended.record.line(&line).unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at
+    };
+    assert!(order.iter().map(stopped).is_sorted(), "not {order:?}:\n{}", ended.record);
+}
+
+/// The load finds out what is wrong; so many requests at least.
+#[track_caller]
+fn assert_loses(rolled: &Rolled, least: u64) {
+    assert!(rolled.report.total.failed >= least, "{}\n{}", rolled.report, rolled.ended.record);
+}
+
+#[test]
+fn nginx_loses_nothing() {
+    if !is_installed("nginx") {
+        return;
+    }
+    let Some(rolled) = roll(&NGINX, "") else { return };
+    assert_polite(&rolled, "it says so itself", &["nginx", "app"]);
+    rolled.ended.assert_line("nginx: SIGQUIT, then KILL").assert_line("nginx: exited with code 0");
+}
+
+#[test]
+fn nginx_loses_what_quit_refuses_and_what_it_closes() {
+    if !is_installed("nginx") {
+        return;
+    }
+    let quit = "{nginx: {drain: !override {signal: {signal: QUIT}}}}";
+    let Some(rolled) = roll(&NGINX, &format!("processes: {quit}")) else { return };
+    assert_loses(&rolled, 70);
+    // When nobody connects any more, still those whose connection is idle at that moment.
+    let late = format!("shutdown: {{readiness_delay: 2s}}\nprocesses: {quit}");
+    let Some(rolled) = roll(&NGINX, &late) else { return };
+    assert_loses(&rolled, 20);
+}
+
+#[test]
+fn haproxy_loses_nothing() {
+    if !is_installed("haproxy") {
+        return;
+    }
+    let Some(rolled) = roll(&HAPROXY, "") else { return };
+    assert_polite(&rolled, "the process has ended", &["haproxy", "app"]);
+    rolled.ended.assert_line("haproxy: exited with code 0");
+}
+
+#[test]
+fn gunicorn_loses_nothing() {
+    if !is_installed("gunicorn") {
+        return;
+    }
+    let Some(rolled) = roll(&GUNICORN, "") else { return };
+    assert_polite(&rolled, "it says so itself", &["gunicorn"]);
+    rolled.ended.assert_line("gunicorn: exited with code 0");
+}
+
+#[test]
+fn axum_loses_nothing() {
+    let Some(rolled) = roll(&AXUM, "") else { return };
+    assert_polite(&rolled, "it says so itself", &["server"]);
+    rolled.ended.assert_line("server: exited with code 0");
+}
+
+#[test]
+fn axum_without_a_drain_loses_what_it_refuses() {
+    let Some(rolled) = roll(&AXUM, "processes: {server: {drain: !reset }}") else { return };
+    // It stops as politely as its framework can.
+    rolled.ended.assert_code(0).assert_line("server: exited with code 0");
+    assert_loses(&rolled, 70);
+}
+
+fn count(directory: &Path) -> usize {
+    fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+/// A queue with so many items, and a worker in a pod of its own.
+fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
+    let rig = Rig::new()?
+        .cwd(checkout())
+        .env("QUEUE", &queue.path().display().to_string())
+        .env("CONTROL", control);
+    rig.write("overlay.yaml", overlay);
+    let base = "examples/queue-worker/drainit.yaml";
+    let drainit = rig.start_with(&["run", "-c", base, "-c", "DIR/overlay.yaml"]);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+fn fill(queue: &TempDir, items: usize) {
+    fs::create_dir(queue.join("todo")).unwrap();
+    for item in 0..items {
+        queue.write(&format!("todo/item-{item:03}"), "");
+    }
+}
+
+#[test]
+fn a_queue_worker_loses_no_item() {
+    let queue = TempDir::new();
+    let (todo, done) = (queue.join("todo"), queue.join("done"));
+    fill(&queue, 60);
+    let control = free_address();
+    let Some(old) = worker(&queue, &control.to_string(), "{}") else { return };
+    old.wait_until("in the middle of a batch", || count(&done) >= 3);
+    let t0 = old.signal(Signal::SIGTERM);
+    old.wait_until("seen in /status", || {
+        let status: Value = serde_json::from_str(&get(control, "/status").unwrap().1).unwrap();
+        let message = status["processes"][0]["message"].as_str().unwrap_or_default().to_owned();
+        message.starts_with("it says: ") && message.ends_with(" of 20 items left")
+    });
+    // Another takes over what the first no longer takes.
+    let Some(new) = worker(&queue, &free_address().to_string(), "{}") else { return };
+    let ended = old.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_took(t0, ms(1000)..ms(5000))
+        .assert_line(r"^\[drainit\].*  drain worker: [^;]*it says so itself$")
+        .assert_no_line("warning|killed");
+    new.wait_until("all done", || count(&done) == 60);
+    new.signal(Signal::SIGTERM);
+    new.wait_exit(LONG).assert_code(0);
+    assert_eq!((count(&todo), count(&done), count(queue.path())), (0, 60, 2));
+}
+
+#[test]
+fn without_a_drain_the_queue_worker_loses_its_batch() {
+    let queue = TempDir::new();
+    fill(&queue, 20);
+    let overlay = "processes: {worker: {drain: !reset }}";
+    let Some(drainit) = worker(&queue, &free_address().to_string(), overlay) else { return };
+    drainit.wait_until("in the middle of a batch", || count(&queue.join("done")) >= 3);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    let (todo, done) = (count(&queue.join("todo")), count(&queue.join("done")));
+    assert!(todo == 0 && done < 20, "{todo} to do, {done} done");
+}

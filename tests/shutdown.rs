@@ -1,0 +1,239 @@
+//! The shutdown: in order, inside one deadline, whatever the processes do.
+
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// router → policy → python, and one that is tied to nobody. Each takes a moment to end.
+const GRAPH: &str = "
+processes:
+  python: {command: [CHILD, python, 'on=TERM:exit:0:60', touch=DIR/python], readiness: {file: DIR/python}}
+  policy:
+    command: [CHILD, policy, 'on=TERM:exit:0:60', touch=DIR/policy]
+    readiness: {file: DIR/policy}
+    depends_on: [python]
+  router: {command: [CHILD, router, 'on=TERM:exit:0:60'], depends_on: [policy]}
+  alone: {command: [CHILD, alone, 'on=TERM:exit:0:60']}
+";
+
+fn start(config: &str, names: &[&str]) -> Option<Running> {
+    let drainit = Rig::new()?.start(config);
+    drainit.wait_for_start(names);
+    Some(drainit)
+}
+
+#[test]
+fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
+    // Long enough for both to be told, whatever else the machine does.
+    let config = GRAPH.replace("TERM:exit:0:60", "TERM:exit:0:250");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let Some(drainit) = start(&config, &["router", "alone"]) else { return };
+        drainit.signal(signal);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_line(&format!("stopping: {signal} received"))
+            .assert_stopped_in_order(&["router", "policy", "python"])
+            .assert_order(&["alone got SIGTERM", "router exit"])
+            .assert_order(&["router got SIGTERM", "alone exit"]);
+    }
+}
+
+#[test]
+fn a_stop_costs_little_above_what_the_processes_take() {
+    let bound = if cfg!(debug_assertions) { ms(80) } else { ms(20) };
+    let mut best = LONG;
+    for _ in 0..10 {
+        let Some(drainit) = start(GRAPH, &["router", "alone"]) else { return };
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0);
+        let of_processes: std::time::Duration = ["router", "policy", "python"]
+            .iter()
+            .map(|name| ended.event(name, "exit").at - ended.event(name, "got SIGTERM").at)
+            .sum();
+        best = best.min(ended.since(asked) - of_processes);
+        if best < bound {
+            return;
+        }
+    }
+    panic!("it costs {best:?} at best");
+}
+
+#[test]
+fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
+    let config = GRAPH.replace(
+        "policy, 'on=TERM:exit:0:60', touch=DIR/policy]",
+        "policy, 'on=TERM:ignore', touch=DIR/policy]\n    stop_grace_period: 300ms",
+    );
+    let Some(drainit) = start(&config, &["router"]) else { return };
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(137)
+        .assert_took(asked, ms(300)..ms(2000))
+        .assert_stopped_in_order(&["router", "policy", "python"])
+        .assert_line("policy: still alive after [0-9.]+m?s, its process group was killed")
+        .assert_line("policy: was ended by SIGKILL")
+        .assert_line("python: exited with code 0");
+}
+
+#[test]
+fn the_deadline_is_shared_by_processes_that_all_ignore_term() {
+    let config = "
+        shutdown: {grace_period: 3s, reserve: 500ms}
+        processes:
+          python: {command: [CHILD, python, 'on=TERM:ignore', touch=DIR/python], readiness: {file: DIR/python}}
+          policy: {command: [CHILD, policy, 'on=TERM:ignore', touch=DIR/policy], readiness: {file: DIR/policy}, depends_on: [python]}
+          router: {command: [CHILD, router, 'on=TERM:ignore'], depends_on: [policy]}
+        ";
+    let Some(drainit) = start(config, &["router"]) else { return };
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(137)
+        .assert_took(asked, ms(1000)..ms(3000))
+        .assert_stopped_in_order(&["router", "policy", "python"])
+        .assert_line("killed: 3 of 3");
+    // Nobody was told only to be killed at once.
+    let told = |name: &str| ended.event(name, "got SIGTERM").at;
+    assert!(ended.at() - told("python") > ms(300), "{}", ended.record);
+    assert!(told("python") - told("policy") > ms(300), "{}", ended.record);
+}
+
+#[test]
+fn a_second_signal_keeps_the_order_and_a_third_kills() {
+    let config = GRAPH.replace("TERM:exit:0:60", "TERM:ignore");
+    let Some(drainit) = start(&config, &["router", "alone"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("router", "got SIGTERM");
+    drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_for_line("second stop signal");
+    assert!(drainit.record().event("policy", "got SIGTERM").is_none());
+    let third = drainit.signal_again(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(137).assert_took(third, ms(0)..ms(1500)).assert_line("third stop signal");
+    ended.assert_no_event("python", "got SIGTERM");
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    // As a terminal and a wrapper, or a runtime that tries again, send it.
+    let Some(drainit) = start(GRAPH, &["router", "alone"]) else { return };
+    for _ in 0..5 {
+        drainit.signal(Signal::SIGTERM);
+    }
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_no_line("second stop signal|third stop signal")
+        .assert_stopped_in_order(&["router", "policy", "python"]);
+}
+
+#[test]
+fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
+    let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, exit=7]");
+    let Some(drainit) = start(&config, &["router"]) else { return };
+    drainit.touch("go");
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(7)
+        .assert_line("policy: exited with code 7, nobody had asked it to")
+        .assert_order(&["policy exit 7", "router got SIGTERM"])
+        .assert_stopped_in_order(&["router", "python"])
+        .assert_no_event("policy", "got SIGTERM");
+}
+
+#[test]
+fn a_signal_that_ends_a_process_unasked_gives_128_and_its_number() {
+    let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, die=KILL]");
+    let Some(drainit) = start(&config, &["router"]) else { return };
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(137).assert_stopped_in_order(&["router", "python"]);
+}
+
+#[test]
+fn a_daemon_that_is_left_gets_term_after_all_others() {
+    let config = "processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:exit:0:50']}}";
+    let Some(drainit) = start(config, &["daemon"]) else { return };
+    drainit.wait_for_event("a", "daemon");
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(asked, ms(0)..ms(1500))
+        .assert_stopped_in_order(&["a", "daemon"])
+        .assert_order(&["a exit", "daemon got SIGTERM", "daemon exit"])
+        .assert_line("left over: .*child");
+}
+
+#[test]
+fn a_daemon_that_ignores_term_is_killed() {
+    let config = "
+        shutdown: {grace_period: 3s, reserve: 1s}
+        processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:ignore']}}
+        ";
+    let Some(drainit) = start(config, &["daemon"]) else { return };
+    drainit.wait_for_event("a", "daemon");
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(137)
+        .assert_took(asked, ms(1000)..ms(3000))
+        .assert_order(&["a exit", "daemon got SIGTERM"])
+        .assert_line("left over: .*child.*; sending SIGKILL");
+    let told = ended.event("daemon", "got SIGTERM").at;
+    assert!(ended.since(told) > ms(500), "it had no moment:\n{}", ended.record);
+}
+
+#[test]
+fn a_member_of_a_killed_group_goes_with_it() {
+    let config = "
+        processes:
+          a:
+            command: [CHILD, a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore']
+            stop_grace_period: 200ms
+        ";
+    let Some(drainit) = start(config, &["a", "member"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(137)
+        .assert_line("a: still alive after [0-9.]+m?s, its process group was killed")
+        .assert_no_event("member", "got SIGTERM");
+}
+
+#[test]
+fn a_process_that_ends_before_its_turn_is_no_culprit() {
+    // As programs do whose peer goes away.
+    let config = GRAPH.replace(
+        "'on=TERM:exit:0:60', touch=DIR/python]",
+        "'on=TERM:exit:0:60', touch=DIR/python, await=DIR/go, exit=5]",
+    );
+    let config = config.replace("router, 'on=TERM:exit:0:60'", "router, 'on=TERM:exit:0:400'");
+    let Some(drainit) = start(&config, &["router"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("router", "got SIGTERM");
+    drainit.touch("go");
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("python: exited with code 5, without having been asked to")
+        .assert_order(&["python exit 5", "router exit", "policy got SIGTERM"]);
+}
+
+#[test]
+fn the_report_tells_each_phase_and_what_was_killed() {
+    let config = GRAPH.replace(
+        "alone, 'on=TERM:exit:0:60']",
+        "alone, 'on=TERM:ignore'], stop_grace_period: 100ms",
+    );
+    let Some(drainit) = start(&config, &["router", "alone"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(137)
+        .assert_line(r"^\[drainit\].* stopped in \d+ms of 28s, exit code 137: SIGTERM received")
+        .assert_line(r"^\[drainit\].*   stop router: \d+ms, exited with code 0$")
+        .assert_line(r"^\[drainit\].*   stop python: \d+ms, exited with code 0$")
+        .assert_line(r"^\[drainit\].*   stop alone: \d+ms, was ended by SIGKILL \(killed\)$")
+        .assert_line(r"^\[drainit\].*   killed: 1 of 4$");
+}

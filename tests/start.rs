@@ -1,0 +1,208 @@
+//! The start: in the order of the graph, as soon as it can be, and what happens when it fails.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// router → policy → python, each ready when it listens on its socket.
+const GATEWAY: &str = "
+processes:
+  python:
+    command: [CHILD, python, unix=DIR/python.sock]
+    readiness: {unix: DIR/python.sock}
+    log: {prefix: pye}
+  policy:
+    command: [CHILD, policy, unix=DIR/policy.sock]
+    depends_on: [python]
+    readiness: {unix: DIR/policy.sock}
+    log: {prefix: pol}
+  router:
+    command: [CHILD, router]
+    depends_on: [policy]
+    log: {prefix: rtr}
+";
+
+#[test]
+fn each_process_starts_when_what_it_needs_is_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let config = GATEWAY.replace("python, unix", "python, sleep=100, unix");
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["router"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_order(&["python sleep", "policy start", "policy handling", "router start"])
+        .assert_line("python: ready after [0-9.]+m?s");
+}
+
+#[test]
+fn independent_processes_start_at_the_same_time() {
+    let Some(rig) = Rig::new() else { return };
+    // Each gets ready only when the other one runs.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, touch=DIR/a, await=DIR/b, touch=DIR/a.ready]
+            readiness: {file: DIR/a.ready, timeout: 5s}
+          b:
+            command: [CHILD, b, touch=DIR/b, await=DIR/a, touch=DIR/b.ready]
+            readiness: {file: DIR/b.ready, timeout: 5s}
+          c: {command: [CHILD, c], depends_on: [a, b]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["c"]);
+}
+
+#[test]
+fn three_instantly_ready_processes_are_up_within_50_ms() {
+    // The helper and drainit itself are slower without optimisation.
+    let bound = if cfg!(debug_assertions) { ms(200) } else { ms(50) };
+    let mut best = LONG;
+    for _ in 0..10 {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(GATEWAY);
+        let up = drainit.wait_for_line("everything is ready").at;
+        best = best.min(up - drainit.record().started);
+        if best < bound {
+            return;
+        }
+    }
+    panic!("it takes {best:?} at best");
+}
+
+#[test]
+fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          base:
+            command: [CHILD, base, unix=DIR/base.sock]
+            readiness: {unix: DIR/base.sock}
+          side:
+            command: [CHILD, side, touch=DIR/side]
+            depends_on: [base]
+            readiness: {file: DIR/side}
+          broken:
+            command: [CHILD, broken, 'lines=15,out', 'elines=15,err', exit=3]
+            depends_on: [side]
+            readiness: {unix: DIR/broken.sock}
+            log: {prefix: brk}
+          never: {command: [CHILD, never], depends_on: [broken]}
+        ",
+    );
+    ended
+        .assert_code(3)
+        .assert_line(r"^\[drainit\].*broken: exited with code 3")
+        .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready")
+        .assert_stopped_in_order(&["side", "base"])
+        .assert_no_event("never", "start");
+    // Its last 20 lines are in drainit's own log, the older ones are not.
+    let told = |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
+    assert!(told("out 14") && told("err 14"), "{}", ended.record);
+    let number = |line: &&str| told(line);
+    let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
+    assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
+}
+
+#[test]
+fn a_process_that_is_not_ready_in_time_ends_the_others_in_order_with_1() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          base: {command: [CHILD, base, unix=DIR/base.sock], readiness: {unix: DIR/base.sock}}
+          slow:
+            command: [CHILD, slow, 'print=still thinking']
+            depends_on: [base]
+            readiness: {unix: DIR/slow.sock, timeout: 300ms}
+            log: {prefix: slow}
+          never: {command: [CHILD, never], depends_on: [slow]}
+        ",
+    )
+    .assert_code(1)
+    .assert_line(r"^\[drainit\].*slow: not ready after 300ms")
+    .assert_line(r"^\[drainit\].* still thinking$")
+    .assert_stopped_in_order(&["slow", "base"])
+    .assert_no_event("never", "start");
+}
+
+#[test]
+fn a_process_that_ends_with_0_before_it_is_ready_is_no_success() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run("processes: {a: {command: [CHILD, a, exit=0], readiness: {unix: DIR/a.sock}}}")
+        .assert_code(1)
+        .assert_line("a exited with code 0 before it was ready");
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_127() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          base: {command: [CHILD, base, unix=DIR/base.sock], readiness: {unix: DIR/base.sock}}
+          broken: {command: [no-such-program-anywhere], depends_on: [base]}
+        ",
+    )
+    .assert_code(127)
+    .assert_line(r"^\[drainit\].*broken.*no-such-program-anywhere")
+    .assert_stopped_in_order(&["base"]);
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_126() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("data", "no program");
+    fs::set_permissions(rig.path("data"), fs::Permissions::from_mode(0o644)).unwrap();
+    rig.run("processes: {a: {command: [DIR/data]}}")
+        .assert_code(126)
+        .assert_line(r"^\[drainit\].*a: .*/data");
+}
+
+#[test]
+fn nothing_is_left_running_after_a_failed_start() {
+    let ended = Rig::not_init().run(
+        "
+        processes:
+          base:
+            command: [CHILD, base, 'spawn=member,x', 'daemon=daemon,x', touch=DIR/base]
+            readiness: {file: DIR/base}
+          broken: {command: [CHILD, broken, exit=9], depends_on: [base]}
+        ",
+    );
+    ended.assert_code(9);
+    for name in ["base", "member", "daemon", "broken"] {
+        ended.event(name, "start");
+    }
+    ended.assert_nothing_left();
+}
+
+#[test]
+fn term_during_a_start_that_hangs_ends_it_promptly() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit: Running = rig.start(
+        "
+        processes:
+          base: {command: [CHILD, base, unix=DIR/base.sock], readiness: {unix: DIR/base.sock}}
+          hangs:
+            command: [CHILD, hangs]
+            depends_on: [base]
+            readiness: {unix: DIR/hangs.sock, timeout: 60s}
+          never: {command: [CHILD, never], depends_on: [hangs]}
+        ",
+    );
+    drainit.wait_for_start(&["hangs"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(asked, ms(0)..ms(1000))
+        .assert_stopped_in_order(&["hangs", "base"])
+        .assert_no_event("never", "start");
+}

@@ -1,0 +1,361 @@
+//! Supervision: what a process is given, what its end means, restarts, tasks and forwarded signals.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use serde_json::json;
+
+use crate::support::rig::NOBODY;
+use crate::support::{LONG, Rig, Signal, ms};
+
+#[test]
+fn the_code_of_a_process_that_ends_becomes_the_containers() {
+    for (step, code, words) in [
+        ("exit=0", 0, "a: exited with code 0"),
+        ("exit=7", 7, "a: exited with code 7"),
+        ("exit=255", 255, "a: exited with code 255"),
+        ("die=KILL", 137, "a: was ended by SIGKILL"),
+        ("die=ABRT", 134, "a: was ended by SIGABRT"),
+        ("die=ALRM", 142, "a: was ended by SIGALRM"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "
+            processes:
+              base: {{command: [CHILD, base, touch=DIR/base], readiness: {{file: DIR/base}}}}
+              a: {{command: [CHILD, a, {step}], depends_on: [base]}}
+            "
+        );
+        rig.run(&config).assert_code(code).assert_line(words).assert_stopped_in_order(&["base"]);
+    }
+}
+
+#[test]
+fn a_real_time_signal_is_named_too() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run("processes: {a: {command: [sh, -c, 'kill -40 $$$$; sleep 5']}}")
+        .assert_code(128 + 40)
+        .assert_line(r"a: was ended by SIGRTMIN\+6");
+}
+
+#[test]
+fn an_end_that_is_ignored_ends_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, exit=5], on_exit: ignore}
+          b: {command: [CHILD, b]}
+        ",
+    );
+    drainit.wait_for_line("a: exited with code 5");
+    drainit.wait_for_start(&["b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&["a exit 5", "b got SIGTERM"]);
+}
+
+#[test]
+fn a_failing_process_is_restarted_with_growing_pauses_and_a_limit() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a, exit=4]
+            restart: on-failure
+            restart_delay: 50ms
+            restart_max: 3
+        ",
+    );
+    ended.assert_code(4).assert_line("a: exited with code 4.*restart_max");
+    let times = |what: &str| -> Vec<_> {
+        let events = ended.record.events.iter().filter(|event| event.what == what);
+        events.map(|event| event.at).collect()
+    };
+    let (starts, exits) = (times("start"), times("exit 4"));
+    assert_eq!(starts.len(), 4, "{}", ended.record);
+    for (index, pause) in [ms(50), ms(100), ms(200)].into_iter().enumerate() {
+        let waited = starts[index + 1] - exits[index];
+        assert!(waited >= pause && waited < pause + ms(500), "{waited:?}:\n{}", ended.record);
+    }
+}
+
+#[test]
+fn success_is_no_failure() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "processes: {a: {command: [CHILD, a, exit=0], restart: on-failure, restart_delay: 10ms}}",
+    );
+    ended.assert_code(0);
+    assert_eq!(ended.record.events.iter().filter(|event| event.what == "start").count(), 1);
+}
+
+#[test]
+fn always_restarts_after_success_too_and_dependents_are_not_disturbed() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a, 'await=DIR/b', exit=0]
+            restart: always
+            restart_delay: 10ms
+            restart_max: 2
+          b: {command: [CHILD, b, touch=DIR/b], depends_on: [a]}
+        ",
+    );
+    ended.assert_code(0);
+    let starts = |name: &str| {
+        let events = ended.record.events.iter().filter(|event| event.name == name);
+        events.filter(|event| event.what == "start").count()
+    };
+    assert_eq!((starts("a"), starts("b")), (3, 1), "{}", ended.record);
+    ended.assert_order(&["a exit 0", "b got SIGTERM"]);
+}
+
+#[test]
+fn a_stop_during_the_pause_before_a_restart_is_prompt() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 60s}}",
+    );
+    drainit.wait_for_line("restart 1 in");
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1000));
+}
+
+#[test]
+fn what_waits_for_a_task_starts_when_it_has_completed() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          migrate: {type: oneshot, command: [CHILD, migrate, sleep=100, exit=0]}
+          app: {command: [CHILD, app], depends_on: [migrate]}
+          also: {command: [CHILD, also], depends_on: {migrate: {condition: completed}}}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["app", "also"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("migrate: completed after ")
+        .assert_order(&["migrate exit 0", "app start"])
+        .assert_order(&["migrate exit 0", "also start"]);
+}
+
+#[test]
+fn a_task_that_fails_ends_the_container_with_its_code() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          migrate: {type: oneshot, command: [CHILD, migrate, exit=6]}
+          app: {command: [CHILD, app], depends_on: [migrate]}
+        ",
+    )
+    .assert_code(6)
+    .assert_no_event("app", "start");
+}
+
+#[test]
+fn only_tasks_and_all_done_is_a_success() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run("processes: {a: {type: oneshot, command: [CHILD, a, exit=0]}}").assert_code(0);
+}
+
+#[test]
+fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("there", "");
+    let drainit = rig.start(
+        "
+        processes:
+          out: {command: [CHILD, out], only_if: {path_exists: DIR/not-there}, readiness: {unix: DIR/out.sock}}
+          in:
+            command: [CHILD, in, touch=DIR/in]
+            only_if: {path_exists: DIR/there}
+            readiness: {file: DIR/in}
+          app: {command: [CHILD, app], depends_on: [out, in]}
+        ",
+    );
+    drainit.wait_for_start(&["app"]);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("out: left out").assert_no_event("out", "start");
+    ended.assert_order(&["in start", "app start"]);
+}
+
+#[test]
+fn a_process_starts_clean() {
+    let Some(rig) = Rig::new() else { return };
+    // What a careless parent leaves: an open descriptor and ignored signals.
+    let rig = rig.wrapper(&["sh", "-c", "trap '' HUP USR1; exec 7</etc/passwd; exec \"$@\"", "sh"]);
+    let ended = rig.run(
+        "
+        processes:
+          status: {type: oneshot, command: [cp, /proc/self/status, DIR/status]}
+          a: {command: [CHILD, a, report=DIR/a.json, exit=0], depends_on: [status]}
+        ",
+    );
+    ended.assert_code(0);
+    let status = fs::read_to_string(ended.path("status")).unwrap();
+    let mask = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap()
+    };
+    // Signals 32 and 33 are the C library's own: posix_spawn leaves them ignored.
+    assert_eq!(mask("SigIgn:") & !(0b11 << 31), 0, "{status}");
+    assert_eq!(mask("SigBlk:"), 0, "{status}");
+    let report = ended.report("a.json");
+    assert_eq!(report["pgid"], report["pid"], "{report}");
+    assert_eq!(report["ppid"], 1);
+    let descriptors: Vec<_> = report["fds"].as_object().unwrap().keys().collect();
+    assert_eq!(descriptors, ["0", "1", "2"], "{report}");
+    assert_eq!(report["fds"]["0"], "/dev/null");
+}
+
+#[test]
+fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
+    if !nix::unistd::geteuid().is_root() {
+        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+        return;
+    }
+    for (user, gid, groups) in [
+        ("'10001:10002'", 10002, json!([10002])),
+        // Nobody knows this user, so it gets the group that Docker gives it.
+        ("'10001'", 0, json!([0])),
+        ("nobody", NOBODY, json!([NOBODY])),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "processes: {{a: {{command: [CHILD, a, report=DIR/a.json, exit=0], user: {user}}}}}"
+        );
+        let ended = rig.readable_by_everybody().run(&config);
+        ended.assert_code(0);
+        let report = ended.report("a.json");
+        assert_eq!(report["gid"], gid, "{user}: {report}");
+        assert_ne!(report["uid"], 0, "{user}: {report}");
+        // Whether the primary group is repeated among the others is the system's affair.
+        assert!(report["groups"] == groups || report["groups"] == json!([]), "{user}: {report}");
+    }
+}
+
+#[test]
+fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("a.env", "# comment\nFROM_FILE=file\nBOTH=file\nQUOTED='a b'\n");
+    let ended = rig
+        .env("GIVEN", "container")
+        .env("EMPTY", "")
+        .env("NOTIFY_SOCKET", "/somebody/elses")
+        .run(
+            "
+            env: {GIVEN: default, EMPTY: default, UNSET: default}
+            processes:
+              a:
+                command: [CHILD, a, report=DIR/a.json, exit=0, '--${GIVEN}-${UNSET}-${NO:-none}-$$HOME']
+                env_file: DIR/a.env
+                environment: {BOTH: config, OWN: \"is ${GIVEN}\"}
+                working_dir: /usr
+            ",
+        );
+    ended.assert_code(0);
+    let report = ended.report("a.json");
+    let env = &report["env"];
+    for (name, value) in [
+        ("GIVEN", "container"),
+        ("EMPTY", "default"),
+        ("UNSET", "default"),
+        ("FROM_FILE", "file"),
+        ("BOTH", "config"),
+        ("QUOTED", "a b"),
+        ("OWN", "is container"),
+    ] {
+        assert_eq!(env[name], value, "{name}: {report}");
+    }
+    assert!(env["NOTIFY_SOCKET"].is_null(), "{report}");
+    assert_eq!(report["cwd"], "/usr");
+    assert_eq!(report["args"][2], "--container-default-none-$HOME");
+}
+
+#[test]
+fn sockets_are_removed_before_the_start_and_after_the_end() {
+    let Some(rig) = Rig::new() else { return };
+    drop(UnixListener::bind(rig.path("a.sock")).unwrap());
+    rig.write("precious", "no socket");
+    // It would fail to bind, and ends as if it had crashed: without removing anything.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, unix=DIR/a.sock]
+            sockets: [DIR/a.sock, DIR/precious, DIR/never.sock]
+            readiness: {unix: DIR/a.sock, timeout: 5s}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_gone("a.sock").assert_line("precious.*not a socket");
+    assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
+}
+
+#[test]
+fn signals_reach_those_who_ask_for_them_and_nobody_dies_of_the_others() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          envoy: {command: [CHILD, envoy], forward_signals: [USR1]}
+          other: {command: [CHILD, other]}
+          # No handlers at all.
+          bare: {command: [sleep, '60']}
+        ",
+    );
+    drainit.wait_for_start(&["envoy", "other"]);
+    for signal in
+        [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGALRM, Signal::SIGUSR1]
+    {
+        drainit.signal(signal);
+    }
+    drainit.wait_for_event("envoy", "got SIGUSR1");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    for name in ["envoy", "other"] {
+        for signal in ["SIGHUP", "SIGUSR2"] {
+            ended.assert_no_event(name, &format!("got {signal}"));
+        }
+    }
+    ended.assert_no_event("other", "got SIGUSR1");
+}
+
+#[test]
+fn the_stop_signal_is_the_one_of_the_config() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a], stop_signal: INT}
+          b: {command: [CHILD, b], stop_signal: SIGQUIT}
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_event("a", "got SIGTERM").assert_no_event("b", "got SIGTERM");
+    ended.event("a", "got SIGINT");
+    ended.event("b", "got SIGQUIT");
+}
+
+#[test]
+fn a_stopped_process_is_woken_to_end() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
+    drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(3000));
+}

@@ -1,0 +1,290 @@
+//! An Envoy admin that misbehaves as told, and tells what it was asked. It behaves well until drainit has verified the
+//! drain of a healthy Envoy, and what it was asked for that is not told, unless it is faulty from the start.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::LONG;
+use super::event::now;
+
+/// What a request gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// 200, and for `/stats` the connections that [`Admin::set_connections`] has set.
+    Ok,
+    /// 200, so many milliseconds later.
+    Late(u64),
+    /// Another status.
+    Status(u16),
+    /// Nothing, on a connection that stays open.
+    Hang,
+    /// A byte a second.
+    Trickle,
+    /// A body without end.
+    Endless,
+    /// A body of 1 GB, and that is said beforehand.
+    Gigabyte,
+    /// Half a body, and the end of the connection.
+    HalfWay,
+    /// The end of the connection.
+    Close,
+    /// 200 without statistics.
+    Empty,
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// When it was read.
+    pub(crate) at: Duration,
+    /// `METHOD /path?query`.
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Vec<Seen>,
+    /// By path without query; used up but for the last.
+    answers: HashMap<String, Vec<Answer>>,
+    active: u64,
+    accepted: u64,
+    /// Clients come and go between any two looks.
+    restless: bool,
+    /// The healthy Envoy was looked at, so that misbehaviour begins.
+    is_verified: bool,
+}
+
+/// See the module. It listens until the test program ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    state: Arc<(Mutex<State>, Condvar)>,
+    address: Option<SocketAddr>,
+}
+
+impl Admin {
+    /// An admin on TCP, of an Envoy with so many connections.
+    pub(crate) fn tcp(connections: u64) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let admin = Self::with(connections, listener.local_addr().ok());
+        let serving = admin.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Ok(reader) = stream.try_clone() else { continue };
+                let serving = serving.clone();
+                thread::spawn(move || serving.serve(reader, stream));
+            }
+        });
+        admin
+    }
+
+    /// An admin on a Unix socket.
+    pub(crate) fn unix(connections: u64, path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let admin = Self::with(connections, None);
+        let serving = admin.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Ok(reader) = stream.try_clone() else { continue };
+                let serving = serving.clone();
+                thread::spawn(move || serving.serve(reader, stream));
+            }
+        });
+        admin
+    }
+
+    fn with(connections: u64, address: Option<SocketAddr>) -> Self {
+        let state = State { active: connections, accepted: connections, ..State::default() };
+        Self { state: Arc::new((Mutex::new(state), Condvar::new())), address }
+    }
+
+    /// Where it listens on TCP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.unwrap()
+    }
+
+    /// What requests for this path get, one after the other; the last answer for all that follow.
+    pub(crate) fn answer(self, path: &str, answers: &[Answer]) -> Self {
+        self.lock().answers.insert(path.to_owned(), answers.to_vec());
+        self
+    }
+
+    /// What every request gets.
+    pub(crate) fn answer_all(mut self, answer: Answer) -> Self {
+        for path in ["/drain_listeners", "/healthcheck/fail", "/stats", "/server_info"] {
+            self = self.answer(path, &[answer]);
+        }
+        self
+    }
+
+    /// It misbehaves while Envoy is healthy already.
+    pub(crate) fn faulty_throughout(self) -> Self {
+        self.lock().is_verified = true;
+        self
+    }
+
+    /// Waits until drainit has looked at the healthy Envoy.
+    #[track_caller]
+    pub(crate) fn wait_verified(&self) {
+        let until = Instant::now() + LONG;
+        let mut state = self.lock();
+        while !state.is_verified {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the drain was not verified: {:?}", state.seen);
+            state =
+                self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// From now on a connection is opened and closed again between any two looks at the statistics.
+    pub(crate) fn restless(self) -> Self {
+        self.lock().restless = true;
+        self
+    }
+
+    /// Sets how many connections are open; tells when.
+    pub(crate) fn set_connections(&self, active: u64) -> Duration {
+        let mut state = self.lock();
+        state.accepted += active.saturating_sub(state.active);
+        state.active = active;
+        now()
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.lock().seen.clone()
+    }
+
+    /// Every POST so far.
+    pub(crate) fn posts(&self) -> Vec<String> {
+        let posts = self.seen().into_iter().map(|seen| seen.what);
+        posts.filter(|what| what.starts_with("POST")).collect()
+    }
+
+    /// Waits for the request, and tells when it came.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, what: &str) -> Duration {
+        let until = Instant::now() + LONG;
+        let mut state = self.lock();
+        loop {
+            if let Some(seen) = state.seen.iter().find(|seen| seen.what == what) {
+                return seen.at;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what}: {:?}", state.seen);
+            state =
+                self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers the requests of one connection.
+    fn serve(&self, reader: impl Read, mut writer: impl Write) -> Option<()> {
+        let mut lines = BufReader::new(reader).lines();
+        loop {
+            let first = lines.next()?.ok()?;
+            while !lines.next()?.ok()?.is_empty() {}
+            let what = first.rsplit_once(' ')?.0;
+            let path = what.split(['?', ' ']).nth(1)?;
+            let (answer, stats) = {
+                let mut state = self.lock();
+                // Looks at the healthy Envoy do not count; where nobody looks, the drain begins.
+                let counts = state.is_verified || what.starts_with("POST");
+                if counts {
+                    state.seen.push(Seen { at: now(), what: what.to_owned() });
+                }
+                state.is_verified = counts || path == "/listeners";
+                self.state.1.notify_all();
+                state.accepted += u64::from(state.restless);
+                let stats = stats(state.active, state.accepted);
+                let answer = match state.answers.get_mut(path).filter(|_| counts) {
+                    Some(answers) if answers.len() > 1 => answers.remove(0),
+                    Some(answers) => answers.first().copied()?,
+                    None => Answer::Ok,
+                };
+                (answer, stats)
+            };
+            let body = match path {
+                "/stats" => stats.as_str(),
+                "/server_info" => SERVER_INFO,
+                "/listeners" => "listener_0::0.0.0.0:8080\n",
+                _ => "OK\n",
+            };
+            let is_call = ["/drain_listeners", "/healthcheck/fail"].contains(&path);
+            match answer {
+                Answer::Ok if is_call && what.starts_with("GET") => {
+                    writer.write_all(response(405, "POST required.").as_bytes()).ok()?;
+                }
+                Answer::Ok => writer.write_all(response(200, body).as_bytes()).ok()?,
+                Answer::Late(milliseconds) => {
+                    thread::sleep(Duration::from_millis(milliseconds));
+                    writer.write_all(response(200, body).as_bytes()).ok()?;
+                }
+                Answer::Status(status) => {
+                    writer.write_all(response(status, "no\n").as_bytes()).ok()?;
+                }
+                Answer::Empty => {
+                    writer.write_all(response(200, r#"{"stats":[]}"#).as_bytes()).ok()?;
+                }
+                Answer::Hang => {}
+                Answer::Close => return None,
+                Answer::Trickle => {
+                    for byte in response(200, body).bytes() {
+                        writer.write_all(&[byte]).ok()?;
+                        thread::sleep(Duration::from_secs(1));
+                    }
+                }
+                Answer::HalfWay => {
+                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+                    writer.write_all(head.as_bytes()).ok()?;
+                    return None;
+                }
+                Answer::Gigabyte => {
+                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+                    writer.write_all(head.as_bytes()).ok()?;
+                    for _ in 0..1000 {
+                        writer.write_all(&vec![b'x'; 1_000_000]).ok()?;
+                    }
+                }
+                Answer::Endless => {
+                    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                    writer.write_all(head.as_bytes()).ok()?;
+                    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+                    loop {
+                        writer.write_all(chunk.as_bytes()).ok()?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+const SERVER_INFO: &str = r#"{"state":"LIVE","command_line_options":
+    {"drain_time":"600s","drain_strategy":"Immediate","concurrency":2}}"#;
+
+fn response(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} Said So\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// As Envoy answers `/stats?format=json`, with the admin's own listener, which does not count.
+fn stats(active: u64, accepted: u64) -> String {
+    let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);
+    let stats = [
+        stat("listener.admin.downstream_cx_active", 1),
+        stat("listener.admin.downstream_cx_total", 7),
+        stat("listener.0.0.0.0_8080.downstream_cx_active", active),
+        stat("listener.0.0.0.0_8080.downstream_cx_total", accepted),
+        stat("http.ingress_http.downstream_rq_active", 0),
+        stat("http.ingress_http.downstream_rq_total", accepted),
+        stat("http.ingress_http.downstream_cx_drain_close", 0),
+    ];
+    format!(r#"{{"stats":[{}]}}"#, stats.join(","))
+}

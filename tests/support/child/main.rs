@@ -1,0 +1,131 @@
+//! A process for drainit to supervise, that does what its arguments say: `child NAME STEP…`.
+//!
+//! The steps run in order; after the last it waits for a signal. Handlers are installed before the first. Everything
+//! that matters is noted in the event log. Signals are noted and end it with 0, if they are TERM, INT or QUIT;
+//! `on=SIGNAL:…` (see [`signals`]) says otherwise.
+//!
+//! | step | what it does |
+//! |---|---|
+//! | `print=TEXT` `eprint=TEXT` | writes a line to stdout, stderr |
+//! | `raw=TEXT` | writes to stdout without a newline |
+//! | `lines=N,TEXT` | writes N lines `TEXT 0`, `TEXT 1`, …, each in two pieces |
+//! | `elines=N,TEXT` | the same on stderr |
+//! | `huge=N` | writes a line of N bytes |
+//! | `flood` | writes lines to stdout for ever |
+//! | `sleep=MS` | goes on later |
+//! | `await=PATH` | goes on when something exists there |
+//! | `touch=PATH` | makes a file |
+//! | `unix=PATH` `tcp=ADDRESS` | listens |
+//! | `http=ADDRESS,N` | answers N requests with 503, all others with 200 |
+//! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
+//! | `report=PATH` | writes what it was given, as JSON |
+//! | `spawn=NAME,STEP,…` | starts a child in its own process group |
+//! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
+//! | `storm=N` | leaves N orphans that end all at once |
+//! | `exit=CODE` `die=SIGNAL` | ends |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+#[allow(dead_code)] // shared with the rig, which reads
+#[path = "../event.rs"]
+mod event;
+mod orphans;
+mod report;
+mod servers;
+mod signals;
+mod talk;
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::exit;
+use std::thread::sleep;
+use std::time::Duration;
+
+use event::{Event, now};
+
+/// Longer than any test: what a failed test leaves behind ends by itself.
+const LONGEST_LIFE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().expect("usage: child NAME STEP...");
+    let steps: Vec<String> = args.collect();
+    if steps.first().is_some_and(|step| step == "detach") {
+        return orphans::detach(&name, &steps[1..]);
+    }
+    let given = report::Given::at_start();
+    let me = Me { name };
+    me.note("start");
+    let (handlers, steps): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|step| step.starts_with("on="));
+    signals::install(&me, &handlers);
+    for step in &steps {
+        run(&me, &given, step);
+    }
+    sleep(LONGEST_LIFE);
+    exit(99);
+}
+
+fn run(me: &Me, given: &report::Given, step: &str) {
+    let (verb, rest) = step.split_once('=').unwrap_or((step, ""));
+    match verb {
+        "print" => talk::stdout(format!("{rest}\n").as_bytes()),
+        "eprint" => talk::stderr(format!("{rest}\n").as_bytes()),
+        "raw" => talk::stdout(rest.as_bytes()),
+        "lines" => talk::lines(rest, talk::stdout),
+        "elines" => talk::lines(rest, talk::stderr),
+        "huge" => talk::huge(rest.parse().unwrap()),
+        "flood" => talk::flood(me),
+        "sleep" => sleep(milliseconds(rest)),
+        "await" => {
+            while !Path::new(rest).exists() {
+                sleep(Duration::from_millis(1));
+            }
+        }
+        "touch" => drop(File::create(rest).unwrap()),
+        "unix" => servers::unix(rest),
+        "tcp" => servers::tcp(rest),
+        "http" => servers::http(rest),
+        "notify" => servers::notify(rest),
+        "report" => given.write(rest),
+        "spawn" => orphans::spawn(rest),
+        "daemon" => orphans::daemon(rest),
+        "storm" => orphans::storm(rest.parse().unwrap()),
+        "exit" => me.end(rest.parse().unwrap()),
+        "die" => signals::die(me, rest),
+        // Arguments that drainit routes here are no steps.
+        _ if step.starts_with('-') => {}
+        _ => {}
+    }
+    if !step.starts_with("print") {
+        me.note(verb);
+    }
+}
+
+fn milliseconds(text: &str) -> Duration {
+    Duration::from_millis(text.parse().unwrap())
+}
+
+/// Who this is in the event log.
+#[derive(Clone, Debug)]
+struct Me {
+    name: String,
+}
+
+impl Me {
+    /// Notes something in the event log, if there is one.
+    fn note(&self, what: &str) {
+        let Some(path) = std::env::var_os(event::LOG_VARIABLE) else { return };
+        let pid = std::process::id().cast_signed();
+        let event = Event { at: now(), name: self.name.clone(), pid, what: what.to_owned() };
+        if let Ok(mut log) = OpenOptions::new().append(true).open(path) {
+            let _ = log.write_all(format!("{event}\n").as_bytes());
+        }
+    }
+
+    /// Ends this process, and notes it just before.
+    fn end(&self, code: i32) -> ! {
+        self.note(&format!("exit {code}"));
+        exit(code)
+    }
+}

@@ -1,0 +1,64 @@
+//! Children, and grandchildren that become orphans.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork, pipe, read, setsid};
+
+/// `NAME,STEP,…`: a child in the process group of this one.
+pub(crate) fn spawn(what: &str) {
+    // It may end unreaped: its parent is no init.
+    drop(again(what.split(',')).spawn().unwrap());
+}
+
+/// `NAME,STEP,…`: a daemon.
+pub(crate) fn daemon(what: &str) {
+    let (name, steps) = what.split_once(',').unwrap_or((what, ""));
+    let steps = steps.split(',').filter(|step| !step.is_empty());
+    let status = again([name, "detach"].into_iter().chain(steps)).status().unwrap();
+    assert!(status.success());
+}
+
+/// The middle of a daemon's double fork.
+pub(crate) fn detach(name: &str, steps: &[String]) {
+    setsid().unwrap();
+    drop(again([name].into_iter().chain(steps.iter().map(String::as_str))).spawn().unwrap());
+}
+
+fn again<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg0("child").args(args);
+    command
+}
+
+/// Leaves so many orphans, which end at the moment at which they become orphans.
+#[allow(unsafe_code)] // no safe function forks, and a program started anew 2,000 times would take seconds
+pub(crate) fn storm(count: u32) {
+    // SAFETY: the forked processes only close, read, fork, write to nowhere and `_exit`.
+    let parent = unsafe { fork() }.unwrap();
+    if let ForkResult::Parent { child } = parent {
+        waitpid(child, None).unwrap();
+        return;
+    }
+    let (end, held) = pipe().unwrap_or_else(|_| quit());
+    for _ in 0..count {
+        // SAFETY: as above.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                drop(held);
+                let _ = read(&end, &mut [0]);
+                quit();
+            }
+            Ok(ForkResult::Parent { .. }) => {}
+            Err(_) => break,
+        }
+    }
+    quit();
+}
+
+#[allow(unsafe_code)]
+fn quit() -> ! {
+    // SAFETY: ends the process, without the handlers that belong to the one it was forked from.
+    unsafe { nix::libc::_exit(0) }
+}

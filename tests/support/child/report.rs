@@ -1,0 +1,53 @@
+//! What a process was given by whoever started it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::unistd::{getegid, geteuid, getgroups, getpgrp, getppid, getsid};
+use serde_json::{Value, json};
+
+/// Descriptors are read before this program opens any.
+pub(crate) struct Given {
+    descriptors: BTreeMap<i32, String>,
+}
+
+impl Given {
+    pub(crate) fn at_start() -> Self {
+        Self { descriptors: descriptors() }
+    }
+
+    /// Writes the report at once: whoever sees the file sees all of it.
+    pub(crate) fn write(&self, path: &str) {
+        let groups: Vec<u32> = getgroups().unwrap().into_iter().map(|gid| gid.as_raw()).collect();
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let report: Value = json!({
+            "args": std::env::args().skip(2).collect::<Vec<_>>(),
+            "env": environment,
+            "uid": geteuid().as_raw(),
+            "gid": getegid().as_raw(),
+            "groups": groups,
+            "cwd": std::env::current_dir().unwrap(),
+            "fds": self.descriptors,
+            "pid": std::process::id(),
+            "ppid": getppid().as_raw(),
+            "pgid": getpgrp().as_raw(),
+            "sid": getsid(None).unwrap().as_raw(),
+        });
+        let unfinished = format!("{path}.new");
+        fs::write(&unfinished, report.to_string()).unwrap();
+        fs::rename(unfinished, path).unwrap();
+    }
+}
+
+/// Where the open descriptors lead to. The one that reads the directory is gone by the time it is followed.
+fn descriptors() -> BTreeMap<i32, String> {
+    fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((number, fs::read_link(entry.path()).ok()?.display().to_string()))
+        })
+        .filter(|(_, target)| !target.ends_with("/fd"))
+        .collect()
+}

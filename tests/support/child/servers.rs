@@ -1,0 +1,50 @@
+//! What makes a process ready in the eyes of a probe.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::thread;
+
+/// Accepts, and closes at once.
+pub(crate) fn unix(path: &str) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+}
+
+/// Accepts, and closes at once.
+pub(crate) fn tcp(address: &str) {
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+}
+
+/// `ADDRESS,N`: the first N requests get 503, all others 200.
+pub(crate) fn http(what: &str) {
+    let (address, unready) = what.split_once(',').unwrap();
+    let mut unready: u32 = unready.parse().unwrap();
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 4096];
+            if !matches!(stream.read(&mut request), Ok(1..)) {
+                continue;
+            }
+            let status = if unready == 0 { "200 OK" } else { "503 Service Unavailable" };
+            unready = unready.saturating_sub(1);
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+/// Sends to the socket of sd_notify(3); `@` begins an abstract name.
+pub(crate) fn notify(text: &str) {
+    let name = std::env::var("NOTIFY_SOCKET").expect("no NOTIFY_SOCKET");
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
+        None => SocketAddr::from_pathname(name).unwrap(),
+    };
+    UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
+}

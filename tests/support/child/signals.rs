@@ -1,0 +1,94 @@
+//! Signals: noted with who else is alive at that moment, then obeyed as `on=SIGNAL:…` says.
+//!
+//! - `on=TERM:ignore`
+//! - `on=TERM:exit:CODE:MS`: ends with this code after so many milliseconds
+//! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and ends with 0
+//! - `on=TERM:touch:PATH`: makes a file
+//! - `on=TERM:storm:N`: leaves N orphans, and ends with 0
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use nix::sys::signal::{Signal, raise};
+use signal_hook::iterator::Signals;
+
+use super::event::{Event, LOG_VARIABLE};
+use super::{Me, milliseconds, orphans, talk};
+
+const HANDLED: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGTERM,
+];
+
+/// Installs the handlers, then notes `handling`.
+pub(crate) fn install(me: &Me, handlers: &[String]) {
+    let handlers: BTreeMap<Signal, String> = handlers
+        .iter()
+        .map(|handler| {
+            let (signal, act) = handler.trim_start_matches("on=").split_once(':').unwrap();
+            (format!("SIG{signal}").parse().unwrap(), act.to_owned())
+        })
+        .collect();
+    let mut signals = Signals::new(HANDLED.map(|signal| signal as i32)).unwrap();
+    let me = me.clone();
+    me.note("handling");
+    thread::spawn(move || {
+        for number in signals.forever() {
+            let signal = Signal::try_from(number).unwrap();
+            me.note(&format!("got {signal} alive:{}", others_alive(&me)));
+            act(&me, signal, handlers.get(&signal).map_or("", String::as_str));
+        }
+    });
+}
+
+fn act(me: &Me, signal: Signal, act: &str) {
+    let mut words = act.splitn(3, ':');
+    let (verb, first, second) =
+        (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or("0"));
+    match verb {
+        "ignore" => {}
+        "exit" => {
+            thread::sleep(milliseconds(second));
+            me.end(first.parse().unwrap());
+        }
+        "say" => {
+            talk::stdout(first.as_bytes());
+            me.end(0);
+        }
+        "touch" => drop(fs::File::create(first).unwrap()),
+        "storm" => {
+            orphans::storm(first.parse().unwrap());
+            me.end(0);
+        }
+        "" if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) => me.end(0),
+        _ => {}
+    }
+}
+
+/// The names of the processes in the event log that still exist, zombies too, joined with `+`.
+fn others_alive(me: &Me) -> String {
+    let log = std::env::var_os(LOG_VARIABLE).and_then(|path| fs::read_to_string(path).ok());
+    let log = log.unwrap_or_default();
+    let mut names: Vec<_> = log
+        .lines()
+        .filter_map(Event::parse)
+        .filter(|event| event.what == "start" && event.name != me.name)
+        .filter(|event| Path::new(&format!("/proc/{}", event.pid)).exists())
+        .map(|event| event.name)
+        .collect();
+    names.sort();
+    names.dedup();
+    names.join("+")
+}
+
+/// Ends by a signal that has no handler here.
+pub(crate) fn die(me: &Me, signal: &str) {
+    me.note(&format!("die {signal}"));
+    raise(format!("SIG{signal}").parse().unwrap()).unwrap();
+}

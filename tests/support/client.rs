@@ -1,0 +1,84 @@
+//! A client that blocks, and says of each request exactly how it went and when.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::event::now;
+
+/// How a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Went {
+    /// It was answered; whether the answer closes the connection.
+    Answered { closes: bool },
+    /// It was sent, and the connection ended without an answer.
+    Cut,
+    /// There was no connection to be had.
+    Refused,
+}
+
+/// A request that is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// When it was answered, cut or refused.
+    pub(crate) over: Duration,
+    pub(crate) went: Went,
+}
+
+/// One connection at a time, kept as long as the server lets it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Client {
+    /// Not connected yet.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, stream: None }
+    }
+
+    /// A request that the server answers after so many milliseconds.
+    pub(crate) fn request(&mut self, answer_after: u64) -> Request {
+        let went = match self.connected() {
+            Ok(stream) => exchange(stream, answer_after).unwrap_or(Went::Cut),
+            Err(_) => Went::Refused,
+        };
+        if went != (Went::Answered { closes: false }) {
+            self.stream = None;
+        }
+        Request { over: now(), went }
+    }
+
+    /// Whether the server has closed the kept connection.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else { return true };
+        stream.set_nonblocking(true).unwrap();
+        let read = stream.read(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn connected(&mut self) -> io::Result<&mut TcpStream> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(self.address)?,
+        };
+        Ok(self.stream.insert(stream))
+    }
+}
+
+fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<Went> {
+    write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nok") {
+        let mut part = [0; 1024];
+        match stream.read(&mut part)? {
+            0 => return Ok(Went::Cut),
+            length => answer.extend_from_slice(&part[..length]),
+        }
+    }
+    let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    Ok(Went::Answered { closes: head.contains("connection: close") })
+}

@@ -1,0 +1,170 @@
+//! Containers of a real Docker. Each is labelled with the test run that made it, and gone when the run is.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The label of every image and container that a test makes. A container's value is the pid of the test run.
+pub(crate) const LABEL: &str = "drainit-test";
+
+/// A container, removed with whatever runs in it when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Container {
+    id: String,
+}
+
+/// What `docker run` without `--detach` ended with.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The container's exit code, or Docker's own 125.
+    pub(crate) code: i32,
+    /// Its stdout, then its stderr.
+    pub(crate) output: String,
+}
+
+/// A process as `docker top` shows it, with the ids of the host.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    pub(crate) user: u32,
+    /// With its arguments.
+    pub(crate) command: String,
+}
+
+impl Container {
+    /// Starts a container; `options` stand before the image, `args` after it.
+    #[track_caller]
+    pub(crate) fn start(image: &str, options: &[&str], args: &[&str]) -> Self {
+        let label = label();
+        let all = [&["run", "--detach", "--label", &label], options, &[image], args].concat();
+        Self { id: docker(&all) }
+    }
+
+    /// Waits until its output has a line with this text; fails when it ends without one, or after a minute.
+    #[track_caller]
+    pub(crate) fn await_line(&self, text: &str) {
+        let (lines, output) = io::pipe().unwrap();
+        let mut follow = Command::new("timeout");
+        follow.args(["60", "docker", "logs", "--follow", &self.id]).stdin(Stdio::null());
+        follow.stdout(output.try_clone().unwrap()).stderr(output);
+        let mut following = follow.spawn().unwrap();
+        drop(follow); // and with it the ends to write to, so that the lines can end
+        let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
+        let found = lines.any(|line| line.contains(text));
+        let _ = following.kill();
+        let _ = following.wait();
+        assert!(found, "it has not said {text:?}:\n{}", self.logs());
+    }
+
+    /// Where the host reaches this port of the container.
+    #[track_caller]
+    pub(crate) fn address(&self, port: u16) -> SocketAddr {
+        let addresses = docker(&["port", &self.id, &port.to_string()]);
+        addresses.lines().next().unwrap_or_default().parse().unwrap()
+    }
+
+    /// What runs in it; PID 1 of the container comes first.
+    #[track_caller]
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        let init: u32 = self.inspect("{{.State.Pid}}").parse().unwrap();
+        let table = docker(&["top", &self.id, "-e", "-o", "pid,ppid,uid,args"]);
+        let mut processes: Vec<Process> = table.lines().skip(1).map(Process::parse).collect();
+        processes.sort_by_key(|process| process.pid != init);
+        processes
+    }
+
+    /// `docker stop`, with so many seconds until the KILL; returns when the container has ended.
+    #[track_caller]
+    pub(crate) fn stop(&self, seconds: u32) {
+        docker(&["stop", "--time", &seconds.to_string(), &self.id]);
+    }
+
+    /// The exit code of a container that has ended.
+    #[track_caller]
+    pub(crate) fn exit_code(&self) -> i32 {
+        assert_eq!(self.inspect("{{.State.Status}}"), "exited");
+        self.inspect("{{.State.ExitCode}}").parse().unwrap()
+    }
+
+    /// All that it has written so far.
+    #[track_caller]
+    pub(crate) fn logs(&self) -> String {
+        let output = command(&["logs", &self.id]).output().unwrap();
+        text(&output)
+    }
+
+    #[track_caller]
+    fn inspect(&self, format: &str) -> String {
+        docker(&["inspect", "--format", format, &self.id])
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        remove(&self.id);
+    }
+}
+
+impl Process {
+    fn parse(line: &str) -> Self {
+        let mut words = line.split_whitespace();
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap();
+        let (pid, parent, user) = (number(), number(), number());
+        Self { pid, parent, user, command: words.collect::<Vec<_>>().join(" ") }
+    }
+}
+
+/// Runs a container to its end.
+#[track_caller]
+pub(crate) fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
+    let label = label();
+    let all = [&["run", "--rm", "--label", &label], options, &[image], args].concat();
+    let output = command(&all).output().unwrap();
+    Finished { code: output.status.code().unwrap(), output: text(&output) }
+}
+
+/// The option that shows a file of the host to the container, read-only.
+pub(crate) fn mount(file: &Path, inside: &str) -> String {
+    format!("--volume={}:{inside}:ro", file.display())
+}
+
+/// Runs one Docker command to its end; its stdout, or a failed test.
+#[track_caller]
+pub(crate) fn docker(args: &[&str]) -> String {
+    let output = command(args).output().unwrap();
+    assert!(output.status.success(), "docker {}: {}", args.join(" "), text(&output));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Removes the containers that a test run left because it was killed itself.
+pub(crate) fn remove_orphans() {
+    let filter = format!("label={LABEL}");
+    let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
+    let containers = docker(&["ps", "--all", "--filter", &filter, "--format", &format]);
+    for (id, pid) in containers.lines().filter_map(|line| line.split_once(' ')) {
+        if !Path::new("/proc").join(pid).exists() {
+            remove(id);
+        }
+    }
+}
+
+fn remove(id: &str) {
+    let _ = command(&["rm", "--force", "--volumes", id]).output();
+}
+
+fn label() -> String {
+    format!("{LABEL}={}", std::process::id())
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    let (stdout, stderr) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr))
+}

@@ -1,0 +1,118 @@
+//! The images that the container tests run, built from `Dockerfile.example` as a user would.
+//!
+//! Nothing is pulled: the two images that it builds upon are put together from what this machine has, and named after
+//! what went into them. They and the layers stay, so that a second run takes a second; what has not been made anew for
+//! a week is removed.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::docker::{LABEL, docker, remove_orphans};
+use super::envoy;
+use super::files::TempDir;
+use super::namespace::skip_unless;
+
+/// Images, by their ids.
+#[derive(Debug)]
+pub(crate) struct Images {
+    /// An empty one with nothing but drainit.
+    pub(crate) drainit: String,
+    /// drainit over Envoy.
+    pub(crate) gateway: String,
+}
+
+/// The images, built by whichever test comes first; `None` (and the test is skipped, which is an error in CI) where
+/// they cannot be.
+pub(crate) fn images() -> Option<&'static Images> {
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    static IMAGES: OnceLock<Images> = OnceLock::new();
+    skip_unless(POSSIBLE.get_or_init(possible).clone()).then(|| IMAGES.get_or_init(build))
+}
+
+/// Whether there is a Docker, and what its images are made from.
+fn possible() -> Result<(), String> {
+    for (program, args) in
+        [("docker", &["version", "--format", "{{.Server.Version}}"][..]), ("dpkg", &["--version"])]
+    {
+        let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+    }
+    envoy::binary(envoy::DEFAULT).map(drop).map_err(|error| error.to_string())
+}
+
+fn build() -> Images {
+    remove_orphans();
+    let ours = format!("label={LABEL}");
+    docker(&["image", "prune", "--all", "--force", "--filter", &ours, "--filter", "until=168h"]);
+    let rust = format!("RUST_IMAGE={}", rust_image());
+    let envoy = format!("ENVOY_IMAGE={}", envoy_image());
+    let args = ["--build-arg", &rust, "--build-arg", &envoy];
+    // Named, so that the stage in which drainit is compiled carries the label as well and can be removed one day.
+    build_image(&[&args[..], &["--target", "build"]].concat());
+    Images {
+        drainit: build_image(&[&args[..], &["--target", "drainit"]].concat()),
+        gateway: build_image(&args),
+    }
+}
+
+/// `docker build` of `Dockerfile.example`; the id of the image.
+fn build_image(args: &[&str]) -> String {
+    let dir = TempDir::new();
+    let id = dir.join("id");
+    let checkout = envoy::checkout();
+    let file = checkout.join("Dockerfile.example");
+    let (file, checkout, iid) = (file.to_str(), checkout.to_str(), id.to_str());
+    let fixed = ["build", "--label", LABEL, "--iidfile", iid.unwrap(), "--file", file.unwrap()];
+    docker(&[&fixed, args, &[checkout.unwrap()]].concat());
+    fs::read_to_string(&id).unwrap()
+}
+
+/// What `rust:1-bookworm` would be.
+fn rust_image() -> String {
+    let version = |program| Command::new(program).arg("--version").output().unwrap().stdout;
+    let lock = fs::read(envoy::checkout().join("Cargo.lock")).unwrap();
+    let environment = "ENV PATH=/usr/local/bin:/usr/bin CARGO_HOME=/usr/local/cargo";
+    import("rust", &[], environment, &(version("rustc"), version("cc"), lock))
+}
+
+/// What `envoyproxy/envoy` would be, its default command included, which has to give way to drainit's.
+fn envoy_image() -> String {
+    let envoy = envoy::binary(envoy::DEFAULT).unwrap();
+    let config = envoy::checkout().join("tests/fixtures/docker-envoy.yaml");
+    let content = (envoy::DEFAULT, fs::metadata(&envoy).unwrap().len(), fs::read(&config).unwrap());
+    let command = r#"CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]"#;
+    import("envoy", &[envoy, config], command, &content)
+}
+
+/// Makes an image of the tar that a script writes, unless there is one of the same content.
+fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> String {
+    let script = envoy::checkout().join(format!("tests/support/{name}-image.sh"));
+    let mut hasher = DefaultHasher::new();
+    (fs::read(&script).unwrap(), change, content).hash(&mut hasher);
+    let tag = format!("drainit-test-{name}:{:016x}", hasher.finish());
+    if docker(&["images", "--quiet", &tag]).is_empty() {
+        let _ = writeln!(io::stderr(), "making the image {tag}");
+        let label = format!("LABEL {LABEL}=");
+        let mut command = Command::new(script);
+        let tar = command.args(args).current_dir(envoy::checkout()).stdin(Stdio::null());
+        let mut tar = tar.stdout(Stdio::piped()).spawn().unwrap();
+        let import = ["import", "--change", change, "--change", &label, "-", &tag];
+        let import =
+            Command::new("docker").args(import).stdin(tar.stdout.take().unwrap()).output().unwrap();
+        let complete = tar.wait().unwrap().success();
+        if !complete {
+            // The next run must not take it for a whole one.
+            docker(&["rmi", &tag]);
+        }
+        let complaint = String::from_utf8_lossy(&import.stderr);
+        assert!(import.status.success() && complete, "no image {tag}: {complaint}");
+    }
+    tag
+}

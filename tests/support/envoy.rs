@@ -1,0 +1,26 @@
+//! Where the Envoy executables are that `make envoy` gets.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The version that is used where nothing else is asked for; the Makefile's `ENVOY_VERSION`.
+pub(crate) const DEFAULT: &str = "1.40.0";
+/// The versions that the tests run with; the Makefile's `ENVOY_TESTED`.
+pub(crate) const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
+
+/// The root of the checkout.
+pub(crate) fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The executable of this version, or how to get it.
+pub(crate) fn binary(version: &str) -> io::Result<PathBuf> {
+    let path = checkout().join("target/envoy").join(version).join("envoy");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(io::Error::other(format!(
+        "no Envoy {version} at {}: run make envoy ENVOY_VERSION={version}",
+        path.display()
+    )))
+}

@@ -1,0 +1,283 @@
+//! The gateway of `examples/gateway` as a child process: started by drainit or by the shell script
+//! it is compared with, on free ports, watched from outside while it stops.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use super::envoy;
+
+/// How long a gateway may take until it answers, on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the system is asked where it cannot tell by itself.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long a gateway that is dropped while it runs may take to stop.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What runs the gateway, and so how it stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// This drainit.
+    Drainit(PathBuf),
+    /// This drainit as PID 1 of a PID namespace of its own, as in a container. Needs root.
+    Init(PathBuf),
+    /// `entrypoint.sh plain`: SIGTERM goes to Envoy at once.
+    Plain,
+    /// `entrypoint.sh recipe`: `drain_listeners?graceful` and a sleep before it.
+    Recipe,
+    /// `entrypoint.sh careful`: the recipe with `healthcheck/fail` added.
+    Careful,
+}
+
+/// A gateway to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// What runs it.
+    pub(crate) runner: Runner,
+    /// The Envoy executable.
+    pub(crate) envoy: PathBuf,
+    /// `ROUTER_DRAIN_TIME_SECONDS`; 0 is no drain.
+    pub(crate) drain_seconds: u32,
+}
+
+/// A line that the gateway wrote to stdout or stderr, and when it was read.
+pub(crate) type Line = (Instant, String);
+
+/// A running gateway. Dropped while it runs, it is stopped, if need be by force.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    child: Child,
+    /// What runs it: the child, or in a PID namespace of its own the child of that.
+    pid: u32,
+    address: SocketAddr,
+    run_dir: PathBuf,
+    lines: Arc<Mutex<Vec<Line>>>,
+    members: Vec<Member>,
+}
+
+/// One of the gateway's processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Its name in `drainit.yaml`.
+    pub(crate) name: &'static str,
+    /// Its PID.
+    pub(crate) pid: i32,
+    /// When it was seen to be gone.
+    pub(crate) gone: Option<Instant>,
+}
+
+impl Gateway {
+    /// Starts a gateway and waits until it has answered a request with 200.
+    pub(crate) async fn start(spec: &Spec) -> io::Result<Self> {
+        let address = free_address()?;
+        let run_dir = run_dir();
+        let mut child = command(&spec.runner)
+            .current_dir(envoy::checkout())
+            .env("GATEWAY_RUN_DIR", &run_dir)
+            .env("GATEWAY_ADDRESS", address.ip().to_string())
+            .env("GATEWAY_PORT", address.port().to_string())
+            .env("ROUTER_DRAIN_TIME_SECONDS", spec.drain_seconds.to_string())
+            .env("ENVOY", &spec.envoy)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| {
+                io::Error::other(format!("cannot start {:?}: {error}", spec.runner))
+            })?;
+        let lines = Arc::default();
+        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+            collect(stdout, &lines);
+            collect(stderr, &lines);
+        }
+        let mut gateway =
+            Self { pid: child.id(), child, address, run_dir, lines, members: Vec::new() };
+        gateway.wait_for_answer().await?;
+        if let Runner::Init(_) = spec.runner {
+            let init = children(gateway.pid).into_iter().next();
+            gateway.pid = init.ok_or_else(|| gateway.problem("has no init"))?;
+        }
+        gateway.members = members(gateway.pid);
+        Ok(gateway)
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The PID of what runs it.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
+    }
+
+    /// What it has written so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its processes, as far as they are known.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Sends SIGTERM to what runs it.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        Ok(kill(self.pid(), Signal::SIGTERM)?)
+    }
+
+    /// Waits until all of it is gone, noting when each process went.
+    pub(crate) async fn gone(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            let status = self.child.try_wait()?;
+            for member in self.members.iter_mut().filter(|member| member.gone.is_none()) {
+                member.gone = (!is_alive(member.pid)).then(Instant::now);
+            }
+            if let Some(status) = status {
+                return Ok(status);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn wait_for_answer(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < START_TIMEOUT {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.problem(&format!("ended with {status} before it answered")));
+            }
+            if answers(self.address).await.unwrap_or(false) {
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
+        Err(self.problem("has not answered a request in time"))
+    }
+
+    fn problem(&self, what: &str) -> io::Error {
+        let lines: Vec<_> = self.lines().into_iter().map(|(_, line)| line).collect();
+        io::Error::other(format!("the gateway {what}; it said:\n{}", lines.join("\n")))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let asked = Instant::now();
+        if matches!(self.child.try_wait(), Ok(None)) && self.terminate().is_ok() {
+            while asked.elapsed() < DROP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
+                thread::sleep(LOOK);
+            }
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            for member in members(self.pid) {
+                let _ = kill(Pid::from_raw(member.pid), Signal::SIGKILL);
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.run_dir);
+    }
+}
+
+fn command(runner: &Runner) -> Command {
+    let script = |mode| {
+        let mut command = Command::new("bash");
+        command.args(["tests/support/entrypoint.sh", mode]);
+        command
+    };
+    match runner {
+        Runner::Drainit(binary) => {
+            let mut command = Command::new(binary);
+            command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
+            command
+        }
+        Runner::Init(binary) => {
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(binary);
+            command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
+            command
+        }
+        Runner::Plain => script("plain"),
+        Runner::Recipe => script("recipe"),
+        Runner::Careful => script("careful"),
+    }
+}
+
+/// A directory of its own for every gateway, short enough for the path of a Unix socket.
+fn run_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Path::new("/tmp").join(format!("drainit-gateway-{}-{number}", std::process::id()))
+}
+
+/// A port that nobody listens on, below those that the kernel gives to clients: one of those could be taken by any
+/// connection of this machine before Envoy binds it.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id().wrapping_mul(101);
+        let port = 10_000 + u16::try_from(number % 20_000).unwrap_or_default();
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return listener.local_addr(),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads to the end on a thread of its own, so that the gateway never waits for its reader.
+pub(crate) fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line));
+        }
+    });
+}
+
+/// Whether this address answers a request with 200.
+pub(crate) async fn answers(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 200 "))
+}
+
+/// The processes of the gateway among the children of `parent`.
+fn members(parent: u32) -> Vec<Member> {
+    let known = |pid: u32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        ["envoy.yaml", "policy_engine.py", "python_executor.py"]
+            .iter()
+            .zip(["router", "policy-engine", "python-executor"])
+            .find(|(mark, _)| command.contains(*mark))
+            .and_then(|(_, name)| Some(Member { name, pid: i32::try_from(pid).ok()?, gone: None }))
+    };
+    children(parent).into_iter().filter_map(known).collect()
+}
+
+/// The PIDs of the children of `parent`.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether a process runs: neither gone nor a zombie.
+fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}

@@ -1,0 +1,374 @@
+//! A load of keep-alive HTTP/1.1 clients that tells exactly what happened to each request.
+//!
+//! Each client has one connection at a time, sends at a fixed rate and never retries. It honours
+//! `Connection: close`, and asks the [`Service`] where to go only when it opens a connection, as
+//! clients behind kube-proxy do: a kept connection stays where it is, whatever the endpoints are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// A request without an answer for this long has failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a response.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Where new connections go; can be changed at any moment, like the endpoints of a Kubernetes Service.
+#[derive(Debug)]
+pub(crate) struct Service(Mutex<Endpoints>);
+
+#[derive(Debug)]
+struct Endpoints {
+    list: Vec<SocketAddr>,
+    turn: usize,
+}
+
+impl Service {
+    /// A service with these endpoints.
+    pub(crate) fn new(endpoints: &[SocketAddr]) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Endpoints { list: endpoints.to_vec(), turn: 0 })))
+    }
+
+    /// From now on new connections go to these endpoints, in turn.
+    pub(crate) fn set(&self, endpoints: &[SocketAddr]) {
+        lock(&self.0).list = endpoints.to_vec();
+    }
+
+    /// Where the next new connection goes, if there is any endpoint.
+    pub(crate) fn next(&self) -> Option<SocketAddr> {
+        let mut endpoints = lock(&self.0);
+        endpoints.turn = endpoints.turn.wrapping_add(1);
+        let turn = endpoints.turn.checked_rem(endpoints.list.len())?;
+        endpoints.list.get(turn).copied()
+    }
+}
+
+/// What a client does about a kept connection that the server closes between two requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdleClose {
+    /// It notices at once and opens a new one for the next request: what event loops do (nginx, Envoy, Go, hyper).
+    Noticed,
+    /// It finds out by writing the next request, which fails: what blocking clients do.
+    Unnoticed,
+}
+
+/// How much load, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Clients, each with one connection. Their phases are spread evenly.
+    pub(crate) clients: u32,
+    /// Requests per second of one client.
+    pub(crate) rate: f64,
+    /// When the clients stop by themselves; [`Load::end_after`] can make it sooner.
+    pub(crate) length: Duration,
+    /// What they do about connections closed between requests.
+    pub(crate) idle_close: IdleClose,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Failure {
+    /// No endpoint, or nobody listens there.
+    Refused,
+    /// The connection was reset, or broken while the request was written.
+    Reset,
+    /// The connection ended before the whole response was there.
+    EndOfFile,
+    /// Neither an answer nor an end.
+    Timeout,
+    /// An answer that is not 200.
+    Status(u16),
+    /// Not HTTP.
+    Nonsense,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::UnexpectedEof => Self::EndOfFile,
+            _ => Self::Reset,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => write!(f, "connection refused"),
+            Self::Reset => write!(f, "connection reset"),
+            Self::EndOfFile => write!(f, "connection closed before the answer"),
+            Self::Timeout => write!(f, "no answer"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Nonsense => write!(f, "not an HTTP answer"),
+        }
+    }
+}
+
+/// What happened in a stretch of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests answered with 200.
+    pub(crate) ok: u64,
+    /// Requests that failed.
+    pub(crate) failed: u64,
+    /// Connections opened.
+    pub(crate) opened: u64,
+    /// Connections that the server closed politely: with `Connection: close` in a response.
+    pub(crate) told_to_close: u64,
+    /// Connections that the server closed between two requests, and the client noticed.
+    pub(crate) idle_closed: u64,
+}
+
+/// What happened so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// All of it.
+    pub(crate) total: Counts,
+    /// Second by second since the start.
+    pub(crate) seconds: Vec<Counts>,
+    /// Every failure with its time since the start.
+    pub(crate) failures: Vec<(Duration, Failure)>,
+    open: BTreeMap<SocketAddr, u64>,
+    /// The longest time to an answer with 200.
+    pub(crate) slowest: Duration,
+}
+
+impl Report {
+    /// Open connections to this endpoint.
+    pub(crate) fn open_to(&self, endpoint: SocketAddr) -> u64 {
+        self.open.get(&endpoint).copied().unwrap_or_default()
+    }
+
+    /// Counts something that happened this long after the start.
+    pub(crate) fn count(&mut self, at: Duration, change: impl Fn(&mut Counts)) {
+        let second = usize::try_from(at.as_secs()).unwrap_or(usize::MAX);
+        if self.seconds.len() <= second {
+            self.seconds.resize(second.saturating_add(1), Counts::default());
+        }
+        if let Some(counts) = self.seconds.get_mut(second) {
+            change(counts);
+        }
+        change(&mut self.total);
+    }
+}
+
+/// A few lines: the totals, and each kind of failure with its number and its first and last time.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { ok, failed, opened, told_to_close, idle_closed } = self.total;
+        writeln!(f, "requests     {ok} served, {failed} failed, slowest {:.0?}", self.slowest)?;
+        write!(
+            f,
+            "connections  {opened} opened, {told_to_close} told to close, {idle_closed} closed while idle"
+        )?;
+        let mut kinds: BTreeMap<Failure, Vec<Duration>> = BTreeMap::new();
+        for (at, failure) in &self.failures {
+            kinds.entry(*failure).or_default().push(*at);
+        }
+        for (kind, times) in kinds {
+            if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) {
+                let (first, last) = (first.as_secs_f64(), last.as_secs_f64());
+                write!(f, "\nfailure      {kind}: {} ({first:.1} s to {last:.1} s)", times.len())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Clients at work.
+#[derive(Debug)]
+pub(crate) struct Load {
+    clients: JoinSet<()>,
+    report: Arc<Mutex<Report>>,
+    start: Instant,
+    end: Arc<Mutex<Instant>>,
+}
+
+impl Load {
+    /// Starts the clients, as tasks of the current runtime.
+    pub(crate) fn start(service: &Arc<Service>, plan: Plan) -> Self {
+        let report = Arc::new(Mutex::new(Report::default()));
+        let start = Instant::now();
+        let end = Arc::new(Mutex::new(start + plan.length));
+        let period = Duration::from_secs_f64(1.0 / plan.rate);
+        let mut clients = JoinSet::new();
+        for number in 0..plan.clients {
+            let client = Client {
+                service: Arc::clone(service),
+                report: Arc::clone(&report),
+                start,
+                end: Arc::clone(&end),
+                idle_close: plan.idle_close,
+                connection: None,
+            };
+            let first = start + period.mul_f64(f64::from(number) / f64::from(plan.clients));
+            clients.spawn(client.run(first, period));
+        }
+        Self { clients, report, start, end }
+    }
+
+    /// The time since the start, which all times in the report count from.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Lets the clients work for this long from now, unless they stop sooner.
+    pub(crate) fn end_after(&self, rest: Duration) {
+        let mut end = lock(&self.end);
+        *end = (*end).min(Instant::now() + rest);
+    }
+
+    /// What happened so far.
+    pub(crate) fn report(&self) -> Report {
+        lock(&self.report).clone()
+    }
+
+    /// Waits until every client has stopped by itself.
+    pub(crate) async fn finish(mut self) -> Report {
+        while self.clients.join_next().await.is_some() {}
+        self.report()
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+struct Client {
+    service: Arc<Service>,
+    report: Arc<Mutex<Report>>,
+    start: Instant,
+    end: Arc<Mutex<Instant>>,
+    idle_close: IdleClose,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    async fn run(mut self, first: Instant, period: Duration) {
+        let mut due = first;
+        while due < *lock(&self.end) {
+            self.idle_until(due).await;
+            let sent = Instant::now();
+            let result = timeout(ANSWER_TIMEOUT, self.request()).await;
+            match result.unwrap_or(Err(Failure::Timeout)) {
+                Ok(close) => {
+                    let mut report = lock(&self.report);
+                    report.slowest = report.slowest.max(sent.elapsed());
+                    report.count(self.start.elapsed(), |counts| counts.ok += 1);
+                    drop(report);
+                    if close {
+                        self.count(|counts| counts.told_to_close += 1);
+                        self.close();
+                    }
+                }
+                Err(failure) => {
+                    let at = self.start.elapsed();
+                    self.count(|counts| counts.failed += 1);
+                    lock(&self.report).failures.push((at, failure));
+                    self.close();
+                }
+            }
+            due += period;
+        }
+        self.close();
+    }
+
+    /// Waits for the next request; a client that looks sees its connection end meanwhile.
+    async fn idle_until(&mut self, due: Instant) {
+        if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
+            let mut unasked = [0; 1];
+            tokio::select! {
+                () = sleep_until(due) => return,
+                _ = connection.stream.read(&mut unasked) => {}
+            }
+            self.count(|counts| counts.idle_closed += 1);
+            self.close();
+        }
+        sleep_until(due).await;
+    }
+
+    /// One request and its response; says whether the server wants the connection closed.
+    async fn request(&mut self) -> Result<bool, Failure> {
+        if self.connection.is_none() {
+            let peer = self.service.next().ok_or(Failure::Refused)?;
+            let stream = TcpStream::connect(peer).await?;
+            stream.set_nodelay(true)?;
+            self.connection = Some(Connection { stream, peer });
+            self.count(|counts| counts.opened += 1);
+            *lock(&self.report).open.entry(peer).or_default() += 1;
+        }
+        let connection = self.connection.as_mut().ok_or(Failure::Refused)?;
+        connection.stream.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").await?;
+        read_response(&mut connection.stream).await
+    }
+
+    fn close(&mut self) {
+        if let Some(Connection { peer, .. }) = self.connection.take()
+            && let Some(open) = lock(&self.report).open.get_mut(&peer)
+        {
+            *open -= 1;
+        }
+    }
+
+    fn count(&self, change: impl Fn(&mut Counts)) {
+        lock(&self.report).count(self.start.elapsed(), change);
+    }
+}
+
+/// Reads a whole response with status 200; says whether it closes the connection.
+pub(crate) async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
+    let mut buffer = Vec::with_capacity(1024);
+    let head_length = loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(Failure::EndOfFile);
+        }
+        if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if buffer.len() > MAX_HEAD {
+            return Err(Failure::Nonsense);
+        }
+    };
+    let head =
+        String::from_utf8_lossy(buffer.get(..head_length).unwrap_or_default()).to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let header = |name: &str| {
+        head.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name)
+    };
+    let length: Option<usize> =
+        header("content-length").and_then(|(_, value)| value.trim().parse().ok());
+    let is_chunked =
+        header("transfer-encoding").is_some_and(|(_, value)| value.trim() == "chunked");
+    if length.is_none() && !is_chunked {
+        return Err(Failure::Nonsense);
+    }
+    let is_whole = |buffer: &[u8]| match length {
+        Some(length) => buffer.len() >= head_length + length,
+        None => buffer.ends_with(b"\r\n0\r\n\r\n"),
+    };
+    while !is_whole(&buffer) {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(Failure::EndOfFile);
+        }
+    }
+    match status {
+        Some(200) => Ok(header("connection").is_some_and(|(_, value)| value.trim() == "close")),
+        Some(status) => Err(Failure::Status(status)),
+        None => Err(Failure::Nonsense),
+    }
+}
+
+/// A lock that a failed test elsewhere cannot poison.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+//! One of the examples as a pod: drainit as PID 1 with its config, on a free port. And two of them, of which one replaces
+//! the other under load.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tokio::time::{Instant, sleep};
+
+use super::envoy::checkout;
+use super::gateway::free_address;
+use super::load::{IdleClose, Load, Plan, Report, Service};
+use super::namespace::skip_unless;
+use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
+
+/// So long the clients work before anything happens.
+const BEFORE: Duration = ms(1000);
+/// So late the load balancers learn where new connections go.
+const LEARN: Duration = ms(1000);
+/// So long they go on when the old pod is gone.
+const AFTER: Duration = ms(1000);
+/// Requests of clients that think for a moment between two of them, and so often find their connection closed.
+const CLIENTS: u32 = 50;
+const RATE: f64 = 3.0;
+
+/// A pod that serves.
+#[derive(Debug)]
+struct Pod {
+    /// Its drainit.
+    running: Running,
+    /// Where it serves.
+    address: SocketAddr,
+}
+
+/// What is to be a pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Example {
+    /// Its directory in `examples`.
+    name: &'static str,
+    /// Begins the variables of its address: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
+    prefix: &'static str,
+}
+
+impl Example {
+    pub(crate) const fn new(name: &'static str, prefix: &'static str) -> Self {
+        Self { name, prefix }
+    }
+
+    /// Starts it with an overlay, which may be empty, and waits until all of it is ready. `None` where that is not
+    /// permitted; then the test is skipped.
+    fn start(&self, overlay: &str) -> Option<Pod> {
+        let address = free_address().unwrap();
+        let server =
+            Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples/axum_server");
+        let variable = |name: &str| format!("{}{name}", self.prefix);
+        let rig = Rig::new()?
+            .cwd(checkout())
+            .env(&variable("ADDRESS"), &address.ip().to_string())
+            .env(&variable("PORT"), &address.port().to_string())
+            .env(&variable("RUN_DIR"), "DIR")
+            .env("APP_PORT", &free_address().unwrap().port().to_string())
+            .env("SERVER", &server.display().to_string());
+        rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
+        let base = format!("examples/{}/drainit.yaml", self.name);
+        let running = rig.start_with(&["run", "-c", &base, "-c", "DIR/overlay.yaml"]);
+        running.wait_for_line("everything is ready");
+        Some(Pod { running, address })
+    }
+}
+
+/// Whether a server is installed. Where it is not, the running test is skipped, which is said; in CI that is an error.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    let command = command.arg("--version").stdin(Stdio::null());
+    let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let missing = |error| format!("{program}: {error}; `make servers` installs it");
+    skip_unless(found.map(drop).map_err(missing))
+}
+
+/// What came of a rolling restart.
+#[derive(Debug)]
+pub(crate) struct Rolled {
+    /// Of the requests and connections.
+    pub(crate) report: Report,
+    /// Of the old pod.
+    pub(crate) ended: Ended,
+    /// When it was asked to stop.
+    pub(crate) t0: Duration,
+}
+
+impl Rolled {
+    /// Fails unless every request was answered, and the old pod has gone by itself.
+    #[track_caller]
+    pub(crate) fn assert_nothing_lost(&self) -> &Self {
+        let total = self.report.total;
+        assert_eq!(total.failed, 0, "{}\n{}", self.report, self.ended.record);
+        // The load was there, and has moved.
+        assert!(total.ok > 500 && total.opened >= 100, "{}", self.report);
+        self.ended.assert_code(0).assert_no_line("warning|killed");
+        self
+    }
+}
+
+/// Replaces an example, with an overlay, by another pod of the same, under the load of clients that look at their connection
+/// only when they use it.
+pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
+    let old = example.start(overlay)?;
+    let new = example.start(overlay)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (report, t0) = runtime.block_on(async {
+        let service = Service::new(&[old.address]);
+        let idle_close = IdleClose::Unnoticed;
+        let plan = Plan { clients: CLIENTS, rate: RATE, length: LONG * 3, idle_close };
+        let load = Load::start(&service, plan);
+        sleep(BEFORE).await;
+        let t0 = old.running.signal(Signal::SIGTERM);
+        sleep(LEARN).await;
+        service.set(&[new.address]);
+        let until = Instant::now() + LONG * 2;
+        while old.running.record().ended.is_none() && Instant::now() < until {
+            sleep(ms(10)).await;
+        }
+        load.end_after(AFTER);
+        (load.finish().await, t0)
+    });
+    Some(Rolled { report, ended: old.running.wait_exit(LONG), t0 })
+}

@@ -1,0 +1,119 @@
+//! A real Envoy under drainit, in front of a server that answers when it is told to, and the config of both.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Rig, Running, envoy};
+
+/// An Envoy to be run. It is `router` in drainit's config; its admin is `DIR/admin.sock`.
+#[derive(Clone, Debug)]
+pub(crate) struct RealEnvoy {
+    /// Its version.
+    pub(crate) version: &'static str,
+    /// What is added to its command line.
+    pub(crate) flags: &'static [&'static str],
+    /// What is in `drain.envoy` beside the admin.
+    pub(crate) drain: &'static str,
+    /// Changes its config.
+    pub(crate) change: fn(&mut Value),
+}
+
+impl Default for RealEnvoy {
+    fn default() -> Self {
+        Self {
+            version: envoy::DEFAULT,
+            flags: &["--concurrency", "2"],
+            drain: "time: 3s, min: 500ms",
+            change: |_| {},
+        }
+    }
+}
+
+impl RealEnvoy {
+    /// Starts it under a drainit that tells details, and waits until it is ready. Gives also where clients reach it.
+    pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
+        let rig = Rig::new()?;
+        let address = super::gateway::free_address().unwrap();
+        let mut config = config(&rig.fill("DIR/admin.sock"), address, upstream());
+        (self.change)(&mut config);
+        rig.write("envoy.json", config.to_string());
+        let program = envoy::binary(self.version).unwrap();
+        let mut command =
+            vec![program.display().to_string(), "-c".to_owned(), "DIR/envoy.json".to_owned()];
+        command.extend(["--disable-hot-restart", "--log-level", "warning"].map(str::to_owned));
+        command.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
+        let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
+            "
+shutdown: {{grace_period: 12s, reserve: 2s}}
+processes:
+  router:
+    command: {}
+    readiness: {{http: 'unix:DIR/admin.sock:/ready', interval: 20ms}}
+    drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
+",
+            json!(command),
+            self.drain
+        ));
+        drainit.wait("readiness of Envoy", Duration::from_secs(30), |record| {
+            record.line("everything is ready").map(drop)
+        });
+        Some((drainit, address))
+    }
+}
+
+fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
+    let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    let typed = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
+    json!({
+        "admin": {"address": {"pipe": {"path": admin, "mode": 384}}},
+        "static_resources": {
+            "listeners": [{
+                "name": "gateway",
+                "address": socket(address),
+                "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
+                    "@type": typed("network.http_connection_manager.v3.HttpConnectionManager"),
+                    "stat_prefix": "gateway",
+                    "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                        {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}},
+                    ]}]},
+                    "http_filters": [{"name": "router", "typed_config": {"@type": typed("http.router.v3.Router")}}],
+                }}]}],
+            }],
+            "clusters": [{
+                "name": "upstream",
+                "circuit_breakers": {"thresholds": [{"max_connections": 10000, "max_requests": 10000, "max_pending_requests": 10000}]},
+                "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [
+                    {"endpoint": {"address": socket(upstream)}},
+                ]}]},
+            }],
+        },
+    })
+}
+
+/// A server that answers `GET /MILLISECONDS` after as many, until the test program ends.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let Ok(reader) = stream.try_clone() else { continue };
+            thread::spawn(move || -> Option<()> {
+                let mut lines = BufReader::new(reader).lines();
+                loop {
+                    let first = lines.next()?.ok()?;
+                    while !lines.next()?.ok()?.is_empty() {}
+                    let path = first.split(' ').nth(1)?;
+                    thread::sleep(Duration::from_millis(
+                        path.trim_start_matches('/').parse().ok()?,
+                    ));
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok()?;
+                }
+            });
+        }
+    });
+    address
+}

@@ -1,0 +1,192 @@
+//! What is known of a run so far: lines of output, events of the helper processes, the end. One clock for all of it.
+
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use regex_lite::Regex;
+
+use super::event::{Event, now};
+
+/// Where a line was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// A line of output.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// When it was read.
+    pub(crate) at: Duration,
+    pub(crate) stream: Stream,
+    /// Without its newline.
+    pub(crate) text: String,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) events: Vec<Event>,
+    /// When drainit was started.
+    pub(crate) started: Duration,
+    /// When drainit ended, and how.
+    pub(crate) ended: Option<(Duration, ExitStatus)>,
+    /// Streams that are still open.
+    open: usize,
+    /// How much of the event log was read.
+    offset: usize,
+}
+
+impl Record {
+    /// The first line that matches.
+    pub(crate) fn line(&self, pattern: &str) -> Option<&Line> {
+        let pattern = Regex::new(pattern).unwrap();
+        self.lines.iter().find(|line| pattern.is_match(&line.text))
+    }
+
+    /// The first event of this process that begins so.
+    pub(crate) fn event(&self, name: &str, what: &str) -> Option<&Event> {
+        self.events.iter().find(|event| event.name == name && event.what.starts_with(what))
+    }
+
+    /// All text of one stream.
+    pub(crate) fn text(&self, stream: Stream) -> String {
+        let lines = self.lines.iter().filter(|line| line.stream == stream);
+        lines.map(|line| format!("{}\n", line.text)).collect()
+    }
+
+    /// Whether nothing can be added any more.
+    fn is_complete(&self) -> bool {
+        self.ended.is_some() && self.open == 0
+    }
+}
+
+/// Everything in the order of time, for the message of a failed test.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all: Vec<(Duration, String)> = Vec::new();
+        for line in &self.lines {
+            let stream = if line.stream == Stream::Stdout { "out" } else { "err" };
+            all.push((line.at, format!("{stream} | {}", line.text)));
+        }
+        for event in &self.events {
+            all.push((event.at, format!("    * {} {}", event.name, event.what)));
+        }
+        if let Some((at, status)) = self.ended {
+            all.push((at, format!("    = {status}")));
+        }
+        all.sort_by_key(|(at, _)| *at);
+        for (at, text) in all {
+            let at = at.saturating_sub(self.started).as_secs_f64() * 1e3;
+            let text: String = text.chars().take(300).collect();
+            writeln!(f, "{at:9.1} ms {text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A record that grows, and tells those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    record: Mutex<Record>,
+    grew: Condvar,
+    event_log: PathBuf,
+}
+
+impl Recorder {
+    /// Begins with an empty event log, and follows it.
+    pub(crate) fn new(event_log: PathBuf) -> Arc<Self> {
+        fs::write(&event_log, "").unwrap();
+        let recorder = Arc::new(Self { record: Mutex::default(), grew: Condvar::new(), event_log });
+        recorder.follow_events();
+        recorder
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the record.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.lock());
+        self.grew.notify_all();
+    }
+
+    /// Reads a stream to its end on a thread of its own.
+    pub(crate) fn collect(self: &Arc<Self>, stream: Stream, from: impl Read + Send + 'static) {
+        let recorder = Arc::clone(self);
+        self.update(|record| record.open += 1);
+        thread::spawn(move || {
+            let mut from = BufReader::new(from);
+            let mut bytes = Vec::new();
+            while from.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+                let at = now();
+                let text = String::from_utf8_lossy(&bytes);
+                let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+                recorder.update(|record| record.lines.push(Line { at, stream, text }));
+                bytes.clear();
+            }
+            recorder.update(|record| record.open -= 1);
+        });
+    }
+
+    /// Waits until `find` finds something. `Err` with all that is known when the time is over, or when nothing more can
+    /// come.
+    pub(crate) fn wait<T>(
+        &self,
+        within: Duration,
+        find: impl Fn(&Record) -> Option<T>,
+    ) -> Result<T, Record> {
+        let until = Instant::now() + within;
+        let mut record = self.lock();
+        loop {
+            self.read_events(&mut record);
+            if let Some(found) = find(&record) {
+                return Ok(found);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || record.is_complete() {
+                return Err(record.clone());
+            }
+            record = self.grew.wait_timeout(record, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What is known now.
+    pub(crate) fn snapshot(&self) -> Record {
+        let mut record = self.lock();
+        self.read_events(&mut record);
+        record.clone()
+    }
+
+    fn read_events(&self, record: &mut Record) {
+        let log = fs::read_to_string(&self.event_log).unwrap_or_default();
+        let new = log.get(record.offset..).unwrap_or_default();
+        let whole = new.rfind('\n').map_or(0, |at| at + 1);
+        record.events.extend(new[..whole].lines().filter_map(Event::parse));
+        record.offset += whole;
+    }
+
+    /// Wakes those who wait whenever the event log has grown; ends with the log.
+    fn follow_events(self: &Arc<Self>) {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
+        inotify.add_watch(&self.event_log, flags).unwrap();
+        let recorder = Arc::clone(self);
+        thread::spawn(move || {
+            while inotify.read_events().is_ok() && recorder.event_log.exists() {
+                // The lock makes sure that nobody is between looking and waiting.
+                recorder.update(|_| {});
+            }
+        });
+    }
+}

@@ -1,0 +1,206 @@
+//! How drainit is run in a test: its config, arguments, environment and standing.
+
+use std::fs::{self, File};
+use std::io::{self, PipeReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::event::LOG_VARIABLE;
+use super::files::TempDir;
+use super::namespace::{self, UNSHARE};
+use super::record::{Recorder, Stream};
+use super::running::{Ended, Running};
+use super::{LONG, now};
+
+/// The uid and gid of nobody in particular.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// A run to be. In configs and arguments `DIR` is the directory of the test, and `CHILD` the helper program, of which
+/// `support/child/main.rs` tells.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    dir: TempDir,
+    is_init: bool,
+    wrapper: Vec<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    cwd: Option<PathBuf>,
+    stdout: Option<Stdio>,
+    drainit: PathBuf,
+    child: PathBuf,
+}
+
+impl Rig {
+    /// drainit as PID 1 of a namespace of its own; `None` (and the test is skipped) where that is not permitted.
+    pub(crate) fn new() -> Option<Self> {
+        namespace::is_possible().then(|| Self::with(true))
+    }
+
+    /// drainit as a process like others.
+    pub(crate) fn not_init() -> Self {
+        Self::with(false)
+    }
+
+    fn with(is_init: bool) -> Self {
+        let drainit = PathBuf::from(env!("CARGO_BIN_EXE_drainit"));
+        let child = drainit.with_file_name("examples").join("child");
+        assert!(child.exists(), "no {}: run cargo build --example child", child.display());
+        Self {
+            dir: TempDir::new(),
+            is_init,
+            wrapper: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            stdout: None,
+            drainit,
+            child,
+        }
+    }
+
+    /// Adds a variable to drainit's environment, which otherwise holds `PATH` only.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), self.fill(value)));
+        self
+    }
+
+    /// Adds arguments behind `run -c CONFIG`.
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        let args: Vec<_> = args.iter().map(|arg| self.fill(arg)).collect();
+        self.args.extend(args);
+        self
+    }
+
+    /// Sets drainit's working directory.
+    pub(crate) fn cwd(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(path.into());
+        self
+    }
+
+    /// Gives drainit this as stdout, and no pipe that the rig reads.
+    pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
+    /// A program and its arguments that runs drainit by exec.
+    pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Closes descriptors before drainit begins: `0`, `1`, `2`.
+    pub(crate) fn without_descriptor(self, number: u32) -> Self {
+        self.wrapper(&["sh", "-c", &format!("exec \"$@\" {number}>&-"), "sh"])
+    }
+
+    /// Runs it as a user without any capability, who cannot get one either.
+    pub(crate) fn without_privileges(self) -> Self {
+        let id = NOBODY.to_string();
+        self.readable_by_everybody()
+            .wrapper(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+            .wrapper(&["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"])
+    }
+
+    /// Puts drainit and the helper where every user can reach them, wherever the checkout is.
+    pub(crate) fn readable_by_everybody(mut self) -> Self {
+        for program in [&mut self.drainit, &mut self.child] {
+            let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
+            // By another program: a descriptor of ours could slip into a process that another test starts just now, and
+            // what is open for writing cannot be executed.
+            let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
+            assert!(copied.success());
+            *program = copy;
+        }
+        self
+    }
+
+    /// A path in the directory of the test.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Writes a file into the directory of the test.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.dir.write(name, content);
+    }
+
+    /// `DIR` and `CHILD` replaced.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        text.replace("CHILD", &self.child.display().to_string())
+            .replace("DIR", &self.dir.path().display().to_string())
+    }
+
+    /// `drainit run` with this config.
+    pub(crate) fn start(self, config: &str) -> Running {
+        let config = self.fill(config);
+        self.write("drainit.yaml", config);
+        let path = self.path("drainit.yaml").display().to_string();
+        self.start_with(&["run", "-c", &path])
+    }
+
+    /// `drainit run` with this config, waited for to its end.
+    pub(crate) fn run(self, config: &str) -> Ended {
+        self.start(config).wait_exit(LONG)
+    }
+
+    /// drainit with any arguments, waited for to its end.
+    pub(crate) fn run_with(self, args: &[&str]) -> Ended {
+        self.start_with(args).wait_exit(LONG)
+    }
+
+    /// drainit with any arguments.
+    pub(crate) fn start_with(mut self, args: &[&str]) -> Running {
+        let args: Vec<_> = args.iter().map(|arg| self.fill(arg)).collect();
+        let drainit = self.drainit.display().to_string();
+        let mut words: Vec<String> = Vec::new();
+        if self.is_init {
+            words.extend(UNSHARE.map(str::to_owned));
+        }
+        words.append(&mut self.wrapper.clone());
+        words.push(drainit);
+        words.extend(args);
+        words.append(&mut self.args);
+        let event_log = self.path("events");
+        let recorder = Recorder::new(event_log.clone());
+        fs::set_permissions(&event_log, fs::Permissions::from_mode(0o666)).unwrap();
+
+        let (program, args) = words.split_first().unwrap();
+        let mut command = Command::new(program);
+        command.args(args).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env(LOG_VARIABLE, event_log)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.cwd.as_deref().unwrap_or(self.dir.path()));
+        command.stdout(self.stdout.take().unwrap_or_else(Stdio::piped));
+        recorder.update(|record| record.started = now());
+        let mut child = command.spawn().unwrap();
+        // The descriptors that were handed over are not to be kept open here.
+        drop(command);
+        if let Some(stdout) = child.stdout.take() {
+            recorder.collect(Stream::Stdout, stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            recorder.collect(Stream::Stderr, stderr);
+        }
+        Running::new(child, recorder, self.dir, self.is_init, self.drainit)
+    }
+}
+
+/// A pipe that nobody reads as long as the reader is held, and full already.
+pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, writer) = io::pipe().unwrap();
+    // Its own description for the writes here, so that the flag does not follow the pipe to drainit.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    let mut filler = open_nonblocking(Path::new(&path));
+    while io::Write::write(&mut filler, &[b'.'; 4096]).is_ok() {}
+    (reader, writer.into())
+}
+
+fn open_nonblocking(path: &Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flag = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    File::options().write(true).custom_flags(flag).open(path).unwrap()
+}

@@ -1,0 +1,155 @@
+//! A rolling restart under load: the old gateway gets SIGTERM while a new one already runs, and a
+//! second later the load balancer has learnt where new connections go.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use tokio::time::{interval_at, sleep_until};
+
+use super::gateway::{Gateway, Runner, Spec};
+use super::load::{IdleClose, Load, Plan, Report, Service};
+
+/// A stop that takes longer than this is given up: more than any grace period used here.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A rolling restart to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct RollingRestart {
+    /// What runs the gateways.
+    pub(crate) runner: Runner,
+    /// The Envoy executable.
+    pub(crate) envoy: PathBuf,
+    /// `ROUTER_DRAIN_TIME_SECONDS` of the old gateway.
+    pub(crate) drain_seconds: u32,
+    /// Clients, each with one keep-alive connection.
+    pub(crate) clients: u32,
+    /// Requests per second of one client.
+    pub(crate) rate: f64,
+    /// What the clients do about connections closed between requests.
+    pub(crate) idle_close: IdleClose,
+    /// Load before SIGTERM.
+    pub(crate) before: Duration,
+    /// From SIGTERM until new connections go to the new gateway; in a cluster about 1 s.
+    pub(crate) learn: Duration,
+    /// Load after the old gateway is gone.
+    pub(crate) after: Duration,
+}
+
+/// Where the restart is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Everything goes to the old gateway.
+    Before,
+    /// It has SIGTERM, and new connections still go there.
+    Asked,
+    /// New connections go to the new gateway.
+    Learnt,
+    /// The old gateway is gone.
+    Gone,
+}
+
+/// What is known each second.
+#[derive(Debug)]
+pub(crate) struct Tick<'a> {
+    /// Where the restart is.
+    pub(crate) phase: Phase,
+    /// Since the start of the load.
+    pub(crate) at: Duration,
+    /// What happened so far.
+    pub(crate) report: &'a Report,
+    /// Open connections to the old gateway.
+    pub(crate) to_old: u64,
+    /// Open connections to the new gateway.
+    pub(crate) to_new: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// To the requests and connections.
+    pub(crate) report: Report,
+    /// How the old gateway ended.
+    pub(crate) status: ExitStatus,
+    /// From SIGTERM until it was gone.
+    pub(crate) stop: Duration,
+    /// Its processes in the order in which they went, with the time since SIGTERM.
+    pub(crate) went: Vec<(Duration, &'static str)>,
+    /// What it wrote after SIGTERM, with the time since.
+    pub(crate) lines: Vec<(Duration, String)>,
+}
+
+impl RollingRestart {
+    /// Makes the restart; `watch` is called each second.
+    pub(crate) async fn run(&self, mut watch: impl FnMut(&Tick<'_>)) -> io::Result<Outcome> {
+        let spec = Spec {
+            runner: self.runner.clone(),
+            envoy: self.envoy.clone(),
+            drain_seconds: self.drain_seconds,
+        };
+        let fresh = Spec { drain_seconds: 0, ..spec.clone() };
+        let (mut old, new) = tokio::try_join!(Gateway::start(&spec), Gateway::start(&fresh))?;
+        let service = Service::new(&[old.address()]);
+        let load = Load::start(
+            &service,
+            Plan {
+                clients: self.clients,
+                rate: self.rate,
+                length: self.before + LONGEST_STOP + self.after,
+                idle_close: self.idle_close,
+            },
+        );
+        let start = Instant::now();
+        let ask = start + self.before;
+        let (mut asked, mut learnt, mut ended) = (None, None, None);
+        let mut end = ask + LONGEST_STOP;
+        let mut seconds = interval_at((start + SECOND).into(), SECOND);
+        while Instant::now() < end {
+            tokio::select! {
+                biased; // a second that ends with an event is told without it
+                _ = seconds.tick() => {
+                    let phase = match (asked, learnt, ended) {
+                        (None, ..) => Phase::Before,
+                        (_, None, None) => Phase::Asked,
+                        (_, Some(_), None) => Phase::Learnt,
+                        (.., Some(_)) => Phase::Gone,
+                    };
+                    let open = |gateway: &Gateway| load.report().open_to(gateway.address());
+                    watch(&Tick { phase, at: start.elapsed(), report: &load.report(), to_old: open(&old), to_new: open(&new) });
+                }
+                () = sleep_until(ask.into()), if asked.is_none() => {
+                    old.terminate()?;
+                    asked = Some(Instant::now());
+                }
+                () = sleep_until((ask + self.learn).into()), if learnt.is_none() => {
+                    service.set(&[new.address()]);
+                    learnt = Some(Instant::now());
+                }
+                status = old.gone(), if asked.is_some() && ended.is_none() => {
+                    ended = Some((Instant::now(), status?));
+                }
+                () = sleep_until(end.into()) => {}
+            }
+            if let (Some(learnt), Some((ended, _))) = (learnt, ended) {
+                end = learnt.max(ended) + self.after;
+            }
+        }
+        load.end_after(Duration::ZERO);
+        let report = load.finish().await;
+        let (Some(asked), Some((ended, status))) = (asked, ended) else {
+            return Err(io::Error::other("the old gateway does not stop"));
+        };
+        let since = |at: Instant| at.saturating_duration_since(asked);
+        let mut went: Vec<_> = old
+            .members()
+            .iter()
+            .map(|member| (since(member.gone.unwrap_or(ended)), member.name))
+            .collect();
+        went.sort();
+        let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
+        let lines = lines.map(|(at, line)| (since(at), line)).collect();
+        Ok(Outcome { report, status, stop: since(ended), went, lines })
+    }
+}

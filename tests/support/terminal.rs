@@ -1,0 +1,179 @@
+//! A terminal, with whoever runs on it, and a person before it who waits for what they see before they type.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, tcgetpgrp};
+
+use super::namespace::UNSHARE;
+use super::{LONG, ms};
+
+/// What a shell shows when it waits for a command.
+pub(crate) const PROMPT: &str = "prompt> ";
+
+/// See the module.
+pub(crate) struct Terminal {
+    keyboard: File,
+    screen: Arc<Mutex<String>>,
+    /// Held open, so that the terminal outlives whoever runs on it.
+    slave: OwnedFd,
+    path: PathBuf,
+    session: Child,
+}
+
+impl Terminal {
+    /// Starts a program as the leader of a session on a new terminal, as a login or `docker exec -t` does.
+    pub(crate) fn session(words: &[&str]) -> Self {
+        Self::start(&["setsid", "--ctty"], words)
+    }
+
+    /// The same as PID 1, as `docker run -t` does.
+    pub(crate) fn init(words: &[&str]) -> Self {
+        Self::start(&[&UNSHARE[..], &["setsid", "--ctty"]].concat(), words)
+    }
+
+    fn start(how: &[&str], words: &[&str]) -> Self {
+        let pty = openpty(None, None).unwrap();
+        let path = nix::unistd::ttyname(&pty.slave).unwrap();
+        let end = || File::from(pty.slave.try_clone().unwrap());
+        let session = Command::new(how[0])
+            .args(&how[1..])
+            .args(words)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TERM", "dumb")
+            .env("PS1", PROMPT)
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let screen = Arc::new(Mutex::new(String::new()));
+        let keyboard = File::from(pty.master);
+        let (mut from, onto) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // An error is the end of the terminal.
+            while let Ok(count @ 1..) = from.read(&mut bytes) {
+                onto.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Self { keyboard, screen, slave: pty.slave, path, session }
+    }
+
+    /// Presses keys.
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// What is on the screen.
+    pub(crate) fn screen(&self) -> String {
+        self.screen.lock().unwrap().replace('\r', "")
+    }
+
+    /// How often a text is on the screen.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.screen().matches(text).count()
+    }
+
+    #[track_caller]
+    fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + LONG;
+        while !is_so() {
+            let front = self.foreground();
+            assert!(Instant::now() < until, "no {what}; in front {front:?}:\n{}", self.screen());
+            thread::sleep(ms(5));
+        }
+    }
+
+    /// Waits for a text on the screen.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        self.wait_until(&format!("`{text}`"), || self.count(text) > 0);
+    }
+
+    /// Waits until a text is there so often.
+    #[track_caller]
+    pub(crate) fn wait_for_count(&self, text: &str, count: usize) {
+        self.wait_until(&format!("{count} times `{text}`"), || self.count(text) >= count);
+    }
+
+    /// Waits until a shell waits for a command.
+    #[track_caller]
+    pub(crate) fn wait_for_prompt(&self) {
+        self.wait_until("prompt", || self.screen().ends_with(PROMPT));
+    }
+
+    /// The name of the process that leads the group in the foreground.
+    pub(crate) fn foreground(&self) -> Option<String> {
+        let group = tcgetpgrp(self.keyboard.as_fd()).ok()?;
+        let name = fs::read_to_string(format!("/proc/{group}/comm")).ok()?;
+        Some(name.trim_end().to_owned())
+    }
+
+    /// Waits until this program is in the foreground, and asleep there: it has come as far as it goes.
+    #[track_caller]
+    pub(crate) fn wait_for_foreground(&self, name: &str) {
+        self.wait_until(&format!("`{name}` in front"), || {
+            let asleep = || -> Option<bool> {
+                let group = tcgetpgrp(self.keyboard.as_fd()).ok()?;
+                let stat = fs::read_to_string(format!("/proc/{group}/stat")).ok()?;
+                Some(stat.rsplit_once(") ")?.1.starts_with('S'))
+            };
+            self.foreground().as_deref() == Some(name) && asleep() == Some(true)
+        });
+    }
+
+    /// Makes the terminal larger or smaller.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        self.set(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
+    }
+
+    /// `stty`.
+    pub(crate) fn set(&self, what: &[&str]) {
+        let status = Command::new("stty").arg("-F").arg(&self.path).args(what).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// The leader of the session.
+    pub(crate) fn leader(&self) -> Pid {
+        Pid::from_raw(self.session.id().cast_signed())
+    }
+
+    /// Waits for the end of the session; its code.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self) -> i32 {
+        let until = Instant::now() + LONG;
+        loop {
+            if let Some(status) = self.session.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            let front = self.foreground();
+            assert!(Instant::now() < until, "no end; in front {front:?}:\n{}", self.screen());
+            thread::sleep(ms(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if matches!(self.session.try_wait(), Ok(None)) {
+            // Whatever is in front ends with the leader of its session, or with PID 1.
+            if let Ok(group) = tcgetpgrp(self.slave.as_fd())
+                && group.as_raw() > 1
+            {
+                let _ = kill(group, Signal::SIGKILL);
+            }
+            let _ = self.session.kill();
+            let _ = self.session.wait();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What drainit finds out about the drain of a real Envoy while that is healthy, and while it drains.
+
+use std::thread;
+
+use crate::support::client::{Client, Went};
+use crate::support::envoy::TESTED;
+use crate::support::http::get_unix;
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Signal};
+
+const WARNING: &str = r"^\[drainit\] .* warning: router: ";
+
+#[test]
+fn mistakes_are_told_while_all_is_healthy() {
+    for version in TESTED {
+        let envoy = RealEnvoy {
+            version,
+            flags: &["--concurrency", "0"],
+            drain: "time: 3s, fail_healthcheck: false",
+            ..RealEnvoy::default()
+        };
+        let envoy = RealEnvoy {
+            change: |config| {
+                config["stats_config"] = serde_json::json!({"stats_matcher":
+                    {"exclusion_list": {"patterns": [{"suffix": "downstream_cx_active"}]}}});
+            },
+            ..envoy
+        };
+        let Some((drainit, _)) = envoy.start() else { return };
+        for finding in [
+            r"its drain is too slow: spread over 10m \(--drain-time-s\), it has at most 0.5 % of the responses",
+            r"Envoy has no statistic listener\.\*\.downstream_cx_active, so its drain cannot end early and always takes 3s",
+            r"`--concurrency 0` is one worker thread",
+        ] {
+            drainit.wait_for_line(&format!("{WARNING}{finding}"));
+        }
+    }
+}
+
+#[test]
+fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
+    for version in TESTED {
+        let envoy = RealEnvoy {
+            version,
+            change: |config| {
+                config["admin"]["allow_paths"] = serde_json::json!([
+                    {"exact": "/ready"}, {"exact": "/server_info"}, {"exact": "/listeners"},
+                    {"exact": "/drain_listeners"}, {"exact": "/healthcheck/fail"}, {"exact": "/stats"},
+                ]);
+            },
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        drainit.wait_for_line(&format!(
+            r"{WARNING}its drain will fail, its admin does not allow /drain_listeners\?graceful, /stats\?filter=…; let `admin"
+        ));
+        let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
+        assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");
+        assert_eq!(Client::new(address).request(0).went, Went::Answered { closes: false });
+    }
+}
+
+#[test]
+fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
+    for version in TESTED {
+        let envoy = RealEnvoy {
+            version,
+            flags: &["--drain-time-s", "1000000"],
+            drain: "time: 4s, min: 500ms",
+            change: |config| {
+                config["static_resources"]["listeners"][0]["drain_type"] = "MODIFY_ONLY".into();
+            },
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        drainit.wait_for_line(&format!(
+            "{WARNING}healthcheck/fail does not close the connections of listener gateway"
+        ));
+        let mut client = Client::new(address);
+        client.request(0);
+        let ended = thread::scope(|scope| {
+            drainit.signal(Signal::SIGTERM);
+            scope.spawn(move || {
+                // Under the gradual drain that is left, hardly any of these responses closes its connection.
+                while matches!(client.request(40).went, Went::Answered { closes: false }) {}
+            });
+            drainit.wait_exit(LONG)
+        });
+        let told =
+            "[0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY";
+        ended.assert_code(0).assert_line(&format!("{WARNING}{told}"));
+        ended.assert_line(&format!("Z   router: {told}"));
+    }
+}
+
+#[test]
+fn nothing_is_said_when_all_is_well_even_without_a_listener() {
+    for version in TESTED {
+        let whole = RealEnvoy { version, ..RealEnvoy::default() };
+        let empty = RealEnvoy {
+            change: |config| {
+                config["static_resources"]["listeners"] = serde_json::json!([]);
+            },
+            ..whole.clone()
+        };
+        let internal = RealEnvoy {
+            change: |config| {
+                let extension = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
+                config["bootstrap_extensions"] = serde_json::json!([{"name": "internal", "typed_config":
+                    {"@type": format!("type.googleapis.com/{extension}")}}]);
+                let listener = &mut config["static_resources"]["listeners"][0];
+                listener["internal_listener"] = serde_json::json!({});
+                listener.as_object_mut().unwrap().remove("address");
+            },
+            ..whole.clone()
+        };
+        for envoy in [whole, empty, internal] {
+            let Some((drainit, _)) = envoy.start() else { return };
+            drainit.wait_for_line("nothing speaks against its drain");
+            drainit.signal(Signal::SIGTERM);
+            let ended = drainit.wait_exit(LONG);
+            ended.assert_code(0).assert_no_line(WARNING).assert_no_line(r"\[error\]");
+        }
+    }
+}
