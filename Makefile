@@ -1,0 +1,79 @@
+# drainit: what can be made. `make` alone lists it.
+
+ENVOY_VERSION ?= 1.40.0
+ENVOY_TESTED = 1.37.0 1.38.3 1.40.0
+ARCH ?= $(shell uname -m)
+MUSL = $(ARCH)-unknown-linux-musl
+GNU = $(ARCH)-unknown-linux-gnu
+CARGO ?= cargo
+
+# How the demo's gateway is stopped: drainit, or for comparison plain, recipe or careful.
+MODE ?= drainit
+
+.DEFAULT_GOAL := help
+.PHONY: help build static envoy demo test lint bench-rollout bench-exec clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+build: ## target/release/drainit
+	$(CARGO) build --release --locked
+
+static: ## target/static/drainit: one file that runs in an empty image
+	@mkdir -p target/static
+	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
+	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
+
+envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
+
+demo: build envoy python ## a gateway under traffic is replaced, and no request fails
+	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
+
+test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, with three versions of Envoy
+	$(CARGO) build --locked --examples
+	$(CARGO) test --locked -- --skip docker::
+	$(CARGO) test --locked --test main docker::
+
+lint: ## format, clippy, and licences, bans and sources of the dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: dependencies not checked"; fi
+
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) ## rollouts under every kind of traffic; QUICK=1 for a minute of it
+	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
+
+bench-exec: static ## drainit exec against tini, dumb-init and catatonit
+	benches/exec.sh target/static/drainit
+
+clean: ## everything that was built or downloaded
+	$(CARGO) clean
+	@docker image prune --all --force --filter label=drainit-test >/dev/null 2>&1 || true
+
+# Whether the standard library of a Rust target is installed, or can be in half a minute.
+has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
+has_target = $(call has_libstd,$(1)) || { timeout 30 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
+build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit target/static/
+GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
+# signal-hook has one C file. It knows the kernel's structures only, so the compiler of a glibc system will do.
+MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(notdir $(firstword $(shell command -v $(ARCH)-linux-musl-gcc musl-gcc) cc))
+
+target/envoy/%/envoy:
+	@examples/gateway/get-envoy.sh $*
+
+.PHONY: python
+python:
+	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && \
+		apt-get install -q -y --no-install-recommends python3; } || \
+		{ echo "python3 is needed for the gateway: install it and run make again" >&2; exit 1; }
+
+# The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
+# skipped by name.
+.PHONY: servers peers
+servers:
+	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
+peers:
+	@$(call installed,tini dumb-init) || $(call install,tini dumb-init)
+installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
+install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }; }
