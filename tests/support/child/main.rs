@@ -49,9 +49,13 @@ const LONGEST_LIFE: Duration = Duration::from_secs(60);
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().expect("usage: child NAME STEP...");
-    let steps: Vec<String> = args.collect();
+    let mut steps: Vec<String> = args.collect();
     if steps.first().is_some_and(|step| step == "detach") {
         return orphans::detach(&name, &steps[1..]);
+    }
+    if let Some(parent) = steps.first().and_then(|step| step.strip_prefix("orphaned=")) {
+        orphans::orphaned(parent.parse().unwrap());
+        steps.remove(0);
     }
     let given = report::Given::at_start();
     let me = Me { name };

@@ -2,9 +2,11 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork, pipe, read, setsid};
+use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {
@@ -23,7 +25,16 @@ pub(crate) fn daemon(what: &str) {
 /// The middle of a daemon's double fork.
 pub(crate) fn detach(name: &str, steps: &[String]) {
     setsid().unwrap();
-    drop(again([name].into_iter().chain(steps.iter().map(String::as_str))).spawn().unwrap());
+    let orphaned = format!("orphaned={}", getpid());
+    let steps = [name, &orphaned].into_iter().chain(steps.iter().map(String::as_str));
+    drop(again(steps).spawn().unwrap());
+}
+
+/// Waits until the parent with this pid has ended, so that a daemon that says it started is one.
+pub(crate) fn orphaned(parent: i32) {
+    while getppid().as_raw() == parent {
+        sleep(Duration::from_millis(1));
+    }
 }
 
 fn again<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
