@@ -21,6 +21,7 @@ pub mod control;
 pub mod core;
 pub mod exec;
 pub mod graph;
+pub mod plan;
 pub mod report;
 pub mod shell;
 pub mod vocab;

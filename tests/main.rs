@@ -25,6 +25,7 @@ mod hardening;
 mod hooks;
 mod load_client;
 mod output;
+mod plan;
 mod readiness;
 mod report_counts;
 mod rig;

@@ -119,8 +119,7 @@ impl Stopping {
     }
 
     fn begin(&mut self, world: &mut World, process: ProcessId) {
-        let within =
-            world.budget.pre_stop(&world.spec, process, world.now, self.shutdown.deadline);
+        let within = world.budget.pre_stop(&world.spec, process, world.now, self.shutdown.deadline);
         match within {
             Some(within) if self.shutdown.signals < 2 => {
                 let until = world.run_hook(Some(process), Stage::PreStop, within);
