@@ -15,6 +15,7 @@ mod expand;
 mod node;
 mod overlay;
 mod parse;
+pub mod pod;
 mod read;
 mod read_depends;
 mod read_drain;
@@ -56,6 +57,8 @@ pub struct Loaded {
     pub config: schema::Config,
     /// In which order.
     pub graph: Graph,
+    /// The variables from which `grace_period` is made.
+    pub grace_variables: Vec<String>,
     /// What is probably not meant, in file order.
     pub warnings: Vec<Diagnostic>,
 }
@@ -148,7 +151,11 @@ fn finish(
     };
     let failed = report.has_errors();
     let diagnostics = report.finish();
-    if failed { Err(diagnostics) } else { Ok(Loaded { config, graph, warnings: diagnostics }) }
+    if failed {
+        return Err(diagnostics);
+    }
+    let grace_variables = places.grace_variables;
+    Ok(Loaded { config, graph, grace_variables, warnings: diagnostics })
 }
 
 fn graph_error(report: &mut Report, places: &Places, error: &GraphError) {

@@ -59,6 +59,17 @@ impl Source {
         text(bytes(path)?).map(|text| Self::new(path, text))
     }
 
+    /// Reads standard input to its end, however long whoever writes it takes.
+    pub(super) fn read_stdin() -> Result<Self, Unreadable> {
+        let mut out = Vec::new();
+        let read = std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut out);
+        read.map_err(|error| cannot_read(&error))?;
+        if out.len() as u64 > LARGEST {
+            return Err(too_large());
+        }
+        text(out).map(|text| Self::new("<stdin>", text))
+    }
+
     /// Its lines are never shown.
     pub(super) fn secret(mut self) -> Self {
         self.secret = true;
