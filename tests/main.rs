@@ -26,6 +26,7 @@ mod hooks;
 mod load_client;
 mod output;
 mod plan;
+mod pod;
 mod readiness;
 mod report_counts;
 mod rig;
