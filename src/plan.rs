@@ -4,6 +4,8 @@
 //! `core/sim/worst.rs` proves that. [`crate::config`] adds up declared waits with the same [`timeline`].
 
 pub mod json;
+pub mod mermaid;
+pub mod svg;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

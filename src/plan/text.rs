@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::timeline::{Step, Timeline};
+use super::timeline::{Step, Timeline, What};
 use super::{Plan, Start};
 use crate::config::schema::StartCondition;
 use crate::vocab::human;
@@ -11,7 +11,7 @@ use crate::vocab::human;
 /// The width of a terminal.
 const COLUMNS: usize = 100;
 /// The longest label in front of the bars.
-const LABEL: usize = 36;
+pub(super) const LABEL: usize = 36;
 /// The times in front of the bars, `12.75s of 15s`.
 const TIMES: usize = 16;
 
@@ -140,8 +140,7 @@ fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
 }
 
 /// A drain and a stop always; what is not there, or takes no time by itself, never.
-fn is_shown(step: &Step) -> bool {
-    use super::timeline::What;
+pub(super) fn is_shown(step: &Step) -> bool {
     !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
 }
 
@@ -177,7 +176,7 @@ fn paragraph(out: &mut String, title: &str, words: &str) {
     let _ = writeln!(out, "{}", line.trim_end());
 }
 
-fn cut_to(text: &str, most: usize) -> String {
+pub(super) fn cut_to(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
         None => text.to_owned(),
