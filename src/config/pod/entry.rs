@@ -59,7 +59,9 @@ pub(super) fn is_script_flag(word: &str) -> bool {
 /// `exec drainit …` takes the place of the shell; anything else leaves that in between.
 fn of_script(script: &Word) -> Entry {
     let words: Vec<_> = script.text.split_whitespace().collect();
-    let Some(place) = words.iter().position(|word| base(word) == "drainit") else {
+    // Not where a script only copies or looks at it.
+    let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
+    let Some(place) = words.windows(2).position(starts) else {
         return Entry::Other(script.clone());
     };
     if place == 0 || words[place - 1] != "exec" {

@@ -187,6 +187,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             &["11:37 E the shell gets the signals here, and drainit, its child, does not"],
         ),
         ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
+        ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
         (
             "[drainit, run]",
             "[/entrypoint.sh]",
