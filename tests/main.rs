@@ -26,6 +26,7 @@ mod hardening;
 mod hooks;
 mod load_client;
 mod output;
+mod policy_engine;
 mod readiness;
 mod report_counts;
 mod rig;
