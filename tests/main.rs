@@ -24,6 +24,7 @@ mod exec_signals;
 mod exec_terminal;
 mod hardening;
 mod hooks;
+mod import;
 mod load_client;
 mod output;
 mod policy_engine;

@@ -4,6 +4,7 @@ pub mod check;
 mod config_files;
 pub mod drain;
 pub mod exec;
+pub mod import;
 pub mod run;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Take the traffic away from the running container, and stop nothing
     Drain(drain::DrainArgs),
+    /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    Import(import::ImportArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
+        Ok(Cli { command: Command::Import(args) }) => import::run(&args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
             let _ = error.print();
