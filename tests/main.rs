@@ -7,6 +7,7 @@ mod support;
 
 mod admin_faults;
 mod args;
+mod bare;
 mod compat_dumb_init;
 mod compat_tini;
 mod config_errors;
