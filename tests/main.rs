@@ -33,5 +33,6 @@ mod rolling_restart;
 mod servers;
 mod shutdown;
 mod start;
+mod storm;
 mod supervise;
 mod verify;

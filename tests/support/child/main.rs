@@ -22,6 +22,7 @@
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
+//! | `torrent=N` | leaves N orphans one after the other, as fast as the kernel can; goes on when they have ended |
 //! | `hog=N` | takes N MiB of memory, and keeps it |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
@@ -96,6 +97,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
         "storm" => orphans::storm(rest.parse().unwrap()),
+        "torrent" => orphans::torrent(me, rest.parse().unwrap()),
         "hog" => hog(rest.parse().unwrap()),
         "exit" => me.end(rest.parse().unwrap()),
         "die" => signals::die(me, rest),
