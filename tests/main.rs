@@ -7,6 +7,7 @@ mod support;
 
 mod admin_faults;
 mod args;
+mod arm64;
 mod bare;
 mod compat_dumb_init;
 mod compat_tini;
@@ -26,6 +27,7 @@ mod hardening;
 mod hooks;
 mod load_client;
 mod output;
+mod policy_engine;
 mod readiness;
 mod report_counts;
 mod rig;
