@@ -23,6 +23,7 @@ pub mod core;
 pub mod exec;
 pub mod graph;
 pub mod import;
+pub mod plan;
 pub mod report;
 pub mod shell;
 pub mod vocab;

@@ -29,6 +29,7 @@ mod import;
 mod load_client;
 mod output;
 mod policy_engine;
+mod plan;
 mod readiness;
 mod report_counts;
 mod rig;

@@ -5,6 +5,7 @@ mod config_files;
 pub mod drain;
 pub mod exec;
 pub mod import;
+pub mod plan;
 pub mod run;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Say everything that is wrong with a config
     Check(check::CheckArgs),
+    /// Show the order of the start, and the longest shutdown against the grace period
+    Plan(plan::PlanArgs),
     /// Take the traffic away from the running container, and stop nothing
     Drain(drain::DrainArgs),
     /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
+        Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
         Ok(Cli { command: Command::Import(args) }) => import::run(&args),
         Err(error) => {
