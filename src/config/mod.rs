@@ -20,6 +20,7 @@ mod read_depends;
 mod read_drain;
 mod read_environment;
 mod read_log;
+mod read_only_if;
 mod read_process;
 mod read_readiness;
 mod read_root;

@@ -2,6 +2,7 @@
 
 mod contract;
 mod hostile;
+mod only_if;
 mod overlay;
 mod problems;
 mod times;
