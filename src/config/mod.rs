@@ -16,6 +16,7 @@ mod node;
 mod overlay;
 mod parse;
 mod read;
+mod read_command;
 mod read_depends;
 mod read_drain;
 mod read_environment;

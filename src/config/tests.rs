@@ -4,6 +4,7 @@ mod contract;
 mod hostile;
 mod only_if;
 mod overlay;
+mod parts;
 mod problems;
 mod times;
 mod values;

@@ -34,6 +34,10 @@ fn a_value_is_compared_when_the_config_is_read() {
     ] {
         let drain = process(&format!("drain: {{only_if: {{{condition}}}, {DRAIN}}}")).drain;
         assert_eq!(drain.is_some(), holds, "{condition}");
+        let text =
+            format!("processes: {{a: {{command: [a, {{text: b, only_if: {{{condition}}}}}]}}}}");
+        let loaded = load(&[&text], &[("ON", "true"), ("EMPTY", ""), ("MODE", "b")]).unwrap();
+        assert_eq!(loaded.config.processes[0].command.len() == 2, holds, "{condition}");
     }
 }
 
