@@ -22,6 +22,7 @@ mod exec_options;
 mod exec_signals;
 mod exec_terminal;
 mod hardening;
+mod health;
 mod hooks;
 mod load_client;
 mod output;
