@@ -7,6 +7,7 @@ mod support;
 
 mod admin_faults;
 mod args;
+mod arm64;
 mod compat_dumb_init;
 mod compat_tini;
 mod config_errors;
@@ -26,6 +27,7 @@ mod health;
 mod hooks;
 mod load_client;
 mod output;
+mod policy_engine;
 mod readiness;
 mod report_counts;
 mod rig;
