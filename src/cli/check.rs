@@ -63,6 +63,6 @@ fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
     }
 }
 
-fn plural(count: usize, one: &str, many: &str) -> String {
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

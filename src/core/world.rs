@@ -252,6 +252,8 @@ impl World {
             _ => self.told[id.index()].map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Life::Killed { .. });
+        // Where drainit has killed it, that needs no other reason.
+        let end = if killed { end.plainly() } else { end };
         self.note(Note::Stopped { process: id, end, took, killed });
         // What was killed was killed with its group.
         if remains && !killed && !self.process(id).oneshot {

@@ -94,7 +94,7 @@ fn programs_get_every_figure() {
     assert_eq!(
         start["processes"][2],
         json!({
-            "name": "engine", "type": "service", "only_if_path_exists": null, "pre_start": null,
+            "name": "engine", "type": "service", "only_if_path_exists": null, "left_out": false, "pre_start": null,
             "waits_for": [
                 {"process": "executor", "condition": "ready"},
                 {"process": "migrate", "condition": "completed"},
@@ -139,6 +139,7 @@ processes:
 }
 
 #[test]
+<<<<<<< HEAD
 fn mermaid_gets_every_step_with_its_moments() {
     let chart = mermaid::mermaid(&plan(GATEWAY, &[]));
     assert!(
@@ -167,4 +168,19 @@ fn the_picture_has_a_bar_for_each_step() {
     // 2 s of 20 are a tenth of the 570 that the bars have.
     assert!(picture.contains("<rect x=\"300.0\" y=\"60\" width=\"57.0\" "), "{picture}");
     assert!(picture.contains(">8.5s of 15s</text>"), "{picture}");
+=======
+fn what_is_left_out_takes_no_time() {
+    let config = "
+shutdown: {grace_period: 30s, reserve: 2s}
+processes:
+  debug: {command: [a], only_if: {value: x, is: y}, stop_grace_period: 20s, readiness: {tcp: '127.0.0.1:1'}}
+  app: {command: [b], depends_on: [debug], stop_grace_period: 3s}
+";
+    let plan = plan(config, &[]);
+    assert!(plan.start[0].left_out && !plan.start[1].left_out);
+    assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
+    assert_eq!(plan.critical_path(&plan.after_signal), "stop app 3s + left-over processes 2s");
+    let said = text::text(&plan);
+    assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
+>>>>>>> main
 }
