@@ -139,7 +139,6 @@ processes:
 }
 
 #[test]
-<<<<<<< HEAD
 fn mermaid_gets_every_step_with_its_moments() {
     let chart = mermaid::mermaid(&plan(GATEWAY, &[]));
     assert!(
@@ -168,7 +167,9 @@ fn the_picture_has_a_bar_for_each_step() {
     // 2 s of 20 are a tenth of the 570 that the bars have.
     assert!(picture.contains("<rect x=\"300.0\" y=\"60\" width=\"57.0\" "), "{picture}");
     assert!(picture.contains(">8.5s of 15s</text>"), "{picture}");
-=======
+}
+
+#[test]
 fn what_is_left_out_takes_no_time() {
     let config = "
 shutdown: {grace_period: 30s, reserve: 2s}
@@ -182,5 +183,4 @@ processes:
     assert_eq!(plan.critical_path(&plan.after_signal), "stop app 3s + left-over processes 2s");
     let said = text::text(&plan);
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
->>>>>>> main
 }

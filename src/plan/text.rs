@@ -105,12 +105,8 @@ fn ready(start: &Start) -> String {
 }
 
 fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
-    let shown: Vec<_> = timeline
-        .steps
-        .iter()
-        .enumerate()
-        .filter(|(_, step)| is_shown(step) && !plan.is_left_out(step))
-        .collect();
+    let shown: Vec<_> =
+        timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
     let reserve = "reserve".to_owned();
     let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
     let label =

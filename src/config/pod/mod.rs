@@ -49,8 +49,11 @@ pub fn check(
     here: &Environment,
 ) -> Checked {
     let mut report = Report::default();
-    let source =
-        if manifest == Path::new("-") { Source::read_stdin() } else { Source::read(manifest) };
+    let source = if manifest == Path::new("-") {
+        Source::read_stdin()
+    } else {
+        Source::read_manifest(manifest)
+    };
     let file = match source {
         Ok(source) => report.add_source(source),
         Err(bad) => {

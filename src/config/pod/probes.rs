@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::manifest::{Word, get, items, seconds, text, words};
+use super::manifest::{Word, base, get, items, seconds, text, words};
 use super::{Held, Severity};
 use crate::config::node::{Node, Span};
 use crate::config::schema::{Address, DrainMethod};
@@ -25,8 +25,8 @@ struct Probe {
     is_tcp: bool,
     /// It goes to the kubelet's own loopback address, and not to the pod's.
     is_to_loopback: bool,
-    /// The words of a command.
-    command: String,
+    /// The endpoint of drainit that a command asks, as far as that can be seen.
+    command_asks: Option<&'static str>,
 }
 
 /// Whose port it is.
@@ -80,8 +80,6 @@ pub(super) fn check(held: &mut Held<'_>) {
 fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let command = words(node, &["exec", "command"]);
-    let command: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
     let port = match text(node, &["httpGet", "port"]).or_else(|| text(node, &["tcpSocket", "port"]))
     {
         Some(word) => Some(port(held, container, &word)?),
@@ -105,8 +103,35 @@ fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
                 matches!(&*host.text, "localhost" | "127.0.0.1" | "::1" | "[::1]")
             })
         }),
-        command: command.join(" "),
+        command_asks: command_asks(held, node),
     })
+}
+
+/// `drainit health`, or what names an endpoint by itself: `curl http://127.0.0.1:9902/readyz`.
+fn command_asks(held: &mut Held<'_>, node: &Node) -> Option<&'static str> {
+    let command = words(node, &["exec", "command"]);
+    let span = command.first()?.span;
+    let words: Vec<_> = command.iter().flat_map(|word| word.text.split_whitespace()).collect();
+    let is_health = |pair: &[&str]| base(pair[0]) == "drainit" && pair[1] == "health";
+    if !words.windows(2).any(is_health) {
+        return ["/readyz", "/livez"]
+            .into_iter()
+            .find(|path| words.iter().any(|word| word.ends_with(path)));
+    }
+    let control = &held.loaded.config.control;
+    let has = |option: &str| words.iter().any(|word| word.starts_with(option));
+    if has("--url") {
+        return None;
+    }
+    if control.socket.is_none() && control.listen.is_none() && !has("--socket") {
+        held.say(
+            Severity::Error,
+            span,
+            "nobody answers `drainit health`: the config has no `control`",
+        )
+        .help("set `control: {socket: /run/drainit.sock}` in the config");
+    }
+    Some(if has("--live") { "/livez" } else { "/readyz" })
 }
 
 /// A number, or the name of one of the container's ports.
@@ -207,7 +232,7 @@ fn liveness(held: &mut Held<'_>, probe: &Probe) {
     let drained = held.plan.after_signal.drained_at();
     let whole = held.plan.after_signal.total;
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
-    let asks_ready = probe.command.contains("/readyz");
+    let asks_ready = probe.command_asks == Some("/readyz");
     let (severity, why, lasts) = match probe.port.map(|(port, _)| whose(held, port)) {
         Some(Port::Control) if path == "/readyz" => {
             (Severity::Error, "`/readyz` turns 503 when the drain begins", drained)
@@ -267,7 +292,8 @@ fn readiness(held: &mut Held<'_>, probe: &Probe) {
         Some(Port::Other) if probe.path.is_some() => return, // it may
         _ if probe.is_tcp => "a connection is accepted until the end".to_owned(),
         Some(_) => format!("`{path}` stays 200"),
-        None => return, // so may a command
+        None if probe.command_asks == Some("/livez") => "`/livez` stays 200".to_owned(),
+        None => return, // so may another command
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
     let message = format!("this readiness probe does not tell that the container drains: {why}");

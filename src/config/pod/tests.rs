@@ -311,6 +311,30 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
                 "18:27 W this readiness probe does not tell that the container drains: a connection is accepted until the end",
             ],
         ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
+            &[
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` turns 503 when the drain begins, 15s of failures are enough, and that phase takes up to 15.25s",
+            ],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health, --live]}, periodSeconds: 5}",
+            &[],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health, --live]}}",
+            &[
+                "18:27 W this readiness probe does not tell that the container drains: `/livez` stays 200",
+            ],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health]}}",
+            &[],
+        ),
         // The manifest itself.
         (
             "kind: Deployment",
@@ -435,6 +459,16 @@ fn what_the_config_lacks_for_its_pod_is_told() {
                 "10:50 E nobody answers `drainit drain`: the config has no `control`",
                 "18:57 W drainit does not answer `/livez`: the config has no `control.listen`",
                 "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
+            ],
+        ),
+        (
+            control,
+            "",
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health]}}",
+            &[
+                "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "18:45 E nobody answers `drainit health`: the config has no `control`",
             ],
         ),
         (
