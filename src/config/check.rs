@@ -36,13 +36,23 @@ pub(super) struct ProcessPlaces {
     pub(super) sockets: Vec<Span>,
     /// In the order of `depends_on`.
     pub(super) depends_on: Vec<Span>,
+    /// In the order of `forward_signals`.
+    pub(super) forward_signals: Vec<Span>,
     pub(super) waits: Vec<Wait>,
 }
 
 impl ProcessPlaces {
     pub(super) fn new(name: Span) -> Self {
-        let (sockets, depends_on, waits) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, drain: None, min: None, prefix: None, sockets, depends_on, waits }
+        Self {
+            name,
+            drain: None,
+            min: None,
+            prefix: None,
+            sockets: Vec::new(),
+            depends_on: Vec::new(),
+            forward_signals: Vec::new(),
+            waits: Vec::new(),
+        }
     }
 }
 
@@ -68,6 +78,22 @@ pub(super) fn check(
         declared_waits(report, config, graph, places);
     }
     drains_without_order(report, config, graph, places);
+    signals_that_stop(report, config, places);
+}
+
+/// Warns of signals that are to be passed on, and never are.
+fn signals_that_stop(report: &mut Report, config: &Config, places: &Places) {
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        for (signal, span) in process.forward_signals.iter().zip(&place.forward_signals) {
+            if config.shutdown.signals.contains(signal) {
+                let name = &process.name;
+                let message =
+                    format!("{signal} is not passed on to `{name}`: it stops the container");
+                let help = "take it out of `forward_signals`, or out of `shutdown.signals`";
+                report.warning(*span, message).help(help);
+            }
+        }
+    }
 }
 
 /// Without an order, each written `min` can still be held against the time that there is.

@@ -135,6 +135,10 @@ fn process(
         .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
     let needs =
         fields.get("depends_on").map(|node| read_depends::wanted(reader, node)).unwrap_or_default();
+    let forwarded =
+        fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
+    let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
+    place.forward_signals = spans;
     let process = Process {
         name: name.to_owned(),
         command,
@@ -156,10 +160,7 @@ fn process(
         }),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
-        forward_signals: match fields.get("forward_signals") {
-            Some(node) => signals(reader, node, "forward_signals"),
-            None => Vec::new(),
-        },
+        forward_signals,
         hooks,
         drain,
         log: match fields.get("log") {
