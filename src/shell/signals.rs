@@ -65,11 +65,9 @@ impl Signals {
     /// # Errors
     /// Where no descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // The first thread of a process makes glibc let 32 and 33 through again, on the one that starts it. If there cannot
-        // be one now, it will do so later.
-        if cfg!(target_env = "gnu")
-            && let Ok(first) = std::thread::Builder::new().spawn(|| {})
-        {
+        // The first thread of a process makes the C library let its signals through again, on the one that starts it: 32
+        // and 33, under musl 33 and 34. If there cannot be one now, it does so later.
+        if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }
         let blocked = Blocked::block()?;
