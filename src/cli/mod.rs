@@ -2,10 +2,15 @@
 
 pub mod check;
 mod config_files;
+mod control_address;
 pub mod drain;
 pub mod exec;
+pub mod health;
+pub mod import;
+pub mod plan;
 pub mod run;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,8 +34,14 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Say everything that is wrong with a config
     Check(check::CheckArgs),
+    /// Show the order of the start, and the longest shutdown against the grace period
+    Plan(plan::PlanArgs),
     /// Take the traffic away from the running container, and stop nothing
     Drain(drain::DrainArgs),
+    /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    Import(import::ImportArgs),
+    /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
+    Health(health::HealthArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -44,7 +55,10 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
+        Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
+        Ok(Cli { command: Command::Import(args) }) => import::run(&args),
+        Ok(Cli { command: Command::Health(args) }) => health::health(args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
             let _ = error.print();
@@ -52,4 +66,11 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
+fn fail(message: &str, code: u8) -> u8 {
+    // Nobody may be reading.
+    let _ = writeln!(io::stderr(), "[drainit] error: {message}");
+    code
 }

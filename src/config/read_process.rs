@@ -12,12 +12,14 @@ use super::read_depends::{self, Wanted};
 use super::read_drain::drain;
 use super::read_environment::{env_files, environment};
 use super::read_log::log;
+use super::read_only_if::{self, condition};
 use super::read_readiness::readiness;
 use super::read_root::{hooks, signals};
 use super::schema::{
     ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
 };
 use super::values::{self, Bad};
+use crate::plan::timeline::What;
 use crate::vocab::Signal;
 
 const KEYS: &[&str] = &[
@@ -123,7 +125,7 @@ fn process(
     let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
     let drain = fields.get("drain").and_then(|node| drain(reader, node, &what, place));
     if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
-        place.waits.push(Wait { what: "stop_grace_period", duration, span: node.span });
+        place.waits.push(Wait { what: What::Stop, duration, span: node.span });
     }
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &format!("{what}.hooks"), &mut place.waits),
@@ -139,11 +141,18 @@ fn process(
         fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
     let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
     place.forward_signals = spans;
+    let only_if = fields.get(read_only_if::KEY).and_then(|node| {
+        condition(reader, node, &format!("{what}.{}", read_only_if::KEY))?.at_start()
+    });
+    if only_if == Some(OnlyIf::Never) {
+        // It takes no time at the end.
+        (place.waits, place.min, place.drain) = (Vec::new(), None, None);
+    }
     let process = Process {
         name: name.to_owned(),
         command,
         kind,
-        only_if: fields.get("only_if").and_then(|node| only_if(reader, node, &what)),
+        only_if,
         args: fields.get("args").and_then(|node| args(reader, node, &what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
@@ -169,18 +178,6 @@ fn process(
         },
     };
     (process, needs)
-}
-
-fn only_if(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<OnlyIf> {
-    let what = format!("{what}.only_if");
-    let fields = reader.fields(node, &what, &["path_exists"])?;
-    if fields.get("path_exists").is_none() && !fields.has_unknown {
-        reader
-            .report
-            .error(fields.span, format!("`{what}` has no condition"))
-            .help("write `{path_exists: PATH}`");
-    }
-    reader.field(&fields, "path_exists", values::path).map(OnlyIf::PathExists)
 }
 
 fn args(

@@ -148,11 +148,13 @@ pub enum ProcessKind {
     Oneshot,
 }
 
-/// `only_if:`.
+/// What `only_if:` of a process leaves to be seen. What it says of variables is known when the config is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
     /// Something exists at this path at the moment of the start.
     PathExists(PathBuf),
+    /// Its `value` is not what it must be.
+    Never,
 }
 
 /// `args:`.
@@ -212,6 +214,22 @@ pub enum Probe {
     Log(Regex),
     /// It sends `READY=1` to `NOTIFY_SOCKET` (sd_notify(3)).
     Notify,
+}
+
+impl Probe {
+    /// Its key in `readiness`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unix(_) => "unix",
+            Self::Tcp(_) => "tcp",
+            Self::Http(_) => "http",
+            Self::Exec(_) => "exec",
+            Self::File(_) => "file",
+            Self::Log(_) => "log",
+            Self::Notify => "notify",
+        }
+    }
 }
 
 /// Where an HTTP request goes. Names are not resolved (a PID 1 must not hang in a resolver): an IP address,

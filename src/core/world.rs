@@ -276,10 +276,7 @@ impl World {
 
     /// Runs the `post_stop` of a process that has ended for good, during a shutdown.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
-        let within = self.process(id).hooks.post_stop.map(|wait| {
-            Budget::hook(wait, self.budget.after_stop(self.process(id)), self.now, deadline)
-        });
-        match within {
+        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
             Some(within) if !within.is_zero() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Life::PostStop { until });
