@@ -364,7 +364,8 @@ mod tests {
             report.traffic(at(*millis), router, *traffic, *moment);
         }
         let why = DrainEnd::TimeOver;
-        report.note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
+        report
+            .note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
         for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis > 5000) {
             report.traffic(at(*millis), router, *traffic, *moment);
         }

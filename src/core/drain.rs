@@ -28,13 +28,9 @@ pub(super) enum Progress {
     /// Told, and waited for.
     Active(Active),
     /// Over since then, and not stopped yet: what is still open is looked at once more before that.
-    Past {
-        at: Time,
-    },
+    Past { at: Time },
     /// That look is under way, and not waited for beyond `until`.
-    LastLook {
-        until: Time,
-    },
+    LastLook { until: Time },
     /// Nothing (more) to wait for.
     Over,
 }

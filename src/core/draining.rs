@@ -289,8 +289,7 @@ impl Draining {
                     None => Progress::Over,
                 };
             }
-            held[process.index()] =
-                above || !self.drains[process.index()].is_past();
+            held[process.index()] = above || !self.drains[process.index()].is_past();
         }
     }
 

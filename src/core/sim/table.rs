@@ -332,28 +332,28 @@ fn held(spec: Spec) -> Play {
 
 #[test]
 fn what_was_drained_a_while_ago_is_counted_once_more_before_its_stop() {
-    let look = Action::CloseListeners(ROUTER);
+    let look = || Action::CloseListeners(ROUTER);
     let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look.clone()]);
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     let actions = play.at(6010, Event::ListenersClosed(ROUTER));
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
     // An admin that hangs is not waited for.
     let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look.clone()]);
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     assert!(play.at(6249, Event::Tick).is_empty());
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
     assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
     // Nor by somebody in a hurry.
     let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look.clone()]);
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     let second = play.at(6100, Event::Signal(Signal::TERM));
     assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
     // What is gone by then is not looked at.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
     let mut play = held(gateway());
-    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look]);
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
 }
 
