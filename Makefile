@@ -40,7 +40,7 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) ## rollouts under every kind of traffic; QUICK=1 for a minute of it
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
 	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
 
 bench-exec: static ## drainit exec against tini, dumb-init and catatonit
@@ -74,6 +74,11 @@ servers:
 	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
 peers:
 	@$(call installed,tini dumb-init) || $(call install,tini dumb-init)
+
+# What the bench makes its networks and its load with. Where they cannot be installed, it says what is missing.
+.PHONY: bench-tools
+bench-tools:
+	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }; }
