@@ -2,7 +2,11 @@
 
 ENVOY_VERSION ?= 1.40.0
 ENVOY_TESTED = 1.37.0 1.38.3 1.40.0
-ARCH ?= $(shell uname -m)
+HOST = $(shell uname -m)
+ARCH ?= $(HOST)
+OTHER = aarch64
+CROSS = $(filter-out $(HOST),$(ARCH))
+STATIC = target/static$(CROSS:%=/%)
 MUSL = $(ARCH)-unknown-linux-musl
 GNU = $(ARCH)-unknown-linux-gnu
 CARGO ?= cargo
@@ -19,8 +23,8 @@ help: ## this list
 build: ## target/release/drainit
 	$(CARGO) build --release --locked
 
-static: ## target/static/drainit: one file that runs in an empty image
-	@mkdir -p target/static
+static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
+	@mkdir -p $(STATIC)
 	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
 
@@ -30,6 +34,7 @@ demo: build envoy python ## a gateway under traffic is replaced, and no request 
 	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
 
 test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, with three versions of Envoy
+	@$(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"
 	$(CARGO) build --locked --examples
 	$(CARGO) test --locked -- --skip docker::
 	$(CARGO) test --locked --test main docker::
@@ -53,10 +58,15 @@ clean: ## everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be in half a minute.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 30 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit target/static/
+build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit $(STATIC)/
 GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
 # signal-hook has one C file. It knows the kernel's structures only, so the compiler of a glibc system will do.
+ifeq ($(CROSS),)
 MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(notdir $(firstword $(shell command -v $(ARCH)-linux-musl-gcc musl-gcc) cc))
+else
+MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(ARCH)-linux-gnu-gcc \
+	CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=$(ARCH)-linux-gnu-gcc
+endif
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
@@ -67,18 +77,23 @@ python:
 		apt-get install -q -y --no-install-recommends python3; } || \
 		{ echo "python3 is needed for the gateway: install it and run make again" >&2; exit 1; }
 
+# What the rollout bench makes its networks and its load with. Where it cannot be installed, the bench says what is missing.
+.PHONY: bench-tools
+bench-tools:
+	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
+
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.
-.PHONY: servers peers
+.PHONY: servers peers cross
 servers:
 	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
 peers:
 	@$(call installed,tini dumb-init) || $(call install,tini dumb-init)
-
-# What the bench makes its networks and its load with. Where they cannot be installed, it says what is missing.
-.PHONY: bench-tools
-bench-tools:
-	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
+# What builds and runs the binary of a machine that this is not.
+cross:
+	@$(call installed,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static) || \
+		$(call install,gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(FOREIGN_DEBIAN)-cross qemu-user-static)
+FOREIGN_DEBIAN = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }; }

@@ -39,7 +39,8 @@ struct Outcome {
 /// A gateway under load gets blow after blow; a blow to `drainit` is a signal to itself. T0 is the first.
 async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let runner = Runner::Init(env!("CARGO_BIN_EXE_drainit").into());
-    let spec = Spec { runner, envoy: envoy::binary(envoy::DEFAULT)?, drain_seconds };
+    let spec =
+        Spec { runner, envoy: envoy::binary(envoy::DEFAULT)?, drain_seconds, overlays: Vec::new() };
     let (mut old, new) = tokio::try_join!(Gateway::start(&spec), Gateway::start(&spec))?;
     let service = Service::new(&[old.address()]);
     let idle_close = IdleClose::Noticed;

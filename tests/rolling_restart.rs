@@ -16,6 +16,7 @@ fn restart(runner: Runner, version: &str) -> Outcome {
         runner,
         envoy: envoy::binary(version).unwrap(),
         drain_seconds: 8,
+        overlays: Vec::new(),
         clients: 100,
         rate: 1.0,
         idle_close: IdleClose::Unnoticed,

@@ -60,6 +60,7 @@ fn demo() -> io::Result<Outcome> {
         runner,
         envoy: envoy::binary(&version)?,
         drain_seconds: 10,
+        overlays: Vec::new(),
         clients: 100,
         rate: 1.0,
         idle_close: IdleClose::Unnoticed,

@@ -4,6 +4,8 @@ pub mod check;
 mod config_files;
 pub mod drain;
 pub mod exec;
+pub mod import;
+pub mod plan;
 pub mod run;
 
 use std::process::ExitCode;
@@ -29,8 +31,12 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Say everything that is wrong with a config
     Check(check::CheckArgs),
+    /// Show the order of the start, and the longest shutdown against the grace period
+    Plan(plan::PlanArgs),
     /// Take the traffic away from the running container, and stop nothing
     Drain(drain::DrainArgs),
+    /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    Import(import::ImportArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -44,7 +50,9 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
+        Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
+        Ok(Cli { command: Command::Import(args) }) => import::run(&args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
             let _ = error.print();

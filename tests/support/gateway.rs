@@ -41,6 +41,15 @@ pub(crate) enum Runner {
     Careful,
 }
 
+impl Runner {
+    /// What overlays call by these names: drainit itself, and a program that is built beside it.
+    fn programs(&self) -> Vec<(&'static str, PathBuf)> {
+        let (Self::Drainit(drainit) | Self::Init(drainit)) = self else { return Vec::new() };
+        let engine = drainit.with_file_name("examples").join("policy-engine");
+        vec![("DRAINIT", drainit.clone()), ("POLICY_ENGINE", engine)]
+    }
+}
+
 /// A gateway to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
@@ -50,6 +59,8 @@ pub(crate) struct Spec {
     pub(crate) envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS`; 0 is no drain.
     pub(crate) drain_seconds: u32,
+    /// What drainit reads over `examples/gateway/drainit.yaml`, from the top of the checkout.
+    pub(crate) overlays: Vec<PathBuf>,
 }
 
 /// A line that the gateway wrote to stdout or stderr, and when it was read.
@@ -83,13 +94,14 @@ impl Gateway {
     pub(crate) async fn start(spec: &Spec) -> io::Result<Self> {
         let address = free_address()?;
         let run_dir = run_dir();
-        let mut child = command(&spec.runner)
+        let mut child = command(&spec.runner, &spec.overlays)
             .current_dir(envoy::checkout())
             .env("GATEWAY_RUN_DIR", &run_dir)
             .env("GATEWAY_ADDRESS", address.ip().to_string())
             .env("GATEWAY_PORT", address.port().to_string())
             .env("ROUTER_DRAIN_TIME_SECONDS", spec.drain_seconds.to_string())
             .env("ENVOY", &spec.envoy)
+            .envs(spec.runner.programs())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -191,28 +203,26 @@ impl Drop for Gateway {
     }
 }
 
-fn command(runner: &Runner) -> Command {
+fn command(runner: &Runner, overlays: &[PathBuf]) -> Command {
     let script = |mode| {
         let mut command = Command::new("bash");
         command.args(["tests/support/entrypoint.sh", mode]);
         command
     };
-    match runner {
-        Runner::Drainit(binary) => {
-            let mut command = Command::new(binary);
-            command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
-            command
-        }
+    let mut command = match runner {
+        Runner::Drainit(binary) => Command::new(binary),
         Runner::Init(binary) => {
             let mut command = Command::new("unshare");
             command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(binary);
-            command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
             command
         }
-        Runner::Plain => script("plain"),
-        Runner::Recipe => script("recipe"),
-        Runner::Careful => script("careful"),
-    }
+        Runner::Plain => return script("plain"),
+        Runner::Recipe => return script("recipe"),
+        Runner::Careful => return script("careful"),
+    };
+    command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
+    command.args(overlays.iter().flat_map(|overlay| [Path::new("-c"), overlay]));
+    command
 }
 
 /// A directory of its own for every gateway, short enough for the path of a Unix socket.
@@ -260,9 +270,10 @@ pub(crate) async fn answers(address: SocketAddr) -> io::Result<bool> {
 fn members(parent: u32) -> Vec<Member> {
     let known = |pid: u32| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        ["envoy.yaml", "policy_engine.py", "python_executor.py"]
+        let command = command.replace('\0', " ");
+        ["envoy.yaml", "policy_engine.py", "policy-engine -listen", "python_executor.py"]
             .iter()
-            .zip(["router", "policy-engine", "python-executor"])
+            .zip(["router", "policy-engine", "policy-engine", "python-executor"])
             .find(|(mark, _)| command.contains(*mark))
             .and_then(|(_, name)| Some(Member { name, pid: i32::try_from(pid).ok()?, gone: None }))
     };

@@ -28,6 +28,7 @@ pub(crate) struct Rig {
     cwd: Option<PathBuf>,
     stdout: Option<Stdio>,
     drainit: PathBuf,
+    emulated: Option<PathBuf>,
     child: PathBuf,
 }
 
@@ -55,8 +56,15 @@ impl Rig {
             cwd: None,
             stdout: None,
             drainit,
+            emulated: None,
             child,
         }
+    }
+
+    /// Takes this drainit, of another kind of machine, under the emulator for it.
+    pub(crate) fn emulated(mut self, emulator: PathBuf, drainit: PathBuf) -> Self {
+        (self.drainit, self.emulated) = (emulator, Some(drainit));
+        self
     }
 
     /// Adds a variable to drainit's environment, which otherwise holds `PATH` only.
@@ -160,6 +168,7 @@ impl Rig {
         }
         words.append(&mut self.wrapper.clone());
         words.push(drainit);
+        words.extend(self.emulated.take().map(|path| path.display().to_string()));
         words.extend(args);
         words.append(&mut self.args);
         let event_log = self.path("events");

@@ -24,6 +24,8 @@ pub(crate) struct RollingRestart {
     pub(crate) envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS` of the old gateway.
     pub(crate) drain_seconds: u32,
+    /// What drainit reads over the config of both gateways.
+    pub(crate) overlays: Vec<PathBuf>,
     /// Clients, each with one keep-alive connection.
     pub(crate) clients: u32,
     /// Requests per second of one client.
@@ -88,6 +90,7 @@ impl RollingRestart {
             runner: self.runner.clone(),
             envoy: self.envoy.clone(),
             drain_seconds: self.drain_seconds,
+            overlays: self.overlays.clone(),
         };
         let fresh = Spec { drain_seconds: 0, ..spec.clone() };
         let (mut old, new) = tokio::try_join!(Gateway::start(&spec), Gateway::start(&fresh))?;

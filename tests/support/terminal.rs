@@ -44,8 +44,10 @@ impl Terminal {
         let pty = openpty(None, None).unwrap();
         let path = nix::unistd::ttyname(&pty.slave).unwrap();
         let end = || File::from(pty.slave.try_clone().unwrap());
-        let session = Command::new(how[0])
-            .args(&how[1..])
+        // Whoever runs the tests in the background has the shell ignore INT for all of them.
+        let session = Command::new("env")
+            .arg("--default-signal")
+            .args(how)
             .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -1,0 +1,70 @@
+//! The client side of the Python Executor: HTTP/1.1 over a Unix socket, connections kept, no second attempt.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Problem = Box<dyn Error + Send + Sync>;
+type Connection = SendRequest<Full<Bytes>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Client {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket, idle: Mutex::default() }
+    }
+
+    /// Whether policy allows this request.
+    pub(crate) async fn allows(&self, method: &str, path: &str) -> Result<bool, Problem> {
+        timeout(ANSWER_TIMEOUT, self.ask(method, path)).await?
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> Result<bool, Problem> {
+        let question = serde_json::json!({ "method": method, "path": path }).to_string();
+        let request = Request::post("/")
+            .header("Host", "localhost")
+            .body(Full::new(Bytes::from(question)))?;
+        let mut connection = self.connection().await?;
+        let response = connection.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("status {}", response.status()).into());
+        }
+        let body = response.into_body().collect().await?.to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&body)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(answer["allow"] == true)
+    }
+
+    /// One that is open, else a new one.
+    async fn connection(&self) -> Result<Connection, Problem> {
+        while let Some(mut connection) = self.take_idle() {
+            if connection.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}

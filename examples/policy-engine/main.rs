@@ -1,0 +1,138 @@
+//! A Policy Engine: the Router asks it about every request over gRPC (Envoy's `ext_proc`), and it asks the Python Executor.
+//!
+//!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
+//!
+//! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends once Envoy has ended all of
+//! its own. So it may only be told to stop when the Router is gone: told before, it refuses what the Router still serves.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod executor;
+mod ext_proc;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ext_proc::{
+    Answer, Answers, Continue, ExternalProcessor, HttpHeaders, HttpStatus, ImmediateResponse, Part,
+    ProcessingRequest, ProcessingResponse,
+};
+use tokio::net::UnixListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Status, Streaming};
+
+/// Where the two sockets are, unless it is said.
+const DIRECTORY: &str = "/var/run/api-platform";
+
+#[derive(Debug)]
+struct Options {
+    listen: PathBuf,
+    executor: PathBuf,
+}
+
+impl Options {
+    /// With one dash, as Go's flags are written, or with two.
+    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let socket = |name: &str| PathBuf::from(DIRECTORY).join(name);
+        let executor = std::env::var_os("PYTHON_EXECUTOR_SOCKET");
+        let mut options = Self {
+            listen: socket("policy-engine.sock"),
+            executor: executor.map_or_else(|| socket("python-executor.sock"), PathBuf::from),
+        };
+        while let Some(arg) = args.next() {
+            let value = args.next().ok_or(format!("{arg} needs a value"))?;
+            match arg.trim_start_matches('-') {
+                "listen" => options.listen = value.into(),
+                "executor" => options.executor = value.into(),
+                // Where a real one would get its policies from; there is one policy here.
+                "xds-server" => println!("policy engine: policies from {value}"),
+                _ => return Err(format!("no such option: {arg}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::read(std::env::args().skip(1))?;
+    let engine = Arc::new(Engine {
+        executor: executor::Client::new(options.executor),
+        streams: AtomicU64::new(0),
+    });
+    // Before the socket is there, so that whoever sees it can stop this.
+    let stop = stop_signal()?;
+    let connections = UnixListenerStream::new(UnixListener::bind(&options.listen)?);
+    println!("policy engine listens on {}", options.listen.display());
+
+    let service = ExternalProcessor({
+        let engine = Arc::clone(&engine);
+        move |requests| engine.process(requests)
+    });
+    Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(connections, async {
+            let _ = stop.await;
+            println!("policy engine stops: it waits for Envoy's streams");
+        })
+        .await?;
+    println!("policy engine is done, {} streams served", engine.streams.load(Relaxed));
+    Ok(())
+}
+
+/// Comes at the first TERM or INT.
+fn stop_signal() -> Result<tokio::sync::oneshot::Receiver<()>, std::io::Error> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let (told, stop) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || signals.forever().next().map(|_| told.send(())));
+    Ok(stop)
+}
+
+#[derive(Debug)]
+struct Engine {
+    executor: executor::Client,
+    streams: AtomicU64,
+}
+
+impl Engine {
+    /// One stream is one HTTP exchange: its request, later its response.
+    fn process(self: &Arc<Self>, requests: Streaming<ProcessingRequest>) -> Answers {
+        self.streams.fetch_add(1, Relaxed);
+        let engine = Arc::clone(self);
+        Box::pin(requests.then(move |request| {
+            let engine = Arc::clone(&engine);
+            Box::pin(async move { engine.answer(request?).await }) as Pin<Box<_>>
+        }))
+    }
+
+    async fn answer(&self, request: ProcessingRequest) -> Result<ProcessingResponse, Status> {
+        let answer = match request.part {
+            Some(Part::RequestHeaders(headers)) => self.judge(&headers).await,
+            Some(Part::ResponseHeaders(_)) => Answer::ResponseHeaders(Continue {}),
+            None => return Err(Status::invalid_argument("only headers are processed")),
+        };
+        Ok(ProcessingResponse { answer: Some(answer) })
+    }
+
+    async fn judge(&self, headers: &HttpHeaders) -> Answer {
+        let method = headers.get(":method").unwrap_or_default();
+        let path = headers.get(":path").unwrap_or_default();
+        match self.executor.allows(&method, &path).await {
+            Ok(true) => Answer::RequestHeaders(Continue {}),
+            Ok(false) => refuse(403, "refused by policy\n"),
+            Err(error) => {
+                println!("python executor does not answer: {error}");
+                refuse(503, "no policy decision\n")
+            }
+        }
+    }
+}
+
+fn refuse(code: i32, body: &str) -> Answer {
+    Answer::Immediate(ImmediateResponse { status: Some(HttpStatus { code }), body: body.into() })
+}

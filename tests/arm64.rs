@@ -1,0 +1,56 @@
+//! The static binary for arm64, under an emulator: it does what the other one does.
+#![cfg(target_arch = "x86_64")]
+
+use std::path::PathBuf;
+
+use crate::support::admin::Admin;
+use crate::support::envoy::checkout;
+use crate::support::namespace::skip_unless;
+use crate::support::{LONG, Rig, Signal};
+
+/// PID 1 of a namespace under the emulator; `None` (and the test is skipped) where one of the three is not to be had.
+fn rig() -> Option<Rig> {
+    let drainit = checkout().join("target/static/aarch64/drainit");
+    let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");
+    let missing = [&drainit, &emulator].into_iter().find(|path| !path.exists());
+    let possible = missing.map_or(Ok(()), |path| Err(format!("no {}", path.display())));
+    skip_unless(possible).then(Rig::new)?.map(|rig| rig.emulated(emulator, drainit))
+}
+
+#[test]
+fn a_graph_is_started_drained_and_stopped() {
+    let admin = Admin::tcp(2);
+    let Some(rig) = rig() else { return };
+    let drainit = rig.start(&format!(
+        "
+processes:
+  base:
+    command: [CHILD, base, print=hello, 'storm=100', unix=DIR/base]
+    readiness: {{unix: DIR/base}}
+    log: {{prefix: base}}
+  router:
+    command: [CHILD, router]
+    depends_on: [base]
+    drain: {{envoy: {{admin: 'http://{}', time: 20s, min: 0s}}}}
+",
+        admin.address()
+    ));
+    drainit.wait_for_start(&["base", "router"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    admin.wait_for("POST /healthcheck/fail");
+    admin.set_connections(0);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_stopped_in_order(&["router", "base"]).assert_nothing_left();
+    ended.assert_line(r"^\[base\] hello$");
+}
+
+#[test]
+fn a_single_command_has_its_code() {
+    let Some(rig) = rig() else { return };
+    let drainit =
+        rig.start_with(&["exec", "--", "CHILD", "a", "daemon=b,exit=0", "on=TERM:exit:7:0"]);
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(7);
+}
