@@ -15,7 +15,7 @@ use std::time::Duration;
 use self::timeline::{Step, Timeline, What};
 use crate::config::schema::{Config, OnlyIf, StartCondition};
 use crate::core::budget;
-use crate::core::spec::{HookWaits, Spec};
+use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::vocab::{ProcessId, human};
 
@@ -47,6 +47,8 @@ pub struct Start {
     pub waits_for: Vec<(String, StartCondition)>,
     /// Left out where this path does not exist.
     pub only_if: Option<String>,
+    /// Left out here and now: its `only_if` does not hold.
+    pub left_out: bool,
     /// It must complete, and is no service.
     pub is_task: bool,
     /// How long its `pre_start` hook may take.
@@ -64,7 +66,7 @@ impl Plan {
     /// Works everything out.
     #[must_use]
     pub fn new(config: &Config, graph: &Graph) -> Self {
-        let spec = Spec::new(config, graph);
+        let spec = without_left_out(Spec::new(config, graph), config);
         Self {
             start: start(config, &spec),
             pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
@@ -123,6 +125,13 @@ impl Plan {
         wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
     }
 
+    /// Whether a step is of a process that is left out.
+    #[must_use]
+    pub fn is_left_out(&self, step: &Step) -> bool {
+        let name = step.process.and_then(|id| self.names.get(id.index()));
+        self.start.iter().any(|start| start.left_out && Some(&start.name) == name)
+    }
+
     /// The `min` of a drain.
     #[must_use]
     pub fn min(&self, step: &Step) -> Option<Duration> {
@@ -166,6 +175,19 @@ impl What {
     }
 }
 
+/// What is never started takes no time, and nobody waits for it.
+fn without_left_out(mut spec: Spec, config: &Config) -> Spec {
+    for (process, written) in spec.processes.iter_mut().zip(&config.processes) {
+        if written.only_if == Some(OnlyIf::Never) {
+            process.readiness_timeout = None;
+            process.hooks = HookWaits::default();
+            process.drain = None;
+            process.stop = Wait::new(Some(Duration::ZERO));
+        }
+    }
+    spec
+}
+
 /// When a process has got how far at the latest.
 #[derive(Clone, Copy, Default)]
 struct Latest {
@@ -199,10 +221,11 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
         out.push(Start {
             name: written.name.clone(),
             waits_for: process.dependencies.iter().map(|&(on, what)| (name(on), what)).collect(),
-            only_if: written
-                .only_if
-                .as_ref()
-                .map(|OnlyIf::PathExists(path)| path.display().to_string()),
+            only_if: match &written.only_if {
+                Some(OnlyIf::PathExists(path)) => Some(path.display().to_string()),
+                Some(OnlyIf::Never) | None => None,
+            },
+            left_out: written.only_if == Some(OnlyIf::Never),
             is_task: process.oneshot,
             pre_start,
             probe: written.readiness.as_ref().map(|readiness| readiness.probe.word()),

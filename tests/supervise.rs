@@ -170,21 +170,30 @@ fn only_tasks_and_all_done_is_a_success() {
 fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
+    // Left by an earlier run: whoever finds it must not wait for somebody to answer.
+    drop(UnixListener::bind(rig.fill("DIR/out.sock")).unwrap());
     let drainit = rig.start(
         "
         processes:
-          out: {command: [CHILD, out], only_if: {path_exists: DIR/not-there}, readiness: {unix: DIR/out.sock}}
+          out:
+            command: [CHILD, out]
+            only_if: {path_exists: DIR/not-there}
+            sockets: [DIR/out.sock]
+            readiness: {unix: DIR/out.sock}
+          off: {command: [CHILD, off], only_if: {value: 'no', is: 'yes'}}
           in:
             command: [CHILD, in, touch=DIR/in]
             only_if: {path_exists: DIR/there}
             readiness: {file: DIR/in}
-          app: {command: [CHILD, app], depends_on: [out, in]}
+          app: {command: [CHILD, app], depends_on: [out, off, in]}
         ",
     );
     drainit.wait_for_start(&["app"]);
+    assert!(!drainit.path("out.sock").exists());
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("out: left out").assert_no_event("out", "start");
+    ended.assert_line("off: left out").assert_no_event("off", "start");
     ended.assert_order(&["in start", "app start"]);
 }
 

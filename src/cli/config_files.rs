@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::config::{self, Environment, Loaded};
+
 /// The variable that names the file where no `-c` does.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
 /// Where it is looked for last.
@@ -25,5 +27,11 @@ impl ConfigFiles {
         }
         let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
         vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
+    }
+
+    /// The config, for a command that only wants to find the supervisor that runs it.
+    pub(super) fn load(&self) -> Result<Loaded, String> {
+        config::load(&self.paths(), &Environment::from_process())
+            .map_err(|_| "the config is wrong; see `drainit check`".to_owned())
     }
 }

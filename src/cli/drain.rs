@@ -2,7 +2,6 @@
 //!
 //! For a `preStop` hook or an operator. Nothing is stopped; a SIGTERM that follows goes on from there.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use super::config_files::ConfigFiles;
+use super::{control_address, fail};
 use crate::config::schema::{Address, Config};
-use crate::config::{self, Environment};
 use crate::shell::http::{RequestError, Response, request};
 use crate::vocab::exit_code;
 
@@ -54,19 +53,14 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
 
 /// Where the supervisor answers, and how long its drain may take at most.
 fn find(args: &DrainArgs) -> Result<(Address, Duration), String> {
-    let loaded = config::load(&args.files.paths(), &Environment::from_process());
+    let loaded = args.files.load();
     let window = |config: &Config| config.shutdown.grace_period;
     if let Some(socket) = &args.socket {
         let longest = loaded.map_or(Duration::from_secs(3600), |loaded| window(&loaded.config));
         return Ok((Address::Unix(socket.clone()), longest));
     }
-    let config = loaded.map_err(|_| "the config is wrong; see `drainit check`".to_owned())?.config;
-    let control = &config.control;
-    let socket = control.socket.clone().map(Address::Unix);
-    let address = socket.or(control.listen.map(Address::Tcp)).ok_or(
-        "the config sets neither `control.socket` nor `control.listen`, so nobody listens; add one of them",
-    )?;
-    Ok((address, window(&config)))
+    let config = loaded?.config;
+    Ok((control_address::of(&config)?, window(&config)))
 }
 
 async fn ask(address: &Address, longest: Duration, wait: bool) -> Result<(), String> {
@@ -101,9 +95,4 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
 fn is_drained(status: &[u8]) -> bool {
     let status: serde_json::Value = serde_json::from_slice(status).unwrap_or_default();
     matches!(status["phase"].as_str(), Some("drained" | "stopping"))
-}
-
-fn fail(message: &str, code: u8) -> u8 {
-    let _ = writeln!(io::stderr(), "[drainit] error: {message}");
-    code
 }

@@ -152,7 +152,7 @@ fn wrong(options: &Options, drain: Option<&DrainOptions>) -> Option<String> {
     drain::config(options, drain).err()
 }
 
-fn explain(bad: values::Bad) -> String {
+pub(super) fn explain(bad: values::Bad) -> String {
     format!("{}; {}", bad.why, bad.help)
 }
 
@@ -160,7 +160,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     values::duration(text).map_err(explain)
 }
 
-fn positive(text: &str) -> Result<Duration, String> {
+pub(super) fn positive(text: &str) -> Result<Duration, String> {
     values::positive_duration(text).map_err(explain)
 }
 

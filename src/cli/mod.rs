@@ -2,12 +2,15 @@
 
 pub mod check;
 mod config_files;
+mod control_address;
 pub mod drain;
 pub mod exec;
+pub mod health;
 pub mod import;
 pub mod plan;
 pub mod run;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +40,8 @@ enum Command {
     Drain(drain::DrainArgs),
     /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
     Import(import::ImportArgs),
+    /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
+    Health(health::HealthArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -53,6 +58,7 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
         Ok(Cli { command: Command::Import(args) }) => import::run(&args),
+        Ok(Cli { command: Command::Health(args) }) => health::health(args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
             let _ = error.print();
@@ -60,4 +66,11 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
+fn fail(message: &str, code: u8) -> u8 {
+    // Nobody may be reading.
+    let _ = writeln!(io::stderr(), "[drainit] error: {message}");
+    code
 }

@@ -194,8 +194,12 @@ impl<'t> Scanner<'t> {
             ));
         }
         let operator: String =
-            self.rest().chars().take(2).filter(|c| !c.is_control() && *c != '}').collect();
+            self.rest().chars().take(2).take_while(|c| !c.is_control() && *c != '}').collect();
         let help = match operator.chars().next() {
+            None => {
+                let help = "add the `}` in the same line, or write `$$` for a `$`";
+                return Err(wrong("`${` without its `}`".to_owned(), help));
+            }
             Some('-') => {
                 format!("write `${{{name}:-default}}`: a set but empty variable counts as unset")
             }
@@ -290,6 +294,7 @@ mod tests {
             ("ab${", "`${` without its `}`", 2),
             ("${A", "`${` without its `}`", 0),
             ("${A:-x", "`${` without its `}`", 0),
+            ("x: ${A\ny: }", "`${` without its `}`", 3),
             ("x${}", "`${` without the name of a variable", 1),
             ("${1X}", "`${` without the name of a variable", 0),
             ("${ä}", "`${` without the name of a variable", 0),

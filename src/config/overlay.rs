@@ -37,9 +37,11 @@ pub(super) const DRAINS: &[&str] = &["envoy", "http", "exec", "signal", "notify"
 fn rule(place: &[&str]) -> Rule {
     match place {
         ["processes", _, rest @ ..] => match rest {
-            ["command" | "log"] | ["readiness", "exec"] | ["drain", "exec", "command"] => {
-                Rule::Replace
-            }
+            ["command" | "log" | "only_if"]
+            | ["readiness", "exec"]
+            | ["drain", "only_if"]
+            | ["drain", "exec", "command"] => Rule::Replace,
+            ["drain", "exec"] => Rule::Hook,
             ["depends_on"] => Rule::Names,
             ["environment"] => Rule::Pairs,
             ["env_file"] => Rule::OneOrMore,

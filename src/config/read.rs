@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::command;
 use super::diagnostic::quote;
 use super::environment::{Origin, Variables};
-use super::expand::expand;
+use super::expand::{Expanded, expand};
 use super::node::{Key, Kind, Node, Span};
 use super::report::Report;
 use super::suggest::{list, nearest};
@@ -152,24 +151,7 @@ impl<'a> Reader<'a> {
             }
             return None;
         };
-        let expanded = match expand(raw, &self.variables) {
-            Ok(expanded) => expanded,
-            Err(malformed) => {
-                let span = self.inside(node.span, raw, malformed.at);
-                self.report.error(span, malformed.message).help(malformed.help);
-                return None;
-            }
-        };
-        for (name, at) in &expanded.unset {
-            let span = self.inside(node.span, raw, *at);
-            let problem = self
-                .report
-                .warning(span, format!("`{name}` is not set: nothing is put in its place"));
-            problem.help(format!(
-                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if nothing is meant, \
-                 `${{{name}:?WHY}}` if it must be set"
-            ));
-        }
+        let expanded = self.put_in(raw, |reader, at| reader.inside(node.span, raw, at))?;
         if expanded.text.contains('\0') {
             let problem = self.report.error(node.span, format!("`{what}` has a NUL character"));
             problem.help("no text that the kernel takes can have one: remove it");
@@ -178,6 +160,33 @@ impl<'a> Reader<'a> {
         self.charge(node.span, expanded.text.len())?;
         let raw = (expanded.text != *raw).then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
+    }
+
+    /// Puts variables into a text, and says what is wrong with it; `place` says where a byte of it stands.
+    pub(super) fn put_in(
+        &mut self,
+        raw: &str,
+        place: impl Fn(&Self, usize) -> Span,
+    ) -> Option<Expanded> {
+        let expanded = match expand(raw, &self.variables) {
+            Ok(expanded) => expanded,
+            Err(malformed) => {
+                let span = place(self, malformed.at);
+                self.report.error(span, malformed.message).help(malformed.help);
+                return None;
+            }
+        };
+        for (name, at) in &expanded.unset {
+            let span = place(self, *at);
+            let problem = self
+                .report
+                .warning(span, format!("`{name}` is not set: nothing is put in its place"));
+            problem.help(format!(
+                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if nothing is meant, \
+                 `${{{name}:?WHY}}` if it must be set"
+            ));
+        }
+        Some(expanded)
     }
 
     /// Counts text that is kept, and refuses it when all together has become absurdly much.
@@ -259,34 +268,6 @@ impl<'a> Reader<'a> {
     ) -> Vec<(T, Span)> {
         let items = self.items(node, what).unwrap_or_default();
         items.iter().filter_map(|item| Some((self.typed(item, what, &parse)?, item.span))).collect()
-    }
-
-    /// A program and its arguments: a list, or one string that is split into words.
-    pub(super) fn command(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
-        let words = match &node.kind {
-            Kind::Sequence(items) => {
-                let words: Vec<_> =
-                    items.iter().map(|item| self.text(item, what).map(|t| t.text)).collect();
-                words.into_iter().collect::<Option<Vec<_>>>()?
-            }
-            Kind::Scalar { text: raw, .. } => {
-                let text = self.text(node, what)?;
-                let words = command::without_shell(raw).and_then(|()| command::split(&text.text));
-                words.map_err(|bad| self.refuse(&text, what, bad)).ok()?
-            }
-            Kind::Null | Kind::Mapping(_) => {
-                let message =
-                    format!("`{what}` must be a command, and this is {}", node.kind_name());
-                self.report.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
-                return None;
-            }
-        };
-        if words.first().is_none_or(String::is_empty) {
-            let problem = self.report.error(node.span, format!("`{what}` names no program"));
-            problem.help("write `[PROGRAM, ARGUMENT, …]`");
-            return None;
-        }
-        Some(words)
     }
 
     /// The place of a byte of a value, where the value stands in its file as it is; else the place of the value.

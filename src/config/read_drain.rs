@@ -6,6 +6,7 @@ use super::check::{ProcessPlaces, Wait};
 use super::node::{Kind, Node};
 use super::overlay::DRAINS;
 use super::read::{Fields, Reader};
+use super::read_only_if::{self, condition};
 use super::schema::{Drain, DrainMethod, HttpMethod};
 use super::suggest::list;
 use super::values;
@@ -17,7 +18,8 @@ const TIME: Duration = Duration::from_secs(15);
 /// drained, and whether it has waited for that.
 const ENVOY_MIN: Duration = Duration::from_secs(5);
 
-/// How traffic is taken away from the process; `None` where `time` is 0, or where it cannot be read.
+/// How traffic is taken away from the process; `None` where `time` is 0, where `only_if` does not hold, or where it cannot
+/// be read. What is left out is read all the same, so that a mistake in it shows before the day on which it counts.
 pub(super) fn drain(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -25,7 +27,13 @@ pub(super) fn drain(
     place: &mut ProcessPlaces,
 ) -> Option<Drain> {
     let what = format!("{what}.drain");
-    let fields = reader.fields(node, &what, DRAINS)?;
+    let fields = reader.fields(node, &what, &[DRAINS, &[read_only_if::KEY]].concat())?;
+    let holds = match fields.get(read_only_if::KEY) {
+        Some(node) => {
+            condition(reader, node, &format!("{what}.{}", read_only_if::KEY)).map(|c| c.holds_now())
+        }
+        None => Some(true),
+    };
     let mut kinds = DRAINS.iter().filter_map(|name| Some((*name, fields.get(name)?)));
     let Some((kind, node)) = kinds.next() else {
         if !fields.has_unknown {
@@ -50,6 +58,9 @@ pub(super) fn drain(
     if kind == "exec" && !matches!(node.kind, Kind::Mapping(_)) {
         // A command alone, as for a hook.
         let method = DrainMethod::Exec(reader.command(node, kind)?);
+        if !holds? {
+            return None;
+        }
         place.drain = Some(node.span);
         place.waits.push(Wait { what: What::Drain, duration: TIME, span: node.span });
         return Some(Drain { method, time: TIME, min: Duration::ZERO });
@@ -73,7 +84,7 @@ pub(super) fn drain(
             })
         }
     };
-    if time.is_zero() {
+    if time.is_zero() || !holds? {
         return None;
     }
     let at = |name: &str| {

@@ -1,7 +1,5 @@
 //! `environment:` and `env_file:` of a process.
 
-use std::path::{Path, PathBuf};
-
 use super::diagnostic::quote;
 use super::env_file;
 use super::expand::expand;
@@ -73,7 +71,7 @@ pub(super) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
     };
     let mut out = Vec::new();
     for (path, span) in paths {
-        let path = relative_to(reader, span, path);
+        let path = reader.beside(span, &path);
         match Source::read(&path) {
             Ok(source) => read_file(reader, source, span, &mut out),
             Err(bad) => {
@@ -87,12 +85,6 @@ pub(super) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
         reader.variables.end_of_file();
     }
     out
-}
-
-fn relative_to(reader: &Reader<'_>, span: Span, path: PathBuf) -> PathBuf {
-    let config =
-        reader.report.source(span.file).map(|source| source.path.clone()).unwrap_or_default();
-    config.parent().unwrap_or(Path::new("")).join(path)
 }
 
 fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {

@@ -12,6 +12,7 @@ use super::read_depends::{self, Wanted};
 use super::read_drain::drain;
 use super::read_environment::{env_files, environment};
 use super::read_log::log;
+use super::read_only_if::{self, condition};
 use super::read_readiness::readiness;
 use super::read_root::{hooks, signals};
 use super::schema::{
@@ -136,11 +137,18 @@ fn process(
         .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
     let needs =
         fields.get("depends_on").map(|node| read_depends::wanted(reader, node)).unwrap_or_default();
+    let only_if = fields.get(read_only_if::KEY).and_then(|node| {
+        condition(reader, node, &format!("{what}.{}", read_only_if::KEY))?.at_start()
+    });
+    if only_if == Some(OnlyIf::Never) {
+        // It takes no time at the end.
+        (place.waits, place.min, place.drain) = (Vec::new(), None, None);
+    }
     let process = Process {
         name: name.to_owned(),
         command,
         kind,
-        only_if: fields.get("only_if").and_then(|node| only_if(reader, node, &what)),
+        only_if,
         args: fields.get("args").and_then(|node| args(reader, node, &what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
@@ -169,18 +177,6 @@ fn process(
         },
     };
     (process, needs)
-}
-
-fn only_if(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<OnlyIf> {
-    let what = format!("{what}.only_if");
-    let fields = reader.fields(node, &what, &["path_exists"])?;
-    if fields.get("path_exists").is_none() && !fields.has_unknown {
-        reader
-            .report
-            .error(fields.span, format!("`{what}` has no condition"))
-            .help("write `{path_exists: PATH}`");
-    }
-    reader.field(&fields, "path_exists", values::path).map(OnlyIf::PathExists)
 }
 
 fn args(

@@ -148,11 +148,13 @@ pub enum ProcessKind {
     Oneshot,
 }
 
-/// `only_if:`.
+/// What `only_if:` of a process leaves to be seen. What it says of variables is known when the config is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
     /// Something exists at this path at the moment of the start.
     PathExists(PathBuf),
+    /// Its `value` is not what it must be.
+    Never,
 }
 
 /// `args:`.

@@ -6,8 +6,37 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The largest file that is read. A config of five thousand processes has about one mebibyte.
-const LARGEST: u64 = 4 * 1024 * 1024;
+use super::expand::LONGEST;
+use super::node::Span;
+
+/// What may be read for some purpose.
+struct Limits {
+    /// In bytes.
+    largest: u64,
+    /// `largest`, for a person.
+    size: &'static str,
+    /// What to do about a file that is larger.
+    help: &'static str,
+    /// Whether it may be a pipe.
+    pipes: bool,
+}
+
+/// A config of five thousand processes has about one mebibyte.
+const CONFIG: Limits = Limits {
+    largest: 4 * 1024 * 1024,
+    size: "4 MiB",
+    help: "a config is far smaller: is this the right file?",
+    pipes: true,
+};
+
+/// No argument is longer.
+const ARGUMENT: Limits = Limits {
+    largest: LONGEST as u64,
+    size: "128 KiB",
+    help: "no argument of a process can be that long; let the program read the file itself",
+    pipes: false,
+};
+
 /// How long a pipe may be silent before it is given up, and how often it is looked at.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
@@ -56,13 +85,30 @@ impl Source {
 
     /// Reads a file. Waits for nothing except, for at most two seconds, for a pipe that has a writer.
     pub(super) fn read(path: &Path) -> Result<Self, Unreadable> {
-        text(bytes(path)?).map(|text| Self::new(path, text))
+        text(bytes(path, &CONFIG)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a file that is to be an argument of a process. Waits for nothing.
+    pub(super) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
     }
 
     /// Its lines are never shown.
     pub(super) fn secret(mut self) -> Self {
         self.secret = true;
         self
+    }
+
+    /// Where a byte of its text stands, and how much there is marked: up to the `}` of a `${`, if that is in the line.
+    pub(super) fn place(&self, file: usize, at: usize) -> Span {
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(start..at).unwrap_or_default();
+        let rest = self.text.get(at..).unwrap_or_default();
+        let rest = rest.lines().next().unwrap_or_default();
+        let marked = rest.find('}').map_or(rest, |end| &rest[..=end]);
+        let (column, len) = (before.chars().count() + 1, marked.chars().count().max(1));
+        Span { file, line, column, len }
     }
 
     /// A line by its number from 1, without its end; nothing where it must not be shown.
@@ -92,7 +138,7 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
+fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let opened = OpenOptions::new()
         .read(true)
@@ -104,28 +150,34 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
     if kind.is_dir() {
         return Err(Unreadable::new("is a directory", "name the file in it"));
     }
+    if kind.is_fifo() && !limits.pipes {
+        return Err(Unreadable::new("is a pipe", "name a regular file"));
+    }
     if !kind.is_file() && !kind.is_fifo() {
         return Err(Unreadable::new("is a device or a socket", "name a regular file"));
     }
-    if metadata.len() > LARGEST {
+    let largest = limits.largest;
+    let too_large = || Unreadable::new(format!("is larger than {}", limits.size), limits.help);
+    if metadata.len() > largest {
         return Err(too_large());
     }
-    let out = if kind.is_fifo() { read_pipe(&mut file)? } else { read_file(&mut file)? };
+    let out =
+        if kind.is_fifo() { read_pipe(&mut file, largest)? } else { read_file(&file, largest)? };
     // Files in /proc and pipes do not tell their length.
-    if out.len() as u64 > LARGEST { Err(too_large()) } else { Ok(out) }
+    if out.len() as u64 > largest { Err(too_large()) } else { Ok(out) }
 }
 
-fn read_file(file: &mut File) -> Result<Vec<u8>, Unreadable> {
+fn read_file(file: &File, largest: u64) -> Result<Vec<u8>, Unreadable> {
     let mut out = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
+    file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
     Ok(out)
 }
 
-fn read_pipe(file: &mut File) -> Result<Vec<u8>, Unreadable> {
+fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
     let mut out = Vec::new();
     let mut buffer = [0; 8192];
     let mut waited = Duration::ZERO;
-    while out.len() as u64 <= LARGEST {
+    while out.len() as u64 <= largest {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => out.extend_from_slice(buffer.get(..count).unwrap_or_default()),
@@ -163,11 +215,6 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
 
 fn cannot_read(error: &std::io::Error) -> Unreadable {
     Unreadable::new(format!("cannot be read: {error}"), "name a regular file")
-}
-
-fn too_large() -> Unreadable {
-    let message = format!("is larger than {} MiB", LARGEST / 1024 / 1024);
-    Unreadable::new(message, "a config is far smaller: is this the right file?")
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {

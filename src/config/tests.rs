@@ -2,7 +2,9 @@
 
 mod contract;
 mod hostile;
+mod only_if;
 mod overlay;
+mod parts;
 mod problems;
 mod times;
 mod values;

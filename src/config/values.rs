@@ -231,7 +231,7 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
 }
 
 /// `http://host:port/path`, or `unix:/path.sock` with `:/path` after it.
-pub(super) fn http(text: &str) -> Result<HttpTarget, Bad> {
+pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
     let help = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(Bad::new("not a URL: it has a blank or a control character", help));

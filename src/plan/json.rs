@@ -29,6 +29,7 @@ struct Process<'a> {
     r#type: &'static str,
     waits_for: Vec<Need<'a>>,
     only_if_path_exists: Option<&'a str>,
+    left_out: bool,
     pre_start: Option<f64>,
     readiness: Option<&'static str>,
     ready_within: Option<f64>,
@@ -87,6 +88,7 @@ pub fn json(plan: &Plan) -> String {
             .map(|(process, condition)| need(process, *condition))
             .collect(),
         only_if_path_exists: start.only_if.as_deref(),
+        left_out: start.left_out,
         pre_start: start.pre_start.map(seconds),
         readiness: start.probe,
         ready_within: start.ready_within.map(seconds),

@@ -94,7 +94,7 @@ fn programs_get_every_figure() {
     assert_eq!(
         start["processes"][2],
         json!({
-            "name": "engine", "type": "service", "only_if_path_exists": null, "pre_start": null,
+            "name": "engine", "type": "service", "only_if_path_exists": null, "left_out": false, "pre_start": null,
             "waits_for": [
                 {"process": "executor", "condition": "ready"},
                 {"process": "migrate", "condition": "completed"},
@@ -136,4 +136,20 @@ processes:
     let by: Vec<_> = plan.start.iter().map(|start| start.ready_by.unwrap().as_secs()).collect();
     assert_eq!(by, [7, 12, 10]);
     assert_eq!(plan.ready_by().unwrap().as_secs(), 12);
+}
+
+#[test]
+fn what_is_left_out_takes_no_time() {
+    let config = "
+shutdown: {grace_period: 30s, reserve: 2s}
+processes:
+  debug: {command: [a], only_if: {value: x, is: y}, stop_grace_period: 20s, readiness: {tcp: '127.0.0.1:1'}}
+  app: {command: [b], depends_on: [debug], stop_grace_period: 3s}
+";
+    let plan = plan(config, &[]);
+    assert!(plan.start[0].left_out && !plan.start[1].left_out);
+    assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
+    assert_eq!(plan.critical_path(&plan.after_signal), "stop app 3s + left-over processes 2s");
+    let said = text::text(&plan);
+    assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
 }

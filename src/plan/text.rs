@@ -66,6 +66,9 @@ fn start(out: &mut String, plan: &Plan) {
 }
 
 fn begins(plan: &Plan, start: &Start) -> String {
+    if start.left_out {
+        return "left out: its only_if does not hold".to_owned();
+    }
     let mut words = match (start.waits_for.as_slice(), plan.pre_start) {
         ([], None) => "at once".to_owned(),
         ([], Some(_)) => "after pre_start".to_owned(),
@@ -85,6 +88,9 @@ fn begins(plan: &Plan, start: &Start) -> String {
 }
 
 fn ready(start: &Start) -> String {
+    if start.left_out {
+        return String::new();
+    }
     let hook = start.pre_start.map(|limit| format!("pre_start within {}", human(limit)));
     let ready = match (start.probe, start.ready_within) {
         (Some(probe), Some(within)) => {
@@ -99,8 +105,12 @@ fn ready(start: &Start) -> String {
 }
 
 fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
-    let shown: Vec<_> =
-        timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
+    let shown: Vec<_> = timeline
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| is_shown(step) && !plan.is_left_out(step))
+        .collect();
     let reserve = "reserve".to_owned();
     let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
     let label =

@@ -139,8 +139,14 @@ impl Hands {
         let _ = self.sender.send(News::Again);
     }
 
+    /// Whether a process is to be started. Where it is not, nobody will listen on its sockets.
     pub(super) fn condition(&self, process: ProcessId) -> bool {
-        self.process(process).only_if.as_ref().is_none_or(launch::holds)
+        let wanted = self.process(process);
+        let holds = wanted.only_if.as_ref().is_none_or(launch::holds);
+        if !holds {
+            launch::remove_sockets(&wanted.name, &wanted.sockets);
+        }
+        holds
     }
 
     pub(super) fn spawn(&mut self, process: ProcessId) -> Event {

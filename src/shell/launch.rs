@@ -116,6 +116,7 @@ pub(super) fn holds(only_if: &OnlyIf) -> bool {
     match only_if {
         // What cannot be looked at (EACCES on the way) is not there for the process either.
         OnlyIf::PathExists(path) => path.exists(),
+        OnlyIf::Never => false,
     }
 }
 

@@ -1,0 +1,96 @@
+//! `drainit health`: what an exec probe and Docker's HEALTHCHECK get to know.
+
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use crate::support::files::TempDir;
+use crate::support::http::free_address;
+use crate::support::{LONG, PATIENCE, Rig, Signal};
+
+/// The exit code of `drainit health`, and all that it says.
+fn health(args: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    command.env_remove("DRAINIT_CONFIG").arg("health").args(args).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn it_follows_readyz_from_the_start_to_the_end() {
+    let address = free_address();
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        control: {listen: 'ADDRESS', socket: DIR/control.sock}
+        shutdown: {readiness_delay: 60s, grace_period: 90s}
+        processes:
+          a: {command: [CHILD, a, await=DIR/go, touch=DIR/a], readiness: {file: DIR/a, timeout: 60s}}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_start(&["a"]);
+    let path = |name: &str| drainit.path(name).display().to_string();
+    let (config, socket) = (path("drainit.yaml"), path("control.sock"));
+    let (http, unix) = (format!("http://{address}"), format!("unix:{socket}"));
+    // As it is, wherever it is asked.
+    let assert_all = |code: i32, says: &str| {
+        for args in [["-c", &config], ["--socket", &socket], ["--url", &http], ["--url", &unix]] {
+            let (got, said) = health(&[&args[..], &["--timeout", "20s"]].concat());
+            assert_eq!(got, code, "{args:?}: {said}");
+            assert!(said.starts_with(says) && said.lines().count() == 1, "{args:?}: {said}");
+        }
+        let (live, said) = health(&["-c", &config, "--live", "--timeout", "20s"]);
+        assert_eq!((live, said.as_str()), (0, "ok\n"));
+    };
+    assert_all(1, "not ready: a (");
+    drainit.touch("go");
+    drainit.wait_for_line("everything is ready");
+    assert_all(0, "ready");
+    assert_eq!(health(&["--url", &format!("{http}/livez"), "--timeout", "20s"]).1, "ok\n");
+    let (code, said) = health(&["--url", &format!("{http}/nothing"), "--timeout", "20s"]);
+    assert_eq!(code, 1, "{said}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("stopping: ");
+    assert_all(1, "shutting down: ");
+    thread::sleep(PATIENCE);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    let (code, said) = health(&["--socket", &socket]);
+    assert_eq!(code, 1);
+    assert!(said.starts_with(&format!("{unix}: ")) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_not_waited_for() {
+    let dir = TempDir::new();
+    let path = dir.join("silent.sock");
+    let _listens = UnixListener::bind(&path).unwrap();
+    let began = Instant::now();
+    let (code, said) = health(&["--socket", path.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(said.ends_with("no answer within 1s\n"), "{said}");
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    assert!(health(&["--socket", path.to_str().unwrap(), "--timeout", "10ms"]).1.contains("10ms"));
+}
+
+#[test]
+fn what_it_cannot_ask_has_other_codes() {
+    let dir = TempDir::new();
+    dir.write("none.yaml", "processes: {a: {command: [a]}}\n");
+    dir.write("wrong.yaml", "processes: {a: {comand: [a]}}\n");
+    let path = |name: &str| dir.join(name).display().to_string();
+    for (args, code, says) in [
+        (&["-c", &path("none.yaml")][..], 78, "neither `control.socket` nor `control.listen`"),
+        (&["-c", &path("wrong.yaml")], 78, "see `drainit check`"),
+        (&["-c", &path("missing.yaml")], 78, "see `drainit check`"),
+        (&["--url", "https://127.0.0.1/"], 2, "no TLS"),
+        (&["--timeout", "0"], 2, "longer than 0"),
+        (&["--socket", "/x", "--url", "http://127.0.0.1:1"], 2, "cannot be used with"),
+        (&["--lvie"], 2, "unexpected argument"),
+    ] {
+        let (got, said) = health(args);
+        assert_eq!(got, code, "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
