@@ -136,7 +136,7 @@ fn term(config: &Config, what: What, process: Option<ProcessId>) -> String {
         What::Stop => "stop_grace_period",
         What::PreStop => "pre_stop timeout",
         What::PostStop => "post_stop timeout",
-        What::Close | What::Leftovers => what.word(),
+        What::Close | What::Count | What::Leftovers => what.word(),
     };
     match process.and_then(|id| config.processes.get(id.index())) {
         Some(process) => format!("{} {key}", process.name),
