@@ -12,6 +12,7 @@
 //! - [`shell`] carries the actions out, and turns signals, exits, timers and answers into events.
 //! - [`report`] tells what happened.
 //!
+//! [`import`] makes configs from the files of other programs.
 //! [`exec`] is apart from that: one process without a config, and what it costs to start is little.
 
 pub mod cli;
@@ -21,6 +22,8 @@ pub mod control;
 pub mod core;
 pub mod exec;
 pub mod graph;
+pub mod import;
+pub mod plan;
 pub mod report;
 pub mod shell;
 pub mod vocab;

@@ -191,6 +191,9 @@ pub enum End {
     Code(u8),
     /// A signal ended it.
     Signal(Signal),
+    /// KILL ended it, which drainit had not sent, and the kernel has counted one more OOM kill in this container since:
+    /// most likely this one.
+    OutOfMemory,
 }
 
 impl End {
@@ -200,6 +203,26 @@ impl End {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
+            Self::OutOfMemory => exit_code::KILLED,
+        }
+    }
+
+    /// The signal that ended it, if one did.
+    #[must_use]
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::Code(_) => None,
+            Self::Signal(signal) => Some(signal),
+            Self::OutOfMemory => Some(Signal::KILL),
+        }
+    }
+
+    /// The same without the guess who sent it.
+    #[must_use]
+    pub fn plainly(self) -> Self {
+        match self {
+            Self::OutOfMemory => Self::Signal(Signal::KILL),
+            other => other,
         }
     }
 
@@ -210,12 +233,18 @@ impl End {
     }
 }
 
-/// Writes `exited with code 7` or `was ended by SIGKILL`.
+/// Writes `exited with code 7` or `was ended by SIGKILL`, and for [`End::OutOfMemory`] what is known of it.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "was ended by {signal}"),
+            Self::OutOfMemory => {
+                write!(
+                    f,
+                    "was ended by SIGKILL, probably by the kernel's OOM killer (out of memory)"
+                )
+            }
         }
     }
 }

@@ -86,6 +86,18 @@ fn a_bystander_is_left_alone() {
     // In a shared PID namespace there are others, which may even have the same parent.
     let mut bystander = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     works(Rig::not_init());
+    // Everybody else's number is asked for on the way: who is left over is told and killed.
+    let options = ["exec", "--wait-all", "--grace-period", "1s", "--"];
+    let command = ["CHILD", "a", "daemon=b,on=TERM:ignore"];
+    let drainit = Rig::not_init().start_with(&[&options[..], &command[..]].concat());
+    drainit.wait_for_start(&["b"]);
+    drainit.wait_for_event("a", "daemon");
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("killing what has not stopped")
+        .assert_nothing_left();
     assert!(bystander.try_wait().unwrap().is_none());
     bystander.kill().unwrap();
     bystander.wait().unwrap();

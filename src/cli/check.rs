@@ -54,6 +54,6 @@ fn write(problems: &[Diagnostic], processes: Option<usize>) -> io::Result<()> {
     }
 }
 
-fn plural(count: usize, one: &str, many: &str) -> String {
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -6,6 +6,8 @@ mod control_address;
 pub mod drain;
 pub mod exec;
 pub mod health;
+pub mod import;
+pub mod plan;
 pub mod run;
 
 use std::io::{self, Write};
@@ -32,8 +34,12 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Say everything that is wrong with a config
     Check(check::CheckArgs),
+    /// Show the order of the start, and the longest shutdown against the grace period
+    Plan(plan::PlanArgs),
     /// Take the traffic away from the running container, and stop nothing
     Drain(drain::DrainArgs),
+    /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    Import(import::ImportArgs),
     /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(health::HealthArgs),
 }
@@ -49,7 +55,9 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
+        Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
+        Ok(Cli { command: Command::Import(args) }) => import::run(&args),
         Ok(Cli { command: Command::Health(args) }) => health::health(args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.

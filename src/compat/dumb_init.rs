@@ -11,7 +11,7 @@ use crate::shell::blocked::{Blocked, FIRST_31};
 use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
 use crate::shell::say::{Stream, say};
 use crate::shell::start::{ChildSetup, Place, start_like_execvp};
-use crate::vocab::{End, Signal};
+use crate::vocab::Signal;
 
 const VERSION: &str = "dumb-init v1.2.5";
 /// For wrong usage.
@@ -204,11 +204,11 @@ impl DumbInit {
     fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
         while let Reaped::Child(pid, end) = reap_next()? {
             let code = end.exit_code();
-            match end {
-                End::Code(code) => {
+            match end.signal() {
+                None => {
                     self.debug(&format!("A child with PID {pid} exited with exit status {code}."));
                 }
-                End::Signal(signal) => {
+                Some(signal) => {
                     let number = signal.number();
                     self.debug(&format!(
                         "A child with PID {pid} was terminated by signal {number}."

@@ -16,7 +16,7 @@ use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
 use crate::shell::say::{Stream, say};
 use crate::shell::start::{ChildSetup, Place, start_like_execvp};
 use crate::shell::{boot, signals};
-use crate::vocab::{End, Signal};
+use crate::vocab::Signal;
 
 const VERSION: &str = "tini version 0.19.0";
 /// What the program returns for its own failures.
@@ -237,9 +237,9 @@ impl Tini {
             };
             self.log(Level::Debug, &format!("Reaped child with pid: '{pid}'"));
             if pid == child {
-                let text = match end {
-                    End::Code(code) => format!("exited normally (with status '{code}')"),
-                    End::Signal(signal) => {
+                let text = match end.signal() {
+                    None => format!("exited normally (with status '{}')", end.exit_code()),
+                    Some(signal) => {
                         format!("exited with signal (with signal '{}')", signals::describe(signal))
                     }
                 };

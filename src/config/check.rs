@@ -1,4 +1,6 @@
 //! What only the whole config can tell: whether the waits fit into the grace period, and whether the order makes sense.
+//!
+//! What comes after what in a shutdown is known to [`Timeline::walk`] alone.
 
 use std::time::Duration;
 
@@ -6,7 +8,9 @@ use super::node::Span;
 use super::report::Report;
 use super::schema::{Config, ProcessKind};
 use super::suggest::list;
+use crate::core::spec::Spec;
 use crate::graph::Graph;
+use crate::plan::timeline::{Timeline, What};
 use crate::vocab::{ProcessId, human};
 
 /// Where things stand that can only be judged together.
@@ -22,6 +26,15 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
         Self { grace_period: shutdown, waits: Vec::new(), processes: Vec::new() }
+    }
+
+    /// What is declared for a step of the shutdown.
+    fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
+        let waits = match process {
+            Some(id) => &self.processes.get(id.index())?.waits,
+            None => &self.waits,
+        };
+        waits.iter().find(|wait| wait.what == what)
     }
 }
 
@@ -48,7 +61,7 @@ impl ProcessPlaces {
 
 /// A time that the shutdown is declared to take.
 pub(super) struct Wait {
-    pub(super) what: &'static str,
+    pub(super) what: What,
     pub(super) duration: Duration,
     pub(super) span: Span,
 }
@@ -75,31 +88,31 @@ pub(super) fn each_min(report: &mut Report, config: &Config, places: &Places) {
     minima(report, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// For each process, the longest sum of `of` along a path from it to what it depends on, and the next step on it.
-fn longest(graph: &Graph, of: &[Duration]) -> Vec<(Duration, Option<ProcessId>)> {
-    let mut sums = vec![(Duration::ZERO, None); of.len()];
-    for id in &graph.order {
-        let below =
-            graph.dependencies[id.index()].iter().map(|(id, _)| (sums[id.index()].0, Some(*id)));
-        // The first of equals, so that the message does not depend on chance.
-        let below =
-            below.reduce(|a, b| if b.0 > a.0 { b } else { a }).unwrap_or((Duration::ZERO, None));
-        sums[id.index()] = (of[id.index()].saturating_add(below.0), below.1);
-    }
-    sums
+/// The steps of a shutdown that take the time which `of` says, and on which its end depends; dependents first.
+fn longest(
+    config: &Config,
+    graph: &Graph,
+    of: impl Fn(What, Option<ProcessId>) -> Option<Duration>,
+) -> Vec<(What, Option<ProcessId>, Duration)> {
+    let walk =
+        Timeline::walk(&Spec::new(config, graph), true, |what, process, _| of(what, process));
+    walk.critical_steps().map(|step| (step.what, step.process, step.takes)).collect()
 }
 
-/// The processes of the longest path of all, dependents first.
-fn longest_path(graph: &Graph, of: &[Duration]) -> Vec<usize> {
-    let sums = longest(graph, of);
-    let top = sums.iter().enumerate().reduce(|a, b| if b.1.0 > a.1.0 { b } else { a });
-    let mut path = Vec::new();
-    let mut next = top.map(|(index, _)| index);
-    while let Some(index) = next {
-        path.push(index);
-        next = sums[index].1.map(ProcessId::index);
+/// `router drain time`
+fn term(config: &Config, what: What, process: Option<ProcessId>) -> String {
+    let key = match what {
+        What::ReadinessDelay => "readiness_delay",
+        What::Drain => "drain time",
+        What::Stop => "stop_grace_period",
+        What::PreStop => "pre_stop timeout",
+        What::PostStop => "post_stop timeout",
+        What::Close | What::Leftovers => what.word(),
+    };
+    match process.and_then(|id| config.processes.get(id.index())) {
+        Some(process) => format!("{} {key}", process.name),
+        None => key.to_owned(),
     }
-    path
 }
 
 fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
@@ -115,20 +128,26 @@ fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
 
 /// Refuses written `min`s that cannot be kept. Whether they fit.
 fn minima(report: &mut Report, config: &Config, graph: &Graph, places: &Places) -> bool {
-    let of = written_minima(config, places);
-    let path: Vec<_> =
-        longest_path(graph, &of).into_iter().filter(|&index| !of[index].is_zero()).collect();
-    let delay = config.shutdown.readiness_delay;
-    let sum = path.iter().fold(delay, |sum, &index| sum.saturating_add(of[index]));
-    let largest = path.iter().max_by_key(|&&index| of[index]);
-    let Some(span) = largest.and_then(|&index| places.processes[index].min) else { return true };
+    let written = written_minima(config, places);
+    let path = longest(config, graph, |what, process| match (what, process) {
+        (What::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
+        (What::Drain, Some(id)) => written.get(id.index()).copied(),
+        _ => None,
+    });
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    let drains = path.iter().filter_map(|(_, process, takes)| Some(((*process)?, takes)));
+    let largest = drains.max_by_key(|(_, takes)| **takes);
+    let Some(span) = largest.and_then(|(id, _)| places.processes[id.index()].min) else {
+        return true;
+    };
     if sum <= config.shutdown.window() {
         return true;
     }
-    let delay = (!delay.is_zero()).then(|| ("readiness_delay".to_owned(), delay));
-    let minima =
-        path.iter().map(|&index| (format!("{} min", config.processes[index].name), of[index]));
-    let sum_text = sum_of(delay.into_iter().chain(minima));
+    let terms = path.iter().map(|&(what, process, takes)| match process {
+        Some(id) => (format!("{} min", config.processes[id.index()].name), takes),
+        None => (term(config, what, None), takes),
+    });
+    let sum_text = sum_of(terms);
     let message =
         format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
     report
@@ -137,11 +156,21 @@ fn minima(report: &mut Report, config: &Config, graph: &Graph, places: &Places) 
     false
 }
 
+/// For each process, the largest sum of `of` along a path from it to what it depends on.
+fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
+    let mut sums = vec![Duration::ZERO; of.len()];
+    for id in &graph.order {
+        let below = graph.dependencies[id.index()].iter().map(|(on, _)| sums[on.index()]).max();
+        sums[id.index()] = of[id.index()].saturating_add(below.unwrap_or_default());
+    }
+    sums
+}
+
 /// Cuts each `min` that is only a default to what the written ones leave, dependents first.
 fn shrink_default_minima(report: &mut Report, config: &mut Config, graph: &Graph, places: &Places) {
     let room = config.shutdown.window().saturating_sub(config.shutdown.readiness_delay);
     let of = written_minima(config, places);
-    let below = longest(graph, &of);
+    let below = below(graph, &of);
     let mut above = vec![Duration::ZERO; of.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
@@ -149,7 +178,7 @@ fn shrink_default_minima(report: &mut Report, config: &mut Config, graph: &Graph
         let mut taken = above[index];
         if let Some(drain) = &mut process.drain {
             // What is below without this process itself, whose written `min` is 0 here.
-            let left = room.saturating_sub(above[index]).saturating_sub(below[index].0);
+            let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if let (None, Some(span), true) =
                 (places.processes[index].min, places.processes[index].drain, drain.min > left)
             {
@@ -173,33 +202,22 @@ fn shrink_default_minima(report: &mut Report, config: &mut Config, graph: &Graph
 
 /// Warns when everything that is declared to take time takes more than there is.
 fn declared_waits(report: &mut Report, config: &Config, graph: &Graph, places: &Places) {
-    let total = |waits: &[Wait]| {
-        waits.iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.duration))
-    };
-    let of: Vec<_> = places.processes.iter().map(|place| total(&place.waits)).collect();
-    let path = longest_path(graph, &of);
-    let sum = path.iter().fold(total(&places.waits), |sum, &index| sum.saturating_add(of[index]));
+    let path = longest(config, graph, |what, process| Some(places.wait(what, process)?.duration));
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
     if sum <= config.shutdown.window() {
         return;
     }
-    let own = places.waits.iter().map(|wait| (wait.what.to_owned(), wait));
-    let of_processes = path.iter().flat_map(|&index| {
-        let name = &config.processes[index].name;
-        places.processes[index]
-            .waits
-            .iter()
-            .map(move |wait| (format!("{name} {}", wait.what), wait))
-    });
-    let waits: Vec<_> =
-        own.chain(of_processes).filter(|(_, wait)| !wait.duration.is_zero()).collect();
+    let waits = path.iter().filter_map(|&(what, process, _)| places.wait(what, process));
     // The last maximum, which from behind is the first.
-    let largest = waits.iter().rev().max_by_key(|(_, wait)| wait.duration);
-    let span = largest.map_or(places.grace_period, |(_, wait)| wait.span);
-    let sum = sum_of(waits.into_iter().map(|(what, wait)| (what, wait.duration)));
+    let largest = waits.rev().max_by_key(|wait| wait.duration);
+    let span = largest.map_or(places.grace_period, |wait| wait.span);
+    let sum =
+        sum_of(path.iter().map(|&(what, process, takes)| (term(config, what, process), takes)));
     let message =
         format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
     report.warning(span, message).help(
-        "they are cut short when it comes to that; shorten one, or make `shutdown.grace_period` (the pod's, too) longer",
+        "they are cut short when it comes to that, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` \
+         (the pod's, too) longer",
     );
 }
 

@@ -6,34 +6,34 @@ use std::rc::Rc;
 
 /// A place in one of the files of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Which file, in the order in which they were given.
-    pub(super) file: usize,
+    pub(crate) file: usize,
     /// From 1; 0 means the whole file.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// In characters, from 1.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// In characters.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 impl Span {
     /// A whole file.
-    pub(super) fn whole(file: usize) -> Self {
+    pub(crate) fn whole(file: usize) -> Self {
         Self { file, line: 0, column: 0, len: 0 }
     }
 }
 
 /// The key of a mapping.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) text: Rc<str>,
-    pub(super) span: Span,
+pub(crate) struct Key {
+    pub(crate) text: Rc<str>,
+    pub(crate) span: Span,
 }
 
 /// What the tags of Compose ask an overlay to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
+pub(crate) enum Tag {
     /// `!reset`: the key goes away.
     Reset,
     /// `!override`: the value replaces what it would be merged with.
@@ -42,19 +42,19 @@ pub(super) enum Tag {
 
 /// A value.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) span: Span,
-    pub(super) kind: Kind,
-    pub(super) tag: Option<Tag>,
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) kind: Kind,
+    pub(crate) tag: Option<Tag>,
     /// How many values it is with every alias put in. Aliases share one node, so a small file can be a huge tree.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// How deep it is with every alias put in; 1 for a scalar.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// The four kinds of value.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Nothing was written, or `null` or `~`.
     Null,
     /// Text, verbatim.
@@ -67,7 +67,7 @@ pub(super) enum Kind {
 
 impl Node {
     /// A node that is made from others, at the place of one of them.
-    pub(super) fn new(span: Span, kind: Kind) -> Self {
+    pub(crate) fn new(span: Span, kind: Kind) -> Self {
         let (size, depth) = match &kind {
             Kind::Null | Kind::Scalar { .. } => (1, 1),
             Kind::Sequence(items) => measure(items.iter()),
@@ -77,7 +77,7 @@ impl Node {
     }
 
     /// What it is, for messages.
-    pub(super) fn kind_name(&self) -> &'static str {
+    pub(crate) fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Null => "nothing",
             Kind::Scalar { .. } => "a single value",

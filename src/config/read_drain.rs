@@ -10,6 +10,7 @@ use super::read_only_if::{self, condition};
 use super::schema::{Drain, DrainMethod, HttpMethod};
 use super::suggest::list;
 use super::values;
+use crate::plan::timeline::What;
 
 /// The longest wait where none is written.
 const TIME: Duration = Duration::from_secs(15);
@@ -61,7 +62,7 @@ pub(super) fn drain(
             return None;
         }
         place.drain = Some(node.span);
-        place.waits.push(Wait { what: "drain time", duration: TIME, span: node.span });
+        place.waits.push(Wait { what: What::Drain, duration: TIME, span: node.span });
         return Some(Drain { method, time: TIME, min: Duration::ZERO });
     }
     let fields = reader.fields(node, &what, &[own, &["time", "min"]].concat())?;
@@ -92,7 +93,7 @@ pub(super) fn drain(
     place.drain = Some(fields.span);
     place.min = at("min");
     let span = at("time").unwrap_or(fields.span);
-    place.waits.push(Wait { what: "drain time", duration: time, span });
+    place.waits.push(Wait { what: What::Drain, duration: time, span });
     let default_min = if kind == "envoy" { ENVOY_MIN } else { Duration::ZERO };
     Some(Drain { method: method?, time, min: min.unwrap_or(default_min).min(time) })
 }

@@ -19,6 +19,7 @@ use super::schema::{
     ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
 };
 use super::values::{self, Bad};
+use crate::plan::timeline::What;
 use crate::vocab::Signal;
 
 const KEYS: &[&str] = &[
@@ -124,7 +125,7 @@ fn process(
     let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
     let drain = fields.get("drain").and_then(|node| drain(reader, node, &what, place));
     if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
-        place.waits.push(Wait { what: "stop_grace_period", duration, span: node.span });
+        place.waits.push(Wait { what: What::Stop, duration, span: node.span });
     }
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &format!("{what}.hooks"), &mut place.waits),

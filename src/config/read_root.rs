@@ -9,6 +9,7 @@ use super::read::{Fields, Reader};
 use super::read_process;
 use super::schema::{Config, Control, Hook, Hooks, LogFormat, Logging, Shutdown};
 use super::values;
+use crate::plan::timeline::What;
 use crate::vocab::Signal;
 
 const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
@@ -85,7 +86,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     }
     if !readiness_delay.is_zero() {
         let span = at("readiness_delay").unwrap_or(fields.span);
-        places.waits.push(Wait { what: "readiness_delay", duration: readiness_delay, span });
+        places.waits.push(Wait { what: What::ReadinessDelay, duration: readiness_delay, span });
     }
     let signals = match fields.get("signals") {
         None => vec![Signal::TERM, Signal::INT, Signal::QUIT],
@@ -157,7 +158,7 @@ pub(super) fn hooks(
     let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
         return Hooks::default();
     };
-    let mut hook = |name: &'static str, wait: Option<&'static str>| {
+    let mut hook = |name: &'static str, wait: Option<What>| {
         let node = fields.get(name)?;
         let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
         if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
@@ -167,8 +168,8 @@ pub(super) fn hooks(
     };
     Hooks {
         pre_start: hook("pre_start", None),
-        pre_stop: hook("pre_stop", Some("pre_stop timeout")),
-        post_stop: hook("post_stop", Some("post_stop timeout")),
+        pre_stop: hook("pre_stop", Some(What::PreStop)),
+        post_stop: hook("post_stop", Some(What::PostStop)),
     }
 }
 

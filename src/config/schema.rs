@@ -217,6 +217,22 @@ pub enum Probe {
     Notify,
 }
 
+impl Probe {
+    /// Its key in `readiness`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unix(_) => "unix",
+            Self::Tcp(_) => "tcp",
+            Self::Http(_) => "http",
+            Self::Exec(_) => "exec",
+            Self::File(_) => "file",
+            Self::Log(_) => "log",
+            Self::Notify => "notify",
+        }
+    }
+}
+
 /// Where an HTTP request goes. Names are not resolved (a PID 1 must not hang in a resolver): an IP address,
 /// `localhost` or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

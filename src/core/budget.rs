@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use super::spec::{ProcessSpec, Spec, Wait};
+use super::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::vocab::{ProcessId, Time};
 
 /// What each stop keeps at least, whatever a `min` asks for; in all not more than a quarter of the window.
 const LEAST: Duration = Duration::from_secs(1);
+
+/// What a drain is given after an unasked end where `min` is less.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// How long the shell may take to have the listeners closed; the admin is local.
+const CLOSING: Duration = Duration::from_millis(250);
+/// What a daemonised grandchild gets between TERM and KILL.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What each process needs after it, computed once: the heaviest path through its dependencies.
 #[derive(Clone, Debug)]
@@ -55,6 +63,27 @@ impl Budget {
         Self { stop_path, drains_after, stop_all, stop_least, drain_all }
     }
 
+    /// How long `/readyz` answers 503 before the drains begin.
+    #[must_use]
+    pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+        let delay = Wait::new(Some(spec.readiness_delay));
+        share(delay, self.drain_and_stop_all(), deadline.since(now))
+    }
+
+    /// How long the container's `pre_stop` hook may take; `None`: there is none.
+    #[must_use]
+    pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
+        let wait = spec.hooks.pre_stop?;
+        Some(share(wait, self.drain_and_stop_all(), deadline.since(now)))
+    }
+
+    /// How long the container's `post_stop` hook may take, which has a part of the reserve, too; `None`: there is none.
+    #[must_use]
+    pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
+        let left = (deadline + spec.after_deadline()).since(now);
+        Some(spec.hooks.post_stop?.limit.min(left))
+    }
+
     /// How long a drain that begins now waits at most. `min` is held even where the later stops will have to shrink, but
     /// not to nothing.
     #[must_use]
@@ -71,6 +100,18 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
+    /// How long a drained process may take to close its listeners.
+    #[must_use]
+    pub fn closing(now: Time, deadline: Time) -> Duration {
+        CLOSING.min(deadline.since(now))
+    }
+
+    /// How long left-over descendants have between TERM and KILL.
+    #[must_use]
+    pub fn leftovers(now: Time, deadline: Time) -> Duration {
+        MOMENT.min(deadline.since(now))
+    }
+
     /// How long a process that is asked to stop now may take before KILL.
     ///
     /// What was declared is kept where it fits; where it does not, the wait is what is left after all later needs,
@@ -82,22 +123,36 @@ impl Budget {
         share(process.stop, after, deadline.since(now))
     }
 
-    /// How long a hook that begins now may take, with `after` needed for what follows it.
+    /// How long the `pre_stop` hook of a process may take; `None`: there is none.
     #[must_use]
-    pub fn hook(wait: Wait, after: Duration, now: Time, deadline: Time) -> Duration {
-        share(wait, after, deadline.since(now))
+    pub fn pre_stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        now: Time,
+        deadline: Time,
+    ) -> Option<Duration> {
+        let wait = spec.processes[id.index()].hooks.pre_stop?;
+        let after = self.stop_path[id.index()].saturating_sub(wait.need);
+        Some(share(wait, after, deadline.since(now)))
     }
 
-    /// What is needed from the moment on at which this process is asked to stop, its dependencies included.
+    /// How long the `post_stop` hook of a process that is gone may take; `None`: there is none.
     #[must_use]
-    pub fn from_stop(&self, spec: &Spec, id: ProcessId) -> Duration {
+    pub fn post_stop(
+        &self,
+        spec: &Spec,
+        id: ProcessId,
+        now: Time,
+        deadline: Time,
+    ) -> Option<Duration> {
         let process = &spec.processes[id.index()];
-        self.stop_path[id.index()].saturating_sub(need(process.hooks.pre_stop))
+        let wait = process.hooks.post_stop?;
+        Some(share(wait, self.after_stop(process), deadline.since(now)))
     }
 
     /// What is needed once this process is gone.
-    #[must_use]
-    pub fn after_stop(&self, process: &ProcessSpec) -> Duration {
+    fn after_stop(&self, process: &ProcessSpec) -> Duration {
         process
             .dependencies
             .iter()
@@ -107,8 +162,7 @@ impl Budget {
     }
 
     /// What the drains at least, and the stop of the whole graph need.
-    #[must_use]
-    pub fn drain_and_stop_all(&self) -> Duration {
+    fn drain_and_stop_all(&self) -> Duration {
         self.drain_all.saturating_add(self.stop_all)
     }
 
@@ -117,6 +171,13 @@ impl Budget {
     pub fn stop_all(&self) -> Duration {
         self.stop_all
     }
+}
+
+/// How long a drain would wait, were there no deadline. Only where the stop was asked for, and everything below is
+/// there (`full`), clients get all of `time`; else `min`, but whatever that says, it takes a moment to tell.
+#[must_use]
+pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
+    if full { drain.time } else { drain.min.max(drain.time.min(TOLD)) }
 }
 
 /// What stopping this one process needs.

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::event::{Action, DrainEnd, Load, Note};
 use super::spec::DrainSpec;
 use super::world::World;
@@ -17,8 +18,6 @@ use crate::vocab::{ProcessId, Time};
 /// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples, and than a client
 /// takes from its connect to its first request.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long the shell may take to have the listeners closed; the admin is local.
-const CLOSING: Duration = Duration::from_millis(250);
 
 /// How far the drain of one process is.
 #[derive(Clone, Copy, Debug)]
@@ -222,6 +221,7 @@ impl Active {
     fn close(&mut self, world: &mut World, process: ProcessId, why: DrainEnd, deadline: Time) {
         world.act(Action::CloseListeners(process));
         // `step` has dealt with the deadline itself.
-        self.closing = Closing::Asked { until: (world.now + CLOSING).min(deadline), why };
+        let until = world.now + Budget::closing(world.now, deadline);
+        self.closing = Closing::Asked { until, why };
     }
 }

@@ -7,21 +7,17 @@
 //! a reason to stop. Then it goes on from where it is.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget;
 use super::drain::{Active, Progress};
 use super::event::{Action, DrainEnd, Event, Hurry, Note};
 use super::exit::Cause;
 use super::machine::{Phase, Shutdown};
-use super::spec::{HookId, Stage, Wait};
+use super::spec::{HookId, Stage};
 use super::stopping::Stopping;
 use super::world::{Life, World};
 use crate::config::schema::OnExit;
 use crate::vocab::{ProcessId, Time};
-
-/// What a drain is given after an unasked end where `min` is less.
-const TOLD: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -53,9 +49,7 @@ impl Draining {
         {
             world.after_end(process, shutdown.deadline);
         }
-        let later = world.budget.drain_and_stop_all();
-        let delay = Wait::new(Some(world.spec.readiness_delay));
-        let delay = Budget::hook(delay, later, world.now, shutdown.deadline);
+        let delay = world.budget.readiness_delay(&world.spec, world.now, shutdown.deadline);
         let delay_until = was_ready.then(|| world.now + delay);
         let drains = world
             .spec
@@ -161,9 +155,8 @@ impl Draining {
     }
 
     fn run_pre_stop(&mut self, world: &mut World) {
-        if let Some(wait) = world.spec.hooks.pre_stop {
-            let later = world.budget.drain_and_stop_all();
-            let within = Budget::hook(wait, later, world.now, self.shutdown.deadline);
+        let deadline = self.shutdown.deadline;
+        if let Some(within) = world.budget.container_pre_stop(&world.spec, world.now, deadline) {
             self.hook_until = Some(world.run_hook(None, Stage::PreStop, within));
         }
     }
@@ -251,9 +244,7 @@ impl Draining {
                     Some(drain) => {
                         let full =
                             self.shutdown.cause.is_asked() && !self.only_min[process.index()];
-                        // Whatever `min` says, it takes a moment to tell.
-                        let wish =
-                            if full { drain.time } else { drain.min.max(drain.time.min(TOLD)) };
+                        let wish = budget::drain_wish(drain, full);
                         Active::begin(world, process, drain, wish, self.shutdown.deadline)
                     }
                     None => Progress::Over,

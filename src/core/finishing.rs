@@ -1,15 +1,11 @@
 //! The last phase: descendants that are left are told to end, then killed; `post_stop`; exit.
 
-use std::time::Duration;
-
+use super::budget::Budget;
 use super::event::{Action, Event, Hurry, Note};
-use super::machine::{AFTER_KILL, Phase, Shutdown};
-use super::spec::{HookId, Stage};
+use super::machine::{Phase, Shutdown};
+use super::spec::{AFTER_KILL, HookId, Stage};
 use super::world::World;
 use crate::vocab::{Signal, Time};
-
-/// What a daemonised grandchild gets between TERM and KILL, where the deadline allows.
-const MOMENT: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -36,7 +32,7 @@ impl Finishing {
             return Self::kill(shutdown, world);
         }
         world.act(Action::Sweep(Signal::TERM));
-        let until = world.now + MOMENT.min(shutdown.deadline.since(world.now));
+        let until = world.now + Budget::leftovers(world.now, shutdown.deadline);
         Self { shutdown, step: Step::Told { until } }.advance(world)
     }
 
@@ -102,10 +98,9 @@ impl Finishing {
 
     /// The container's last hook gets what is left, and a part of the reserve.
     fn hook(shutdown: Shutdown, world: &mut World) -> Phase {
-        let left = shutdown.hard_end(world).since(world.now);
-        match world.spec.hooks.post_stop {
-            Some(wait) if !left.is_zero() && shutdown.signals < 3 => {
-                let until = world.run_hook(None, Stage::PostStop, wait.limit.min(left));
+        match Budget::container_post_stop(&world.spec, world.now, shutdown.deadline) {
+            Some(within) if !within.is_zero() && shutdown.signals < 3 => {
+                let until = world.run_hook(None, Stage::PostStop, within);
                 Phase::Finishing(Self { shutdown, step: Step::Hook { until } })
             }
             _ => exit(&shutdown, world),

@@ -16,9 +16,6 @@ use crate::vocab::{ProcessId, Signal, Time};
 /// Stop signals that come closer than this are one: some send each signal to a process and then to its group, and the
 /// kernel merges those that come closer still.
 const ONE_SIGNAL: Duration = Duration::from_millis(5);
-/// The kernel needs a moment to end what was killed; more of it for much memory.
-pub(super) const AFTER_KILL: Duration = Duration::from_millis(200);
-const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 
 /// See the picture in [`super`].
 #[derive(Debug)]
@@ -71,7 +68,7 @@ impl Shutdown {
     /// When not even a process that survived KILL is waited for: half of the reserve, but time enough to reap.
     #[must_use]
     pub fn hard_end(&self, world: &World) -> Time {
-        self.deadline + (world.spec.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
+        self.deadline + world.spec.after_deadline()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::vocab::{End, ProcessId, Signal, Time};
 mod check;
 mod scenario;
 mod table;
+mod worst;
 
 use check::Checker;
 use scenario::{Behaviour, Scenario};

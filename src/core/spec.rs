@@ -8,6 +8,10 @@ use crate::config::schema::{
 use crate::graph::Graph;
 use crate::vocab::{ProcessId, Signal};
 
+/// The kernel needs a moment to end what was killed; more of it for much memory.
+pub(super) const AFTER_KILL: Duration = Duration::from_millis(200);
+const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
+
 /// The whole, from [`Spec::new`].
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -39,6 +43,12 @@ pub struct Wait {
 impl Wait {
     /// Where nothing is declared.
     const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
+
+    /// Whether it was declared, and is to be kept where there is time.
+    #[must_use]
+    pub fn is_declared(self) -> bool {
+        self.limit == self.need
+    }
 
     /// What was declared is kept in full; else it is up to 10 s of what there is, and 1 s is kept.
     #[must_use]
@@ -132,6 +142,12 @@ impl Spec {
             processes,
             order: graph.order.clone(),
         }
+    }
+
+    /// How long after the deadline what survives KILL is still waited for: half of the reserve, but time enough to reap.
+    #[must_use]
+    pub fn after_deadline(&self) -> Duration {
+        (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
     /// Every process id, in file order.

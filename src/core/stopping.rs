@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::budget::Budget;
 use super::event::{Action, Event, Hurry, Note};
 use super::finishing::Finishing;
 use super::machine::{Phase, Shutdown};
@@ -120,10 +119,9 @@ impl Stopping {
     }
 
     fn begin(&mut self, world: &mut World, process: ProcessId) {
-        match world.process(process).hooks.pre_stop {
-            Some(wait) if self.shutdown.signals < 2 => {
-                let after = world.budget.from_stop(&world.spec, process);
-                let within = Budget::hook(wait, after, world.now, self.shutdown.deadline);
+        let within = world.budget.pre_stop(&world.spec, process, world.now, self.shutdown.deadline);
+        match within {
+            Some(within) if self.shutdown.signals < 2 => {
                 let until = world.run_hook(Some(process), Stage::PreStop, within);
                 world.set(process, Life::PreStop { until });
             }

@@ -252,6 +252,8 @@ impl World {
             _ => self.told[id.index()].map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Life::Killed { .. });
+        // Where drainit has killed it, that needs no other reason.
+        let end = if killed { end.plainly() } else { end };
         self.note(Note::Stopped { process: id, end, took, killed });
         // What was killed was killed with its group.
         if remains && !killed && !self.process(id).oneshot {
@@ -274,10 +276,7 @@ impl World {
 
     /// Runs the `post_stop` of a process that has ended for good, during a shutdown.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
-        let within = self.process(id).hooks.post_stop.map(|wait| {
-            Budget::hook(wait, self.budget.after_stop(self.process(id)), self.now, deadline)
-        });
-        match within {
+        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
             Some(within) if !within.is_zero() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Life::PostStop { until });

@@ -16,6 +16,7 @@ use super::terminal::Terminal;
 use super::{Options, tell};
 use crate::shell::blocked::Blocked;
 use crate::shell::clock;
+use crate::shell::oom::OomKills;
 use crate::shell::reap::{self, Pid, Reaped, reap_next};
 use crate::shell::signals::Received;
 use crate::shell::sweep::signal_left_over;
@@ -223,6 +224,7 @@ impl<'a> Supervisor<'a> {
                     }
                     if pid == self.child && self.end.is_none() {
                         self.end = Some(end);
+                        self.explain(end);
                         if !self.is_anything_left() {
                             return Ok(self.end);
                         }
@@ -238,6 +240,18 @@ impl<'a> Supervisor<'a> {
         }
         self.has_more = true;
         Ok(None)
+    }
+
+    /// Says what the code does not tell: who probably sent a KILL that nobody asked for.
+    fn explain(&self, end: End) {
+        let is_unasked = !self.is_asked && !self.is_killed && end == End::Signal(Signal::KILL);
+        // Only for PID 1 no count was there before. Everywhere else one would have to be taken at the start.
+        if is_unasked
+            && std::process::id() == 1
+            && OomKills::since_the_containers_start().explain_one()
+        {
+            tell(&format!("warning: the command {}", End::OutOfMemory));
+        }
     }
 
     /// Whether there is somebody whom the end waits for, after the child.

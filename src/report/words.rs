@@ -191,6 +191,15 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
 }
 
 fn ended(name: &str, end: End, next: AfterEnd) -> (Level, String) {
+    let (level, line) = what_follows(name, end, next);
+    if end == End::OutOfMemory {
+        let mend = "raise the container's memory limit, or let its processes use less";
+        return (level.min(Level::Warning), format!("{line}; {mend}"));
+    }
+    (level, line)
+}
+
+fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
     match next {
         AfterEnd::Restart { delay, attempt } => {
             (Level::Warning, format!("{name}: {end}; restart {attempt} in {}", human(delay)))

@@ -1,8 +1,7 @@
 //! What is done once, first of all: how drainit stands towards the kernel, and what its children would inherit by
 //! accident.
 //!
-//! Descriptors 0, 1 and 2 are open here already: before `main`, Rust opens `/dev/null` in the place of a closed one, and
-//! aborts where there is no `/dev/null` either.
+//! Descriptors 0, 1 and 2 are open here already: [`sys`] sees to that before `main`.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -17,6 +17,7 @@ use super::launch;
 use super::listener::Listener;
 use super::news::{Family, News, Role, Sender};
 use super::notify::NotifySocket;
+use super::oom::OomKills;
 use super::output::Output;
 use super::probe::LastFailure;
 use super::readiness::{self, Watch};
@@ -48,6 +49,7 @@ pub(super) struct Hands {
     board: Rc<Board>,
     report: Rc<RefCell<Report>>,
     family: Family,
+    oom_kills: OomKills,
     lives: Vec<Current>,
     hooks: BTreeMap<HookId, HookRun>,
     /// Logs whose pipes may still hold something.
@@ -101,6 +103,7 @@ impl Hands {
             board,
             report,
             family: Family::default(),
+            oom_kills: OomKills::from_now_on(),
             lives,
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
@@ -218,7 +221,13 @@ impl Hands {
     /// A child has been reaped.
     pub(super) fn ended(&mut self, pid: Pid, end: End) -> Option<Event> {
         let role = self.family.borrow_mut().remove(pid);
+        let is_oom = end == End::Signal(Signal::KILL) && self.oom_kills.explain_one();
+        let end = if is_oom { End::OutOfMemory } else { end };
         match role {
+            None if is_oom => {
+                tracing::warn!("pid {pid}, a descendant of a process, {end}");
+                None
+            }
             None => {
                 tracing::debug!("orphan {pid} {end}");
                 None

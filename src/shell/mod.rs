@@ -26,6 +26,7 @@ mod look_up;
 mod mask;
 mod news;
 pub mod notify;
+pub(crate) mod oom;
 pub mod output;
 pub mod own_line;
 pub mod panic;

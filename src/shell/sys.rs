@@ -23,6 +23,28 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Before `main`, Rust opens `/dev/null` in the place of a closed standard descriptor, so that no file gets its number,
+/// and aborts where there is no `/dev/null`. The C library calls this before that; then none is closed any more.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;
+
+/// Opens the root directory in the place of closed ones, where `/dev/null` cannot be: to write to it fails with `EBADF`,
+/// as to a closed descriptor, and so does nobody harm.
+extern "C" fn open_standard_descriptors() {
+    for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
+        // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is what an open gets, and
+        // those below this one are taken.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) == -1
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1
+            {
+                libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+            }
+        }
+    }
+}
+
 /// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No children at all is
 /// `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal ended, after the kernel has dropped it.
 pub(super) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {

@@ -42,9 +42,20 @@ impl Container {
         Self { id: docker(&all) }
     }
 
+    /// What Docker calls it.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Waits until its output has a line with this text; fails when it ends without one, or after a minute.
     #[track_caller]
     pub(crate) fn await_line(&self, text: &str) {
+        self.await_line_again(text, 1);
+    }
+
+    /// Waits until its output has so many of these lines, those of earlier lives among them.
+    #[track_caller]
+    pub(crate) fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
         let mut follow = Command::new("timeout");
         follow.args(["60", "docker", "logs", "--follow", &self.id]).stdin(Stdio::null());
@@ -52,7 +63,7 @@ impl Container {
         let mut following = follow.spawn().unwrap();
         drop(follow); // and with it the ends to write to, so that the lines can end
         let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
-        let found = lines.any(|line| line.contains(text));
+        let found = lines.by_ref().filter(|line| line.contains(text)).take(times).count() == times;
         let _ = following.kill();
         let _ = following.wait();
         assert!(found, "it has not said {text:?}:\n{}", self.logs());

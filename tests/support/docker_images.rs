@@ -33,6 +33,28 @@ pub(crate) fn images() -> Option<&'static Images> {
     skip_unless(POSSIBLE.get_or_init(possible).clone()).then(|| IMAGES.get_or_init(build))
 }
 
+/// An image with drainit as its entrypoint, and the helper of the tests as `/child`; `None` as for [`images`].
+pub(crate) fn child_image() -> Option<&'static str> {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    let images = images()?;
+    Some(IMAGE.get_or_init(|| {
+        let helper = PathBuf::from(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples/child");
+        let content = fs::read(&helper).unwrap();
+        let helper = import("child", &[helper], "ENTRYPOINT []", &content);
+        let dir = TempDir::new();
+        dir.write(
+            "Dockerfile",
+            format!(
+                "FROM {} AS drainit\nFROM {helper}\nCOPY --from=drainit /drainit /drainit\n\
+                ENTRYPOINT [\"/drainit\"]\n",
+                images.drainit
+            ),
+        );
+        let path = dir.path().to_str().unwrap();
+        docker(&["build", "--quiet", "--label", LABEL, path])
+    }))
+}
+
 /// Whether there is a Docker, and what its images are made from.
 fn possible() -> Result<(), String> {
     for (program, args) in

@@ -128,3 +128,32 @@ fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
     assert!(found.iter().any(|line| line.contains("circular dependency")), "{found:?}");
     assert!(found.iter().any(|line| line.contains("engine min 50s")), "{found:?}");
 }
+
+#[test]
+fn drains_of_one_branch_and_stops_of_another_add_up() {
+    let text = "
+shutdown: {grace_period: 30s}
+processes:
+  db: {command: [a], stop_grace_period: 20s}
+  cache: {command: [a]}
+  router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
+";
+    // No path has both; but nothing is stopped before every drain is over.
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "4:41 the declared waits do not fit into the shutdown: router drain time 15s + db stop_grace_period 20s = 35s, \
+             and `grace_period` minus `reserve` is 28s"
+        ]
+    );
+}
+
+#[test]
+fn the_container_s_hook_and_the_readiness_delay_run_at_the_same_time() {
+    let text = "
+shutdown: {readiness_delay: 20s}
+hooks: {pre_stop: {command: [x], timeout: 25s}}
+processes: {a: {command: [a]}}
+";
+    assert_eq!(problems(text), []);
+}

@@ -22,6 +22,8 @@
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
+//! | `torrent=N` | leaves N orphans one after the other, as fast as the kernel can; goes on when they have ended |
+//! | `hog=N` | takes N MiB of memory, and keeps it |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
@@ -95,6 +97,8 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
         "storm" => orphans::storm(rest.parse().unwrap()),
+        "torrent" => orphans::torrent(me, rest.parse().unwrap()),
+        "hog" => hog(rest.parse().unwrap()),
         "exit" => me.end(rest.parse().unwrap()),
         "die" => signals::die(me, rest),
         // Arguments that drainit routes here are no steps.
@@ -103,6 +107,13 @@ fn run(me: &Me, given: &report::Given, step: &str) {
     }
     if !step.starts_with("print") {
         me.note(verb);
+    }
+}
+
+/// Each page is written to, so that the kernel has to give it.
+fn hog(mebibytes: usize) {
+    for _ in 0..mebibytes {
+        std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
 }
 

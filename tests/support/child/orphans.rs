@@ -5,8 +5,11 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
+
+use super::Me;
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {
@@ -66,6 +69,35 @@ pub(crate) fn storm(count: u32) {
         }
     }
     quit();
+}
+
+/// How many orphans there are at a time, besides those that nobody has reaped yet.
+const CHAINS: u32 = 4;
+
+/// Leaves so many orphans without a pause: each forks the next one and ends. Notes when they have begun.
+#[allow(unsafe_code)] // as above
+pub(crate) fn torrent(me: &Me, count: u32) {
+    let (end, held) = pipe().unwrap();
+    for _ in 0..CHAINS {
+        // SAFETY: the forked processes only set a disposition, fork, close and `_exit`.
+        if let ForkResult::Child = unsafe { fork() }.unwrap() {
+            // SAFETY: the default disposition runs no code.
+            let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl) };
+            for _ in 0..count / CHAINS {
+                // SAFETY: as above.
+                match unsafe { fork() } {
+                    Ok(ForkResult::Child) => {}
+                    // Also where there are too many processes already, which fails the test.
+                    _ => quit(),
+                }
+            }
+            quit();
+        }
+    }
+    drop(held);
+    me.note("torrent begins");
+    // Nobody holds the other end any more.
+    let _ = read(&end, &mut [0]);
 }
 
 #[allow(unsafe_code)]

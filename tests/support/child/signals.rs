@@ -3,6 +3,7 @@
 //! - `on=TERM:ignore`
 //! - `on=TERM:exit:CODE:MS`: ends with this code after so many milliseconds
 //! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and ends with 0
+//! - `on=TERM:print:TEXT`: writes a line to stdout, and goes on
 //! - `on=TERM:touch:PATH`: makes a file
 //! - `on=TERM:storm:N`: leaves N orphans, and ends with 0
 
@@ -61,6 +62,7 @@ fn act(me: &Me, signal: Signal, act: &str) {
             talk::stdout(first.as_bytes());
             me.end(0);
         }
+        "print" => talk::stdout(format!("{first}\n").as_bytes()),
         "touch" => drop(fs::File::create(first).unwrap()),
         "storm" => {
             orphans::storm(first.parse().unwrap());

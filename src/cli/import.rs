@@ -1,0 +1,49 @@
+//! `drainit import`: another program's file, turned into the draft of a config.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::check::plural;
+use crate::import::{Format, import};
+use crate::vocab::exit_code;
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A Procfile, a Compose file or a supervisord.conf
+    file: PathBuf,
+    /// Whose file it is; otherwise known by its name
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// Prints the config; on stderr, what is to be done with it.
+pub(super) fn run(args: &ImportArgs) -> u8 {
+    let mut err = io::stderr().lock();
+    let file = args.file.display();
+    let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
+        let _ = writeln!(
+            err,
+            "error: cannot tell by its name whose file {file} is\n  = help: say it: --format procfile, compose or supervisord"
+        );
+        return exit_code::USAGE;
+    };
+    match import(&args.file, format) {
+        Ok(imported) => {
+            // Whoever closed the pipe has seen enough.
+            let _ = io::stdout().write_all(imported.text.as_bytes());
+            let _ = writeln!(
+                err,
+                "{} to be read; then try it with `drainit check -c FILE`",
+                plural(imported.notes, "comment", "comments")
+            );
+            exit_code::OK
+        }
+        Err(problems) => {
+            problems.iter().for_each(|problem| drop(writeln!(err, "{problem}")));
+            exit_code::CONFIG
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `drainit plan`: what a config comes to.
+
+use std::io::{self, Write};
+
+use clap::{Args, ValueEnum};
+
+use super::config_files::ConfigFiles;
+use crate::config::{self, Environment};
+use crate::plan::{Plan, json, text};
+use crate::vocab::exit_code;
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    files: ConfigFiles,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Prints the plan; what is wrong with the config goes to standard error.
+pub(super) fn plan(args: &PlanArgs) -> u8 {
+    let loaded = config::load(&args.files.paths(), &Environment::from_process());
+    let (problems, plan) = match &loaded {
+        Ok(loaded) => (&loaded.warnings, Some(Plan::new(&loaded.config, &loaded.graph))),
+        Err(problems) => (problems, None),
+    };
+    // Whoever closed the pipe has seen enough; the code says the rest.
+    for problem in problems {
+        let _ = writeln!(io::stderr(), "{problem}");
+    }
+    let Some(plan) = plan else { return exit_code::CONFIG };
+    let shown = match args.format {
+        Format::Text => text::text(&plan),
+        Format::Json => json::json(&plan),
+    };
+    let _ = writeln!(io::stdout(), "{}", shown.trim_end());
+    exit_code::OK
+}

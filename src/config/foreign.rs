@@ -1,0 +1,74 @@
+//! Files of other programs, read as bounded and told of as precisely as a config.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use super::diagnostic::{Diagnostic, quote};
+use super::node::{Node, Span};
+use super::parse;
+use super::report::Report;
+use super::source::Source;
+
+/// A file of another program.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    report: Report,
+    file: usize,
+}
+
+impl Foreign {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it: it is not there, too large, or not text.
+    pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let mut report = Report::default();
+        match Source::read(path) {
+            Ok(source) => Ok(Self { file: report.add_source(source), report }),
+            Err(bad) => {
+                let file = report.add_source(Source::unread(path));
+                let span = Span { line: bad.line, column: bad.line.min(1), ..Span::whole(file) };
+                let message = format!("{} {}", quote(&path.to_string_lossy()), bad.message);
+                let help = if bad.help.is_empty() { "mind the path".to_owned() } else { bad.help };
+                report.error(span, message).help(help);
+                Err(report.finish())
+            }
+        }
+    }
+
+    /// One that is in memory already.
+    #[cfg(test)]
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let mut report = Report::default();
+        Self { file: report.add_source(Source::new(name, text.to_owned())), report }
+    }
+
+    /// Its text.
+    pub(crate) fn text(&self) -> String {
+        self.report.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
+    }
+
+    /// Its tree, if it is YAML.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it as YAML.
+    pub(crate) fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
+        match parse::parse(&mut self.report, self.file) {
+            Some(root) if !self.report.has_errors() => Ok((self, root)),
+            _ => Err(self.report.finish()),
+        }
+    }
+
+    /// The end of it: one thing is wrong.
+    pub(crate) fn fail(mut self, span: Span, message: &str, help: &str) -> Vec<Diagnostic> {
+        self.report.error(Span { file: self.file, ..span }, message).help(help);
+        self.report.finish()
+    }
+
+    /// A whole line of it, for a problem.
+    pub(crate) fn line(&self, line: usize) -> Span {
+        let text = self.report.source(self.file).and_then(|source| source.line(line));
+        let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
+        Span { file: self.file, line, column: 1, len }
+    }
+}

@@ -1,0 +1,159 @@
+//! Compose files. A service is a container there and becomes a process here, so what it says about its container (image,
+//! network, volumes) has no place, and is listed in a comment.
+
+use std::rc::Rc;
+
+use super::compose_values::{depends_on, environment, interpolate, readiness, words};
+use super::draft::{Draft, Process, Value};
+use super::yaml::{Entries, entries, get, items, scalar};
+use crate::config::Diagnostic;
+use crate::config::foreign::Foreign;
+use crate::config::node::{Kind, Node, Span};
+
+/// The draft that a Compose file is.
+pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+    let (file, root) = file.tree()?;
+    let help = "a Compose file has its services under `services:`, by their names";
+    let services = match get(entries(&root), "services") {
+        Some(node) if matches!(node.kind, Kind::Mapping(_)) => Rc::clone(node),
+        Some(node) => return Err(file.fail(node.span, "`services` is no mapping", help)),
+        None => {
+            return Err(file.fail(
+                Span { line: 1, column: 1, len: 1, file: 0 },
+                "there are no services in it",
+                help,
+            ));
+        }
+    };
+    let mut draft = Draft::default();
+    for (name, service) in entries(&services) {
+        if !matches!(service.kind, Kind::Mapping(_)) {
+            let message = format!("service `{}` is {}", name.text, service.kind_name());
+            return Err(file.fail(service.span, &message, "a service is a mapping"));
+        }
+        draft.processes.push(process(&name.text, entries(service)));
+    }
+    if draft.processes.is_empty() {
+        return Err(file.fail(services.span, "there are no services in it", help));
+    }
+    let lost: Vec<_> = entries(&root)
+        .iter()
+        .map(|(key, _)| &*key.text)
+        .filter(|key| !matches!(*key, "services" | "version" | "name") && !key.starts_with("x-"))
+        .collect();
+    if !lost.is_empty() {
+        draft.notes.push(format!("Not carried over: {}.", lost.join(", ")));
+    }
+    draft.notes.push("Variables are those of the container, not of the machine on which Compose runs; no .env is read.".to_owned());
+    draft.notes.push(super::ON_EXIT.to_owned());
+    tasks(&mut draft);
+    draft.mend_names();
+    Ok(draft)
+}
+
+/// What others wait for until it has completed is a task.
+fn tasks(draft: &mut Draft) {
+    let mut names = Vec::new();
+    for process in &draft.processes {
+        let Some(Value::Map(needs)) = process.get("depends_on") else { continue };
+        for (name, need) in needs {
+            if matches!(need, Value::Map(need) if need.iter().any(|(_, value)| *value == "completed".into()))
+            {
+                names.push(name.clone());
+            }
+        }
+    }
+    for process in draft.processes.iter_mut().filter(|process| names.contains(&process.name)) {
+        process.set("type", "oneshot".into());
+        process.remove("on_exit");
+    }
+}
+
+fn process(name: &str, service: Entries<'_>) -> Process {
+    let mut process = Process::new(name);
+    command(&mut process, service);
+    let mut lost = Vec::new();
+    for (key, node) in service {
+        match &*key.text {
+            "command" | "entrypoint" | "init" => {}
+            "depends_on" => depends_on(&mut process, node),
+            "environment" => environment(&mut process, node),
+            "env_file" => env_file(&mut process, node),
+            "healthcheck" => readiness(&mut process, entries(node)),
+            "restart" => restart(&mut process, node),
+            "stop_signal" => text(&mut process, "stop_signal", node),
+            "stop_grace_period" => text(&mut process, "stop_grace_period", node),
+            "user" => text(&mut process, "user", node),
+            "working_dir" => text(&mut process, "working_dir", node),
+            key if key.starts_with("x-") => {}
+            key => lost.push(key.to_owned()),
+        }
+    }
+    process.set("on_exit", "ignore".into());
+    process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
+    if !lost.is_empty() {
+        process.note(format!("not carried over: {}", lost.join(", ")));
+    }
+    process
+}
+
+fn command(process: &mut Process, service: Entries<'_>) {
+    let image = get(service, "image").and_then(|node| scalar(node)).unwrap_or("its Dockerfile");
+    let part = |key| get(service, key).map(|node| words(node)).filter(|words| !words.is_empty());
+    match (part("entrypoint"), part("command")) {
+        (Some(mut entrypoint), command) => {
+            entrypoint.extend(command.unwrap_or_default());
+            process.set("command", Value::List(entrypoint));
+        }
+        (None, Some(command)) => {
+            let note = format!("if {image} has an ENTRYPOINT, put it before");
+            process.set_with("command", Value::List(command), note);
+        }
+        (None, None) => {
+            let note = format!("write here what {image} runs, its ENTRYPOINT and CMD");
+            process.set_with("command", Value::List(vec![process.name.clone()]), note);
+        }
+    }
+}
+
+fn text(process: &mut Process, key: &'static str, node: &Node) {
+    if let Some(value) = scalar(node) {
+        process.set(key, Value::Text(interpolate(value)));
+    }
+}
+
+fn env_file(process: &mut Process, node: &Node) {
+    let mut files = Vec::new();
+    for item in items(node) {
+        let path =
+            scalar(item).or_else(|| get(entries(item), "path").and_then(|path| scalar(path)));
+        files.extend(path.map(interpolate));
+        if get(entries(item), "required").and_then(|node| scalar(node)) == Some("false") {
+            process.note("an env_file that need not exist must exist here");
+        }
+    }
+    process.set("env_file", Value::List(files));
+}
+
+fn restart(process: &mut Process, node: &Node) {
+    let policy = scalar(node).unwrap_or("no");
+    // `${RESTART:-always}`: the default tells what is meant.
+    let default = policy.split_once(":-").or_else(|| policy.split_once('-'));
+    let policy = match default.filter(|_| policy.starts_with("${")) {
+        Some((_, default)) => default.trim_end_matches('}'),
+        None => policy,
+    };
+    let (policy, max) = policy.split_once(':').unwrap_or((policy, ""));
+    match policy {
+        "always" | "unless-stopped" => process.set_with(
+            "restart",
+            "always".into(),
+            "Compose never gives up; here `restart_max` (5 in a row) bounds it, and then `on_exit` decides",
+        ),
+        "on-failure" => process.set("restart", "on-failure".into()),
+        _ => {}
+    }
+    if let Ok(max) = max.parse() {
+        process.set("restart_max", Value::Number(max));
+    }
+}

@@ -1,0 +1,183 @@
+//! Single values of a Compose service.
+
+use super::draft::{Process, Value};
+use super::procfile;
+use super::yaml::{Entries, entries, get, items, scalar};
+use crate::config::node::{Kind, Node};
+use crate::config::values::duration;
+use std::time::Duration;
+
+/// Text with variables as Compose writes them, written as a config does.
+pub(super) fn interpolate(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let name = |text: &str| {
+            text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
+        };
+        let (written, len) = if rest.starts_with("$$") {
+            ("$$".to_owned(), 2)
+        } else if let Some(inner) = rest.strip_prefix("${") {
+            let end = name(inner);
+            match inner[end..].chars().next() {
+                // Set but empty counts as unset here, in every form.
+                Some(mark @ ('-' | '?')) => (format!("${{{}:{mark}", &inner[..end]), 2 + end + 1),
+                _ if inner[end..].starts_with(":-") || inner[end..].starts_with(":?") => {
+                    (format!("${{{}{}", &inner[..end], &inner[end..end + 2]), 2 + end + 2)
+                }
+                Some('}') => (format!("${{{}}}", &inner[..end]), 2 + end + 1),
+                // `:+` has no counterpart: it stays readable, and is text.
+                _ => ("$${".to_owned(), 2),
+            }
+        } else {
+            let end = name(&rest[1..]);
+            if end == 0 {
+                ("$".to_owned(), 1)
+            } else {
+                (format!("${{{}}}", &rest[1..=end]), 1 + end)
+            }
+        };
+        out.push_str(&written);
+        rest = &rest[len..];
+    }
+    out + rest
+}
+
+/// `command:` or `entrypoint:`; a string is split as a shell would, as Compose does it.
+pub(super) fn words(node: &Node) -> Vec<String> {
+    match &node.kind {
+        Kind::Scalar { text, .. } => {
+            let words = shlex::split(text).unwrap_or_else(|| vec![text.clone()]);
+            words.iter().map(|word| interpolate(word)).collect()
+        }
+        _ => items(node).into_iter().filter_map(scalar).map(interpolate).collect(),
+    }
+}
+
+/// `environment:`, a mapping or a list. A name without a value is passed on anyway.
+pub(super) fn environment(process: &mut Process, node: &Node) {
+    let mut variables: Vec<(String, Value)> = Vec::new();
+    for (key, value) in entries(node) {
+        variables.extend(
+            scalar(value).map(|value| (key.text.to_string(), Value::Text(interpolate(value)))),
+        );
+    }
+    for item in items(node).into_iter().filter_map(scalar) {
+        variables.extend(
+            item.split_once('=')
+                .map(|(name, value)| (name.to_owned(), Value::Text(interpolate(value)))),
+        );
+    }
+    if !variables.is_empty() {
+        process.set("environment", Value::Map(variables));
+    }
+}
+
+/// `depends_on:`, a list of names or a mapping with conditions.
+pub(super) fn depends_on(process: &mut Process, node: &Node) {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        let names: Vec<_> = items(node).into_iter().filter_map(scalar).map(str::to_owned).collect();
+        if !names.is_empty() {
+            process.set("depends_on", Value::List(names));
+        }
+        return;
+    }
+    let mut needs = Vec::new();
+    for (name, need) in entries(node) {
+        let of = |key| get(entries(need), key).and_then(|node| scalar(node));
+        let condition = match of("condition") {
+            Some("service_healthy") => "ready",
+            Some("service_completed_successfully") => "completed",
+            _ => "started",
+        };
+        needs.push((
+            name.text.to_string(),
+            Value::Map(vec![("condition".to_owned(), condition.into())]),
+        ));
+        if of("restart") == Some("true") {
+            process.note(format!("it is not restarted when {} is", name.text));
+        }
+        if of("required") == Some("false") {
+            process.note(format!(
+                "{} must exist; give that an only_if where it may be missing",
+                name.text
+            ));
+        }
+    }
+    process.set("depends_on", Value::Map(needs));
+}
+
+/// `healthcheck:`. A config has it for the start only.
+pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
+    let test = get(check, "test");
+    let mut list: Vec<String> = test
+        .map(|node| items(node).into_iter().filter_map(scalar).map(str::to_owned).collect())
+        .unwrap_or_default();
+    let off = get(check, "disable").and_then(|node| scalar(node)) == Some("true");
+    if off || list.first().is_some_and(|word| word == "NONE") {
+        return;
+    }
+    let is_text = test.is_some_and(|node| matches!(node.kind, Kind::Scalar { .. }));
+    if list.is_empty() {
+        process.note("its healthcheck is the image's: write it here as `readiness: {exec: [...]}`");
+        return;
+    }
+    let command = match if is_text { "CMD-SHELL" } else { list[0].as_str() } {
+        "CMD" => list.drain(1..).map(|word| interpolate(&word)).collect(),
+        _ => {
+            // What it would be on its own: without a shell if that is possible.
+            let script = list.pop().unwrap_or_default();
+            let mut probe = Process::new("");
+            procfile::set_command(&mut probe, &script);
+            match probe.get("command") {
+                Some(Value::List(words))
+                    if probe.get("environment").is_none() && words[0] != "sh" =>
+                {
+                    words.clone()
+                }
+                _ => vec!["sh".to_owned(), "-c".to_owned(), interpolate(&script)],
+            }
+        }
+    };
+    let time = |key, default| {
+        let text = get(check, key).and_then(|node| scalar(node));
+        text.and_then(|text| duration(text).ok()).unwrap_or(Duration::from_secs(default))
+    };
+    // Compose calls it unhealthy then.
+    let retries =
+        get(check, "retries").and_then(|node| scalar(node)?.parse().ok()).unwrap_or(3_u32);
+    let timeout = time("start_period", 0) + time("interval", 30).saturating_mul(retries);
+    let probe = vec![
+        ("exec".to_owned(), Value::List(command)),
+        ("interval".to_owned(), "1s".into()),
+        ("timeout".to_owned(), Value::Text(format!("{}s", timeout.as_secs().max(1)))),
+    ];
+    process.set_with(
+        "readiness",
+        Value::Map(probe),
+        "asked until it is ready, and not again after that",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpolate;
+
+    #[test]
+    fn variables_are_written_as_in_a_config() {
+        for (compose, config) in [
+            ("a $B c", "a ${B} c"),
+            ("${B}", "${B}"),
+            ("${B:-x}/${C-y}", "${B:-x}/${C:-y}"),
+            ("${B?why}${C:?why}", "${B:?why}${C:?why}"),
+            ("$$HOME", "$$HOME"),
+            ("${B:+x}", "$${B:+x}"),
+            ("5 $", "5 $"),
+            ("${B:-${C-z}}", "${B:-${C:-z}}"),
+        ] {
+            assert_eq!(interpolate(compose), config, "{compose}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A config that is still to be read by a person: keys, values and comments, and how they are written as YAML.
+
+use std::fmt::Write;
+
+/// Lines are no longer than this, where they can be broken.
+const WIDTH: usize = 110;
+
+/// A whole config.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// What concerns the whole of it.
+    pub(super) notes: Vec<String>,
+    /// `env:`.
+    pub(super) env: Vec<(String, String)>,
+    /// In file order.
+    pub(super) processes: Vec<Process>,
+}
+
+/// One entry of `processes:`.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    pub(super) name: String,
+    /// What concerns all of it, before its name.
+    notes: Vec<String>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: &'static str,
+    value: Value,
+    note: Option<String>,
+}
+
+/// What stands behind a key. Text is escaped already where it must be, see [`literal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    Number(u32),
+    List(Vec<String>),
+    Map(Vec<(String, Value)>),
+}
+
+/// The order in which a person reads a process.
+const ORDER: [&str; 14] = [
+    "type",
+    "command",
+    "environment",
+    "env_file",
+    "working_dir",
+    "user",
+    "depends_on",
+    "readiness",
+    "restart",
+    "restart_max",
+    "on_exit",
+    "stop_signal",
+    "stop_grace_period",
+    "log",
+];
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Text in which `${` and `$$` stand for themselves, written so that they still do in a config.
+pub(super) fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        out.push(c);
+        if c == '$' && matches!(rest.peek(), Some('{' | '$')) {
+            out.push('$');
+        }
+    }
+    out
+}
+
+impl Process {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    pub(super) fn set(&mut self, key: &'static str, value: Value) {
+        self.entries.push(Entry { key, value, note: None });
+    }
+
+    pub(super) fn set_with(&mut self, key: &'static str, value: Value, note: impl Into<String>) {
+        self.entries.push(Entry { key, value, note: Some(note.into()) });
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.entries.retain(|entry| entry.key != key);
+    }
+
+    fn rename_need(&mut self, old: &str, new: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.key == "depends_on") {
+            let names: Vec<&mut String> = match &mut entry.value {
+                Value::List(names) => names.iter_mut().collect(),
+                Value::Map(needs) => needs.iter_mut().map(|(name, _)| name).collect(),
+                Value::Text(_) | Value::Number(_) => Vec::new(),
+            };
+            names.into_iter().filter(|name| *name == old).for_each(|name| new.clone_into(name));
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+}
+
+impl Draft {
+    /// How many comments there are that want to be read.
+    pub(super) fn notes(&self) -> usize {
+        let of = |process: &Process| {
+            process.notes.len() + process.entries.iter().filter(|e| e.note.is_some()).count()
+        };
+        self.notes.len() + self.processes.iter().map(of).sum::<usize>()
+    }
+
+    /// Makes every name one that a config allows, and no two the same.
+    pub(super) fn mend_names(&mut self) {
+        for index in 0..self.processes.len() {
+            let old = self.processes[index].name.clone();
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            let mut name: String = old.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+            if let Some(rest) = name.strip_prefix("x-") {
+                // Keys that begin so are left alone in a config.
+                name = format!("x_{rest}");
+            }
+            while self.processes[..index].iter().any(|other| other.name == name) {
+                name.push_str("-2");
+            }
+            if name == old {
+                continue;
+            }
+            self.processes[index].note(format!("it was called `{old}`"));
+            self.processes[index].name.clone_from(&name);
+            for process in &mut self.processes {
+                process.rename_need(&old, &name);
+            }
+        }
+    }
+
+    /// As YAML.
+    pub(super) fn to_yaml(&self, from: &str) -> String {
+        let mut out = format!(
+            "# Made from {from} by `drainit import`. Comments say what could not be carried over, or needs a look.\n\
+             # None of this says how traffic is taken away before the stop: see `drain` in docs/config.md.\n"
+        );
+        comment(&mut out, 0, &self.notes);
+        out.push('\n');
+        if !self.env.is_empty() {
+            out.push_str("env:\n");
+            for (name, value) in &self.env {
+                let _ = writeln!(out, "  {}: {}", scalar(name), scalar(value));
+            }
+            out.push('\n');
+        }
+        out.push_str("processes:\n");
+        for (index, process) in self.processes.iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            comment(&mut out, 2, &process.notes);
+            let _ = writeln!(out, "  {}:", scalar(&process.name));
+            let mut entries: Vec<_> = process.entries.iter().collect();
+            entries.sort_by_key(|entry| ORDER.iter().position(|key| *key == entry.key));
+            for Entry { key, value, note } in entries {
+                comment(&mut out, 4, note.as_slice());
+                write_entry(&mut out, 4, key, value);
+            }
+        }
+        out
+    }
+}
+
+/// Comments, broken into lines.
+fn comment(out: &mut String, indent: usize, notes: &[String]) {
+    for note in notes {
+        let mut line = String::new();
+        for word in note.split_whitespace() {
+            if !line.is_empty() && indent + 3 + line.len() + word.len() > WIDTH {
+                let _ = writeln!(out, "{:indent$}# {line}", "");
+                line = "  ".to_owned();
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        let _ = writeln!(out, "{:indent$}# {line}", "");
+    }
+}
+
+/// On one line if it fits.
+fn write_entry(out: &mut String, indent: usize, key: &str, value: &Value) {
+    let flow = flow(value);
+    let fits = indent + key.len() + 2 + flow.len() <= WIDTH && !flow.contains('\n');
+    let key = scalar(key);
+    match value {
+        Value::List(items) if !fits => {
+            let _ = writeln!(out, "{:indent$}{key}:", "");
+            for item in items {
+                let _ = writeln!(out, "{:indent$}  - {}", "", scalar(item));
+            }
+        }
+        Value::Map(entries) if !fits => {
+            let _ = writeln!(out, "{:indent$}{key}:", "");
+            for (key, value) in entries {
+                write_entry(out, indent + 2, key, value);
+            }
+        }
+        _ => {
+            let _ = writeln!(out, "{:indent$}{key}: {flow}", "");
+        }
+    }
+}
+
+fn flow(value: &Value) -> String {
+    let join = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::Text(text) => scalar(text),
+        Value::Number(number) => number.to_string(),
+        Value::List(items) => {
+            format!("[{}]", join(items.iter().map(|item| scalar(item)).collect()))
+        }
+        Value::Map(entries) => {
+            let entry =
+                |(key, value): &(String, Value)| format!("{}: {}", scalar(key), flow(value));
+            format!("{{{}}}", join(entries.iter().map(entry).collect()))
+        }
+    }
+}
+
+/// Plain where every reader of YAML takes it as this text, else in double quotes, whose escapes are those of JSON.
+fn scalar(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+');
+    let begins =
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.'));
+    let word = matches!(
+        text.to_ascii_lowercase().as_str(),
+        "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null" | ".nan" | ".inf"
+    );
+    let duration = text.len() > 1
+        && text.starts_with(|c: char| c.is_ascii_digit())
+        && text.ends_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_alphanumeric());
+    let number = text.parse::<f64>().is_ok();
+    if !text.is_empty() && text.chars().all(plain) && (begins || duration) && !word && !number {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string()
+}

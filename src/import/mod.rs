@@ -1,0 +1,78 @@
+//! The process lists of other programs, turned into the draft of a config: `drainit import`.
+//!
+//! A reader for each format makes a [`draft::Draft`]; what a format says and a config cannot, becomes a comment at the
+//! place where somebody will look for it. Nothing is left out silently.
+
+mod compose;
+mod compose_values;
+mod draft;
+mod ini;
+mod procfile;
+mod shell_words;
+mod supervisord;
+mod yaml;
+
+use std::path::Path;
+
+use crate::config::Diagnostic;
+use crate::config::foreign::Foreign;
+
+/// Whose file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Foreman, Heroku and others
+    Procfile,
+    /// Docker Compose
+    Compose,
+    /// supervisord
+    Supervisord,
+}
+
+impl Format {
+    /// By the name of the file, as these programs look for it.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+            "yml" | "yaml" => Some(Self::Compose),
+            "conf" | "ini" => Some(Self::Supervisord),
+            "procfile" => Some(Self::Procfile),
+            _ => name.starts_with("procfile").then_some(Self::Procfile),
+        }
+    }
+}
+
+/// Of programs under which the end of one process means nothing for the others.
+const ON_EXIT: &str = "`on_exit: ignore` is what happens there: the others run on. Without it the end of a process stops the \
+                       container, which is mostly better: whoever runs the container starts it again.";
+
+/// A config, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The YAML.
+    pub text: String,
+    /// How many of its comments say that something could not be carried over, or needs a look.
+    pub notes: usize,
+}
+
+/// Reads a file of another program.
+///
+/// # Errors
+/// Everything that keeps it from being understood at all.
+pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    convert(Foreign::read(path)?, &name, format)
+}
+
+fn convert(file: Foreign, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+    let draft = match format {
+        Format::Procfile => procfile::read(file),
+        Format::Compose => compose::read(file),
+        Format::Supervisord => supervisord::read(file),
+    }?;
+    Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Procfiles, as Foreman, Honcho, Overmind and Heroku read them: `NAME: COMMAND`, and the command is a shell's.
+
+use super::draft::{Draft, Process, Value, literal};
+use super::shell_words::{self, Line};
+use crate::config::Diagnostic;
+use crate::config::foreign::Foreign;
+
+/// What Foreman gives as PORT to the first process.
+const PORT: &str = "5000";
+/// Heroku runs this one before a deployment, and nothing else of the file with it.
+const RELEASE: &str = "release";
+
+/// The draft that a Procfile is.
+pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+    let mut draft = Draft::default();
+    let mut ported = 0_u32;
+    for (index, line) in file.text().lines().enumerate() {
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let Some((name, command)) = entry(text) else {
+            let span = file.line(index + 1);
+            let help = "a line of a Procfile is `NAME: COMMAND`, like `web: gunicorn app`";
+            return Err(file.fail(span, "this is no line of a Procfile", help));
+        };
+        let mut process = Process::new(name);
+        set_command(&mut process, command);
+        if ["$PORT", "${PORT"].iter().any(|port| command.contains(port)) {
+            if ported > 0 {
+                let port = 5000 + 100 * ported;
+                process
+                    .note(format!("Foreman gives it PORT={port}; here every process has the same"));
+            }
+            ported += 1;
+        }
+        if name == RELEASE {
+            process.set("type", "oneshot".into());
+            process.note("Heroku runs it once before a deployment; here every container runs it at its start");
+        }
+        process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
+        draft.processes.push(process);
+    }
+    if draft.processes.is_empty() {
+        let span = file.line(1);
+        return Err(file.fail(
+            span,
+            "there is no process in it",
+            "a line of a Procfile is `NAME: COMMAND`",
+        ));
+    }
+    if draft.processes.iter().any(|process| process.name == RELEASE) {
+        let others = draft.processes.iter_mut().filter(|process| process.name != RELEASE);
+        others.for_each(|process| process.set("depends_on", Value::List(vec![RELEASE.to_owned()])));
+    }
+    if ported > 0 {
+        draft.env.push(("PORT".to_owned(), PORT.to_owned()));
+    }
+    draft.notes.push(
+        "A Procfile has no order: all of these start at once and stop at once. Say with `depends_on` who needs whom."
+            .to_owned(),
+    );
+    draft.mend_names();
+    Ok(draft)
+}
+
+fn entry(line: &str) -> Option<(&str, &str)> {
+    let (name, command) = line.split_once(':')?;
+    let (name, command) = (name.trim(), command.trim());
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (!name.is_empty() && name.chars().all(allowed) && !command.is_empty())
+        .then_some((name, command))
+}
+
+/// Without the shell where that changes nothing, because a shell in between does not pass signals on.
+pub(super) fn set_command(process: &mut Process, command: &str) {
+    match shell_words::read(command) {
+        Line::Simple(env, words) => {
+            process.set("command", Value::List(words.iter().map(|word| literal(word)).collect()));
+            if !env.is_empty() {
+                let entry =
+                    |(name, value): &(String, String)| (name.clone(), Value::Text(literal(value)));
+                process.set("environment", Value::Map(env.iter().map(entry).collect()));
+            }
+        }
+        Line::Expanded => {
+            let exec = if command.starts_with("exec ") { "" } else { "exec " };
+            let script = literal(&format!("{exec}{command}"));
+            process.set("command", Value::List(vec!["sh".into(), "-c".into(), script]));
+        }
+        Line::Script => {
+            process.set_with(
+                "command",
+                Value::List(vec!["sh".into(), "-c".into(), literal(command)]),
+                "the shell gets the signals, not what it runs: begin its last command with `exec`",
+            );
+        }
+    }
+}

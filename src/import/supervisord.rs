@@ -1,0 +1,297 @@
+//! supervisord.conf.
+
+use super::draft::{Draft, Process, Value, literal};
+use super::ini::{self, Section};
+use crate::config::Diagnostic;
+use crate::config::foreign::Foreign;
+
+/// What it starts first has less; unless it is told, this.
+const PRIORITY: i64 = 999;
+
+/// Keys that are read elsewhere, or mean what happens here anyway: KILL goes to the group, and `readiness` says when a process
+/// has started.
+const KNOWN: [&str; 14] = [
+    "command",
+    "process_name",
+    "numprocs",
+    "numprocs_start",
+    "priority",
+    "autostart",
+    "autorestart",
+    "startsecs",
+    "startretries",
+    "exitcodes",
+    "redirect_stderr",
+    "stopasgroup",
+    "killasgroup",
+    "stderr_logfile",
+];
+/// The ends of keys about files that are not written here.
+const LOG_KEYS: [&str; 5] = ["_maxbytes", "_backups", "_events_enabled", "_syslog", "logfile"];
+
+/// The draft that a supervisord.conf is.
+pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+    let sections = match ini::read(&file.text()) {
+        Ok(sections) => sections,
+        Err(bad) => {
+            let span = file.line(bad.line);
+            return Err(file.fail(span, bad.message, bad.help));
+        }
+    };
+    let mut draft = Draft::default();
+    let mut priorities = Vec::new();
+    for section in &sections {
+        let (kind, name) = section.name.split_once(':').unwrap_or((&section.name, ""));
+        match kind {
+            "program" | "fcgi-program" => {
+                if section.get("command").is_none() {
+                    let span = file.line(section.line);
+                    let message = format!("[{}] has no command", section.name);
+                    return Err(file.fail(span, &message, "supervisord refuses it too; add `command=`"));
+                }
+                for process in programs(section, name) {
+                    priorities.push(number(section, "priority").unwrap_or(PRIORITY));
+                    draft.processes.push(process);
+                }
+            }
+            "supervisord" => of_the_whole(&mut draft, section),
+            "eventlistener" => draft.notes.push(format!(
+                "[{}] is not carried over. Where it ends the container when a program has died: that is what happens \
+                 without `on_exit: ignore`.",
+                section.name
+            )),
+            "include" => draft.notes.push(format!(
+                "[include] files = {}: import these too, and put their processes here, or overlay them with another -c.",
+                section.get("files").unwrap_or_default()
+            )),
+            "group" => draft.notes.push(format!("[{}] is not carried over: there are no groups.", section.name)),
+            "unix_http_server" | "inet_http_server" | "supervisorctl" | "rpcinterface" => draft.notes.push(format!(
+                "[{}] is not carried over; see `control` in docs/config.md for what can be asked here.",
+                section.name
+            )),
+            _ => draft.notes.push(format!("[{}] is not carried over.", section.name)),
+        }
+    }
+    if draft.processes.is_empty() {
+        let span = file.line(1);
+        return Err(file.fail(
+            span,
+            "there is no [program:…] in it",
+            "a program is a section [program:NAME] with a `command`",
+        ));
+    }
+    draft.notes.push(super::ON_EXIT.to_owned());
+    draft.mend_names();
+    order(&mut draft, &priorities);
+    Ok(draft)
+}
+
+fn of_the_whole(draft: &mut Draft, section: &Section) {
+    for (name, value) in variables(section.get("environment").unwrap_or_default()) {
+        draft.env.push((name, expand(&value, "", 0)));
+    }
+    if let Some(user) = section.get("user").filter(|user| !matches!(*user, "root" | "0")) {
+        draft
+            .notes
+            .push(format!("supervisord runs as {user}: say so with USER in the Dockerfile."));
+    }
+}
+
+/// supervisord starts what has a lower priority first, without waiting, and stops it last.
+fn order(draft: &mut Draft, priorities: &[i64]) {
+    let names: Vec<_> = draft.processes.iter().map(|process| process.name.clone()).collect();
+    for (process, priority) in draft.processes.iter_mut().zip(priorities) {
+        let Some(before) = priorities.iter().filter(|other| *other < priority).max() else {
+            continue;
+        };
+        let started = Value::Map(vec![("condition".to_owned(), "started".into())]);
+        let needs = names.iter().zip(priorities).filter(|(_, other)| *other == before);
+        let needs = needs.map(|(name, _)| (name.clone(), started.clone())).collect();
+        process.set_with(
+            "depends_on",
+            Value::Map(needs),
+            format!("by priority ({before} before {priority}); name what it really needs, and give that a `readiness`"),
+        );
+    }
+}
+
+/// `numprocs` of them.
+fn programs(section: &Section, program: &str) -> Vec<Process> {
+    let count = number(section, "numprocs").unwrap_or(1).clamp(1, 1000);
+    let first = number(section, "numprocs_start").unwrap_or(0);
+    let pattern = section.get("process_name").unwrap_or("%(program_name)s");
+    let make = |number: i64| {
+        let name = expand(pattern, program, number);
+        let name = if count > 1 && !pattern.contains("process_num") {
+            format!("{name}-{number}")
+        } else {
+            name
+        };
+        process(section, &name, program, number)
+    };
+    (first..first + count).map(make).collect()
+}
+
+fn process(section: &Section, name: &str, program: &str, number: i64) -> Process {
+    let mut process = Process::new(name);
+    let get = |key: &str| section.get(key).map(|value| expand(value, program, number));
+    command(&mut process, section.get("command").unwrap_or_default(), program, number);
+    if get("autostart").as_deref() == Some("false") {
+        process.note("autostart=false: supervisord starts it only when it is told; here it is started with the others, or leave it out");
+    }
+    let mut lost = Vec::new();
+    for (key, _) in &section.entries {
+        let value = get(key).unwrap_or_default();
+        match key.as_str() {
+            "directory" => process.set("working_dir", Value::Text(value)),
+            "user" => process.set("user", Value::Text(value)),
+            "stopsignal" => process.set("stop_signal", Value::Text(value)),
+            "stopwaitsecs" => process.set("stop_grace_period", Value::Text(format!("{value}s"))),
+            "environment" => {
+                let raw = section.get("environment").unwrap_or_default();
+                let entry = |(name, value): (String, String)| {
+                    (name, Value::Text(expand(&value, program, number)))
+                };
+                process.set(
+                    "environment",
+                    Value::Map(variables(raw).into_iter().map(entry).collect()),
+                );
+            }
+            "stdout_logfile" | "stderr_logfile" => log_file(&mut process, key, &value),
+            "redirect_stderr" if value == "true" => {
+                process.note("redirect_stderr: stdout and stderr stay apart here")
+            }
+            "exitcodes" if value != "0" => {
+                process.note(format!("exitcodes={value}: only 0 is no failure here"));
+            }
+            key if KNOWN.contains(&key) || LOG_KEYS.iter().any(|end| key.ends_with(end)) => {}
+            key => lost.push(key.to_owned()),
+        }
+    }
+    restart(&mut process, section);
+    process.set("log", Value::Map(vec![("prefix".to_owned(), Value::Text(name.to_owned()))]));
+    if !lost.is_empty() {
+        process.note(format!("not carried over: {}", lost.join(", ")));
+    }
+    process
+}
+
+/// No shell takes part, in neither of both.
+fn command(process: &mut Process, command: &str, program: &str, number: i64) {
+    let words = shlex::split(command).unwrap_or_else(|| vec![command.to_owned()]);
+    let words: Vec<_> = words.iter().map(|word| expand(word, program, number)).collect();
+    let script = match words.as_slice() {
+        [shell, option, script, ..] if option.starts_with('-') && option.ends_with('c') => {
+            ["sh", "bash", "dash"]
+                .contains(&shell.rsplit('/').next().unwrap_or_default())
+                .then(|| script.clone())
+        }
+        _ => None,
+    };
+    let words = Value::List(words);
+    match script {
+        Some(script) if !script.contains("exec ") => process.set_with(
+            "command",
+            words,
+            "the shell gets the signals, not what it runs: begin its last command with `exec`",
+        ),
+        _ => process.set("command", words),
+    }
+}
+
+fn restart(process: &mut Process, section: &Section) {
+    let policy = match section.get("autorestart").unwrap_or("unexpected") {
+        "true" => "always",
+        "false" => "no",
+        _ => "on-failure",
+    };
+    process.set("restart", policy.into());
+    if let Some(retries) = section.get("startretries").and_then(|retries| retries.parse().ok())
+        && policy != "no"
+    {
+        let note = "startretries counts failed starts only; this counts every restart in a row";
+        process.set_with("restart_max", Value::Number(retries), note);
+    }
+    process.set("on_exit", "ignore".into());
+}
+
+fn log_file(process: &mut Process, key: &str, file: &str) {
+    let real = [
+        "/dev/stdout",
+        "/dev/stderr",
+        "/dev/fd/1",
+        "/dev/fd/2",
+        "/proc/self/fd/1",
+        "/proc/self/fd/2",
+        "syslog",
+    ];
+    match file {
+        "NONE" | "/dev/null" => {
+            process.note(format!("{key}={file}: it is written to the container's output here"))
+        }
+        file if real.contains(&file) => {}
+        file => process.note(format!(
+            "{key}={file}: it is written to the container's output here, not to a file"
+        )),
+    }
+}
+
+fn number(section: &Section, key: &str) -> Option<i64> {
+    section.get(key)?.parse().ok()
+}
+
+/// `A="b",C=d`.
+fn variables(text: &str) -> Vec<(String, String)> {
+    let mut out: Vec<(String, String)> = Vec::new();
+    let (mut part, mut quote) = (String::new(), None);
+    let mut parts = Vec::new();
+    for c in text.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None if c == ',' || c == '\n' => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+    }
+    parts.push(part);
+    for part in parts {
+        out.extend(
+            part.split_once('=')
+                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())),
+        );
+    }
+    out
+}
+
+/// Text with `%(…)s` put in, or written as a variable of a config.
+fn expand(text: &str, program: &str, number: i64) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&literal(&rest[..at]));
+        rest = &rest[at..];
+        let (written, len) = match placeholder(rest) {
+            Some(("program_name", _, len)) => (program.to_owned(), len),
+            Some(("process_num", "02d", len)) => (format!("{number:02}"), len),
+            Some(("process_num", _, len)) => (number.to_string(), len),
+            Some(("here", _, len)) => (".".to_owned(), len),
+            Some(("host_node_name", _, len)) => ("${HOSTNAME}".to_owned(), len),
+            Some((name, _, len)) if name.starts_with("ENV_") => {
+                (format!("${{{}}}", &name[4..]), len)
+            }
+            _ if rest.starts_with("%%") => ("%".to_owned(), 2),
+            _ => ("%".to_owned(), 1),
+        };
+        out.push_str(&written);
+        rest = &rest[len..];
+    }
+    out + &literal(rest)
+}
+
+/// The name, the format and the length of a `%(name)s` at the beginning of a text.
+fn placeholder(text: &str) -> Option<(&str, &str, usize)> {
+    let inner = text.strip_prefix("%(")?;
+    let (name, rest) = inner.split_once(')')?;
+    let len = rest.find(['s', 'd'])? + 1;
+    Some((name, &rest[..len], 2 + name.len() + 1 + len))
+}

@@ -1,0 +1,232 @@
+//! Whole files in, whole configs out; and what comes out is a config.
+
+use super::{Format, convert};
+use crate::config::foreign::Foreign;
+use crate::config::testing;
+
+/// The processes of what a file becomes, which must be a sound config.
+#[track_caller]
+fn processes(format: Format, text: &str) -> String {
+    let config = convert(Foreign::new("FILE", text), "FILE", format).unwrap().text;
+    if let Err(problems) = testing::load(&[&config], &[("PORT", "80")]) {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        panic!("{config}\n{}", problems.join("\n"));
+    }
+    let (_, processes) = config.split_once("processes:\n").unwrap();
+    processes.to_owned()
+}
+
+#[track_caller]
+fn problem(format: Format, text: &str) -> (usize, String) {
+    let problems = convert(Foreign::new("FILE", text), "FILE", format).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].help.is_some());
+    (problems[0].line, problems[0].message.clone())
+}
+
+#[test]
+fn a_procfile() {
+    let text = r#"
+# what runs
+web: bundle exec puma -p $PORT
+worker: QUEUE='a b' bundle exec sidekiq
+logs: tail -f a | grep "${b}" $$
+release: rake db:migrate
+"#;
+    let meant = r#"  web:
+    command: [sh, "-c", "exec bundle exec puma -p $PORT"]
+    depends_on: [release]
+    log: {prefix: web}
+
+  worker:
+    command: [bundle, exec, sidekiq]
+    environment: {QUEUE: "a b"}
+    depends_on: [release]
+    log: {prefix: worker}
+
+  logs:
+    # the shell gets the signals, not what it runs: begin its last command with `exec`
+    command: [sh, "-c", "tail -f a | grep \"$${b}\" $$$"]
+    depends_on: [release]
+    log: {prefix: logs}
+
+  # Heroku runs it once before a deployment; here every container runs it at its start
+  release:
+    type: oneshot
+    command: [rake, "db:migrate"]
+    log: {prefix: release}
+"#;
+    assert_eq!(processes(Format::Procfile, text), meant);
+}
+
+#[test]
+fn a_compose_file() {
+    let text = r#"
+x-check: &check {interval: 5s, retries: 4}
+services:
+  db:
+    image: postgres:17
+    restart: ${RESTART:-unless-stopped}
+    healthcheck: {<<: *check, test: [CMD, pg_isready]}
+    environment: [A=1, TZ]
+  migrate:
+    entrypoint: [rails]
+    command: db:migrate
+    depends_on: {db: {condition: service_healthy}}
+  web:
+    command: puma -p $PORT
+    user: "1000:1000"
+    stop_signal: SIGINT
+    stop_grace_period: 5s
+    depends_on: {migrate: {condition: service_completed_successfully}}
+    healthcheck: {test: "curl -f localhost || exit 1", start_period: 10s, interval: 1s}
+    ports: ["80:80"]
+"#;
+    let meant = r#"  # not carried over: image
+  db:
+    # write here what postgres:17 runs, its ENTRYPOINT and CMD
+    command: [db]
+    environment: {A: "1"}
+    # asked until it is ready, and not again after that
+    readiness: {exec: [pg_isready], interval: 1s, timeout: 20s}
+    # Compose never gives up; here `restart_max` (5 in a row) bounds it, and then `on_exit` decides
+    restart: always
+    on_exit: ignore
+    log: {prefix: db}
+
+  migrate:
+    type: oneshot
+    command: [rails, "db:migrate"]
+    depends_on: {db: {condition: ready}}
+    log: {prefix: migrate}
+
+  # not carried over: ports
+  web:
+    # if its Dockerfile has an ENTRYPOINT, put it before
+    command: [puma, "-p", "${PORT}"]
+    user: "1000:1000"
+    depends_on: {migrate: {condition: completed}}
+    # asked until it is ready, and not again after that
+    readiness: {exec: [sh, "-c", "curl -f localhost || exit 1"], interval: 1s, timeout: 13s}
+    on_exit: ignore
+    stop_signal: SIGINT
+    stop_grace_period: 5s
+    log: {prefix: web}
+"#;
+    assert_eq!(processes(Format::Compose, text), meant);
+}
+
+#[test]
+fn a_supervisord_conf() {
+    let text = r#"
+[supervisord]
+nodaemon=true
+environment=ALL="x"
+
+[program:nginx]
+command=/usr/sbin/nginx -g "daemon off;" ; a comment
+priority=900
+stdout_logfile=/dev/stdout
+stdout_logfile_maxbytes=0
+autorestart=true
+stopsignal=QUIT
+stopwaitsecs=5
+
+[program:php]
+command=/usr/sbin/%(program_name)s-fpm -p 100%% -w %(process_num)d
+process_name=%(program_name)s_%(process_num)02d
+numprocs=2
+priority=10
+environment=HOME="/a,b",PORT="%(ENV_PORT)s"
+stdout_logfile=/var/log/php.log
+umask=022
+
+[eventlistener:quit]
+command=quit.sh
+"#;
+    let php = |number: u32| {
+        format!(
+            "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file
+  # not carried over: umask
+  php_0{number}:
+    command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
+    environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
+    restart: on-failure
+    on_exit: ignore
+    log: {{prefix: php_0{number}}}
+"
+        )
+    };
+    let nginx = r#"  nginx:
+    command: [/usr/sbin/nginx, "-g", "daemon off;"]
+    # by priority (10 before 900); name what it really needs, and give that a `readiness`
+    depends_on: {php_00: {condition: started}, php_01: {condition: started}}
+    restart: always
+    on_exit: ignore
+    stop_signal: QUIT
+    stop_grace_period: 5s
+    log: {prefix: nginx}
+"#;
+    let meant = format!("{nginx}\n{}\n{}", php(0), php(1));
+    assert_eq!(processes(Format::Supervisord, text), meant);
+}
+
+#[test]
+fn what_cannot_be_understood_is_named() {
+    for (format, text, line, message) in [
+        (Format::Procfile, "web: a\nworker\n", 2, "this is no line of a Procfile"),
+        (Format::Procfile, "# nothing\n", 1, "there is no process in it"),
+        (Format::Compose, "db: {image: x}\n", 1, "there are no services in it"),
+        (Format::Compose, "services: {}\n", 1, "there are no services in it"),
+        (Format::Compose, "services: 5\n", 1, "`services` is no mapping"),
+        (Format::Compose, "services:\n  a: b\n", 2, "service `a` is a single value"),
+        (Format::Supervisord, "[program:a]\nuser=b\n", 1, "[program:a] has no command"),
+        (
+            Format::Supervisord,
+            "[supervisord]\nnodaemon\n",
+            2,
+            "this is neither a section nor a key with a value",
+        ),
+        (Format::Supervisord, "[supervisord]\n", 1, "there is no [program:…] in it"),
+    ] {
+        assert_eq!(problem(format, text), (line, message.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn odd_files_still_become_configs() {
+    for (format, text) in [
+        (Format::Procfile, "a.b: x 'y\nc: A=1\nd: exec\ne: ;\nf: ~/bin/x {a,b}\n"),
+        (
+            Format::Compose,
+            "services:\n  'a b': {command: [1, true, no]}\n  a-b: {command: 'x \"'}\n",
+        ),
+        (
+            Format::Compose,
+            "services: {a: {healthcheck: {test: NONE}, restart: 'on-failure:3', command: x, depends_on: []}}",
+        ),
+        (
+            Format::Compose,
+            "services: {x-b: {command: x}, a: {depends_on: [x-b], healthcheck: {disable: true}, command: x, environment: {A: , B: 1, C: '$$x'}}}",
+        ),
+        (Format::Supervisord, "[program:x y]\ncommand=a %(nothing)s %q ${b} $$\nnumprocs=2\n"),
+    ] {
+        processes(format, text);
+    }
+}
+
+#[test]
+fn a_format_is_known_by_the_name_of_its_file() {
+    for (name, format) in [
+        ("Procfile", Some(Format::Procfile)),
+        ("a/Procfile.dev", Some(Format::Procfile)),
+        ("web.procfile", Some(Format::Procfile)),
+        ("compose.yaml", Some(Format::Compose)),
+        ("docker-compose.override.yml", Some(Format::Compose)),
+        ("/etc/supervisor/conf.d/a.conf", Some(Format::Supervisord)),
+        ("supervisord.ini", Some(Format::Supervisord)),
+        ("README.md", None),
+    ] {
+        assert_eq!(Format::of(name.as_ref()), format, "{name}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Looking into a tree whose shape nobody has checked.
+
+use std::rc::Rc;
+
+use crate::config::node::{Key, Kind, Node};
+
+/// The entries of a mapping, in file order.
+pub(super) type Entries<'a> = &'a [(Key, Rc<Node>)];
+
+/// The entries of a mapping; of everything else none.
+pub(super) fn entries(node: &Node) -> Entries<'_> {
+    if let Kind::Mapping(entries) = &node.kind { entries } else { &[] }
+}
+
+/// The items of a list; of everything else itself.
+pub(super) fn items(node: &Node) -> Vec<&Node> {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().map(Rc::as_ref).collect(),
+        Kind::Null => Vec::new(),
+        _ => vec![node],
+    }
+}
+
+pub(super) fn get<'a>(entries: Entries<'a>, key: &str) -> Option<&'a Rc<Node>> {
+    entries.iter().find(|(name, _)| &*name.text == key).map(|(_, node)| node)
+}
+
+pub(super) fn scalar(node: &Node) -> Option<&str> {
+    if let Kind::Scalar { text, .. } = &node.kind { Some(text) } else { None }
+}

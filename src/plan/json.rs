@@ -1,0 +1,152 @@
+//! A plan for programs. Times are seconds.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Plan;
+use super::timeline::Timeline;
+use crate::config::schema::StartCondition;
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    start: Start<'a>,
+    shutdown: Shutdown,
+}
+
+#[derive(Serialize)]
+struct Start<'a> {
+    /// Null: no latest moment.
+    ready_by: Option<f64>,
+    /// Null: no such hook.
+    pre_start: Option<f64>,
+    processes: Vec<Process<'a>>,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    waits_for: Vec<Need<'a>>,
+    only_if_path_exists: Option<&'a str>,
+    left_out: bool,
+    pre_start: Option<f64>,
+    readiness: Option<&'static str>,
+    ready_within: Option<f64>,
+    ready_by: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Need<'a> {
+    process: &'a str,
+    condition: &'static str,
+}
+
+#[derive(Serialize)]
+struct Shutdown {
+    grace_period: f64,
+    reserve: f64,
+    deadline: f64,
+    after_signal: Case,
+    after_unasked_end: Case,
+}
+
+#[derive(Serialize)]
+struct Case {
+    total: f64,
+    fits: bool,
+    critical_path: Vec<String>,
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    name: String,
+    step: &'static str,
+    /// Null: the container's.
+    process: Option<String>,
+    begins: f64,
+    ends: f64,
+    takes: f64,
+    wanted: f64,
+    declared: bool,
+    cut: bool,
+    critical: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<f64>,
+}
+
+/// The plan as an object, indented.
+#[must_use]
+pub fn json(plan: &Plan) -> String {
+    let processes = plan.start.iter().map(|start| Process {
+        name: &start.name,
+        r#type: if start.is_task { "oneshot" } else { "service" },
+        waits_for: start
+            .waits_for
+            .iter()
+            .map(|(process, condition)| need(process, *condition))
+            .collect(),
+        only_if_path_exists: start.only_if.as_deref(),
+        left_out: start.left_out,
+        pre_start: start.pre_start.map(seconds),
+        readiness: start.probe,
+        ready_within: start.ready_within.map(seconds),
+        ready_by: start.ready_by.map(seconds),
+    });
+    let whole = Whole {
+        start: Start {
+            ready_by: plan.ready_by().map(seconds),
+            pre_start: plan.pre_start.map(seconds),
+            processes: processes.collect(),
+        },
+        shutdown: Shutdown {
+            grace_period: seconds(plan.grace_period),
+            reserve: seconds(plan.reserve),
+            deadline: seconds(plan.window()),
+            after_signal: case(plan, &plan.after_signal, true),
+            after_unasked_end: case(plan, &plan.after_end, false),
+        },
+    };
+    // Neither a map nor a value of ours can fail to be written.
+    serde_json::to_string_pretty(&whole).unwrap_or_default()
+}
+
+fn need(process: &str, condition: StartCondition) -> Need<'_> {
+    let condition = match condition {
+        StartCondition::Started => "started",
+        StartCondition::Ready => "ready",
+        StartCondition::Completed => "completed",
+    };
+    Need { process, condition }
+}
+
+fn case(plan: &Plan, timeline: &Timeline, asked: bool) -> Case {
+    let steps = timeline.steps.iter().enumerate().map(|(place, step)| {
+        let (wanted, declared) = plan.wish(step, asked);
+        Step {
+            name: plan.label(step),
+            step: step.what.word(),
+            process: step.process.and_then(|id| plan.names.get(id.index()).cloned()),
+            begins: seconds(step.begins),
+            ends: seconds(step.ends()),
+            takes: seconds(step.takes),
+            wanted: seconds(wanted),
+            declared,
+            cut: declared && step.takes < wanted,
+            critical: timeline.critical.contains(&place),
+            min: plan.min(step).map(seconds),
+        }
+    });
+    Case {
+        total: seconds(timeline.total),
+        fits: plan.cuts(timeline, asked).next().is_none(),
+        critical_path: timeline.critical_steps().map(|step| plan.label(step)).collect(),
+        steps: steps.collect(),
+    }
+}
+
+/// To the millisecond: what is finer is a rounding of shares.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,195 @@
+//! A plan for a terminal of 100 columns.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::timeline::{Step, Timeline};
+use super::{Plan, Start};
+use crate::config::schema::StartCondition;
+use crate::vocab::human;
+
+/// The width of a terminal.
+const COLUMNS: usize = 100;
+/// The longest label in front of the bars.
+const LABEL: usize = 36;
+/// The times in front of the bars, `12.75s of 15s`.
+const TIMES: usize = 16;
+
+/// The plan in words and bars.
+#[must_use]
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::from("Start\n\n");
+    start(&mut out, plan);
+    let (window, grace) = (human(plan.window()), human(plan.grace_period));
+    let reserve = human(plan.reserve);
+    for (asked, what, timeline) in [
+        (true, "Shutdown after a stop signal", &plan.after_signal),
+        (
+            false,
+            "Shutdown after an unasked end, with `min` as the longest wait of a drain",
+            &plan.after_end,
+        ),
+    ] {
+        let total = human(timeline.total);
+        let _ = writeln!(
+            out,
+            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}.\n"
+        );
+        bars(&mut out, plan, timeline, asked);
+        below(&mut out, plan, timeline, asked);
+    }
+    out
+}
+
+fn start(out: &mut String, plan: &Plan) {
+    let mut rows = Vec::with_capacity(plan.start.len() + 1);
+    if let Some(limit) = plan.pre_start {
+        let within = format!("within {}", human(limit));
+        rows.push(["pre_start of the container".to_owned(), "at once".to_owned(), within]);
+    }
+    rows.extend(
+        plan.start.iter().map(|start| [start.name.clone(), begins(plan, start), ready(start)]),
+    );
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let (first, second) = (width(0).min(LABEL), width(1).min(COLUMNS / 2));
+    for [name, begins, ready] in &rows {
+        let line = format!("  {name:first$}  {begins:second$}  {ready}");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    let _ = match plan.ready_by() {
+        Some(by) if by.is_zero() => writeln!(out, "\n  Everything is ready at once."),
+        Some(by) => writeln!(out, "\n  Everything is ready after {} at the latest.", human(by)),
+        None => writeln!(out, "\n  There is no latest moment: a task may take any time."),
+    };
+}
+
+fn begins(plan: &Plan, start: &Start) -> String {
+    if start.left_out {
+        return "left out: its only_if does not hold".to_owned();
+    }
+    let mut words = match (start.waits_for.as_slice(), plan.pre_start) {
+        ([], None) => "at once".to_owned(),
+        ([], Some(_)) => "after pre_start".to_owned(),
+        (needs, _) => {
+            let need = |(name, condition): &(String, StartCondition)| match condition {
+                StartCondition::Started => format!("{name} is started"),
+                StartCondition::Ready => format!("{name} is ready"),
+                StartCondition::Completed => format!("{name} is complete"),
+            };
+            format!("when {}", needs.iter().map(need).collect::<Vec<_>>().join(", "))
+        }
+    };
+    if let Some(path) = &start.only_if {
+        let _ = write!(words, ", if {path} exists");
+    }
+    words
+}
+
+fn ready(start: &Start) -> String {
+    if start.left_out {
+        return String::new();
+    }
+    let hook = start.pre_start.map(|limit| format!("pre_start within {}", human(limit)));
+    let ready = match (start.probe, start.ready_within) {
+        (Some(probe), Some(within)) => {
+            let by = start.ready_by.filter(|by| *by != within);
+            let by = by.map(|by| format!(", by {}", human(by))).unwrap_or_default();
+            format!("ready ({probe}) within {}{by}", human(within))
+        }
+        _ if start.is_task => "must complete".to_owned(),
+        _ => "ready as soon as it runs".to_owned(),
+    };
+    hook.into_iter().chain([ready]).collect::<Vec<_>>().join("; ")
+}
+
+fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
+    let shown: Vec<_> = timeline
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| is_shown(step) && !plan.is_left_out(step))
+        .collect();
+    let reserve = "reserve".to_owned();
+    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
+    let label =
+        labels.iter().chain([&reserve]).map(|l| l.chars().count()).max().unwrap_or_default();
+    let width = COLUMNS - 2 - label - 2 - TIMES - 2;
+    let whole = plan.grace_period.max(timeline.total);
+    let column = |at: Duration| {
+        let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
+        // A share of a width that fits on a terminal.
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
+        let column = (share * width as f64).round() as usize;
+        column.min(width)
+    };
+    let mut row = |label_text: &str, times: &str, from: Duration, to: Duration, mark: &str| {
+        let (from, to) = (column(from), column(to));
+        let bar = match mark.repeat(to - from) {
+            bar if bar.is_empty() && from < width => "|".to_owned(),
+            bar => bar,
+        };
+        let _ = writeln!(out, "  {label_text:label$}  {times:>TIMES$}  {}{bar}", " ".repeat(from));
+    };
+    for ((place, step), name) in shown.into_iter().zip(&labels) {
+        let (wish, declared) = plan.wish(step, asked);
+        let times = match human(step.takes) {
+            takes if declared && step.takes < wish => format!("{takes} of {}", human(wish)),
+            takes => takes,
+        };
+        let mark = if timeline.critical.contains(&place) { "#" } else { "-" };
+        row(name, &times, step.begins, step.ends(), mark);
+    }
+    let reserved = human(plan.reserve);
+    row(&reserve, &reserved, plan.window(), plan.grace_period, ".");
+}
+
+/// A drain and a stop always; what is not there, or takes no time by itself, never.
+fn is_shown(step: &Step) -> bool {
+    use super::timeline::What;
+    !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
+}
+
+fn below(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
+    let path = plan.critical_path(timeline);
+    if !path.is_empty() {
+        paragraph(out, "Critical path (#): ", &path);
+    }
+    let cuts: Vec<_> = plan
+        .cuts(timeline, asked)
+        .map(|(step, wish)| {
+            format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
+        })
+        .collect();
+    if !cuts.is_empty() {
+        paragraph(out, "Cut, because the waits do not fit: ", &cuts.join(", "));
+    }
+}
+
+/// Words in lines that fit.
+fn paragraph(out: &mut String, title: &str, words: &str) {
+    out.push('\n');
+    let mut line = format!("  {title}");
+    for (number, word) in words.split(' ').enumerate() {
+        if number > 0 && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            let _ = writeln!(out, "{}", line.trim_end());
+            line = "    ".to_owned();
+        } else if number > 0 {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{}", line.trim_end());
+}
+
+fn cut_to(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What drainit can do without: rights, file systems, devices and descriptors. `run` and `exec`, as PID 1 and not, each
+//! started and stopped in order under one lack after the other, and under all of them.
+
+use std::io;
+
+use crate::support::namespace::{is_possible, skip_unless};
+use crate::support::{LONG, Rig, Signal};
+
+/// Their order tells that it is no accident that they end.
+const PAIR: &str = "
+processes:
+  base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}, log: {prefix: base}}
+  a: {command: [CHILD, a, print=hello, eprint=oh, touch=DIR/a], depends_on: [base]}
+";
+
+/// A user whom no account belongs to.
+const ANYBODY: [&str; 4] = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"];
+const NO_CAPABILITIES: [&str; 3] = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
+const NO_NEW_PRIVILEGES: [&str; 2] = ["setpriv", "--no-new-privs"];
+const NO_PROC: &str = "mount -t tmpfs none /proc";
+const NO_DEVICES: &str = "mount -t tmpfs none /dev";
+const READ_ONLY: &str = "mount --bind DIR DIR && mount -o remount,bind,ro /";
+
+/// Runs a command in a mount namespace of its own, in which the script has done something before.
+fn after(rig: Rig, script: &str) -> Rig {
+    let script = rig.fill(&format!("{script} && exec \"$@\""));
+    rig.wrapper(&["unshare", "--mount", "sh", "-c", &script, "sh"])
+}
+
+/// With these descriptors: the redirections of a shell.
+fn redirected(rig: Rig, redirections: &str) -> Rig {
+    rig.wrapper(&["sh", "-c", &format!("exec \"$@\" {redirections}"), "sh"])
+}
+
+/// Runs and stops it, each way, in the world that `lack` makes.
+#[track_caller]
+fn works(lack: impl Fn(Rig) -> Rig) {
+    if !nix::unistd::geteuid().is_root() {
+        skip_unless(Err("to take things away needs root".to_owned()));
+        return;
+    }
+    if !is_possible() {
+        return;
+    }
+    for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+        let drainit = lack(rig.readable_by_everybody()).start(PAIR);
+        drainit.wait_for_event("a", "touch");
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_order(&["a exit 0", "base got SIGTERM", "base exit 0"]);
+    }
+    for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+        let rig = lack(rig.readable_by_everybody());
+        let drainit =
+            rig.start_with(&["exec", "--", "CHILD", "a", "print=hello", "eprint=oh", "storm=10"]);
+        drainit.wait_for_event("a", "storm");
+        drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
+        drainit.signal(Signal::SIGHUP);
+        drainit.wait_for_event("a", "got SIGHUP");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
+}
+
+#[test]
+fn it_works_as_any_user() {
+    works(|rig| rig.wrapper(&ANYBODY));
+}
+
+#[test]
+fn it_works_without_capabilities() {
+    works(|rig| rig.wrapper(&NO_CAPABILITIES));
+}
+
+#[test]
+fn it_works_without_new_privileges() {
+    works(|rig| rig.wrapper(&NO_NEW_PRIVILEGES));
+}
+
+#[test]
+fn it_works_on_a_read_only_file_system() {
+    works(|rig| after(rig, READ_ONLY));
+}
+
+#[test]
+fn it_works_without_a_proc() {
+    works(|rig| after(rig, NO_PROC));
+}
+
+#[test]
+fn it_works_without_a_dev_null() {
+    works(|rig| after(rig, NO_DEVICES));
+    for closed in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"] {
+        works(|rig| redirected(after(rig, NO_DEVICES), closed));
+    }
+}
+
+#[test]
+fn it_works_with_standard_descriptors_closed() {
+    for closed in ["0<&-", "1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"] {
+        works(|rig| redirected(rig, closed));
+    }
+}
+
+#[test]
+fn it_works_where_nothing_can_be_written() {
+    works(|rig| redirected(rig, ">/dev/full 2>/dev/full"));
+}
+
+#[test]
+fn it_works_where_nobody_reads_any_more() {
+    works(|rig| {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        redirected(rig.stdout(writer), "2>&1")
+    });
+}
+
+#[test]
+fn it_works_with_nothing_at_all() {
+    works(|rig| {
+        let rig = after(rig, &format!("{READ_ONLY} && {NO_PROC} && {NO_DEVICES}"));
+        let rig = rig.wrapper(&ANYBODY).wrapper(&NO_CAPABILITIES).wrapper(&NO_NEW_PRIVILEGES);
+        redirected(rig, "0<&- 1>&- 2>&-")
+    });
+}

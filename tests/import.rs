@@ -1,0 +1,30 @@
+//! `drainit import`: what it prints is a config that runs.
+
+use crate::support::{LONG, Rig, Signal, Stream};
+
+#[test]
+fn what_is_printed_runs() {
+    let rig = Rig::not_init();
+    rig.write("Procfile", rig.fill("web: CHILD web print=$HELLO\nworker: CHILD worker\n"));
+    let imported = rig.env("HELLO", "hello").run_with(&["import", "DIR/Procfile"]);
+    imported.assert_code(0).assert_line("^1 comment to be read");
+    let config = imported.text(Stream::Stdout);
+
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.env("HELLO", "hello").start(&config);
+    drainit.wait_for_start(&["web", "worker"]);
+    drainit.wait_for_line(r"^\[web\] hello$");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn wrong_files_are_told() {
+    let rig = Rig::not_init();
+    rig.write("Procfile", "web\n");
+    let ended = rig.run_with(&["import", "DIR/Procfile"]);
+    ended.assert_code(78).assert_line("Procfile:1:1").assert_line("help: a line of a Procfile");
+    let ended = Rig::not_init().run_with(&["import", "DIR/events"]);
+    ended.assert_code(2).assert_line("--format");
+    Rig::not_init().run_with(&["import"]).assert_code(2);
+}

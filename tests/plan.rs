@@ -1,0 +1,43 @@
+//! `drainit plan`: the figures of a config, and nothing is started.
+
+use crate::support::Rig;
+
+const CONFIG: &str = "
+processes:
+  engine: {command: [CHILD, engine], stop_grace_period: 4s}
+  router:
+    command: [CHILD, router]
+    depends_on: [engine]
+    drain: {exec: {command: [CHILD, drain], time: 12s}}
+";
+
+#[test]
+fn the_plan_is_shown_and_nothing_is_started() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", CONFIG);
+    rig.run_with(&["plan", "-c", "DIR/drainit.yaml"])
+        .assert_code(0)
+        .assert_line(r"^  router +when engine is ready +ready as soon as it runs$")
+        .assert_line(r"^  drain router +12s  #+$")
+        .assert_line(r"^  stop engine +4s +#+$")
+        .assert_no_event("router", "start");
+}
+
+#[test]
+fn programs_get_json() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", CONFIG);
+    let ended = rig.run_with(&["plan", "-c", "DIR/drainit.yaml", "--format", "json"]);
+    let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();
+    let plan: serde_json::Value = serde_json::from_str(&text.concat()).unwrap();
+    assert_eq!(plan["shutdown"]["deadline"], 28.0);
+    assert_eq!(plan["shutdown"]["after_signal"]["steps"][0]["takes"], 12.0);
+}
+
+#[test]
+fn a_wrong_config_has_no_plan() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {comand: [x]}}");
+    let ended = rig.run_with(&["plan", "-c", "DIR/drainit.yaml"]);
+    ended.assert_code(78).assert_line("did you mean `command`");
+}

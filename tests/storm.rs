@@ -1,0 +1,80 @@
+//! Orphans by the ten thousand, as fast as the kernel can fork them.
+
+use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
+
+/// What may wait to be reaped at a time. Seen are 40 to 70, and more where drainit has to wait for a CPU.
+const FEW: usize = 1000;
+/// A storm is over long before that, even on a machine that does everything ten times slower.
+const BOUND: Duration = Duration::from_secs(40);
+
+/// The most zombies that drainit has at a time, until something has happened.
+#[track_caller]
+fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> bool) -> usize {
+    let until = now() + BOUND;
+    let mut most = 0;
+    while !has_happened() {
+        most = most.max(drainit.children_in_state('Z'));
+        assert!(now() < until, "no {what} within {BOUND:?}:\n{}", drainit.record());
+    }
+    most
+}
+
+#[test]
+fn orphans_are_reaped_as_fast_as_they_are_made() {
+    let Some(init) = Rig::new() else { return };
+    let run = init.start("processes: {a: {command: [CHILD, a, torrent=20000, touch=DIR/over]}}");
+    survives(run);
+    let exec = ["exec", "--", "CHILD", "a", "torrent=20000", "touch=DIR/over"];
+    survives(Rig::not_init().start_with(&exec));
+}
+
+#[track_caller]
+fn survives(drainit: Running) {
+    let over = drainit.path("over");
+    let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
+    assert!(most < FEW, "{most} zombies at a time");
+    // Not one is lost: there is nobody but the process, and it lives.
+    drainit.wait_until("reaped", || {
+        let pid = drainit.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.unwrap().split_whitespace().count() == 1
+    });
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
+    let Some(rig) = Rig::new() else { return };
+    // A storm that lasts until it is told to stop, or nearly for ever.
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, touch=DIR/a, torrent=1000000], readiness: {file: DIR/a}}
+          late:
+            command: [CHILD, late, 'await=DIR/go', 'lines=1000,line', touch=DIR/late]
+            depends_on: [a]
+            readiness: {file: DIR/late}
+            log: {prefix: late}
+          later:
+            command: [CHILD, later]
+            depends_on: [late]
+            readiness: {exec: [CHILD, probe, exit=0]}
+        ",
+    );
+    drainit.wait_for_event("a", "torrent begins");
+    drainit.wait_for_start(&["late"]);
+    let began = now();
+    drainit.touch("go");
+    let most = most_zombies_until(&drainit, "readiness", || {
+        drainit.record().line("everything is ready").is_some()
+    });
+    assert!(most < FEW, "{most} zombies at a time");
+    let ready = drainit.wait_for_line("everything is ready").at;
+    assert!(ready - began < LONG, "ready after {:?}", ready - began);
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(0)..LONG);
+    ended.assert_order(&["later exit 0", "late got SIGTERM", "late exit 0", "a got SIGTERM"]);
+    assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
+}
