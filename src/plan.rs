@@ -119,7 +119,7 @@ impl Plan {
                 let drain = process.and_then(|process| process.drain);
                 return (drain.map_or(step.takes, |drain| budget::drain_wish(drain, asked)), true);
             }
-            What::Close | What::Leftovers => None,
+            What::Close | What::Count | What::Leftovers => None,
             What::PreStop => hooks.pre_stop,
             What::PostStop => hooks.post_stop,
             What::Stop => process.map(|process| process.stop),
@@ -156,6 +156,7 @@ impl What {
             Self::PreStop => "pre_stop",
             Self::Drain => "drain",
             Self::Close => "close",
+            Self::Count => "count",
             Self::Stop => "stop",
             Self::PostStop => "post_stop",
             Self::Leftovers => "leftovers",

@@ -36,6 +36,7 @@ mod readiness;
 mod report_counts;
 mod rig;
 mod rolling_restart;
+mod run_signals;
 mod servers;
 mod shutdown;
 mod start;

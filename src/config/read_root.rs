@@ -102,18 +102,18 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
                     .error(node.span, "without `signals` nothing could stop the container");
                 problem.help("write `[TERM, INT, QUIT]`, or leave it out");
             }
-            signals(reader, node, "signals")
+            signals(reader, node, "signals").into_iter().map(|(signal, _)| signal).collect()
         }
     };
     Shutdown { grace_period, reserve, readiness_delay, signals }
 }
 
 /// A list of signals that can be caught, each once.
-pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<Signal> {
-    let mut signals: Vec<Signal> = Vec::new();
-    for (signal, _) in reader.list(node, what, values::catchable_signal) {
-        if !signals.contains(&signal) {
-            signals.push(signal);
+pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(Signal, Span)> {
+    let mut signals: Vec<(Signal, Span)> = Vec::new();
+    for (signal, span) in reader.list(node, what, values::catchable_signal) {
+        if signals.iter().all(|(known, _)| *known != signal) {
+            signals.push((signal, span));
         }
     }
     signals

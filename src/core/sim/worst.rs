@@ -106,12 +106,15 @@ impl Worst {
                 self.events.push_back(Event::DrainTold { process, accepted: true });
             }
             Action::CloseListeners(process) => {
+                let drain = (What::Drain, Some(process));
+                let is_again = self.took.iter().any(|(key, ..)| *key == drain);
                 self.end(What::Drain, Some(process));
-                self.begin(What::Close, Some(process));
+                self.begin(if is_again { What::Count } else { What::Close }, Some(process));
             }
             Action::EndDrain(process) => {
-                self.end(What::Drain, Some(process));
-                self.end(What::Close, Some(process));
+                for what in [What::Drain, What::Close, What::Count] {
+                    self.end(what, Some(process));
+                }
             }
             Action::Stop { process, .. } => self.begin(What::Stop, Some(process)),
             Action::Kill(process) => {
