@@ -187,3 +187,16 @@ processes:
     );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
 }
+
+#[test]
+fn what_is_long_is_shown_in_several_lines() {
+    let path = format!("/app/{}", "x".repeat(60));
+    let config = format!(
+        "processes:\n  app: {{command: [a], only_if: {{path_exists: {path}}}, readiness: {{file: /a, timeout: 5s}}}}"
+    );
+    let shown = text::text(&plan(&config, &[]));
+    let expected =
+        format!("  app  at once,\n       if {path} exists\n       ready (file) within 5s\n");
+    assert!(shown.contains(&expected), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+}

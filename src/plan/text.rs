@@ -50,13 +50,25 @@ fn start(out: &mut String, plan: &Plan) {
     rows.extend(
         plan.start.iter().map(|start| [start.name.clone(), begins(plan, start), ready(start)]),
     );
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    // What is longer than that takes lines of its own.
+    let width = |column: usize, most: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
-    let (first, second) = (width(0).min(LABEL), width(1).min(COLUMNS / 2));
+    let (first, second) = (width(0, LABEL), width(1, COLUMNS / 2));
     for [name, begins, ready] in &rows {
         let line = format!("  {name:first$}  {begins:second$}  {ready}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        if line.trim_end().chars().count() <= COLUMNS {
+            let _ = writeln!(out, "{}", line.trim_end());
+            continue;
+        }
+        // Part by part, below each other.
+        let parts = begins.split_inclusive(", ").map(str::trim_end);
+        let mut name = name.as_str();
+        for part in parts.chain([ready.as_str()]).filter(|part| !part.is_empty()) {
+            let _ = writeln!(out, "  {name:first$}  {part}");
+            name = "";
+        }
     }
     let _ = match plan.ready_by() {
         Some(by) if by.is_zero() => writeln!(out, "\n  Everything is ready at once."),
