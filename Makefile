@@ -45,7 +45,7 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) ## rollouts under every kind of traffic; QUICK=1 for a minute of it
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
 	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
 
 bench-exec: static ## drainit exec against tini, dumb-init and catatonit
@@ -60,13 +60,8 @@ has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/
 has_target = $(call has_libstd,$(1)) || { timeout 30 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit $(STATIC)/
 GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
-# signal-hook has one C file. It knows the kernel's structures only, so the compiler of a glibc system will do.
-ifeq ($(CROSS),)
-MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(notdir $(firstword $(shell command -v $(ARCH)-linux-musl-gcc musl-gcc) cc))
-else
-MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(ARCH)-linux-gnu-gcc \
-	CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=$(ARCH)-linux-gnu-gcc
-endif
+# The linker of another machine; there is no C to compile.
+MUSL_ENV = $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
@@ -76,6 +71,11 @@ python:
 	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && \
 		apt-get install -q -y --no-install-recommends python3; } || \
 		{ echo "python3 is needed for the gateway: install it and run make again" >&2; exit 1; }
+
+# What the rollout bench makes its networks and its load with. Where it cannot be installed, the bench says what is missing.
+.PHONY: bench-tools
+bench-tools:
+	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
 
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.

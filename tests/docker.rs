@@ -2,6 +2,7 @@
 
 mod api_gateway;
 mod matrix;
+mod static_signals;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
