@@ -59,6 +59,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
     let whole = section("supervisord");
     for section in &sections {
         let (kind, name) = section.name.split_once(':').unwrap_or((&section.name, ""));
+        let name = name.trim();
         match kind {
             "program" | "fcgi-program" => {
                 if section.get("command").is_none() {

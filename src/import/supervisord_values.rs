@@ -49,8 +49,12 @@ pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
         let (written, len) = match placeholder(rest) {
             // Unless a [group:…] takes it in.
             Some(("program_name" | "group_name", _, len)) => (program.to_owned(), len),
-            Some(("process_num", "02d", len)) => (format!("{number:02}"), len),
-            Some(("process_num", _, len)) => (number.to_string(), len),
+            Some(("process_num", format, len)) => {
+                let width = format.trim_end_matches('d').parse().unwrap_or(0);
+                let zeros = format.starts_with('0');
+                let padded = if zeros { format!("{number:0width$}") } else { number.to_string() };
+                (padded, len)
+            }
             Some(("here", _, len)) => (".".to_owned(), len),
             Some(("host_node_name", _, len)) => ("${HOSTNAME}".to_owned(), len),
             Some((name, _, len)) if name.starts_with("ENV_") => {

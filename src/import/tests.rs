@@ -125,7 +125,7 @@ fn a_supervisord_conf() {
 nodaemon=true
 environment=ALL="x"
 
-[program:nginx]
+[program: nginx ]
 command=/usr/sbin/nginx -g "daemon off;" ; a comment
 priority=900
 stdout_logfile=/dev/stdout
@@ -136,7 +136,7 @@ stopwaitsecs=5
 
 [program:php]
 command=/usr/sbin/%(program_name)s-fpm -p 100%% -w %(process_num)d
-process_name=%(program_name)s_%(process_num)02d
+process_name=%(program_name)s_%(process_num)03d
 numprocs=2
 priority=10
 environment=HOME="/a,b",PORT="%(ENV_PORT)s"
@@ -150,19 +150,19 @@ command=quit.sh
         format!(
             "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file
   # not carried over: umask
-  php_0{number}:
+  php_00{number}:
     command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
     environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
     restart: on-failure
     on_exit: ignore
-    log: {{prefix: php_0{number}}}
+    log: {{prefix: php_00{number}}}
 "
         )
     };
     let nginx = r#"  nginx:
     command: [/usr/sbin/nginx, "-g", "daemon off;"]
     # by priority (10 before 900); name what it really needs, and give that a `readiness`
-    depends_on: {php_00: {condition: started}, php_01: {condition: started}}
+    depends_on: {php_000: {condition: started}, php_001: {condition: started}}
     restart: always
     on_exit: ignore
     stop_signal: QUIT
