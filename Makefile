@@ -34,8 +34,8 @@ demo: build envoy python ## a gateway under traffic is replaced, and no request 
 	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
 
 rollout: static envoy rollout-tools ## two gateway containers are replaced under load: bash entrypoints, and drainit
-	$(CARGO) build --release --locked --quiet --example policy-engine
-	@$(CARGO) run --release --locked --quiet --example rollout -- $(MODES)
+	$(CARGO) build --locked --quiet --example policy-engine
+	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
 test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, with three versions of Envoy
 	@$(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"
