@@ -60,13 +60,8 @@ has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/
 has_target = $(call has_libstd,$(1)) || { timeout 30 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit $(STATIC)/
 GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
-# signal-hook has one C file. It knows the kernel's structures only, so the compiler of a glibc system will do.
-ifeq ($(CROSS),)
-MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(notdir $(firstword $(shell command -v $(ARCH)-linux-musl-gcc musl-gcc) cc))
-else
-MUSL_ENV = CC_$(subst -,_,$(MUSL))=$(ARCH)-linux-gnu-gcc \
-	CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=$(ARCH)-linux-gnu-gcc
-endif
+# The linker of another machine; there is no C to compile.
+MUSL_ENV = $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*

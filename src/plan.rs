@@ -4,6 +4,8 @@
 //! `core/sim/worst.rs` proves that. [`crate::config`] adds up declared waits with the same [`timeline`].
 
 pub mod json;
+pub mod mermaid;
+pub mod svg;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use self::timeline::{Step, Timeline, What};
 use crate::config::schema::{Config, OnlyIf, StartCondition};
 use crate::core::budget;
-use crate::core::spec::{HookWaits, Spec, Wait};
+use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
 use crate::vocab::{ProcessId, human};
 
@@ -66,7 +68,7 @@ impl Plan {
     /// Works everything out.
     #[must_use]
     pub fn new(config: &Config, graph: &Graph) -> Self {
-        let spec = without_left_out(Spec::new(config, graph), config);
+        let spec = Spec::new(config, graph);
         Self {
             start: start(config, &spec),
             pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
@@ -125,13 +127,6 @@ impl Plan {
         wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
     }
 
-    /// Whether a step is of a process that is left out.
-    #[must_use]
-    pub fn is_left_out(&self, step: &Step) -> bool {
-        let name = step.process.and_then(|id| self.names.get(id.index()));
-        self.start.iter().any(|start| start.left_out && Some(&start.name) == name)
-    }
-
     /// The `min` of a drain.
     #[must_use]
     pub fn min(&self, step: &Step) -> Option<Duration> {
@@ -176,19 +171,6 @@ impl What {
     }
 }
 
-/// What is never started takes no time, and nobody waits for it.
-fn without_left_out(mut spec: Spec, config: &Config) -> Spec {
-    for (process, written) in spec.processes.iter_mut().zip(&config.processes) {
-        if written.only_if == Some(OnlyIf::Never) {
-            process.readiness_timeout = None;
-            process.hooks = HookWaits::default();
-            process.drain = None;
-            process.stop = Wait::new(Some(Duration::ZERO));
-        }
-    }
-    spec
-}
-
 /// When a process has got how far at the latest.
 #[derive(Clone, Copy, Default)]
 struct Latest {
@@ -215,7 +197,7 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
         let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
         let within = process.readiness_timeout;
         // A task has no time in which it must complete.
-        let ready = started.filter(|_| !process.oneshot);
+        let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
         let name = |on: ProcessId| config.processes[on.index()].name.clone();
@@ -226,7 +208,7 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
                 Some(OnlyIf::PathExists(path)) => Some(path.display().to_string()),
                 Some(OnlyIf::Never) | None => None,
             },
-            left_out: written.only_if == Some(OnlyIf::Never),
+            left_out: process.left_out,
             is_task: process.oneshot,
             pre_start,
             probe: written.readiness.as_ref().map(|readiness| readiness.probe.word()),

@@ -1,6 +1,8 @@
 //! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a real Envoy.
 
+mod api_gateway;
 mod matrix;
+mod static_signals;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -439,3 +439,30 @@ fn a_storm_of_orphans_holds_no_signal_up() {
         ended.assert_code(6).assert_took(asked, ms(0)..ms(6000));
     }
 }
+
+#[test]
+fn descriptors_of_a_service_manager_are_handed_over() {
+    // Two are meant for the command, and a third one is a mistake.
+    let hand_over = |pid: &str| {
+        format!(
+            "export LISTEN_PID={pid} LISTEN_FDS=2 LISTEN_FDNAMES=http:admin; exec \"$@\" 3</etc/passwd 4</etc/group 9</etc/passwd"
+        )
+    };
+    for (pid, is_meant) in [("$$", true), ("999999", false)] {
+        for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+            let rig = rig.wrapper(&["sh", "-c", &hand_over(pid), "sh"]);
+            let ended = rig.run_with(&["exec", "--", "CHILD", "a", "report=DIR/report", "exit=4"]);
+            ended.assert_code(4);
+            let report = ended.report("report");
+            let fds: Vec<_> =
+                report["fds"].as_object().unwrap().keys().map(String::as_str).collect();
+            let expected: &[&str] =
+                if is_meant { &["0", "1", "2", "3", "4"] } else { &["0", "1", "2"] };
+            assert_eq!(fds, expected, "{report}");
+            let own = if is_meant { report["pid"].to_string() } else { pid.to_owned() };
+            assert_eq!(report["env"]["LISTEN_PID"], own, "{report}");
+            assert_eq!(report["env"]["LISTEN_FDNAMES"], "http:admin", "{report}");
+            assert_eq!(report["pid"], report["pgid"], "{report}");
+        }
+    }
+}

@@ -32,6 +32,9 @@ pub struct RunArgs {
 /// Runs until the container is to end; the code is the container's.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic::install();
+    // First of all: as PID 1, signals that nobody waits for are lost, and what comes while the config is read must count.
+    // A thread that is started later blocks them too.
+    let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let fail = |message: &str, code: u8| {
         let line = format!("[drainit] error: {message}\n");
@@ -40,8 +43,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         let _ = output.flush(FLUSH);
         code
     };
-    // First of all: as PID 1, signals without a handler are lost, and what comes while the config is read must count.
-    let signals = match boot::prepare().and_then(|()| Signals::install()) {
+    let signals = match signals {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };

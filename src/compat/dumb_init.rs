@@ -119,7 +119,8 @@ impl DumbInit {
         let signals = Blocked::block()?;
         let place = if self.session { self.give_terminal_up() } else { Place::Same };
         // Its children start with nothing blocked and nothing ignored; real-time signals it leaves alone.
-        let setup = ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false };
+        let setup =
+            ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let child = match start_like_execvp(command, &setup) {
             Ok(child) => child,
             Err(error) => {

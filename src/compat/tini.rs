@@ -165,6 +165,7 @@ impl Tini {
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,
+            listens: false,
         };
         let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
         match start_like_execvp(command, &setup) {

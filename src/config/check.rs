@@ -17,6 +17,8 @@ use crate::vocab::{ProcessId, human};
 pub(super) struct Places {
     /// `grace_period`, or what stands for it where it is not written.
     pub(super) grace_period: Span,
+    /// The variables from which it is made.
+    pub(super) grace_variables: Vec<String>,
     /// Waits of the container as a whole.
     pub(super) waits: Vec<Wait>,
     /// In the order of the processes.
@@ -25,7 +27,8 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
-        Self { grace_period: shutdown, waits: Vec::new(), processes: Vec::new() }
+        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { grace_period: shutdown, grace_variables, waits, processes }
     }
 
     /// What is declared for a step of the shutdown.
@@ -49,13 +52,23 @@ pub(super) struct ProcessPlaces {
     pub(super) sockets: Vec<Span>,
     /// In the order of `depends_on`.
     pub(super) depends_on: Vec<Span>,
+    /// In the order of `forward_signals`.
+    pub(super) forward_signals: Vec<Span>,
     pub(super) waits: Vec<Wait>,
 }
 
 impl ProcessPlaces {
     pub(super) fn new(name: Span) -> Self {
-        let (sockets, depends_on, waits) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, drain: None, min: None, prefix: None, sockets, depends_on, waits }
+        Self {
+            name,
+            drain: None,
+            min: None,
+            prefix: None,
+            sockets: Vec::new(),
+            depends_on: Vec::new(),
+            forward_signals: Vec::new(),
+            waits: Vec::new(),
+        }
     }
 }
 
@@ -81,6 +94,22 @@ pub(super) fn check(
         declared_waits(report, config, graph, places);
     }
     drains_without_order(report, config, graph, places);
+    signals_that_stop(report, config, places);
+}
+
+/// Warns of signals that are to be passed on, and never are.
+fn signals_that_stop(report: &mut Report, config: &Config, places: &Places) {
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        for (signal, span) in process.forward_signals.iter().zip(&place.forward_signals) {
+            if config.shutdown.signals.contains(signal) {
+                let name = &process.name;
+                let message =
+                    format!("{signal} is not passed on to `{name}`: it stops the container");
+                let help = "take it out of `forward_signals`, or out of `shutdown.signals`";
+                report.warning(*span, message).help(help);
+            }
+        }
+    }
 }
 
 /// Without an order, each written `min` can still be held against the time that there is.

@@ -137,6 +137,10 @@ fn process(
         .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
     let needs =
         fields.get("depends_on").map(|node| read_depends::wanted(reader, node)).unwrap_or_default();
+    let forwarded =
+        fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
+    let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
+    place.forward_signals = spans;
     let only_if = fields.get(read_only_if::KEY).and_then(|node| {
         condition(reader, node, &format!("{what}.{}", read_only_if::KEY))?.at_start()
     });
@@ -165,10 +169,7 @@ fn process(
         }),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
-        forward_signals: match fields.get("forward_signals") {
-            Some(node) => signals(reader, node, "forward_signals"),
-            None => Vec::new(),
-        },
+        forward_signals,
         hooks,
         drain,
         log: match fields.get("log") {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::check::{Places, Wait};
 use super::diagnostic::quote;
+use super::expand;
 use super::node::{Kind, Node, Span};
 use super::read::{Fields, Reader};
 use super::read_process;
@@ -72,8 +73,11 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     let (grace_period, reserve) = (time("grace_period", 30), time("reserve", 2));
     let readiness_delay = time("readiness_delay", 0);
     let at = |name: &str| fields.get(name).map(|node| node.span);
-    if let Some(span) = at("grace_period") {
-        places.grace_period = span;
+    if let Some(node) = fields.get("grace_period") {
+        places.grace_period = node.span;
+        if let Kind::Scalar { text, .. } = &node.kind {
+            places.grace_variables = expand::names(text);
+        }
     }
     if reserve >= grace_period && reader.durations_known {
         let span = at("reserve").or(at("grace_period")).unwrap_or(fields.span);
@@ -98,18 +102,18 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
                     .error(node.span, "without `signals` nothing could stop the container");
                 problem.help("write `[TERM, INT, QUIT]`, or leave it out");
             }
-            signals(reader, node, "signals")
+            signals(reader, node, "signals").into_iter().map(|(signal, _)| signal).collect()
         }
     };
     Shutdown { grace_period, reserve, readiness_delay, signals }
 }
 
 /// A list of signals that can be caught, each once.
-pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<Signal> {
-    let mut signals: Vec<Signal> = Vec::new();
-    for (signal, _) in reader.list(node, what, values::catchable_signal) {
-        if !signals.contains(&signal) {
-            signals.push(signal);
+pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(Signal, Span)> {
+    let mut signals: Vec<(Signal, Span)> = Vec::new();
+    for (signal, span) in reader.list(node, what, values::catchable_signal) {
+        if signals.iter().all(|(known, _)| *known != signal) {
+            signals.push((signal, span));
         }
     }
     signals

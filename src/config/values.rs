@@ -112,36 +112,37 @@ pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Bad> {
     choice(text, &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)])
 }
 
-/// A signal that can be caught, waited for and passed on.
+/// A signal that drainit can hear, to act on it or pass it on.
 pub(super) fn catchable_signal(text: &str) -> Result<Signal, Bad> {
-    match stop_signal(text)? {
-        Signal::KILL => Err(Bad::new(
-            "a signal that nobody can catch",
-            "use `TERM`, or another that can be caught",
+    let why = match any_signal(text)? {
+        Signal::KILL | Signal::STOP => {
+            "a signal that nobody can catch, because the kernel acts on it itself"
+        }
+        Signal::CHLD => "a signal that the end of every child sends, too",
+        signal => return Ok(signal),
+    };
+    Err(Bad::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
+}
+
+/// A signal that can ask a process to do something.
+pub(super) fn stop_signal(text: &str) -> Result<Signal, Bad> {
+    match any_signal(text)? {
+        Signal::STOP => Err(Bad::new(
+            "it only halts a process, and nobody can catch it",
+            "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal",
         )),
         signal => Ok(signal),
     }
 }
 
-/// A signal that can ask a process to end.
-pub(super) fn stop_signal(text: &str) -> Result<Signal, Bad> {
-    let Some(signal) = Signal::parse(text) else {
+fn any_signal(text: &str) -> Result<Signal, Bad> {
+    Signal::parse(text).ok_or_else(|| {
         let help = match nearest(text.trim().trim_start_matches("SIG"), Signal::names()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => "write a name such as `TERM`, `USR1` or `RTMIN+3`, or a number".to_owned(),
         };
-        return Err(Bad::new("not a signal", help));
-    };
-    let why = match signal.to_string().as_str() {
-        "SIGSTOP" => "it only halts a process, and nobody can catch it",
-        "SIGCHLD" => "drainit itself lives by it",
-        "SIGSEGV" | "SIGILL" | "SIGFPE" | "SIGBUS" => {
-            "it says that a program is broken, and is no request"
-        }
-        _ if matches!(signal.number(), 32 | 33) => "the C library keeps it for itself",
-        _ => return Ok(signal),
-    };
-    Err(Bad::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
+        Bad::new("not a signal", help)
+    })
 }
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes, with the NUL (unix(7)).
@@ -323,9 +324,12 @@ mod tests {
     fn signals() {
         assert_eq!(stop_signal("SIGKILL"), Ok(Signal::KILL));
         assert_eq!(catchable_signal("usr1"), Ok(Signal::USR1));
-        assert!(catchable_signal("KILL").is_err());
-        for text in ["STOP", "CHLD", "SEGV", "ILL", "FPE", "BUS", "32", "33"] {
-            assert!(stop_signal(text).is_err(), "{text}");
+        for number in 1..=64 {
+            let (text, signal) = (number.to_string(), Signal::from_number(number).unwrap());
+            let can_stop = signal != Signal::STOP;
+            let can_be_heard = ![Signal::KILL, Signal::STOP, Signal::CHLD].contains(&signal);
+            assert_eq!(stop_signal(&text).ok(), Some(signal).filter(|_| can_stop));
+            assert_eq!(catchable_signal(&text).ok(), Some(signal).filter(|_| can_be_heard));
         }
         assert_eq!(stop_signal("TREM").unwrap_err().help, "did you mean `TERM`?");
         assert_eq!(stop_signal("SIGTEM").unwrap_err().help, "did you mean `TERM`?");

@@ -3,6 +3,7 @@
 //! There is no runtime, no thread and no timer here: between two signals drainit sleeps in one system call. What comes
 //! before that is the start-up time that everybody pays, so it is little.
 
+mod activation;
 pub mod drain;
 pub mod rewrite;
 mod supervisor;
@@ -102,7 +103,8 @@ pub fn run(options: &Options) -> u8 {
 fn supervise(options: &Options) -> Result<u8, ExecError> {
     // First of all: what PID 1 gets before it asks for signals is lost.
     let signals = Blocked::block()?;
-    boot::keep_descriptors_from_children();
+    let handed_over = activation::handed_over();
+    boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
     if options.subreaper {
         boot::become_subreaper()?;
     }
@@ -116,8 +118,11 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
         // A signal that drainit cannot act on would leave the child behind.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
+        listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
+    // The command is where it should be. drainit itself must not keep a file system from being unmounted.
+    let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|child: reap::Pid| {
         if options.verbose {
             tell(&format!("pid {child}: started"));

@@ -159,7 +159,8 @@ impl Timeline {
         let mut gone = vec![began; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let mut front = above(id, &gone, began);
-            if tasks || !spec.processes[id.index()].oneshot {
+            let process = &spec.processes[id.index()];
+            if !process.left_out && (tasks || !process.oneshot) {
                 for what in [What::PreStop, What::Stop, What::PostStop] {
                     front = step(what, Some(*id), front);
                 }

@@ -1,15 +1,20 @@
-//! All signals at once, blocked and waited for: what `exec` needs of them, without a handler, a descriptor or memory.
+//! All signals at once, blocked and waited for, without a handler: `exec` sleeps until one comes, and [`super::signals`]
+//! reads them from a descriptor.
 //!
 //! A blocked signal is kept for whoever waits for it even where its disposition would have it ignored, and also for
-//! PID 1. Children would inherit the mask, so [`super::start`] starts them with the one that drainit was given. A fault of
-//! drainit itself still ends it: the kernel does not let a program block those.
+//! PID 1. So every signal can be heard but KILL and STOP, and also those that the C libraries keep for themselves (32, 33
+//! and under musl 34), of which drainit never needs one. Children would inherit the mask, so they are started with the one
+//! that drainit was given ([`super::start`], [`super::spawn`]). A fault of drainit itself still ends it: the kernel does not
+//! let a program block those. In the background of a terminal with `stty tostop`, blocked TTIN and TTOU also keep each line
+//! of drainit's own from stopping it.
 
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::signals::{Received, Sender};
+use super::signals::Received;
 use super::sys::{self, SignalSet};
 use crate::vocab::Signal;
 
@@ -18,6 +23,22 @@ pub(crate) const ALL: SignalSet = SignalSet::MAX;
 
 /// Every signal that is no real-time signal.
 pub(crate) const FIRST_31: SignalSet = (1 << 31) - 1;
+
+static GIVEN: OnceLock<SignalSet> = OnceLock::new();
+
+/// The mask that drainit was given; `None` where it still has that.
+pub(crate) fn given() -> Option<SignalSet> {
+    GIVEN.get().copied()
+}
+
+/// Blocks every signal on this thread, if drainit has taken them. The C libraries let some of those through that they keep
+/// for themselves: on a new thread, and on one that has called `posix_spawn`.
+pub(crate) fn block_here() {
+    if GIVEN.get().is_some() {
+        // The kernel documents no error.
+        let _ = sys::set_mask(ALL);
+    }
+}
 
 /// A set with one signal in it.
 #[must_use]
@@ -38,6 +59,7 @@ impl Blocked {
     /// None that the kernel documents.
     pub(crate) fn block() -> io::Result<Self> {
         let given = sys::set_mask(ALL)?;
+        GIVEN.get_or_init(|| given);
         // Whoever started drainit may ignore CHLD, and then the kernel tells nobody how children end; without TSTP's
         // default, drainit cannot stop with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {
@@ -62,14 +84,7 @@ impl Blocked {
             Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => None,
             other => other?,
         };
-        Ok(arrived.and_then(|arrived| {
-            let sender = arrived.sender.map(|(pid, uid)| Sender { pid, uid });
-            let signal = Signal::from_number(arrived.number)?;
-            let is_own =
-                sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
-            // A line of ours that nobody reads is no message to anybody.
-            (!(is_own && signal == Signal::PIPE)).then_some(Received { signal, sender })
-        }))
+        Ok(arrived.and_then(Received::from_kernel))
     }
 
     /// Stops drainit as Ctrl-Z would, until somebody continues it. Nothing happens to PID 1, and where there is no shell

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 use nix::unistd::SysconfVar;
 
-use super::{mask, signals, sys};
+use super::sys;
 use crate::vocab::Signal;
 
 /// The first descriptor that is not standard input, output or error.
@@ -18,17 +18,12 @@ const FIRST_INHERITED: RawFd = 3;
 /// How far descriptors are tried one by one where neither the kernel nor `/proc` can tell which are open.
 const TRY_AT_MOST: RawFd = 65_536;
 
-/// Prepares the process. Call it once, on the main thread, before any other thread, child or signal handler exists.
+/// Prepares the process, but for its signals. Call it once, before there is a child.
 ///
 /// # Errors
-/// Where the kernel refuses something without which orphans or signals would be lost.
+/// Where the kernel refuses something without which orphans would be lost.
 pub fn prepare() -> io::Result<()> {
-    keep_descriptors_from_children();
-    mask::take_own()?;
-    for signal in signals::unhandled() {
-        // The C library keeps some numbers for itself and refuses to speak about them.
-        let _ = sys::stop_ignoring(signal);
-    }
+    keep_descriptors_from_children(0);
     become_subreaper()
 }
 
@@ -58,12 +53,16 @@ pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
 }
 
 /// Marks what whoever started drainit left open. Everything that drainit opens itself is marked from the start.
-pub(crate) fn keep_descriptors_from_children() {
-    if sys::close_on_exec_from(FIRST_INHERITED.unsigned_abs()).is_ok() {
+///
+/// The first so many are meant for the child.
+pub(crate) fn keep_descriptors_from_children(but: u16) {
+    let first = FIRST_INHERITED + RawFd::from(but);
+    if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
         return;
     }
     // ENOSYS or EINVAL from an old kernel, EPERM from an old seccomp profile.
-    for fd in open_descriptors().unwrap_or_else(|_| possible_descriptors()) {
+    let descriptors = open_descriptors().unwrap_or_else(|_| possible_descriptors());
+    for fd in descriptors.into_iter().filter(|fd| *fd >= first) {
         match sys::close_on_exec(fd) {
             Ok(()) => {}
             Err(error) if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EBADF => {}
@@ -139,8 +138,7 @@ mod tests {
                 u64::from_str_radix(line.trim(), 16).unwrap()
             };
             let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
-            // glibc leaves its own two signals ignored in children of posix_spawn.
-            assert_eq!(mask("SigIgn:") & !(0b11 << 31), 0, "{status}");
+            assert_eq!(mask("SigIgn:"), 0, "{status}");
             assert_eq!(mask("SigCgt:"), 0, "{status}");
             assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
             // drainit itself hears what it was given blocked.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::board::Board;
 use super::clock::{self, Timer};
-use super::hands::Hands;
+use super::hands::{Hands, awake};
 use super::news::{News, Sender};
 use super::output::Output;
 use super::reap::{Reaped, reap_next};
@@ -65,6 +65,8 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
     let Setup { config, graph, args, output, signals, listeners } = setup;
     let reserve = config.shutdown.reserve;
+    let forwarded = config.processes.iter().flat_map(|process| &process.forward_signals);
+    let hears_tstp = forwarded.chain(&config.shutdown.signals).any(|heard| *heard == Signal::TSTP);
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let board = Board::new(names.clone(), Machine::new(spec, clock::now()));
@@ -81,6 +83,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         hands,
         board,
         signals: signals.into_stream()?,
+        hears_tstp,
         timer: Timer::new()?,
         receiver,
         queue: VecDeque::new(),
@@ -121,6 +124,8 @@ struct Loop {
     hands: Hands,
     board: Rc<Board>,
     signals: SignalStream,
+    /// A process, or the stop, is to hear of TSTP.
+    hears_tstp: bool,
     timer: Timer,
     receiver: UnboundedReceiver<News>,
     /// What the actions of a step led to at once.
@@ -169,7 +174,12 @@ impl Loop {
             }
             None => tracing::info!("{} received", received.signal),
         }
-        self.step(Event::Signal(received.signal))
+        self.step(Event::Signal(received.signal))?;
+        // A terminal's Ctrl-Z stops its job. What somebody sends is for whom it is passed on to, if there is anybody.
+        if received.signal == Signal::TSTP && (received.sender.is_none() || !self.hears_tstp) {
+            self.signals.stop_self()?;
+        }
+        Ok(())
     }
 
     /// Takes the ends of children, known ones and orphans.
@@ -226,9 +236,10 @@ impl Loop {
             Action::Spawn(process) => Some(self.hands.spawn(process)),
             Action::Signal { process, signal } => self.hands.signal(process, signal),
             Action::Stop { process, signal } => {
-                self.hands.signal(process, signal);
-                // A stopped process would sleep through it.
-                self.hands.signal(process, Signal::CONT)
+                for signal in awake(signal) {
+                    self.hands.signal(process, signal);
+                }
+                None
             }
             Action::StopGroup { process, signal } => self.hands.stop_group(process, signal),
             Action::Kill(process) => self.hands.kill(process),

@@ -283,8 +283,8 @@ impl Hands {
 
     pub(super) fn stop_group(&self, process: ProcessId, signal: Signal) -> Option<Event> {
         for (_, leader) in self.groups.iter().filter(|(of, _)| *of == process) {
-            let sent = kill_group(*leader, signal).and_then(|_| kill_group(*leader, Signal::CONT));
-            if let Err(error) = sent {
+            let sent = awake(signal).map(|signal| kill_group(*leader, signal));
+            if let Some(Err(error)) = sent.into_iter().find(Result::is_err) {
                 let name = self.names.of(process);
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
@@ -435,12 +435,17 @@ impl Hands {
         self.sweeping = true;
         match signal_left_over(signal) {
             Swept::These(found) => {
-                if !found.is_empty() {
-                    let names = found.iter().take(LISTED);
+                // A command that was killed with its drain is not left over, only not gone yet.
+                let family = self.family.borrow();
+                let is_command = |pid| matches!(family.role(pid), Some(Role::Command(_)));
+                let left: Vec<_> =
+                    found.iter().filter(|process| !is_command(process.pid)).collect();
+                if !left.is_empty() {
+                    let names = left.iter().take(LISTED);
                     let list: Vec<_> = names
                         .map(|process| format!("{} ({})", process.pid, process.name))
                         .collect();
-                    let more = match found.len().saturating_sub(LISTED) {
+                    let more = match left.len().saturating_sub(LISTED) {
                         0 => String::new(),
                         more => format!(" and {more} more"),
                     };
@@ -523,6 +528,15 @@ impl Hands {
 
     fn process(&self, id: ProcessId) -> &Process {
         &self.config.processes[id.index()]
+    }
+}
+
+/// A signal that asks for the end, for somebody who may be stopped and would sleep through it. CONT takes back what stops
+/// and has not been seen yet, and so comes before it.
+pub(super) fn awake(signal: Signal) -> [Signal; 2] {
+    match signal {
+        Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],
+        _ => [signal, Signal::CONT],
     }
 }
 

@@ -14,6 +14,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::blocked;
+
 /// What can bring a name into being, or make it accessible.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVED_TO)
@@ -57,7 +59,11 @@ impl Drop for RawInotify {
     fn drop(&mut self) {
         let inotify = self.0.take();
         // Without a thread it is closed here, with what was to be run.
-        let _ = std::thread::Builder::new().stack_size(STACK).spawn(move || drop(inotify));
+        let close = move || {
+            blocked::block_here();
+            drop(inotify);
+        };
+        let _ = std::thread::Builder::new().stack_size(STACK).spawn(close);
     }
 }
 

@@ -22,6 +22,7 @@ use nix::unistd::write;
 use tokio::sync::Notify;
 use tracing::Level;
 
+use super::blocked;
 use super::lines::Stream;
 use super::own_line::own_line;
 use crate::config::schema::LogFormat;
@@ -231,6 +232,7 @@ impl Lane {
 
     /// The life of the thread.
     fn write_until_closed(&self) {
+        blocked::block_here();
         let mut buffer = Vec::new();
         while let Some(dropped) = self.take(&mut buffer) {
             let (written, mut result) = self.write(&buffer);

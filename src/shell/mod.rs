@@ -23,7 +23,6 @@ mod launch;
 pub mod lines;
 mod listener;
 mod look_up;
-mod mask;
 mod news;
 pub mod notify;
 pub(crate) mod oom;

@@ -1,50 +1,22 @@
-//! Every signal that can be handled, and who sent it.
+//! Every signal that there is, and who sent it.
 //!
-//! PID 1 is never given a signal whose disposition is the default, so everything is handled, and that before anything
-//! else happens: [`Signals::install`] comes before the config is read. [`Signals::into_stream`] follows once there is a
-//! runtime; what arrives in between is kept.
+//! PID 1 is never given a signal whose disposition is the default, so all are blocked and read from a descriptor
+//! (signalfd), and that before anything else happens: [`Signals::install`] comes before the config is read, and before
+//! there is a second thread. [`Signals::into_stream`] follows once there is a runtime; what arrives in between is kept.
 //!
-//! Two signals of one kind become one while the first is not yet delivered, as everywhere in Unix; and of more than five
-//! that wait to be read, the rest is dropped. No blocked masks are used (signalfd would need them), because children
-//! inherit those.
+//! Two signals of one kind become one while the first is not yet read, as everywhere in Unix; real-time signals do not.
 
 use std::io;
-use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 
-use nix::errno::Errno;
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 use tokio::io::unix::AsyncFd;
 
-use super::sys;
+use super::blocked::{ALL, Blocked};
+use super::sys::{self, Arrived};
 use crate::vocab::Signal;
 
-/// The first real-time signal that a C library leaves to programs: 34 under glibc, 35 under musl.
-const FIRST_REAL_TIME: i32 = 34;
-const LAST: i32 = 64;
-
-/// The signals that are not handled.
-///
-/// KILL and STOP cannot be. ILL, FPE and SEGV come back for ever where a handler returns from a real fault. PIPE stays
-/// ignored, as Rust's runtime leaves it: a reader that goes away must not end drainit. TSTP keeps its default, which
-/// stops drainit together with its job, and does nothing to PID 1; TTIN and TTOU are blocked ([`super::mask`]).
-///
-/// BUS is handled, and Rust's own handler runs before ours and puts the default back: a real fault ends drainit at the
-/// second attempt instead of looping, and a BUS that somebody sends arrives once.
-const UNHANDLED: [i32; 9] = [
-    libc::SIGKILL,
-    libc::SIGSTOP,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGSEGV,
-    libc::SIGPIPE,
-    libc::SIGTSTP,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
-];
+/// So many are taken in a row before anything else has its turn: real-time signals queue up by the thousand.
+const AT_ONCE: usize = 64;
 
 /// Who sent a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +37,13 @@ pub struct Received {
 }
 
 impl Received {
-    fn from_origin(origin: &Origin) -> Option<Self> {
-        let sent = matches!(origin.cause, Cause::Sent(Sent::User | Sent::TKill | Sent::Queue));
-        let process = origin.process.filter(|_| sent);
-        let sender = process.map(|process| Sender { pid: process.pid, uid: process.uid });
-        Some(Self { signal: Signal::from_number(origin.signal)?, sender })
+    /// What the kernel tells; `None` for what means nothing.
+    pub(super) fn from_kernel(arrived: Arrived) -> Option<Self> {
+        let signal = Signal::from_number(arrived.number)?;
+        let sender = arrived.sender.map(|(pid, uid)| Sender { pid, uid });
+        let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
+        // A line of ours that nobody reads is no message to anybody.
+        (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
     }
 }
 
@@ -78,51 +52,35 @@ pub(crate) fn describe(signal: Signal) -> String {
     sys::describe_signal(signal.number())
 }
 
-/// The signals that have a disposition, and which drainit leaves to the kernel.
-pub(super) fn unhandled() -> impl Iterator<Item = i32> {
-    // PIPE is ignored on purpose here, and std resets it in each child.
-    let no_choice = [libc::SIGKILL, libc::SIGSTOP, libc::SIGPIPE];
-    UNHANDLED.into_iter().filter(move |signal| !no_choice.contains(signal))
-}
-
-/// All signals, handled and waiting to be read.
+/// All signals, blocked and waiting to be read.
 #[derive(Debug)]
 pub struct Signals {
-    /// Never dropped: that would take back one handler after the other, which is of no use at the end of an init.
-    delivery: ManuallyDrop<SignalDelivery<UnixStream, WithOrigin>>,
+    blocked: Blocked,
+    descriptor: OwnedFd,
 }
 
 impl Signals {
-    /// Handles every signal that can be handled, for the rest of the process's life.
+    /// Takes every signal, for the rest of the process's life. Call it before there is another thread.
     ///
     /// # Errors
     /// Where no descriptor is left.
     pub fn install() -> io::Result<Self> {
-        let (read, write) = UnixStream::pair()?;
-        let none: [i32; 0] = [];
-        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), none)?;
-        let handle = delivery.handle();
-        for number in (1..=libc::SIGSYS).chain(FIRST_REAL_TIME..=LAST) {
-            if UNHANDLED.contains(&number) {
-                continue;
-            }
-            match handle.add_signal(number) {
-                // musl keeps 34 for itself, too.
-                Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {}
-                other => other?,
-            }
+        // The first thread of a process makes the C library let its signals through again, on the one that starts it: 32
+        // and 33, under musl 33 and 34. If there cannot be one now, it does so later.
+        if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
+            let _ = first.join();
         }
-        Ok(Self { delivery: ManuallyDrop::new(delivery) })
+        let blocked = Blocked::block()?;
+        Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
     }
 
     /// For tests without a runtime: sleeps until there are signals, and takes them. May come back empty-handed.
     #[cfg(test)]
     pub(super) fn wait(&mut self) -> io::Result<Vec<Received>> {
-        match io::Read::read(self.delivery.get_read_mut(), &mut [0]) {
-            Ok(_) => Ok(self.take()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        poll(&mut [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        Ok(take(&self.descriptor)?.0)
     }
 
     /// Hands over to the runtime that this is called in.
@@ -130,20 +88,26 @@ impl Signals {
     /// # Errors
     /// Where no descriptor is left.
     pub fn into_stream(self) -> io::Result<SignalStream> {
-        let readable = self.delivery.get_read().try_clone()?;
-        Ok(SignalStream { readable: sys::watch(readable.into())?, signals: self })
+        Ok(SignalStream { readable: sys::watch(self.descriptor)?, blocked: self.blocked })
     }
+}
 
-    fn take(&mut self) -> Vec<Received> {
-        self.delivery.pending().filter_map(|origin| Received::from_origin(&origin)).collect()
+/// Takes what waits, and tells whether that was all of it.
+fn take(descriptor: &OwnedFd) -> io::Result<(Vec<Received>, bool)> {
+    let mut received = Vec::new();
+    for _ in 0..AT_ONCE {
+        match sys::read_signal(descriptor)? {
+            Some(arrived) => received.extend(Received::from_kernel(arrived)),
+            None => return Ok((received, true)),
+        }
     }
+    Ok((received, false))
 }
 
 /// [`Signals`] inside a runtime.
 #[derive(Debug)]
 pub struct SignalStream {
-    signals: Signals,
-    /// The same socket again, as what tokio watches.
+    blocked: Blocked,
     readable: AsyncFd<OwnedFd>,
 }
 
@@ -155,13 +119,24 @@ impl SignalStream {
     /// Where the runtime is shutting down.
     pub async fn next(&mut self) -> io::Result<Vec<Received>> {
         loop {
-            // Cleared before the socket is emptied: a signal in between wakes us once more.
-            self.readable.readable().await?.clear_ready();
-            let received = self.signals.take();
+            let mut ready = self.readable.readable().await?;
+            let (received, is_all) = take(ready.get_inner())?;
+            if is_all {
+                // A signal that has come since counts as a new event.
+                ready.clear_ready();
+            }
             if !received.is_empty() {
                 return Ok(received);
             }
         }
+    }
+
+    /// Stops drainit as Ctrl-Z would, until somebody continues it; nothing happens to PID 1.
+    ///
+    /// # Errors
+    /// None that the kernel documents.
+    pub fn stop_self(&self) -> io::Result<()> {
+        self.blocked.stop_self()
     }
 }
 
@@ -175,19 +150,23 @@ mod tests {
         i32::try_from(std::process::id()).unwrap()
     }
 
+    // To the thread of the test only: that of the test's harness would die of them.
+
     #[test]
     fn every_signal_arrives_with_its_sender() {
         alone("shell::signals::tests::every_signal_arrives_with_its_sender", || {
             let mut signals = Signals::install().unwrap();
-            for number in (1..=31).chain(FIRST_REAL_TIME..=LAST) {
-                if UNHANDLED.contains(&number) {
+            for signal in (1..=64).filter_map(Signal::from_number) {
+                if [Signal::KILL, Signal::STOP].contains(&signal) {
                     continue;
                 }
-                let signal = Signal::from_number(number).unwrap();
-                sys::kill(own_pid(), signal).unwrap();
+                sys::raise(signal).unwrap();
                 let sender = Sender { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
+                // Of PIPE from itself it takes no notice.
+                let expected = Received { signal, sender: Some(sender) };
+                let expected = Some(expected).filter(|_| signal != Signal::PIPE);
                 let received = signals.wait().unwrap();
-                assert_eq!(received, [Received { signal, sender: Some(sender) }]);
+                assert_eq!(received, Vec::from_iter(expected));
             }
         });
     }
@@ -196,7 +175,7 @@ mod tests {
     fn what_arrives_before_the_runtime_is_kept() {
         alone("shell::signals::tests::what_arrives_before_the_runtime_is_kept", || {
             let signals = Signals::install().unwrap();
-            sys::kill(own_pid(), Signal::TERM).unwrap();
+            sys::raise(Signal::TERM).unwrap();
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -205,13 +184,8 @@ mod tests {
                     received.into_iter().map(|one| one.signal).collect()
                 };
                 assert_eq!(names(stream.next().await.unwrap()), [Signal::TERM]);
-                // The end of a child is a wake-up, and nobody's message.
-                let mut child = std::process::Command::new("true").spawn().unwrap();
-                let received = stream.next().await.unwrap();
-                assert_eq!(received, [Received { signal: Signal::CHLD, sender: None }]);
-                child.wait().unwrap();
-                sys::kill(own_pid(), Signal::TERM).unwrap();
-                sys::kill(own_pid(), Signal::HUP).unwrap();
+                sys::raise(Signal::TERM).unwrap();
+                sys::raise(Signal::HUP).unwrap();
                 let mut both = names(stream.next().await.unwrap());
                 while both.len() < 2 {
                     both.extend(names(stream.next().await.unwrap()));

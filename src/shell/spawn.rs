@@ -1,15 +1,16 @@
 //! Starts a process: in its own group, with clean signals, as the user and in the directory it should have.
 //!
-//! std takes the fast path (`posix_spawn`, a vfork) as long as nothing must be done between fork and exec, which only
-//! another user asks for. The returned pid is all that is kept; [`super::reap`] sees the end.
+//! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only another user or working
+//! directory takes a fork. The returned pid is all that is kept; [`super::reap`] sees the end.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::unistd::{Gid, Uid};
 
@@ -17,7 +18,8 @@ pub use super::diagnose::SpawnError;
 use super::diagnose::{Attempt, diagnose};
 use super::look_up::{Found, look_up};
 use super::reap::Pid;
-use super::{mask, sys};
+use super::sys::{Belongings, ChildSetup, Place};
+use super::{blocked, sys};
 use crate::config::schema::User;
 
 /// What to start, and how.
@@ -65,9 +67,7 @@ impl SpawnRequest {
     /// # Errors
     /// With the reason in words and the exit code for it.
     pub fn spawn(self) -> Result<Pid, SpawnError> {
-        let Some((name, args)) = self.command.split_first() else {
-            return Err(SpawnError::NoCommand);
-        };
+        let Some(name) = self.command.first() else { return Err(SpawnError::NoCommand) };
         let path_variable = match &self.env {
             Some(env) => {
                 env.iter().rev().find(|(key, _)| key == "PATH").map(|(_, path)| path.clone())
@@ -81,19 +81,8 @@ impl SpawnRequest {
             Found::Nowhere(searched) => return Err(SpawnError::not_in_path(name, &searched)),
         };
 
-        let mut command = Command::new(&program);
-        command.arg0(name).args(args).process_group(0);
-        if let Some(env) = &self.env {
-            command.env_clear().envs(env.iter().map(|(key, value)| (key, value)));
-        }
-        if let Some(dir) = &self.working_dir {
-            command.current_dir(dir);
-        }
         let new_user = self.user.as_ref().and_then(difference);
         let changes_user = new_user.is_some();
-        if let Some(user) = new_user {
-            sys::become_user(&mut command, user);
-        }
         let attempt = Attempt {
             program: &program,
             command: &self.command,
@@ -101,24 +90,83 @@ impl SpawnRequest {
             working_dir: self.working_dir.as_deref(),
             user: self.user.as_ref().filter(|_| changes_user),
         };
-        command.stdin(nothing().map_err(|error| diagnose(error, &attempt))?);
-        for (output, set) in [
-            (self.stdout, Command::stdout as fn(&mut Command, Stdio) -> &mut Command),
-            (self.stderr, Command::stderr),
-        ] {
-            if let Output::To(descriptor) = output {
-                set(&mut command, descriptor.into());
-            }
+        let started = if changes_user || self.working_dir.is_some() {
+            self.fork(&program, new_user)
+        } else {
+            self.vfork(&program)
+        };
+        blocked::block_here();
+        started.map_err(|error| diagnose(error, &attempt))
+    }
+
+    fn vfork(&self, program: &Path) -> io::Result<Pid> {
+        let stdin = nothing()?;
+        let stdio = [Some(stdin.as_fd()), self.stdout.descriptor(), self.stderr.descriptor()];
+        let (program, args, env) = self.exec(program)?;
+        let belongings = Belongings { env: env.as_deref(), stdio };
+        sys::posix_spawn(&program, &args, &belongings, &setup())
+    }
+
+    fn fork(&self, program: &Path, user: Option<sys::NewUser>) -> io::Result<Pid> {
+        let mut command = Command::new(program);
+        command.stdin(nothing()?);
+        if let Some(dir) = &self.working_dir {
+            command.current_dir(dir);
         }
+        if let Some(descriptor) = self.stdout.descriptor() {
+            command.stdout(descriptor.try_clone_to_owned()?);
+        }
+        if let Some(descriptor) = self.stderr.descriptor() {
+            command.stderr(descriptor.try_clone_to_owned()?);
+        }
+        if let Some(user) = user {
+            sys::become_user(&mut command, user);
+        }
+        sys::set_up_child(&mut command, setup());
+        let (program, args, env) = self.exec(program)?;
+        sys::exec_as(&mut command, program, args, env, false);
         // Dropping std's `Child` neither waits nor kills.
-        let child =
-            mask::with_given(|| command.spawn()).map_err(|error| diagnose(error, &attempt))?;
-        Ok(child.id().cast_signed())
+        Ok(command.spawn()?.id().cast_signed())
+    }
+
+    /// Program, arguments and environment, as the kernel wants them.
+    fn exec(&self, program: &Path) -> io::Result<(CString, Vec<CString>, Option<Vec<CString>>)> {
+        let args = self.command.iter().map(|arg| CString::new(arg.as_bytes()));
+        // As a map, in which a later entry replaces an earlier one.
+        let env = self.env.as_ref().map(|env| {
+            let env: BTreeMap<_, _> = env.iter().map(|(key, value)| (key, value)).collect();
+            let entry = |(key, value): (&OsString, &OsString)| {
+                CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
+            };
+            env.into_iter().map(entry).collect::<Result<_, _>>()
+        });
+        let program = CString::new(program.as_os_str().as_bytes())?;
+        Ok((program, args.collect::<Result<_, _>>()?, env.transpose()?))
+    }
+}
+
+impl Output {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Inherit => None,
+            Self::To(descriptor) => Some(descriptor.as_fd()),
+        }
+    }
+}
+
+/// Every process of a config starts clean, and leads its own group.
+fn setup() -> ChildSetup {
+    ChildSetup {
+        mask: blocked::given().unwrap_or(0),
+        defaults: blocked::ALL,
+        place: Place::Group,
+        dies_with_us: false,
+        listens: false,
     }
 }
 
 /// A source that is at its end from the start.
-fn nothing() -> io::Result<Stdio> {
+fn nothing() -> io::Result<OwnedFd> {
     match File::open("/dev/null") {
         Ok(null) => Ok(null.into()),
         Err(_) => io::pipe().map(|(read, _write)| read.into()),

@@ -3,10 +3,9 @@
 //! [`super::spawn`] starts the processes of a config and has more to give them; here every microsecond counts, and
 //! signals are blocked, which a child must not inherit: all of them, before and after.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, NulError, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,6 +14,7 @@ use nix::errno::Errno;
 use super::diagnose::{Attempt, SpawnError, diagnose};
 use super::look_up::{Found, look_up};
 use super::reap::Pid;
+use super::sys::Belongings;
 pub(crate) use super::sys::{ChildSetup, Place};
 use super::{blocked, sys};
 
@@ -63,22 +63,30 @@ pub(crate) fn start_like_execvp(command: &[OsString], setup: &ChildSetup) -> io:
 
 fn launch(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::Result<Pid> {
     let started = launch_once(program, command, setup);
-    // musl's posix_spawn puts the mask back without the signals that it keeps for itself, 34 among them.
-    sys::set_mask(blocked::ALL)?;
+    blocked::block_here();
     started
 }
 
 fn launch_once(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::Result<Pid> {
+    let text = |text: &OsStr| CString::new(text.as_bytes());
+    let args = command.iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
     let needs_fork = matches!(setup.place, Place::Foreground | Place::SessionWithTerminal);
-    if needs_fork || setup.dies_with_us {
+    if needs_fork || setup.dies_with_us || setup.listens {
         let mut forked = Command::new(program);
-        forked.arg0(command.first().map_or(OsStr::new(""), OsString::as_os_str));
-        forked.args(command.iter().skip(1));
         sys::set_up_child(&mut forked, *setup);
+        let env = setup.listens.then(environment_of_others).transpose()?;
+        sys::exec_as(&mut forked, text(program.as_os_str())?, args, env, setup.listens);
         // Dropping std's `Child` neither waits nor kills.
         return Ok(forked.spawn()?.id().cast_signed());
     }
-    let text = |text: &OsStr| CString::new(text.as_bytes());
-    let args = command.iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
-    sys::posix_spawn(&text(program.as_os_str())?, &args, setup)
+    sys::posix_spawn(&text(program.as_os_str())?, &args, &Belongings::default(), setup)
+}
+
+/// What drainit was given, without what says that descriptors are meant for drainit.
+fn environment_of_others() -> Result<Vec<CString>, NulError> {
+    let others = std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID");
+    let entry = |(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    others.map(entry).collect()
 }

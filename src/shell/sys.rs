@@ -3,19 +3,24 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+mod child;
+
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub(super) use self::child::{
+    Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
+};
+pub(crate) use self::child::{ChildSetup, Place};
 use crate::vocab::Signal;
 
 /// Turns the kernel's `-1` into the error that goes with it.
@@ -115,6 +120,17 @@ pub(super) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Sends a signal to the calling thread only.
+#[cfg(test)]
+pub(super) fn raise(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes integers.
+    let result = unsafe {
+        let (process, thread) = (libc::getpid(), libc::gettid());
+        libc::syscall(libc::SYS_tgkill, process, thread, signal.number())
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
 /// Ignores a signal, as a careless parent leaves it to us.
 #[cfg(test)]
 pub(super) fn ignore(signal: i32) -> io::Result<()> {
@@ -141,34 +157,6 @@ pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd deregisters it before.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(watched?)
-}
-
-/// What a child changes about whom it runs as; `None` is left alone.
-#[derive(Debug, Default)]
-pub(super) struct NewUser {
-    pub(super) groups: Option<Vec<Gid>>,
-    pub(super) gid: Option<Gid>,
-    pub(super) uid: Option<Uid>,
-}
-
-/// Lets the child become another user just before its exec. The order matters: after the user id is changed, the
-/// right to change groups is gone.
-pub(super) fn become_user(command: &mut Command, user: NewUser) {
-    let change = move || -> io::Result<()> {
-        if let Some(groups) = &user.groups {
-            nix::unistd::setgroups(groups)?;
-        }
-        if let Some(gid) = user.gid {
-            nix::unistd::setresgid(gid, gid, gid)?;
-        }
-        if let Some(uid) = user.uid {
-            nix::unistd::setresuid(uid, uid, uid)?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor takes a lock, and an
-    // error is a bare number.
-    unsafe { command.pre_exec(change) };
 }
 
 /// A set of signals as the kernel has it: bit `n - 1` is signal `n`. The C libraries' own calls leave out those that
@@ -198,6 +186,44 @@ pub(super) struct Arrived {
     pub(super) sender: Option<(i32, u32)>,
 }
 
+/// Whether a signal with this `si_code` was sent by a process.
+fn is_sent(code: i32) -> bool {
+    matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
+}
+
+/// A descriptor that is readable while one of the signals in `set`, which must be blocked, waits.
+pub(super) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
+    const NONE_YET: RawFd = -1;
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: the set is valid to read, and as long as the third argument says.
+    let result =
+        unsafe { libc::syscall(libc::SYS_signalfd4, NONE_YET, &raw const set, SET_BYTES, flags) };
+    let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the next signal from a descriptor made by [`signal_fd`]; `None` where none waits.
+pub(super) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+    let length = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: `info` is valid to write, for as many bytes as are asked for.
+    let read =
+        unsafe { libc::read(descriptor.as_fd().as_raw_fd(), info.as_mut_ptr().cast(), length) };
+    match checked(libc::c_int::try_from(read).unwrap_or(-1)) {
+        Ok(_) => {
+            // SAFETY: all zeroes is valid, and the kernel writes whole structures only.
+            let info = unsafe { info.assume_init() };
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            let pid = i32::try_from(info.ssi_pid).unwrap_or(0);
+            let sender = is_sent(info.ssi_code).then_some((pid, info.ssi_uid));
+            Ok(Some(Arrived { number, sender }))
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Waits for one of the signals in `set`, which must be blocked, and takes it. `None` when `timeout` is over.
 pub(super) fn wait_signal(
     set: SignalSet,
@@ -218,9 +244,8 @@ pub(super) fn wait_signal(
         Ok(number) => {
             // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it since.
             let info = unsafe { info.assume_init() };
-            let sent = matches!(info.si_code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE);
-            // SAFETY: these codes mean that a process sent it, and then the kernel fills in both.
-            let sender = sent.then(|| unsafe { (info.si_pid(), info.si_uid()) });
+            // SAFETY: a process has sent it, and then the kernel fills in both.
+            let sender = is_sent(info.si_code).then(|| unsafe { (info.si_pid(), info.si_uid()) });
             Ok(Some(Arrived { number, sender }))
         }
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
@@ -270,123 +295,6 @@ pub(super) fn describe_signal(number: i32) -> String {
     // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on this thread.
     let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
     text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
-}
-
-/// How a child stands towards signals and terminals, from its first instruction on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChildSetup {
-    /// The signals that are blocked in it.
-    pub(crate) mask: SignalSet,
-    /// The signals that get their default disposition; the others keep what drainit has.
-    pub(crate) defaults: SignalSet,
-    /// Its process group and session.
-    pub(crate) place: Place,
-    /// The kernel kills it when drainit dies.
-    pub(crate) dies_with_us: bool,
-}
-
-/// Where a child belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In our process group.
-    Same,
-    /// It leads a group of its own.
-    Group,
-    /// It leads a group of its own, which is in the foreground of the terminal on stdin.
-    Foreground,
-    /// It leads a session of its own.
-    Session,
-    /// It leads a session of its own, whose terminal is the one on stdin.
-    SessionWithTerminal,
-}
-
-/// Starts a program with our environment by `posix_spawn`, which copies nothing of us. Not for places with a terminal,
-/// nor for a child that dies with us.
-pub(super) fn posix_spawn(program: &CStr, args: &[CString], setup: &ChildSetup) -> io::Result<i32> {
-    unsafe extern "C" {
-        static environ: *const *mut libc::c_char;
-    }
-    let args: Vec<*mut libc::c_char> = args
-        .iter()
-        .map(|arg| arg.as_ptr().cast_mut())
-        .chain(std::iter::once(ptr::null_mut()))
-        .collect();
-    let flags = libc::POSIX_SPAWN_SETSIGMASK
-        | libc::POSIX_SPAWN_SETSIGDEF
-        | match setup.place {
-            Place::Same => 0,
-            Place::Group | Place::Foreground => libc::POSIX_SPAWN_SETPGROUP,
-            Place::Session | Place::SessionWithTerminal => libc::POSIX_SPAWN_SETSID.into(),
-        };
-    let mut attributes = MaybeUninit::<libc::posix_spawnattr_t>::uninit();
-    let mut pid = 0;
-    // SAFETY: the attributes are initialised first and destroyed last; the argument vector ends with a null pointer,
-    // and what it points to outlives the call; nothing else runs that could change `environ` meanwhile.
-    let error = unsafe {
-        let attributes = attributes.as_mut_ptr();
-        match libc::posix_spawnattr_init(attributes) {
-            0 => {}
-            error => return Err(io::Error::from_raw_os_error(error)),
-        }
-        libc::posix_spawnattr_setflags(attributes, flags.try_into().unwrap_or(0));
-        libc::posix_spawnattr_setpgroup(attributes, 0);
-        libc::posix_spawnattr_setsigmask(attributes, &library_set(setup.mask));
-        libc::posix_spawnattr_setsigdefault(attributes, &library_set(setup.defaults));
-        let no_actions = ptr::null();
-        let (program, args) = (program.as_ptr(), args.as_ptr());
-        let error = libc::posix_spawn(&raw mut pid, program, no_actions, attributes, args, environ);
-        libc::posix_spawnattr_destroy(attributes);
-        error
-    };
-    if error == 0 { Ok(pid) } else { Err(io::Error::from_raw_os_error(error)) }
-}
-
-/// The C library's form of a set, which begins with the kernel's.
-fn library_set(set: SignalSet) -> libc::sigset_t {
-    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as it is, and has no
-    // other content than bits.
-    unsafe {
-        let mut library: libc::sigset_t = std::mem::zeroed();
-        (&raw mut library).cast::<SignalSet>().write(set);
-        library
-    }
-}
-
-/// Lets a command set itself up between fork and exec, which every [`ChildSetup`] can do.
-pub(super) fn set_up_child(command: &mut Command, setup: ChildSetup) {
-    let set_up = move || -> io::Result<()> {
-        match setup.place {
-            Place::Same => {}
-            Place::Group | Place::Foreground => {
-                // SAFETY: takes two integers.
-                checked(unsafe { libc::setpgid(0, 0) })?;
-            }
-            Place::Session | Place::SessionWithTerminal => {
-                // SAFETY: takes nothing.
-                checked(unsafe { libc::setsid() })?;
-            }
-        }
-        // Without the terminal it runs as well.
-        match setup.place {
-            // Everything is blocked still, TTOU too.
-            Place::Foreground => drop(set_foreground_group(nix::unistd::getpid().as_raw())),
-            Place::SessionWithTerminal => {
-                // SAFETY: takes three integers.
-                unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
-            }
-            _ => {}
-        }
-        if setup.dies_with_us {
-            set_parent_death_signal(Signal::KILL)?;
-        }
-        for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
-            // SAFETY: the default disposition runs no code of ours. KILL, STOP and what the C library keeps are refused.
-            unsafe { libc::signal(number, libc::SIG_DFL) };
-        }
-        set_mask(setup.mask).map(drop)
-    };
-    // SAFETY: between fork and exec the closure only makes system calls.
-    unsafe { command.pre_exec(set_up) };
 }
 
 /// Ends the process at once: no destructors, no handlers, no waiting for threads that hang in a write.

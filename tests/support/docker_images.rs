@@ -7,7 +7,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -52,6 +52,20 @@ pub(crate) fn child_image() -> Option<&'static str> {
         );
         let path = dir.path().to_str().unwrap();
         docker(&["build", "--quiet", "--label", LABEL, path])
+    }))
+}
+
+/// The static binary out of its image, as any program of this machine; `None` as for [`images`].
+pub(crate) fn static_drainit() -> Option<&'static Path> {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let images = images()?;
+    Some(BINARY.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("drainit-static");
+        let _ = fs::remove_file(&path);
+        let container = docker(&["create", "--label", LABEL, &images.drainit]);
+        docker(&["cp", &format!("{container}:/drainit"), path.to_str().unwrap()]);
+        docker(&["rm", &container]);
+        path
     }))
 }
 
@@ -105,7 +119,7 @@ fn rust_image() -> String {
 }
 
 /// What `envoyproxy/envoy` would be, its default command included, which has to give way to drainit's.
-fn envoy_image() -> String {
+pub(crate) fn envoy_image() -> String {
     let envoy = envoy::binary(envoy::DEFAULT).unwrap();
     let config = envoy::checkout().join("tests/fixtures/docker-envoy.yaml");
     let content = (envoy::DEFAULT, fs::metadata(&envoy).unwrap().len(), fs::read(&config).unwrap());

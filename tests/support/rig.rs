@@ -67,6 +67,12 @@ impl Rig {
         self
     }
 
+    /// Takes this drainit.
+    pub(crate) fn drainit(mut self, drainit: &Path) -> Self {
+        drainit.clone_into(&mut self.drainit);
+        self
+    }
+
     /// Adds a variable to drainit's environment, which otherwise holds `PATH` only.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), self.fill(value)));
@@ -114,6 +120,9 @@ impl Rig {
     /// Puts drainit and the helper where every user can reach them, wherever the checkout is.
     pub(crate) fn readable_by_everybody(mut self) -> Self {
         for program in [&mut self.drainit, &mut self.child] {
+            if program.starts_with(self.dir.path()) {
+                continue;
+            }
             let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
             // By another program: a descriptor of ours could slip into a process that another test starts just now, and
             // what is open for writing cannot be executed.

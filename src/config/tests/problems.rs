@@ -86,7 +86,7 @@ fn every_kind_of_fault_of_a_process() {
         (
             "forward_signals: [USR1, KILL]",
             29,
-            "`forward_signals` is `KILL`: a signal that nobody can catch",
+            "`forward_signals` is `KILL`: a signal that nobody can catch, because the kernel acts on it itself",
         ),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
         ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
@@ -195,7 +195,7 @@ fn faults_outside_of_processes() {
     );
     assert_eq!(
         one("shutdown: {signals: [CHLD]}"),
-        "`signals` is `CHLD`: drainit itself lives by it"
+        "`signals` is `CHLD`: a signal that the end of every child sends, too"
     );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: without a port");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a word that is known here");

@@ -12,6 +12,7 @@ fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
+        left_out: false,
         oneshot: false,
         conditional: false,
         readiness_timeout: None,

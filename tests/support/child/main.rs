@@ -24,6 +24,7 @@
 //! | `storm=N` | leaves N orphans that end all at once |
 //! | `torrent=N` | leaves N orphans one after the other, as fast as the kernel can; goes on when they have ended |
 //! | `hog=N` | takes N MiB of memory, and keeps it |
+//! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
@@ -58,6 +59,9 @@ fn main() {
     if let Some(parent) = steps.first().and_then(|step| step.strip_prefix("orphaned=")) {
         orphans::orphaned(parent.parse().unwrap());
         steps.remove(0);
+    }
+    if let Some(last) = steps.first().and_then(|step| step.strip_prefix("record=")) {
+        return signals::record(last.parse().unwrap());
     }
     let given = report::Given::at_start();
     let me = Me { name };

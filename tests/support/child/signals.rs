@@ -94,3 +94,27 @@ pub(crate) fn die(me: &Me, signal: &str) {
     me.note(&format!("die {signal}"));
     raise(format!("SIG{signal}").parse().unwrap()).unwrap();
 }
+
+/// Says which signals come, those too that the C library keeps for itself, until the last one has.
+#[allow(unsafe_code)] // no safe function speaks of those
+pub(crate) fn record(last: i64) {
+    use nix::libc;
+    let (all, no_set, no_info) =
+        (u64::MAX, std::ptr::null_mut::<u64>(), std::ptr::null_mut::<u8>());
+    // SAFETY: the set is valid to read and eight bytes long, as the kernel's is.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const all, no_set, 8) };
+    talk::stdout(b"ready.\n");
+    let limit = libc::timespec { tv_sec: 60, tv_nsec: 0 };
+    loop {
+        // SAFETY: set and limit are valid to read, and nothing is written.
+        let number = unsafe {
+            let (set, limit) = (&raw const all, &raw const limit);
+            libc::syscall(libc::SYS_rt_sigtimedwait, set, no_info, limit, 8)
+        };
+        talk::stdout(format!("got {number}.\n").as_bytes());
+        // Also where nothing has come for too long.
+        if number == last || number < 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `drainit run` and every signal there is: passed on, as what asks for the stop, and as what ends a process.
+
+use std::fmt::Write as _;
+
+use crate::exec_signals::{SPECIAL, fatal, send};
+use crate::support::{LONG, Rig};
+
+/// As PID 1 and not.
+fn both() -> impl Iterator<Item = Rig> {
+    [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
+}
+
+/// The signals that drainit can hear.
+fn heard() -> impl Iterator<Item = i32> {
+    (1..=64).filter(|number| !SPECIAL.contains(number))
+}
+
+#[test]
+fn every_signal_is_passed_on() {
+    both().for_each(all_are_passed_on);
+    // The one that was left out.
+    let Some(rig) = Rig::new() else { return };
+    let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
+    let drainit = rig.start(config);
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line("^ready");
+    send(&drainit, 28);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[track_caller]
+pub(crate) fn all_are_passed_on(rig: Rig) {
+    const STOP: i32 = 28;
+    let forwarded: Vec<_> = heard().filter(|number| *number != STOP).collect();
+    let drainit = rig.start(&format!(
+        "
+        shutdown: {{signals: [{STOP}]}}
+        processes: {{a: {{command: [CHILD, a, record=15], stop_signal: 15, forward_signals: {forwarded:?}}}}}
+        "
+    ));
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line("^ready");
+    for number in forwarded.into_iter().filter(|number| *number != 15) {
+        send(&drainit, number);
+        drainit.wait_for_line(&format!("^got {number}\\."));
+    }
+    send(&drainit, STOP);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("^got 15\\.");
+}
+
+#[test]
+fn every_signal_can_stop_the_container() {
+    for number in [1, 11, 13, 20, 21, 22, 32, 33, 34, 64] {
+        let Some(rig) = Rig::new() else { return };
+        stops_the_container(rig, number);
+    }
+}
+
+#[track_caller]
+pub(crate) fn stops_the_container(rig: Rig, number: i32) {
+    let drainit = rig.start(&format!(
+        "
+        shutdown: {{signals: [{number}]}}
+        processes: {{a: {{command: [CHILD, a, record=15]}}}}
+        "
+    ));
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line("^ready");
+    send(&drainit, number);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("^got 15\\.");
+}
+
+#[test]
+fn every_signal_can_stop_a_process() {
+    both().for_each(all_stop_a_process);
+}
+
+/// A process for each signal but STOP, all in one run.
+#[track_caller]
+pub(crate) fn all_stop_a_process(rig: Rig) {
+    let mut config = String::from("processes:\n");
+    for number in (1..=64).filter(|number| *number != 19) {
+        let _ = writeln!(
+            config,
+            "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}"
+        );
+    }
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    send(&drainit, 15);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("was killed|still alive");
+    ended.assert_line("p9: was ended by SIGKILL").assert_line("p34: exited with code 0");
+}
+
+#[test]
+fn every_signal_can_end_a_process_and_none_of_its_ends_is_lost() {
+    both().for_each(all_can_end_a_process);
+}
+
+/// A process for each signal that ends whom it hits, all in one run.
+#[track_caller]
+pub(crate) fn all_can_end_a_process(rig: Rig) {
+    let mut config = String::from("processes:\n");
+    for number in fatal() {
+        let _ = writeln!(
+            config,
+            "  p{number}: {{command: [sh, -c, 'ulimit -c 0; kill -{number} $$$$'], on_exit: ignore}}"
+        );
+    }
+    let ended = rig.run(&config);
+    ended.assert_code(0);
+    for number in fatal() {
+        let name = drainit::vocab::Signal::from_number(number).unwrap().to_string();
+        ended.assert_line(&format!("p{number}: was ended by {} ", name.replace('+', "\\+")));
+    }
+}
+
+#[test]
+fn what_cannot_work_is_said_and_nothing_is_started() {
+    for (keys, why) in [
+        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only halts a process"),
+        ("forward_signals: [KILL]", "nobody can catch, because the kernel acts on it itself"),
+        ("forward_signals: [19]", "nobody can catch, because the kernel acts on it itself"),
+        ("forward_signals: [CHLD]", "the end of every child sends"),
+        ("forward_signals: [65]", "not a signal"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!("processes: {{a: {{command: [CHILD, a], {keys}}}}}");
+        rig.run(&config).assert_code(78).assert_line(why).assert_no_event("a", "start");
+    }
+    let Some(rig) = Rig::new() else { return };
+    let ended =
+        rig.run("processes: {a: {command: [CHILD, a, exit=0], forward_signals: [USR1, INT]}}");
+    ended
+        .assert_code(0)
+        .assert_line("warning: SIGINT is not passed on to `a`: it stops the container");
+}
