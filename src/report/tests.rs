@@ -11,10 +11,7 @@ fn it_tells_each_phase() {
     let mut note = |millis, note| report.note(at(millis), &note);
     note(
         0,
-        Note::ShutdownBegan {
-            cause: Cause::Signal(Signal::TERM),
-            window: Duration::from_secs(28),
-        },
+        Note::ShutdownBegan { cause: Cause::Signal(Signal::TERM), window: Duration::from_secs(28) },
     );
     note(
         500,
@@ -89,8 +86,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
         report.traffic(at(*millis), router, *traffic, *moment);
     }
     let why = DrainEnd::TimeOver;
-    report
-        .note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
+    report.note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
     for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis > 5000) {
         report.traffic(at(*millis), router, *traffic, *moment);
     }
@@ -132,10 +128,7 @@ fn each_request_is_counted_once_or_unknown() {
             ],
             "connections unknown at the start, 4 at the end; requests unknown completed, 2 cut",
         ),
-        (
-            vec![start, (4990, nothing, Moment::Closed)],
-            "connections 9 at the start, 0 at the end",
-        ),
+        (vec![start, (4990, nothing, Moment::Closed)], "connections 9 at the start, 0 at the end"),
         (vec![(0, Traffic::default(), Moment::Start)], "connections unknown"),
     ] {
         assert_eq!(counts(&seen, 5000), text);
@@ -166,13 +159,7 @@ fn what_was_seen_a_while_before_the_end_is_not_told_as_the_end() {
         // Nothing can come after nothing.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
         // It was drained long before it was stopped, and then looked at again; or not.
-        (
-            60_000,
-            Moment::Closed,
-            60_001,
-            73,
-            "73 at the end, 0 new; requests 22 completed, 3 cut",
-        ),
+        (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
         (
             4990,
             Moment::Closed,
