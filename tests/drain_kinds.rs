@@ -295,11 +295,12 @@ fn what_others_send_requests_to_is_drained_after_them() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
+        // The steps before `notify`: what that leads to may happen before its sender can record that it has sent.
         .assert_order(&[
             "front got SIGUSR1",
-            "front notify",
+            "front sleep",
             "back got SIGUSR1",
-            "back notify",
+            "back await",
             "front got SIGTERM",
         ])
         .assert_stopped_in_order(&["front", "middle", "back"]);
