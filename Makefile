@@ -45,7 +45,7 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) ## rollouts under every kind of traffic; QUICK=1 for a minute of it
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
 	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
 
 bench-exec: static ## drainit exec against tini, dumb-init and catatonit
@@ -71,6 +71,11 @@ python:
 	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && \
 		apt-get install -q -y --no-install-recommends python3; } || \
 		{ echo "python3 is needed for the gateway: install it and run make again" >&2; exit 1; }
+
+# What the rollout bench makes its networks and its load with. Where it cannot be installed, the bench says what is missing.
+.PHONY: bench-tools
+bench-tools:
+	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
 
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.

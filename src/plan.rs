@@ -4,6 +4,8 @@
 //! `core/sim/worst.rs` proves that. [`crate::config`] adds up declared waits with the same [`timeline`].
 
 pub mod json;
+pub mod mermaid;
+pub mod svg;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use self::timeline::{Step, Timeline, What};
 use crate::config::schema::{Config, OnlyIf, StartCondition};
 use crate::core::budget;
-use crate::core::spec::{HookWaits, Spec, Wait};
+use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
 use crate::vocab::{ProcessId, human};
 
@@ -66,7 +68,7 @@ impl Plan {
     /// Works everything out.
     #[must_use]
     pub fn new(config: &Config, graph: &Graph) -> Self {
-        let spec = without_left_out(Spec::new(config, graph), config);
+        let spec = Spec::new(config, graph);
         Self {
             start: start(config, &spec),
             pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
@@ -117,19 +119,12 @@ impl Plan {
                 let drain = process.and_then(|process| process.drain);
                 return (drain.map_or(step.takes, |drain| budget::drain_wish(drain, asked)), true);
             }
-            What::Close | What::Leftovers => None,
+            What::Close | What::Count | What::Leftovers => None,
             What::PreStop => hooks.pre_stop,
             What::PostStop => hooks.post_stop,
             What::Stop => process.map(|process| process.stop),
         };
         wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
-    }
-
-    /// Whether a step is of a process that is left out.
-    #[must_use]
-    pub fn is_left_out(&self, step: &Step) -> bool {
-        let name = step.process.and_then(|id| self.names.get(id.index()));
-        self.start.iter().any(|start| start.left_out && Some(&start.name) == name)
     }
 
     /// The `min` of a drain.
@@ -168,24 +163,12 @@ impl What {
             Self::PreStop => "pre_stop",
             Self::Drain => "drain",
             Self::Close => "close",
+            Self::Count => "count",
             Self::Stop => "stop",
             Self::PostStop => "post_stop",
             Self::Leftovers => "leftovers",
         }
     }
-}
-
-/// What is never started takes no time, and nobody waits for it.
-fn without_left_out(mut spec: Spec, config: &Config) -> Spec {
-    for (process, written) in spec.processes.iter_mut().zip(&config.processes) {
-        if written.only_if == Some(OnlyIf::Never) {
-            process.readiness_timeout = None;
-            process.hooks = HookWaits::default();
-            process.drain = None;
-            process.stop = Wait::new(Some(Duration::ZERO));
-        }
-    }
-    spec
 }
 
 /// When a process has got how far at the latest.
@@ -214,7 +197,7 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
         let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
         let within = process.readiness_timeout;
         // A task has no time in which it must complete.
-        let ready = started.filter(|_| !process.oneshot);
+        let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
         let name = |on: ProcessId| config.processes[on.index()].name.clone();
@@ -225,7 +208,7 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
                 Some(OnlyIf::PathExists(path)) => Some(path.display().to_string()),
                 Some(OnlyIf::Never) | None => None,
             },
-            left_out: written.only_if == Some(OnlyIf::Never),
+            left_out: process.left_out,
             is_task: process.oneshot,
             pre_start,
             probe: written.readiness.as_ref().map(|readiness| readiness.probe.word()),

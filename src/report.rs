@@ -41,11 +41,15 @@ pub struct Traffic {
 pub enum Moment {
     /// Before the drain has begun to change it.
     Start,
-    /// While it drains.
+    /// While it drains, or is drained.
     Meanwhile,
-    /// No connection can be added any more: what is in flight ends by itself or is cut.
-    End,
+    /// The same, and its listeners are closed: no connection can be added any more.
+    Closed,
 }
+
+/// What was seen this long before the end, or less, is told as what was there then: the time from a look to the signal that
+/// follows it. In more of it much can happen.
+const FRESH: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct DrainLine {
@@ -54,7 +58,10 @@ struct DrainLine {
     counted: bool,
     over: Option<(DrainEnd, Duration, Load)>,
     first: Option<Traffic>,
-    last: Option<(Traffic, Moment)>,
+    last: Option<(Time, Traffic, Moment)>,
+    /// When it was over, and from the moment when the process is asked to end, or ends, that.
+    end: Option<Time>,
+    is_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -85,21 +92,24 @@ impl Report {
             Note::ShutdownBegan { cause, window } => self.began = Some((now, cause, window)),
             Note::DrainBegan { process, counted, .. } => {
                 self.draining_since.get_or_insert(now);
-                let line = DrainLine { process, counted, over: None, first: None, last: None };
-                self.drains.push(line);
+                self.drains.push(DrainLine::new(process, counted));
             }
             Note::DrainOver { process, why, took, last } => {
                 if let Some(line) = self.drain(process) {
                     line.over = Some((why, took, last));
+                    line.end.get_or_insert(now);
                 }
             }
             Note::Stopping { process, .. } => {
+                self.stopped(now, process);
                 self.stop(process);
             }
             Note::Killed { process, .. } => {
+                self.stopped(now, process);
                 self.stop(process).killed = true;
             }
             Note::Stopped { process, end, took, .. } => {
+                self.stopped(now, process);
                 let line = self.stop(process);
                 line.end = Some(end);
                 line.took = took;
@@ -116,13 +126,13 @@ impl Report {
         }
     }
 
-    /// A look at a process that is being drained.
-    pub fn traffic(&mut self, process: ProcessId, traffic: Traffic, moment: Moment) {
+    /// What a look, that began then, has shown of a process that is being drained.
+    pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
         if let Some(line) = self.drain(process) {
             if moment == Moment::Start {
                 line.first = Some(traffic);
             }
-            line.last = Some((traffic, moment));
+            line.last = Some((began, traffic, moment));
         }
     }
 
@@ -164,6 +174,14 @@ impl Report {
         text
     }
 
+    /// It was asked to end, was killed, or has ended: the first of these is what its drain's last counts are held against.
+    fn stopped(&mut self, now: Time, process: ProcessId) {
+        if let Some(line) = self.drain(process).filter(|line| !line.is_stopped) {
+            line.is_stopped = true;
+            line.end = Some(now);
+        }
+    }
+
     fn drain(&mut self, process: ProcessId) -> Option<&mut DrainLine> {
         self.drains.iter_mut().find(|line| line.process == process)
     }
@@ -179,11 +197,28 @@ impl Report {
 }
 
 impl DrainLine {
+    fn new(process: ProcessId, counted: bool) -> Self {
+        Self { process, counted, over: None, first: None, last: None, end: None, is_stopped: false }
+    }
+
+    /// How long before the end this was seen, unless it tells what was there then.
+    fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
+        let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
+        let is_quiet = matches!(self.over, Some((DrainEnd::Quiet, ..)));
+        let is_last = match moment {
+            // An end that nobody had foreseen, unless it was this look that led to it.
+            Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
+            // Nothing can come after nothing.
+            Moment::Closed => age <= FRESH || traffic.connections == Some(0),
+        };
+        (!is_last).then_some(age)
+    }
+
     fn text(&self) -> String {
         let Some((why, took, last)) = self.over else { return "not over".to_owned() };
         let mut text = format!("{}, {}", human(took), words::drain_end(why, last));
         // Only an Envoy can be looked into.
-        let Some((last, moment)) = self.last else {
+        let Some((seen, last, moment)) = self.last else {
             text.push_str(if self.counted { "; connections unknown" } else { "" });
             return text;
         };
@@ -195,12 +230,13 @@ impl DrainLine {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // Where the end came unforeseen, nobody knows what happened after the last look.
-        let is_known = moment == Moment::End || why == DrainEnd::Quiet;
-        let (at, cut) = if is_known {
-            ("at the end", "cut")
-        } else {
-            ("when last seen", "in flight when last seen")
+        // Where there was no look at the end, nobody knows what happened after the last one.
+        let (at, cut) = match self.age(seen, last, moment) {
+            None => ("at the end".to_owned(), "cut"),
+            Some(age) => (
+                format!("when last seen {} before the end", human(age)),
+                "in flight when last seen",
+            ),
         };
         let _ = write!(
             text,
@@ -270,9 +306,10 @@ mod tests {
             requests: Some(requests),
             received: Some(received),
         };
-        report.traffic(router, seen(100, 2, 1000), Moment::Start);
-        report.traffic(router, seen(50, 1, 1100), Moment::Meanwhile);
-        report.traffic(router, Traffic { accepted: Some(103), ..seen(0, 0, 1240) }, Moment::End);
+        report.traffic(at(500), router, seen(100, 2, 1000), Moment::Start);
+        report.traffic(at(600), router, seen(50, 1, 1100), Moment::Meanwhile);
+        let last = Traffic { accepted: Some(103), ..seen(0, 0, 1240) };
+        report.traffic(at(6800), router, last, Moment::Closed);
         let mut note = |millis, note| report.note(at(millis), &note);
         let took = Duration::from_millis(6400);
         note(
@@ -309,58 +346,118 @@ mod tests {
         );
     }
 
-    /// The counts in the report of a drain in which this was seen.
-    fn counts(seen: &[(Traffic, Moment)]) -> String {
+    /// The counts in the report of a drain of 5 s in which this was seen at these milliseconds. It was over at 5 s, and the
+    /// process was asked to end at `stopped`.
+    fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
         let router = ProcessId(0);
         let mut report = Report::new(Names(vec!["router".to_owned()]));
         let cause = Cause::Signal(Signal::TERM);
-        let (now, took) = (Time(Duration::ZERO), Duration::from_secs(5));
+        let at = |millis| Time(Duration::from_millis(millis));
+        let took = Duration::from_secs(5);
         for note in [
             Note::ShutdownBegan { cause, window: took },
             Note::DrainBegan { process: router, longest: took, min: took, counted: true },
         ] {
-            report.note(now, &note);
+            report.note(at(0), &note);
         }
-        for (traffic, moment) in seen {
-            report.traffic(router, *traffic, *moment);
+        for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis <= 5000) {
+            report.traffic(at(*millis), router, *traffic, *moment);
         }
-        let why = DrainEnd::ProcessGone;
-        report.note(now, &Note::DrainOver { process: router, why, took, last: Load::default() });
-        let text = report.text(now, 0);
-        text.split_once("ended; ").map(|(_, counts)| counts.to_owned()).unwrap_or(text)
+        let why = DrainEnd::TimeOver;
+        report
+            .note(at(5000), &Note::DrainOver { process: router, why, took, last: Load::default() });
+        for (millis, traffic, moment) in seen.iter().filter(|(millis, ..)| *millis > 5000) {
+            report.traffic(at(*millis), router, *traffic, *moment);
+        }
+        let signal = Signal::TERM;
+        report.note(at(stopped), &Note::Stopping { process: router, signal, limit: took });
+        // That it takes a while to end changes nothing.
+        report.note(
+            at(stopped + 900),
+            &Note::Stopped { process: router, end: End::Code(0), took: None, killed: false },
+        );
+        let text = report.text(at(stopped + 900), 0);
+        let counts = text.lines().find_map(|line| line.split_once("time is over; "));
+        counts.map(|(_, counts)| counts.to_owned()).unwrap_or(text)
     }
 
-    #[test]
-    fn each_request_is_counted_once_or_unknown() {
-        let seen = |connections, received, requests| Traffic {
+    fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
+        Traffic {
             connections: Some(connections),
             accepted: Some(7),
             requests: Some(requests),
             received: Some(received),
-        };
-        let start = (seen(9, 100, 5), Moment::Start);
+        }
+    }
+
+    #[test]
+    fn each_request_is_counted_once_or_unknown() {
+        let start = (0, seen(9, 100, 5), Moment::Start);
+        let nothing = Traffic { connections: Some(0), ..Traffic::default() };
         for (seen, text) in [
             // 5 in flight at the start and 20 that came, of which 3 are left.
             (
-                vec![start, (seen(4, 120, 3), Moment::End)],
+                vec![start, (4990, seen(4, 120, 3), Moment::Closed)],
                 "connections 9 at the start, 4 at the end, 0 new; requests 22 completed, 3 cut",
             ),
             (
-                vec![start, (seen(4, 120, 3), Moment::Meanwhile)],
-                "connections 9 at the start, 4 when last seen, 0 new; \
-                 requests 22 completed, 3 in flight when last seen",
-            ),
-            (
-                vec![(seen(4, 120, 3), Moment::Meanwhile), (seen(4, 120, 2), Moment::End)],
+                vec![
+                    (1000, seen(4, 120, 3), Moment::Meanwhile),
+                    (4990, seen(4, 120, 2), Moment::Closed),
+                ],
                 "connections unknown at the start, 4 at the end; requests unknown completed, 2 cut",
             ),
             (
-                vec![start, (Traffic { connections: Some(0), ..Traffic::default() }, Moment::End)],
+                vec![start, (4990, nothing, Moment::Closed)],
                 "connections 9 at the start, 0 at the end",
             ),
-            (vec![(Traffic::default(), Moment::Start)], "connections unknown"),
+            (vec![(0, Traffic::default(), Moment::Start)], "connections unknown"),
         ] {
-            assert_eq!(counts(&seen), text);
+            assert_eq!(counts(&seen, 5000), text);
+        }
+    }
+
+    #[test]
+    fn what_was_seen_a_while_before_the_end_is_not_told_as_the_end() {
+        let start = (0, seen(90, 100, 5), Moment::Start);
+        for (millis, moment, stopped, connections, text) in [
+            (4990, Moment::Closed, 5000, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
+            // The last look was not answered; the one before is told for what it is.
+            (
+                4900,
+                Moment::Closed,
+                5000,
+                73,
+                "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
+            ),
+            // Its listeners are not closed: a connection may be added the next moment.
+            (
+                4990,
+                Moment::Meanwhile,
+                5000,
+                73,
+                "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
+            ),
+            // Nothing can come after nothing.
+            (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
+            // It was drained long before it was stopped, and then looked at again; or not.
+            (
+                60_000,
+                Moment::Closed,
+                60_001,
+                73,
+                "73 at the end, 0 new; requests 22 completed, 3 cut",
+            ),
+            (
+                4990,
+                Moment::Closed,
+                60_001,
+                73,
+                "73 when last seen 55.01s before the end, 0 new; requests 22 completed, 3 in flight when last seen",
+            ),
+        ] {
+            let counts = counts(&[start, (millis, seen(connections, 120, 3), moment)], stopped);
+            assert_eq!(counts, format!("connections 90 at the start, {text}"));
         }
     }
 }

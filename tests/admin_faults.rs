@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::http::free_address;
+use crate::support::http::{free_address, post_unix};
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
 
 const CONFIG: &str = "
@@ -122,6 +122,30 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
             "drain router: .*its time is over; connections 3 at the start, 3 when last seen",
         );
         assert!(memory < MOST_MEMORY_KB, "{memory} kB:\n{}", ended.record);
+    });
+}
+
+/// A drain was asked for, and is over; when the container is stopped, the admin fails: the last count is not to be had, and
+/// the one before is told with its age.
+#[test]
+fn a_last_count_that_fails_is_bounded_and_told() {
+    at_the_same_time(|fault, _| {
+        let admin = Admin::tcp(3);
+        let Some(rig) = Rig::new() else { return };
+        let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
+        let config = config.replace("time: 8s", "time: 1s");
+        let drainit = rig.start(&format!("control: {{socket: DIR/control.sock}}\n{config}"));
+        drainit.wait_for_line("everything is ready");
+        admin.wait_verified();
+        assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
+        drainit.wait_for_line("router: drain over after .*: its time is over");
+        admin.answer_looks(fault);
+        thread::sleep(ms(300));
+        let t0 = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_took(t0, ms(0)..ms(3000)).assert_line(
+            "drain router: .*connections 3 at the start, 3 when last seen [0-9.]+m?s before the end",
+        );
     });
 }
 

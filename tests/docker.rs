@@ -1,5 +1,6 @@
 //! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a real Envoy.
 
+mod api_gateway;
 mod matrix;
 mod static_signals;
 

@@ -58,7 +58,7 @@ fn it_follows_readyz_from_the_start_to_the_end() {
     drainit.wait_exit(LONG).assert_code(0);
     let (code, said) = health(&["--socket", &socket]);
     assert_eq!(code, 1);
-    assert!(said.starts_with(&format!("{unix}: ")) && said.lines().count() == 1, "{said}");
+    assert!(said.starts_with(&format!("{unix}:/readyz: ")) && said.lines().count() == 1, "{said}");
 }
 
 #[test]

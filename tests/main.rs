@@ -30,6 +30,7 @@ mod import;
 mod load_client;
 mod output;
 mod plan;
+mod pod;
 mod policy_engine;
 mod readiness;
 mod report_counts;

@@ -1,5 +1,6 @@
 //! The report counts what happened: its numbers against those of the clients of a real Envoy.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ struct Counts {
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
     // On a machine that is too busy for the last count, the one before it is told.
-    let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen), ([0-9]+) new; \
+    let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
                    requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
     let found = Regex::new(pattern).unwrap();
@@ -107,6 +108,51 @@ fn every_request_is_counted_once_with_envoy_1_38() {
 #[test]
 fn every_request_is_counted_once_with_envoy_1_40() {
     assert_exact(envoy::DEFAULT);
+}
+
+/// What happens while a drain is held counts, too: the end is the stop.
+#[test]
+fn a_drain_that_was_held_is_counted_to_its_stop() {
+    let Some((drainit, address)) = RealEnvoy::default().start() else { return };
+    let connected = |number: usize| -> Vec<Client> {
+        let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
+        for client in &mut clients {
+            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+        }
+        clients
+    };
+    let (mut idle, slow, endless) = (connected(10), connected(5), connected(3));
+    let (requests, still_open, ended) = thread::scope(|scope| {
+        let request = |mut client: Client, length| scope.spawn(move || client.request(length));
+        // In flight when the drain's 3 s are over, and answered while it is held; or never.
+        let slow: Vec<_> = slow.into_iter().map(|client| request(client, 6000)).collect();
+        let endless: Vec<_> = endless.into_iter().map(|client| request(client, 60_000)).collect();
+        thread::sleep(ms(300));
+        let socket = drainit.path("control.sock");
+        let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
+        let drained = drain.args(["drain", "--socket"]).arg(socket).status().unwrap();
+        assert!(drained.success(), "{}", drainit.record());
+        drainit.wait_for_line("drain over after .*: its time is over");
+        let mut requests: Vec<_> = idle.drain(..4).map(|mut client| client.request(0)).collect();
+        requests.extend(slow.into_iter().map(|thread| thread.join().unwrap()));
+        let still_open =
+            idle.iter_mut().filter_map(|client| (!client.is_closed()).then_some(())).count() as u64;
+        thread::sleep(ms(300));
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        requests.extend(endless.into_iter().map(|thread| thread.join().unwrap()));
+        (requests, still_open, ended)
+    });
+    ended.assert_code(0).assert_no_line(r"\[drainit\].* warning: ");
+    let completed = count(&requests, |went| went == Went::Answered { closes: true });
+    let cut = count(&requests, |went| went == Went::Cut);
+    assert_eq!((completed, cut), (4 + 5, 3), "{}", ended.record);
+    assert_eq!(
+        reported(&ended),
+        Counts { at_start: 18, at_end: still_open + cut, new: 0, completed, cut },
+        "{}",
+        ended.record
+    );
 }
 
 /// Requests that end this close to the moments at which drainit counts may be on either side of them, because the clients'

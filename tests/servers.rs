@@ -99,6 +99,16 @@ fn axum_without_a_drain_loses_what_it_refuses() {
     assert_loses(&rolled, 70);
 }
 
+/// As the documents promise.
+#[test]
+fn the_notify_protocol_takes_axum_20_lines() {
+    let source = fs::read_to_string(checkout().join("examples/axum/main.rs")).unwrap();
+    let (_, protocol) = source.split_once("// begin\n").unwrap();
+    let (protocol, _) = protocol.split_once("// end\n").unwrap();
+    assert!(protocol.contains("DRAINED=1") && protocol.contains("STATUS="));
+    assert!(protocol.lines().count() <= 20, "{protocol}");
+}
+
 fn count(directory: &Path) -> usize {
     fs::read_dir(directory).map_or(0, Iterator::count)
 }

@@ -1,8 +1,9 @@
 //! A client that sends requests over one connection at a time and never retries.
 //!
-//! It honours `Connection: close` and GOAWAY, and asks the [`Service`] where to go only when it opens a connection.
+//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that of a pod.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http2::{self, Http2};
-use crate::load::{Failure, IdleClose, Report, Service, lock, read_response};
+use crate::load::{Failure, IdleClose, Report, lock, read_response};
 
 /// A request without an answer for this long, or this much longer than it should take, has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,8 +56,6 @@ pub(crate) enum Pace {
 pub(crate) enum Kind {
     /// An answer after 20 ms, as a service gives it.
     Usual,
-    /// An answer at once.
-    Immediate,
     /// An answer that takes this long.
     Slow(Duration),
     /// An answer whose head comes at once and whose body takes this long.
@@ -72,7 +71,6 @@ impl Kind {
         };
         match self {
             Self::Usual => ("/".to_owned(), 20),
-            Self::Immediate => ("/".to_owned(), 0),
             Self::Slow(time) => long("slow", time),
             Self::Stream(time) => long("stream", time),
         }
@@ -80,7 +78,7 @@ impl Kind {
 
     fn time(self) -> Duration {
         match self {
-            Self::Usual | Self::Immediate => Duration::ZERO,
+            Self::Usual => Duration::ZERO,
             Self::Slow(time) | Self::Stream(time) => time,
         }
     }
@@ -173,16 +171,15 @@ enum Connection {
 /// One client at work.
 pub(crate) struct Client {
     requests: Requests,
-    service: Arc<Service>,
+    service: SocketAddr,
     tally: Tally,
     connection: Option<Connection>,
 }
 
 impl Client {
     /// A client without a connection.
-    pub(crate) fn new(requests: Requests, service: &Arc<Service>, tally: &Tally) -> Self {
-        let (service, tally) = (Arc::clone(service), tally.clone());
-        Self { requests, service, tally, connection: None }
+    pub(crate) fn new(requests: Requests, service: SocketAddr, tally: &Tally) -> Self {
+        Self { requests, service, tally: tally.clone(), connection: None }
     }
 
     /// Sends requests to the end. `part` is this client's place among all, above 0 and up to 1.
@@ -254,8 +251,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let endpoint = self.service.next().ok_or(Failure::Refused)?;
-        let stream = TcpStream::connect(endpoint).await?;
+        let stream = TcpStream::connect(self.service).await?;
         stream.set_nodelay(true)?;
         match self.requests.protocol {
             Protocol::Http1 => Ok(Connection::Http1(stream)),

@@ -24,16 +24,30 @@ where the protocol lets a server say goodbye.
 
 ## How it is measured
 
-- A pod is one real Envoy with two workers, on a port of its own. The old and the new one run all the time.
+- A pod is one real Envoy with two workers, in a network namespace of its own, on a bridge. The old and the new one run
+  all the time. The namespace of the old one stays when its Envoy is gone, as a Kubernetes sandbox does for a while: who
+  comes then is refused.
+- The service in front is what kube-proxy makes of one: an address of its own, which nftables translates to that of a pod
+  when a connection begins, in a map that is changed in one transaction. conntrack keeps connections where they are.
+  Clients know this address only.
+- All of it is inside a namespace of the bench, without names and without a way out: nothing reaches another network, and
+  whatever ends the bench, Ctrl-C too, the kernel clears it away.
 - 100 clients (20 for \"a new connection every 50 ms\"), each with one connection. They honour `Connection: close` and
   GOAWAY, and never retry. HTTP/1.1 clients find out that an idle connection was closed by using it, as blocking clients
-  do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms, and no time at full speed.
-  Clients that have no rate, because they send when they have the last answer, wait 1 s after a failure.
-- At least 2 s after the clients began the old pod gets SIGTERM. 1 s later the service in front sends new connections to
-  the new pod, as kube-proxy does: connections that are open stay where they are. Traffic goes on until 2 s after the old
-  pod is gone, and long enough for every client to use its connection once more.
+  do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms. Clients that have no rate, because
+  they send when they have the last answer, wait 1 s after a failure.
+- At least 2 s after the clients began the old pod gets SIGTERM. 1 s later, unless the row says otherwise, the service
+  sends new connections to the new pod. Traffic goes on until 2 s after the old pod is gone, and long enough for every
+  client to use its connection once more.
 - *failed*: sent, and no whole answer with status 200. *refused*: nobody listened. *seconds*: from SIGTERM until the pod
   was gone. A WebSocket or TCP session counts as one request, and is lost if it is cut before its client ends it.
+- *At full speed* is [wrk](https://github.com/wg/wrk) with 100 connections, and its own counts, whose meaning was measured
+  against a server that misbehaves. *failed* are its `read` and `write` errors: it has one for each connection that ended
+  before the whole answer to a request was there, by FIN or by RST. Added to it are answers with a status of 400 and above
+  and those that took more than 10 s. A request without any answer it does not count. `Connection: close` is honoured,
+  and is no error. It cannot tell a refused connection from a cut one, so *refused* is what the kernel counts (`AttemptFails`),
+  and taken off its errors. After an error it connects again at once: thousands of times in a second in which nobody
+  listens.
 
 The four ways to stop the pod:
 

@@ -2,7 +2,7 @@
 //! answer is counted: `make bench-rollout`, or `make bench-rollout QUICK=1` for a minute's worth of it.
 //!
 //! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. Exits with 1 if drainit lost
-//! anything where the protocol lets a server say goodbye.
+//! anything where the protocol lets a server say goodbye, or where namespaces are not permitted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[allow(dead_code)] // shared with the tests, which use more of it
@@ -18,6 +18,7 @@ mod load;
 mod client;
 mod document;
 mod http2;
+mod node;
 mod picture;
 mod pod;
 mod rollout;
@@ -26,12 +27,21 @@ mod schedule;
 mod session;
 mod table;
 mod upstream;
+mod wrk;
 
 use std::process::ExitCode;
 use std::time::Instant;
 use std::{fs, io};
 
 fn main() -> ExitCode {
+    match node::enter() {
+        Ok(None) => {}
+        Ok(Some(code)) => return code,
+        Err(problem) => {
+            eprintln!("bench-rollout: {problem}");
+            return ExitCode::FAILURE;
+        }
+    }
     match bench() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {

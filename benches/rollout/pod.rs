@@ -1,8 +1,8 @@
-//! A pod: one Envoy, and what stands between it and SIGTERM.
+//! A pod: one Envoy in a network namespace of its own, and what stands between it and SIGTERM.
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,12 +15,19 @@ use nix::unistd::Pid;
 use tokio::time::sleep;
 
 use crate::envoy;
-use crate::gateway::{Line, answers, children, collect, free_address};
+use crate::gateway::{Line, answers, children, collect};
+use crate::node::{self, Network};
 use crate::upstream::Upstream;
 
 /// How long an Envoy may take until it answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
+/// Where it speaks HTTP/1.1, HTTP/2 and WebSocket.
+pub(crate) const HTTP: u16 = 8080;
+/// Where it is a TCP proxy.
+pub(crate) const TCP: u16 = 9000;
+/// Where its Envoy's admin is, on its own loopback.
+const ADMIN: &str = "9901";
 /// How long the recipe sleeps, and drainit waits at most.
 pub(crate) const DRAIN_SECONDS: &str = "15";
 
@@ -57,10 +64,7 @@ impl Mode {
 #[derive(Debug)]
 pub(crate) struct Pod {
     child: Child,
-    /// Where it speaks HTTP/1.1, HTTP/2 and WebSocket.
-    pub(crate) http: SocketAddr,
-    /// Where it is a TCP proxy.
-    pub(crate) tcp: SocketAddr,
+    network: Network,
     directory: PathBuf,
     lines: Arc<Mutex<Vec<Line>>>,
 }
@@ -70,13 +74,12 @@ impl Pod {
     pub(crate) async fn start(mode: Mode, version: &str, upstream: &Upstream) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("bench-rollout-{}-{number}", std::process::id()));
+        let directory = node::directory().join(format!("pod{number}"));
         fs::create_dir_all(&directory)?;
-        let (http, tcp, admin) = (free_address()?, free_address()?, free_address()?);
+        let network = Network::new()?;
         let config = directory.join("envoy.yaml");
-        fs::write(&config, envoy_config(http, tcp, admin, upstream)?)?;
-        let mut child = command(mode, &envoy::binary(version)?, &config, admin)
+        fs::write(&config, envoy_config(upstream)?)?;
+        let mut child = command(mode, &network, &envoy::binary(version)?, &config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,9 +90,14 @@ impl Pod {
             collect(stdout, &lines);
             collect(stderr, &lines);
         }
-        let mut pod = Self { child, http, tcp, directory, lines };
+        let mut pod = Self { child, network, directory, lines };
         pod.wait_for_answer().await?;
         Ok(pod)
+    }
+
+    /// Its own address, which no client knows.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.network.address
     }
 
     /// Sends it SIGTERM.
@@ -116,7 +124,7 @@ impl Pod {
     async fn wait_for_answer(&mut self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < START_TIMEOUT && self.child.try_wait()?.is_none() {
-            if answers(self.http).await.unwrap_or(false) {
+            if answers(SocketAddr::from((self.address(), HTTP))).await.unwrap_or(false) {
                 return Ok(());
             }
             sleep(LOOK * 4).await;
@@ -145,38 +153,26 @@ fn files() -> PathBuf {
     envoy::checkout().join("benches/rollout")
 }
 
-fn envoy_config(
-    http: SocketAddr,
-    tcp: SocketAddr,
-    admin: SocketAddr,
-    upstream: &Upstream,
-) -> io::Result<String> {
+fn envoy_config(upstream: &Upstream) -> io::Result<String> {
     let mut config = fs::read_to_string(files().join("envoy.yaml"))?;
-    for (name, address) in [
-        ("HTTP", http),
-        ("TCP", tcp),
-        ("ADMIN", admin),
-        ("UPSTREAM", upstream.http),
-        ("ECHO", upstream.echo),
-    ] {
+    for (name, address) in [("UPSTREAM", upstream.http), ("ECHO", upstream.echo)] {
         config = config.replace(&format!("${{{name}_PORT}}"), &address.port().to_string());
     }
     Ok(config)
 }
 
-fn command(mode: Mode, envoy: &Path, config: &Path, admin: SocketAddr) -> Command {
-    let port = admin.port().to_string();
+fn command(mode: Mode, network: &Network, envoy: &Path, config: &Path) -> Command {
     if mode == Mode::Drainit {
-        let mut command = Command::new(envoy::checkout().join("target/release/drainit"));
+        let mut command = network.command(&envoy::checkout().join("target/release/drainit"));
         command.arg("run").arg("-c").arg(files().join("drainit.yaml"));
-        command.env("ENVOY", envoy).env("ENVOY_CONFIG", config).env("ADMIN_PORT", port);
+        command.env("ENVOY", envoy).env("ENVOY_CONFIG", config).env("ADMIN_PORT", ADMIN);
         return command;
     }
     let mut command = if mode == Mode::Plain {
-        Command::new(envoy)
+        network.command(envoy)
     } else {
-        let mut command = Command::new(files().join("recipe.sh"));
-        command.arg(DRAIN_SECONDS).arg(port).arg(envoy);
+        let mut command = network.command(&files().join("recipe.sh"));
+        command.arg(DRAIN_SECONDS).arg(ADMIN).arg(envoy);
         command
     };
     command.arg("-c").arg(config);

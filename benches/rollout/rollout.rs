@@ -3,17 +3,20 @@
 
 use std::fmt::Write;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::client::{Client, Tally};
-use crate::load::{Failure, Report, Service, lock};
-use crate::pod::{Mode, Pod};
+use crate::load::{Failure, Report, lock};
+use crate::node::Service;
+use crate::pod::{self, Mode, Pod};
 use crate::rows::{Row, Traffic};
 use crate::session::{self, Transport};
 use crate::upstream::Upstream;
+use crate::wrk::Wrk;
 
 /// A stop that takes longer than this is given up: more than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
@@ -78,13 +81,9 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
         Pod::start(mode, row.envoy, &upstream),
         Pod::start(Mode::Plain, row.envoy, &upstream)
     )?;
-    let endpoint = |pod: &Pod| match &row.traffic {
-        Traffic::Sessions(sessions) if sessions.transport == Transport::Tcp => pod.tcp,
-        _ => pod.http,
-    };
-    let service = Service::new(&[endpoint(&old)]);
+    let mut service = Service::new(old.address())?;
     let tally = Tally::new();
-    let mut clients = start(&row.traffic, &service, &tally);
+    let (mut clients, wrk) = start(&row.traffic, service.address, &tally)?;
     sleep(row.before).await;
 
     let (asked, asked_at) = (Instant::now(), tally.start.elapsed());
@@ -92,8 +91,7 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let learnt = asked + row.learn;
     let learn = async {
         sleep_until(learnt.into()).await;
-        service.set(&[endpoint(&new)]);
-        io::Result::Ok(())
+        service.move_to(new.address()).await
     };
     let gone = async {
         let gone = timeout(LONGEST_STOP, old.gone()).await;
@@ -110,30 +108,46 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let report = lock(&tally.report).clone();
     let due = match &row.traffic {
         Traffic::Requests(requests) => requests.due(worked),
-        Traffic::Sessions(_) => None,
+        Traffic::Sessions(_) | Traffic::Wrk => None,
     };
     let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
     let lines = lines.map(|(at, line)| (at - asked, line)).collect();
-    Ok(outcome(&report, asked_at, due, stop, lines))
+    let mut outcome = outcome(&report, asked_at, due, stop, lines);
+    if let Some(wrk) = wrk {
+        let counts = wrk.finish()?;
+        (outcome.served, outcome.failed) = (counts.served, counts.failed);
+        outcome.refused = counts.refused;
+    }
+    Ok(outcome)
 }
 
-fn start(traffic: &Traffic, service: &std::sync::Arc<Service>, tally: &Tally) -> JoinSet<()> {
+fn start(
+    traffic: &Traffic,
+    service: Ipv4Addr,
+    tally: &Tally,
+) -> io::Result<(JoinSet<()>, Option<Wrk>)> {
     let mut clients = JoinSet::new();
+    let http = SocketAddr::from((service, pod::HTTP));
     match traffic {
+        Traffic::Wrk => return Ok((clients, Some(Wrk::start(http)?))),
         Traffic::Requests(requests) => {
             for number in 1..=requests.clients {
                 let part = f64::from(number) / f64::from(requests.clients);
-                clients.spawn(Client::new(*requests, service, tally).run(part));
+                clients.spawn(Client::new(*requests, http, tally).run(part));
             }
         }
         Traffic::Sessions(sessions) => {
+            let service = match sessions.transport {
+                Transport::WebSocket => http,
+                Transport::Tcp => SocketAddr::from((service, pod::TCP)),
+            };
             for number in 1..=session::CLIENTS {
                 let part = f64::from(number) / f64::from(session::CLIENTS);
-                clients.spawn(sessions.run(part, service.clone(), tally.clone()));
+                clients.spawn(sessions.run(part, service, tally.clone()));
             }
         }
     }
-    clients
+    Ok((clients, None))
 }
 
 fn outcome(

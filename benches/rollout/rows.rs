@@ -43,6 +43,8 @@ pub(crate) enum Traffic {
     Requests(Requests),
     /// Connections that are used as long as they last.
     Sessions(Sessions),
+    /// As many requests as the machine allows.
+    Wrk,
 }
 
 /// The requests per second of one connection in the matrix.
@@ -127,8 +129,7 @@ fn special() -> Vec<Row> {
         ),
         ..requests("HTTP/1.1, streamed responses of 10 s", stream)
     });
-    let fast = Requests { pace: Pace::AtOnce, kind: Kind::Immediate, ..usual };
-    rows.push(Row { alone: true, ..requests("HTTP/1.1, at full speed", fast) });
+    rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
     let fresh = Requests { clients: 20, is_fresh: true, ..usual };
     rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
     let looking = Requests { idle_close: IdleClose::Noticed, ..usual };

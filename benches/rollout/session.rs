@@ -3,7 +3,7 @@
 //! A session counts as one request. It is lost if it is cut before its client has ended it.
 
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::Tally;
-use crate::load::{Failure, Service};
+use crate::load::Failure;
 
 /// From message to message.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -45,11 +45,11 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// One session after the other, to the end. The first takes this `part` of its time, so that the clients are out of
     /// step.
-    pub(crate) async fn run(self, part: f64, service: Arc<Service>, tally: Tally) {
+    pub(crate) async fn run(self, part: f64, service: SocketAddr, tally: Tally) {
         let mut length = self.length.map(|length| length.mul_f64(part));
         while !tally.is_over() {
             let until = length.map(|length| Instant::now() + length);
-            let result = self.hold(&service, &tally, until).await;
+            let result = self.hold(service, &tally, until).await;
             tally.count(result);
             if result.is_err() {
                 sleep(AFTER_FAILURE).await;
@@ -60,12 +60,11 @@ impl Sessions {
 
     async fn hold(
         self,
-        service: &Service,
+        service: SocketAddr,
         tally: &Tally,
         until: Option<Instant>,
     ) -> Result<(), Failure> {
-        let endpoint = service.next().ok_or(Failure::Refused)?;
-        let mut stream = TcpStream::connect(endpoint).await?;
+        let mut stream = TcpStream::connect(service).await?;
         stream.set_nodelay(true)?;
         if self.transport == Transport::WebSocket {
             upgrade(&mut stream).await?;

@@ -1,13 +1,15 @@
 //! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers, WebSockets, TCP.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+
+use crate::node;
 
 /// From chunk to chunk of a streamed answer.
 const CHUNK: Duration = Duration::from_millis(100);
@@ -25,8 +27,8 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Starts it, as tasks of the current runtime.
     pub(crate) async fn start() -> io::Result<Self> {
-        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let echo = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let http = TcpListener::bind((node::ADDRESS, 0)).await?;
+        let echo = TcpListener::bind((node::ADDRESS, 0)).await?;
         let (http_address, echo_address) = (http.local_addr()?, echo.local_addr()?);
         let mut tasks = JoinSet::new();
         // What a connection's end means for the client is the client's to tell.

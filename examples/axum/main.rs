@@ -45,9 +45,9 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
     response
 }
 
-// The `notify` protocol begins here.
-
-/// Returns when nothing is in flight, and nothing has come for a while.
+// The `notify` protocol in 20 lines: `drain` is called at the signal, and says so when nothing is in flight and nothing has
+// come for a while; `tell` is sd_notify(3) without a library.
+// begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);
     loop {
@@ -60,7 +60,6 @@ fn drain(traffic: &Traffic) -> io::Result<()> {
     }
 }
 
-/// Says something to whoever supervises this process; sd_notify(3) without a library.
 fn tell(message: &str) -> io::Result<()> {
     let Ok(name) = env::var("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match name.strip_prefix('@') {
@@ -69,8 +68,7 @@ fn tell(message: &str) -> io::Result<()> {
     };
     UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
 }
-
-// And ends here.
+// end
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -1,11 +1,12 @@
-//! `drainit check`: every error and warning of a config at once.
+//! `drainit check`: every error and warning of a config at once, and of the pod that it is to run in.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::config_files::ConfigFiles;
-use crate::config::{self, Diagnostic, Environment, Severity};
+use crate::config::{self, Diagnostic, Environment, Severity, pod};
 use crate::vocab::exit_code;
 
 /// Options of `check`.
@@ -16,41 +17,49 @@ pub struct CheckArgs {
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
+    /// A manifest to hold the config against: a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob; - reads
+    /// standard input
+    #[arg(long, value_name = "FILE")]
+    pod: Option<PathBuf>,
+    /// The container of the manifest that runs drainit [default: each whose command names drainit, else the only one]
+    #[arg(long, value_name = "NAME", requires = "pod")]
+    container: Option<String>,
 }
 
 /// Prints what is wrong; 0 if nothing is, or only warnings and they may be.
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let (problems, processes) =
-        match config::load(&args.files.paths(), &Environment::from_process()) {
-            Ok(loaded) => (loaded.warnings, Some(loaded.config.processes.len())),
-            Err(problems) => (problems, None),
-        };
+    let (paths, environment) = (args.files.paths(), Environment::from_process());
+    let (problems, fine) = match &args.pod {
+        Some(pod) => {
+            let checked = pod::check(&paths, pod, args.container.as_deref(), &environment);
+            (checked.problems, checked.looked_at.join("; "))
+        }
+        None => match config::load(&paths, &environment) {
+            Ok(loaded) => {
+                let processes = plural(loaded.config.processes.len(), "process", "processes");
+                (loaded.warnings, processes)
+            }
+            Err(problems) => (problems, String::new()),
+        },
+    };
     // Whoever closed the pipe has seen enough; the code says the rest.
-    let _ = write(&problems, processes);
-    let failed = processes.is_none() || (args.strict && !problems.is_empty());
+    let _ = write(&problems, &fine);
+    let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-fn write(problems: &[Diagnostic], processes: Option<usize>) -> io::Result<()> {
+fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
     let mut out = io::stderr().lock();
     for problem in problems {
         writeln!(out, "{problem}")?;
     }
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    match processes {
-        Some(processes) if warnings == 0 => {
-            writeln!(io::stdout(), "ok: {}", plural(processes, "process", "processes"))
-        }
-        Some(_) => writeln!(out, "{}", plural(warnings, "warning", "warnings")),
-        None => {
-            writeln!(
-                out,
-                "{}, {}",
-                plural(errors, "error", "errors"),
-                plural(warnings, "warning", "warnings")
-            )
-        }
+    let warnings_text = plural(warnings, "warning", "warnings");
+    match (errors, warnings) {
+        (0, 0) => writeln!(io::stdout(), "ok: {fine}"),
+        (0, _) => writeln!(out, "{warnings_text}"),
+        _ => writeln!(out, "{}, {warnings_text}", plural(errors, "error", "errors")),
     }
 }
 

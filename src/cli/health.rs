@@ -86,13 +86,7 @@ fn judge(answer: Result<Response, RequestError>, target: &HttpTarget) -> (String
             let healthy = response.status.is_success();
             (line, if healthy { exit_code::OK } else { exit_code::NOT_READY })
         }
-        Err(error) => {
-            let server = match &target.address {
-                Address::Tcp(address) => format!("http://{address}"),
-                Address::Unix(path) => format!("unix:{}", path.display()),
-            };
-            (format!("{server}: {error}"), exit_code::NOT_READY)
-        }
+        Err(error) => (format!("{target}: {error}"), exit_code::NOT_READY),
     }
 }
 

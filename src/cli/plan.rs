@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::config_files::ConfigFiles;
 use crate::config::{self, Environment};
-use crate::plan::{Plan, json, text};
+use crate::plan::{Plan, json, mermaid, svg, text};
 use crate::vocab::exit_code;
 
 /// Options of `plan`.
@@ -27,6 +27,10 @@ enum Format {
     Text,
     /// For programs
     Json,
+    /// A Gantt chart for Markdown, of the shutdown
+    Mermaid,
+    /// A picture, of the shutdown
+    Svg,
 }
 
 /// Prints the plan; what is wrong with the config goes to standard error.
@@ -44,6 +48,8 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     let shown = match args.format {
         Format::Text => text::text(&plan),
         Format::Json => json::json(&plan),
+        Format::Mermaid => mermaid::mermaid(&plan),
+        Format::Svg => svg::svg(&plan),
     };
     let _ = writeln!(io::stdout(), "{}", shown.trim_end());
     exit_code::OK

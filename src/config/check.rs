@@ -17,6 +17,8 @@ use crate::vocab::{ProcessId, human};
 pub(super) struct Places {
     /// `grace_period`, or what stands for it where it is not written.
     pub(super) grace_period: Span,
+    /// The variables from which it is made.
+    pub(super) grace_variables: Vec<String>,
     /// Waits of the container as a whole.
     pub(super) waits: Vec<Wait>,
     /// In the order of the processes.
@@ -25,7 +27,8 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
-        Self { grace_period: shutdown, waits: Vec::new(), processes: Vec::new() }
+        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { grace_period: shutdown, grace_variables, waits, processes }
     }
 
     /// What is declared for a step of the shutdown.
@@ -133,7 +136,7 @@ fn term(config: &Config, what: What, process: Option<ProcessId>) -> String {
         What::Stop => "stop_grace_period",
         What::PreStop => "pre_stop timeout",
         What::PostStop => "post_stop timeout",
-        What::Close | What::Leftovers => what.word(),
+        What::Close | What::Count | What::Leftovers => what.word(),
     };
     match process.and_then(|id| config.processes.get(id.index())) {
         Some(process) => format!("{} {key}", process.name),

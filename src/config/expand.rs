@@ -60,6 +60,22 @@ pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, 
     Ok(out)
 }
 
+/// The variables that `text` uses, those in defaults too.
+pub(super) fn names(text: &str) -> Vec<String> {
+    fn collect(parts: &[Part<'_>], out: &mut Vec<String>) {
+        for part in parts {
+            let Part::Variable { name, otherwise, .. } = part else { continue };
+            out.push((*name).to_owned());
+            if let Otherwise::Default(parts) | Otherwise::Message(parts) = otherwise {
+                collect(parts, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    collect(&Scanner { text, at: 0, depth: 0 }.parts().unwrap_or_default(), &mut out);
+    out
+}
+
 fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Result<(), Malformed> {
     for part in parts {
         let (name, at, otherwise) = match part {

@@ -16,6 +16,7 @@ pub(crate) mod foreign;
 pub(crate) mod node;
 mod overlay;
 mod parse;
+pub mod pod;
 mod read;
 mod read_command;
 mod read_depends;
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub config: schema::Config,
     /// In which order.
     pub graph: Graph,
+    /// The variables from which `grace_period` is made.
+    pub grace_variables: Vec<String>,
     /// What is probably not meant, in file order.
     pub warnings: Vec<Diagnostic>,
 }
@@ -151,7 +154,11 @@ fn finish(
     };
     let failed = report.has_errors();
     let diagnostics = report.finish();
-    if failed { Err(diagnostics) } else { Ok(Loaded { config, graph, warnings: diagnostics }) }
+    if failed {
+        return Err(diagnostics);
+    }
+    let grace_variables = places.grace_variables;
+    Ok(Loaded { config, graph, grace_variables, warnings: diagnostics })
 }
 
 fn graph_error(report: &mut Report, places: &Places, error: &GraphError) {

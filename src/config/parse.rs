@@ -22,6 +22,25 @@ const MOST_VALUES: usize = 400_000;
 
 /// The document in a file, or `None` where it cannot be read to its end. An empty file is null.
 pub(super) fn parse(report: &mut Report, file: usize) -> Option<Rc<Node>> {
+    let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
+    Some(documents(report, file, Form::Config)?.pop().unwrap_or_else(empty))
+}
+
+/// The documents of a manifest, or `None` where it cannot be read to its end.
+pub(super) fn parse_manifest(report: &mut Report, file: usize) -> Option<Vec<Rc<Node>>> {
+    documents(report, file, Form::Manifest)
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Ours: one document, and the tags that mean something to us.
+    Config,
+    /// That of Kubernetes: any number, and tags are not our business.
+    Manifest,
+}
+
+fn documents(report: &mut Report, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
     // The parser borrows the text while problems are reported.
     let text = report.source(file)?.text.clone();
     let mut builder = Builder {
@@ -29,8 +48,9 @@ pub(super) fn parse(report: &mut Report, file: usize) -> Option<Rc<Node>> {
         file,
         stack: Vec::new(),
         anchors: HashMap::new(),
-        root: None,
+        roots: Vec::new(),
         documents: 0,
+        form,
     };
     let mut parser = Parser::new_from_str(&text);
     while let Some(event) = parser.next_event() {
@@ -45,8 +65,7 @@ pub(super) fn parse(report: &mut Report, file: usize) -> Option<Rc<Node>> {
             return None;
         }
     }
-    let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
-    Some(builder.root.take().unwrap_or_else(empty))
+    Some(builder.roots)
 }
 
 /// The rest of the file makes no sense; the problem is reported.
@@ -89,8 +108,9 @@ struct Builder<'a> {
     file: usize,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
-    root: Option<Rc<Node>>,
+    roots: Vec<Rc<Node>>,
     documents: usize,
+    form: Form,
 }
 
 impl Builder<'_> {
@@ -123,7 +143,8 @@ impl Builder<'_> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
-                if self.documents > 1 {
+                self.anchors.clear();
+                if self.documents > 1 && self.form == Form::Config {
                     let problem = self.report.error(span, "a second document begins here");
                     problem.help("remove the `---`; several files are given with several -c");
                     return Err(Fatal);
@@ -238,7 +259,7 @@ impl Builder<'_> {
     /// Puts a node where it belongs. `span` is where it stands here: for an alias, not where it was written.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
-            self.root = Some(node);
+            self.roots.push(node);
             return Ok(());
         };
         // Keys do not count: they cannot repeat anything.
@@ -296,6 +317,7 @@ impl Builder<'_> {
             ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
                 (None, false)
             }
+            _ if self.form == Form::Manifest => (None, false),
             _ => {
                 let name = quote(&tag.to_string());
                 let problem = self.report.error(span, format!("unknown tag {name}"));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::check::{Places, Wait};
 use super::diagnostic::quote;
+use super::expand;
 use super::node::{Kind, Node, Span};
 use super::read::{Fields, Reader};
 use super::read_process;
@@ -72,8 +73,11 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     let (grace_period, reserve) = (time("grace_period", 30), time("reserve", 2));
     let readiness_delay = time("readiness_delay", 0);
     let at = |name: &str| fields.get(name).map(|node| node.span);
-    if let Some(span) = at("grace_period") {
-        places.grace_period = span;
+    if let Some(node) = fields.get("grace_period") {
+        places.grace_period = node.span;
+        if let Kind::Scalar { text, .. } = &node.kind {
+            places.grace_variables = expand::names(text);
+        }
     }
     if reserve >= grace_period && reader.durations_known {
         let span = at("reserve").or(at("grace_period")).unwrap_or(fields.span);

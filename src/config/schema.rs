@@ -3,6 +3,7 @@
 //! These types hold what was meant, not how it was written; [`super::load`] makes them or says why it cannot.
 //! Where Docker Compose has a word for a thing, that word is used.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -242,6 +243,16 @@ pub struct HttpTarget {
     pub path: String,
 }
 
+/// As it would be written in a config.
+impl fmt::Display for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Tcp(_) => write!(f, "{}{}", self.address, self.path),
+            Address::Unix(_) => write!(f, "{}:{}", self.address, self.path),
+        }
+    }
+}
+
 /// The address of a server on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -249,6 +260,16 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+}
+
+/// As it would be written in a config.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Whom a process runs as, looked up in `/etc/passwd` and `/etc/group` when the config is read.

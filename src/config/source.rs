@@ -37,6 +37,14 @@ const ARGUMENT: Limits = Limits {
     pipes: false,
 };
 
+/// What `helm template` writes of a large chart.
+const MANIFEST: Limits = Limits {
+    largest: 16 * 1024 * 1024,
+    size: "16 MiB",
+    help: "only the workload that runs drainit is needed",
+    pipes: true,
+};
+
 /// How long a pipe may be silent before it is given up, and how often it is looked at.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
@@ -91,6 +99,22 @@ impl Source {
     /// Reads a file that is to be an argument of a process. Waits for nothing.
     pub(super) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
         text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a manifest of Kubernetes, as a config is read.
+    pub(super) fn read_manifest(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &MANIFEST)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a manifest from standard input, however long whoever writes it takes.
+    pub(super) fn read_stdin() -> Result<Self, Unreadable> {
+        let mut out = Vec::new();
+        let read = std::io::stdin().lock().take(MANIFEST.largest + 1).read_to_end(&mut out);
+        read.map_err(|error| cannot_read(&error))?;
+        if out.len() as u64 > MANIFEST.largest {
+            return Err(too_large(&MANIFEST));
+        }
+        text(out).map(|text| Self::new("<stdin>", text))
     }
 
     /// Its lines are never shown.
@@ -157,14 +181,17 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
         return Err(Unreadable::new("is a device or a socket", "name a regular file"));
     }
     let largest = limits.largest;
-    let too_large = || Unreadable::new(format!("is larger than {}", limits.size), limits.help);
     if metadata.len() > largest {
-        return Err(too_large());
+        return Err(too_large(limits));
     }
     let out =
         if kind.is_fifo() { read_pipe(&mut file, largest)? } else { read_file(&file, largest)? };
     // Files in /proc and pipes do not tell their length.
-    if out.len() as u64 > largest { Err(too_large()) } else { Ok(out) }
+    if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
+}
+
+fn too_large(limits: &Limits) -> Unreadable {
+    Unreadable::new(format!("is larger than {}", limits.size), limits.help)
 }
 
 fn read_file(file: &File, largest: u64) -> Result<Vec<u8>, Unreadable> {

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::schema::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy};
 use super::source::Source;
 use super::users::Accounts;
-use super::{Diagnostic, Loaded};
+use super::{Diagnostic, Environment, Loaded};
 use crate::vocab::Signal;
 
 /// A directory that goes away with the test.
@@ -56,13 +56,20 @@ pub(crate) fn load(
     texts: &[&str],
     environment: &[(&str, &str)],
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    load_in(texts, &environment.iter().copied().collect())
+}
+
+/// The same in an environment that is at hand.
+pub(crate) fn load_in(
+    texts: &[&str],
+    environment: &Environment,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let mut report = Report::default();
     let source =
         |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
     let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
     let roots = sources.into_iter().map(|source| super::parsed(&mut report, source)).collect();
-    let environment = environment.iter().copied().collect();
-    super::finish(report, roots, &environment, Accounts::new("/nonexistent", "/nonexistent"))
+    super::finish(report, roots, environment, Accounts::new("/nonexistent", "/nonexistent"))
 }
 
 /// A process with nothing special about it.

@@ -26,8 +26,40 @@ pub(super) enum Progress {
     NotDue,
     /// Told, and waited for.
     Active(Active),
+    /// Over since then, and not stopped yet: what is still open is looked at once more before that.
+    Past { at: Time },
+    /// That look is under way, and not waited for beyond `until`.
+    LastLook { until: Time },
     /// Nothing (more) to wait for.
     Over,
+}
+
+impl Progress {
+    /// Whether nobody waits for its traffic any more.
+    pub(super) fn is_past(&self) -> bool {
+        matches!(self, Self::Past { .. } | Self::LastLook { .. } | Self::Over)
+    }
+
+    /// Its process is about to be stopped: what has happened since its drain was over belongs into the report.
+    pub(super) fn look_again(&mut self, world: &mut World, process: ProcessId, deadline: Time) {
+        if let Self::Past { at } = *self {
+            // At the deadline there is no time for that, and in the same step there is nothing new.
+            *self = if at < world.now && !world.is_past(deadline) {
+                world.act(Action::CloseListeners(process));
+                Self::LastLook { until: world.now + Budget::closing(world.now, deadline) }
+            } else {
+                Self::Over
+            };
+        }
+    }
+
+    /// The last look has been taken, or is not waited for.
+    pub(super) fn end_last_look(&mut self, world: &mut World, process: ProcessId) {
+        if let Self::LastLook { .. } = *self {
+            world.act(Action::EndDrain(process));
+            *self = Self::Over;
+        }
+    }
 }
 
 /// A drain that is waited for.
@@ -135,13 +167,14 @@ impl Active {
     /// It refuses new connections, or nobody knows. Whether the drain is over with that.
     pub(super) fn closed(&mut self, world: &mut World, process: ProcessId) -> bool {
         match self.closing {
-            Closing::Asked { why: DrainEnd::Quiet, .. } => {
+            Closing::Asked { why: DrainEnd::Quiet, .. } if !world.is_past(self.until) => {
                 // What was accepted just before is still waited for: the next sample tells.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 false
             }
             Closing::Asked { why, .. } => {
+                let why = if why == DrainEnd::Quiet { self.at_end } else { why };
                 self.over(world, process, why);
                 true
             }
@@ -172,8 +205,9 @@ impl Active {
             Closing::NotYet if self.reported && world.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)
             }
-            Closing::NotYet if world.is_past(self.until) => {
-                // An admin that does not answer would not close the listeners; at the deadline there is no time for that.
+            Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
+            Closing::NotYet | Closing::Closed if world.is_past(self.until) => {
+                // What is left is counted with it, also where they are closed already. An admin that does not answer would not close the listeners; at the deadline there is no time for that.
                 let closes =
                     self.closes && self.accepted != Some(false) && !world.is_past(deadline);
                 if closes {
@@ -192,8 +226,6 @@ impl Active {
                 world.is_past(self.until).then_some(self.at_end)
             }
             Closing::Asked { until, why } if world.is_past(until) => Some(why),
-            Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
-            Closing::Closed if world.is_past(self.until) => Some(self.at_end),
             _ => None,
         };
         if let Some(why) = over {
@@ -207,6 +239,15 @@ impl Active {
         world.act(Action::EndDrain(process));
         let took = world.now.since(self.since);
         world.note(Note::DrainOver { process, why, took, last: self.last });
+    }
+
+    /// What becomes of it when it is over: whether there is something to look at once more.
+    pub(super) fn past(&self, now: Time) -> Progress {
+        if self.closes && self.accepted == Some(true) {
+            Progress::Past { at: now }
+        } else {
+            Progress::Over
+        }
     }
 
     fn is_quiet(&self, now: Time) -> bool {

@@ -4,7 +4,8 @@
 //! a dependency only after the processes that send it requests; independent ones at the same time.
 //!
 //! A drain that was asked for from outside (`POST /drain`) is *held*: nothing is stopped when it is over, until there is
-//! a reason to stop. Then it goes on from where it is.
+//! a reason to stop. Then it goes on from where it is. Nothing is started or restarted meanwhile: there is no way back from
+//! a drain, so a process that is missed is replaced with its container, and not in a container that serves nobody.
 
 use std::rc::Rc;
 
@@ -99,6 +100,7 @@ impl Draining {
                 self.exited(world, process);
                 let spec = world.process(process);
                 let is_done = spec.oneshot && end.is_success() || world.is_answer(process, end);
+                // Whatever `restart` says.
                 if self.held && spec.on_exit == OnExit::Shutdown && !is_done {
                     self.stop(world, Cause::Ended { process, end, before_ready: false });
                 }
@@ -120,9 +122,11 @@ impl Draining {
                 }
             }
             Event::ListenersClosed(process) => {
-                let over = self.active(process).is_some_and(|active| active.closed(world, process));
-                if over {
-                    self.drains[process.index()] = Progress::Over;
+                let closed = self.active(process).map(|active| active.closed(world, process));
+                match closed {
+                    Some(true) => self.past(process, world.now),
+                    Some(false) => {}
+                    None => self.drains[process.index()].end_last_look(world, process),
                 }
             }
             _ => {}
@@ -134,6 +138,7 @@ impl Draining {
     pub(super) fn wakes_at(&self) -> Option<Time> {
         let drains = self.drains.iter().filter_map(|progress| match progress {
             Progress::Active(active) => Some(active.wakes_at()),
+            Progress::LastLook { until } => Some(*until),
             _ => None,
         });
         drains.chain(self.delay_until).chain(self.hook_until).min()
@@ -142,15 +147,23 @@ impl Draining {
     /// Whether nothing is waited for any more; a held drain stays so until there is a reason to stop.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.drains.iter().all(|progress| matches!(progress, Progress::Over))
+        self.drains.iter().all(Progress::is_past)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
+    }
+
+    /// The drain of this process is over.
+    fn past(&mut self, process: ProcessId, now: Time) {
+        let progress = &mut self.drains[process.index()];
+        if let Progress::Active(active) = progress {
+            *progress = active.past(now);
+        }
     }
 
     fn active(&mut self, process: ProcessId) -> Option<&mut Active> {
         match &mut self.drains[process.index()] {
             Progress::Active(active) => Some(active),
-            Progress::NotDue | Progress::Over => None,
+            _ => None,
         }
     }
 
@@ -188,6 +201,7 @@ impl Draining {
         if let Some(active) = self.active(gone) {
             active.over(world, gone, DrainEnd::ProcessGone);
         }
+        self.drains[gone.index()].end_last_look(world, gone);
         self.drains[gone.index()] = Progress::Over;
         let spec = world.process(gone);
         if spec.oneshot || spec.on_exit == OnExit::Ignore {
@@ -216,7 +230,7 @@ impl Draining {
         for &process in spec.order.iter().rev() {
             let deadline = self.shutdown.deadline;
             if self.active(process).is_some_and(|active| active.step(world, process, deadline)) {
-                self.drains[process.index()] = Progress::Over;
+                self.past(process, world.now);
             }
         }
         if self.delay_until.is_none() && self.hook_until.is_none() {
@@ -225,11 +239,27 @@ impl Draining {
         if self.held && world.lives.iter().all(|life| *life == Life::Done) {
             self.stop(world, Cause::AllEnded);
         }
-        if self.is_over() && !self.held {
+        if self.is_over() && !self.held && self.is_looked_at(world) {
             Stopping::enter(self.shutdown, world)
         } else {
             Phase::Draining(self)
         }
+    }
+
+    /// Nothing is waited for any more: what was drained a while ago is looked at once more. Whether that is done.
+    fn is_looked_at(&mut self, world: &mut World) -> bool {
+        let deadline = self.shutdown.deadline;
+        let mut done = true;
+        for (process, progress) in world.spec.ids().zip(&mut self.drains) {
+            if let Progress::LastLook { until } = *progress
+                && world.is_past(until)
+            {
+                progress.end_last_look(world, process);
+            }
+            progress.look_again(world, process, deadline);
+            done &= matches!(progress, Progress::Over);
+        }
+        done
     }
 
     fn begin_due(&mut self, world: &mut World) {
@@ -250,8 +280,7 @@ impl Draining {
                     None => Progress::Over,
                 };
             }
-            held[process.index()] =
-                above || !matches!(self.drains[process.index()], Progress::Over);
+            held[process.index()] = above || !self.drains[process.index()].is_past();
         }
     }
 
@@ -265,6 +294,7 @@ impl Draining {
             if let Some(active) = self.active(process) {
                 active.over(world, process, DrainEnd::Hurried);
             }
+            self.drains[process.index()].end_last_look(world, process);
         }
         Stopping::enter(self.shutdown, world)
     }

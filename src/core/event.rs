@@ -134,9 +134,10 @@ pub enum Action {
     Unready,
     /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s.
     Drain(ProcessId),
-    /// Make it refuse new connections, answer with [`Event::ListenersClosed`].
+    /// Make it refuse new connections, where it does not yet, and count what is left; answer with
+    /// [`Event::ListenersClosed`].
     CloseListeners(ProcessId),
-    /// No more samples.
+    /// No more samples. A look may still be asked for, by [`Action::CloseListeners`], until it comes again.
     EndDrain(ProcessId),
     /// Find descendants that are left, send them this, answer with [`Event::Leftovers`].
     Sweep(Signal),

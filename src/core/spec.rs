@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::schema::{
-    Config, Drain, DrainMethod, Hook, Hooks, OnExit, ProcessKind, Restart, StartCondition,
+    Config, Drain, DrainMethod, Hook, Hooks, OnExit, OnlyIf, ProcessKind, Restart, StartCondition,
 };
 use crate::graph::Graph;
 use crate::vocab::{ProcessId, Signal};
@@ -77,6 +77,8 @@ pub struct ProcessSpec {
     pub dependents: Vec<ProcessId>,
     /// It is a task that must complete.
     pub oneshot: bool,
+    /// It has an `only_if` that cannot hold: it is never started.
+    pub left_out: bool,
     /// It has an `only_if`.
     pub conditional: bool,
     /// It has a readiness probe; how long that may take.
@@ -121,6 +123,7 @@ impl Spec {
             .map(|(process, (dependencies, dependents))| ProcessSpec {
                 dependencies: dependencies.clone(),
                 dependents: dependents.clone(),
+                left_out: false,
                 oneshot: process.kind == ProcessKind::Oneshot,
                 conditional: process.only_if.is_some(),
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
@@ -133,7 +136,7 @@ impl Spec {
                 forward_signals: process.forward_signals.clone(),
             })
             .collect();
-        Self {
+        let mut spec = Self {
             window: config.shutdown.window(),
             reserve: config.shutdown.reserve,
             readiness_delay: config.shutdown.readiness_delay,
@@ -141,7 +144,13 @@ impl Spec {
             hooks: HookWaits::new(&config.hooks),
             processes,
             order: graph.order.clone(),
+        };
+        for (process, written) in spec.processes.iter_mut().zip(&config.processes) {
+            if written.only_if == Some(OnlyIf::Never) {
+                process.leave_out();
+            }
         }
+        spec
     }
 
     /// How long after the deadline what survives KILL is still waited for: half of the reserve, but time enough to reap.
@@ -153,6 +162,17 @@ impl Spec {
     /// Every process id, in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
+    }
+}
+
+impl ProcessSpec {
+    /// What is never started takes no time, and no time is kept for it.
+    pub fn leave_out(&mut self) {
+        self.left_out = true;
+        self.readiness_timeout = None;
+        self.hooks = HookWaits::default();
+        self.drain = None;
+        self.stop = Wait::new(Some(Duration::ZERO));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Plan, json, text};
+use super::{Plan, json, mermaid, svg, text};
 use crate::config::testing::load;
 
 const GATEWAY: &str = "
@@ -136,6 +136,37 @@ processes:
     let by: Vec<_> = plan.start.iter().map(|start| start.ready_by.unwrap().as_secs()).collect();
     assert_eq!(by, [7, 12, 10]);
     assert_eq!(plan.ready_by().unwrap().as_secs(), 12);
+}
+
+#[test]
+fn mermaid_gets_every_step_with_its_moments() {
+    let chart = mermaid::mermaid(&plan(GATEWAY, &[]));
+    assert!(
+        chart.starts_with("gantt\n    title Shutdown within 30s less 2s\n    dateFormat x\n"),
+        "{chart}"
+    );
+    for line in [
+        "    section After a stop signal",
+        "    drain router 15s :crit, 2000, 17000",
+        "    pre_stop of the container 1s :0, 1000",
+        "    section After an unasked end",
+        "    drain router 4s :crit, 2000, 6000",
+        "    reserve :done, 28000, 30000",
+    ] {
+        assert!(chart.lines().any(|found| found == line), "{line}\n{chart}");
+    }
+}
+
+#[test]
+fn the_picture_has_a_bar_for_each_step() {
+    let plan = plan(GATEWAY, &[("GRACE", "20")]);
+    let picture = svg::svg(&plan);
+    let bars = |colour: &str| picture.matches(&format!("fill=\"{colour}\"/>")).count();
+    // What is cut, the rest of the critical path, and everything else.
+    assert_eq!((bars("#e07b39"), bars("#1f9d72"), bars("#9aa3ad")), (3, 11, 4), "{picture}");
+    // 2 s of 20 are a tenth of the 570 that the bars have.
+    assert!(picture.contains("<rect x=\"300.0\" y=\"60\" width=\"57.0\" "), "{picture}");
+    assert!(picture.contains(">8.5s of 15s</text>"), "{picture}");
 }
 
 #[test]

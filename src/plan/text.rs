@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::timeline::{Step, Timeline};
+use super::timeline::{Step, Timeline, What};
 use super::{Plan, Start};
 use crate::config::schema::StartCondition;
 use crate::vocab::human;
@@ -11,7 +11,7 @@ use crate::vocab::human;
 /// The width of a terminal.
 const COLUMNS: usize = 100;
 /// The longest label in front of the bars.
-const LABEL: usize = 36;
+pub(super) const LABEL: usize = 36;
 /// The times in front of the bars, `12.75s of 15s`.
 const TIMES: usize = 16;
 
@@ -105,12 +105,8 @@ fn ready(start: &Start) -> String {
 }
 
 fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
-    let shown: Vec<_> = timeline
-        .steps
-        .iter()
-        .enumerate()
-        .filter(|(_, step)| is_shown(step) && !plan.is_left_out(step))
-        .collect();
+    let shown: Vec<_> =
+        timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
     let reserve = "reserve".to_owned();
     let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
     let label =
@@ -150,8 +146,7 @@ fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
 }
 
 /// A drain and a stop always; what is not there, or takes no time by itself, never.
-fn is_shown(step: &Step) -> bool {
-    use super::timeline::What;
+pub(super) fn is_shown(step: &Step) -> bool {
     !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
 }
 
@@ -187,7 +182,7 @@ fn paragraph(out: &mut String, title: &str, words: &str) {
     let _ = writeln!(out, "{}", line.trim_end());
 }
 
-fn cut_to(text: &str, most: usize) -> String {
+pub(super) fn cut_to(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
         None => text.to_owned(),

@@ -21,6 +21,8 @@ pub enum What {
     Drain,
     /// A drained process closes its listeners.
     Close,
+    /// What a process still carries that was drained before others is counted once more.
+    Count,
     /// From the stop signal to KILL.
     Stop,
     /// A `post_stop` hook.
@@ -100,12 +102,12 @@ impl Timeline {
                     let wish = budget::drain_wish(drain, asked);
                     Some(budget.drain(id, wish, drain.min, now, deadline))
                 }
-                (What::Close, Some(id)) => {
+                (What::Close | What::Count, Some(id)) => {
                     let closes = spec.processes[id.index()].drain?.closes;
                     closes.then(|| Budget::closing(now, deadline))
                 }
                 (What::Leftovers, _) => Some(Budget::leftovers(now, deadline)),
-                (What::Drain | What::Close | What::Stop, None) => None,
+                (What::Drain | What::Close | What::Count | What::Stop, None) => None,
             }
         })
     }
@@ -136,20 +138,29 @@ impl Timeline {
         let delay = step(What::ReadinessDelay, None, t0);
         let began = delay.or(step(What::PreStop, None, t0));
         let mut drained = vec![began; spec.processes.len()];
+        let mut is_drained = vec![false; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let mut front = above(id, &drained, began);
             let begins = front.at;
             front = step(What::Drain, Some(*id), front);
+            is_drained[id.index()] = front.at > begins;
             if front.at > begins {
                 front = step(What::Close, Some(*id), front);
             }
             drained[id.index()] = front;
         }
-        let began = latest(&drained, began);
+        let all_drained = latest(&drained, began);
+        let mut began = all_drained;
+        for id in spec.order.iter().rev() {
+            if is_drained[id.index()] && drained[id.index()].at < all_drained.at {
+                began = began.or(step(What::Count, Some(*id), all_drained));
+            }
+        }
         let mut gone = vec![began; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let mut front = above(id, &gone, began);
-            if tasks || !spec.processes[id.index()].oneshot {
+            let process = &spec.processes[id.index()];
+            if !process.left_out && (tasks || !process.oneshot) {
                 for what in [What::PreStop, What::Stop, What::PostStop] {
                     front = step(what, Some(*id), front);
                 }
@@ -176,7 +187,8 @@ impl Timeline {
     pub fn drained_at(&self) -> Duration {
         let before = self.steps.iter().filter(|step| {
             let of_container = step.what == What::PreStop && step.process.is_none();
-            matches!(step.what, What::ReadinessDelay | What::Drain | What::Close) || of_container
+            matches!(step.what, What::ReadinessDelay | What::Drain | What::Close | What::Count)
+                || of_container
         });
         before.map(Step::ends).max().unwrap_or_default()
     }

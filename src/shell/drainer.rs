@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::clock;
 use super::closing::ClosingWatch;
 use super::drains::Subject;
 use super::envoy::{Call, begin_drain, close_listeners, sample};
@@ -14,6 +15,7 @@ use super::http::Client;
 use crate::config::schema::{Address, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
 use crate::report::{Moment, Traffic};
+use crate::vocab::Time;
 
 /// The pause between two looks. The statistics of a large Envoy cost it time; so it is at least this many times longer
 /// than the last look took.
@@ -34,6 +36,8 @@ pub(super) struct Drainer {
     pub(super) time: Duration,
     /// Counts up when the listeners are closed: a look that began before tells nothing about after.
     pub(super) epoch: Cell<u32>,
+    /// It has said that its listeners are closed.
+    pub(super) is_closed: Cell<bool>,
     /// What came of the calls that begin the drain.
     pub(super) told: Cell<Told>,
     /// Nothing that is seen from now on belongs to the drain.
@@ -65,9 +69,10 @@ impl Drainer {
             CLOSING_SEEN.max(self.time / 2)
         });
         // Before the calls have an effect; they wait for it no longer than it is bounded. Where it fails the next look says so.
+        let began = clock::now();
         let first = sample(&mut client).await.unwrap_or_default();
         watch.before(&first);
-        self.seen(&first, Moment::Start);
+        self.seen(began, &first, Moment::Start);
         tokio::join!(self.tell(), self.look(client, watch));
     }
 
@@ -88,8 +93,7 @@ impl Drainer {
 
     /// The drain is over; says so where nobody knows whether it ever began.
     pub(super) fn end(&self) {
-        self.is_over.set(true);
-        if self.told.get() == Told::NotYet {
+        if !self.is_over.replace(true) && self.told.get() == Told::NotYet {
             self.subject.complain("its admin had not answered when the drain was over");
         }
     }
@@ -97,12 +101,12 @@ impl Drainer {
     async fn look(&self, mut client: Client, mut watch: ClosingWatch) {
         let mut failing = false;
         loop {
-            let (began, epoch) = (Instant::now(), self.epoch.get());
+            let (began, epoch, moment) = (Instant::now(), self.epoch.get(), self.moment());
+            let began_at = clock::now();
             match sample(&mut client).await {
                 Ok(sample) if epoch == self.epoch.get() => {
                     failing = false;
-                    let is_last = epoch > 0;
-                    self.seen(&sample, if is_last { Moment::End } else { Moment::Meanwhile });
+                    self.seen(began_at, &sample, moment);
                     if self.told.get() > Told::Nothing
                         && let Some(requests) = watch.look(Instant::now(), &sample)
                     {
@@ -125,29 +129,39 @@ impl Drainer {
         }
     }
 
-    /// Makes it refuse new connections, and says so whatever came of it.
+    /// Makes it refuse new connections, where it does not yet, and looks; answers whatever came of it.
     pub(super) async fn close(self: Rc<Self>) {
-        let outcome = close_listeners(&self.admin).await;
-        if outcome.result.is_err() {
-            tracing::warn!("{}: {outcome}", self.subject.name);
+        // It may have been over for a while: a drain that was asked for is held until there is a reason to stop.
+        self.is_over.set(false);
+        if !self.is_closed.get() {
+            let outcome = close_listeners(&self.admin).await;
+            self.is_closed.set(outcome.result.is_ok());
+            if outcome.result.is_err() {
+                tracing::warn!("{}: {outcome}", self.subject.name);
+            }
         }
         self.epoch.set(self.epoch.get() + 1);
         // What is in flight now is cut where the process is asked to end next.
-        let mut client = Client::new(self.admin.clone());
+        let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
         if let Ok(Ok(sample)) = timeout(LAST_LOOK, sample(&mut client)).await {
-            self.seen(&sample, Moment::End);
+            self.seen(began, &sample, self.moment());
         }
         self.subject.send(Event::ListenersClosed(self.subject.process));
     }
 
-    /// Keeps what was seen, for the report and the core.
-    fn seen(&self, sample: &Sample, moment: Moment) {
+    /// Keeps what was seen, for the report and the core. What a slow look tells may be as old as its beginning.
+    fn seen(&self, began: Time, sample: &Sample, moment: Moment) {
         if self.is_over.get() {
             return;
         }
         let process = self.subject.process;
-        self.subject.report.borrow_mut().traffic(process, traffic(sample), moment);
+        self.subject.report.borrow_mut().traffic(began, process, traffic(sample), moment);
         self.subject.send(Event::DrainSample { process, load: self.load(sample) });
+    }
+
+    /// What a look that begins now tells of.
+    fn moment(&self) -> Moment {
+        if self.is_closed.get() { Moment::Closed } else { Moment::Meanwhile }
     }
 
     fn not_closing(&self, requests: u64) -> String {

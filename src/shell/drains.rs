@@ -61,6 +61,7 @@ impl RunningDrain {
                     until: *until,
                     time: drain.time,
                     epoch: Cell::default(),
+                    is_closed: Cell::default(),
                     told: Cell::default(),
                     is_over: Cell::default(),
                 });

@@ -412,8 +412,8 @@ impl Hands {
         None
     }
 
-    pub(super) fn end_drain(&mut self, process: ProcessId) -> Option<Event> {
-        if let Some(drain) = self.lives[process.index()].drain.take() {
+    pub(super) fn end_drain(&self, process: ProcessId) -> Option<Event> {
+        if let Some(drain) = &self.lives[process.index()].drain {
             drain.end();
         }
         None

@@ -34,7 +34,7 @@ const FIRST_LOOKS: [Duration; 4] = [
 /// and does not say so.
 const UNTOLD: Duration = Duration::from_secs(1);
 
-/// Why the last attempt failed, for the log; empty before the first.
+/// What was tried last, and why it failed, for the log; empty before the first.
 pub type LastFailure = Rc<RefCell<Option<String>>>;
 
 /// What runs the command of an `exec` probe: ready, or why not. It bounds and reaps the command itself, also when it is
@@ -55,12 +55,15 @@ pub async fn wait_ready(
     };
     match probe {
         Probe::Unix(path) => {
+            let fail = |reason| fail(format!("{}: {reason}", path.display()));
             wait_path(path, interval, async || connect_unix(path).await.map_err(fail)).await;
         }
         Probe::File(path) => {
+            let fail = |reason| fail(format!("{}: {reason}", path.display()));
             wait_path(path, interval, async || exists(path).map_err(fail)).await;
         }
         Probe::Tcp(address) => {
+            let fail = |reason| fail(format!("{address}: {reason}"));
             wait_retrying(interval, async || {
                 let connect = bounded(TcpStream::connect(address)).await;
                 connect.and_then(|stream| refuse_own_connection(&stream)).map_err(fail)
@@ -68,6 +71,7 @@ pub async fn wait_ready(
             .await;
         }
         Probe::Http(target) => {
+            let fail = |reason| fail(format!("{target}: {reason}"));
             wait_retrying(interval, async || get(target).await.map_err(fail)).await;
         }
         Probe::Exec(command) => {
@@ -199,10 +203,11 @@ mod tests {
             Self { ready, last }
         }
 
-        /// Not ready for now, and why.
+        /// Not ready for now, and why; without what is named before it.
         async fn pending(&mut self) -> String {
             assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
-            self.last.borrow().clone().unwrap_or_default()
+            let last = self.last.borrow().clone().unwrap_or_default();
+            last.rsplit_once(": ").map_or(last.clone(), |(_, why)| why.to_owned())
         }
 
         async fn ready(mut self) {
@@ -303,8 +308,11 @@ mod tests {
         assert_eq!(server.seen(), ["GET /ready?x"; 3]);
         let server = Server::tcp(&[Answer(503, "")]);
         let target = HttpTarget { address: server.address.clone(), ..target };
+        let named = target.to_string();
         let mut wait = Wait::on(Probe::Http(target), Duration::from_millis(5));
         assert_eq!(wait.pending().await, "answered 503 Service Unavailable");
+        let last = wait.last.borrow().clone().unwrap();
+        assert!(named.ends_with("/ready?x") && last.starts_with(&format!("{named}: ")), "{last}");
     }
 
     #[tokio::test]

@@ -92,6 +92,39 @@ impl Container {
         docker(&["stop", "--time", &seconds.to_string(), &self.id]);
     }
 
+    /// Sends a signal to PID 1.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        docker(&["kill", "--signal", name, &self.id]);
+    }
+
+    /// Returns when the container has ended; its exit code.
+    #[track_caller]
+    pub(crate) fn wait(&self) -> i32 {
+        docker(&["wait", &self.id]).parse().unwrap()
+    }
+
+    /// Runs a program of the container in it, to its end.
+    #[track_caller]
+    pub(crate) fn exec(&self, command_line: &[&str]) -> Finished {
+        let output = command(&[&["exec", &self.id], command_line].concat()).output().unwrap();
+        Finished { code: output.status.code().unwrap(), output: text(&output) }
+    }
+
+    /// What its health check says of it: `starting`, `healthy` or `unhealthy`.
+    #[track_caller]
+    pub(crate) fn health(&self) -> String {
+        self.inspect("{{.State.Health.Status}}")
+    }
+
+    /// What it has written so far to stdout, and to stderr.
+    #[track_caller]
+    pub(crate) fn output(&self) -> (String, String) {
+        let output = command(&["logs", &self.id]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    }
+
     /// The exit code of a container that has ended.
     #[track_caller]
     pub(crate) fn exit_code(&self) -> i32 {

@@ -119,7 +119,7 @@ fn rust_image() -> String {
 }
 
 /// What `envoyproxy/envoy` would be, its default command included, which has to give way to drainit's.
-fn envoy_image() -> String {
+pub(crate) fn envoy_image() -> String {
     let envoy = envoy::binary(envoy::DEFAULT).unwrap();
     let config = envoy::checkout().join("tests/fixtures/docker-envoy.yaml");
     let content = (envoy::DEFAULT, fs::metadata(&envoy).unwrap().len(), fs::read(&config).unwrap());

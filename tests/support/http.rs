@@ -33,6 +33,13 @@ pub(crate) fn get_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     exchange(stream, "GET", path)
 }
 
+/// A `POST` through a Unix socket.
+pub(crate) fn post_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    exchange(stream, "POST", path)
+}
+
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> io::Result<(u16, String)> {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod docker;
+pub(crate) mod docker_gateway;
 pub(crate) mod docker_images;
 #[allow(dead_code)]
 pub(crate) mod envoy;

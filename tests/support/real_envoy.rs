@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Rig, Running, envoy};
 
-/// An Envoy to be run. It is `router` in drainit's config; its admin is `DIR/admin.sock`.
+/// An Envoy to be run. It is `router` in drainit's config; its admin is `DIR/admin.sock`, and drainit's own socket
+/// `DIR/control.sock`.
 #[derive(Clone, Debug)]
 pub(crate) struct RealEnvoy {
     /// Its version.
@@ -49,6 +50,7 @@ impl RealEnvoy {
         let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
             "
 shutdown: {{grace_period: 12s, reserve: 2s}}
+control: {{socket: DIR/control.sock}}
 processes:
   router:
     command: {}

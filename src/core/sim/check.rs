@@ -163,6 +163,10 @@ impl<'a> Checker<'a> {
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
             }
+            Action::CloseListeners(process) => {
+                self.hold(procs[process.index()].alive, "a look at what is gone");
+                self.draining[process.index()] = true;
+            }
             Action::EndDrain(process) => self.draining[process.index()] = false,
             Action::Note(note) => self.note(now, note, procs),
             Action::Exit(code) => self.exit(now, code, procs),

@@ -170,6 +170,7 @@ fn process(rng: &mut Rng, id: u16, calm: bool) -> ProcessSpec {
     ProcessSpec {
         dependencies,
         dependents: Vec::new(),
+        left_out: false,
         oneshot,
         conditional: rng.once_in(6),
         readiness_timeout: (!oneshot && rng.once_in(2))

@@ -12,6 +12,7 @@ fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
+        left_out: false,
         oneshot: false,
         conditional: false,
         readiness_timeout: None,
@@ -318,8 +319,96 @@ fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
     // The kubelet's grace period began with the drain: 28 s of it less 6 are left.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
-    assert_eq!(notes[0], Note::ShutdownBegan { cause, window: MS(22_000) });
-    assert!(matches!(notes[1], Note::Stopping { process: ROUTER, .. }));
+    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A gateway that was drained at 5.05 s, because somebody had asked for it.
+fn held(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.samples(50, 5000, 0);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
+    play
+}
+
+#[test]
+fn what_was_drained_a_while_ago_is_counted_once_more_before_its_stop() {
+    let look = || Action::CloseListeners(ROUTER);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // An admin that hangs is not waited for.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert!(play.at(6249, Event::Tick).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
+    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
+    // Nor by somebody in a hurry.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let second = play.at(6100, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // What is gone by then is not looked at.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+#[test]
+fn while_a_drain_is_held_nothing_is_restarted() {
+    for (on_exit, policy) in [
+        (OnExit::Shutdown, RestartPolicy::Always),
+        (OnExit::Shutdown, RestartPolicy::OnFailure),
+        (OnExit::Ignore, RestartPolicy::Always),
+    ] {
+        let mut spec = gateway();
+        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: 5 };
+        spec.processes[0].on_exit = on_exit;
+        let mut play = held(spec);
+        let end = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        let actions = play.at(6000, end);
+        if on_exit == OnExit::Ignore {
+            assert!(actions.is_empty(), "the container goes on without it: {actions:?}");
+            assert_eq!(play.machine.next_wakeup(), None);
+            continue;
+        }
+        // The container is what is restarted, by whoever runs it.
+        assert_eq!(actions, [Action::CloseListeners(ROUTER)]);
+        let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+        assert_eq!(play.at(6100, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+        assert_eq!(play.at(6100, Event::Leftovers(0)), [Action::Exit(7)]);
+    }
+    // Nor what waited for its restart when the drain was asked for.
+    let mut spec = gateway();
+    spec.processes[0].restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.at(10, Event::DrainAsked), [Action::Unready, Action::Drain(ROUTER)]);
+    play.at(11, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(2000, Event::Tick).is_empty());
+}
+
+#[test]
+fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    // One slipped in before the listeners were closed, and stays.
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert!(play.samples(5050, 14_950, 1).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! The machine that the pods run on: a network of its own, in which a service sends new connections to a pod.
+//!
+//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing of the real network is
+//! touched or reached.
+
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU16, Ordering};
+use std::{env, fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::task::spawn_blocking;
+
+use crate::gateway::children;
+
+/// Where the bench itself is: what runs behind the pods listens here.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
+/// Tells the bench that it is inside, and where its files go.
+const DIRECTORY: &str = "BENCH_ROLLOUT_DIRECTORY";
+/// Namespaces for the network, and for the processes, so that none of them is left.
+const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
+const TOOLS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("wrk", "wrk")];
+
+/// Runs the bench once more, inside; gives its exit code. `None`: this is inside.
+pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
+    if env::var_os(DIRECTORY).is_some() {
+        set_up()?;
+        return Ok(None);
+    }
+    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+    for (tool, package) in TOOLS {
+        if !env::split_paths(&path).any(|directory| directory.join(tool).is_file()) {
+            return Err(io::Error::other(format!("`{tool}` is missing: install {package}")));
+        }
+    }
+    // Whoever is not root may be it in a namespace of its own.
+    let user: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let mut unshare = Command::new("unshare");
+    unshare.args(user).args(UNSHARE);
+    let probe = unshare.arg("true").output()?;
+    if !probe.status.success() {
+        return Err(io::Error::other(format!(
+            "network namespaces are not permitted here ({}): run it as root on a machine, or in a privileged container",
+            String::from_utf8_lossy(&probe.stderr).trim()
+        )));
+    }
+    let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
+    fs::create_dir_all(&directory)?;
+    // Should even this be killed, nothing of it is left.
+    let inside = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
+        .args(user)
+        .args(UNSHARE)
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env(DIRECTORY, &directory)
+        .env("PATH", path)
+        .spawn();
+    let ended = inside.and_then(|mut inside| {
+        let signalled = end_with_signals(inside.id())?;
+        Ok((inside.wait()?, signalled.load(Ordering::Relaxed)))
+    });
+    let _ = fs::remove_dir_all(&directory);
+    let (status, signal) = ended?;
+    let code = if signal > 0 { 128 + signal } else { status.code().unwrap_or(1) };
+    Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
+}
+
+/// A directory for the files of this run, removed at its end.
+pub(crate) fn directory() -> PathBuf {
+    env::var_os(DIRECTORY).map_or_else(env::temp_dir, PathBuf::from)
+}
+
+/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes the networks down before
+/// `unshare` hears of it. Gives where the number of the signal will be.
+fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
+    let signalled = Arc::new(AtomicI32::new(0));
+    let told = Arc::clone(&signalled);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            told.store(signal, Ordering::Relaxed);
+            for pid in children(unshare) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            }
+        }
+    });
+    Ok(signalled)
+}
+
+/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is sent on to an endpoint,
+/// and conntrack keeps it there.
+fn set_up() -> io::Result<()> {
+    let rules = "add table ip services; \
+        add map ip services endpoints { type ipv4_addr : ipv4_addr; }; \
+        add chain ip services output { type nat hook output priority -100; }; \
+        add rule ip services output dnat to ip daddr map @endpoints";
+    for command in [
+        "ip link set lo up",
+        "ip link add node0 type bridge",
+        &format!("ip addr add {ADDRESS}/16 dev node0"),
+        "ip link set node0 up",
+        // Where the addresses of services are does not matter, as none of them is ever reached.
+        "ip route add 10.96.0.0/16 dev node0",
+    ] {
+        run(&command.split(' ').collect::<Vec<_>>())?;
+    }
+    run(&["nft", rules])
+}
+
+/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause` does, so it outlives the
+/// pod's own: who comes then finds nobody listening, but finds the address.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pause: Child,
+    /// The pod's.
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Network {
+    /// Makes it.
+    pub(crate) fn new() -> io::Result<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, 64, high + 1, low);
+        // `cat` ends with the bench, and answers once it is inside.
+        let mut pause = Command::new("unshare")
+            .args(["--net", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        if let (Some(stdin), Some(stdout)) = (&mut pause.stdin, &mut pause.stdout) {
+            stdin.write_all(b"?")?;
+            stdout.read_exact(&mut [0])?;
+        }
+        let network = Self { pause, address };
+        let (pid, link) = (network.pause.id().to_string(), format!("pod{number}"));
+        run(&[
+            "ip", "link", "add", &link, "master", "node0", "up", "type", "veth", "peer", "name",
+            "eth0", "netns", &pid,
+        ])?;
+        let inside = format!(
+            "ip link set lo up && ip addr add {address}/16 dev eth0 && ip link set eth0 up"
+        );
+        run(&["nsenter", "--net", "--target", &pid, "sh", "-c", &inside])?;
+        Ok(network)
+    }
+
+    /// A command that runs inside.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg("--net")
+            .arg("--target")
+            .arg(self.pause.id().to_string())
+            .arg("--")
+            .arg(program);
+        command
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.pause.kill();
+        let _ = self.pause.wait();
+    }
+}
+
+/// A service: one address that stays, whatever is behind it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Its own.
+    pub(crate) address: Ipv4Addr,
+    endpoint: Ipv4Addr,
+}
+
+impl Service {
+    /// A service with this endpoint.
+    pub(crate) fn new(endpoint: Ipv4Addr) -> io::Result<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let address = Ipv4Addr::new(10, 96, high, low);
+        run(&["nft", &format!("add element ip services endpoints {{ {address} : {endpoint} }}")])?;
+        Ok(Self { address, endpoint })
+    }
+
+    /// From now on new connections go there; those that are open stay where they are. It is one transaction: there is no
+    /// moment without an endpoint.
+    pub(crate) async fn move_to(&mut self, endpoint: Ipv4Addr) -> io::Result<()> {
+        let Self { address, endpoint: old } = *self;
+        self.endpoint = endpoint;
+        let change = format!(
+            "delete element ip services endpoints {{ {address} : {old} }}; \
+             add element ip services endpoints {{ {address} : {endpoint} }}"
+        );
+        spawn_blocking(move || run(&["nft", &change])).await?
+    }
+}
+
+/// How many connections of the clients nobody has taken, ever: RFC 4022's tcpAttemptFails.
+pub(crate) fn refused() -> io::Result<u64> {
+    let counters = fs::read_to_string("/proc/net/snmp")?;
+    let mut tcp = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let names = tcp.next().into_iter().flat_map(|line| line.split(' '));
+    let mut both = names.zip(tcp.next().into_iter().flat_map(|line| line.split(' ')));
+    let found = both.find(|(name, _)| *name == "AttemptFails");
+    let count = found.and_then(|(_, count)| count.parse().ok());
+    count.ok_or_else(|| io::Error::other("/proc/net/snmp has no AttemptFails"))
+}
+
+fn run(command: &[&str]) -> io::Result<()> {
+    let [program, arguments @ ..] = command else { return Ok(()) };
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("`{}`: {}", command.join(" "), said.trim())))
+}

@@ -1,0 +1,114 @@
+//! wrk: as many requests as 100 connections and the machine allow, and its own words about what became of them.
+//!
+//! What it counts was measured with 4.1.0 against a server that misbehaves in each of these ways:
+//!
+//! - A request whose connection ends before its whole answer is there, by FIN or RST, is one `read` error, and no request.
+//! - `Connection: close` is honoured and is no error.
+//! - A status of 400 and above is a request, and in `Non-2xx or 3xx responses` once more.
+//! - An answer after `--timeout` is a request, and a `timeout` once more. A request never answered is not counted.
+//! - After an error it opens a new connection at once. One that is refused is a `read` error, too: `connect` errors are those
+//!   of the call itself, which does not wait. So the kernel is asked how many were refused.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::node;
+
+/// A wrk at work, as the only client of the machine.
+#[derive(Debug)]
+pub(crate) struct Wrk {
+    child: Child,
+    refused_before: u64,
+}
+
+/// What became of its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Answered in time and with a status below 400.
+    pub(crate) served: u64,
+    /// Cut, late, or answered with a higher one.
+    pub(crate) failed: u64,
+    /// Found nobody listening.
+    pub(crate) refused: u64,
+}
+
+impl Wrk {
+    /// Starts it; it works until [`Wrk::finish`].
+    pub(crate) fn start(service: SocketAddr) -> io::Result<Self> {
+        let refused_before = node::refused()?;
+        let child = Command::new("wrk")
+            .args(["--threads", "2", "--connections", "100", "--duration", "10m"])
+            .args(["--timeout", "10s", &format!("http://{service}/")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Self { child, refused_before })
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(mut self) -> io::Result<Counts> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT)?;
+        let mut text = String::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_string(&mut text)?;
+        }
+        self.child.wait()?;
+        let refused = node::refused()? - self.refused_before;
+        parse(&text, refused).ok_or_else(|| io::Error::other(format!("wrk said:\n{text}")))
+    }
+}
+
+impl Drop for Wrk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn parse(text: &str, refused: u64) -> Option<Counts> {
+    let line = |name: &str| text.lines().map(str::trim).find(|line| line.contains(name));
+    let requests: u64 = line("requests in ")?.split(' ').next()?.parse().ok()?;
+    let [mut connect, mut read, mut write, mut late] = [0; 4];
+    // `Socket errors: connect 0, read 3, write 0, timeout 0`; without errors there is no such line.
+    if let Some(errors) = line("Socket errors: ") {
+        for error in errors.split_once(": ")?.1.split(", ") {
+            let (kind, count) = error.split_once(' ')?;
+            let of_kind = match kind {
+                "connect" => &mut connect,
+                "read" => &mut read,
+                "write" => &mut write,
+                "timeout" => &mut late,
+                _ => return None,
+            };
+            *of_kind = count.parse().ok()?;
+        }
+    }
+    let bad: u64 = match line("Non-2xx or 3xx responses: ") {
+        Some(line) => line.rsplit_once(' ')?.1.parse().ok()?,
+        None => 0,
+    };
+    Some(Counts {
+        served: requests.saturating_sub(bad + late),
+        failed: (connect + read + write).saturating_sub(refused) + bad + late,
+        refused,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_says_is_read() {
+        let all_well = "  49881 requests in 1.00s, 1.92MB read\nRequests/sec:  49885.50\n";
+        assert_eq!(parse(all_well, 0), Some(Counts { served: 49881, ..Counts::default() }));
+        let errors = "  100 requests in 1.00s, 1.92MB read\n  \
+            Socket errors: connect 1, read 50, write 4, timeout 3\n  Non-2xx or 3xx responses: 2\n";
+        assert_eq!(parse(errors, 40), Some(Counts { served: 95, failed: 20, refused: 40 }));
+        assert_eq!(parse("unable to connect to 10.96.0.1:8080 Connection refused", 0), None);
+    }
+}

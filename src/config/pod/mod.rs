@@ -1,0 +1,222 @@
+//! `check --pod`: a config held against the manifest of the pod that it is to run in.
+//!
+//! The config is read with the environment that the manifest gives the container, and its [`Plan`] is held against what
+//! the kubelet does. Facts about the kubelet: `killContainer` in pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace
+//! period includes `preStop`, then the wait for other containers where this one is a sidecar), `doProbe` in
+//! pkg/kubelet/prober/worker.go (liveness probes end with the deletion of a pod), and
+//! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
+
+mod entry;
+mod env;
+mod grace;
+mod manifest;
+mod pre_stop;
+mod probes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use self::env::PodEnv;
+use self::manifest::{Container, Workload};
+use super::diagnostic::quote;
+use super::node::Span;
+use super::report::{Problem, Report};
+use super::source::Source;
+use super::suggest::list;
+use super::{Diagnostic, Environment, Loaded, Severity, parse};
+use crate::plan::Plan;
+
+/// The result of holding a config against a manifest.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is wrong with the config, then what is wrong with the manifest.
+    pub problems: Vec<Diagnostic>,
+    /// The containers that were looked at: `Deployment gateway, container router`.
+    pub looked_at: Vec<String>,
+}
+
+/// Reads a manifest (`-`: standard input) and holds the config against each container in it that runs drainit.
+///
+/// That is the container `name` if one is given, else each whose command names drainit, else the only one there is. `here`
+/// tells the values of variables that the manifest takes from elsewhere.
+#[must_use]
+pub fn check(
+    configs: &[PathBuf],
+    manifest: &Path,
+    name: Option<&str>,
+    here: &Environment,
+) -> Checked {
+    let mut report = Report::default();
+    let source = if manifest == Path::new("-") {
+        Source::read_stdin()
+    } else {
+        Source::read_manifest(manifest)
+    };
+    let file = match source {
+        Ok(source) => report.add_source(source),
+        Err(bad) => {
+            let file = report.add_source(Source::unread(manifest));
+            let message = format!("{} {}", quote(&manifest.to_string_lossy()), bad.message);
+            let help = "name the manifest of a workload, or `-` for standard input";
+            report.error(Span::whole(file), message).help(help);
+            return Checked { problems: report.finish(), looked_at: Vec::new() };
+        }
+    };
+    held_against(
+        report,
+        file,
+        name,
+        here,
+        |environment| super::load(configs, environment),
+        |names| {
+            let text =
+                |path: &PathBuf| Source::read(path).map(|source| source.text).unwrap_or_default();
+            let texts: Vec<_> = configs.iter().map(text).collect();
+            names.retain(|name| texts.iter().any(|text| text.contains(&format!("${{{name}"))));
+        },
+    )
+}
+
+/// The same with a manifest that is read. `load` reads the config; `mentioned` keeps the variables that it names.
+fn held_against(
+    mut report: Report,
+    file: usize,
+    name: Option<&str>,
+    here: &Environment,
+    load: impl Fn(&Environment) -> Result<Loaded, Vec<Diagnostic>>,
+    mentioned: impl Fn(&mut Vec<&str>),
+) -> Checked {
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut looked_at = Vec::new();
+    for (workload, container) in find(&mut report, file, name) {
+        let env = PodEnv::read(&mut report, &container.node, here);
+        let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
+        mentioned(&mut unknown);
+        for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
+            let message = format!(
+                "the value of `{name}`, which the config uses, is not known here: it counts as unset"
+            );
+            report
+                .warning(span, message)
+                .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
+        }
+        let (more, loaded) = match load(&env.environment()) {
+            Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
+            Err(problems) => (problems, None),
+        };
+        // Several containers may run the same config.
+        let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
+        problems.extend(new);
+        looked_at
+            .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
+        let Some(loaded) = loaded else { continue };
+        let plan = Plan::new(&loaded.config, &loaded.graph);
+        let mut held = Held {
+            report: &mut report,
+            workload: &workload,
+            container: &container,
+            env,
+            loaded,
+            plan,
+        };
+        entry::check(&mut held);
+        namespaces(&mut held);
+        let before = pre_stop::check(&mut held);
+        grace::check(&mut held, &before);
+        probes::check(&mut held);
+    }
+    problems.extend(report.finish());
+    Checked { problems, looked_at }
+}
+
+/// One container and the config that it runs.
+struct Held<'a> {
+    report: &'a mut Report,
+    workload: &'a Workload,
+    container: &'a Container,
+    env: PodEnv,
+    loaded: Loaded,
+    plan: Plan,
+}
+
+impl Held<'_> {
+    fn say(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
+        match severity {
+            Severity::Error => self.report.error(span, message),
+            Severity::Warning => self.report.warning(span, message),
+        }
+    }
+
+    /// Whether anything is drained or waited for before the stop.
+    fn takes_traffic_away(&self) -> bool {
+        !self.plan.after_signal.drained_at().is_zero()
+    }
+}
+
+/// The containers that run drainit.
+fn find(report: &mut Report, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
+    let text_has_braces = report.source(file).is_some_and(|source| source.text.contains("{{"));
+    let whole = Span::whole(file);
+    let documents = parse::parse_manifest(report, file);
+    if report.has_errors() && text_has_braces {
+        let problem = report.error(whole, "this looks like a template, and not like a manifest");
+        problem.help("render it first: `helm template CHART | drainit check --pod -`");
+        return Vec::new();
+    }
+    let Some(documents) = documents else { return Vec::new() };
+    let (workloads, others) = manifest::workloads(&documents);
+    if workloads.is_empty() {
+        let kinds = match others.is_empty() {
+            true => String::new(),
+            false => format!(", only {}", list(others.iter().map(String::as_str))),
+        };
+        report
+            .error(whole, format!("there is no workload in this file{kinds}"))
+            .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
+        return Vec::new();
+    }
+    let of = |workload: Workload| {
+        let containers = manifest::containers(&workload.pod);
+        containers.into_iter().map(move |container| (workload.clone(), container))
+    };
+    let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
+    let runs_drainit: Vec<_> = match name {
+        Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
+        None => all.iter().filter(|(_, container)| entry::names_drainit(container)).collect(),
+    };
+    match (runs_drainit.as_slice(), all.as_slice(), name) {
+        ([], [only], None) => vec![only.clone()],
+        ([], _, _) => {
+            let message = match name {
+                Some(name) => format!("no container has the name {}", quote(name)),
+                None => "which container runs drainit cannot be seen here".to_owned(),
+            };
+            let names = list(all.iter().map(|(_, container)| container.name.as_str()));
+            report
+                .error(whole, message)
+                .help(format!("name it with `--container NAME`: there are {names}"));
+            Vec::new()
+        }
+        (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
+    }
+}
+
+/// A PID namespace that is not the container's own.
+fn namespaces(held: &mut Held<'_>) {
+    for (name, whose) in
+        [("shareProcessNamespace", "all containers of the pod"), ("hostPID", "the node")]
+    {
+        let pod = &held.workload.pod;
+        let Some(value) = manifest::text(pod, &[name]).filter(|value| value.text == "true") else {
+            continue;
+        };
+        let message =
+            format!("with `{name}` drainit is not PID 1: it shares its processes with {whose}");
+        held.say(Severity::Warning, value.span, message).help(
+            "remove it unless it is needed: drainit stops its own processes in either case, but orphans that were adopted \
+             by somebody else are not seen, and other containers can signal these processes",
+        );
+    }
+}

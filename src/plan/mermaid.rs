@@ -1,0 +1,31 @@
+//! A plan as a Gantt chart of Mermaid, for Markdown. It shows the shutdown.
+
+use std::fmt::Write as _;
+
+use super::Plan;
+use super::text::is_shown;
+use crate::vocab::human;
+
+/// The text of the chart. Times are milliseconds since T0, which Mermaid takes for moments in 1970.
+#[must_use]
+pub fn mermaid(plan: &Plan) -> String {
+    let mut out = format!(
+        "gantt\n    title Shutdown within {} less {}\n    dateFormat x\n    axisFormat %M:%S\n    todayMarker off\n",
+        human(plan.grace_period),
+        human(plan.reserve)
+    );
+    let (window, grace) = (plan.window().as_millis(), plan.grace_period.as_millis());
+    for (what, timeline) in
+        [("a stop signal", &plan.after_signal), ("an unasked end", &plan.after_end)]
+    {
+        let _ = writeln!(out, "    section After {what}");
+        for (place, step) in timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)) {
+            let tag = if timeline.critical.contains(&place) { "crit, " } else { "" };
+            let (begins, ends) = (step.begins.as_millis(), step.ends().as_millis());
+            let (label, takes) = (plan.label(step), human(step.takes));
+            let _ = writeln!(out, "    {label} {takes} :{tag}{begins}, {ends}");
+        }
+        let _ = writeln!(out, "    reserve :done, {window}, {grace}");
+    }
+    out
+}

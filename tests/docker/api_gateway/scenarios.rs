@@ -1,0 +1,348 @@
+//! The containers: how each is started, and what is done to it until it ends.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::runs::Live;
+use crate::support::docker_gateway::BOOTSTRAP;
+use crate::support::files::TempDir;
+use crate::support::http::get;
+use crate::support::{PATIENCE, ms};
+
+/// One container.
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    /// Options of `docker run`; `OUT/` is the directory of `files`.
+    pub(super) options: &'static [&'static str],
+    pub(super) args: &'static [&'static str],
+    /// What is in `/out`.
+    pub(super) files: &'static [(&'static str, &'static str)],
+    /// Makes the directory of the sockets, where that is to be seen from outside.
+    pub(super) prepare_sockets: Option<fn(&TempDir)>,
+    /// The debug image.
+    pub(super) debug: bool,
+    /// Has it end.
+    pub(super) act: fn(&Live),
+}
+
+/// A container that is stopped by TERM as soon as all is ready.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    options: &[],
+    args: &[],
+    files: &[],
+    prepare_sockets: None,
+    debug: false,
+    act: |live| {
+        live.await_ready();
+        live.container.signal("TERM");
+    },
+};
+
+const ENGINE: &str = "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock";
+const PYTHON: &str = "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/python-executor.sock";
+const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
+const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
+const NO_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=0";
+/// drainit asks somebody else than Envoy to drain.
+const WITH_OVERLAY: &[&str] = &["-c", "/etc/drainit.yaml", "-c", "/out/overlay.yaml"];
+
+/// All of them, those that take longest first.
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "no-python",
+            options: &["--env=PYTHON_EXECUTOR_STEPS=sleep=60000"],
+            act: |_| {},
+            ..PLAIN
+        },
+        Scenario {
+            name: "debug",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=sleep=10500 unix=/var/run/api-platform/policy-engine.sock",
+                ADMIN,
+                SHORT_DRAIN,
+            ],
+            args: &["--pol.log-format", "text"],
+            debug: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "never-ready",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=sleep=60000",
+                "--env=PYTHON_EXECUTOR_STEPS=await=/out/go unix=/var/run/api-platform/python-executor.sock",
+            ],
+            act: |live| {
+                live.container.await_line("python-executor: started");
+                health(live, &[]);
+                health(live, &["--live"]);
+                live.out.write("go", "");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "usual",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=print=engine-out eprint=engine-err unix=/var/run/api-platform/policy-engine.sock",
+                "--env=PYTHON_EXECUTOR_STEPS=print=python-out on=TERM:say:bye unix=/var/run/api-platform/python-executor.sock",
+                "--env=LOG_LEVEL=",
+                "--health-interval=1s",
+                ADMIN,
+            ],
+            args: &[
+                "--pol.log-format",
+                "text",
+                "--rtr.component-log-level",
+                "admin:critical",
+                "--py.workers=8",
+            ],
+            act: usual,
+            ..PLAIN
+        },
+        Scenario {
+            name: "envoy-dies",
+            options: &[ENGINE, PYTHON, ADMIN],
+            act: |live| {
+                live.await_ready();
+                live.container.signal("TERM");
+                live.container.await_line("router: draining");
+                signal(live, "/usr/local/bin/envoy", Signal::SIGKILL);
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "second-term",
+            options: &[
+                ENGINE,
+                PYTHON,
+                ADMIN,
+                "--env=ROUTER_ADMIN_HOST=0.0.0.0",
+                "--env=ROUTER_ADMIN_PORT=9905",
+                "--publish=127.0.0.1::9905",
+            ],
+            act: |live| {
+                live.await_ready();
+                ask_admin(live);
+                live.container.signal("TERM");
+                live.container.await_line("router: draining");
+                thread::sleep(PATIENCE);
+                live.container.signal("TERM");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "403",
+            // The rest of the admin comes from --config-yaml.
+            files: &[("envoy.yaml", FORBIDDEN)],
+            options: &[
+                ENGINE,
+                PYTHON,
+                ADMIN,
+                SHORT_DRAIN,
+                "--volume=OUT/envoy.yaml:/etc/envoy/envoy.yaml:ro",
+            ],
+            act: |live| {
+                live.await_ready();
+                serving(live);
+                live.container.signal("TERM");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "500",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=http=127.0.0.1:9955,1000000 unix=/var/run/api-platform/policy-engine.sock",
+                PYTHON,
+                ADMIN,
+                SHORT_DRAIN,
+            ],
+            files: &[(
+                "overlay.yaml",
+                "processes: {router: {drain: {envoy: {admin: 'http://127.0.0.1:9955'}}}}",
+            )],
+            args: WITH_OVERLAY,
+            ..PLAIN
+        },
+        Scenario {
+            name: "hangs",
+            options: &[ENGINE, PYTHON, ADMIN, "--env=ROUTER_DRAIN_TIME_SECONDS=4"],
+            act: |live| {
+                live.await_ready();
+                serving(live);
+                signal(live, "/usr/local/bin/envoy", Signal::SIGSTOP);
+                live.container.signal("TERM");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "unreachable",
+            options: &[ENGINE, PYTHON, ADMIN, SHORT_DRAIN],
+            files: &[(
+                "overlay.yaml",
+                "processes: {router: {drain: {envoy: {admin: 'http://127.0.0.1:1'}}}}",
+            )],
+            args: WITH_OVERLAY,
+            ..PLAIN
+        },
+        Scenario {
+            name: "ignores-term",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=on=TERM:ignore unix=/var/run/api-platform/policy-engine.sock",
+                PYTHON,
+                ADMIN,
+                NO_DRAIN,
+                "--env=TERMINATION_GRACE_PERIOD_SECONDS=7",
+            ],
+            ..PLAIN
+        },
+        Scenario {
+            name: "crash",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock await=/out/crash exit=7",
+                PYTHON,
+                ADMIN,
+                SHORT_DRAIN,
+            ],
+            act: |live| {
+                live.await_ready();
+                serving(live);
+                live.out.write("crash", "");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "plain",
+            options: &[
+                ENGINE,
+                "--tmpfs=/app/python-executor",
+                "--env=GATEWAY_CONTROLLER_HOST=ctl",
+                "--env=ROUTER_XDS_PORT=28000",
+                "--env=POLICY_ENGINE_XDS_PORT=28001",
+                "--env=LOG_LEVEL=warning",
+                "--env=ROUTER_CONCURRENCY=1",
+                "--env=APIP_GW_ROUTER_RE2_MAX_PROGRAM_SIZE=500",
+                "--env=PYTHON_EXECUTOR_SOCKET=/elsewhere",
+            ],
+            prepare_sockets: Some(|dir| {
+                for name in ["python-executor.sock", "policy-engine.sock"] {
+                    drop(UnixListener::bind(dir.join(name)).unwrap());
+                }
+            }),
+            act: |live| {
+                live.await_ready();
+                let socket = live.sockets.as_ref().map(|dir| dir.join("python-executor.sock"));
+                if !socket.is_some_and(|path| path.exists()) {
+                    live.note("no python-executor.sock while it runs");
+                }
+                live.container.signal("TERM");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "int",
+            options: &[ENGINE, PYTHON],
+            act: |live| {
+                live.await_ready();
+                live.container.signal("INT");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "quit",
+            options: &[ENGINE, PYTHON],
+            act: |live| {
+                live.await_ready();
+                live.container.signal("QUIT");
+            },
+            ..PLAIN
+        },
+        Scenario {
+            name: "lines",
+            options: &[
+                "--env=POLICY_ENGINE_STEPS=daemon=grandchild unix=/var/run/api-platform/policy-engine.sock lines=27000,x print=written",
+                PYTHON,
+            ],
+            act: lines,
+            ..PLAIN
+        },
+    ]
+}
+
+const FORBIDDEN: &str = concat!(
+    include_str!("../../fixtures/api-gateway/envoy.yaml"),
+    "admin: {allow_paths: [{exact: /ready}, {exact: /server_info}, {prefix: /stats}]}\n"
+);
+
+/// The Router answers its clients.
+fn serving(live: &Live) {
+    let address = live.router();
+    let served = (0..600).any(|_| {
+        thread::sleep(ms(50));
+        get(address, "/").is_ok_and(|answer| answer == (200, "hello from the gateway\n".to_owned()))
+    });
+    assert!(served, "the Router does not answer:\n{}", live.container.logs());
+}
+
+/// What Envoy has made of the variables in the override, and of the admin block behind it.
+fn ask_admin(live: &Live) {
+    serving(live);
+    let (_, info) = get(live.container.address(9905), "/server_info").unwrap();
+    let xds = info.lines().find(|line| line.trim().starts_with("\"xds\"")).unwrap_or(&info);
+    live.note(format!("the admin on port 9905 says {}", xds.trim()));
+}
+
+fn signal(live: &Live, process: &str, signal: Signal) {
+    let pid = live.process(process).pid;
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+fn health(live: &Live, args: &[&str]) {
+    let finished = live.container.exec(&[&["/usr/local/bin/drainit", "health"], args].concat());
+    let args: String = args.iter().map(|arg| format!(" {arg}")).collect();
+    live.note(format!("drainit health{args}: {} {}", finished.code, finished.output.trim()));
+}
+
+/// Everything that can be seen of a container with which all is well.
+fn usual(live: &Live) {
+    live.await_ready();
+    serving(live);
+    let before = live.container.processes();
+    for name in ["HUP", "USR2", "USR1"] {
+        live.container.signal(name);
+    }
+    live.container.await_line("SIGUSR1");
+    health(live, &[]);
+    let healthy = (0..600).any(|_| {
+        thread::sleep(ms(50));
+        live.container.health() == "healthy"
+    });
+    assert!(healthy, "Docker says that it is {}", live.container.health());
+    live.note("HEALTHCHECK says healthy");
+    let after: Vec<u32> = live.container.processes().iter().map(|process| process.pid).collect();
+    let same = before.iter().all(|process| after.contains(&process.pid));
+    live.note(format!("after HUP, USR1 and USR2 all processes are the same: {same}"));
+    live.container.signal("TERM");
+}
+
+/// 27,000 lines in two pieces each, and what they cost drainit.
+fn lines(live: &Live) {
+    live.await_ready();
+    live.container.await_line("[pol] written");
+    let init = live.container.processes()[0].pid;
+    let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the third there.
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    live.note(format!("drainit used {}ms", ticks * 10));
+    live.container.signal("TERM");
+}
+
+#[test]
+fn the_bootstrap_of_the_tests_has_no_admin_of_its_own() {
+    assert!(!BOOTSTRAP.contains("admin:"));
+}

@@ -1,0 +1,87 @@
+//! `drainit check --pod`: the manifests of the examples are right, and what is wrong with one decides the exit code.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes")
+}
+
+/// `check -c CONFIG --pod POD OPTIONS…`, with a manifest on standard input.
+fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_drainit"))
+        .args(["check", "-c"])
+        .arg(examples().join(config))
+        .arg("--pod")
+        .arg(pod)
+        .args(options)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Where the manifest is a file, nobody reads this.
+    let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn assert_ends(output: &Output, code: i32, text: &str) {
+    let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert_eq!(output.status.code(), Some(code), "{said:?}");
+    assert!(said.iter().any(|said| said.contains(text)), "{text:?} is not in {said:?}");
+}
+
+/// What `helm template` makes of the chart, as far as the chart needs it.
+fn rendered() -> String {
+    let chart = examples().join("chart");
+    let mut text = fs::read_to_string(chart.join("templates/deployment.yaml")).unwrap();
+    let values = fs::read_to_string(chart.join("values.yaml")).unwrap();
+    for line in values.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.split_once(": ").unwrap();
+        text = text.replace(&format!("{{{{ .Values.{name} }}}}"), value);
+        text = text.replace(&format!("{{{{ .Values.{name} | quote }}}}"), &format!("{value:?}"));
+    }
+    assert!(!text.contains("{{"), "{text}");
+    text
+}
+
+#[test]
+fn every_manifest_of_the_examples_is_right() {
+    let mut seen = 0;
+    for entry in fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.ends_with(".yaml") || name.ends_with("drainit.yaml") {
+            continue;
+        }
+        let config = if name == "sidecar.yaml" { "sidecar.drainit.yaml" } else { "drainit.yaml" };
+        assert_ends(&check(config, &path, "", &["--strict"]), 0, "ok: Deployment ");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn a_chart_is_checked_as_it_is_rendered() {
+    let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
+    assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
+}
+
+#[test]
+fn errors_fail_and_warnings_only_where_they_are_to() {
+    let differ = rendered().replace("value: \"45\"", "value: \"40\"");
+    let warned = |options: &[&str]| check("drainit.yaml", Path::new("-"), &differ, options);
+    assert_ends(&warned(&[]), 0, "--> <stdin>:23:22\n");
+    assert_ends(&warned(&["--strict"]), 78, "1 warning");
+    let hidden = rendered().replace("[/usr/local/bin/drainit, run]", "[sh, -c, drainit run]");
+    let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
+    assert_ends(&output, 78, "error: the shell gets the signals here");
+    assert_ends(&output, 78, "= help: write `command: [drainit, run]`");
+    let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
+    assert_ends(&output, 78, "error: no container has the name `other`");
+    assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");
+}

@@ -1,0 +1,111 @@
+//! The images of `examples/api-gateway`: a stand-in of the gateway's runtime image, and drainit over it as the example's
+//! Dockerfile puts it there.
+//!
+//! The Router is a real Envoy. The Policy Engine and the Python Executor are the test's helper `child` at their real
+//! paths; what they do, `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS` say.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::docker::{LABEL, docker};
+use super::docker_images::{envoy_image, images};
+use super::envoy::checkout;
+use super::files::TempDir;
+
+/// Images, by their ids.
+#[derive(Debug)]
+pub(crate) struct GatewayImages {
+    /// What `examples/api-gateway/Dockerfile` makes.
+    pub(crate) production: String,
+    /// Its target `debug`.
+    pub(crate) debug: String,
+}
+
+/// Envoy's bootstrap; tests mount others in its place.
+pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.yaml");
+/// What goes through `envsubst` in the image that is replaced.
+const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");
+
+/// Whoever runs them notes what it was given; its arguments are no steps of the helper.
+const POLICY_ENGINE: &str = "#!/bin/sh
+exec /app/stand-in policy-engine report=/out/policy-engine.json $POLICY_ENGINE_STEPS \"$@\"
+";
+const PYTHON: &str = "#!/bin/sh
+exec /app/stand-in python-executor report=/out/python-executor.json $PYTHON_EXECUTOR_STEPS \"$@\"
+";
+/// `dlv exec PROGRAM FLAGS -- ARGS`.
+const DEBUGGER: &str = "#!/bin/sh
+program=$2
+until [ \"$1\" = -- ]; do shift; done
+shift
+exec \"$program\" \"$@\"
+";
+
+/// The images, or `None` where [`images`] gives none.
+pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
+    static IMAGES: OnceLock<GatewayImages> = OnceLock::new();
+    let drainit = &images()?.drainit;
+    Some(IMAGES.get_or_init(|| {
+        let context = checkout().join("examples/api-gateway");
+        let drainit = format!("DRAINIT={}", named("drainit", drainit));
+        let gateway = format!("GATEWAY={}", named("runtime", &runtime()));
+        let args = ["--build-arg", &drainit, "--build-arg", &gateway];
+        let context = context.to_str().unwrap();
+        let debug = [&args[..], &["--target", "debug", context]].concat();
+        GatewayImages { production: build(&[&args[..], &[context]].concat()), debug: build(&debug) }
+    }))
+}
+
+/// The image that a gateway team has, less its scripts.
+fn runtime() -> String {
+    let dir = TempDir::new();
+    let helper = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples").join("child");
+    assert!(helper.exists(), "no {}: run cargo build --example child", helper.display());
+    for (path, content) in [
+        ("app/policy-engine", POLICY_ENGINE),
+        ("usr/bin/python3", PYTHON),
+        ("usr/local/bin/dlv", DEBUGGER),
+        ("app/python-executor/main.py", ""),
+        ("app/python-executor/python_policy_registry.py", ""),
+        ("etc/envoy/envoy.yaml", BOOTSTRAP),
+        ("etc/envoy/config-override.yaml", OVERRIDE),
+    ] {
+        let file = dir.join("root").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::copy(&helper, dir.join("root/app/stand-in")).unwrap();
+    for library in libraries(&helper) {
+        let to = dir.join("root").join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&library, to).unwrap();
+    }
+    dir.write("Dockerfile", format!("FROM {}\nCOPY root /\n", envoy_image()));
+    build(&[dir.path().to_str().unwrap()])
+}
+
+/// The shared libraries of a program, where it looks for them.
+fn libraries(program: &Path) -> Vec<String> {
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
+}
+
+fn build(args: &[&str]) -> String {
+    let dir = TempDir::new();
+    let id = dir.join("id");
+    docker(&[&["build", "--label", LABEL, "--iidfile", id.to_str().unwrap()], args].concat());
+    fs::read_to_string(&id).unwrap()
+}
+
+/// A name for an image: not every builder takes an id behind `FROM`.
+fn named(name: &str, id: &str) -> String {
+    let short: String = id.trim_start_matches("sha256:").chars().take(16).collect();
+    let tag = format!("drainit-test-{name}:{short}");
+    docker(&["tag", id, &tag]);
+    tag
+}
