@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo test lint bench-rollout bench-exec clean
+.PHONY: help build static envoy demo rollout test lint bench-rollout bench-exec clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -32,6 +32,10 @@ envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, 
 
 demo: build envoy python ## a gateway under traffic is replaced, and no request fails
 	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
+
+rollout: static envoy rollout-tools ## two gateway containers are replaced under load: bash entrypoints, and drainit
+	$(CARGO) build --locked --quiet --example policy-engine
+	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
 test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, with three versions of Envoy
 	@$(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"
@@ -58,7 +62,7 @@ clean: ## everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be in half a minute.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 30 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --target $(1) && cp target/$(1)/release/drainit $(STATIC)/
+build_static = $(2) $(CARGO) build --release --locked --target $(1) && install target/$(1)/release/drainit $(STATIC)/
 GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
 # The linker of another machine; there is no C to compile.
 MUSL_ENV = $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
@@ -79,7 +83,10 @@ bench-tools:
 
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.
-.PHONY: servers peers cross
+.PHONY: servers peers cross rollout-tools
+rollout-tools:
+	@$(call installed,tini curl envsubst haproxy) && dpkg -s python3 >/dev/null || \
+		$(call install,tini curl gettext-base haproxy python3)
 servers:
 	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
 peers:

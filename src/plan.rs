@@ -19,7 +19,7 @@ use crate::config::schema::{Config, OnlyIf, StartCondition};
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
-use crate::vocab::{ProcessId, human};
+use crate::vocab::ProcessId;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -144,13 +144,6 @@ impl Plan {
             let (wish, declared) = self.wish(step, asked);
             (declared && step.takes < wish).then_some((step, wish))
         })
-    }
-
-    /// `drain router 15s + stop router 5s`: the steps on which the end depends.
-    #[must_use]
-    pub fn critical_path(&self, timeline: &Timeline) -> String {
-        let words = |step: &Step| format!("{} {}", self.label(step), human(step.takes));
-        timeline.critical_steps().map(words).collect::<Vec<_>>().join(" + ")
     }
 }
 

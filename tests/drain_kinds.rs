@@ -296,6 +296,7 @@ fn what_others_send_requests_to_is_drained_after_them() {
     // The last that is noted before the message: what is noted of the message itself may come after its answer.
     ended
         .assert_code(0)
+        // The steps before `notify`: what that leads to may happen before its sender can record that it has sent.
         .assert_order(&[
             "front got SIGUSR1",
             "front sleep",

@@ -66,8 +66,8 @@ Shutdown after a stop signal
         "  stop executor                            1s                                                  #",
         "  reserve                                  2s                                                   ....",
         "",
-        "  Critical path (#): readiness_delay 2s + drain router 15s + close router 250ms + stop router 4.25s",
-        "    + post_stop router 500ms + stop engine 5s + stop executor 1s",
+        "  Critical path (#): readiness_delay 2s + drain router 15s + close router 250ms +",
+        "    stop router 4.25s + post_stop router 500ms + stop engine 5s + stop executor 1s",
         "",
         "Shutdown after an unasked end, with `min` as the longest wait of a drain",
         "",
@@ -81,7 +81,7 @@ fn what_is_cut_is_named() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
-    let cut = "  Cut, because the waits do not fit: drain router gets 8.5s of 15s, ";
+    let cut = "  Cut, because the waits do not fit: drain router gets 8.5s of 15s,";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
 }
 
@@ -180,7 +180,23 @@ processes:
     let plan = plan(config, &[]);
     assert!(plan.start[0].left_out && !plan.start[1].left_out);
     assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
-    assert_eq!(plan.critical_path(&plan.after_signal), "stop app 3s + left-over processes 2s");
     let said = text::text(&plan);
+    assert!(
+        said.contains("\n  Critical path (#): stop app 3s + left-over processes 2s\n"),
+        "{said}"
+    );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
+}
+
+#[test]
+fn what_is_long_is_shown_in_several_lines() {
+    let path = format!("/app/{}", "x".repeat(60));
+    let config = format!(
+        "processes:\n  app: {{command: [a], only_if: {{path_exists: {path}}}, readiness: {{file: /a, timeout: 5s}}}}"
+    );
+    let shown = text::text(&plan(&config, &[]));
+    let expected =
+        format!("  app  at once,\n       if {path} exists\n       ready (file) within 5s\n");
+    assert!(shown.contains(&expected), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
 }

@@ -50,13 +50,25 @@ fn start(out: &mut String, plan: &Plan) {
     rows.extend(
         plan.start.iter().map(|start| [start.name.clone(), begins(plan, start), ready(start)]),
     );
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    // What is longer than that takes lines of its own.
+    let width = |column: usize, most: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
-    let (first, second) = (width(0).min(LABEL), width(1).min(COLUMNS / 2));
+    let (first, second) = (width(0, LABEL), width(1, COLUMNS / 2));
     for [name, begins, ready] in &rows {
         let line = format!("  {name:first$}  {begins:second$}  {ready}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        if line.trim_end().chars().count() <= COLUMNS {
+            let _ = writeln!(out, "{}", line.trim_end());
+            continue;
+        }
+        // Part by part, below each other.
+        let parts = begins.split_inclusive(", ").map(str::trim_end);
+        let mut name = name.as_str();
+        for part in parts.chain([ready.as_str()]).filter(|part| !part.is_empty()) {
+            let _ = writeln!(out, "  {name:first$}  {part}");
+            name = "";
+        }
     }
     let _ = match plan.ready_by() {
         Some(by) if by.is_zero() => writeln!(out, "\n  Everything is ready at once."),
@@ -151,35 +163,34 @@ pub(super) fn is_shown(step: &Step) -> bool {
 }
 
 fn below(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
-    let path = plan.critical_path(timeline);
-    if !path.is_empty() {
-        paragraph(out, "Critical path (#): ", &path);
-    }
-    let cuts: Vec<_> = plan
-        .cuts(timeline, asked)
-        .map(|(step, wish)| {
-            format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
-        })
-        .collect();
-    if !cuts.is_empty() {
-        paragraph(out, "Cut, because the waits do not fit: ", &cuts.join(", "));
-    }
+    let path = timeline.critical_steps();
+    let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes)));
+    paragraph(out, "Critical path (#):", " +", path);
+    let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
+        format!("{} gets {} of {}", plan.label(step), human(step.takes), human(wish))
+    });
+    paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
 }
 
-/// Words in lines that fit.
-fn paragraph(out: &mut String, title: &str, words: &str) {
-    out.push('\n');
-    let mut line = format!("  {title}");
-    for (number, word) in words.split(' ').enumerate() {
-        if number > 0 && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            let _ = writeln!(out, "{}", line.trim_end());
-            line = "    ".to_owned();
-        } else if number > 0 {
-            line.push(' ');
-        }
-        line.push_str(word);
+/// Items in lines that fit, none of them broken; nothing where there are none.
+fn paragraph(out: &mut String, title: &str, separator: &str, items: impl Iterator<Item = String>) {
+    let mut line = format!("\n  {title}");
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return;
     }
-    let _ = writeln!(out, "{}", line.trim_end());
+    while let Some(mut item) = items.next() {
+        if items.peek().is_some() {
+            item.push_str(separator);
+        }
+        if line.trim_start_matches('\n').chars().count() + 1 + item.chars().count() > COLUMNS {
+            let _ = writeln!(out, "{line}");
+            line = "   ".to_owned();
+        }
+        line.push(' ');
+        line.push_str(&item);
+    }
+    let _ = writeln!(out, "{line}");
 }
 
 pub(super) fn cut_to(text: &str, most: usize) -> String {

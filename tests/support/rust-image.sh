@@ -8,31 +8,12 @@ set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# The packages, and all installed ones that they depend on.
-dpkg-query -W -f '${binary:Package}\t${Provides}\t${Depends}, ${Pre-Depends}\n' | awk -F '\t' '
-    function bare(name) { gsub(/\(.*|:.*|[[:space:]]/, "", name); return name }
-    function visit(name,   i, n, all) {
-        if (!(name in depends)) name = provider[name]
-        if (!(name in depends) || name in seen) return
-        seen[name]; print package[name]
-        n = split(depends[name], all, /[,|]/)
-        for (i = 1; i <= n; i++) visit(bare(all[i]))
-    }
-    { name = bare($1); package[name] = $1; depends[name] = $3
-      n = split($2, all, ","); for (i = 1; i <= n; i++) provider[bare(all[i])] = name }
-    END { n = split("dash coreutils sed make gcc libc6-dev", all, " "); for (i = 1; i <= n; i++) visit(all[i]) }
-' >"$scratch/packages"
-
-# Their files, where they really are: dpkg still says /lib/… where /lib is a link to /usr/lib.
-drainit=$PWD
-cd /
 {
-    xargs dpkg -L <"$scratch/packages" | grep -E '^/(usr|bin|sbin|lib|lib64)/' | grep -v '^/usr/share/' |
-        sed -E 's,^/(bin|sbin|lib|lib64)/,/usr/\1/,; s,^/,,' | sort -u |
-        while read -r path; do [ ! -f "$path" ] || echo "$path"; done
-    printf '%s\n' bin sbin lib lib64 etc/alternatives/cc usr/bin/cc tmp
+    tests/support/package-files.sh dash coreutils sed make gcc libc6-dev
+    printf '%s\n' etc/alternatives/cc usr/bin/cc tmp
 } >"$scratch/system"
 
+drainit=$PWD
 sysroot=$(rustc --print sysroot)
 cd "$sysroot"
 find bin/cargo bin/rustc lib/*.so* lib/rustlib/*-linux-* -type f >"$scratch/toolchain"

@@ -302,7 +302,8 @@ fn signal(live: &Live, process: &str, signal: Signal) {
 }
 
 fn health(live: &Live, args: &[&str]) {
-    let finished = live.container.exec(&[&["/usr/local/bin/drainit", "health"], args].concat());
+    let patient = ["/usr/local/bin/drainit", "health", "--timeout", "20s"];
+    let finished = live.container.exec(&[&patient[..], args].concat());
     let args: String = args.iter().map(|arg| format!(" {arg}")).collect();
     live.note(format!("drainit health{args}: {} {}", finished.code, finished.output.trim()));
 }

@@ -1,0 +1,79 @@
+//! The load balancer: a real HAProxy in a container, told over its socket which gateways there are.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::docker::{Container, docker, mount};
+use super::envoy::checkout;
+
+/// How long a container may take until it answers, on a busy machine.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    _container: Container,
+    ip: IpAddr,
+}
+
+impl Balancer {
+    pub(crate) fn start(image: &str, network: &str) -> Self {
+        let config = checkout().join("examples/api-gateway/rollout/haproxy.cfg");
+        let config = mount(&config, "/etc/haproxy.cfg");
+        let options = ["--network", network, &config];
+        let container =
+            Container::start(image, &options, &["haproxy", "-db", "-f", "/etc/haproxy.cfg"]);
+        let ip = ip(&container);
+        let balancer = Self { _container: container, ip };
+        wait("the load balancer", || balancer.try_tell("show info").is_ok());
+        balancer
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (self.ip, 8080).into()
+    }
+
+    /// New connections go to this gateway, too.
+    pub(crate) fn add(&self, slot: u32, ip: IpAddr) {
+        self.tell(&format!("set server gateways/gateway{slot} addr {ip} port 8080"));
+        self.tell(&format!("set server gateways/gateway{slot} state ready"));
+    }
+
+    /// No new connection goes to this gateway; open ones stay.
+    pub(crate) fn remove(&self, slot: u32) {
+        self.tell(&format!("set server gateways/gateway{slot} state drain"));
+    }
+
+    fn tell(&self, command: &str) {
+        let answer = self.try_tell(command).unwrap();
+        let refused = ["No such", "Unknown", "Invalid", "Require", "Can't"];
+        assert!(!refused.iter().any(|word| answer.contains(word)), "{command}: {answer}");
+    }
+
+    fn try_tell(&self, command: &str) -> std::io::Result<String> {
+        let mut socket = TcpStream::connect((self.ip, 9999))?;
+        socket.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// The address of a container in its network.
+pub(crate) fn ip(container: &Container) -> IpAddr {
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    docker(&["inspect", "--format", format, container.id()]).parse().unwrap()
+}
+
+/// Waits until something is so.
+pub(crate) fn wait(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < START_TIMEOUT, "{what} does not answer");
+        sleep(LOOK);
+    }
+}
