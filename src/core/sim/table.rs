@@ -117,6 +117,22 @@ fn a_busy_one_is_waited_for_until_time_is_over() {
 }
 
 #[test]
+fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
+    let mut spec = gateway();
+    spec.window = MS(10_000);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, told_by: None };
+    spec.processes[ROUTER.index()].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let mut play = Play::up(spec.clone());
+    assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+    // One that is turned off is not missed.
+    spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
+    let mut play = Play::up(spec);
+    assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+}
+
+#[test]
 fn a_missing_statistic_is_unknown_never_zero() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
