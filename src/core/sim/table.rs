@@ -449,6 +449,31 @@ fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
 }
 
 #[test]
+fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    // The container was paused meanwhile.
+    let kills = [ENGINE, ROUTER].map(Action::Kill);
+    let mut actions = play.at(90_000, Event::Tick);
+    assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
+    actions.sort_by_key(|action| *action == kills[1]);
+    assert_eq!(actions, kills);
+    let killed = |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    assert!(play.at(90_010, killed(ENGINE)).is_empty());
+    assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
+    // What even KILL does not end is not waited for: neither here nor there.
+    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(15_000.min(deadline - 1), Event::Tick);
+        play.at(deadline, Event::Tick);
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
+        assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
+    }
+}
+
+#[test]
 fn what_reports_itself_is_waited_for_until_it_does() {
     let mut spec = gateway();
     let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, told_by: None };
