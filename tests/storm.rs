@@ -72,6 +72,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert!(most < FEW, "{most} zombies at a time");
     let ready = drainit.wait_for_line("everything is ready").at;
     assert!(ready - began < LONG, "ready after {:?}", ready - began);
+    // Its probe may be answered before it can answer a signal.
+    drainit.wait_for_start(&["later"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(0)..LONG);
