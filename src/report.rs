@@ -114,6 +114,7 @@ impl Report {
                 line.end = Some(end);
                 line.took = took;
             }
+            Note::NotDrained(_) => self.remarks.push(words::line(note, &self.names).1),
             Note::Hurried(_)
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::event::{Action, Event, Hurry, Note};
 use super::finishing::Finishing;
 use super::machine::{Phase, Shutdown};
-use super::spec::{HookId, Stage};
+use super::spec::{AFTER_KILL, HookId, Stage};
 use super::world::{Life, World};
 use crate::vocab::{ProcessId, Time};
 
@@ -16,12 +16,15 @@ pub struct Stopping {
     pub shutdown: Shutdown,
     /// No order any more: everything was killed, by a third signal or at the deadline.
     no_mercy: bool,
+    /// When not even a process that survived KILL is waited for.
+    gives_up_at: Time,
 }
 
 impl Stopping {
     /// The drains are over.
     pub(super) fn enter(shutdown: Shutdown, world: &mut World) -> Phase {
-        Self { shutdown, no_mercy: false }.advance(world)
+        let gives_up_at = shutdown.hard_end(world);
+        Self { shutdown, no_mercy: false, gives_up_at }.advance(world)
     }
 
     /// Takes one event.
@@ -53,8 +56,8 @@ impl Stopping {
     }
 
     /// When something is due that is not the matter of one process.
-    pub(super) fn wakes_at(&self, world: &World) -> Option<Time> {
-        Some(if self.no_mercy { self.shutdown.hard_end(world) } else { self.shutdown.deadline })
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        Some(if self.no_mercy { self.gives_up_at } else { self.shutdown.deadline })
     }
 
     /// A second stop signal: hooks are not waited for any longer. The processes keep their time.
@@ -75,6 +78,8 @@ impl Stopping {
         if !self.no_mercy && world.is_past(self.shutdown.deadline) && !all_done(world) {
             world.note(Note::DeadlinePassed);
             self.no_mercy = true;
+            // A container that was paused, or a machine that slept, may find itself long after the deadline.
+            self.gives_up_at = self.gives_up_at.max(world.now + AFTER_KILL);
         }
         self.shutdown.killed |= world.kill_late_rests();
         let spec = Rc::clone(&world.spec);
@@ -107,7 +112,7 @@ impl Stopping {
         if all_done(world) {
             return Finishing::enter(self.shutdown, self.no_mercy, world);
         }
-        if world.is_past(self.shutdown.hard_end(world)) {
+        if world.is_past(self.gives_up_at) {
             for process in
                 world.spec.ids().filter(|id| world.life(*id) != Life::Done).collect::<Vec<_>>()
             {
