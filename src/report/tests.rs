@@ -68,6 +68,20 @@ fn it_tells_each_phase() {
     );
 }
 
+#[test]
+fn a_drain_for_which_there_was_no_time_is_told() {
+    let mut report = Report::new(Names(vec!["router".to_owned()]));
+    let at = Time(Duration::from_secs(1));
+    let window = Duration::from_secs(2);
+    report.note(at, &Note::ShutdownBegan { cause: Cause::Signal(Signal::TERM), window });
+    report.note(at, &Note::NotDrained(ProcessId(0)));
+    assert_eq!(
+        report.text(at, 0),
+        "stopped in 0ms of 2s, exit code 0: SIGTERM received\n  \
+         router: not drained, the stop needs all the time that is left"
+    );
+}
+
 /// The counts in the report of a drain of 5 s in which this was seen at these milliseconds. It was over at 5 s, and the
 /// process was asked to end at `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
