@@ -134,6 +134,8 @@ pub struct World {
     pub restarts: Vec<Restarts>,
     /// When each was told by a signal to drain, which it may answer by its end.
     pub told: Vec<Option<Time>>,
+    /// When the grace period is over; known at the end.
+    pub over: Option<Time>,
     /// What is to be done.
     pub actions: Vec<Action>,
 }
@@ -159,6 +161,7 @@ impl World {
             reached: vec![Reached::default(); count],
             restarts: vec![Restarts::default(); count],
             told: vec![None; count],
+            over: None,
             actions: Vec::new(),
             spec,
         }

@@ -458,7 +458,8 @@ fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
     actions.sort_by_key(|action| *action == kills[1]);
     assert_eq!(actions, kills);
-    let killed = |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
     assert!(play.at(90_010, killed(ENGINE)).is_empty());
     assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
     assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
