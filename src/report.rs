@@ -4,6 +4,7 @@
 
 pub mod words;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use words::Names;
 pub struct Report {
     names: Names,
     began: Option<(Time, Cause, Duration)>,
-    drains: Vec<DrainLine>,
-    stops: Vec<StopLine>,
+    drains: Lines<DrainLine>,
+    stops: Lines<StopLine>,
     remarks: Vec<String>,
     draining_since: Option<Time>,
 }
@@ -51,6 +52,34 @@ pub enum Moment {
 /// follows it. In more of it much can happen.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// Lines, one a process at most, in the order in which they were begun.
+#[derive(Debug)]
+struct Lines<T> {
+    all: Vec<T>,
+    places: HashMap<ProcessId, usize>,
+}
+
+impl<T> Lines<T> {
+    /// Begins the line of a process, if it has none yet.
+    fn push(&mut self, process: ProcessId, line: T) -> &mut T {
+        let place = *self.places.entry(process).or_insert(self.all.len());
+        if place == self.all.len() {
+            self.all.push(line);
+        }
+        &mut self.all[place]
+    }
+
+    fn of(&mut self, process: ProcessId) -> Option<&mut T> {
+        self.places.get(&process).and_then(|place| self.all.get_mut(*place))
+    }
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), places: HashMap::new() }
+    }
+}
+
 #[derive(Debug)]
 struct DrainLine {
     process: ProcessId,
@@ -79,8 +108,8 @@ impl Report {
         Self {
             names,
             began: None,
-            drains: Vec::new(),
-            stops: Vec::new(),
+            drains: Lines::default(),
+            stops: Lines::default(),
             remarks: Vec::new(),
             draining_since: None,
         }
@@ -92,7 +121,7 @@ impl Report {
             Note::ShutdownBegan { cause, window } => self.began = Some((now, cause, window)),
             Note::DrainBegan { process, counted, .. } => {
                 self.draining_since.get_or_insert(now);
-                self.drains.push(DrainLine::new(process, counted));
+                self.drains.push(process, DrainLine::new(process, counted));
             }
             Note::DrainOver { process, why, took, last } => {
                 if let Some(line) = self.drain(process) {
@@ -139,7 +168,7 @@ impl Report {
 
     /// Something that only the shell knows, worth a line at the end.
     pub fn remark(&mut self, remark: String) {
-        if self.began.is_some() || !self.drains.is_empty() {
+        if self.began.is_some() || !self.drains.all.is_empty() {
             self.remarks.push(remark);
         }
     }
@@ -159,15 +188,15 @@ impl Report {
         {
             let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
         }
-        for line in &self.drains {
+        for line in &self.drains.all {
             let _ = write!(text, "\n  drain {}: {}", self.names.of(line.process), line.text());
         }
-        for line in &self.stops {
+        for line in &self.stops.all {
             let _ = write!(text, "\n  stop {}: {}", self.names.of(line.process), line.text());
         }
-        let killed = self.stops.iter().filter(|line| line.killed).count();
+        let killed = self.stops.all.iter().filter(|line| line.killed).count();
         if killed > 0 {
-            let _ = write!(text, "\n  killed: {killed} of {}", self.stops.len());
+            let _ = write!(text, "\n  killed: {killed} of {}", self.stops.all.len());
         }
         for remark in &self.remarks {
             let _ = write!(text, "\n  {remark}");
@@ -184,16 +213,12 @@ impl Report {
     }
 
     fn drain(&mut self, process: ProcessId) -> Option<&mut DrainLine> {
-        self.drains.iter_mut().find(|line| line.process == process)
+        self.drains.of(process)
     }
 
     fn stop(&mut self, process: ProcessId) -> &mut StopLine {
-        let found = self.stops.iter().position(|line| line.process == process);
-        let index = found.unwrap_or_else(|| {
-            self.stops.push(StopLine { process, end: None, took: None, killed: false });
-            self.stops.len() - 1
-        });
-        &mut self.stops[index]
+        let line = StopLine { process, end: None, took: None, killed: false };
+        self.stops.push(process, line)
     }
 }
 

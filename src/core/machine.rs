@@ -85,6 +85,8 @@ impl Machine {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.world.now = now.max(self.world.now);
         let world = &mut self.world;
+        world.touched.clear();
+        world.arrived.clear();
         if let Event::Signal(signal) = event
             && !world.spec.stop_signals.contains(&signal)
         {
