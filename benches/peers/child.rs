@@ -5,9 +5,10 @@
 //! |---|---|
 //! | `idle` | waits for a signal, which ends it |
 //! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | says in LOG when it starts, gets SIGTERM and ends; listens; says that it is ready; takes so long to end |
-//! | `lines COUNT [cpu=N]` | COUNT lines of 156 bytes as fast as they are read |
-//! | `paced COUNT RATE [cpu=N]` | lines of 156 bytes that say when they were written, RATE a second |
-//! | `waited` | reads those, and prints how long each was on its way |
+//! | `lines COUNT go=PATH` | COUNT lines of 156 bytes as fast as they are read, once PATH exists, then waits for a signal |
+//! | `count COUNT` | reads those, and prints when it has so many |
+//! | `paced COUNT RATE go=PATH` | lines of 156 bytes that say when they were written, RATE a second |
+//! | `waited COUNT` | reads those, and prints how long they were on their way |
 //! | `mixed ID COUNT` | lines of many lengths, each in two pieces |
 //! | `whole COUNT` | reads those of many writers, and prints how many were whole |
 //! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long it took until all were reaped, then waits for a signal |
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Write, stdin, stdout};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, exit};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,12 +45,16 @@ fn main() {
     if let Some(cpu) = option("cpu=") {
         kernel::run_on(cpu.parse().unwrap());
     }
+    while option("go=").is_some_and(|path| !Path::new(path).exists()) {
+        sleep(Duration::from_millis(1));
+    }
     match args.first().map(String::as_str) {
-        Some("idle") => drop(kernel::wait_for_a_signal()),
+        Some("idle") => kernel::wait_for_a_signal(),
         Some("serve") => serve(&args[1], &args[2], option),
         Some("lines") => lines(number(1)),
         Some("paced") => paced(number(1), number(2)),
-        Some("waited") => waited(),
+        Some("count") => count(number(1)),
+        Some("waited") => waited(usize::try_from(number(1)).unwrap()),
         Some("mixed") => mixed(number(1), number(2)),
         Some("whole") => whole(number(1)),
         Some("torrent") => torrent(u32::try_from(number(1)).unwrap()),
@@ -90,6 +96,24 @@ fn lines(count: u64) {
     for _ in 0..count / 400 {
         out.write_all(&block).unwrap();
     }
+    kernel::wait_for_a_signal();
+}
+
+/// It goes on reading afterwards: nobody is to be held up at the end.
+fn count(wanted: u64) {
+    let mut buffer = vec![0; 1 << 16];
+    let (mut seen, mut told) = (0, false);
+    loop {
+        let count = stdin().read(&mut buffer).unwrap();
+        if count == 0 {
+            return;
+        }
+        seen += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+        if seen >= wanted && !told {
+            println!("{seen}");
+            told = true;
+        }
+    }
 }
 
 fn paced(count: u64, rate: u64) {
@@ -124,28 +148,32 @@ fn read_lines(mut each: impl FnMut(&[u8])) {
     }
 }
 
-fn waited() {
+fn waited(wanted: usize) {
     let mut times = Vec::new();
     read_lines(|line| {
         let text = line
             .len()
             .checked_sub(LINE - 1)
             .and_then(|prefix| std::str::from_utf8(&line[prefix..]).ok());
-        // What the reader is told beside the lines has no time.
+        // What an init says beside the lines has no time.
         if let Some(written) = text.and_then(|text| text.trim().parse::<u128>().ok()) {
             times.push(now() - written);
         }
+        if times.len() == wanted {
+            times.sort_unstable();
+            let microseconds = |part: usize| times[(wanted - 1) * part / 1000] / 1000;
+            println!("{} {} {}", microseconds(500), microseconds(990), microseconds(1000));
+            times.push(0);
+        }
     });
-    times.sort_unstable();
-    let microseconds = |part: usize| times[(times.len() - 1) * part / 1000] / 1000;
-    println!("{} {} {} {}", times.len(), microseconds(500), microseconds(990), microseconds(1000));
 }
 
 /// From 20 to some 6,000 bytes: below and above what the kernel writes to a pipe in one piece.
 fn length_of(id: u64, number: u64) -> usize {
     let mut hash = (id << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 29;
-    usize::try_from(if hash % 8 == 0 { 20 + hash / 8 % 6000 } else { 20 + hash / 8 % 300 }).unwrap()
+    usize::try_from(if hash.is_multiple_of(8) { 20 + hash / 8 % 6000 } else { 20 + hash / 8 % 300 })
+        .unwrap()
 }
 
 fn text_of(id: u64, number: u64) -> String {
@@ -176,10 +204,8 @@ fn whole(count: u64) {
             return;
         };
         let expected = next.entry(id).or_default();
-        if *expected == number
-            && text == text_of(id, number)
-            && prefix.trim_start_matches("[p").parse().is_ok_and(|n: u64| n == id)
-        {
+        let prefix_fits = prefix.is_empty() || prefix == format!("[p{id}");
+        if *expected == number && prefix_fits && text == text_of(id, number) {
             good += 1;
         } else {
             broken += 1;

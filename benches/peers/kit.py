@@ -136,8 +136,22 @@ def end_all():
     say("something cannot be killed")
 
 
+def writers():
+    """All of the bench's own programs that run at the moment."""
+    return [pid for pid in descendants(os.getpid()) if name_of(pid) == Path(CHILD).name]
+
+
+def cpus():
+    """(one for everybody else, one for what is measured)"""
+    able = sorted(os.sched_getaffinity(0))
+    return able[0], able[-1]
+
+
 def name_of(pid):
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def own_processes(pid):

@@ -5,8 +5,6 @@ import json
 import kit
 from table import US, Row
 
-ROUNDS = 5
-
 
 def inits():
     """Commands that the program and its arguments are put behind."""
@@ -23,14 +21,14 @@ def available():
     return {name: [kit.which(command[0]), *command[1:]] for name, command in inits().items() if kit.which(command[0])}
 
 
-def hyperfine(commands, runs, warmup):
+def hyperfine(commands, runs, warmup, rounds=5):
     """Median milliseconds of each. hyperfine takes one after the other, so a noisy moment would hit one only: several
     rounds, and the median of all."""
     samples = {name: [] for name in commands}
     with kit.Scratch() as directory:
         out = directory / "out.json"
-        for _ in range(ROUNDS):
-            arguments = ["hyperfine", "-N", "-w", warmup, "-r", max(2, runs // ROUNDS), "--export-json", out]
+        for _ in range(rounds):
+            arguments = ["hyperfine", "-N", "-w", warmup, "-r", max(2, runs // rounds), "--export-json", out]
             process = kit.start([*arguments, *(" ".join(map(str, command)) for command in commands.values())])
             if kit.wait_end(process, 120):
                 raise RuntimeError("hyperfine failed: one of its commands does")
@@ -43,8 +41,7 @@ def measure():
     commands = {name: [*command, "/bin/true"] for name, command in available().items()}
     times = hyperfine(commands | {"nothing at all": ["/bin/true"]}, kit.rounds(300, 100), 20)
     if kit.which("horust"):
-        slow = hyperfine({"Horust": [kit.which("horust"), "--", "/bin/true"]}, 1, 0) if not kit.QUICK else {}
-        times["Horust"] = slow.get("Horust")
+        times |= hyperfine({"Horust": [kit.which("horust"), "--", "/bin/true"]}, 2, 0, rounds=1)
     bare = times.pop("nothing at all")
     met = times[US] <= 0.6 * times["tini"] and times[US] < times["catatonit"]
     return [Row("start and end one process: `X -- true`", "ms", times, "0.6 of tini's time, ahead of catatonit", met,

@@ -17,13 +17,15 @@ class Process:
     after: str = ""
     socket: str = ""
     log: bool = True
+    # Its end is nobody else's.
+    may_end: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Supervisor:
     name: str
     write: object
-    needs: list
+    needs: tuple
     stop: int = signal.SIGTERM
 
     def missing(self):
@@ -52,6 +54,8 @@ def drainit(directory, processes, control=True):
             entry["depends_on"] = [process.after]
         if process.socket:
             entry |= {"sockets": [process.socket], "readiness": {"unix": process.socket}}
+        if process.may_end:
+            entry["on_exit"] = "ignore"
         if process.log:
             entry["log"] = {"prefix": process.name[:3]}
     path = directory / "drainit.yaml"
@@ -129,7 +133,7 @@ def s6(directory, processes):
         service.mkdir(parents=True)
         wait, ready = "", ""
         if process.after:
-            wait = f"s6-svwait -U ../{process.after}\n"
+            wait = f"s6-svwait {'-U' if process.socket else '-u'} ../{process.after}\n"
         if process.socket:
             (service / "notification-fd").write_text("3\n")
             ready = " notify=3"
@@ -154,12 +158,12 @@ def runit(directory, processes):
 
 
 
-DRAINIT_RUN = Supervisor("drainit", drainit, [])
-BASH = Supervisor("bash entrypoint", bash, ["bash"])
-SUPERVISORD = Supervisor("supervisord", supervisord, ["supervisord"])
-HORUST = Supervisor("Horust", horust, ["horust"])
-S6 = Supervisor("s6", s6, ["s6-svscan", "s6-svwait"])
+DRAINIT_RUN = Supervisor("drainit", drainit, ())
+BASH = Supervisor("bash entrypoint", bash, ("bash",))
+SUPERVISORD = Supervisor("supervisord", supervisord, ("supervisord",))
+HORUST = Supervisor("Horust", horust, ("horust",))
+S6 = Supervisor("s6", s6, ("s6-svscan", "s6-svwait"))
 # TERM would leave its services running.
-RUNIT = Supervisor("runit", runit, ["runsvdir", "sv"], stop=signal.SIGHUP)
+RUNIT = Supervisor("runit", runit, ("runsvdir", "sv"), stop=signal.SIGHUP)
 
 ALL = [DRAINIT_RUN, BASH, SUPERVISORD, HORUST, S6, RUNIT]
