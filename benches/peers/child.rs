@@ -9,7 +9,7 @@
 //! | `count COUNT` | reads those, and prints when it has so many |
 //! | `paced COUNT RATE go=PATH` | lines of 156 bytes that say when they were written, RATE a second |
 //! | `waited COUNT` | reads those, and prints how long they were on their way |
-//! | `mixed ID COUNT` | lines of many lengths, each in two pieces |
+//! | `mixed ID COUNT` | lines of many lengths, each in two pieces, then waits for a signal |
 //! | `whole COUNT` | reads those of many writers, and prints how many were whole |
 //! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long it took until all were reaped, then waits for a signal |
 //! | `spawn COUNT LOG` | starts COUNT of `serve` and ends them again: what fork and exec alone cost |
@@ -188,6 +188,8 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
+    // What is still under way when a process ends is another matter.
+    kernel::wait_for_a_signal();
 }
 
 /// Prints how many of `count` lines came whole and in their order, and how many lines are nobody's.

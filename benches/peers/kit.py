@@ -113,6 +113,14 @@ def descendants(pid, table=None):
     return found
 
 
+def end(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
 def end_all():
     """Ends every descendant of the bench: nothing else is touched."""
     until = time.monotonic() + 20

@@ -80,6 +80,9 @@ class Running:
         kit.wait_until(lambda: len(kit.writers()) > len(writers), 20, f"writer under {logger.name}")
         time.sleep(0.2)
 
+    def writers(self):
+        return [pid for pid in kit.writers() if pid != self.reader.pid]
+
     def go(self):
         (self.directory / "go").touch()
 

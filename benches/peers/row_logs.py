@@ -1,5 +1,7 @@
 """The way of a line: what it costs, how long it takes, and whether it stays whole."""
 
+import time
+
 import kit
 import loggers
 from loggers import Running
@@ -62,6 +64,13 @@ def waiting():
                    ("sed -u", "bash `while read`", "s6-log"), "one process between two pipes, with no queue that protects the others"))
 
 
+def settle(processes):
+    """Until none of them has run for a second: everything is written and read."""
+    before = None
+    while before != (before := sum(map(kit.switches, processes()))):
+        time.sleep(1)
+
+
 def mixing():
     each = kit.rounds(1000, 200)
     count = WRITERS * each
@@ -75,10 +84,9 @@ def mixing():
             writers = [Process(f"p{number}", ["mixed", number, each], may_end=True) for number in range(WRITERS)]
             running = Running(logger, directory, writers, ["whole", count])
             running.go()
-            # The reader is the last one of the programs of the bench, if it has not ended, too.
-            kit.wait_until(lambda: len(kit.writers()) <= 1, 60, f"end of the writers under {logger.name}")
-            if running.logger.poll() is None:
-                running.logger.terminate()
+            settle(kit.writers)
+            running.logger.terminate()
+            kit.end(running.writers())
             good, lost, _ = running.answer()
             broken[logger.name] = lost
     return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"of {count:,} lines mixed or lost", broken, "0",
