@@ -72,8 +72,10 @@ def version_of(package):
 def versions():
     packages = ["tini", "dumb-init", "catatonit", "s6", "runit", "supervisor", "bash", "sed", "mawk", "hyperfine"]
     parts = [output_of(kit.DRAINIT, "--version") + " (static)"]
-    horust = kit.which("horust")
-    parts.append(output_of(horust, "--version") if horust else "Horust was not built: its figures are missing")
+    # It does not tell itself.
+    installed = kit.TOOLS / ".crates.toml"
+    horust = re.search(r'"horust (\S+)', installed.read_text() if installed.exists() else "")
+    parts.append(f"Horust {horust[1]}" if horust else "no Horust, which could not be built")
     parts += [f"{package} {version_of(package)}" for package in packages]
     envoy = re.search(r"/(\d+\.\d+\.\d+)/", output_of(kit.ENVOY, "--version"))
     parts.append(f"Envoy {envoy[1]}" if envoy else "no Envoy")
@@ -92,7 +94,14 @@ def missed(rows):
     return "\n".join(["Missed:", "", *names]) if names else "Nothing is missed."
 
 
+MARKS = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
+
+
 def write(rows, seconds):
     text = TEXT.format(when=time.strftime("%Y-%m-%d"), machine=machine(), versions=versions(), table=table.markdown(rows),
                        took=f"{seconds / 60:.1f} minutes", missed=missed(rows))
     (kit.ROOT / "docs/benchmarks.md").write_text(text)
+    readme = kit.ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    readme.write_text(f"{before}{MARKS[0]}{table.short(rows)}\n{MARKS[1]}{after}")

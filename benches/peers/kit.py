@@ -61,6 +61,17 @@ def wait_until(condition, seconds, what):
         time.sleep(0.0005)
 
 
+def attempt(name, measure, *arguments):
+    """None, and a word about it, where a peer cannot do what is asked of it. drainit has to."""
+    try:
+        return measure(*arguments)
+    except (TimeoutError, RuntimeError, OSError) as error:
+        if name == "drainit":
+            raise
+        say(f"{name} cannot be measured: {error}")
+        return None
+
+
 # Processes.
 
 

@@ -44,12 +44,12 @@ def tini(directory, writer):
 
 
 DRAINIT = Logger(US, 4_000_000, supervise=drainit, needs="env")
-SUPERVISORD = Logger("supervisord", 200_000, supervise=lambda directory, *writers: supervisors.supervisord(directory, writers), needs="supervisord")
+SUPERVISORD = Logger("supervisord", 3_000_000, supervise=lambda directory, *writers: supervisors.supervisord(directory, writers), needs="supervisord")
 HORUST = Logger("Horust", 0, supervise=lambda directory, *writers: supervisors.horust(directory, writers), needs="horust")
 PREFIXERS = [
     DRAINIT,
     Logger("bash `while read`", 20_000, ["bash", "-c", f"PREFIX=app; {BASH}"]),
-    Logger("sed -u", 200_000, ["sed", "-u", "s/^/[app] /"]),
+    Logger("sed -u", 25_000, ["sed", "-u", "s/^/[app] /"]),
     Logger("awk", 2_000_000, ["awk", '{print "[app] " $0}']),
     Logger("awk, a line at a time", 500_000, ["mawk", "-W", "interactive", '{print "[app] " $0; fflush()}']),
     Logger("s6-log", 1_000_000, ["s6-log", "p[app]", "1"]),

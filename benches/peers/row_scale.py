@@ -97,7 +97,8 @@ def measure():
     floor = {count: repeated(bare, count) for count in SIZES}
     beside = {US: ours[BESIDE]}
     for supervisor in (supervisors.S6, supervisors.SUPERVISORD):
-        beside[supervisor.name] = None if supervisor.missing() else one_round(supervisor.write, BESIDE, STATUS.get(supervisor))
+        beside[supervisor.name] = None if supervisor.missing() else \
+            kit.attempt(supervisor.name, one_round, supervisor.write, BESIDE, STATUS.get(supervisor))
     few, most = SIZES[0], SIZES[-1]
 
     def above(column, count, result):

@@ -4,6 +4,7 @@ A supervisor is a function that writes what it needs into a directory and return
 """
 
 import json
+import os
 import signal
 from dataclasses import dataclass
 
@@ -71,17 +72,19 @@ def bash(directory, processes):
 def supervisord(directory, processes):
     text = f"""
 [supervisord]
+USER
 nodaemon=true
 logfile=/dev/null
 logfile_maxbytes=0
 pidfile={directory}/supervisord.pid
 minfds={len(processes) * 4 + 1024}
-user=root
 [unix_http_server]
 file={directory}/supervisord.sock
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
+    # Without it root is warned, and for anybody else it is an error.
+    text = text.replace("USER", "user=root" if os.geteuid() == 0 else "")
     for place, process in enumerate(processes):
         output = "stdout_logfile=/dev/fd/1\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
         if not process.log:

@@ -27,10 +27,13 @@ class Row:
     what: str
     unit: str
     figures: dict
-    target: str
-    met: bool
+    # Nothing is to be reached where it is empty.
+    target: str = ""
+    met: bool = True
     more_is_better: bool = False
     detail: str = ""
+    # What the README calls it, if it is there at all.
+    short: str = ""
     # Why a peer is ahead, for those that may be.
     why: dict = field(default_factory=dict)
 
@@ -57,20 +60,40 @@ class Row:
         return f"{name} {number(value)} ({number(value / self.ours)}×)"
 
     def lost(self):
-        return "; ".join(f"{name}: {self.why.get(name, 'not explained yet')}" for name in self.ahead())
+        """Whom drainit is behind and why, those with the same reason together."""
+        reasons = {}
+        for name in self.ahead():
+            reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
     def markdown(self):
         ours = f"**{number(self.ours)}**" + (f"<br>{self.detail}" if self.detail else "")
         peers = "<br>".join(self.peer_text(*pair) for pair in self.peers()) or "–"
-        met = "met" if self.met else "**missed**"
-        return f"| {self.what}, {self.unit} | {ours} | {peers} | {self.target}: {met} | {self.lost() or '–'} |"
+        target = f"{self.target}: {'met' if self.met else '**missed**'}" if self.target else "–"
+        return f"| {self.what}, {self.unit} | {ours} | {peers} | {target} | {self.lost() or '–'} |"
 
     def plain(self):
         """For the terminal, while the bench runs."""
         peers = " · ".join(self.peer_text(*pair) for pair in self.peers())
         detail = f" [{self.detail}]" if self.detail else ""
-        met = "met" if self.met else "MISSED"
-        return f"{self.what}, {self.unit}: {number(self.ours)}{detail} | {peers} | {self.target}: {met}"
+        target = f" | {self.target}: {'met' if self.met else 'MISSED'}" if self.target else ""
+        return f"{self.what}, {self.unit}: {number(self.ours)}{detail} | {peers}{target}"
+
+
+def find(figures, names):
+    value = next((figures[name] for name in names if figures.get(name) is not None), None)
+    return "" if value is None else number(value)
+
+
+def short(rows):
+    """The table of the README: some rows, and a column for each of those whom people know."""
+    columns = [[US], ["tini"], ["s6"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
+    lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
+    for row in rows:
+        if row.short:
+            figures = [find(row.figures, names) for names in columns]
+            lines.append(f"| {row.short} | **{figures[0]}** | {' | '.join(figures[1:])} |")
+    return "\n".join(lines)
 
 
 HEAD = """\
