@@ -34,7 +34,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             let checked = pod::check(&paths, pod, args.container.as_deref(), &environment);
             (checked.problems, checked.looked_at.join("; "))
         }
-        None => match config::load(&paths, &environment) {
+        None => match config::load_to_show(&paths, &environment) {
             Ok(loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 (loaded.warnings, processes)

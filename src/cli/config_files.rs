@@ -31,7 +31,7 @@ impl ConfigFiles {
 
     /// The config, for a command that only wants to find the supervisor that runs it.
     pub(super) fn load(&self) -> Result<Loaded, String> {
-        config::load(&self.paths(), &Environment::from_process())
+        config::load_to_show(&self.paths(), &Environment::from_process())
             .map_err(|_| "the config is wrong; see `drainit check`".to_owned())
     }
 }

@@ -35,7 +35,7 @@ enum Format {
 
 /// Prints the plan; what is wrong with the config goes to standard error.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
-    let loaded = config::load(&args.files.paths(), &Environment::from_process());
+    let loaded = config::load_to_show(&args.files.paths(), &Environment::from_process());
     let (problems, plan) = match &loaded {
         Ok(loaded) => (&loaded.warnings, Some(Plan::new(&loaded.config, &loaded.graph))),
         Err(problems) => (problems, None),

@@ -86,11 +86,38 @@ enum Content {
     Mapping {
         entries: Vec<(Key, Rc<Node>)>,
         /// The line of each key so far.
-        seen: HashMap<Rc<str>, usize>,
+        seen: Seen,
         /// The value of `<<`.
         merge: Option<Rc<Node>>,
         pending: Pending,
     },
+}
+
+/// The keys of a mapping, each with its line. Almost all mappings have few.
+#[derive(Default)]
+struct Seen {
+    few: Vec<(Rc<str>, usize)>,
+    many: HashMap<Rc<str>, usize>,
+}
+
+impl Seen {
+    const FEW: usize = 16;
+
+    /// Adds a key, unless it is there: then its line.
+    fn insert(&mut self, key: &Rc<str>, line: usize) -> Option<usize> {
+        let found = match self.few.iter().find(|(other, _)| other == key) {
+            Some((_, line)) => Some(*line),
+            None => self.many.get(key).copied(),
+        };
+        if found.is_none() {
+            if self.few.len() < Self::FEW {
+                self.few.push((Rc::clone(key), line));
+            } else {
+                self.many.insert(Rc::clone(key), line);
+            }
+        }
+        found
+    }
 }
 
 /// What the next node of a mapping is.
@@ -167,7 +194,7 @@ impl Builder<'_> {
             Event::MappingStart(_, anchor, tag) => {
                 let content = Content::Mapping {
                     entries: Vec::new(),
-                    seen: HashMap::new(),
+                    seen: Seen::default(),
                     merge: None,
                     pending: Pending::Key,
                 };
@@ -216,7 +243,7 @@ impl Builder<'_> {
                     depth = depth.max(source.depth);
                     let Kind::Mapping(more) = &source.kind else { continue };
                     for (key, node) in more {
-                        if seen.insert(Rc::clone(&key.text), key.span.line).is_none() {
+                        if seen.insert(&key.text, key.span.line).is_none() {
                             size = size.saturating_add(node.size);
                             self.bound(size, depth, span)?;
                             entries.push((key.clone(), Rc::clone(node)));
@@ -330,12 +357,7 @@ impl Builder<'_> {
 }
 
 /// Reads a node as the key of a mapping.
-fn key(
-    report: &mut Report,
-    seen: &mut HashMap<Rc<str>, usize>,
-    node: &Node,
-    span: Span,
-) -> Pending {
+fn key(report: &mut Report, seen: &mut Seen, node: &Node, span: Span) -> Pending {
     let Kind::Scalar { text, quoted } = &node.kind else {
         let problem =
             report.error(span, format!("a key must be text, and this is {}", node.kind_name()));
@@ -343,13 +365,12 @@ fn key(
         return Pending::Refused;
     };
     let text: Rc<str> = text.as_str().into();
-    if let Some(first) = seen.get(&text) {
+    if let Some(first) = seen.insert(&text, span.line) {
         let message = format!("duplicate key {}", quote(&text));
         report
             .error(span, message)
             .help(format!("it is already set in line {first}; remove one of them"));
         return Pending::Refused;
     }
-    seen.insert(Rc::clone(&text), span.line);
     if &*text == "<<" && !quoted { Pending::Merge } else { Pending::Value(Key { text, span }) }
 }

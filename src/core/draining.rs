@@ -30,6 +30,8 @@ pub struct Draining {
     delay_until: Option<Time>,
     hook_until: Option<Time>,
     drains: Vec<Progress>,
+    /// Those that are drained at all, dependents first.
+    drained: Vec<ProcessId>,
     /// Something that it depends on has died: requests fail, so it is held only for `min`.
     only_min: Vec<bool>,
 }
@@ -52,22 +54,23 @@ impl Draining {
         }
         let delay = world.budget.readiness_delay(&world.spec, world.now, shutdown.deadline);
         let delay_until = was_ready.then(|| world.now + delay);
-        let drains = world
-            .spec
-            .ids()
-            .map(|process| match world.life(process) {
-                // Only what was ready can have traffic.
-                Life::Ready { .. } if world.process(process).drain.is_some() => Progress::NotDue,
-                _ => Progress::Over,
-            })
-            .collect();
+        // Only what was ready can have traffic.
+        let is_drained = |id: &ProcessId| {
+            matches!(world.life(*id), Life::Ready { .. }) && world.process(*id).drain.is_some()
+        };
+        let drained: Vec<_> = world.spec.order.iter().rev().copied().filter(is_drained).collect();
+        let mut drains = vec![Progress::Over; world.spec.processes.len()];
+        for process in &drained {
+            drains[process.index()] = Progress::NotDue;
+        }
         let mut draining = Self {
             shutdown,
             held,
             delay_until,
             hook_until: None,
             drains,
-            only_min: vec![false; world.lives.len()],
+            drained,
+            only_min: vec![false; world.spec.processes.len()],
         };
         if !held {
             draining.run_pre_stop(world);
@@ -136,7 +139,7 @@ impl Draining {
 
     /// When something is due.
     pub(super) fn wakes_at(&self) -> Option<Time> {
-        let drains = self.drains.iter().filter_map(|progress| match progress {
+        let drains = self.progress().filter_map(|progress| match progress {
             Progress::Active(active) => Some(active.wakes_at()),
             Progress::LastLook { until } => Some(*until),
             _ => None,
@@ -147,9 +150,14 @@ impl Draining {
     /// Whether nothing is waited for any more; a held drain stays so until there is a reason to stop.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.drains.iter().all(Progress::is_past)
+        self.progress().all(Progress::is_past)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
+    }
+
+    /// How far each drain is.
+    fn progress(&self) -> impl Iterator<Item = &Progress> {
+        self.drained.iter().map(|id| &self.drains[id.index()])
     }
 
     /// The drain of this process is over.
@@ -225,18 +233,19 @@ impl Draining {
             world.abort_hook(None, Stage::PreStop);
         }
         self.shutdown.killed |= world.kill_late_rests() && !self.held;
-        let spec = Rc::clone(&world.spec);
         // Dependents first, so that one pass is enough when several drains are over in the same step.
-        for &process in spec.order.iter().rev() {
+        for place in 0..self.drained.len() {
+            let process = self.drained[place];
             let deadline = self.shutdown.deadline;
             if self.active(process).is_some_and(|active| active.step(world, process, deadline)) {
                 self.past(process, world.now);
             }
         }
-        if self.delay_until.is_none() && self.hook_until.is_none() {
+        let is_due = self.delay_until.is_none() && self.hook_until.is_none();
+        if is_due && self.progress().any(|progress| matches!(progress, Progress::NotDue)) {
             self.begin_due(world);
         }
-        if self.held && world.lives.iter().all(|life| *life == Life::Done) {
+        if self.held && world.is_done() {
             self.stop(world, Cause::AllEnded);
         }
         if self.is_over() && !self.held && self.is_looked_at(world) {

@@ -85,6 +85,8 @@ impl Machine {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.world.now = now.max(self.world.now);
         let world = &mut self.world;
+        world.touched.clear();
+        world.arrived.clear();
         if let Event::Signal(signal) = event
             && !world.spec.stop_signals.contains(&signal)
         {
@@ -106,7 +108,7 @@ impl Machine {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(),
             Phase::Draining(draining) => draining.wakes_at(),
-            Phase::Stopping(stopping) => stopping.wakes_at(&self.world),
+            Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,
         };

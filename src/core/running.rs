@@ -18,6 +18,8 @@ pub struct Running {
     begin: Begin,
     /// [`Note::AllReady`] was given.
     all_ready: bool,
+    /// Every process was looked at whether it can be started; from then on only those that have waited for something.
+    has_begun: bool,
 }
 
 /// The container's own `pre_start`.
@@ -77,8 +79,7 @@ impl Running {
     /// Whether everything is ready or complete.
     #[must_use]
     pub fn is_ready(&self, world: &World) -> bool {
-        self.all_ready
-            && world.lives.iter().all(|life| matches!(life, Life::Ready { .. } | Life::Done))
+        self.all_ready && world.is_settled()
     }
 
     fn take(&mut self, world: &mut World, event: Event) -> Step {
@@ -102,7 +103,7 @@ impl Running {
                     prepare(world, process);
                 } else {
                     world.note(Note::Skipped(process));
-                    world.reached[process.index()] = Reached::ALL;
+                    world.reach(process, Reached::ALL);
                     world.set(process, Life::Done);
                 }
             }
@@ -110,7 +111,7 @@ impl Running {
                 spawned(world, process)
             }
             Event::SpawnFailed { process, exit_code } if world.life(process) == Life::Spawning => {
-                if world.reached[process.index()].started {
+                if world.reached(process).started {
                     // It could be started before: what is missing now may come back.
                     world.set(process, Life::Ready { since: world.now });
                     return exited(world, process, End::Code(exit_code), false);
@@ -177,18 +178,18 @@ impl Running {
             world.abort_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed(None));
         }
-        for process in world.spec.ids() {
+        for process in world.due_in_order() {
             match world.life(process) {
-                Life::PreStart { until } if world.is_past(until) => {
+                Life::PreStart { .. } => {
                     world.abort_hook(Some(process), Stage::PreStart);
                     world.set(process, Life::Done);
                     return Err(Cause::HookFailed(Some(process)));
                 }
-                Life::Starting { since, ready_by } if world.is_past(ready_by) => {
+                Life::Starting { since, ready_by } => {
                     world.note(Note::NotReady { process, after: ready_by.since(since) });
                     return Err(Cause::NotReady(process));
                 }
-                Life::Backoff { until } if world.is_past(until) => spawn(world, process),
+                Life::Backoff { .. } => spawn(world, process),
                 _ => {}
             }
         }
@@ -201,25 +202,42 @@ impl Running {
             return Ok(());
         }
         let spec = Rc::clone(&world.spec);
-        let (mut waiting, mut busy) = (false, false);
-        for &process in &spec.order {
-            if world.life(process) == Life::Waiting {
-                let there = spec.processes[process.index()]
-                    .dependencies
-                    .iter()
-                    .all(|&(on, condition)| is_there(world.reached[on.index()], condition));
-                if there {
-                    begin(world, process);
-                }
+        if std::mem::replace(&mut self.has_begun, true) {
+            for process in waiting_for_arrived(world) {
+                begin_if_free(world, process);
             }
-            waiting |= !matches!(world.life(process), Life::Ready { .. } | Life::Done);
-            busy |= world.life(process) != Life::Done;
+        } else {
+            for &process in &spec.order {
+                begin_if_free(world, process);
+            }
         }
-        if !waiting && !self.all_ready && busy {
+        if world.is_done() {
+            return Err(Cause::AllEnded);
+        }
+        if world.is_settled() && !self.all_ready {
             self.all_ready = true;
             world.note(Note::AllReady);
         }
-        if busy { Ok(()) } else { Err(Cause::AllEnded) }
+        Ok(())
+    }
+}
+
+/// Those that depend on what has got further in this step, in their order.
+fn waiting_for_arrived(world: &World) -> Vec<ProcessId> {
+    let dependents = |id: &ProcessId| &world.process(*id).dependents;
+    let mut waiting: Vec<_> = world.arrived.iter().flat_map(dependents).copied().collect();
+    waiting.sort_unstable_by_key(|id| world.rank(*id));
+    waiting.dedup();
+    waiting
+}
+
+/// Starts a process that waits if its dependencies are there.
+fn begin_if_free(world: &mut World, process: ProcessId) {
+    let mut needs = world.process(process).dependencies.iter();
+    if world.life(process) == Life::Waiting
+        && needs.all(|&(on, condition)| is_there(world.reached(on), condition))
+    {
+        begin(world, process);
     }
 }
 
@@ -258,7 +276,7 @@ fn spawn(world: &mut World, process: ProcessId) {
 fn spawned(world: &mut World, process: ProcessId) {
     let since = world.now;
     world.note(Note::Started(process));
-    world.reached[process.index()].started = true;
+    world.reach(process, Reached { started: true, ..world.reached(process) });
     let spec = world.process(process);
     match spec.readiness_timeout {
         Some(timeout) => world.set(process, Life::Starting { since, ready_by: since + timeout }),
@@ -269,7 +287,7 @@ fn spawned(world: &mut World, process: ProcessId) {
 
 fn ready(world: &mut World, process: ProcessId, since: Time) {
     world.set(process, Life::Ready { since });
-    world.reached[process.index()].ready = true;
+    world.reach(process, Reached { ready: true, ..world.reached(process) });
     if world.process(process).readiness_timeout.is_some() {
         world.note(Note::Ready { process, after: world.now.since(since) });
     }
@@ -290,7 +308,7 @@ fn exited(world: &mut World, process: ProcessId, end: End, remains: bool) -> Ste
     let kill_at = world.now + spec.stop.limit;
     if oneshot && end.is_success() {
         world.note(Note::Completed { process, after: lived });
-        world.reached[process.index()] = Reached::ALL;
+        world.reach(process, Reached::ALL);
         finish(world, process);
         return Ok(());
     }
@@ -315,7 +333,7 @@ fn exited(world: &mut World, process: ProcessId, end: End, remains: bool) -> Ste
     world.note(Note::Ended { process, end, next });
     if next == AfterEnd::Nothing {
         // Its end does not matter, so nobody may wait for more of it.
-        world.reached[process.index()] = Reached::ALL;
+        world.reach(process, Reached::ALL);
         if remains {
             world.stop_rest(process, kill_at, None);
         } else {

@@ -1,11 +1,12 @@
 //! The third phase: every process is asked to end, each only when all its dependents are gone.
 
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use super::event::{Action, Event, Hurry, Note};
 use super::finishing::Finishing;
 use super::machine::{Phase, Shutdown};
-use super::spec::{HookId, Stage};
+use super::spec::{AFTER_KILL, HookId, Stage};
 use super::world::{Life, World};
 use crate::vocab::{ProcessId, Time};
 
@@ -16,12 +17,32 @@ pub struct Stopping {
     pub shutdown: Shutdown,
     /// No order any more: everything was killed, by a third signal or at the deadline.
     no_mercy: bool,
+    /// When not even a process that survived KILL is waited for.
+    gives_up_at: Time,
+    /// Every process must be looked at, and not only those that something has happened to.
+    look_at_all: bool,
+    /// For each process, how many hold it back: dependents that are still there, directly or behind one that has died
+    /// already.
+    holders: Vec<usize>,
+    /// Those that hold nobody back any more.
+    released: Vec<bool>,
 }
+
+/// The processes to look at, dependents first.
+type Queue = BinaryHeap<(u16, ProcessId)>;
 
 impl Stopping {
     /// The drains are over.
     pub(super) fn enter(shutdown: Shutdown, world: &mut World) -> Phase {
-        Self { shutdown, no_mercy: false }.advance(world)
+        let gives_up_at = shutdown.hard_end(world);
+        let count = world.spec.processes.len();
+        let mut holders = vec![0; count];
+        for (on, _) in world.spec.processes.iter().flat_map(|process| &process.dependencies) {
+            holders[on.index()] += 1;
+        }
+        let released = vec![false; count];
+        Self { shutdown, no_mercy: false, gives_up_at, look_at_all: true, holders, released }
+            .advance(world)
     }
 
     /// Takes one event.
@@ -37,7 +58,7 @@ impl Stopping {
                     Some(2) => self.cut_waits(world),
                     Some(_) => {
                         world.note(Note::Hurried(Hurry::KillAll));
-                        self.no_mercy = true;
+                        self.lose_mercy();
                     }
                 }
             }
@@ -53,8 +74,8 @@ impl Stopping {
     }
 
     /// When something is due that is not the matter of one process.
-    pub(super) fn wakes_at(&self, world: &World) -> Option<Time> {
-        Some(if self.no_mercy { self.shutdown.hard_end(world) } else { self.shutdown.deadline })
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        Some(if self.no_mercy { self.gives_up_at } else { self.shutdown.deadline })
     }
 
     /// A second stop signal: hooks are not waited for any longer. The processes keep their time.
@@ -72,42 +93,33 @@ impl Stopping {
     }
 
     fn advance(mut self, world: &mut World) -> Phase {
-        if !self.no_mercy && world.is_past(self.shutdown.deadline) && !all_done(world) {
+        if !self.no_mercy && world.is_past(self.shutdown.deadline) && !world.is_done() {
             world.note(Note::DeadlinePassed);
-            self.no_mercy = true;
+            self.lose_mercy();
+            // A container that was paused, or a machine that slept, may find itself long after the deadline.
+            self.gives_up_at = self.gives_up_at.max(world.now + AFTER_KILL);
         }
         self.shutdown.killed |= world.kill_late_rests();
-        let spec = Rc::clone(&world.spec);
-        // Whether a dependent is still there, directly or behind one that has died already.
-        let mut held = vec![false; spec.processes.len()];
-        for &process in spec.order.iter().rev() {
-            let dependents = &spec.processes[process.index()].dependents;
-            let is_there = |id: &ProcessId| held[id.index()] || world.life(*id) != Life::Done;
-            held[process.index()] = dependents.iter().any(is_there);
+        let ranked = |id| (world.rank(id), id);
+        let mut queue: Queue = if std::mem::take(&mut self.look_at_all) {
+            world.spec.ids().map(ranked).collect()
+        } else {
+            world.touched.iter().copied().chain(world.due()).map(ranked).collect()
+        };
+        while let Some(next) = queue.pop() {
+            while queue.peek() == Some(&next) {
+                queue.pop();
+            }
             if self.no_mercy {
-                self.end_at_once(world, process);
-                continue;
-            }
-            match world.life(process) {
-                Life::Starting { .. } | Life::Ready { .. } if !held[process.index()] => {
-                    self.begin(world, process);
-                }
-                Life::PreStop { until } if world.is_past(until) => {
-                    world.abort_hook(Some(process), Stage::PreStop);
-                    self.ask(world, process);
-                }
-                _ => {}
-            }
-            if let Life::Stopping { since, kill_at } = world.life(process)
-                && world.is_past(kill_at)
-            {
-                self.kill(world, process, Some(since));
+                self.end_at_once(world, next.1);
+            } else {
+                self.look_at(world, next.1, &mut queue);
             }
         }
-        if all_done(world) {
+        if world.is_done() {
             return Finishing::enter(self.shutdown, self.no_mercy, world);
         }
-        if world.is_past(self.shutdown.hard_end(world)) {
+        if world.is_past(self.gives_up_at) {
             for process in
                 world.spec.ids().filter(|id| world.life(*id) != Life::Done).collect::<Vec<_>>()
             {
@@ -116,6 +128,40 @@ impl Stopping {
             return Finishing::enter(self.shutdown, true, world);
         }
         Phase::Stopping(self)
+    }
+
+    fn lose_mercy(&mut self) {
+        self.no_mercy = true;
+        self.look_at_all = true;
+    }
+
+    /// Stops a process that nobody holds back, ends a wait that is over, and lets go of dependencies.
+    fn look_at(&mut self, world: &mut World, process: ProcessId, queue: &mut Queue) {
+        let is_free = self.holders[process.index()] == 0;
+        match world.life(process) {
+            Life::Starting { .. } | Life::Ready { .. } if is_free => self.begin(world, process),
+            Life::PreStop { until } if world.is_past(until) => {
+                world.abort_hook(Some(process), Stage::PreStop);
+                self.ask(world, process);
+            }
+            Life::Done
+                if is_free && !std::mem::replace(&mut self.released[process.index()], true) =>
+            {
+                let spec = Rc::clone(&world.spec);
+                for &(on, _) in &spec.processes[process.index()].dependencies {
+                    self.holders[on.index()] -= 1;
+                    if self.holders[on.index()] == 0 {
+                        queue.push((world.rank(on), on));
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Life::Stopping { since, kill_at } = world.life(process)
+            && world.is_past(kill_at)
+        {
+            self.kill(world, process, Some(since));
+        }
     }
 
     fn begin(&mut self, world: &mut World, process: ProcessId) {
@@ -169,8 +215,4 @@ impl Stopping {
             _ => {}
         }
     }
-}
-
-fn all_done(world: &World) -> bool {
-    world.lives.iter().all(|life| *life == Life::Done)
 }

@@ -1,5 +1,6 @@
 //! What outlives a phase: how far each process is, the time of this step and the actions that it has led to.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -86,6 +87,11 @@ impl Life {
         )
     }
 
+    /// Whether nobody has to wait for it to get further.
+    fn is_settled(self) -> bool {
+        matches!(self, Self::Ready { .. } | Self::Done)
+    }
+
     /// When this state ends by itself.
     fn wakes_at(self) -> Option<Time> {
         match self {
@@ -102,7 +108,7 @@ impl Life {
 }
 
 /// What has been reached at least once. A restart does not take it back, so dependents are not disturbed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     /// It was started.
     pub started: bool,
@@ -118,6 +124,9 @@ impl Reached {
 }
 
 /// See the module.
+///
+/// There may be thousands of processes, and each has its events. So an event costs nothing for those that it does not
+/// concern: what is asked at every step is kept up to date by [`World::set`] and [`World::reach`], and not looked for.
 #[derive(Debug)]
 pub struct World {
     /// What was asked for.
@@ -126,10 +135,20 @@ pub struct World {
     pub budget: Budget,
     /// The time of this step.
     pub now: Time,
-    /// How far each process is.
-    pub lives: Vec<Life>,
-    /// What each has reached.
-    pub reached: Vec<Reached>,
+    lives: Vec<Life>,
+    reached: Vec<Reached>,
+    /// Whose life was set in this step; some more than once.
+    pub touched: Vec<ProcessId>,
+    /// Who has reached something in this step.
+    pub arrived: Vec<ProcessId>,
+    /// When a process needs something.
+    moments: BTreeSet<(Time, ProcessId)>,
+    /// How many are not [`Life::Done`].
+    busy: usize,
+    /// How many are neither that nor ready.
+    unsettled: usize,
+    /// The place of each in the order.
+    rank: Vec<u16>,
     /// How often each was restarted, and how often in a row.
     pub restarts: Vec<Restarts>,
     /// When each was told by a signal to drain, which it may answer by its end.
@@ -152,11 +171,21 @@ impl World {
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
+        let mut rank = vec![0; count];
+        for (id, place) in spec.order.iter().zip(0..) {
+            rank[id.index()] = place;
+        }
         Self {
             budget: Budget::new(&spec),
             now,
             lives: vec![Life::Waiting; count],
             reached: vec![Reached::default(); count],
+            touched: Vec::new(),
+            arrived: Vec::new(),
+            moments: BTreeSet::new(),
+            busy: count,
+            unsettled: count,
+            rank,
             restarts: vec![Restarts::default(); count],
             told: vec![None; count],
             actions: Vec::new(),
@@ -172,7 +201,60 @@ impl World {
 
     /// Sets how far this process is.
     pub fn set(&mut self, id: ProcessId, life: Life) {
-        self.lives[id.index()] = life;
+        let before = std::mem::replace(&mut self.lives[id.index()], life);
+        self.touched.push(id);
+        self.busy += usize::from(life != Life::Done);
+        self.busy -= usize::from(before != Life::Done);
+        self.unsettled += usize::from(!life.is_settled());
+        self.unsettled -= usize::from(!before.is_settled());
+        if before.wakes_at() != life.wakes_at() {
+            before.wakes_at().map(|moment| self.moments.remove(&(moment, id)));
+            self.moments.extend(life.wakes_at().map(|moment| (moment, id)));
+        }
+    }
+
+    /// What this process has reached.
+    #[must_use]
+    pub fn reached(&self, id: ProcessId) -> Reached {
+        self.reached[id.index()]
+    }
+
+    /// Sets what this process has reached.
+    pub fn reach(&mut self, id: ProcessId, reached: Reached) {
+        if std::mem::replace(&mut self.reached[id.index()], reached) != reached {
+            self.arrived.push(id);
+        }
+    }
+
+    /// Whether every process is gone for good.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.busy == 0
+    }
+
+    /// Whether every process is ready, or gone for good.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// The place of a process in the order.
+    #[must_use]
+    pub fn rank(&self, id: ProcessId) -> u16 {
+        self.rank[id.index()]
+    }
+
+    /// The processes whose moment has come.
+    pub fn due(&self) -> impl Iterator<Item = ProcessId> {
+        self.moments.iter().take_while(|(moment, _)| *moment <= self.now).map(|(_, id)| *id)
+    }
+
+    /// The same, in the order of the file.
+    #[must_use]
+    pub fn due_in_order(&self) -> Vec<ProcessId> {
+        let mut due: Vec<_> = self.due().collect();
+        due.sort_unstable();
+        due
     }
 
     /// What was asked for this process.
@@ -221,10 +303,8 @@ impl World {
     /// Kills what is left of process groups, and has had its time. Whether there was any.
     pub fn kill_late_rests(&mut self) -> bool {
         let mut killed = false;
-        for process in self.spec.ids() {
-            if let Life::Remains { kill_at, restart } = self.life(process)
-                && self.is_past(kill_at)
-            {
+        for process in self.due_in_order() {
+            if let Life::Remains { restart, .. } = self.life(process) {
                 self.kill_rest(process, restart);
                 killed = true;
             }
@@ -315,10 +395,8 @@ impl World {
 
     /// Goes on without the `post_stop` hooks that have taken too long.
     pub fn abort_late_hooks(&mut self) {
-        for process in self.spec.ids() {
-            if let Life::PostStop { until } = self.life(process)
-                && self.is_past(until)
-            {
+        for process in self.due_in_order() {
+            if let Life::PostStop { .. } = self.life(process) {
                 self.abort_hook(Some(process), Stage::PostStop);
                 self.set(process, Life::Done);
             }
@@ -328,6 +406,6 @@ impl World {
     /// The first moment at which a process needs something.
     #[must_use]
     pub(super) fn wakes_at(&self) -> Option<Time> {
-        self.lives.iter().filter_map(|life| life.wakes_at()).min()
+        self.moments.first().map(|(moment, _)| *moment)
     }
 }

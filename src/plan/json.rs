@@ -134,7 +134,7 @@ fn case(plan: &Plan, timeline: &Timeline, asked: bool) -> Case {
             wanted: seconds(wanted),
             declared,
             cut: declared && step.takes < wanted,
-            critical: timeline.critical.contains(&place),
+            critical: timeline.is_critical(place),
             min: plan.min(step).map(seconds),
         }
     });

@@ -20,7 +20,7 @@ pub fn mermaid(plan: &Plan) -> String {
     {
         let _ = writeln!(out, "    section After {what}");
         for (place, step) in timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)) {
-            let tag = if timeline.critical.contains(&place) { "crit, " } else { "" };
+            let tag = if timeline.is_critical(place) { "crit, " } else { "" };
             let (begins, ends) = (step.begins.as_millis(), step.ends().as_millis());
             let (label, takes) = (plan.label(step), human(step.takes));
             let _ = writeln!(out, "    {label} {takes} :{tag}{begins}, {ends}");

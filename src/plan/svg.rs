@@ -72,7 +72,7 @@ fn case(
             true => format!("{} of {}", human(step.takes), human(wish)),
             false => human(step.takes),
         };
-        let colour = match (is_cut, timeline.critical.contains(&place)) {
+        let colour = match (is_cut, timeline.is_critical(place)) {
             (true, _) => "#e07b39",
             (false, true) => "#1f9d72",
             (false, false) => "#9aa3ad",

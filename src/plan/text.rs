@@ -150,7 +150,7 @@ fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
             takes if declared && step.takes < wish => format!("{takes} of {}", human(wish)),
             takes => takes,
         };
-        let mark = if timeline.critical.contains(&place) { "#" } else { "-" };
+        let mark = if timeline.is_critical(place) { "#" } else { "-" };
         row(name, &times, step.begins, step.ends(), mark);
     }
     let reserved = human(plan.reserve);

@@ -112,6 +112,13 @@ impl Timeline {
         })
     }
 
+    /// Whether the end depends on the step at this place.
+    #[must_use]
+    pub fn is_critical(&self, place: usize) -> bool {
+        // A step stands behind those that it waits for, so the path ascends.
+        self.critical.binary_search(&place).is_ok()
+    }
+
     /// Goes through a shutdown. `grant` says how long a step takes that begins so long after T0; `None`: there is no such
     /// step. `tasks`: a oneshot still runs, and is stopped like a service.
     pub fn walk(

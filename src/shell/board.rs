@@ -19,6 +19,8 @@ pub(super) struct Board {
     names: Names,
     began: Time,
     facts: RefCell<Vec<Fact>>,
+    /// Those of whom a note has told something since the last look.
+    noted: RefCell<Vec<ProcessId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +52,8 @@ impl Board {
             failure: LastFailure::default(),
         };
         let facts = vec![fact; names.0.len()];
-        Rc::new(Self { machine: RefCell::new(machine), names, began, facts: RefCell::new(facts) })
+        let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
+        Rc::new(Self { machine, names, began, facts, noted: RefCell::default() })
     }
 
     /// The pid of a process, or that it has none any more.
@@ -71,23 +74,40 @@ impl Board {
     /// Takes from a note what the machine's state does not tell.
     pub(super) fn note(&self, note: &Note) {
         let mut facts = self.facts.borrow_mut();
-        match *note {
-            Note::Skipped(process) => facts[process.index()].skipped = true,
-            Note::Started(process) => facts[process.index()].end = None,
+        let process = match *note {
+            Note::Skipped(process) => {
+                facts[process.index()].skipped = true;
+                process
+            }
+            Note::Started(process) => {
+                facts[process.index()].end = None;
+                process
+            }
             Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {
                 facts[process.index()].end = Some(end);
                 facts[process.index()].message = Some(end.to_string());
+                process
             }
-            Note::DrainBegan { process, .. } => facts[process.index()].draining = true,
-            Note::DrainOver { process, .. } => facts[process.index()].draining = false,
-            _ => {}
-        }
+            Note::DrainBegan { process, .. } => {
+                facts[process.index()].draining = true;
+                process
+            }
+            Note::DrainOver { process, .. } => {
+                facts[process.index()].draining = false;
+                process
+            }
+            _ => return,
+        };
+        self.noted.borrow_mut().push(process);
     }
 
-    /// Remembers since when each process is in its state.
+    /// Remembers since when each process is in its state. Only those are looked at to whom something has happened in the
+    /// last step of the machine.
     pub(super) fn look(&self, now: Time, machine: &Machine) {
         let world = machine.world();
-        for (fact, id) in self.facts.borrow_mut().iter_mut().zip(world.spec.ids()) {
+        let mut facts = self.facts.borrow_mut();
+        for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
+            let fact = &mut facts[id.index()];
             let answered = fact.end.is_some_and(|end| world.is_answer(id, end));
             let state = state(world.life(id), fact, answered);
             if state != fact.state {

@@ -87,6 +87,8 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         timer: Timer::new()?,
         receiver,
         queue: VecDeque::new(),
+        // What was started before drainit was, by the program that it has replaced.
+        has_ended: true,
         exit: None,
     };
     supervisor.step(Event::Start)?;
@@ -130,30 +132,41 @@ struct Loop {
     receiver: UnboundedReceiver<News>,
     /// What the actions of a step led to at once.
     queue: VecDeque<Event>,
+    /// A child may have ended that is not reaped yet.
+    has_ended: bool,
     exit: Option<u8>,
 }
 
 impl Loop {
     /// Waits for one thing to happen, and deals with it and with every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
+        // Not `biased`: whoever floods drainit with signals must not keep the rest from its turn.
         tokio::select! {
-            biased;
             received = self.signals.next() => {
                 for one in received? {
+                    self.has_ended |= one.signal == Signal::CHLD;
                     self.signal(one)?;
                 }
+                // Nor the tasks, which have theirs only where this one waits.
+                tokio::task::yield_now().await;
             }
             fired = self.timer.fired() => {
                 fired?;
                 self.step(Event::Tick)?;
             }
             Some(news) = self.receiver.recv() => {
+                self.has_ended |= matches!(news, News::Again);
                 if let Some(event) = self.hands.event(news) {
                     self.step(event)?;
                 }
             }
         }
-        self.reap()
+        // The kernel looks through all children to find one that has ended. While the rest is swept, that there are none
+        // left is the answer.
+        if std::mem::take(&mut self.has_ended) || self.hands.sweeping() {
+            self.reap()?;
+        }
+        Ok(())
     }
 
     fn signal(&mut self, received: Received) -> io::Result<()> {
@@ -221,11 +234,9 @@ impl Loop {
             for action in actions {
                 self.carry_out(action);
             }
+            self.board.look(now, &self.board.machine.borrow());
         }
-        let machine = self.board.machine.borrow();
-        self.timer.set(machine.next_wakeup())?;
-        self.board.look(clock::now(), &machine);
-        Ok(())
+        self.timer.set(self.board.machine.borrow().next_wakeup())
     }
 
     fn carry_out(&mut self, action: Action) {

@@ -35,6 +35,8 @@ use crate::vocab::{End, ProcessId, Signal, Time};
 
 /// The pause between two looks at process groups without their leader.
 const GROUP_LOOK: Duration = Duration::from_millis(50);
+/// So many logs that have ended are kept, at least, before they are looked for.
+const SOME_LOGS: usize = 16;
 /// So many of the processes that are left over are named.
 const LISTED: usize = 10;
 
@@ -54,6 +56,8 @@ pub(super) struct Hands {
     hooks: BTreeMap<HookId, HookRun>,
     /// Logs whose pipes may still hold something.
     open_logs: Vec<Rc<ChildLog>>,
+    /// So many of them there may be before those that have ended are looked for.
+    most_open_logs: usize,
     sweeping: bool,
     /// Process groups that live on without the process that led them.
     groups: Vec<(ProcessId, Pid)>,
@@ -107,6 +111,7 @@ impl Hands {
             lives,
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
+            most_open_logs: 0,
             sweeping: false,
             groups: Vec::new(),
             groups_watch: None,
@@ -209,7 +214,10 @@ impl Hands {
 
     /// Remembers a log whose last lines are wanted at the end, and forgets those that have ended, with their pipes.
     fn keep_open(&mut self, log: Option<&Rc<ChildLog>>) {
-        self.open_logs.retain(|log| !log.is_finished());
+        if self.open_logs.len() >= self.most_open_logs {
+            self.open_logs.retain(|log| !log.is_finished());
+            self.most_open_logs = SOME_LOGS + 2 * self.open_logs.len();
+        }
         self.open_logs.extend(log.cloned());
     }
 
