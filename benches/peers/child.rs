@@ -1,17 +1,19 @@
 //! What the bench lets drainit and its peers run, and what it reads their output with: one small static program, built by
 //! `rustc` alone so that nobody waits for dependencies.
 //!
+//! `go=PATH` waits until PATH exists, `cpu=N` runs on that CPU.
+//!
 //! | command | what it does |
 //! |---|---|
 //! | `idle` | waits for a signal, which ends it |
-//! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | says in LOG when it starts, gets SIGTERM and ends; listens; says that it is ready; takes so long to end |
-//! | `lines COUNT go=PATH` | COUNT lines of 156 bytes as fast as they are read, once PATH exists, then waits for a signal |
+//! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | notes its start, SIGTERM and end; listens; is ready; ends so slowly |
+//! | `lines COUNT` | COUNT lines of 156 bytes as fast as they are read, then waits for a signal |
 //! | `count COUNT` | reads those, and prints when it has so many |
-//! | `paced COUNT RATE go=PATH` | lines of 156 bytes that say when they were written, RATE a second |
+//! | `paced COUNT RATE` | lines of 156 bytes that say when they were written, RATE a second |
 //! | `waited COUNT` | reads those, and prints how long they were on their way |
 //! | `mixed ID COUNT` | lines of many lengths, each in two pieces, then waits for a signal |
 //! | `whole COUNT` | reads those of many writers, and prints how many were whole |
-//! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long it took until all were reaped, then waits for a signal |
+//! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long until all were reaped, then waits |
 //! | `spawn COUNT LOG` | starts COUNT of `serve` and ends them again: what fork and exec alone cost |
 #![allow(
     clippy::unwrap_used,

@@ -86,7 +86,8 @@ def machine():
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
     release = ".".join(platform.release().split(".")[:2])
-    return f"{len(os.sched_getaffinity(0))} cores ({model[1].strip() if model else platform.machine()}), {memory:.0f} GiB, Linux {release}"
+    cpu = model[1].strip() if model else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} cores ({cpu}), {memory:.0f} GiB, Linux {release}"
 
 
 def missed(rows):

@@ -30,6 +30,14 @@ def drainit(directory, *writers):
     return supervisors.drainit(directory, writers, control=False)
 
 
+def supervisord(directory, *writers):
+    return supervisors.supervisord(directory, writers)
+
+
+def horust(directory, *writers):
+    return supervisors.horust(directory, writers)
+
+
 def bash(directory, *writers):
     """With a prefixer for each, as in the entrypoint; without one, the bare script."""
     lines = [f"prefix() {{ {BASH}; }}"]
@@ -44,8 +52,8 @@ def tini(directory, writer):
 
 
 DRAINIT = Logger(US, 4_000_000, supervise=drainit, needs="env")
-SUPERVISORD = Logger("supervisord", 3_000_000, supervise=lambda directory, *writers: supervisors.supervisord(directory, writers), needs="supervisord")
-HORUST = Logger("Horust", 0, supervise=lambda directory, *writers: supervisors.horust(directory, writers), needs="horust")
+SUPERVISORD = Logger("supervisord", 3_000_000, supervise=supervisord, needs="supervisord")
+HORUST = Logger("Horust", 0, supervise=horust, needs="horust")
 PREFIXERS = [
     DRAINIT,
     Logger("bash `while read`", 20_000, ["bash", "-c", f"PREFIX=app; {BASH}"]),

@@ -18,6 +18,10 @@ import kit
 ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config"]
 
 
+# drainit is held against these; the others may be missing.
+NEEDED = ["tini", "catatonit", "s6-log", "bash", "sed", "awk", "hyperfine", "taskset", "unshare", kit.DRAINIT, kit.CHILD]
+
+
 def end(*_):
     sys.exit(130)
 
@@ -26,6 +30,9 @@ def main(wanted):
     unknown = set(wanted) - set(ROWS)
     if unknown:
         sys.exit(f"no row {', '.join(sorted(unknown))}: there are {', '.join(ROWS)}")
+    missing = [program for program in NEEDED if not kit.which(program)]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}; `make bench` as root installs and builds them")
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, end)
     kit.adopt_orphans()

@@ -25,6 +25,7 @@ def measure():
     figures["Python, for supervisord"] = size("/usr/bin/python3")
     why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, no config, HTTP or drain")
     why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc beside it")
-    why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"), "need libc and a shell beside them; no log prefix, HTTP or drain")
+    why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
+                         "need libc and a shell beside them; no log prefix, HTTP or drain")
     why |= {"bash": "needs libc, curl and sleep beside it", "Python, for supervisord": "needs libc and its library beside it"}
     return [Row("binary, static and stripped", "MiB", figures, f"{LIMIT} MiB", figures[US] <= LIMIT, why=why)]

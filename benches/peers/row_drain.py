@@ -128,6 +128,7 @@ def measure(directory):
     if kit.which("curl"):
         figures["bash entrypoint"] = one_round(directory / "drain-script", script)
     worst = max(times)
-    return [Row("drain of Envoy 1.40: from the last connection closed to its SIGTERM", "ms", figures, "300 ms at the most", worst <= 300,
+    return [Row("drain of Envoy 1.40: from the last connection closed to its SIGTERM", "ms", figures, "300 ms at the most",
+                worst <= 300,
                 short="from the last connection closed to SIGTERM for Envoy, ms",
                 detail=f"the longest of {len(times)}: {worst:.0f}")]
