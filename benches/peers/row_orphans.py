@@ -75,7 +75,7 @@ def while_reaping():
 def measure():
     commands = row_one.available()
     results = {name: [] for name in commands}
-    for _ in range(kit.rounds(7, 1)):
+    for _ in range(kit.rounds(5, 1)):
         for name, command in commands.items():
             # As PID 1 it needs no flag for it, and says so.
             command = [part for part in command if part != "-s"]

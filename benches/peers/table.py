@@ -55,7 +55,8 @@ class Row:
     def peer_text(self, name, value):
         if value is None:
             return f"{name}: not measured"
-        if not value or not self.ours:
+        # What is taken off may be a little more than there was.
+        if value <= 0 or self.ours <= 0:
             return f"{name} {number(value)}"
         return f"{name} {number(value)} ({number(value / self.ours)}×)"
 
