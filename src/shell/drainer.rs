@@ -19,7 +19,7 @@ use crate::vocab::Time;
 
 /// The pause between two looks. The statistics of a large Envoy cost it time; so it is at least this many times longer
 /// than the last look took.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_FACTOR: u32 = 4;
 /// How long the count at the end may take; the core is not more patient with the closing of the listeners as a whole.
 const LAST_LOOK: Duration = Duration::from_millis(100);
