@@ -9,7 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use crate::support::docker::{Container, mount, run};
+use crate::support::docker::{Container, files, mount, run};
+use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
 use crate::support::envoy::checkout;
 use crate::support::files::TempDir;
@@ -71,19 +72,34 @@ fn serve_then_stop(options: &[&str]) {
 }
 
 #[test]
+fn there_is_no_shell_in_it() {
+    let Some(images) = images() else { return };
+    let shells = ["sh", "bash", "dash", "ash", "busybox", "toybox"];
+    let gateway =
+        gateway_images().map(|images| [images.production.as_str(), images.debug.as_str()]);
+    for image in [images.drainit.as_str(), &images.gateway].into_iter().chain(gateway.unwrap()) {
+        let files = files(image);
+        assert!(files.iter().any(|file| file.ends_with("drainit")), "{files:?}");
+        let is_shell = |file: &&String| shells.contains(&file.rsplit('/').next().unwrap());
+        assert_eq!(files.iter().find(is_shell), None, "in {image}");
+    }
+}
+
+#[test]
 fn the_code_of_a_crashed_process_is_the_containers() {
     let Some(images) = images() else { return };
     let dir = TempDir::new();
+    // Any program that fails will do: here that is drainit's own `check`.
     dir.write(
         "crash.yaml",
-        "processes: {worker: {command: [sh, -c, exit 7], depends_on: [envoy]}}\n",
+        "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",
     );
     let overlay = mount(&dir.join("crash.yaml"), "/etc/crash.yaml");
     let options = [&overlay, "--env=ENVOY_DRAIN_SECONDS=1"];
     let args = ["-c", "/etc/drainit.yaml", "-c", "/etc/crash.yaml"];
     let finished = run(&images.gateway, &options, &args);
-    assert_eq!(finished.code, 7, "{}", finished.output);
-    assert!(finished.output.contains("worker: exited with code 7"), "{}", finished.output);
+    assert_eq!(finished.code, 78, "{}", finished.output);
+    assert!(finished.output.contains("worker: exited with code 78"), "{}", finished.output);
     assert!(finished.output.contains("drain envoy: "), "not drained:\n{}", finished.output);
 }
 

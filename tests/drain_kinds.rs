@@ -293,6 +293,7 @@ fn what_others_send_requests_to_is_drained_after_them() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
+    // The last that is noted before the message: what is noted of the message itself may come after its answer.
     ended
         .assert_code(0)
         // The steps before `notify`: what that leads to may happen before its sender can record that it has sent.

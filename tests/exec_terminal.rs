@@ -1,4 +1,4 @@
-//! `drainit exec` on a terminal, as PID 1 of `docker run -it`, as the leader of a session, and below a shell.
+//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a session, and below a shell.
 
 use nix::sys::signal::{Signal, kill};
 
@@ -141,6 +141,26 @@ fn below_a_shell_it_is_a_job_like_others() {
     terminal.type_in("hello\n");
     terminal.wait_for_count("hello", 2);
     terminal.type_in(CTRL_D);
+    terminal.wait_for_prompt();
+    terminal.type_in("exit 3\n");
+    assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());
+}
+
+#[test]
+fn below_a_shell_the_supervisor_is_a_job_too() {
+    let dir = crate::support::files::TempDir::new();
+    dir.write("drainit.yaml", "processes: {a: {command: [sleep, '60']}}");
+    let mut terminal = Terminal::session(&BASH);
+    terminal.wait_for_prompt();
+    terminal.type_in(&format!("{DRAINIT} run -c {}\n", dir.join("drainit.yaml").display()));
+    terminal.wait_for("everything is ready");
+    terminal.type_in(CTRL_Z);
+    terminal.wait_for("Stopped");
+    terminal.wait_for_prompt();
+    terminal.type_in("fg\n");
+    terminal.wait_for("SIGCONT received");
+    terminal.type_in(CTRL_C);
+    terminal.wait_for("exit code 0: SIGINT received");
     terminal.wait_for_prompt();
     terminal.type_in("exit 3\n");
     assert_eq!(terminal.wait_exit(), 3, "{}", terminal.screen());

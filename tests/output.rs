@@ -82,6 +82,22 @@ fn json_is_an_object_a_line_for_everybody() {
 }
 
 #[test]
+fn a_wrong_config_is_told_in_json_as_well() {
+    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
+    let ended = rig.run("processes: {a: {command: [CHILD, a], depends_on: [b], x: 1}}");
+    ended.assert_code(78);
+    let lines: Vec<serde_json::Value> = ended
+        .text(Stream::Stderr)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines.iter().all(|line| line["process"] == "drainit" && line["level"] == "error"));
+    let first = lines[0]["message"].as_str().unwrap();
+    assert!(first.contains("drainit.yaml:1:"), "{first}");
+}
+
+#[test]
 fn without_log_a_process_has_the_real_descriptors() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

@@ -90,7 +90,7 @@ fn the_engine_ends_only_when_envoys_streams_have() {
     runtime().block_on(async {
         let gateway = Gateway::start(&spec).await.unwrap();
         let mut client = TcpStream::connect(gateway.address()).await.unwrap();
-        let request = "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nx-envoy-fault-delay-request: 3000\r\n\r\n";
+        let request = "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nx-envoy-fault-delay-request: 8000\r\n\r\n";
         client.write_all(request.as_bytes()).await.unwrap();
         // The stream is there when the engine is asked to stop: the executor has been asked about its request already.
         sleep(ms(500)).await;

@@ -1,4 +1,4 @@
-//! Orphans by the ten thousand, as fast as the kernel can fork them.
+//! Orphans and signals by the ten thousand, as fast as the kernel can make them.
 
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
@@ -72,9 +72,39 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert!(most < FEW, "{most} zombies at a time");
     let ready = drainit.wait_for_line("everything is ready").at;
     assert!(ready - began < LONG, "ready after {:?}", ready - began);
+    // Its probe may be answered before it can answer a signal.
+    drainit.wait_for_start(&["later"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(0)..LONG);
     ended.assert_order(&["later exit 0", "late got SIGTERM", "late exit 0", "a got SIGTERM"]);
     assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
+}
+
+#[test]
+fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
+    let Some(rig) = Rig::new() else { return };
+    // Real-time signals queue up, so there is always one more; not each needs a line here.
+    let drainit = rig.env("DRAINIT_LOG_LEVEL", "warn").start(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'i=0; while [ $$i -lt 20000000 ]; do kill -40 1; i=$$((i+1)); done']
+            stop_signal: USR1
+          b:
+            command: [CHILD, b, sleep=1000, touch=DIR/b]
+            depends_on: [a]
+            readiness: {file: DIR/b}
+          c:
+            command: [CHILD, c]
+            depends_on: [b]
+            drain: {exec: {command: [CHILD, drain, exit=0], time: 20s}}
+        ",
+    );
+    // Only a probe that is answered has it started.
+    drainit.wait_for_start(&["c"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(0)..LONG);
+    ended.assert_order(&["drain exit 0", "c got SIGTERM", "c exit 0", "b got SIGTERM"]);
 }

@@ -45,9 +45,9 @@ where the protocol lets a server say goodbye.
   against a server that misbehaves. *failed* are its `read` and `write` errors: it has one for each connection that ended
   before the whole answer to a request was there, by FIN or by RST. Added to it are answers with a status of 400 and above
   and those that took more than 10 s. A request without any answer it does not count. `Connection: close` is honoured,
-  and is no error. It cannot tell a refused connection from a cut one, so *refused* is what the kernel counts (`AttemptFails`),
-  and taken off its errors. After an error it connects again at once: thousands of times in a second in which nobody
-  listens.
+  and is no error. It cannot tell a refused connection from a cut one, so *refused* is what the kernel counts
+  (`AttemptFails`), and taken off its errors. After an error it connects again at once: thousands of times in a second in
+  which nobody listens.
 
 The four ways to stop the pod:
 

@@ -18,7 +18,8 @@ use crate::vocab::{Signal, exit_code, human};
     override_usage = "drainit exec [OPTIONS] [--] CMD [ARGS]...",
     after_help = "The exit code is the command's own, 128+N if signal N ended it, 127 if it does not exist, 126 if it \
         cannot be executed.\nSignals are names or numbers: TERM, SIGTERM, 15, RTMIN+3. \
-        Durations are 500ms, 15s, 2m, or a number of seconds."
+        Durations are 500ms, 15s, 2m, or a number of seconds.\n\
+        Descriptors of a socket activation (LISTEN_FDS) are handed over to the command; all others from 3 on are not."
 )]
 pub struct ExecArgs {
     /// Send signals to the command's whole process group, not only to the command itself

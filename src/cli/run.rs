@@ -1,17 +1,19 @@
 //! `drainit run`: the supervisor.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tracing::Level;
 
 use super::config_files::ConfigFiles;
+use crate::config::schema::LogFormat;
 use crate::config::{self, Diagnostic, Environment, args};
 use crate::control::listen::Listeners;
 use crate::shell::event_loop::{self, Setup};
 use crate::shell::lines::Stream;
 use crate::shell::output::Output;
+use crate::shell::own_line::own_line;
 use crate::shell::signals::Signals;
 use crate::shell::{boot, panic, trace};
 use crate::vocab::exit_code;
@@ -36,43 +38,61 @@ pub(super) fn run(args: RunArgs) -> u8 {
     // A thread that is started later blocks them too.
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
-    let fail = |message: &str, code: u8| {
-        let line = format!("[drainit] error: {message}\n");
-        output.push(Stream::Stderr, line.as_bytes());
+    let environment = Environment::from_process();
+    // Until the config is read, its `logging` is not known; whoever collects JSON sets the variable.
+    let mut format = match environment.get_set("DRAINIT_LOG_FORMAT") {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    let fail = |format: LogFormat, message: &str, code: u8| {
+        match format {
+            LogFormat::Text => {
+                let line = format!("[drainit] error: {message}\n");
+                output.push(Stream::Stderr, line.as_bytes());
+            }
+            LogFormat::Json => push_json(&output, Level::ERROR, message),
+        }
         // Where nobody reads, the code has to do.
         let _ = output.flush(FLUSH);
         code
     };
     let signals = match signals {
         Ok(signals) => signals,
-        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+        Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
-    let loaded = match config::load(&args.files.paths(), &Environment::from_process()) {
+    let loaded = match config::load(&args.files.paths(), &environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            complain(&output, &problems);
-            return fail("the config is wrong, nothing was started", exit_code::CONFIG);
+            complain(&output, format, &problems);
+            return fail(format, "the config is wrong, nothing was started", exit_code::CONFIG);
         }
     };
-    complain(&output, &loaded.warnings);
+    format = loaded.config.logging.format;
+    complain(&output, format, &loaded.warnings);
     let args = match args::route(&loaded.config, &args.args) {
         Ok(args) => args,
-        Err(error) => return fail(&error.to_string(), exit_code::USAGE),
+        Err(error) => return fail(format, &error.to_string(), exit_code::USAGE),
     };
     let control = &loaded.config.control;
     let wanted = control.listen.is_some() || control.socket.is_some();
     let listeners = match wanted.then(|| Listeners::bind(control)).transpose() {
         Ok(listeners) => listeners,
-        Err(error) => return fail(&error.to_string(), exit_code::CONFIG),
+        Err(error) => return fail(format, &error.to_string(), exit_code::CONFIG),
     };
     let level = match trace::level(std::env::var(trace::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
         Err(error) => {
-            output.push(Stream::Stderr, format!("[drainit] warning: {error}\n").as_bytes());
+            match format {
+                LogFormat::Text => {
+                    let line = format!("[drainit] warning: {error}\n");
+                    output.push(Stream::Stderr, line.as_bytes());
+                }
+                LogFormat::Json => push_json(&output, Level::WARN, &error.to_string()),
+            }
             Level::INFO
         }
     };
-    output.set_format(loaded.config.logging.format);
+    output.set_format(format);
     trace::install(Arc::clone(&output), level);
     let setup = Setup {
         config: loaded.config,
@@ -84,13 +104,24 @@ pub(super) fn run(args: RunArgs) -> u8 {
     };
     match event_loop::run(setup) {
         Ok(code) => code,
-        Err(error) => fail(&format!("cannot go on: {error}"), exit_code::SOFTWARE),
+        Err(error) => fail(format, &format!("cannot go on: {error}"), exit_code::SOFTWARE),
     }
 }
 
 /// Through the queue: a reader of stderr that has stopped reading must not keep the processes from being started.
-fn complain(output: &Output, problems: &[Diagnostic]) {
+fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
     for problem in problems {
-        output.push(Stream::Stderr, format!("{problem}\n").as_bytes());
+        match format {
+            LogFormat::Text => output.push(Stream::Stderr, format!("{problem}\n").as_bytes()),
+            LogFormat::Json => {
+                let level = if problem.is_error() { Level::ERROR } else { Level::WARN };
+                push_json(output, level, &problem.to_string());
+            }
+        }
     }
+}
+
+fn push_json(output: &Output, level: Level, message: &str) {
+    let line = own_line(LogFormat::Json, Stream::Stderr, level, SystemTime::now(), message);
+    output.push(Stream::Stderr, &line);
 }

@@ -111,6 +111,9 @@ impl Active {
         let longest = world.budget.drain(process, wish, drain.min, now, deadline);
         let min = drain.min.min(longest);
         if longest.is_zero() {
+            if !wish.is_zero() {
+                world.note(Note::NotDrained(process));
+            }
             return Progress::Over;
         }
         world.note(Note::DrainBegan { process, longest, min, counted: drain.closes });

@@ -212,6 +212,8 @@ pub enum Note {
         /// Its traffic is looked at meanwhile.
         counted: bool,
     },
+    /// It is not drained, because the stop needs all the time that is left.
+    NotDrained(ProcessId),
     /// A drain is over.
     DrainOver {
         /// Which process.

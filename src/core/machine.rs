@@ -108,7 +108,7 @@ impl Machine {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(),
             Phase::Draining(draining) => draining.wakes_at(),
-            Phase::Stopping(stopping) => stopping.wakes_at(&self.world),
+            Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,
         };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::event::{Action, Event, Hurry, Note};
 use super::finishing::Finishing;
 use super::machine::{Phase, Shutdown};
-use super::spec::{HookId, Stage};
+use super::spec::{AFTER_KILL, HookId, Stage};
 use super::world::{Life, World};
 use crate::vocab::{ProcessId, Time};
 
@@ -17,6 +17,8 @@ pub struct Stopping {
     pub shutdown: Shutdown,
     /// No order any more: everything was killed, by a third signal or at the deadline.
     no_mercy: bool,
+    /// When not even a process that survived KILL is waited for.
+    gives_up_at: Time,
     /// Every process must be looked at, and not only those that something has happened to.
     look_at_all: bool,
     /// For each process, how many hold it back: dependents that are still there, directly or behind one that has died
@@ -32,13 +34,15 @@ type Queue = BinaryHeap<(u16, ProcessId)>;
 impl Stopping {
     /// The drains are over.
     pub(super) fn enter(shutdown: Shutdown, world: &mut World) -> Phase {
+        let gives_up_at = shutdown.hard_end(world);
         let count = world.spec.processes.len();
         let mut holders = vec![0; count];
         for (on, _) in world.spec.processes.iter().flat_map(|process| &process.dependencies) {
             holders[on.index()] += 1;
         }
         let released = vec![false; count];
-        Self { shutdown, no_mercy: false, look_at_all: true, holders, released }.advance(world)
+        Self { shutdown, no_mercy: false, gives_up_at, look_at_all: true, holders, released }
+            .advance(world)
     }
 
     /// Takes one event.
@@ -70,8 +74,8 @@ impl Stopping {
     }
 
     /// When something is due that is not the matter of one process.
-    pub(super) fn wakes_at(&self, world: &World) -> Option<Time> {
-        Some(if self.no_mercy { self.shutdown.hard_end(world) } else { self.shutdown.deadline })
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        Some(if self.no_mercy { self.gives_up_at } else { self.shutdown.deadline })
     }
 
     /// A second stop signal: hooks are not waited for any longer. The processes keep their time.
@@ -92,6 +96,8 @@ impl Stopping {
         if !self.no_mercy && world.is_past(self.shutdown.deadline) && !world.is_done() {
             world.note(Note::DeadlinePassed);
             self.lose_mercy();
+            // A container that was paused, or a machine that slept, may find itself long after the deadline.
+            self.gives_up_at = self.gives_up_at.max(world.now + AFTER_KILL);
         }
         self.shutdown.killed |= world.kill_late_rests();
         let ranked = |id| (world.rank(id), id);
@@ -113,7 +119,7 @@ impl Stopping {
         if world.is_done() {
             return Finishing::enter(self.shutdown, self.no_mercy, world);
         }
-        if world.is_past(self.shutdown.hard_end(world)) {
+        if world.is_past(self.gives_up_at) {
             for process in
                 world.spec.ids().filter(|id| world.life(*id) != Life::Done).collect::<Vec<_>>()
             {

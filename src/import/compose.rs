@@ -3,12 +3,18 @@
 
 use std::rc::Rc;
 
-use super::compose_values::{depends_on, environment, interpolate, readiness, words};
+use super::compose_values::{
+    depends_on, environment, has_alternative, interpolate, readiness, words,
+};
 use super::draft::{Draft, Process, Value};
 use super::yaml::{Entries, entries, get, items, scalar};
 use crate::config::Diagnostic;
 use crate::config::foreign::Foreign;
 use crate::config::node::{Kind, Node, Span};
+
+const NAMES: &str = "Services know each other by their names there. In one container all of them are at 127.0.0.1, so no two can \
+                     have the same port: write that address in place of the names, or give the container these names \
+                     (`docker run --add-host NAME:127.0.0.1`, in a pod `hostAliases`).";
 
 /// The draft that a Compose file is.
 pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
@@ -45,8 +51,17 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         draft.notes.push(format!("Not carried over: {}.", lost.join(", ")));
     }
     draft.notes.push("Variables are those of the container, not of the machine on which Compose runs; no .env is read.".to_owned());
+    if get(entries(&root), "include").is_some() {
+        draft.notes.push(
+            "What is included is missing: import what `docker compose config` prints.".to_owned(),
+        );
+    }
+    if draft.processes.len() > 1 {
+        draft.notes.push(NAMES.to_owned());
+    }
     draft.notes.push(super::ON_EXIT.to_owned());
     tasks(&mut draft);
+    conditions(&mut draft);
     draft.mend_names();
     Ok(draft)
 }
@@ -57,8 +72,7 @@ fn tasks(draft: &mut Draft) {
     for process in &draft.processes {
         let Some(Value::Map(needs)) = process.get("depends_on") else { continue };
         for (name, need) in needs {
-            if matches!(need, Value::Map(need) if need.iter().any(|(_, value)| *value == "completed".into()))
-            {
+            if is(need, "completed") {
                 names.push(name.clone());
             }
         }
@@ -67,6 +81,41 @@ fn tasks(draft: &mut Draft) {
         process.set("type", "oneshot".into());
         process.remove("on_exit");
     }
+}
+
+/// What a list of names means there, and whether anybody can tell that a process is healthy.
+fn conditions(draft: &mut Draft) {
+    let of = |process: &Process| process.get("readiness").map(|_| process.name.clone());
+    let checked: Vec<_> = draft.processes.iter().filter_map(of).collect();
+    let mut waited_for = Vec::new();
+    for process in &mut draft.processes {
+        match process.get("depends_on").cloned() {
+            Some(Value::List(names)) if names.iter().any(|name| checked.contains(name)) => {
+                let started = Value::Map(vec![("condition".to_owned(), "started".into())]);
+                let needs = names.into_iter().map(|name| (name, started.clone())).collect();
+                process.remove("depends_on");
+                process.set_with(
+                    "depends_on",
+                    Value::Map(needs),
+                    "Compose does not wait until they are healthy; `condition: ready` does, and is mostly better",
+                );
+            }
+            Some(Value::Map(needs)) => waited_for.extend(
+                needs.into_iter().filter(|(_, need)| is(need, "ready")).map(|(name, _)| name),
+            ),
+            _ => {}
+        }
+    }
+    for process in &mut draft.processes {
+        if waited_for.contains(&process.name) && !checked.contains(&process.name) {
+            process.note("others wait until it is healthy, which its image may say how to see: write that here as `readiness`");
+        }
+    }
+}
+
+/// Whether a need has this condition.
+fn is(need: &Value, condition: &str) -> bool {
+    matches!(need, Value::Map(need) if need.iter().any(|(_, value)| *value == condition.into()))
 }
 
 fn process(name: &str, service: Entries<'_>) -> Process {
@@ -85,9 +134,14 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             "stop_grace_period" => text(&mut process, "stop_grace_period", node),
             "user" => text(&mut process, "user", node),
             "working_dir" => text(&mut process, "working_dir", node),
+            "profiles" => process.note("profiles: Compose starts it only if one of them is asked for; here it is started with the others, or leave it out"),
+            "extends" => process.note("extends: what it has from there is missing; import what `docker compose config` prints"),
             key if key.starts_with("x-") => {}
             key => lost.push(key.to_owned()),
         }
+    }
+    if service.iter().any(|(_, node)| has_alternative(node)) {
+        process.note("`${A:+b}` has no counterpart, and is text here: put a value in its place");
     }
     process.set("on_exit", "ignore".into());
     process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
@@ -99,7 +153,8 @@ fn process(name: &str, service: Entries<'_>) -> Process {
 
 fn command(process: &mut Process, service: Entries<'_>) {
     let image = get(service, "image").and_then(|node| scalar(node)).unwrap_or("its Dockerfile");
-    let part = |key| get(service, key).map(|node| words(node)).filter(|words| !words.is_empty());
+    let mut part =
+        |key| get(service, key).map(|node| words(process, node)).filter(|words| !words.is_empty());
     match (part("entrypoint"), part("command")) {
         (Some(mut entrypoint), command) => {
             entrypoint.extend(command.unwrap_or_default());

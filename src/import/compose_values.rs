@@ -2,6 +2,7 @@
 
 use super::draft::{Process, Value};
 use super::procfile;
+use super::shell_words::{self, Split};
 use super::yaml::{Entries, entries, get, items, scalar};
 use crate::config::node::{Kind, Node};
 use crate::config::values::duration;
@@ -45,14 +46,35 @@ pub(super) fn interpolate(text: &str) -> String {
     out + rest
 }
 
-/// `command:` or `entrypoint:`; a string is split as a shell would, as Compose does it.
-pub(super) fn words(node: &Node) -> Vec<String> {
-    match &node.kind {
-        Kind::Scalar { text, .. } => {
-            let words = shlex::split(text).unwrap_or_else(|| vec![text.clone()]);
-            words.iter().map(|word| interpolate(word)).collect()
+/// `command:` or `entrypoint:`; a string is split as a shell would, when its variables have their values.
+pub(super) fn words(process: &mut Process, node: &Node) -> Vec<String> {
+    let Kind::Scalar { text, .. } = &node.kind else {
+        return items(node).into_iter().filter_map(scalar).map(interpolate).collect();
+    };
+    let line = interpolate(text);
+    match shell_words::split(&line) {
+        Split::Words(words) => words,
+        Split::Variable(words) => {
+            process.note(shell_words::ONE_ARGUMENT);
+            words
         }
-        _ => items(node).into_iter().filter_map(scalar).map(interpolate).collect(),
+        Split::OnlyVariable => {
+            process.note(format!("command: {}", shell_words::ONLY_VARIABLE));
+            ["sh", "-c", &format!("exec {line}")].map(str::to_owned).to_vec()
+        }
+    }
+}
+
+/// Whether a variable of Compose says something that no variable of a config can: `${A:+b}`, `${A+b}`.
+pub(super) fn has_alternative(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar { text, .. } => text.replace("$$", "").split("${").skip(1).any(|rest| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            rest.starts_with('+') || rest.starts_with(":+")
+        }),
+        Kind::Sequence(items) => items.iter().any(|item| has_alternative(item)),
+        Kind::Mapping(entries) => entries.iter().any(|(_, value)| has_alternative(value)),
+        Kind::Null => false,
     }
 }
 
@@ -141,13 +163,19 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
             }
         }
     };
+    let of = |key| get(check, key).and_then(|node| scalar(node));
+    if ["interval", "retries", "start_period"]
+        .iter()
+        .any(|key| of(key).is_some_and(|v| v.contains('$')))
+    {
+        process.note("its healthcheck has variables for its times: the `timeout` here is of Compose's defaults");
+    }
     let time = |key, default| {
-        let text = get(check, key).and_then(|node| scalar(node));
+        let text = of(key);
         text.and_then(|text| duration(text).ok()).unwrap_or(Duration::from_secs(default))
     };
     // Compose calls it unhealthy then.
-    let retries =
-        get(check, "retries").and_then(|node| scalar(node)?.parse().ok()).unwrap_or(3_u32);
+    let retries = of("retries").and_then(|retries| retries.parse().ok()).unwrap_or(3_u32);
     let timeout = time("start_period", 0) + time("interval", 30).saturating_mul(retries);
     let probe = vec![
         ("exec".to_owned(), Value::List(command)),

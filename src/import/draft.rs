@@ -42,8 +42,9 @@ pub(super) enum Value {
 }
 
 /// The order in which a person reads a process.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "type",
+    "only_if",
     "command",
     "environment",
     "env_file",

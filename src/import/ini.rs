@@ -1,5 +1,5 @@
 //! INI as Python's configparser reads it for supervisord: sections, `key = value`, values that go on in indented lines,
-//! comments with `;` and `#`, and with ` ;` behind a value.
+//! comments with `;` and `#`, and with ` ;` and ` #` behind a value. A section that comes again goes on.
 
 /// One section, in file order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(super) struct BadLine {
 /// The sections of a file.
 pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
     let mut sections: Vec<Section> = Vec::new();
+    let mut current = 0;
     for (index, raw) in text.lines().enumerate() {
         let line = index + 1;
         let bad = |message, help| BadLine { line, message, help };
@@ -39,10 +40,15 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
             let Some((name, _)) = name.split_once(']') else {
                 return Err(bad("this section has no end", "close it with `]`"));
             };
-            sections.push(Section { name: name.trim().to_owned(), line, entries: Vec::new() });
+            let name = name.trim();
+            let known = sections.iter().position(|section| section.name == name);
+            current = known.unwrap_or(sections.len());
+            if known.is_none() {
+                sections.push(Section { name: name.to_owned(), line, entries: Vec::new() });
+            }
             continue;
         }
-        let Some(section) = sections.last_mut() else {
+        let Some(section) = sections.get_mut(current) else {
             return Err(bad(
                 "this stands before the first section",
                 "begin with a section, like [supervisord]",
@@ -68,7 +74,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
 }
 
 fn without_comment(line: &str) -> &str {
-    let end = line.find(" ;").or_else(|| line.find("\t;")).unwrap_or(line.len());
+    let comment = |(index, c): &(usize, char)| {
+        matches!(c, ';' | '#') && line[..*index].ends_with(char::is_whitespace)
+    };
+    let end = line.char_indices().find(comment).map_or(line.len(), |(index, _)| index);
     line[..end].trim_end()
 }
 
@@ -79,10 +88,10 @@ mod tests {
 
     #[test]
     fn values_go_on_in_indented_lines_and_end_before_comments() {
-        let text = "; a comment\n[a]\nx = 1 ; one\ny=2,\n  3;4\n# another\n[b]\nX: 5\n";
+        let text = "; a comment\n[a]\nx = 1 ; one\ny=2,\n  3;4\n# another\n[b]\nX: 5\t# five\n[a]\nx=1#2\n";
         let sections = read(text).unwrap();
         assert_eq!(sections.len(), 2);
-        assert_eq!((sections[0].get("x"), sections[0].get("y")), (Some("1"), Some("2,\n3;4")));
+        assert_eq!((sections[0].get("x"), sections[0].get("y")), (Some("1#2"), Some("2,\n3;4")));
         assert_eq!((sections[1].line, sections[1].get("x")), (7, Some("5")));
     }
 

@@ -10,6 +10,7 @@ mod ini;
 mod procfile;
 mod shell_words;
 mod supervisord;
+mod supervisord_values;
 mod yaml;
 
 use std::path::Path;

@@ -46,6 +46,90 @@ pub(super) fn read(line: &str) -> Line {
     Line::Simple(words.iter().filter_map(|word| assignment(word)).collect(), command)
 }
 
+/// What a command becomes whose variables are put in before it is made words of; a config does it the other way round.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    /// The same words.
+    Words(Vec<String>),
+    /// One of them is a variable, which might have become several or none.
+    Variable(Vec<String>),
+    /// It is nothing but a variable: program and arguments come out of it.
+    OnlyVariable,
+}
+
+/// Said of [`Split::OnlyVariable`].
+pub(super) const ONLY_VARIABLE: &str =
+    "what the variable holds is a whole command line there: a shell makes words of it here";
+/// Said of [`Split::Variable`].
+pub(super) const ONE_ARGUMENT: &str = "command: a variable that is a word of its own is one argument here, whatever it holds; there it may be several";
+
+/// Splits a command line whose variables are written as in a config. They stay whole, whatever stands in their defaults.
+pub(super) fn split(line: &str) -> Split {
+    let (marked, variables) = mark_variables(line);
+    let Some(words) = shlex::split(&marked) else { return Split::Words(vec![line.to_owned()]) };
+    let bare = without_quoted(&marked);
+    let is_mark = |c: char| mark_index(c).is_some_and(|index| index < variables.len());
+    let alone = |word: &str| {
+        let mut chars = word.chars();
+        chars.next().is_some_and(is_mark) && chars.next().is_none()
+    };
+    let spread = words.iter().any(|word| alone(word) && bare.contains(word.as_str()));
+    if spread && words.len() == 1 {
+        return Split::OnlyVariable;
+    }
+    let unmark = |c: char| match mark_index(c).and_then(|index| variables.get(index)) {
+        Some(variable) => (*variable).to_owned(),
+        None => c.to_string(),
+    };
+    let words = words.iter().map(|word| word.chars().map(unmark).collect()).collect();
+    if spread { Split::Variable(words) } else { Split::Words(words) }
+}
+
+/// The first of the characters that stand for variables while a line is split; nobody else uses them.
+const MARK: u32 = 0xF_0000;
+
+fn mark_index(c: char) -> Option<usize> {
+    usize::try_from(u32::from(c).checked_sub(MARK)?).ok()
+}
+
+/// The line with a character in place of each `${…}`, and these.
+fn mark_variables(line: &str) -> (String, Vec<&str>) {
+    let (mut out, mut variables) = (String::new(), Vec::new());
+    let mut rest = line;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let len = if rest.starts_with("${") { variable_len(rest) } else { None };
+        let mark = u32::try_from(variables.len()).ok().and_then(|n| char::from_u32(MARK + n));
+        if let (Some(len), Some(mark)) = (len, mark) {
+            out.push(mark);
+            variables.push(&rest[..len]);
+            rest = &rest[len..];
+        } else {
+            let len = if rest.starts_with("$$") { 2 } else { 1 };
+            out.push_str(&rest[..len]);
+            rest = &rest[len..];
+        }
+    }
+    (out + rest, variables)
+}
+
+/// How long the variable is at the beginning of a text; its default may hold others.
+fn variable_len(text: &str) -> Option<usize> {
+    let mut depth = 0_u32;
+    let mut before = ' ';
+    for (index, c) in text.char_indices() {
+        match c {
+            '{' if before == '$' => depth += 1,
+            '}' if depth == 1 => return Some(index + 1),
+            '}' => depth -= 1,
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
 fn assignment(word: &str) -> Option<(String, String)> {
     let (name, value) = word.split_once('=')?;
     let named = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -87,7 +171,25 @@ fn only_single_quoted(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, read};
+    use super::{Line, Split, read, split};
+
+    #[test]
+    fn variables_stay_whole_where_a_command_is_split() {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        for (line, meant) in [
+            ("a 'b c'", Split::Words(owned(&["a", "b c"]))),
+            ("a -x ${B:-c d}e", Split::Words(owned(&["a", "-x", "${B:-c d}e"]))),
+            ("a \"${B:-${C:-d e}}\"", Split::Words(owned(&["a", "${B:-${C:-d e}}"]))),
+            ("a ${B}", Split::Variable(owned(&["a", "${B}"]))),
+            ("${B:-a b}", Split::OnlyVariable),
+            ("\"${B}\"", Split::Words(owned(&["${B}"]))),
+            ("a $${B c}", Split::Words(owned(&["a", "$${B", "c}"]))),
+            ("a ${B", Split::Words(owned(&["a", "${B"]))),
+            ("a 'b", Split::Words(owned(&["a 'b"]))),
+        ] {
+            assert_eq!(split(line), meant, "{line}");
+        }
+    }
 
     #[test]
     fn a_shell_is_kept_only_where_it_is_needed() {

@@ -1,7 +1,9 @@
 //! supervisord.conf.
 
-use super::draft::{Draft, Process, Value, literal};
+use super::draft::{Draft, Process, Value};
 use super::ini::{self, Section};
+use super::shell_words::{self, Split};
+use super::supervisord_values::{expand, number, placeholders, truth, variables};
 use crate::config::Diagnostic;
 use crate::config::foreign::Foreign;
 
@@ -26,6 +28,19 @@ const KNOWN: [&str; 14] = [
     "killasgroup",
     "stderr_logfile",
 ];
+/// Keys of [supervisord] that are about itself, or are read elsewhere.
+const ABOUT_ITSELF: [&str; 10] = [
+    "directory",
+    "environment",
+    "user",
+    "pidfile",
+    "nodaemon",
+    "loglevel",
+    "childlogdir",
+    "identifier",
+    "nocleanup",
+    "silent",
+];
 /// The ends of keys about files that are not written here.
 const LOG_KEYS: [&str; 5] = ["_maxbytes", "_backups", "_events_enabled", "_syslog", "logfile"];
 
@@ -40,8 +55,11 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
     };
     let mut draft = Draft::default();
     let mut priorities = Vec::new();
+    let section = |name: &str| sections.iter().find(|section| section.name == name);
+    let whole = section("supervisord");
     for section in &sections {
         let (kind, name) = section.name.split_once(':').unwrap_or((&section.name, ""));
+        let name = name.trim();
         match kind {
             "program" | "fcgi-program" => {
                 if section.get("command").is_none() {
@@ -49,7 +67,8 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
                     let message = format!("[{}] has no command", section.name);
                     return Err(file.fail(span, &message, "supervisord refuses it too; add `command=`"));
                 }
-                for process in programs(section, name) {
+                for mut process in programs(section, name) {
+                    in_directory(&mut process, whole);
                     priorities.push(number(section, "priority").unwrap_or(PRIORITY));
                     draft.processes.push(process);
                 }
@@ -73,12 +92,15 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         }
     }
     if draft.processes.is_empty() {
-        let span = file.line(1);
-        return Err(file.fail(
-            span,
-            "there is no [program:…] in it",
-            "a program is a section [program:NAME] with a `command`",
-        ));
+        let Some(include) = section("include") else {
+            let help = "a program is a section [program:NAME] with a `command`";
+            let span = file.line(1);
+            return Err(file.fail(span, "there is no [program:…] in it", help));
+        };
+        let files = include.get("files").unwrap_or_default();
+        let help = format!("import the files that it includes, each for itself: {files}");
+        let span = file.line(include.line);
+        return Err(file.fail(span, "there is no [program:…] in it", &help));
     }
     draft.notes.push(super::ON_EXIT.to_owned());
     draft.mend_names();
@@ -94,6 +116,23 @@ fn of_the_whole(draft: &mut Draft, section: &Section) {
         draft
             .notes
             .push(format!("supervisord runs as {user}: say so with USER in the Dockerfile."));
+    }
+    let lost = section.entries.iter().map(|(key, _)| key.as_str()).filter(|key| {
+        !ABOUT_ITSELF.contains(key) && !LOG_KEYS.iter().any(|end| key.ends_with(end))
+    });
+    let lost: Vec<_> = lost.collect();
+    if !lost.is_empty() {
+        draft.notes.push(format!("Of [supervisord] not carried over: {}.", lost.join(", ")));
+    }
+}
+
+/// A program begins where supervisord is, unless it has a directory of its own.
+fn in_directory(process: &mut Process, whole: Option<&Section>) {
+    let directory = whole.and_then(|section| section.get("directory"));
+    if let Some(directory) = directory
+        && process.get("working_dir").is_none()
+    {
+        process.set("working_dir", Value::Text(expand(directory, "", 0)));
     }
 }
 
@@ -136,12 +175,11 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
     let mut process = Process::new(name);
     let get = |key: &str| section.get(key).map(|value| expand(value, program, number));
     command(&mut process, section.get("command").unwrap_or_default(), program, number);
-    if get("autostart").as_deref() == Some("false") {
-        process.note("autostart=false: supervisord starts it only when it is told; here it is started with the others, or leave it out");
-    }
+    autostart(&mut process, &get("autostart").unwrap_or_default());
     let mut lost = Vec::new();
-    for (key, _) in &section.entries {
+    for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
+        placeholders(&mut process, key, raw);
         match key.as_str() {
             "directory" => process.set("working_dir", Value::Text(value)),
             "user" => process.set("user", Value::Text(value)),
@@ -158,7 +196,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
                 );
             }
             "stdout_logfile" | "stderr_logfile" => log_file(&mut process, key, &value),
-            "redirect_stderr" if value == "true" => {
+            "redirect_stderr" if truth(&value) == Some(true) => {
                 process.note("redirect_stderr: stdout and stderr stay apart here")
             }
             "exitcodes" if value != "0" => {
@@ -176,15 +214,29 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
     process
 }
 
-/// No shell takes part, in neither of both.
+/// No shell takes part, in neither of both. supervisord makes words of it when the variables have their values.
 fn command(process: &mut Process, command: &str, program: &str, number: i64) {
-    let words = shlex::split(command).unwrap_or_else(|| vec![command.to_owned()]);
-    let words: Vec<_> = words.iter().map(|word| expand(word, program, number)).collect();
+    let line = expand(command, program, number);
+    let words = match shell_words::split(&line) {
+        Split::OnlyVariable => {
+            let words = ["sh", "-c", &format!("exec {line}")].map(str::to_owned);
+            process.set_with("command", Value::List(words.to_vec()), shell_words::ONLY_VARIABLE);
+            return;
+        }
+        Split::Variable(words) => {
+            process.note(shell_words::ONE_ARGUMENT);
+            words
+        }
+        Split::Words(words) => words,
+    };
+    let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
+    if words.first().is_some_and(|word| name(word) == "pidproxy") {
+        process.note("pidproxy belongs to supervisord, and goes with it: put in its place what it starts, in the foreground");
+    }
     let script = match words.as_slice() {
-        [shell, option, script, ..] if option.starts_with('-') && option.ends_with('c') => {
-            ["sh", "bash", "dash"]
-                .contains(&shell.rsplit('/').next().unwrap_or_default())
-                .then(|| script.clone())
+        [shell, options @ .., _] if ["sh", "bash", "dash"].contains(&name(shell).as_str()) => {
+            let at = options.iter().position(|o| o.starts_with('-') && o.ends_with('c'));
+            at.and_then(|at| words.get(at + 2)).cloned()
         }
         _ => None,
     };
@@ -199,13 +251,33 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
     }
 }
 
+fn autostart(process: &mut Process, value: &str) {
+    match truth(value) {
+        Some(false) => process.note(format!(
+            "autostart={value}: supervisord starts it only when it is told; here it is started with the others, or leave it out"
+        )),
+        None if value.contains("${") => {
+            let condition = [("value", value), ("is", "true")];
+            let condition = condition.map(|(key, value)| (key.to_owned(), value.into()));
+            process.set("only_if", Value::Map(condition.to_vec()));
+        }
+        _ => {}
+    }
+}
+
 fn restart(process: &mut Process, section: &Section) {
-    let policy = match section.get("autorestart").unwrap_or("unexpected") {
-        "true" => "always",
-        "false" => "no",
-        _ => "on-failure",
+    let wanted = section.get("autorestart").unwrap_or("unexpected");
+    let policy = match truth(wanted) {
+        Some(true) => "always",
+        Some(false) => "no",
+        None => "on-failure",
     };
-    process.set("restart", policy.into());
+    if wanted.contains('%') {
+        let note = format!("autorestart={wanted}: true is `always` here, and false is `no`");
+        process.set_with("restart", policy.into(), note);
+    } else {
+        process.set("restart", policy.into());
+    }
     if let Some(retries) = section.get("startretries").and_then(|retries| retries.parse().ok())
         && policy != "no"
     {
@@ -234,64 +306,4 @@ fn log_file(process: &mut Process, key: &str, file: &str) {
             "{key}={file}: it is written to the container's output here, not to a file"
         )),
     }
-}
-
-fn number(section: &Section, key: &str) -> Option<i64> {
-    section.get(key)?.parse().ok()
-}
-
-/// `A="b",C=d`.
-fn variables(text: &str) -> Vec<(String, String)> {
-    let mut out: Vec<(String, String)> = Vec::new();
-    let (mut part, mut quote) = (String::new(), None);
-    let mut parts = Vec::new();
-    for c in text.chars() {
-        match quote {
-            Some(end) if c == end => quote = None,
-            None if matches!(c, '"' | '\'') => quote = Some(c),
-            None if c == ',' || c == '\n' => parts.push(std::mem::take(&mut part)),
-            _ => part.push(c),
-        }
-    }
-    parts.push(part);
-    for part in parts {
-        out.extend(
-            part.split_once('=')
-                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())),
-        );
-    }
-    out
-}
-
-/// Text with `%(…)s` put in, or written as a variable of a config.
-fn expand(text: &str, program: &str, number: i64) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&literal(&rest[..at]));
-        rest = &rest[at..];
-        let (written, len) = match placeholder(rest) {
-            Some(("program_name", _, len)) => (program.to_owned(), len),
-            Some(("process_num", "02d", len)) => (format!("{number:02}"), len),
-            Some(("process_num", _, len)) => (number.to_string(), len),
-            Some(("here", _, len)) => (".".to_owned(), len),
-            Some(("host_node_name", _, len)) => ("${HOSTNAME}".to_owned(), len),
-            Some((name, _, len)) if name.starts_with("ENV_") => {
-                (format!("${{{}}}", &name[4..]), len)
-            }
-            _ if rest.starts_with("%%") => ("%".to_owned(), 2),
-            _ => ("%".to_owned(), 1),
-        };
-        out.push_str(&written);
-        rest = &rest[len..];
-    }
-    out + &literal(rest)
-}
-
-/// The name, the format and the length of a `%(name)s` at the beginning of a text.
-fn placeholder(text: &str) -> Option<(&str, &str, usize)> {
-    let inner = text.strip_prefix("%(")?;
-    let (name, rest) = inner.split_once(')')?;
-    let len = rest.find(['s', 'd'])? + 1;
-    Some((name, &rest[..len], 2 + name.len() + 1 + len))
 }

@@ -100,6 +100,8 @@ services:
     depends_on: {db: {condition: ready}}
     log: {prefix: migrate}
 
+  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
+  #   several
   # not carried over: ports
   web:
     # if its Dockerfile has an ENTRYPOINT, put it before
@@ -123,7 +125,7 @@ fn a_supervisord_conf() {
 nodaemon=true
 environment=ALL="x"
 
-[program:nginx]
+[program: nginx ]
 command=/usr/sbin/nginx -g "daemon off;" ; a comment
 priority=900
 stdout_logfile=/dev/stdout
@@ -134,7 +136,7 @@ stopwaitsecs=5
 
 [program:php]
 command=/usr/sbin/%(program_name)s-fpm -p 100%% -w %(process_num)d
-process_name=%(program_name)s_%(process_num)02d
+process_name=%(program_name)s_%(process_num)03d
 numprocs=2
 priority=10
 environment=HOME="/a,b",PORT="%(ENV_PORT)s"
@@ -148,19 +150,19 @@ command=quit.sh
         format!(
             "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file
   # not carried over: umask
-  php_0{number}:
+  php_00{number}:
     command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
     environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
     restart: on-failure
     on_exit: ignore
-    log: {{prefix: php_0{number}}}
+    log: {{prefix: php_00{number}}}
 "
         )
     };
     let nginx = r#"  nginx:
     command: [/usr/sbin/nginx, "-g", "daemon off;"]
     # by priority (10 before 900); name what it really needs, and give that a `readiness`
-    depends_on: {php_00: {condition: started}, php_01: {condition: started}}
+    depends_on: {php_000: {condition: started}, php_001: {condition: started}}
     restart: always
     on_exit: ignore
     stop_signal: QUIT
@@ -169,6 +171,134 @@ command=quit.sh
 "#;
     let meant = format!("{nginx}\n{}\n{}", php(0), php(1));
     assert_eq!(processes(Format::Supervisord, text), meant);
+}
+
+#[test]
+fn what_compose_means_otherwise_is_said() {
+    let text = r#"
+services:
+  db: {image: postgres, healthcheck: {test: [CMD, pg_isready], retries: $RETRIES}}
+  mail: {image: mail}
+  web:
+    command: ${WEB:-puma -p 80}
+    depends_on: [db, mail]
+    profiles: [debug]
+    environment: {A: "${B:+c}"}
+  worker: {command: "work $OPTIONS --url ${URL:-a b}", depends_on: {mail: {condition: service_healthy}}}
+"#;
+    let meant = r#"  # its healthcheck has variables for its times: the `timeout` here is of Compose's defaults
+  # not carried over: image
+  db:
+    # write here what postgres runs, its ENTRYPOINT and CMD
+    command: [db]
+    # asked until it is ready, and not again after that
+    readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
+    on_exit: ignore
+    log: {prefix: db}
+
+  # not carried over: image
+  # others wait until it is healthy, which its image may say how to see: write that here as `readiness`
+  mail:
+    # write here what mail runs, its ENTRYPOINT and CMD
+    command: [mail]
+    on_exit: ignore
+    log: {prefix: mail}
+
+  # command: what the variable holds is a whole command line there: a shell makes words of it here
+  # profiles: Compose starts it only if one of them is asked for; here it is started with the others, or leave
+  #   it out
+  # `${A:+b}` has no counterpart, and is text here: put a value in its place
+  web:
+    # if its Dockerfile has an ENTRYPOINT, put it before
+    command: [sh, "-c", "exec ${WEB:-puma -p 80}"]
+    environment: {A: "$${B:+c}"}
+    # Compose does not wait until they are healthy; `condition: ready` does, and is mostly better
+    depends_on: {db: {condition: started}, mail: {condition: started}}
+    on_exit: ignore
+    log: {prefix: web}
+
+  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
+  #   several
+  worker:
+    # if its Dockerfile has an ENTRYPOINT, put it before
+    command: [work, "${OPTIONS}", "--url", "${URL:-a b}"]
+    depends_on: {mail: {condition: ready}}
+    on_exit: ignore
+    log: {prefix: worker}
+"#;
+    assert_eq!(processes(Format::Compose, text), meant);
+    let whole = convert(Foreign::new("FILE", text), "FILE", Format::Compose).unwrap().text;
+    assert!(whole.contains("--add-host NAME:127.0.0.1"), "{whole}");
+}
+
+#[test]
+fn what_supervisord_means_otherwise_is_said() {
+    let text = r#"
+[supervisord]
+directory=/srv
+minfds=1024
+user=root # as it must be
+
+[program:app]
+command=%(ENV_APP)s
+autostart=%(ENV_START)s
+autorestart=%(ENV_START)s
+directory=%(here)s/app
+
+[program:mail]
+command=/usr/bin/pidproxy /run/mail.pid %(ENV_MAIL)s "%(ENV_QUOTED)s" %(unknown)s
+autostart=No
+autorestart=0
+redirect_stderr=yes
+
+[program:shell]
+command=/bin/bash -l -c 'a; b'
+"#;
+    let meant = r#"  # directory: `%(here)s` is the directory of supervisord.conf, and `.` here: put the path in its place
+  app:
+    only_if: {value: "${START}", is: "true"}
+    # what the variable holds is a whole command line there: a shell makes words of it here
+    command: [sh, "-c", "exec ${APP}"]
+    working_dir: ./app
+    # autorestart=%(ENV_START)s: true is `always` here, and false is `no`
+    restart: on-failure
+    on_exit: ignore
+    log: {prefix: app}
+
+  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
+  #   several
+  # pidproxy belongs to supervisord, and goes with it: put in its place what it starts, in the foreground
+  # autostart=No: supervisord starts it only when it is told; here it is started with the others, or leave it
+  #   out
+  # command: its `%(…)` could not be understood
+  # redirect_stderr: stdout and stderr stay apart here
+  mail:
+    command: [/usr/bin/pidproxy, /run/mail.pid, "${MAIL}", "${QUOTED}", "%(unknown)s"]
+    working_dir: /srv
+    restart: "no"
+    on_exit: ignore
+    log: {prefix: mail}
+
+  shell:
+    # the shell gets the signals, not what it runs: begin its last command with `exec`
+    command: [/bin/bash, "-l", "-c", "a; b"]
+    working_dir: /srv
+    restart: on-failure
+    on_exit: ignore
+    log: {prefix: shell}
+"#;
+    assert_eq!(processes(Format::Supervisord, text), meant);
+    let whole = convert(Foreign::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
+    assert!(whole.contains("# Of [supervisord] not carried over: minfds."), "{whole}");
+    assert!(!whole.contains("supervisord runs as"), "{whole}");
+}
+
+#[test]
+fn what_is_included_is_named() {
+    let text = "[supervisord]\n[include]\nfiles = /etc/supervisor/conf.d/*.conf\n";
+    let problems = convert(Foreign::new("FILE", text), "FILE", Format::Supervisord).unwrap_err();
+    let help = problems[0].help.as_deref().unwrap_or_default();
+    assert!(problems[0].line == 2 && help.contains("/etc/supervisor/conf.d/*.conf"), "{help}");
 }
 
 #[test]

@@ -72,6 +72,10 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 human(longest)
             ),
         ),
+        Note::NotDrained(id) => (
+            Level::Warning,
+            format!("{}: not drained, the stop needs all the time that is left", name(id)),
+        ),
         Note::DrainOver { process, why, took, last } => {
             let text = format!(
                 "{}: drain over after {}: {}",

@@ -121,6 +121,13 @@ pub enum SpawnError {
         /// The program.
         path: PathBuf,
     },
+    /// Somebody writes to the file.
+    #[error("`{}` was not started: another process has it open for writing; \
+        start it once it is written, or write a new file and rename that", path.display())]
+    Busy {
+        /// The program.
+        path: PathBuf,
+    },
     /// Everything else.
     #[error("`{}` was not started: {source}", path.display())]
     Other {
@@ -182,6 +189,7 @@ pub(super) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
         },
         Errno::E2BIG => SpawnError::TooBig { bytes: size(attempt), path },
         Errno::EAGAIN => SpawnError::TooMany { path },
+        Errno::ETXTBSY => SpawnError::Busy { path },
         _ => SpawnError::Other { path, source: error },
     }
 }

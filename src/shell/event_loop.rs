@@ -140,13 +140,15 @@ struct Loop {
 impl Loop {
     /// Waits for one thing to happen, and deals with it and with every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
+        // Not `biased`: whoever floods drainit with signals must not keep the rest from its turn.
         tokio::select! {
-            biased;
             received = self.signals.next() => {
                 for one in received? {
                     self.has_ended |= one.signal == Signal::CHLD;
                     self.signal(one)?;
                 }
+                // Nor the tasks, which have theirs only where this one waits.
+                tokio::task::yield_now().await;
             }
             fired = self.timer.fired() => {
                 fired?;

@@ -292,57 +292,73 @@ mod tests {
 
     #[test]
     fn what_went_wrong_is_said() {
+        // Where another thread starts a process just then, that holds open for writing what is to be executed here.
         alone("shell::spawn::tests::what_went_wrong_is_said", || {
-            let dir = Scratch::new("errors");
-            let elf = std::fs::read("/bin/sh").unwrap();
-            let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
-            let mut other_libc = elf.clone();
-            other_libc[at + 1..at + 4].copy_from_slice(b"nix");
-            let mut other_machine = elf;
-            other_machine[18] = 0xf3;
-            let files: [(&str, u32, &[u8], &str); 9] = [
-                ("none", 0, b"", "does not exist"),
-                ("plain", 0o644, b"#!/bin/sh\n", "is not executable; `chmod +x` it in the image"),
-                (
-                    "shebang",
-                    0o755,
-                    b"#! /no/sh -e\n",
-                    "exists, but its first line asks for `/no/sh`, which",
-                ),
-                ("dos", 0o755, b"#!/bin/sh\r\n", "save the file with Unix line ends"),
-                ("libc", 0o755, &other_libc, "it is linked for the loader `/nix64/ld-"),
-                ("machine", 0o755, &other_machine, "built for another processor"),
-                ("text", 0o755, b"echo hello\n", "neither a binary nor a script"),
-                ("bom", 0o755, b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
-                ("empty", 0o755, b"", "it is empty"),
-            ];
-            for (name, mode, content, expected) in files {
-                if mode != 0 {
-                    dir.file(name, mode, content);
+            alone("shell::spawn::tests::what_went_wrong_is_said", || {
+                let dir = Scratch::new("errors");
+                let elf = std::fs::read("/bin/sh").unwrap();
+                let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
+                let mut other_libc = elf.clone();
+                other_libc[at + 1..at + 4].copy_from_slice(b"nix");
+                let mut other_machine = elf;
+                other_machine[18] = 0xf3;
+                let files: [(&str, u32, &[u8], &str); 9] = [
+                    ("none", 0, b"", "does not exist"),
+                    (
+                        "plain",
+                        0o644,
+                        b"#!/bin/sh\n",
+                        "is not executable; `chmod +x` it in the image",
+                    ),
+                    (
+                        "shebang",
+                        0o755,
+                        b"#! /no/sh -e\n",
+                        "exists, but its first line asks for `/no/sh`, which",
+                    ),
+                    ("dos", 0o755, b"#!/bin/sh\r\n", "save the file with Unix line ends"),
+                    ("libc", 0o755, &other_libc, "it is linked for the loader `/nix64/ld-"),
+                    ("machine", 0o755, &other_machine, "built for another processor"),
+                    ("text", 0o755, b"echo hello\n", "neither a binary nor a script"),
+                    ("bom", 0o755, b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+                    ("empty", 0o755, b"", "it is empty"),
+                ];
+                for (name, mode, content, expected) in files {
+                    if mode != 0 {
+                        dir.file(name, mode, content);
+                    }
+                    let path = dir.path().join(name);
+                    let (code, said) = error(request(&[path.to_str().unwrap()]));
+                    assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
+                    assert!(
+                        said.contains(expected) && said.contains(path.to_str().unwrap()),
+                        "{said}"
+                    );
+                    // The same from inside the directory.
+                    let mut relative = request(&[&format!("./{name}")]);
+                    relative.working_dir = Some(dir.path().into());
+                    assert_eq!(error(relative).0, code);
                 }
-                let path = dir.path().join(name);
-                let (code, said) = error(request(&[path.to_str().unwrap()]));
-                assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
-                assert!(said.contains(expected) && said.contains(path.to_str().unwrap()), "{said}");
-                // The same from inside the directory.
-                let mut relative = request(&[&format!("./{name}")]);
-                relative.working_dir = Some(dir.path().into());
-                assert_eq!(error(relative).0, code);
-            }
-            let (code, said) = error(request(&[dir.path().to_str().unwrap()]));
-            assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
-            let (code, said) = error(request(&["no-such-tool"]));
-            assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
-            for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
-                let mut request = request(&["true"]);
-                request.working_dir = Some(dir.path().join(wrong));
-                let (code, said) = error(request);
-                assert!(code == 126 && said.contains("working directory"), "{said}");
-                assert!(said.ends_with(why), "{said}");
-            }
-            let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
-            assert!(code == 126 && said.contains("too long (20"), "{said}");
-            assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
+                let (code, said) = error(request(&[dir.path().to_str().unwrap()]));
+                assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
+                let (code, said) = error(request(&["no-such-tool"]));
+                assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
+                for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
+                    let mut request = request(&["true"]);
+                    request.working_dir = Some(dir.path().join(wrong));
+                    let (code, said) = error(request);
+                    assert!(code == 126 && said.contains("working directory"), "{said}");
+                    assert!(said.ends_with(why), "{said}");
+                }
+                let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
+                assert!(code == 126 && said.contains("too long (20"), "{said}");
+                dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
+                let busy = dir.path().join("busy");
+                let _writer = File::options().append(true).open(&busy).unwrap();
+                let (code, said) = error(request(&[busy.to_str().unwrap()]));
+                assert!(code == 126 && said.contains("open for writing"), "{said}");
+                assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
+            });
         });
     }
 }

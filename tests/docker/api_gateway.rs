@@ -1,6 +1,7 @@
 //! The contract of the bash entrypoint that `examples/api-gateway` takes the place of, line by line, and the faults of that
 //! script, row by row. Each is looked at in a container of an unprivileged user with a read-only root: a real Envoy as the
-//! Router, stand-ins for the Policy Engine and the Python Executor at their real paths.
+//! Router, stand-ins for the Policy Engine and the Python Executor at their real paths. In one of them the Policy Engine is
+//! that of `examples/policy-engine`, and requests go through it.
 //!
 //! The containers are in `runs`, and run at the same time; here is what must be seen in them.
 
@@ -164,6 +165,22 @@ fn term_drains_the_router_then_stops_one_after_the_other_and_ends_with_0() {
         "router: draining, at least 5s, at most 15s",
         "router: drain over",
     ]);
+}
+
+#[test]
+fn requests_go_through_a_real_policy_engine_and_its_executor_until_the_router_is_gone() {
+    let Some(run) = seen("real-engine") else { return };
+    run.assert_code(0).assert_line("/refused: 403 refused by policy");
+    run.assert_line("served while it drains: 10");
+    run.assert_line("what takes eight seconds: HTTP/1.1 200 OK").assert_line(" completed, 0 cut");
+    run.assert_lines_in_order(&[
+        "router: draining",
+        "router: exited with code 0",
+        "policy-engine: SIGTERM",
+        "policy-engine: exited with code 0",
+        "python-executor: SIGTERM",
+    ]);
+    run.assert_line("[pol] policy engine is done, ");
 }
 
 #[test]

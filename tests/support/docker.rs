@@ -182,6 +182,17 @@ pub(crate) fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// The paths of all files of an image, without the first slash.
+#[track_caller]
+pub(crate) fn files(image: &str) -> Vec<String> {
+    let container = Container { id: docker(&["create", "--label", &label(), image]) };
+    let mut export = command(&["export", &container.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let tar = export.stdout.take().unwrap();
+    let list = Command::new("tar").args(["--list", "--file=-"]).stdin(tar).output().unwrap();
+    assert!(list.status.success() && export.wait().unwrap().success(), "{}", text(&list));
+    text(&list).lines().map(str::to_owned).collect()
+}
+
 /// Removes the containers that a test run left because it was killed itself.
 pub(crate) fn remove_orphans() {
     let filter = format!("label={LABEL}");

@@ -2,11 +2,11 @@
 //! Dockerfile puts it there.
 //!
 //! The Router is a real Envoy. The Policy Engine and the Python Executor are the test's helper `child` at their real
-//! paths; what they do, `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS` say.
+//! paths; what they do, `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS` say. There is no shell.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -29,21 +29,6 @@ pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.y
 /// What goes through `envsubst` in the image that is replaced.
 const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");
 
-/// Whoever runs them notes what it was given; its arguments are no steps of the helper.
-const POLICY_ENGINE: &str = "#!/bin/sh
-exec /app/stand-in policy-engine report=/out/policy-engine.json $POLICY_ENGINE_STEPS \"$@\"
-";
-const PYTHON: &str = "#!/bin/sh
-exec /app/stand-in python-executor report=/out/python-executor.json $PYTHON_EXECUTOR_STEPS \"$@\"
-";
-/// `dlv exec PROGRAM FLAGS -- ARGS`.
-const DEBUGGER: &str = "#!/bin/sh
-program=$2
-until [ \"$1\" = -- ]; do shift; done
-shift
-exec \"$program\" \"$@\"
-";
-
 /// The images, or `None` where [`images`] gives none.
 pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
     static IMAGES: OnceLock<GatewayImages> = OnceLock::new();
@@ -62,12 +47,9 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
 /// The image that a gateway team has, less its scripts.
 fn runtime() -> String {
     let dir = TempDir::new();
-    let helper = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples").join("child");
+    let helper = examples().join("child");
     assert!(helper.exists(), "no {}: run cargo build --example child", helper.display());
     for (path, content) in [
-        ("app/policy-engine", POLICY_ENGINE),
-        ("usr/bin/python3", PYTHON),
-        ("usr/local/bin/dlv", DEBUGGER),
         ("app/python-executor/main.py", ""),
         ("app/python-executor/python_policy_registry.py", ""),
         ("etc/envoy/envoy.yaml", BOOTSTRAP),
@@ -78,7 +60,11 @@ fn runtime() -> String {
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
     }
-    fs::copy(&helper, dir.join("root/app/stand-in")).unwrap();
+    for path in ["app/policy-engine", "usr/bin/python3", "usr/local/bin/dlv"] {
+        let file = dir.join("root").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(&helper, file).unwrap();
+    }
     for library in libraries(&helper) {
         let to = dir.join("root").join(library.trim_start_matches('/'));
         fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -86,6 +72,11 @@ fn runtime() -> String {
     }
     dir.write("Dockerfile", format!("FROM {}\nCOPY root /\n", envoy_image()));
     build(&[dir.path().to_str().unwrap()])
+}
+
+/// Where the programs of the examples are, and the helper.
+pub(crate) fn examples() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples")
 }
 
 /// The shared libraries of a program, where it looks for them.

@@ -117,6 +117,22 @@ fn a_busy_one_is_waited_for_until_time_is_over() {
 }
 
 #[test]
+fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
+    let mut spec = gateway();
+    spec.window = MS(10_000);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, told_by: None };
+    spec.processes[ROUTER.index()].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let mut play = Play::up(spec.clone());
+    assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+    // One that is turned off is not missed.
+    spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
+    let mut play = Play::up(spec);
+    assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+}
+
+#[test]
 fn a_missing_statistic_is_unknown_never_zero() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
@@ -430,6 +446,32 @@ fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
     let notes = play.notes(600_000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
     assert_eq!(notes[0], Note::ShutdownBegan { cause, window: MS(28_000) });
+}
+
+#[test]
+fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    // The container was paused meanwhile.
+    let kills = [ENGINE, ROUTER].map(Action::Kill);
+    let mut actions = play.at(90_000, Event::Tick);
+    assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
+    actions.sort_by_key(|action| *action == kills[1]);
+    assert_eq!(actions, kills);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    assert!(play.at(90_010, killed(ENGINE)).is_empty());
+    assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
+    // What even KILL does not end is not waited for: neither here nor there.
+    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(15_000.min(deadline - 1), Event::Tick);
+        play.at(deadline, Event::Tick);
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
+        assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::scenarios::{self, Scenario};
 use crate::support::docker::{Container, Finished, Process, run};
-use crate::support::docker_gateway::{GatewayImages, gateway_images};
+use crate::support::docker_gateway::{GatewayImages, examples, gateway_images};
 use crate::support::event::{Event, LOG_VARIABLE};
 use crate::support::files::TempDir;
 
@@ -128,11 +128,13 @@ impl Live {
         options.push(format!("--env={LOG_VARIABLE}=/out/events"));
         // No probe of Docker's own, unless it is asked for: each is a process more.
         options.push("--health-interval=1h".to_owned());
+        let out_dir = format!("{}/", out.path().display());
+        let examples = format!("{}/", examples().display());
         options.extend(
             scenario
                 .options
                 .iter()
-                .map(|option| option.replace("OUT/", &format!("{}/", out.path().display()))),
+                .map(|option| option.replace("OUT/", &out_dir).replace("EXAMPLES/", &examples)),
         );
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let image = if scenario.debug { &images.debug } else { &images.production };
@@ -173,8 +175,8 @@ impl Live {
         let processes = self.container.processes();
         self.note(format!("init: {}", processes[0].command));
         for (name, part) in [
-            ("python-executor", "python-executor report="),
-            ("policy-engine", "policy-engine report="),
+            ("python-executor", "/app/python-executor/main.py"),
+            ("policy-engine", "/app/policy-engine -xds-server"),
             ("router", "/usr/local/bin/envoy"),
         ] {
             let Some(process) = processes.iter().find(|p| p.command.contains(part)) else {

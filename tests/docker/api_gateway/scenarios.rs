@@ -1,6 +1,8 @@
 //! The containers: how each is started, and what is done to it until it ends.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::thread;
 
@@ -8,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::runs::Live;
+use crate::docker::Client;
 use crate::support::docker_gateway::BOOTSTRAP;
 use crate::support::files::TempDir;
 use crate::support::http::get;
@@ -16,7 +19,7 @@ use crate::support::{PATIENCE, ms};
 /// One container.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// Options of `docker run`; `OUT/` is the directory of `files`.
+    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the examples' programs.
     pub(super) options: &'static [&'static str],
     pub(super) args: &'static [&'static str],
     /// What is in `/out`.
@@ -58,6 +61,18 @@ pub(super) fn all() -> Vec<Scenario> {
             name: "no-python",
             options: &["--env=PYTHON_EXECUTOR_STEPS=sleep=60000"],
             act: |_| {},
+            ..PLAIN
+        },
+        Scenario {
+            name: "real-engine",
+            options: &[
+                "--volume=EXAMPLES/policy-engine:/app/policy-engine:ro",
+                "--volume=OUT/envoy.yaml:/etc/envoy/envoy.yaml:ro",
+                "--env=PYTHON_EXECUTOR_STEPS=allow=/var/run/api-platform/python-executor.sock",
+                ADMIN,
+            ],
+            files: &[("envoy.yaml", EXT_PROC)],
+            act: through_the_engine,
             ..PLAIN
         },
         Scenario {
@@ -278,6 +293,8 @@ const FORBIDDEN: &str = concat!(
     "admin: {allow_paths: [{exact: /ready}, {exact: /server_info}, {prefix: /stats}]}\n"
 );
 
+const EXT_PROC: &str = include_str!("../../fixtures/api-gateway/envoy-ext-proc.yaml");
+
 /// The Router answers its clients.
 fn serving(live: &Live) {
     let address = live.router();
@@ -286,6 +303,32 @@ fn serving(live: &Live) {
         get(address, "/").is_ok_and(|answer| answer == (200, "hello from the gateway\n".to_owned()))
     });
     assert!(served, "the Router does not answer:\n{}", live.container.logs());
+}
+
+/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some while it drains.
+fn through_the_engine(live: &Live) {
+    live.await_ready();
+    serving(live);
+    let address = live.router();
+    let (status, body) = get(address, "/refused").unwrap();
+    live.note(format!("/refused: {status} {}", body.trim()));
+    thread::scope(|scope| {
+        // As long as it is in flight the drain is not over, and the others have their time. A client that does not close
+        // when it is told to is waited for by a draining Envoy for 6 s: 5 s of `drain_timeout`, 1 s of its delayed close.
+        let slow = scope.spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer).unwrap();
+            answer.trim().to_owned()
+        });
+        live.container.signal("TERM");
+        live.container.await_line("router: draining");
+        let served = (0..10).map(|_| Client::connect(address).get());
+        let served = served.filter(|answer| answer.body == "hello from the gateway\n").count();
+        live.note(format!("served while it drains: {served}"));
+        live.note(format!("what takes eight seconds: {}", slow.join().unwrap()));
+    });
 }
 
 /// What Envoy has made of the variables in the override, and of the admin block behind it.

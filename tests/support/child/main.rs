@@ -16,6 +16,7 @@
 //! | `await=PATH` | goes on when something exists there |
 //! | `touch=PATH` | makes a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
+//! | `allow=PATH` | answers as a Python Executor: every request is allowed, but for those whose path has `refused` in it |
 //! | `http=ADDRESS,N` | answers N requests with 503, all others with 200 |
 //! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
 //! | `report=PATH` | writes what it was given, as JSON |
@@ -26,6 +27,8 @@
 //! | `hog=N` | takes N MiB of memory, and keeps it |
 //! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
+//!
+//! Under the names of programs of the gateway's image it stands for these (see [`stand_in`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 #[allow(dead_code)] // shared with the rig, which reads
@@ -35,6 +38,7 @@ mod orphans;
 mod report;
 mod servers;
 mod signals;
+mod stand_in;
 mod talk;
 
 use std::fs::{File, OpenOptions};
@@ -50,7 +54,9 @@ use event::{Event, now};
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
-    let mut args = std::env::args().skip(1);
+    let args = stand_in::command_line();
+    let given = report::Given::at_start(&args);
+    let mut args = args.into_iter();
     let name = args.next().expect("usage: child NAME STEP...");
     let mut steps: Vec<String> = args.collect();
     if steps.first().is_some_and(|step| step == "detach") {
@@ -63,7 +69,6 @@ fn main() {
     if let Some(last) = steps.first().and_then(|step| step.strip_prefix("record=")) {
         return signals::record(last.parse().unwrap());
     }
-    let given = report::Given::at_start();
     let me = Me { name };
     me.note("start");
     let (handlers, steps): (Vec<_>, Vec<_>) =
@@ -95,6 +100,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "touch" => drop(File::create(rest).unwrap()),
         "unix" => servers::unix(rest),
         "tcp" => servers::tcp(rest),
+        "allow" => servers::allow(rest),
         "http" => servers::http(rest),
         "notify" => servers::notify(rest),
         "report" => given.write(rest),

@@ -1,5 +1,6 @@
 //! Children, and grandchildren that become orphans.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread::sleep;
@@ -10,11 +11,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
 
 use super::Me;
+use super::event::{Event, LOG_VARIABLE};
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {
     // It may end unreaped: its parent is no init.
     drop(again(what.split(',')).spawn().unwrap());
+    begun(what.split(',').next().unwrap_or_default());
 }
 
 /// `NAME,STEP,…`: a daemon.
@@ -23,6 +26,18 @@ pub(crate) fn daemon(what: &str) {
     let steps = steps.split(',').filter(|step| !step.is_empty());
     let status = again([name, "detach"].into_iter().chain(steps)).status().unwrap();
     assert!(status.success());
+    begun(name);
+}
+
+/// Waits until a process has noted that it handles signals; where nothing is noted, nothing is waited for.
+fn begun(name: &str) {
+    let Some(log) = std::env::var_os(LOG_VARIABLE) else { return };
+    let is_it = |line: &str| {
+        Event::parse(line).is_some_and(|event| event.name == name && event.what == "handling")
+    };
+    let has_begun = || fs::read_to_string(&log).unwrap_or_default().lines().any(is_it);
+    // It may have been killed before.
+    (0..10_000).take_while(|_| !has_begun()).for_each(|_| sleep(Duration::from_millis(1)));
 }
 
 /// The middle of a daemon's double fork.

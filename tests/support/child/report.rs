@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 /// Descriptors are read before this program opens any.
 pub(crate) struct Given {
     descriptors: BTreeMap<i32, String>,
+    args: Vec<String>,
 }
 
 impl Given {
-    pub(crate) fn at_start() -> Self {
-        Self { descriptors: descriptors() }
+    /// Of this command line, the name of the process first.
+    pub(crate) fn at_start(args: &[String]) -> Self {
+        Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
     }
 
     /// Writes the report at once: whoever sees the file sees all of it.
@@ -21,7 +23,7 @@ impl Given {
         let groups: Vec<u32> = getgroups().unwrap().into_iter().map(|gid| gid.as_raw()).collect();
         let environment: BTreeMap<String, String> = std::env::vars().collect();
         let report: Value = json!({
-            "args": std::env::args().skip(2).collect::<Vec<_>>(),
+            "args": self.args,
             "env": environment,
             "uid": geteuid().as_raw(),
             "gid": getegid().as_raw(),

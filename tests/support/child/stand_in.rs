@@ -1,0 +1,34 @@
+//! The helper in the place of a program of the gateway's image: what it does there is in the environment, and what it is
+//! given is for the program, and no step.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// The name of this process and its steps, from the command line or from whose place it is in.
+pub(crate) fn command_line() -> Vec<String> {
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    match Path::new(&program).file_name().and_then(|name| name.to_str()) {
+        Some("policy-engine") => with_steps("policy-engine", "POLICY_ENGINE_STEPS", args),
+        Some("python3") => with_steps("python-executor", "PYTHON_EXECUTOR_STEPS", args),
+        Some("dlv") => debugger(&args),
+        _ => args,
+    }
+}
+
+fn with_steps(name: &str, variable: &str, args: Vec<String>) -> Vec<String> {
+    let steps = std::env::var(variable).unwrap_or_default();
+    let mut line = vec![name.to_owned(), format!("report=/out/{name}.json")];
+    line.extend(steps.split_whitespace().map(str::to_owned));
+    line.extend(args);
+    line
+}
+
+/// `dlv exec PROGRAM FLAGS -- ARGS`.
+fn debugger(args: &[String]) -> ! {
+    let program = args.get(1).expect("usage: dlv exec PROGRAM FLAGS -- ARGS");
+    let args = args.iter().skip_while(|arg| *arg != "--").skip(1);
+    panic!("{program}: {}", Command::new(program).args(args).exec())
+}
