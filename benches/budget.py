@@ -17,6 +17,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUDGET = os.path.join(HERE, "budget.toml")
 SLACK = 0.05
+# At its end, drainit looks through all processes that there are; so there must be no others.
+ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
 # What users are promised, whatever the budget says.
 LARGEST = 2_621_440
 
@@ -76,7 +78,7 @@ def workloads(directory):
 
 def instructions(drainit, args, directory):
     counted = os.path.join(directory, "callgrind")
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
+    command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
     # Nothing of who runs this: PATH is searched, and the environment copied.
     env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
     run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
@@ -120,11 +122,16 @@ def main():
     drainit = os.path.abspath(args[0] if args else os.path.join(HERE, "../target/static/drainit"))
     if not shutil.which("valgrind"):
         sys.exit("no valgrind: apt-get install valgrind")
+    if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
+        print("PID namespaces are not permitted here: nothing is counted")
+        sys.exit(1 if os.environ.get("CI") == "true" else 0)
     measured = {"rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()[1]}
     measured["size"] = os.path.getsize(drainit)
     with tempfile.TemporaryDirectory() as directory:
         for name, args in workloads(directory):
-            measured[name] = instructions(drainit, args, directory)
+            # Where there are children, chance adds a turn of the loop here and there, and never takes one away.
+            counts = [instructions(drainit, args, directory) for _ in range(2 if args[0] == "run" else 1)]
+            measured[name] = min(counts)
     tables, name = read(), kind(drainit)
     if "--update" in sys.argv:
         tables[name] = measured
