@@ -13,6 +13,8 @@ const TOLD: Duration = Duration::from_secs(1);
 
 /// How long the shell may take to have the listeners closed; the admin is local.
 const CLOSING: Duration = Duration::from_millis(250);
+/// So long before the grace period is over drainit is gone, and the least that a wait at its end takes.
+const MARGIN: Duration = Duration::from_millis(100);
 /// What a daemonised grandchild gets between TERM and KILL.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -104,6 +106,12 @@ impl Budget {
     #[must_use]
     pub fn closing(now: Time, deadline: Time) -> Duration {
         CLOSING.min(deadline.since(now))
+    }
+
+    /// How long a wait may take that comes after everything else, until the grace period is over.
+    #[must_use]
+    pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
+        over.since(now).saturating_sub(MARGIN).max(MARGIN).min(longest)
     }
 
     /// How long left-over descendants have between TERM and KILL.
@@ -217,6 +225,15 @@ mod tests {
     fn what_fits_is_kept() {
         assert_eq!(share(wait(10, 10), s(5), s(20)), s(10));
         assert_eq!(share(wait(10, 1), s(5), s(30)), s(10), "unset: up to 10 s");
+    }
+
+    #[test]
+    fn the_last_lines_are_out_before_the_grace_period_is_over() {
+        let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
+        for (now, least) in [(1000, 500), (2500, 400), (2850, 100), (4000, 100)] {
+            assert_eq!(Budget::at_the_end(ms(500), at(now), at(3000)), ms(least), "{now}");
+        }
+        assert_eq!(Budget::at_the_end(ms(50), at(4000), at(3000)), ms(50));
     }
 
     #[test]

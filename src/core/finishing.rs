@@ -109,6 +109,7 @@ impl Finishing {
 }
 
 fn exit(shutdown: &Shutdown, world: &mut World) -> Phase {
+    world.over = Some(shutdown.deadline + world.spec.reserve);
     world.act(Action::Exit(shutdown.cause.exit_code(shutdown.killed)));
     Phase::Done
 }

@@ -153,6 +153,8 @@ pub struct World {
     pub restarts: Vec<Restarts>,
     /// When each was told by a signal to drain, which it may answer by its end.
     pub told: Vec<Option<Time>>,
+    /// When the grace period is over; known at the end.
+    pub over: Option<Time>,
     /// What is to be done.
     pub actions: Vec<Action>,
 }
@@ -188,6 +190,7 @@ impl World {
             rank,
             restarts: vec![Restarts::default(); count],
             told: vec![None; count],
+            over: None,
             actions: Vec::new(),
             spec,
         }

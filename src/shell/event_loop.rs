@@ -22,6 +22,7 @@ use crate::config::schema::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
 use crate::control::{Supervisor, serve};
+use crate::core::budget::Budget;
 use crate::core::event::{Action, Event};
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
@@ -98,10 +99,16 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         }
         supervisor.turn().await?;
     };
-    supervisor.hands.last_lines(LAST_LINES).await;
+    let over = supervisor.board.machine.borrow().world().over;
+    let within = |longest| {
+        let now = clock::now();
+        Budget::at_the_end(longest, now, over.unwrap_or(now))
+    };
+    supervisor.hands.last_lines(within(LAST_LINES)).await;
     supervisor.hands.report(clock::now(), code);
     // Where nobody reads, there is nobody to tell so either.
-    let _ = output.flush_patiently(FLUSH, reserve.saturating_sub(FLUSH).max(FLUSH));
+    let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
+    let _ = output.flush_patiently(within(FLUSH), within(longest));
     Ok(code)
 }
 

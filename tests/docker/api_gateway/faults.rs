@@ -36,8 +36,8 @@ fn an_admin_that_answers_403_is_tried_again_reported_and_bounded() {
 }
 
 #[test]
-fn an_admin_that_answers_an_error_is_tried_again_reported_and_bounded() {
-    refused("500", "503 Service Unavailable");
+fn an_admin_that_answers_500_is_tried_again_reported_and_bounded() {
+    refused("500", "500 Internal Server Error");
 }
 
 #[test]

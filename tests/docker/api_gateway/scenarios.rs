@@ -171,7 +171,7 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario {
             name: "500",
             options: &[
-                "--env=POLICY_ENGINE_STEPS=http=127.0.0.1:9955,1000000 unix=/var/run/api-platform/policy-engine.sock",
+                "--env=POLICY_ENGINE_STEPS=http=127.0.0.1:9955,1000000,500 unix=/var/run/api-platform/policy-engine.sock",
                 PYTHON,
                 ADMIN,
                 SHORT_DRAIN,

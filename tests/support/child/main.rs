@@ -17,7 +17,7 @@
 //! | `touch=PATH` | makes a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
 //! | `allow=PATH` | answers as a Python Executor: every request is allowed, but for those whose path has `refused` in it |
-//! | `http=ADDRESS,N` | answers N requests with 503, all others with 200 |
+//! | `http=ADDRESS,N` `http=ADDRESS,N,STATUS` | answers N requests with 503 or this, all others with 200 |
 //! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
 //! | `report=PATH` | writes what it was given, as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |

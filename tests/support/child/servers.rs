@@ -20,8 +20,10 @@ pub(crate) fn tcp(address: &str) {
 
 /// `ADDRESS,N`: the first N requests get 503, all others 200.
 pub(crate) fn http(what: &str) {
-    let (address, unready) = what.split_once(',').unwrap();
-    let mut unready: u32 = unready.parse().unwrap();
+    let mut words = what.split(',');
+    let address = words.next().unwrap();
+    let mut refused: u32 = words.next().unwrap().parse().unwrap();
+    let refusal = words.next().unwrap_or("503").to_owned();
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -30,10 +32,10 @@ pub(crate) fn http(what: &str) {
             if !matches!(stream.read(&mut request), Ok(1..)) {
                 continue;
             }
-            let status = if unready == 0 { "200 OK" } else { "503 Service Unavailable" };
-            unready = unready.saturating_sub(1);
+            let status = if refused == 0 { "200" } else { &refusal };
+            refused = refused.saturating_sub(1);
             let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
         }
     });
