@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo rollout test lint budget budget-update bench-scale bench-rollout bench-exec clean
+.PHONY: help build static envoy demo rollout test lint budget budget-update bench bench-scale bench-rollout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -63,8 +63,8 @@ budget-update: static valgrind ## writes benches/budget.toml anew
 bench-scale: static ## graphs of up to 5,000 processes: what each costs to start, to hold and to stop
 	@benches/scale/scale.py $(STATIC)/drainit
 
-bench-exec: static ## drainit exec against tini, dumb-init and catatonit
-	benches/exec.sh target/static/drainit
+bench: static envoy python bench-peers ## drainit beside its peers, into docs/benchmarks.md; QUICK=1 for a look, ROWS="graph logs" for some
+	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
 
 clean: ## everything that was built or downloaded
 	$(CARGO) clean
@@ -92,6 +92,24 @@ python:
 .PHONY: bench-tools
 bench-tools:
 	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
+
+# What drainit is measured beside, with Debian's versions, and the program that all of them run. What cannot be installed is
+# named in the table; a Horust that cannot be built is tried again by the next run.
+HORUST_VERSION = 0.1.14
+BENCH_PEERS = tini dumb-init catatonit s6 runit supervisor hyperfine bash mawk curl util-linux
+.PHONY: bench-peers
+bench-peers: target/bench-tools/bench-child
+	@$(call installed,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare) || \
+		$(call install,$(BENCH_PEERS))
+	@test -x target/bench-tools/bin/horust || \
+		timeout 900 $(CARGO) install --locked --root target/bench-tools horust@$(HORUST_VERSION) || \
+		echo "Horust cannot be built: the bench goes on without it" >&2
+
+target/bench-tools/bench-child: benches/peers/child.rs
+	@mkdir -p $(@D)
+	@if $(call has_target,$(MUSL)); then $(BENCH_CHILD) --target $(MUSL) $<; \
+	else $(BENCH_CHILD) --target $(GNU) -C target-feature=+crt-static $<; fi
+BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
 
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.

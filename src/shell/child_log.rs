@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
@@ -191,6 +191,9 @@ impl ChildLog {
     /// Reads one pipe to its end, while there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.ended.get() {
+            // Room is looked for when there is something to read, and not before: all of many silent processes would find it,
+            // and could then begin to talk at once.
+            let readable = poll_fn(|context| side.pipe.borrow().poll_read_ready(context)).await;
             // Readiness does not wait for a reader of somebody else's lines; what has no room then is dropped and counted.
             if self.pattern.borrow().is_none() {
                 tokio::select! {
@@ -199,23 +202,28 @@ impl ChildLog {
                     () = self.wait_until(|| side.ended.get()) => return,
                 }
             }
-            match self.next(side).await {
-                Ok(count) if count >= LONG_READ => yield_now().await,
+            // Nothing is awaited in between, so the room is still there.
+            match readable.and(self.read(side).await) {
+                Ok(Some(count)) if count >= LONG_READ => yield_now().await,
                 Ok(_) => {}
                 Err(_) => self.take(side, &[], &mut Vec::new()),
             }
         }
     }
 
-    /// Waits until there is something to read, and takes it.
-    async fn next(&self, side: &Side) -> io::Result<usize> {
+    /// Takes what there is to read, and does not wait for it: a pump may have taken it.
+    async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
         poll_fn(|context| {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                 let mut buffer = ReadBuf::new(chunk);
                 let mut pipe = side.pipe.borrow_mut();
-                ready!(Pin::new(&mut *pipe).poll_read(context, &mut buffer))?;
+                let Poll::Ready(result) = Pin::new(&mut *pipe).poll_read(context, &mut buffer)
+                else {
+                    return Poll::Ready(Ok(None));
+                };
+                result?;
                 self.take(side, buffer.filled(), lines);
-                Poll::Ready(Ok(buffer.filled().len()))
+                Poll::Ready(Ok(Some(buffer.filled().len())))
             })
         })
         .await

@@ -185,6 +185,39 @@ fn a_reader_that_stalls_loses_nothing() {
 }
 
 #[test]
+fn many_that_were_silent_and_talk_at_once_lose_nothing() {
+    // Each fills its pipe: together far more than may wait.
+    const PROCESSES: usize = 48;
+    const LINES: usize = 10_000;
+    let mut rig = Rig::new();
+    let reader = run(async {
+        let (logs, ends): (Vec<_>, Vec<_>) =
+            (0..PROCESSES).map(|_| rig.open(Form::prefix("p"))).unzip();
+        // All of them are silent, and there is room.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        for end in ends {
+            drop(end.stderr);
+            write_numbers(end.stdout, LINES);
+        }
+        let all = async || {
+            for log in &logs {
+                log.finished().await;
+            }
+        };
+        let bounded = tokio::time::timeout(Duration::from_millis(100), all()).await;
+        assert!(bounded.is_err(), "they wait for the reader");
+        let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
+        let reader = thread::spawn(move || text_of(&mut { stdout }));
+        all().await;
+        reader
+    });
+    drop(rig);
+    assert_eq!(reader.join().unwrap().lines().count(), PROCESSES * LINES);
+}
+
+#[test]
 fn a_process_blocked_in_its_pipe_can_end_during_a_shutdown() {
     let rig = Rig::new();
     run(async {

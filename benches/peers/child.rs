@@ -1,0 +1,375 @@
+//! What the bench lets drainit and its peers run, and what it reads their output with: one small static program, built by
+//! `rustc` alone so that nobody waits for dependencies.
+//!
+//! `go=PATH` waits until PATH exists, `cpu=N` runs on that CPU.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `idle` | waits for a signal, which ends it |
+//! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | notes its start, SIGTERM and end; listens; is ready; ends so slowly |
+//! | `lines COUNT` | COUNT lines of 156 bytes as fast as they are read, then waits for a signal |
+//! | `count COUNT` | reads those, and prints when it has so many |
+//! | `paced COUNT RATE` | lines of 156 bytes that say when they were written, RATE a second |
+//! | `waited COUNT` | reads those, and prints how long they were on their way |
+//! | `mixed ID COUNT` | lines of many lengths, each in two pieces, then waits for a signal |
+//! | `whole COUNT` | reads those of many writers, and prints how many were whole |
+//! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long until all were reaped, then waits |
+//! | `spawn COUNT LOG` | starts COUNT of `serve` and ends them again: what fork and exec alone cost |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)]
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Read, Write, stdin, stdout};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, exit};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The length of a line of the `lines` and `paced` writers, with its newline.
+const LINE: usize = 156;
+/// Longer than any bench: what a bench that was killed leaves behind ends by itself.
+const LONGEST_LIFE: u32 = 600;
+/// How many chains of orphans there are at a time.
+const CHAINS: u32 = 4;
+
+fn main() {
+    kernel::end_after(LONGEST_LIFE);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize| args[place].parse::<u64>().unwrap();
+    let option = |name: &str| args.iter().find_map(|arg| arg.strip_prefix(name));
+    if let Some(cpu) = option("cpu=") {
+        kernel::run_on(cpu.parse().unwrap());
+    }
+    while option("go=").is_some_and(|path| !Path::new(path).exists()) {
+        sleep(Duration::from_millis(1));
+    }
+    match args.first().map(String::as_str) {
+        Some("idle") => kernel::wait_for_a_signal(),
+        Some("serve") => serve(&args[1], &args[2], option),
+        Some("lines") => lines(number(1)),
+        Some("paced") => paced(number(1), number(2)),
+        Some("count") => count(number(1)),
+        Some("waited") => waited(usize::try_from(number(1)).unwrap()),
+        Some("mixed") => mixed(number(1), number(2)),
+        Some("whole") => whole(number(1)),
+        Some("torrent") => torrent(u32::try_from(number(1)).unwrap()),
+        Some("spawn") => spawn(number(1), &args[2]),
+        _ => panic!("usage: see the head of benches/peers/child.rs"),
+    }
+}
+
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
+fn serve<'a>(name: &str, log: &str, option: impl Fn(&str) -> Option<&'a str>) {
+    let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+    let mut note =
+        |what: &str| log.write_all(format!("{name} {what} {}\n", now()).as_bytes()).unwrap();
+    let term = kernel::hold_term();
+    note("start");
+    let _listener = option("socket=").map(|path| {
+        let _ = std::fs::remove_file(path);
+        UnixListener::bind(path).unwrap()
+    });
+    if let Some(fd) = option("notify=") {
+        std::fs::write(format!("/proc/self/fd/{fd}"), "\n").unwrap();
+    }
+    term.wait();
+    note("term");
+    if let Some(time) = option("take=") {
+        sleep(Duration::from_millis(time.parse().unwrap()));
+    }
+    note("end");
+}
+
+fn lines(count: u64) {
+    let mut line = [b'x'; LINE];
+    line[LINE - 1] = b'\n';
+    let block = line.repeat(400);
+    let mut out = kernel::standard_output();
+    for _ in 0..count / 400 {
+        out.write_all(&block).unwrap();
+    }
+    kernel::wait_for_a_signal();
+}
+
+/// It goes on reading afterwards: nobody is to be held up at the end.
+fn count(wanted: u64) {
+    let mut buffer = vec![0; 1 << 16];
+    let (mut seen, mut told) = (0, false);
+    loop {
+        let count = stdin().read(&mut buffer).unwrap();
+        if count == 0 {
+            return;
+        }
+        seen += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+        if seen >= wanted && !told {
+            println!("{seen}");
+            told = true;
+        }
+    }
+}
+
+fn paced(count: u64, rate: u64) {
+    kernel::wake_in_time();
+    let mut out = kernel::standard_output();
+    let began = Instant::now();
+    for number in 0..count {
+        let due = Duration::from_nanos(number * 1_000_000_000 / rate);
+        if let Some(rest) = due.checked_sub(began.elapsed()) {
+            sleep(rest);
+        }
+        out.write_all(format!("{:<width$}\n", now(), width = LINE - 1).as_bytes()).unwrap();
+    }
+}
+
+/// Calls `each` with every line of standard input, without its newline.
+fn read_lines(mut each: impl FnMut(&[u8])) {
+    let mut rest = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = stdin().read(&mut buffer).unwrap();
+        if count == 0 {
+            return;
+        }
+        rest.extend_from_slice(&buffer[..count]);
+        let mut begin = 0;
+        while let Some(length) = rest[begin..].iter().position(|byte| *byte == b'\n') {
+            each(&rest[begin..begin + length]);
+            begin += length + 1;
+        }
+        rest.drain(..begin);
+    }
+}
+
+fn waited(wanted: usize) {
+    let mut times = Vec::new();
+    read_lines(|line| {
+        let text = line
+            .len()
+            .checked_sub(LINE - 1)
+            .and_then(|prefix| std::str::from_utf8(&line[prefix..]).ok());
+        // What an init says beside the lines has no time.
+        if let Some(written) = text.and_then(|text| text.trim().parse::<u128>().ok()) {
+            times.push(now() - written);
+        }
+        if times.len() == wanted {
+            times.sort_unstable();
+            let microseconds = |part: usize| times[(wanted - 1) * part / 1000] / 1000;
+            println!("{} {} {}", microseconds(500), microseconds(990), microseconds(1000));
+            times.push(0);
+        }
+    });
+}
+
+/// From 20 to some 6,000 bytes: below and above what the kernel writes to a pipe in one piece.
+fn length_of(id: u64, number: u64) -> usize {
+    let mut hash = (id << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^= hash >> 29;
+    usize::try_from(if hash.is_multiple_of(8) { 20 + hash / 8 % 6000 } else { 20 + hash / 8 % 300 })
+        .unwrap()
+}
+
+fn text_of(id: u64, number: u64) -> String {
+    format!("{id} {number} {}", "abcdefgh".repeat(length_of(id, number) / 8))
+}
+
+fn mixed(id: u64, count: u64) {
+    let mut out = kernel::standard_output();
+    for number in 0..count {
+        let line = text_of(id, number) + "\n";
+        let (first, second) = line.split_at(line.len() / 2);
+        out.write_all(first.as_bytes()).unwrap();
+        out.write_all(second.as_bytes()).unwrap();
+    }
+    // What is still under way when a process ends is another matter.
+    kernel::wait_for_a_signal();
+}
+
+/// Prints how many of `count` lines came whole and in their order, and how many lines are nobody's.
+fn whole(count: u64) {
+    let mut next = HashMap::<u64, u64>::new();
+    let (mut good, mut broken) = (0, 0);
+    read_lines(|line| {
+        let line = String::from_utf8_lossy(line);
+        let (prefix, text) = line.split_once("] ").unwrap_or(("", &line));
+        let mut parts = text.splitn(3, ' ').map(str::parse::<u64>);
+        let (Some(Ok(id)), Some(Ok(number))) = (parts.next(), parts.next()) else {
+            // A line of the init itself is none that was broken.
+            broken += u64::from(line.contains("abcdefgh"));
+            return;
+        };
+        let expected = next.entry(id).or_default();
+        let prefix_fits = prefix.is_empty() || prefix == format!("[p{id}");
+        if *expected == number && prefix_fits && text == text_of(id, number) {
+            good += 1;
+        } else {
+            broken += 1;
+        }
+        *expected = number + 1;
+    });
+    println!("{good} {} {broken}", count - good);
+}
+
+fn torrent(count: u32) {
+    let began = Instant::now();
+    let group = kernel::orphans(count, CHAINS);
+    // A process belongs to its group until it is reaped.
+    while kernel::group_exists(group) {
+        sleep(Duration::from_micros(50));
+    }
+    println!("{}", began.elapsed().as_nanos());
+    stdout().flush().unwrap();
+    kernel::wait_for_a_signal();
+}
+
+fn spawn(count: u64, log: &str) {
+    let me = std::env::current_exe().unwrap();
+    let mut children: Vec<_> = (0..count)
+        .map(|number| {
+            Command::new(&me).args(["serve", &format!("p{number}"), log]).spawn().unwrap()
+        })
+        .collect();
+    kernel::wait_for_a_signal();
+    for child in &children {
+        kernel::terminate(child.id());
+    }
+    for child in &mut children {
+        child.wait().unwrap();
+    }
+    exit(0);
+}
+
+/// What std has no words for.
+#[allow(unsafe_code)]
+mod kernel {
+    use std::ffi::{c_int, c_uint, c_ulong};
+    use std::fs::File;
+    use std::mem::ManuallyDrop;
+    use std::os::fd::FromRawFd;
+
+    const SIG_BLOCK: c_int = 0;
+    const SIGTERM: c_int = 15;
+    const PR_SET_TIMERSLACK: c_int = 29;
+
+    /// At least as large as any C library's `sigset_t` on Linux.
+    type SignalSet = [c_ulong; 16];
+
+    unsafe extern "C" {
+        fn alarm(seconds: c_uint) -> c_uint;
+        fn fork() -> c_int;
+        fn kill(pid: c_int, signal: c_int) -> c_int;
+        fn pause() -> c_int;
+        fn prctl(option: c_int, ...) -> c_int;
+        fn sched_setaffinity(pid: c_int, size: usize, mask: *const c_ulong) -> c_int;
+        fn setpgid(pid: c_int, group: c_int) -> c_int;
+        fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
+        fn sigemptyset(set: *mut SignalSet) -> c_int;
+        fn sigprocmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
+        fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
+        fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+        fn _exit(code: c_int) -> !;
+    }
+
+    pub(super) fn end_after(seconds: u32) {
+        // SAFETY: takes a number; the signal ends the process.
+        unsafe { alarm(seconds) };
+    }
+
+    pub(super) fn wait_for_a_signal() {
+        let term = hold_term();
+        term.wait();
+    }
+
+    /// SIGTERM, which waits until it is asked for.
+    pub(super) struct Term(SignalSet);
+
+    pub(super) fn hold_term() -> Term {
+        let mut set = [0; 16];
+        // SAFETY: the set outlives the calls, and the old one is not wanted.
+        unsafe {
+            sigemptyset(&raw mut set);
+            sigaddset(&raw mut set, SIGTERM);
+            sigprocmask(SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        }
+        Term(set)
+    }
+
+    impl Term {
+        pub(super) fn wait(&self) {
+            let mut signal = 0;
+            // SAFETY: both outlive the call.
+            while unsafe { sigwait(&raw const self.0, &raw mut signal) } != 0 {
+                // SAFETY: takes nothing.
+                unsafe { pause() };
+            }
+        }
+    }
+
+    pub(super) fn run_on(cpu: usize) {
+        let mask: [c_ulong; 16] =
+            std::array::from_fn(|word| if word == cpu / 64 { 1 << (cpu % 64) } else { 0 });
+        // SAFETY: the mask has the size that is told. Where it is refused, it is as without.
+        unsafe { sched_setaffinity(0, size_of_val(&mask), mask.as_ptr()) };
+    }
+
+    /// A sleep ends when it is over, not up to 50 µs later.
+    pub(super) fn wake_in_time() {
+        // SAFETY: takes numbers.
+        unsafe { prctl(PR_SET_TIMERSLACK, 1 as c_ulong) };
+    }
+
+    /// Standard output without the line buffer that std puts before it.
+    pub(super) fn standard_output() -> ManuallyDrop<File> {
+        // SAFETY: it is never closed, and nobody else writes to it.
+        ManuallyDrop::new(unsafe { File::from_raw_fd(1) })
+    }
+
+    pub(super) fn terminate(pid: u32) {
+        // SAFETY: takes numbers; the child was not waited for yet, so the pid is its own.
+        unsafe { kill(pid.cast_signed(), SIGTERM) };
+    }
+
+    pub(super) fn group_exists(group: c_int) -> bool {
+        // SAFETY: signal 0 only asks.
+        unsafe { kill(-group, 0) == 0 }
+    }
+
+    /// Chains of processes, each of which forks the next one and ends. All of them are in the group that is returned.
+    pub(super) fn orphans(count: u32, chains: u32) -> c_int {
+        // SAFETY: what is forked only forks, sets its group and ends.
+        unsafe {
+            let leader = fork();
+            assert!(leader >= 0, "fork failed");
+            if leader == 0 {
+                setpgid(0, 0);
+                for _ in 0..chains {
+                    if fork() == 0 {
+                        for _ in 1..count / chains {
+                            // A refused fork ends the chain: then fewer were made, which the bench would see as a faster run.
+                            match fork() {
+                                0 => {}
+                                -1 => _exit(1),
+                                _ => _exit(0),
+                            }
+                        }
+                        _exit(0);
+                    }
+                }
+                _exit(0);
+            }
+            setpgid(leader, leader);
+            let mut status = 0;
+            waitpid(leader, &raw mut status, 0);
+            leader
+        }
+    }
+}

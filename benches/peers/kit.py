@@ -1,0 +1,221 @@
+"""What every row needs: processes that are ended again whatever happens, /proc, and medians."""
+
+import ctypes
+import os
+import select
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "target/bench-tools"
+CHILD = str(TOOLS / "bench-child")
+ENVOY = ROOT / "target/envoy/1.40.0/envoy"
+QUICK = bool(os.environ.get("QUICK"))
+DRAINIT = os.environ.get("DRAINIT", str(ROOT / "target/static/drainit"))
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def copy(program, path):
+    """A copy whose pages do not count as written to."""
+    shutil.copy(program, path)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    return path
+
+
+def rounds(full, quick):
+    """How often something is measured."""
+    return quick if QUICK else full
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def which(program):
+    """Where a peer is, or None."""
+    path = os.pathsep.join([str(TOOLS / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return shutil.which(program, path=path)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def wait_until(condition, seconds, what):
+    """Looks every half millisecond, with a bound."""
+    until = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > until:
+            raise TimeoutError(f"no {what} within {seconds} s")
+        time.sleep(0.0005)
+
+
+def attempt(name, measure, *arguments):
+    """None, and a word about it, where a peer cannot do what is asked of it. drainit has to."""
+    try:
+        return measure(*arguments)
+    except (TimeoutError, RuntimeError, OSError) as error:
+        if name == "drainit":
+            raise
+        say(f"{name} cannot be measured: {error}")
+        return None
+
+
+# Processes.
+
+
+def adopt_orphans():
+    """What a peer leaves behind becomes a child of the bench, which can end it then."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def start(command, **options):
+    options.setdefault("stdin", subprocess.DEVNULL)
+    options.setdefault("stdout", subprocess.DEVNULL)
+    options.setdefault("stderr", subprocess.DEVNULL)
+    return subprocess.Popen([str(part) for part in command], start_new_session=True, **options)
+
+
+def wait_end(process, seconds):
+    """The exit code, as soon as there is one."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        if not select.select([descriptor], [], [], seconds)[0]:
+            raise TimeoutError(f"{process.args[0]} has not ended within {seconds} s")
+    finally:
+        os.close(descriptor)
+    return process.wait()
+
+
+def children_of_all():
+    """Parent to children, of everything there is."""
+    table = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path("/proc", entry, "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            state, parent = stat.rpartition(")")[2].split()[:2]
+            table.setdefault(int(parent), []).append((int(entry), state))
+    return table
+
+
+def descendants(pid, table=None):
+    """Those that live, without `pid` itself."""
+    table = table or children_of_all()
+    found, left = [], [pid]
+    while left:
+        for child, state in table.get(left.pop(), []):
+            left.append(child)
+            if state != "Z":
+                found.append(child)
+    return found
+
+
+def end(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
+def end_all():
+    """Ends every descendant of the bench: nothing else is touched."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        table = children_of_all()
+        living = descendants(os.getpid(), table)
+        for pid in living:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for pid, state in table.get(os.getpid(), []):
+            if state == "Z":
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass
+        if not living:
+            return
+        time.sleep(0.01)
+    say("something cannot be killed")
+
+
+def writers():
+    """All of the bench's own programs that run at the moment."""
+    return [pid for pid in descendants(os.getpid()) if name_of(pid) == Path(CHILD).name]
+
+
+def cpus():
+    """(one for everybody else, one for what is measured)"""
+    able = sorted(os.sched_getaffinity(0))
+    return able[0], able[-1]
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def own_processes(pid):
+    """The processes of an init or supervisor: the tree below `pid` without what it was told to run."""
+    return [each for each in [pid, *descendants(pid)] if name_of(each) != Path(CHILD).name]
+
+
+# What a process has cost.
+
+
+def cpu_ns(pid):
+    """Processor time of all threads, as the scheduler counts it, in nanoseconds."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        total += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
+    return total
+
+
+def switches(pid):
+    """How often its threads were given a CPU."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        for line in Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines():
+            if "ctxt_switches" in line:
+                total += int(line.split()[1])
+    return total
+
+
+def memory(pid):
+    """(private, proportional, private and written to) in KiB: what `smaps_rollup` says."""
+    fields = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, number = line.split()[:2]
+        fields[name.rstrip(":")] = int(number)
+    written = fields["Private_Dirty"] + fields["Swap"]
+    return fields["Private_Clean"] + written, fields["Pss"], written
+
+
+class Scratch:
+    """A directory that is gone afterwards, and all processes with it."""
+
+    def __enter__(self):
+        self.path = Path(tempfile.mkdtemp(prefix="drainit-bench-"))
+        return self.path
+
+    def __exit__(self, *_):
+        end_all()
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,31 @@
+"""How large each is on disk."""
+
+from pathlib import Path
+
+import kit
+from table import US, Row
+
+LIMIT = 2.5
+
+
+def size(*programs):
+    """MiB, or None where one is missing."""
+    paths = [kit.which(program) for program in programs]
+    return sum(Path(path).resolve().stat().st_size for path in paths) / 2**20 if all(paths) else None
+
+
+def measure():
+    figures = {US: Path(kit.DRAINIT).stat().st_size / 2**20}
+    alone = "does a part of it: one process"
+    for name in ("tini", "tini-static", "dumb-init", "catatonit", "bash"):
+        figures[name] = size(name)
+    figures["s6-svscan and s6-supervise"] = size("s6-svscan", "s6-supervise")
+    figures["runsvdir and runsv"] = size("runsvdir", "runsv")
+    figures["Horust"] = size("horust")
+    figures["Python, for supervisord"] = size("/usr/bin/python3")
+    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, no config, HTTP or drain")
+    why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc beside it")
+    why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
+                         "need libc and a shell beside them; no log prefix, HTTP or drain")
+    why |= {"bash": "needs libc, curl and sleep beside it", "Python, for supervisord": "needs libc and its library beside it"}
+    return [Row("binary, static and stripped", "MiB", figures, f"{LIMIT} MiB", figures[US] <= LIMIT, why=why)]

@@ -1,0 +1,37 @@
+"""A config of 5,000 processes, read and understood."""
+
+import kit
+import row_one
+import row_scale
+import supervisors
+from table import US, Row
+
+COUNT = 5000
+LIMIT_MS = 50
+# Debian's own, which has the module.
+PYTHON = "/usr/bin/python3"
+READ = """
+import sys
+from supervisor.options import ServerOptions
+ServerOptions().realize(["-c", sys.argv[1]])
+"""
+
+
+def measure():
+    with kit.Scratch() as directory:
+        processes = row_scale.tree(directory, COUNT)
+        config = supervisors.drainit(directory, processes)[-1]
+        times = row_one.hyperfine({
+            US: [kit.DRAINIT, "plan", "-c", config],
+            "check": [kit.DRAINIT, "check", "-c", config],
+        }, kit.rounds(50, 10), 1)
+        check = times.pop("check")
+        others = "supervisord, reading its own"
+        times[others] = None
+        if not supervisors.SUPERVISORD.missing():
+            ini = supervisors.supervisord(directory, processes)[-1]
+            read = directory / "read.py"
+            read.write_text(READ)
+            times |= row_one.hyperfine({others: [PYTHON, read, ini]}, 3, 0, rounds=1)
+    return [Row(f"config: {COUNT:,} processes, `drainit plan`", "ms", times, f"{LIMIT_MS} ms", max(times[US], check) <= LIMIT_MS,
+                detail=f"`check` {check:.1f}")]

@@ -1,0 +1,120 @@
+"""The way of a line: what it costs, how long it takes, and whether it stays whole."""
+
+import time
+
+import kit
+import loggers
+from loggers import Running
+from supervisors import Process
+from table import US, Row
+
+# What a filter may hold back in its buffer at the end.
+HELD = 1000
+RATE = 10_000
+WRITERS = 32
+BLOCKS = "hands whole blocks on, so a line waits until its block is full"
+
+
+def cpu_of(logger, count, log=True):
+    """(nanoseconds of the logger alone, lines)"""
+    with kit.Scratch() as directory:
+        running = Running(logger, directory, [Process("app", ["lines", count], log=log)], ["count", count - HELD])
+        pid = running.logger.pid
+        own = kit.own_processes(pid)
+        before = sum(map(kit.cpu_ns, own))
+        running.go()
+        lines = running.answer()[0]
+        return sum(map(kit.cpu_ns, own)) - before, lines
+
+
+def throughput():
+    speeds = {}
+    for logger in loggers.PREFIXERS:
+        speeds[logger.name] = [] if logger.available() else None
+    for _ in range(kit.rounds(3, 1)):
+        for logger in loggers.PREFIXERS:
+            if speeds[logger.name] is not None:
+                result = kit.attempt(logger.name, cpu_of, logger, logger.lines // (4 if kit.QUICK else 1))
+                if result is None:
+                    speeds[logger.name] = None
+                else:
+                    speeds[logger.name].append(result[1] / result[0] * 1e9)
+    speeds = {name: values and kit.median(values) for name, values in speeds.items()}
+    unprefixed = "supervisord, which has no prefix"
+    speeds[unprefixed] = speeds.pop("supervisord")
+    ours, slowest = speeds[US], speeds["bash `while read`"]
+    rivals = [speeds[name] for name in ("sed -u", "awk", "s6-log") if speeds[name]]
+    return Row("logs: 156-byte lines with a prefix", "lines a CPU second", speeds,
+               "100 times bash, not behind sed -u, awk, s6-log",
+               ours >= 100 * slowest and ours >= max(rivals), more_is_better=True,
+               short="lines with a prefix a CPU second", detail=f"{ours / slowest:.0f} times bash",
+               why={"awk": BLOCKS, "s6-log": BLOCKS,
+                    unprefixed: "copies blocks as they come, and lines of several processes mix"})
+
+
+def waits_of(logger, count):
+    """Milliseconds: half of the lines, 99 % of them, all of them."""
+    answers = []
+    for _ in range(kit.rounds(3, 1)):
+        with kit.Scratch() as directory:
+            running = Running(logger, directory, [Process("app", ["paced", count, RATE])], ["waited", count])
+            running.go()
+            answers.append(running.answer())
+    return [kit.median(column) / 1000 for column in zip(*answers)]
+
+
+def waiting():
+    count = kit.rounds(10_000, 5_000)
+    waits = {logger.name: logger.available() and kit.attempt(logger.name, waits_of, logger, count) or None
+             for logger in loggers.PREFIXERS}
+    p99 = {name: times and times[1] for name, times in waits.items()}
+    detail = f"half of them {waits[US][0]:.2g}, the longest {waits[US][2]:.2g}"
+    return Row(f"logs: how long a line waits at {RATE:,} lines/s, 99 % of them", "ms", p99, "under 1 ms", p99[US] < 1,
+               detail=detail,
+               short="how long a line waits at 10,000 lines/s, 99 % of them, ms",
+               why={"awk, a line at a time": "one filter, which has no other work"} | dict.fromkeys(
+                   ("sed -u", "bash `while read`", "s6-log"),
+                   "one process between two pipes, with no queue that protects the others"))
+
+
+def settle(processes):
+    """Until none of them has run for a second: everything is written and read."""
+    before = None
+    while before != (before := sum(map(kit.switches, processes()))):
+        time.sleep(1)
+
+
+def mixing():
+    each = kit.rounds(1000, 200)
+    count = WRITERS * each
+    broken = {}
+    for logger in (loggers.DRAINIT, loggers.Logger("bash `while read`", 0, supervise=loggers.bash, needs="bash"),
+                   loggers.SUPERVISORD, loggers.HORUST):
+        broken[logger.name] = None
+        if not logger.available():
+            continue
+        with kit.Scratch() as directory:
+            writers = [Process(f"p{number}", ["mixed", number, each], may_end=True) for number in range(WRITERS)]
+            running = Running(logger, directory, writers, ["whole", count])
+            running.go()
+            settle(kit.writers)
+            running.logger.terminate()
+            kit.end(running.writers())
+            good, lost, _ = running.answer()
+            broken[logger.name] = lost
+    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"of {count:,} lines mixed or lost", broken, "0",
+               broken[US] == 0, short=f"lines of {WRITERS} processes mixed, of {count:,}")
+
+
+def inherited():
+    count = kit.rounds(1_000_000, 200_000)
+    cost = {}
+    for logger in (loggers.DRAINIT, loggers.Logger("tini", 0, supervise=loggers.tini, needs="tini"), loggers.HORUST):
+        cost[logger.name] = None
+        if logger.available():
+            cost[logger.name] = kit.median([cpu_of(logger, count, log=False)[0] for _ in range(kit.rounds(3, 1))]) / 1e6
+    return Row(f"logs, inherited: {count:,} lines", "ms of CPU of the init", cost, "0", round(cost[US], 1) == 0)
+
+
+def measure():
+    return [throughput(), waiting(), mixing(), inherited()]

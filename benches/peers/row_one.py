@@ -1,0 +1,50 @@
+"""One process: what an init costs that has nothing to do but to start it and to end with it."""
+
+import json
+
+import kit
+from table import US, Row
+
+
+def inits():
+    """Commands that the program and its arguments are put behind."""
+    return {
+        US: [kit.DRAINIT, "exec", "--"],
+        "tini": ["tini", "-s", "--"],
+        "tini-static": ["tini-static", "-s", "--"],
+        "dumb-init": ["dumb-init"],
+        "catatonit": ["catatonit"],
+    }
+
+
+def available():
+    return {name: [kit.which(command[0]), *command[1:]] for name, command in inits().items() if kit.which(command[0])}
+
+
+def hyperfine(commands, runs, warmup, rounds=5):
+    """Median milliseconds of each. hyperfine takes one after the other, so a noisy moment would hit one only: several
+    rounds, and the median of all."""
+    samples = {name: [] for name in commands}
+    with kit.Scratch() as directory:
+        out = directory / "out.json"
+        for _ in range(rounds):
+            arguments = ["hyperfine", "-N", "-w", warmup, "-r", max(2, runs // rounds), "--export-json", out]
+            process = kit.start([*arguments, *(" ".join(map(str, command)) for command in commands.values())])
+            if kit.wait_end(process, 120):
+                raise RuntimeError("hyperfine failed: one of its commands does")
+            for name, result in zip(commands, json.loads(out.read_text())["results"]):
+                samples[name] += result["times"]
+    return {name: 1000 * kit.median(times) for name, times in samples.items()}
+
+
+def measure():
+    commands = {name: [*command, "/bin/true"] for name, command in available().items()}
+    times = hyperfine(commands | {"nothing at all": ["/bin/true"]}, kit.rounds(300, 100), 20)
+    if kit.which("horust"):
+        times |= hyperfine({"Horust": [kit.which("horust"), "--", "/bin/true"]}, 2, 0, rounds=1)
+    bare = times.pop("nothing at all")
+    met = times[US] <= 0.6 * times["tini"] and times[US] < times["catatonit"]
+    return [Row("start and end one process: `X -- true`", "ms", times, "0.6 of tini's time, ahead of catatonit", met,
+                short="start and end one process, ms",
+                detail=f"{times[US] / times['tini']:.2f} of tini; `true` alone {bare:.2f}",
+                why=dict.fromkeys(times, "does nothing but this"))]

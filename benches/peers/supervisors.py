@@ -1,0 +1,172 @@
+"""How each supervisor is told to run the same processes.
+
+A supervisor is a function that writes what it needs into a directory and returns the command that runs it there.
+"""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+
+from kit import CHILD, DRAINIT, ROOT, which
+
+
+@dataclass
+class Process:
+    name: str
+    command: list
+    after: str = ""
+    socket: str = ""
+    log: bool = True
+    # Its end is nobody else's.
+    may_end: bool = False
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    name: str
+    write: object
+    needs: tuple
+    stop: int = signal.SIGTERM
+
+    def missing(self):
+        return [tool for tool in self.needs if not which(tool)]
+
+
+def chain(directory, take=0):
+    """The gateway of examples/api-gateway, with processes that are ready at once."""
+    log = directory / "log"
+    names = ["python-executor", "policy-engine", "router"]
+    processes = []
+    for place, name in enumerate(names):
+        socket = str(directory / f"{name}.sock")
+        command = [CHILD, "serve", name, str(log), f"socket={socket}", f"take={take}"]
+        processes.append(Process(name, command, names[place - 1] if place else "", socket))
+    return processes
+
+
+def drainit(directory, processes, control=True):
+    config = {"processes": {}}
+    if control:
+        config["control"] = {"listen": "127.0.0.1:0", "socket": str(directory / "control.sock")}
+    for process in processes:
+        entry = config["processes"][process.name] = {"command": process.command}
+        if process.after:
+            entry["depends_on"] = [process.after]
+        if process.socket:
+            entry |= {"sockets": [process.socket], "readiness": {"unix": process.socket}}
+        if process.may_end:
+            entry["on_exit"] = "ignore"
+        if process.log:
+            entry["log"] = {"prefix": process.name[:3]}
+    path = directory / "drainit.yaml"
+    # JSON is YAML.
+    path.write_text(json.dumps(config))
+    return [DRAINIT, "run", "-c", path]
+
+
+def bash(directory, processes):
+    return ["bash", ROOT / "benches/peers/entrypoint.sh", CHILD, directory, *processes[0].command[5:]]
+
+
+def supervisord(directory, processes):
+    text = f"""
+[supervisord]
+USER
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile={directory}/supervisord.pid
+minfds={len(processes) * 4 + 1024}
+[unix_http_server]
+file={directory}/supervisord.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    # Without it root is warned, and for anybody else it is an error.
+    text = text.replace("USER", "user=root" if os.geteuid() == 0 else "")
+    for place, process in enumerate(processes):
+        output = "stdout_logfile=/dev/fd/1\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
+        if not process.log:
+            output = "stdout_logfile=NONE\nstderr_logfile=NONE\n"
+        text += f"""
+[program:{process.name}]
+command={" ".join(process.command)}
+priority={place}
+startsecs=0
+{output}"""
+    path = directory / "supervisord.conf"
+    path.write_text(text)
+    return [which("supervisord"), "-c", path]
+
+
+def horust(directory, processes):
+    services = directory / "services"
+    services.mkdir()
+    for process in processes:
+        after = f'start-after = ["{process.after}.toml"]\n' if process.after else ""
+        before = [f'"{other.name}.toml"' for other in processes if other.after == process.name]
+        health = f'[healthiness]\nfile-path = "{process.socket}"\n' if process.socket else ""
+        (services / f"{process.name}.toml").write_text(f"""
+command = "{" ".join(process.command)}"
+stdout = "STDOUT"
+stderr = "STDERR"
+{after}
+[restart]
+strategy = "never"
+[failure]
+strategy = "shutdown"
+[termination]
+signal = "TERM"
+wait = "10s"
+{health}
+""" .replace("[restart]", f'shutdown-after = [{", ".join(before)}]\n[restart]' if before else "[restart]"))
+    return [which("horust"), "--services-path", services, "--uds-folder-path", directory]
+
+
+def script(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def s6(directory, processes):
+    scan = directory / "scan"
+    for process in processes:
+        service = scan / process.name
+        service.mkdir(parents=True)
+        wait, ready = "", ""
+        if process.after:
+            wait = f"s6-svwait {'-U' if process.socket else '-u'} ../{process.after}\n"
+        if process.socket:
+            (service / "notification-fd").write_text("3\n")
+            ready = " notify=3"
+        script(service / "run", f"#!/bin/sh\n{wait}exec {' '.join(process.command)}{ready}\n")
+        # What has ended stays away: nothing is restarted by the others either.
+        script(service / "finish", "#!/bin/sh\nexit 125\n")
+    return [which("s6-svscan"), "-c", str(max(500, len(processes) + 10)), scan]
+
+
+def runit(directory, processes):
+    scan = directory / "runit"
+    for process in processes:
+        service = scan / process.name
+        service.mkdir(parents=True)
+        wait, check = "", ""
+        if process.after:
+            wait = f"sv start ../{process.after} >/dev/null || exit 1\n"
+        if process.socket:
+            script(service / "check", f"#!/bin/sh\nexec test -S {process.socket}\n")
+        script(service / "run", f"#!/bin/sh\n{wait}exec {' '.join(process.command)}\n")
+    return [which("runsvdir"), "-P", scan]
+
+
+
+DRAINIT_RUN = Supervisor("drainit", drainit, ())
+BASH = Supervisor("bash entrypoint", bash, ("bash",))
+SUPERVISORD = Supervisor("supervisord", supervisord, ("supervisord",))
+HORUST = Supervisor("Horust", horust, ("horust",))
+S6 = Supervisor("s6", s6, ("s6-svscan", "s6-svwait"))
+# TERM would leave its services running.
+RUNIT = Supervisor("runit", runit, ("runsvdir", "sv"), stop=signal.SIGHUP)
+
+ALL = [DRAINIT_RUN, BASH, SUPERVISORD, HORUST, S6, RUNIT]

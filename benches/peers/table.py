@@ -1,0 +1,106 @@
+"""One row of the table, and the table."""
+
+from dataclasses import dataclass, field
+
+US = "drainit"
+
+
+def number(value):
+    """Three digits that say something."""
+    if value == 0:
+        return "0"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    if value >= 1:
+        return f"{value:.2f}"
+    return f"{value:.2g}"
+
+
+@dataclass
+class Row:
+    """What was measured: drainit under `drainit`, each peer under its name, None where a peer could not be measured."""
+
+    what: str
+    unit: str
+    figures: dict
+    # Nothing is to be reached where it is empty.
+    target: str = ""
+    met: bool = True
+    more_is_better: bool = False
+    detail: str = ""
+    # What the README calls it, if it is there at all.
+    short: str = ""
+    # Why a peer is ahead, for those that may be.
+    why: dict = field(default_factory=dict)
+
+    @property
+    def ours(self):
+        return self.figures[US]
+
+    def peers(self):
+        """The best one first, those without a figure last."""
+        named = [(name, value) for name, value in self.figures.items() if name != US]
+        return sorted(named, key=lambda pair: (pair[1] is None, (-1 if self.more_is_better else 1) * (pair[1] or 0)))
+
+    def ahead(self):
+        """The peers that drainit is behind by more than the 2 % that are noise."""
+        def better(value):
+            return value > 1.02 * self.ours if self.more_is_better else 1.02 * value < self.ours
+        return [name for name, value in self.peers() if value is not None and better(value)]
+
+    def peer_text(self, name, value):
+        if value is None:
+            return f"{name}: not measured"
+        # What is taken off may be a little more than there was.
+        if value <= 0 or self.ours <= 0:
+            return f"{name} {number(value)}"
+        return f"{name} {number(value)} ({number(value / self.ours)}×)"
+
+    def lost(self):
+        """Whom drainit is behind and why, those with the same reason together."""
+        reasons = {}
+        for name in self.ahead():
+            reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+
+    def markdown(self):
+        ours = f"**{number(self.ours)}**" + (f"<br>{self.detail}" if self.detail else "")
+        peers = "<br>".join(self.peer_text(*pair) for pair in self.peers()) or "–"
+        target = f"{self.target}: {'met' if self.met else '**missed**'}" if self.target else "–"
+        return f"| {self.what}, {self.unit} | {ours} | {peers} | {target} | {self.lost() or '–'} |"
+
+    def plain(self):
+        """For the terminal, while the bench runs."""
+        peers = " · ".join(self.peer_text(*pair) for pair in self.peers())
+        detail = f" [{self.detail}]" if self.detail else ""
+        target = f" | {self.target}: {'met' if self.met else 'MISSED'}" if self.target else ""
+        return f"{self.what}, {self.unit}: {number(self.ours)}{detail} | {peers}{target}"
+
+
+def find(figures, names):
+    value = next((figures[name] for name in names if figures.get(name) is not None), None)
+    return "" if value is None else number(value)
+
+
+def short(rows):
+    """The table of the README: some rows, and a column for each of those whom people know."""
+    columns = [[US], ["tini"], ["s6"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
+    lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
+    for row in rows:
+        if row.short:
+            figures = [find(row.figures, names) for names in columns]
+            lines.append(f"| {row.short} | **{figures[0]}** | {' | '.join(figures[1:])} |")
+    return "\n".join(lines)
+
+
+HEAD = """\
+| what | drainit | the others | at least | behind, and why |
+|---|--:|--:|---|---|"""
+
+
+def markdown(rows):
+    return "\n".join([HEAD, *(row.markdown() for row in rows)])
