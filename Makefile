@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo rollout test lint bench bench-rollout clean
+.PHONY: help build static envoy demo rollout test lint budget budget-update bench bench-scale bench-rollout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -54,6 +54,15 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
 	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
 
+budget: static valgrind ## instructions and size of the static binary, held against benches/budget.toml
+	@benches/budget.py $(STATIC)/drainit
+
+budget-update: static valgrind ## writes benches/budget.toml anew
+	@benches/budget.py --update $(STATIC)/drainit
+
+bench-scale: static ## graphs of up to 5,000 processes: what each costs to start, to hold and to stop
+	@benches/scale/scale.py $(STATIC)/drainit
+
 bench: static envoy python bench-peers ## drainit beside its peers, into docs/benchmarks.md; QUICK=1 for a look, ROWS="graph logs" for some
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
 
@@ -65,9 +74,10 @@ clean: ## everything that was built or downloaded
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --target $(1) && install target/$(1)/release/drainit $(STATIC)/
-GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static"
+# At a fixed address, so that nothing has to be put in place before `main`: see docs/performance.md.
+GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
 # The linker of another machine; there is no C to compile.
-MUSL_ENV = $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
+MUSL_ENV = RUSTFLAGS="-C relocation-model=static" $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
@@ -103,12 +113,14 @@ BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
 
 # The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
 # skipped by name.
-.PHONY: servers peers cross rollout-tools
+.PHONY: servers peers cross rollout-tools valgrind
 rollout-tools:
 	@$(call installed,tini curl envsubst haproxy) && dpkg -s python3 >/dev/null || \
 		$(call install,tini curl gettext-base haproxy python3)
 servers:
 	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
+valgrind:
+	@$(call installed,valgrind) || $(call install,valgrind)
 peers:
 	@$(call installed,tini dumb-init) || $(call install,tini dumb-init)
 # What builds and runs the binary of a machine that this is not.

@@ -55,6 +55,10 @@ pub(super) struct Expanded {
 /// Puts the values of `variables` into `text`.
 pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
     let mut out = Expanded::default();
+    if !text.contains('$') {
+        text.clone_into(&mut out.text);
+        return Ok(out);
+    }
     let parts = Scanner { text, at: 0, depth: 0 }.parts()?;
     put(&parts, variables, &mut out)?;
     Ok(out)

@@ -182,6 +182,9 @@ impl Builder<'_> {
                 let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                if !null && anchor == 0 && self.is_key(&text, quoted, span) {
+                    return Ok(());
+                }
                 let text = text.into_owned();
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
                 let node = Node { tag, ..Node::new(span, kind) };
@@ -218,6 +221,17 @@ impl Builder<'_> {
             // The beginning and the end, and what only other options of the parser bring.
             _ => Ok(()),
         }
+    }
+
+    /// Takes a text as a key, if it is one. What nobody can refer to needs no node, and keys are half of a config.
+    fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
+        let Some(Frame { depth, content, .. }) = self.stack.last_mut() else { return false };
+        let Content::Mapping { seen, pending: pending @ Pending::Key, .. } = content else {
+            return false;
+        };
+        *depth = (*depth).max(2);
+        *pending = text_key(self.report, seen, text, quoted, span);
+        true
     }
 
     fn open(
@@ -364,7 +378,11 @@ fn key(report: &mut Report, seen: &mut Seen, node: &Node, span: Span) -> Pending
         problem.help("a value that begins with `{` or `[` must be in quotes if it is text");
         return Pending::Refused;
     };
-    let text: Rc<str> = text.as_str().into();
+    text_key(report, seen, text, *quoted, span)
+}
+
+fn text_key(report: &mut Report, seen: &mut Seen, text: &str, quoted: bool, span: Span) -> Pending {
+    let text: Rc<str> = text.into();
     if let Some(first) = seen.insert(&text, span.line) {
         let message = format!("duplicate key {}", quote(&text));
         report

@@ -21,7 +21,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
-use super::last_lines::{LastLines, text};
+use super::last_lines::{LastLines, begin_of_last, text};
 use super::lines::{Form, Splitter, Stream};
 use super::output::Output;
 use super::own_line::stamp;
@@ -248,9 +248,11 @@ impl ChildLog {
         };
         let mut last = self.last.borrow_mut();
         let mut pattern = self.pattern.borrow_mut();
-        let mut each = |line: &[u8]| {
+        let mut each = |line: &[u8], is_last: bool| {
             side.form.write(&time, line, lines);
-            last.push(line);
+            if is_last {
+                last.push(line);
+            }
             if pattern.as_ref().is_some_and(|pattern| pattern.is_match(&text(line))) {
                 *pattern = None;
                 self.matched.set(true);
@@ -264,8 +266,12 @@ impl ChildLog {
         };
         let mut splitter = side.splitter.borrow_mut();
         match bytes {
-            Some(bytes) => splitter.feed(bytes, each),
-            None => splitter.finish(&mut each),
+            Some(bytes) => {
+                let (first, rest) = bytes.split_at(begin_of_last(bytes));
+                splitter.feed(first, |line| each(line, false));
+                splitter.feed(rest, |line| each(line, true));
+            }
+            None => splitter.finish(|line| each(line, true)),
         }
         if !lines.is_empty() {
             self.output.push_process(side.stream, lines);

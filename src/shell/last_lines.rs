@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use memchr::memrchr_iter;
+
 /// How many are kept.
 pub(super) const LAST_LINES: usize = 20;
 
@@ -12,6 +14,11 @@ pub(super) const LAST_LINE_LENGTH: usize = 500;
 /// The last lines, each shortened; the buffers are used again and again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastLines(VecDeque<Vec<u8>>);
+
+/// Where the last lines begin in what was read at once: what is before that will not be kept.
+pub(super) fn begin_of_last(bytes: &[u8]) -> usize {
+    memrchr_iter(b'\n', bytes).nth(LAST_LINES).map_or(0, |end| end + 1)
+}
 
 impl LastLines {
     pub(super) fn push(&mut self, line: &[u8]) {

@@ -124,6 +124,8 @@ impl Form {
         match self {
             Self::Plain => out.extend_from_slice(line),
             Self::Prefix(prefix) => {
+                // At once, so that there is at most one look for room.
+                out.reserve(prefix.len() + line.len() + 1);
                 out.extend_from_slice(prefix);
                 out.extend_from_slice(line);
             }

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Holds what drainit costs against what it may cost, benches/budget.toml: instructions for fixed tasks, and the binary's size.
+
+    benches/budget.py [--update] [DRAINIT]      target/static/drainit unless given, which `make static` makes
+
+Instructions are counted by callgrind, so that they are the same on a loaded machine: of the static binary, which has no
+loader, and of drainit alone, without the processes that it starts. More than 5 % above the budget is an error. `--update`
+writes what is measured.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUDGET = os.path.join(HERE, "budget.toml")
+SLACK = 0.05
+# At its end, drainit looks through all processes that there are; so there must be no others.
+ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
+# What users are promised, whatever the budget says.
+LARGEST = 2_621_440
+
+
+def rich(count):
+    """A config in which every process has what processes usually have."""
+    for n in range(count):
+        yield f"  p{n}:"
+        yield f"    command: [/app/server, --listen, /run/p{n}.sock, --name, '${{NAME:-p{n}}}']"
+        yield "    environment: {LEVEL: info, MODE: x}"
+        yield f"    readiness: {{unix: /run/p{n}.sock, timeout: 1s}}"
+        yield "    stop_grace_period: 1ms"
+        yield f"    log: {{prefix: p{n}}}"
+        if n >= 10:
+            yield f"    depends_on: [p{n // 10}]"
+
+
+def chain(count):
+    """Each process needs the one before it."""
+    for n in range(count):
+        after = f", depends_on: [p{n - 1}]" if n else ""
+        yield f"  p{n}: {{command: [/app/server], stop_grace_period: 1ms{after}}}"
+
+
+def tasks(count):
+    """One task after the other, so that one thing happens at a time."""
+    for n in range(count):
+        after = f", depends_on: {{t{n - 1}: {{condition: completed}}}}" if n else ""
+        yield f"  t{n}: {{command: [/bin/true], type: oneshot{after}}}"
+
+
+def config(directory, name, processes):
+    path = os.path.join(directory, f"{name}.yaml")
+    with open(path, "w") as file:
+        # A day, so that all waits fit.
+        file.write("shutdown: {grace_period: 1d}\nprocesses:\n" + "\n".join(processes) + "\n")
+    return path
+
+
+def workloads(directory):
+    """The tasks: a name, and arguments for drainit."""
+    lines = os.path.join(directory, "lines")
+    with open(lines, "w") as file:
+        file.writelines(f"{n:07} {'x' * 147}\n" for n in range(100_000))
+    prefix = [f"  app: {{command: [cat, {lines}], on_exit: ignore, log: {{prefix: app}}}}"]
+    return [
+        ("exec", ["exec", "--", "/bin/true"]),
+        ("check-1000", ["check", "-c", config(directory, "rich", rich(1000))]),
+        ("plan-chain-1000", ["plan", "-c", config(directory, "chain1000", chain(1000))]),
+        # Five times as much as the one before it, or something is not linear.
+        ("plan-chain-5000", ["plan", "-c", config(directory, "chain5000", chain(5000))]),
+        ("run-tasks-100", ["run", "-c", config(directory, "tasks100", tasks(100))]),
+        ("run-tasks-500", ["run", "-c", config(directory, "tasks500", tasks(500))]),
+        ("log-lines-100000", ["run", "-c", config(directory, "prefix", prefix)]),
+    ]
+
+
+def instructions(drainit, args, directory):
+    counted = os.path.join(directory, "callgrind")
+    command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
+    # Nothing of who runs this: PATH is searched, and the environment copied.
+    env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
+    run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
+    if run.returncode:
+        sys.exit(f"drainit {' '.join(args)}: exit code {run.returncode}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}")
+    found = re.search(r"Collected : (\d+)", run.stderr)
+    return int(found[1])
+
+
+def kind(drainit):
+    """Processor and C library, on which the counts depend."""
+    with open(drainit, "rb") as file:
+        libc = "gnu" if b"GNU C Library" in file.read() else "musl"
+    return f"{os.uname().machine}-{libc}"
+
+
+def read():
+    """The tables of the budget."""
+    tables, table = {}, {}
+    for line in open(BUDGET) if os.path.exists(BUDGET) else []:
+        if found := re.match(r"\[(.+)\]", line):
+            table = tables.setdefault(found[1], {})
+        elif found := re.match(r'([\w-]+) = "?([\w.]+)"?', line):
+            table[found[1]] = found[2]
+    return tables
+
+
+def write(tables):
+    with open(BUDGET, "w") as file:
+        file.write("# What drainit costs: bytes of the static binary, and instructions for the tasks in budget.py.\n")
+        file.write("# Held against it by `make budget`, written by `make budget-update`.\n")
+        for name, table in sorted(tables.items()):
+            file.write(f"\n[{name}]\n")
+            for key, value in table.items():
+                quote = '"' if key == "rustc" else ""
+                file.write(f"{key} = {quote}{value}{quote}\n")
+
+
+def main():
+    args = [arg for arg in sys.argv[1:] if arg != "--update"]
+    drainit = os.path.abspath(args[0] if args else os.path.join(HERE, "../target/static/drainit"))
+    if not shutil.which("valgrind"):
+        sys.exit("no valgrind: apt-get install valgrind")
+    if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
+        print("PID namespaces are not permitted here: nothing is counted")
+        sys.exit(1 if os.environ.get("CI") == "true" else 0)
+    measured = {"rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()[1]}
+    measured["size"] = os.path.getsize(drainit)
+    with tempfile.TemporaryDirectory() as directory:
+        for name, args in workloads(directory):
+            # Where there are children, chance adds a turn of the loop here and there, and never takes one away.
+            counts = [instructions(drainit, args, directory) for _ in range(2 if args[0] == "run" else 1)]
+            measured[name] = min(counts)
+    tables, name = read(), kind(drainit)
+    if "--update" in sys.argv:
+        tables[name] = measured
+        write(tables)
+    if name not in tables:
+        print(f"no budget for {name}: make budget-update writes one")
+        return
+    table, failed = tables[name], []
+    print(f"{name:20}{'budget':>14}{'measured':>14}")
+    for key, value in measured.items():
+        if key == "rustc":
+            continue
+        budget = int(table.get(key, 0))
+        change = value / budget - 1 if budget else 1.0
+        print(f"{key:20}{budget:14,}{value:14,}{change:+9.1%}")
+        if change < -SLACK:
+            print(f"  {key} is better than its budget, which no longer guards it: make budget-update")
+        if change > SLACK:
+            failed.append(f"{key}: {change:+.1%}")
+    if measured["size"] > LARGEST:
+        failed.append(f"the binary is larger than {LARGEST:,} bytes")
+    if failed:
+        if table["rustc"] != measured["rustc"]:
+            print(f"the budget is that of rustc {table['rustc']}, and this is {measured['rustc']}")
+        sys.exit("not what the budget says: " + "; ".join(failed) + ". Is it meant? make budget-update")
+
+
+main()
