@@ -74,10 +74,14 @@ clean: ## everything that was built or downloaded
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --target $(1) && install target/$(1)/release/drainit $(STATIC)/
-# At a fixed address, so that nothing has to be put in place before `main`: see docs/performance.md.
-GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
+# At a fixed address, so that nothing has to be put in place before `main`, and with copies of up to 128 bytes as moves, which
+# for a small binary would be `rep movs` from 65 on: see docs/performance.md. Not where the compiler does not know the option.
+MOVES = -C llvm-args=-max-store-memcpy=8
+KNOWN_MOVES = $(shell rustc $(MOVES) --crate-type lib --emit asm=- - </dev/null >/dev/null 2>&1 && echo "$(MOVES)")
+STATIC_FLAGS = -C relocation-model=static $(if $(filter x86_64,$(ARCH)),$(KNOWN_MOVES))
+GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static $(STATIC_FLAGS)"
 # The linker of another machine; there is no C to compile.
-MUSL_ENV = RUSTFLAGS="-C relocation-model=static" $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
+MUSL_ENV = RUSTFLAGS="$(STATIC_FLAGS)" $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*

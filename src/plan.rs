@@ -23,9 +23,9 @@ use crate::vocab::ProcessId;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan<'c> {
     /// The processes, each behind those that it waits for.
-    pub start: Vec<Start>,
+    pub start: Vec<Start<'c>>,
     /// When the container's `pre_start` hook has failed; `None`: there is none.
     pub pre_start: Option<Duration>,
     /// The longest shutdown after a stop signal.
@@ -36,17 +36,17 @@ pub struct Plan {
     pub grace_period: Duration,
     /// What is kept free at its end.
     pub reserve: Duration,
-    names: Vec<String>,
+    names: Vec<&'c str>,
     spec: Spec,
 }
 
 /// When a process starts.
 #[derive(Clone, Debug)]
-pub struct Start {
+pub struct Start<'c> {
     /// Its name.
-    pub name: String,
+    pub name: &'c str,
     /// What it waits for, and how far that must be.
-    pub waits_for: Vec<(String, StartCondition)>,
+    pub waits_for: Vec<(&'c str, StartCondition)>,
     /// Left out where this path does not exist.
     pub only_if: Option<String>,
     /// Left out here and now: its `only_if` does not hold.
@@ -64,10 +64,10 @@ pub struct Start {
     pub ready_by: Option<Duration>,
 }
 
-impl Plan {
+impl<'c> Plan<'c> {
     /// Works everything out.
     #[must_use]
-    pub fn new(config: &Config, graph: &Graph) -> Self {
+    pub fn new(config: &'c Config, graph: &Graph) -> Self {
         let spec = Spec::new(config, graph);
         Self {
             start: start(config, &spec),
@@ -76,7 +76,7 @@ impl Plan {
             after_end: Timeline::worst(&spec, false),
             grace_period: config.shutdown.grace_period,
             reserve: config.shutdown.reserve,
-            names: config.processes.iter().map(|process| process.name.clone()).collect(),
+            names: config.processes.iter().map(|process| process.name.as_str()).collect(),
             spec,
         }
     }
@@ -102,7 +102,7 @@ impl Plan {
         match (step.what, name) {
             (What::ReadinessDelay, _) => "readiness_delay".to_owned(),
             (What::Leftovers, _) => "left-over processes".to_owned(),
-            (what, Some(name)) => format!("{} {name}", what.word()),
+            (what, Some(name)) => [what.word(), " ", name].concat(),
             (what, None) => format!("{} of the container", what.word()),
         }
     }
@@ -171,7 +171,7 @@ struct Latest {
     ready: Option<Duration>,
 }
 
-fn start(config: &Config, spec: &Spec) -> Vec<Start> {
+fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
     let limit = |hooks: &HookWaits| hooks.pre_start.map(|wait| wait.limit);
     let begin = limit(&spec.hooks).unwrap_or_default();
     let mut latest = vec![Latest::default(); spec.processes.len()];
@@ -193,9 +193,9 @@ fn start(config: &Config, spec: &Spec) -> Vec<Start> {
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
-        let name = |on: ProcessId| config.processes[on.index()].name.clone();
+        let name = |on: ProcessId| config.processes[on.index()].name.as_str();
         out.push(Start {
-            name: written.name.clone(),
+            name: &written.name,
             waits_for: process.dependencies.iter().map(|&(on, what)| (name(on), what)).collect(),
             only_if: match &written.only_if {
                 Some(OnlyIf::PathExists(path)) => Some(path.display().to_string()),

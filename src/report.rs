@@ -148,6 +148,7 @@ impl Report {
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed
             | Note::Unkillable(_)
+            | Note::LeftoversRemain
                 if self.began.is_some() =>
             {
                 self.remarks.push(words::line(note, &self.names).1);

@@ -277,8 +277,13 @@ pub fn human(duration: Duration) -> String {
         return format!("{millis}ms");
     }
     if millis < 60_000 {
-        let seconds = format!("{:.2}", duration.as_secs_f64());
-        return format!("{}s", seconds.trim_end_matches('0').trim_end_matches('.'));
+        let hundredths = (millis + 5) / 10;
+        let (seconds, rest) = (hundredths / 100, hundredths % 100);
+        return match rest {
+            0 => format!("{seconds}s"),
+            _ if rest % 10 == 0 => format!("{seconds}.{}s", rest / 10),
+            _ => format!("{seconds}.{rest:02}s"),
+        };
     }
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }

@@ -88,6 +88,30 @@ fn it_works_without_a_proc() {
 }
 
 #[test]
+fn what_is_left_over_without_a_proc_is_never_0() {
+    if !nix::unistd::geteuid().is_root() || !is_possible() {
+        return;
+    }
+    const DAEMON: &str = "
+        shutdown: {grace_period: 3s, reserve: 1s}
+        processes: {a: {command: [CHILD, a, 'relay=2500000,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
+        ";
+    for (rig, said) in [
+        (Rig::new(), "no /proc: SIGKILL to everything in this PID namespace"),
+        (
+            Some(Rig::not_init()),
+            "warning: left over: no SIGTERM to what cannot be told from others",
+        ),
+    ] {
+        let Some(rig) = rig else { continue };
+        let drainit = after(rig, NO_PROC).start(DAEMON);
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(137).assert_line(said);
+    }
+}
+
+#[test]
 fn it_works_without_a_dev_null() {
     works(|rig| after(rig, NO_DEVICES));
     for closed in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"] {

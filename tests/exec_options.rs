@@ -1,15 +1,24 @@
-//! The options of `drainit exec` beyond signals: codes, times, what is left over, and the drain.
+//! The options of `drainit exec` beyond signals and the drain: codes, times, what is left over.
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, Stream, ms};
 
-fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
+pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
     let words: Vec<_> =
         ["exec"].iter().chain(options).chain(&["--"]).chain(command).copied().collect();
     rig.start_with(&words)
+}
+
+/// Fails unless drainit says that these options cannot be, and starts nothing.
+#[track_caller]
+pub(crate) fn assert_refused(options: &[&str], message: &str) {
+    let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
+    ended.assert_code(2).assert_no_event("a", "start");
+    let said = ended.text(Stream::Stderr);
+    assert!(said.contains(message), "{options:?}: {said}");
 }
 
 #[test]
@@ -282,42 +291,7 @@ fn orphans_go_to_others_if_asked() {
 }
 
 #[test]
-fn an_envoy_alone_is_drained_first() {
-    let admin = Admin::tcp(3);
-    let url = format!("http://{}", admin.address());
-    let Some(rig) = Rig::new() else { return };
-    let options = ["--drain-envoy", &url, "--drain-time", "8s", "--drain-min", "300ms"];
-    let options = [&options[..], &["--grace-period", "20s", "-r", "TERM:QUIT"]].concat();
-    let drainit = exec(rig, &options, &["CHILD", "a"]);
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGHUP);
-    drainit.wait_for_event("a", "got SIGHUP");
-    let asked = drainit.signal(Signal::SIGTERM);
-    admin.wait_for("POST /healthcheck/fail");
-    thread::sleep(ms(400));
-    assert!(drainit.record().event("a", "got SIGQUIT").is_none(), "{}", drainit.record());
-    let quiet = admin.set_connections(0);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_no_event("a", "got SIGTERM");
-    let told = ended.event("a", "got SIGQUIT").at;
-    assert!(told >= quiet && told - asked >= ms(300) && told - quiet < ms(6000));
-    ended.assert_line(r"^\[drainit\].*drain");
-    assert_eq!(admin.posts().first().map(String::as_str), Some("POST /drain_listeners?graceful"));
-}
-
-#[test]
-fn an_envoy_alone_that_ends_by_itself_has_its_own_code() {
-    let admin = Admin::tcp(3);
-    let url = format!("http://{}", admin.address());
-    let Some(rig) = Rig::new() else { return };
-    let options = ["--drain-envoy", &url, "--no-fail-healthcheck"];
-    exec(rig, &options, &["CHILD", "a", "exit=9"]).wait_exit(LONG).assert_code(9);
-    assert!(admin.posts().is_empty());
-}
-
-#[test]
 fn wrong_usage_is_said_and_nothing_is_started() {
-    let admin = "http://127.0.0.1:9901";
     for (options, message) in [
         (&["--bogus"][..], "unexpected argument '--bogus'"),
         (&["-r", "TREM:INT"], "did you mean `TERM`?"),
@@ -333,21 +307,8 @@ fn wrong_usage_is_said_and_nothing_is_started() {
         (&["--signal-delay", "5s", "--grace-period", "5s"], "leaves nothing of --grace-period 5s"),
         (&["--no-subreaper", "--wait-all"], "cannot be used with"),
         (&["--no-subreaper", "--grace-period", "1"], "cannot be used with"),
-        (&["--drain-time", "5s"], "--drain-envoy <ADMIN>"),
-        (&["--drain-envoy", "envoy"], "not a URL"),
-        (&["--drain-envoy", admin, "--drain-until", "request"], "did you mean `requests`?"),
-        (&["--drain-envoy", admin, "--group"], "cannot be used with"),
-        (&["--drain-envoy", admin, "--wait-all"], "cannot be used with"),
-        (&["--drain-envoy", admin, "--drain-time", "2s", "--drain-min", "3s"], "is longer than"),
-        (&["--drain-envoy", admin, "--drain-min", "9s", "--grace-period", "9s"], "do not fit"),
-        (&["--drain-envoy", admin, "-r", "TERM:0"], "leaves nothing to stop the process with"),
-        (&["--drain-envoy", admin, "-r", "HUP:USR1"], "only stop signals are rewritten"),
-        (&["--drain-envoy", admin, "-p", "KILL"], "leaves no time to drain"),
     ] {
-        let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
-        ended.assert_code(2).assert_no_event("a", "start");
-        let said = ended.text(crate::support::Stream::Stderr);
-        assert!(said.contains(message), "{options:?}: {said}");
+        assert_refused(options, message);
     }
     for words in [&["exec"][..], &["exec", "--"], &["exec", "-g"]] {
         Rig::not_init().run_with(words).assert_code(2).assert_line("required arguments");

@@ -20,6 +20,7 @@ mod drain_end;
 mod drain_faults;
 mod drain_kinds;
 mod exec;
+mod exec_drain;
 mod exec_options;
 mod exec_signals;
 mod exec_terminal;

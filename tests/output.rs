@@ -125,29 +125,40 @@ fn without_log_a_process_has_the_real_descriptors() {
 
 #[test]
 fn lines_of_several_processes_are_never_mixed_and_none_is_lost() {
-    const COUNT: usize = 2000;
+    const COUNT: usize = 300;
     let Some(rig) = Rig::new() else { return };
-    let process = |name: &str| {
-        format!(
-            "
-          {name}:
+    let prefixed: String = (10..42)
+        .map(|name| {
+            format!(
+                "
+          p{name}:
             type: oneshot
-            command: [CHILD, {name}, 'lines={COUNT},{name} to stdout', 'elines={COUNT},{name} to stderr', exit=0]
-            log: {{prefix: {name}}}"
-        )
-    };
-    let config = format!("processes:{}{}{}", process("aa"), process("bb"), process("cc"));
-    let ended = rig.run(&config);
+            command: [CHILD, p{name}, 'lines={COUNT},p{name} to stdout', 'elines={COUNT},p{name} to stderr', exit=0]
+            log: {{prefix: p{name}}}"
+            )
+        })
+        .collect();
+    let own = "print=by itself, ".repeat(COUNT);
+    let ended = rig.run(&format!(
+        "processes:{prefixed}
+          own: {{type: oneshot, command: [CHILD, own, {own}exit=0]}}"
+    ));
     ended.assert_code(0);
     let mut next: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_itself = 0;
     for line in ended.record.lines.iter().filter(|line| !line.text.starts_with("[drainit]")) {
+        if line.text == "by itself" {
+            by_itself += 1;
+            continue;
+        }
         let stream = if line.stream == Stream::Stdout { "stdout" } else { "stderr" };
-        let name = line.text.get(1..3).unwrap_or_default().to_owned();
+        let name = line.text.get(1..4).unwrap_or_default().to_owned();
         let number = next.entry(format!("{name}{stream}")).or_default();
         assert_eq!(line.text, format!("[{name}] {name} to {stream} {number}"));
         *number += 1;
     }
-    assert_eq!(next.len(), 6);
+    assert_eq!(by_itself, COUNT);
+    assert_eq!(next.len(), 2 * 32);
     assert!(next.values().all(|count| *count == COUNT), "{next:?}");
 }
 

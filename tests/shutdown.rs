@@ -1,5 +1,12 @@
 //! The shutdown: in order, inside one deadline, whatever the processes do.
 
+use std::fs::File;
+use std::path::Path;
+use std::thread;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// router → policy → python, and one that is tied to nobody. Each takes a moment to end.
@@ -182,6 +189,105 @@ fn a_daemon_that_ignores_term_is_killed() {
         .assert_line("left over: .*child.*; sending SIGKILL");
     let told = ended.event("daemon", "got SIGTERM").at;
     assert!(ended.since(told) > ms(500), "it had no moment:\n{}", ended.record);
+}
+
+#[test]
+fn who_flees_by_forking_is_told_and_killed() {
+    // As PID 1 the kernel would end them.
+    let config = "
+        shutdown: {grace_period: 3s, reserve: 1s}
+        processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
+        ";
+    let run = Rig::not_init().start(config);
+    let exec = Rig::not_init().start_with(&[
+        "exec",
+        "--wait-all",
+        "--grace-period=2s",
+        "--",
+        "CHILD",
+        "a",
+        "relay=500,DIR/relay",
+        "touch=DIR/a",
+    ]);
+    for drainit in [run, exec] {
+        drainit.wait_until("begun", || drainit.path("a").exists());
+        assert!(is_locked(&drainit.path("relay")), "there is no relay");
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
+    }
+}
+
+#[test]
+fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
+    // To look through them takes longer than the pause between two looks.
+    let config =
+        "processes: {a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}}";
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(config);
+    drainit.wait_for_line("everything is ready");
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line("left over: .* and [0-9]+ more; sending SIGTERM");
+    // On a machine so busy that they are not gone in time, they are killed.
+    if ended.record.line("sending SIGKILL").is_none() {
+        ended.assert_code(0).assert_took(asked, ms(0)..ms(3000));
+    }
+}
+
+/// What `a` and its daemon do, of which the second is root's, and drainit is not root.
+const ROOTS_DAEMON: &str =
+    "DIR/root --reuid=0 CHILD b relay=60000000,DIR/relay exit=0; exec CHILD a touch=DIR/a";
+
+/// As anybody, beside a program with which everybody becomes root.
+fn beside_root() -> Option<Rig> {
+    if !nix::unistd::geteuid().is_root() {
+        skip_unless(Err("to become another user needs root".to_owned()));
+        return None;
+    }
+    let rig = Rig::new()?.readable_by_everybody();
+    let script = "cp \"$(command -v setpriv)\" DIR/root && chmod 4755 DIR/root && exec \"$@\"";
+    let script = rig.fill(script);
+    let anybody = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"];
+    Some(rig.wrapper(&["sh", "-c", &script, "sh"]).wrapper(&anybody))
+}
+
+#[test]
+fn who_may_not_be_signalled_is_told() {
+    let Some(rig) = beside_root() else { return };
+    let drainit = rig.start(&format!(
+        "
+        shutdown: {{grace_period: 3s, reserve: 1s}}
+        processes: {{a: {{command: [sh, -c, '{ROOTS_DAEMON}'], readiness: {{file: DIR/a}}}}}}
+        "
+    ));
+    drainit.wait_for_line("everything is ready");
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(137)
+        .assert_took(asked, ms(1000)..ms(3000))
+        .assert_line(r"warning: left over: not allowed to send SIGTERM to \d+ \(child\), ")
+        .assert_line("error: left over: something is still there");
+}
+
+#[test]
+fn who_survives_the_kill_of_exec_is_not_waited_for_longer_with_each_signal() {
+    let Some(rig) = beside_root() else { return };
+    let drainit = rig.start_with(&["exec", "--wait-all", "--", "sh", "-c", ROOTS_DAEMON]);
+    drainit.wait_for_event("a", "touch");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("not allowed to send SIGTERM to ");
+    let killed = drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_for_line("not allowed to send SIGKILL to ");
+    thread::sleep(ms(1500));
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("what cannot even be killed");
+}
+
+fn is_locked(path: &Path) -> bool {
+    Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }
 
 #[test]

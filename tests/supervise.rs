@@ -368,3 +368,16 @@ fn a_stopped_process_is_woken_to_end() {
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(3000));
 }
+
+#[test]
+fn an_idle_drainit_gives_the_memory_of_its_code_back() {
+    let run = Rig::not_init().start("processes: {a: {command: [CHILD, a], log: {prefix: a}}}");
+    let exec = Rig::not_init().start_with(&["exec", "--", "CHILD", "a"]);
+    // KiB, of a build without optimisation. With nothing given back it is 7,800 and 6,200.
+    for (drainit, limit) in [(run, 4500), (exec, 2500)] {
+        drainit.wait_for_start(&["a"]);
+        drainit.wait_until("given back", || drainit.mapped_code() < limit);
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
+}

@@ -26,7 +26,7 @@ writes. It exits with 1 where drainit misses what it is to reach.
 ## Results
 
 Each figure is the median of its rounds; behind a peer's stands how many times drainit's it is. Where the last column names a
-peer, drainit is behind it. "at least" is what drainit is to reach.
+peer, drainit is behind it by more than the 2 % that are noise. "at least" is what drainit is to reach.
 
 {table}
 
@@ -44,7 +44,8 @@ peer, drainit is behind it. "at least" is what drainit is to reach.
   switches and the scheduler's nanoseconds of all its threads. All peers at the same time.
 - **memory**: `smaps_rollup` of the same processes, added up. *Private* are pages that nobody else has mapped, those of the binary
   included, though the kernel may drop these; *proportional* shares the others out. drainit has its HTTP endpoints on over TCP
-  and over a Unix socket, supervisord its Unix socket.
+  and over a Unix socket, supervisord its Unix socket. Nobody asks them anything; an answer takes code back into memory
+  ([performance.md](performance.md#memory)).
 - **logs**: a writer of 156-byte lines, the logger on a CPU of its own, and a reader that only counts; the figure is the CPU
   time of the logger alone. For the time a line waits the writer puts the time into each line. For mixed lines, 32 writers
   write each line in two pieces, and every line is compared with what was written.

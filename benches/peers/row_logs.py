@@ -72,7 +72,8 @@ def waiting():
     return Row(f"logs: how long a line waits at {RATE:,} lines/s, 99 % of them", "ms", p99, "under 1 ms", p99[US] < 1,
                detail=detail,
                short="how long a line waits at 10,000 lines/s, 99 % of them, ms",
-               why={"awk, a line at a time": "one filter, which has no other work"} | dict.fromkeys(
+               why={"awk, a line at a time": "one filter, which has no other work",
+                    "supervisord": "passes blocks on as they come, without a prefix"} | dict.fromkeys(
                    ("sed -u", "bash `while read`", "s6-log"),
                    "one process between two pipes, with no queue that protects the others"))
 

@@ -129,36 +129,34 @@ def script(path, text):
     path.chmod(0o755)
 
 
+def service(scan, process, wait, ready=""):
+    """The directory of a service of s6 or runit, which runs `wait` first where it comes after another."""
+    path = scan / process.name
+    path.mkdir(parents=True)
+    first = f"{wait}\n" if process.after else ""
+    script(path / "run", f"#!/bin/sh\n{first}exec {' '.join(process.command)}{ready}\n")
+    return path
+
+
 def s6(directory, processes):
     scan = directory / "scan"
     for process in processes:
-        service = scan / process.name
-        service.mkdir(parents=True)
-        wait, ready = "", ""
-        if process.after:
-            wait = f"s6-svwait {'-U' if process.socket else '-u'} ../{process.after}\n"
+        wait = f"s6-svwait {'-U' if process.socket else '-u'} ../{process.after}"
+        path = service(scan, process, wait, " notify=3" if process.socket else "")
         if process.socket:
-            (service / "notification-fd").write_text("3\n")
-            ready = " notify=3"
-        script(service / "run", f"#!/bin/sh\n{wait}exec {' '.join(process.command)}{ready}\n")
+            (path / "notification-fd").write_text("3\n")
         # What has ended stays away: nothing is restarted by the others either.
-        script(service / "finish", "#!/bin/sh\nexit 125\n")
+        script(path / "finish", "#!/bin/sh\nexit 125\n")
     return [which("s6-svscan"), "-c", str(max(500, len(processes) + 10)), scan]
 
 
 def runit(directory, processes):
     scan = directory / "runit"
     for process in processes:
-        service = scan / process.name
-        service.mkdir(parents=True)
-        wait, check = "", ""
-        if process.after:
-            wait = f"sv start ../{process.after} >/dev/null || exit 1\n"
+        path = service(scan, process, f"sv start ../{process.after} >/dev/null || exit 1")
         if process.socket:
-            script(service / "check", f"#!/bin/sh\nexec test -S {process.socket}\n")
-        script(service / "run", f"#!/bin/sh\n{wait}exec {' '.join(process.command)}\n")
+            script(path / "check", f"#!/bin/sh\nexec test -S {process.socket}\n")
     return [which("runsvdir"), "-P", scan]
-
 
 
 DRAINIT_RUN = Supervisor("drainit", drainit, ())

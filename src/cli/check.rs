@@ -35,9 +35,12 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             (checked.problems, checked.looked_at.join("; "))
         }
         None => match config::load_to_show(&paths, &environment) {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
-                (loaded.warnings, processes)
+                let warnings = std::mem::take(&mut loaded.warnings);
+                // It is not taken apart: at the end the kernel gets all memory back at once.
+                std::mem::forget(loaded);
+                (warnings, processes)
             }
             Err(problems) => (problems, String::new()),
         },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::schema::{Address, DrainUntil};
+use super::exec_drain::DrainArgs;
 use crate::config::values;
 use crate::exec::drain::{self, DrainOptions};
 use crate::exec::rewrite::{Rewrite, signal};
@@ -19,7 +19,11 @@ use crate::vocab::{Signal, exit_code, human};
     after_help = "The exit code is the command's own, 128+N if signal N ended it, 127 if it does not exist, 126 if it \
         cannot be executed.\nSignals are names or numbers: TERM, SIGTERM, 15, RTMIN+3. \
         Durations are 500ms, 15s, 2m, or a number of seconds.\n\
-        Descriptors of a socket activation (LISTEN_FDS) are handed over to the command; all others from 3 on are not."
+        Descriptors of a socket activation (LISTEN_FDS), and the terminal on stdin, are handed over to the command, unless it is \
+        drained; all other descriptors from 3 on are not.\n\
+        With a drain, which is of one kind, the shutdown is that of `drainit run`, its exit codes too, and fits into the \
+        grace period (30s if it is not given). The stop signal comes when the command is drained, or has no more time:\n\
+        \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml"
 )]
 pub struct ExecArgs {
     /// Send signals to the command's whole process group, not only to the command itself
@@ -57,27 +61,12 @@ pub struct ExecArgs {
     /// Say on stderr what is received, sent, started and reaped
     #[arg(short, long)]
     verbose: bool,
-    /// Before the stop, drain the command, which is an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or
-    /// unix:/path. The shutdown is then that of `drainit run`, its exit codes too, and fits into the grace period (30s
-    /// if it is not given)
-    #[arg(long, value_name = "ADMIN", value_parser = server, conflicts_with_all = ["group", "wait_all", "no_subreaper"])]
-    drain_envoy: Option<Address>,
-    /// The longest wait for connections to end [default: 15s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain_envoy")]
-    drain_time: Option<Duration>,
-    /// The shortest wait, while clients learn that this instance goes [default: 5s, or the longest]
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain_envoy")]
-    drain_min: Option<Duration>,
-    /// What there must be none of for the drain to be over: connections, or requests for clients that never let go of
-    /// their connection [default: connections]
-    #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
-    drain_until: Option<DrainUntil>,
-    /// Do not let Envoy fail health checks, which is what makes it close connections
-    #[arg(long, requires = "drain_envoy")]
-    no_fail_healthcheck: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+    // Last: the heading of its options goes on to whatever follows.
+    #[command(flatten)]
+    drain: DrainArgs,
 }
 
 /// Runs `drainit exec -- CMD`, where there is no option to read. `None` for any other command line.
@@ -95,13 +84,7 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
 
 /// Runs the command to its end; the exit code for drainit.
 pub(super) fn exec(args: ExecArgs) -> u8 {
-    let drain = args.drain_envoy.clone().map(|admin| {
-        let time = args.drain_time.unwrap_or(drain::DEFAULT_TIME);
-        let fail_healthcheck = !args.no_fail_healthcheck;
-        let until = args.drain_until.unwrap_or_default();
-        DrainOptions { admin, time, min: args.drain_min, fail_healthcheck, until }
-    });
-    let options = options(args);
+    let (options, drain) = options(args);
     match wrong(&options, drain.as_ref()) {
         Some(message) => {
             exec::tell(&format!("error: {message}"));
@@ -114,7 +97,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     }
 }
 
-fn options(args: ExecArgs) -> Options {
+fn options(args: ExecArgs) -> (Options, Option<DrainOptions>) {
     let mut options = Options::new(args.command);
     if !args.stop_signals.is_empty() {
         options.stop_signals = args.stop_signals;
@@ -128,7 +111,7 @@ fn options(args: ExecArgs) -> Options {
     options.signal_delay = args.signal_delay.unwrap_or_default();
     options.subreaper = !args.no_subreaper;
     options.verbose = args.verbose;
-    options
+    (options, args.drain.options())
 }
 
 /// What does not go together, beyond what clap knows.
@@ -146,6 +129,7 @@ fn wrong(options: &Options, drain: Option<&DrainOptions>) -> Option<String> {
     let drain = drain?;
     if let Some(min) = drain.min
         && min > drain.time
+        && !drain.time.is_zero()
     {
         let time = human(drain.time);
         return Some(format!("--drain-min {} is longer than --drain-time {time}", human(min)));
@@ -157,20 +141,12 @@ pub(super) fn explain(bad: values::Bad) -> String {
     format!("{}; {}", bad.why, bad.help)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     values::duration(text).map_err(explain)
 }
 
 pub(super) fn positive(text: &str) -> Result<Duration, String> {
     values::positive_duration(text).map_err(explain)
-}
-
-fn server(text: &str) -> Result<Address, String> {
-    values::server(text).map_err(explain)
-}
-
-fn until(text: &str) -> Result<DrainUntil, String> {
-    values::drain_until(text).map_err(explain)
 }
 
 fn stop_signal(text: &str) -> Result<Signal, String> {

@@ -5,6 +5,7 @@ mod config_files;
 mod control_address;
 pub mod drain;
 pub mod exec;
+mod exec_drain;
 pub mod health;
 pub mod import;
 pub mod plan;
@@ -31,7 +32,7 @@ enum Command {
     /// Start the processes of a config, supervise them, drain and stop them in order
     Run(run::RunArgs),
     /// Run one command, without a config: forward signals, reap orphans
-    Exec(exec::ExecArgs),
+    Exec(Box<exec::ExecArgs>),
     /// Say everything that is wrong with a config
     Check(check::CheckArgs),
     /// Show the order of the start, and the longest shutdown against the grace period
@@ -53,7 +54,7 @@ pub fn main() -> ExitCode {
     }
     let code = match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
-        Ok(Cli { command: Command::Exec(args) }) => exec::exec(args),
+        Ok(Cli { command: Command::Exec(args) }) => exec::exec(*args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
         Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),

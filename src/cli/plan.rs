@@ -1,11 +1,12 @@
 //! `drainit plan`: what a config comes to.
 
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 
 use clap::{Args, ValueEnum};
 
 use super::config_files::ConfigFiles;
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, Loaded};
 use crate::plan::{Plan, json, mermaid, svg, text};
 use crate::vocab::exit_code;
 
@@ -35,9 +36,13 @@ enum Format {
 
 /// Prints the plan; what is wrong with the config goes to standard error.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
-    let loaded = config::load_to_show(&args.files.paths(), &Environment::from_process());
-    let (problems, plan) = match &loaded {
-        Ok(loaded) => (&loaded.warnings, Some(Plan::new(&loaded.config, &loaded.graph))),
+    // Nothing is taken apart: at the end the kernel gets all memory back at once.
+    let loaded =
+        ManuallyDrop::new(config::load_to_show(&args.files.paths(), &Environment::from_process()));
+    let (problems, plan) = match &*loaded {
+        Ok(Loaded { config, graph, warnings, .. }) => {
+            (warnings, Some(ManuallyDrop::new(Plan::new(config, graph))))
+        }
         Err(problems) => (problems, None),
     };
     // Whoever closed the pipe has seen enough; the code says the rest.

@@ -45,13 +45,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         _ => LogFormat::Text,
     };
     let fail = |format: LogFormat, message: &str, code: u8| {
-        match format {
-            LogFormat::Text => {
-                let line = format!("[drainit] error: {message}\n");
-                output.push(Stream::Stderr, line.as_bytes());
-            }
-            LogFormat::Json => push_json(&output, Level::ERROR, message),
-        }
+        say(&output, format, Level::ERROR, "[drainit] error: ", message);
         // Where nobody reads, the code has to do.
         let _ = output.flush(FLUSH);
         code
@@ -82,13 +76,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let level = match trace::level(std::env::var(trace::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
         Err(error) => {
-            match format {
-                LogFormat::Text => {
-                    let line = format!("[drainit] warning: {error}\n");
-                    output.push(Stream::Stderr, line.as_bytes());
-                }
-                LogFormat::Json => push_json(&output, Level::WARN, &error.to_string()),
-            }
+            say(&output, format, Level::WARN, "[drainit] warning: ", &error.to_string());
             Level::INFO
         }
     };
@@ -108,20 +96,20 @@ pub(super) fn run(args: RunArgs) -> u8 {
     }
 }
 
-/// Through the queue: a reader of stderr that has stopped reading must not keep the processes from being started.
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
     for problem in problems {
-        match format {
-            LogFormat::Text => output.push(Stream::Stderr, format!("{problem}\n").as_bytes()),
-            LogFormat::Json => {
-                let level = if problem.is_error() { Level::ERROR } else { Level::WARN };
-                push_json(output, level, &problem.to_string());
-            }
-        }
+        let level = if problem.is_error() { Level::ERROR } else { Level::WARN };
+        // Its text says by itself what it is.
+        say(output, format, level, "", &problem.to_string());
     }
 }
 
-fn push_json(output: &Output, level: Level, message: &str) {
-    let line = own_line(LogFormat::Json, Stream::Stderr, level, SystemTime::now(), message);
+/// Through the queue: a reader of stderr that has stopped reading must not keep the processes from being started.
+/// `head` is what stands before it in text.
+fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
+    let line = match format {
+        LogFormat::Text => format!("{head}{message}\n").into_bytes(),
+        LogFormat::Json => own_line(format, Stream::Stderr, level, SystemTime::now(), message),
+    };
     output.push(Stream::Stderr, &line);
 }

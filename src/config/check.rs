@@ -158,6 +158,9 @@ fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
 /// Refuses written `min`s that cannot be kept. Whether they fit.
 fn minima(report: &mut Report, config: &Config, graph: &Graph, places: &Places) -> bool {
     let written = written_minima(config, places);
+    if written.iter().all(Duration::is_zero) {
+        return true;
+    }
     let path = longest(config, graph, |what, process| match (what, process) {
         (What::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
         (What::Drain, Some(id)) => written.get(id.index()).copied(),
@@ -231,6 +234,12 @@ fn shrink_default_minima(report: &mut Report, config: &mut Config, graph: &Graph
 
 /// Warns when everything that is declared to take time takes more than there is.
 fn declared_waits(report: &mut Report, config: &Config, graph: &Graph, places: &Places) {
+    // Mostly they would fit even one after the other, and no path has to be found.
+    let waits = places.processes.iter().flat_map(|place| &place.waits).chain(&places.waits);
+    let all = waits.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.duration));
+    if all <= config.shutdown.window() {
+        return;
+    }
     let path = longest(config, graph, |what, process| Some(places.wait(what, process)?.duration));
     let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
     if sum <= config.shutdown.window() {

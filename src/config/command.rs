@@ -2,14 +2,29 @@
 
 use super::values::Bad;
 
+const NOT_CLOSED: &str = "a quote is never closed, or a backslash ends it";
+
 /// The words of a command line.
 pub(super) fn split(text: &str) -> Result<Vec<String>, Bad> {
-    shlex::split(text).ok_or_else(|| {
-        Bad::new(
-            "a quote is never closed, or a backslash ends it",
-            "close the quote, or write a list of words",
-        )
-    })
+    shlex::split(text)
+        .ok_or_else(|| Bad::new(NOT_CLOSED, "close the quote, or write a list of words"))
+}
+
+/// The program and its arguments where a list cannot be written: in an option of a command line. Read as in a config.
+pub(crate) fn program(text: &str) -> Result<Vec<String>, Bad> {
+    if let Some(operator) = shell_operator(text) {
+        // Only a NUL cannot be quoted, and no option can have one.
+        let shell = shlex::try_quote(text.trim()).unwrap_or_default();
+        let help = format!(
+            "write `sh -c {shell}` if a shell is meant, or put the `{operator}` into quotes"
+        );
+        return Err(Bad::new(no_shell(operator), help));
+    }
+    let words = shlex::split(text).ok_or_else(|| Bad::new(NOT_CLOSED, "close the quote"))?;
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok(words),
+        _ => Err(Bad::new("names no program", "write `PROGRAM ARGUMENT …`")),
+    }
 }
 
 /// Refuses a command line that was written for a shell.
@@ -19,10 +34,11 @@ pub(super) fn without_shell(text: &str) -> Result<(), Bad> {
     let help = format!(
         "write `[sh, -c, \"{shell}\"]` if a shell is meant, or put the `{operator}` into quotes"
     );
-    Err(Bad::new(
-        format!("no shell reads it, so `{operator}` would be an argument like any other"),
-        help,
-    ))
+    Err(Bad::new(no_shell(operator), help))
+}
+
+fn no_shell(operator: &str) -> String {
+    format!("no shell reads it, so `{operator}` would be an argument like any other")
 }
 
 /// The first thing that only a shell would understand: `|`, `&`, `;`, `<`, `>` or a backtick outside quotes, or a `$(`.
@@ -89,6 +105,24 @@ mod tests {
                 .contains(r#"[sh, -c, "echo \"a\" | b"]"#)
         );
         assert!(split("echo 'a").unwrap_err().why.starts_with("a quote"));
+        assert!(program("echo 'a").unwrap_err().why.starts_with("a quote"));
         assert_eq!(without_shell("echo a"), Ok(()));
+    }
+
+    #[test]
+    fn an_option_is_a_command_as_well_and_told_how_to_ask_for_a_shell() {
+        assert_eq!(
+            program("/app/drain --reason 'a b'").unwrap(),
+            ["/app/drain", "--reason", "a b"]
+        );
+        for empty in ["", " ", "''", "'' a"] {
+            assert_eq!(program(empty).unwrap_err().why, "names no program", "{empty}");
+        }
+        for script in ["a | b", "a 'b' && c", "a \"$(b)\"", "a 'b' `c`; \"$D\""] {
+            let help = program(script).unwrap_err().help;
+            let (shell, _) = help.strip_prefix("write `").unwrap().split_once("` if a").unwrap();
+            // What is proposed is taken, and a shell gets what was written.
+            assert_eq!(program(shell).unwrap(), ["sh", "-c", script], "{shell}");
+        }
     }
 }

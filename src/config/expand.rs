@@ -54,11 +54,10 @@ pub(super) struct Expanded {
 
 /// Puts the values of `variables` into `text`.
 pub(super) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
-    let mut out = Expanded::default();
     if !text.contains('$') {
-        text.clone_into(&mut out.text);
-        return Ok(out);
+        return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
     }
+    let mut out = Expanded::default();
     let parts = Scanner { text, at: 0, depth: 0 }.parts()?;
     put(&parts, variables, &mut out)?;
     Ok(out)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::diagnostic::{Diagnostic, quote};
+use super::diagnostic::Diagnostic;
 use super::node::{Node, Span};
 use super::parse;
 use super::report::Report;
@@ -26,11 +26,7 @@ impl Foreign {
         match Source::read(path) {
             Ok(source) => Ok(Self { file: report.add_source(source), report }),
             Err(bad) => {
-                let file = report.add_source(Source::unread(path));
-                let span = Span { line: bad.line, column: bad.line.min(1), ..Span::whole(file) };
-                let message = format!("{} {}", quote(&path.to_string_lossy()), bad.message);
-                let help = if bad.help.is_empty() { "mind the path".to_owned() } else { bad.help };
-                report.error(span, message).help(help);
+                report.unreadable(path, bad, || "mind the path".to_owned());
                 Err(report.finish())
             }
         }
@@ -44,7 +40,7 @@ impl Foreign {
     }
 
     /// Its text.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> Rc<String> {
         self.report.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
     }
 
@@ -61,7 +57,8 @@ impl Foreign {
 
     /// The end of it: one thing is wrong.
     pub(crate) fn fail(mut self, span: Span, message: &str, help: &str) -> Vec<Diagnostic> {
-        self.report.error(Span { file: self.file, ..span }, message).help(help);
+        let span = Span::new(self.file, span.line(), span.column(), span.len());
+        self.report.error(span, message).help(help);
         self.report.finish()
     }
 
@@ -69,6 +66,6 @@ impl Foreign {
     pub(crate) fn line(&self, line: usize) -> Span {
         let text = self.report.source(self.file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
-        Span { file: self.file, line, column: 1, len }
+        Span::new(self.file, line, 1, len)
     }
 }

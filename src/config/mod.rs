@@ -7,7 +7,7 @@
 
 pub mod args;
 mod check;
-mod command;
+pub(crate) mod command;
 mod diagnostic;
 mod env_file;
 mod environment;
@@ -100,12 +100,7 @@ fn read(
         match Source::read(path) {
             Ok(source) => roots.push(parsed(&mut report, source)),
             Err(bad) => {
-                let file = report.add_source(Source::unread(path));
-                let column = bad.line.min(1);
-                let span = Span { line: bad.line, column, ..Span::whole(file) };
-                let message = format!("{} {}", quote(&path.to_string_lossy()), bad.message);
-                let help = if bad.help.is_empty() { whence(path, environment) } else { bad.help };
-                report.error(span, message).help(help);
+                report.unreadable(path, bad, || whence(path, environment));
                 roots.push(None);
             }
         }

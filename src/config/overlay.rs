@@ -209,18 +209,9 @@ fn is_reset(node: &Rc<Node>) -> bool {
     node.tag == Some(Tag::Reset)
 }
 
-fn has_reset(node: &Rc<Node>) -> bool {
-    is_reset(node)
-        || match &node.kind {
-            Kind::Null | Kind::Scalar { .. } => false,
-            Kind::Sequence(items) => items.iter().any(has_reset),
-            Kind::Mapping(entries) => entries.iter().any(|(_, node)| has_reset(node)),
-        }
-}
-
 /// Takes away what is still tagged `!reset` when all files are merged, because nothing was there to reset.
 pub(super) fn without_resets(node: &Rc<Node>) -> Rc<Node> {
-    if !has_reset(node) {
+    if !node.extent().has_reset {
         return Rc::clone(node);
     }
     let kind = match &node.kind {

@@ -11,14 +11,14 @@ pub(super) use granit_parser::ErrorKind as Complaint;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 
 use super::diagnostic::quote;
-use super::node::{Key, Kind, Node, Span, Tag};
+use super::node::{Extent, Key, Kind, Node, Span, Tag};
 use super::report::Report;
 use super::syntax;
 
 /// Deeper than any config, and shallow enough for every recursion over the tree.
-const DEEPEST: usize = 64;
+const DEEPEST: u16 = 64;
 /// A config of five thousand processes has about 200,000 values.
-const MOST_VALUES: usize = 400_000;
+const MOST_VALUES: u32 = 400_000;
 
 /// The document in a file, or `None` where it cannot be read to its end. An empty file is null.
 pub(super) fn parse(report: &mut Report, file: usize) -> Option<Rc<Node>> {
@@ -42,7 +42,7 @@ enum Form {
 
 fn documents(report: &mut Report, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
     // The parser borrows the text while problems are reported.
-    let text = report.source(file)?.text.clone();
+    let text = Rc::clone(&report.source(file)?.text);
     let mut builder = Builder {
         report,
         file,
@@ -76,47 +76,51 @@ struct Frame {
     span: Span,
     anchor: usize,
     tag: Option<Tag>,
-    size: usize,
-    depth: usize,
+    extent: Extent,
     content: Content,
 }
 
 enum Content {
     Sequence(Vec<Rc<Node>>),
-    Mapping {
-        entries: Vec<(Key, Rc<Node>)>,
-        /// The line of each key so far.
-        seen: Seen,
-        /// The value of `<<`.
-        merge: Option<Rc<Node>>,
-        pending: Pending,
-    },
+    Mapping { entries: Entries, pending: Pending },
 }
 
-/// The keys of a mapping, each with its line. Almost all mappings have few.
+/// The key whose value is merged into the mapping that it is in.
+const MERGE: &str = "<<";
+
+/// The entries of a mapping so far. Almost all mappings have few: these are looked through, and not hashed.
 #[derive(Default)]
-struct Seen {
-    few: Vec<(Rc<str>, usize)>,
-    many: HashMap<Rc<str>, usize>,
+struct Entries {
+    list: Vec<(Key, Rc<Node>)>,
+    /// The line of each key, once there are more than a few.
+    lines: HashMap<Rc<str>, usize>,
+    /// The value of `<<`, and the line of that.
+    merge: Option<(Rc<Node>, usize)>,
 }
 
-impl Seen {
+impl Entries {
     const FEW: usize = 16;
 
-    /// Adds a key, unless it is there: then its line.
-    fn insert(&mut self, key: &Rc<str>, line: usize) -> Option<usize> {
-        let found = match self.few.iter().find(|(other, _)| other == key) {
-            Some((_, line)) => Some(*line),
-            None => self.many.get(key).copied(),
-        };
-        if found.is_none() {
-            if self.few.len() < Self::FEW {
-                self.few.push((Rc::clone(key), line));
-            } else {
-                self.many.insert(Rc::clone(key), line);
-            }
+    /// The line of a key that is there.
+    fn line_of(&self, text: &str) -> Option<usize> {
+        if let (MERGE, Some((_, line))) = (text, &self.merge) {
+            return Some(*line);
         }
-        found
+        if self.list.len() > Self::FEW {
+            return self.lines.get(text).copied();
+        }
+        let found = self.list.iter().find(|(key, _)| &*key.text == text);
+        found.map(|(key, _)| key.span.line())
+    }
+
+    fn push(&mut self, key: Key, node: Rc<Node>) {
+        self.list.push((key, node));
+        let new = match self.list.len() {
+            ..=Self::FEW => &[],
+            len if len == Self::FEW + 1 => &*self.list,
+            len => &self.list[len - 1..],
+        };
+        self.lines.extend(new.iter().map(|(key, _)| (Rc::clone(&key.text), key.span.line())));
     }
 }
 
@@ -124,8 +128,8 @@ impl Seen {
 enum Pending {
     Key,
     Value(Key),
-    /// The value of `<<`.
-    Merge,
+    /// The value of `<<`, which stands in this line.
+    Merge(usize),
     /// The value of a key that was refused.
     Refused,
 }
@@ -144,12 +148,7 @@ impl Builder<'_> {
     fn span(&self, span: granit_parser::Span) -> Span {
         let one_line = span.start.line() == span.end.line();
         let len = if one_line { span.end.index().saturating_sub(span.start.index()) } else { 1 };
-        Span {
-            file: self.file,
-            line: span.start.line(),
-            column: span.start.col() + 1,
-            len: len.max(1),
-        }
+        Span::new(self.file, span.start.line(), span.start.col() + 1, len.max(1))
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
@@ -157,8 +156,7 @@ impl Builder<'_> {
         let source = self.report.source(self.file);
         let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
         let (message, help) = syntax::explain(error.kind(), line);
-        let span =
-            Span { file: self.file, line: mark.line().max(1), column: mark.col() + 1, len: 1 };
+        let span = Span::new(self.file, mark.line().max(1), mark.col() + 1, 1);
         self.report.error(span, message).help(help);
     }
 
@@ -187,20 +185,15 @@ impl Builder<'_> {
                 }
                 let text = text.into_owned();
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
-                let node = Node { tag, ..Node::new(span, kind) };
-                self.complete(Rc::new(node), anchor, span)
+                self.complete(Node::measured(span, kind, tag, Extent::ONE), anchor, span)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
                 self.open(anchor, tag, span, Content::Sequence(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                let content = Content::Mapping {
-                    entries: Vec::new(),
-                    seen: Seen::default(),
-                    merge: None,
-                    pending: Pending::Key,
-                };
+                let content =
+                    Content::Mapping { entries: Entries::default(), pending: Pending::Key };
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
                 self.open(anchor, tag, span, content)
             }
@@ -225,12 +218,12 @@ impl Builder<'_> {
 
     /// Takes a text as a key, if it is one. What nobody can refer to needs no node, and keys are half of a config.
     fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
-        let Some(Frame { depth, content, .. }) = self.stack.last_mut() else { return false };
-        let Content::Mapping { seen, pending: pending @ Pending::Key, .. } = content else {
+        let Some(Frame { extent, content, .. }) = self.stack.last_mut() else { return false };
+        let Content::Mapping { entries, pending: pending @ Pending::Key } = content else {
             return false;
         };
-        *depth = (*depth).max(2);
-        *pending = text_key(self.report, seen, text, quoted, span);
+        extent.depth = extent.depth.max(2);
+        *pending = text_key(self.report, entries, text, quoted, span);
         true
     }
 
@@ -241,41 +234,41 @@ impl Builder<'_> {
         span: Span,
         content: Content,
     ) -> Result<(), Fatal> {
-        if self.stack.len() >= DEEPEST {
+        if self.stack.len() >= usize::from(DEEPEST) {
             return Err(self.too_deep(span));
         }
-        self.stack.push(Frame { span, anchor, tag, size: 1, depth: 1, content });
+        self.stack.push(Frame { span, anchor, tag, extent: Extent::ONE, content });
         Ok(())
     }
 
     fn close(&mut self, frame: Frame) -> Result<(), Fatal> {
-        let Frame { span, anchor, tag, mut size, mut depth, content } = frame;
+        let Frame { span, anchor, tag, mut extent, content } = frame;
         let kind = match content {
             Content::Sequence(items) => Kind::Sequence(items),
-            Content::Mapping { mut entries, mut seen, merge, .. } => {
-                for source in self.merge_sources(merge) {
-                    depth = depth.max(source.depth);
+            Content::Mapping { mut entries, .. } => {
+                for source in self.merge_sources(&entries) {
+                    extent.depth = extent.depth.max(source.extent().depth);
                     let Kind::Mapping(more) = &source.kind else { continue };
                     for (key, node) in more {
-                        if seen.insert(&key.text, key.span.line).is_none() {
-                            size = size.saturating_add(node.size);
-                            self.bound(size, depth, span)?;
-                            entries.push((key.clone(), Rc::clone(node)));
+                        if entries.line_of(&key.text).is_none() {
+                            extent.add(node.extent());
+                            self.bound(extent, span)?;
+                            entries.push(key.clone(), Rc::clone(node));
                         }
                     }
                 }
-                Kind::Mapping(entries)
+                Kind::Mapping(entries.list)
             }
         };
-        self.complete(Rc::new(Node { span, kind, tag, size, depth }), anchor, span)
+        self.complete(Node::measured(span, kind, tag, extent), anchor, span)
     }
 
     /// The mappings that `<<` names; the first has the last word.
-    fn merge_sources(&mut self, merge: Option<Rc<Node>>) -> Vec<Rc<Node>> {
-        let Some(node) = merge else { return Vec::new() };
+    fn merge_sources(&mut self, entries: &Entries) -> Vec<Rc<Node>> {
+        let Some((node, _)) = &entries.merge else { return Vec::new() };
         let sources = match &node.kind {
             Kind::Sequence(items) => items.clone(),
-            _ => vec![node],
+            _ => vec![Rc::clone(node)],
         };
         for source in &sources {
             if !matches!(source.kind, Kind::Mapping(_)) {
@@ -290,7 +283,8 @@ impl Builder<'_> {
         sources
     }
 
-    fn complete(&mut self, node: Rc<Node>, anchor: usize, span: Span) -> Result<(), Fatal> {
+    fn complete(&mut self, node: Node, anchor: usize, span: Span) -> Result<(), Fatal> {
+        let node = Rc::new(node);
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -305,34 +299,33 @@ impl Builder<'_> {
         };
         // Keys do not count: they cannot repeat anything.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
-        frame.size = frame.size.saturating_add(if is_key { 0 } else { node.size });
-        frame.depth = frame.depth.max(node.depth.saturating_add(1));
-        let (size, depth) = (frame.size, frame.depth);
+        frame.extent.add(if is_key { Extent { size: 0, ..node.extent() } } else { node.extent() });
+        let extent = frame.extent;
         match &mut frame.content {
             Content::Sequence(items) => items.push(node),
-            Content::Mapping { entries, seen, merge, pending } => {
+            Content::Mapping { entries, pending } => {
                 *pending = match std::mem::replace(pending, Pending::Key) {
-                    Pending::Key => key(self.report, seen, &node, span),
-                    Pending::Merge => {
-                        *merge = Some(node);
+                    Pending::Key => key(self.report, entries, &node, span),
+                    Pending::Merge(line) => {
+                        entries.merge = Some((node, line));
                         Pending::Key
                     }
                     Pending::Refused => Pending::Key,
                     Pending::Value(key) => {
-                        entries.push((key, node));
+                        entries.push(key, node);
                         Pending::Key
                     }
                 };
             }
         }
-        self.bound(size, depth, span)
+        self.bound(extent, span)
     }
 
-    fn bound(&mut self, size: usize, depth: usize, span: Span) -> Result<(), Fatal> {
-        if depth > DEEPEST {
+    fn bound(&mut self, extent: Extent, span: Span) -> Result<(), Fatal> {
+        if extent.depth > DEEPEST {
             return Err(self.too_deep(span));
         }
-        if size > MOST_VALUES {
+        if extent.size > MOST_VALUES {
             let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
             self.report.error(span, message).help("is this an alias bomb, or the wrong file?");
             return Err(Fatal);
@@ -371,24 +364,32 @@ impl Builder<'_> {
 }
 
 /// Reads a node as the key of a mapping.
-fn key(report: &mut Report, seen: &mut Seen, node: &Node, span: Span) -> Pending {
+fn key(report: &mut Report, entries: &Entries, node: &Node, span: Span) -> Pending {
     let Kind::Scalar { text, quoted } = &node.kind else {
         let problem =
             report.error(span, format!("a key must be text, and this is {}", node.kind_name()));
         problem.help("a value that begins with `{` or `[` must be in quotes if it is text");
         return Pending::Refused;
     };
-    text_key(report, seen, text, *quoted, span)
+    text_key(report, entries, text, *quoted, span)
 }
 
-fn text_key(report: &mut Report, seen: &mut Seen, text: &str, quoted: bool, span: Span) -> Pending {
-    let text: Rc<str> = text.into();
-    if let Some(first) = seen.insert(&text, span.line) {
-        let message = format!("duplicate key {}", quote(&text));
+fn text_key(
+    report: &mut Report,
+    entries: &Entries,
+    text: &str,
+    quoted: bool,
+    span: Span,
+) -> Pending {
+    if let Some(first) = entries.line_of(text) {
+        let message = format!("duplicate key {}", quote(text));
         report
             .error(span, message)
             .help(format!("it is already set in line {first}; remove one of them"));
         return Pending::Refused;
     }
-    if &*text == "<<" && !quoted { Pending::Merge } else { Pending::Value(Key { text, span }) }
+    match text {
+        MERGE if !quoted => Pending::Merge(span.line()),
+        _ => Pending::Value(Key { text: text.into(), span }),
+    }
 }

@@ -1,5 +1,6 @@
 //! Reads typed values from the tree, and goes on after each problem, so that one load tells all of them.
 
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -74,11 +75,12 @@ impl<'a> Reader<'a> {
         Self { report, variables, accounts, durations_known: true, text_left: MOST_TEXT }
     }
 
-    /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file.
+    /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file. It is put into words only
+    /// where there is something to say.
     pub(super) fn fields<'n>(
         &mut self,
         node: &'n Node,
-        what: &str,
+        what: &dyn Display,
         known: &[&str],
     ) -> Option<Fields<'n>> {
         let entries = self.entries(node, what)?;
@@ -93,10 +95,9 @@ impl<'a> Reader<'a> {
                 self.report.error(key.span, "unknown key");
                 continue;
             }
-            let place = if what.is_empty() {
-                "at the top level".to_owned()
-            } else {
-                format!("in `{what}`")
+            let place = match what.to_string() {
+                what if what.is_empty() => "at the top level".to_owned(),
+                what => format!("in `{what}`"),
             };
             let message = format!("unknown key {} {place}", quote(name));
             let help = match meant(name, known) {
@@ -112,13 +113,15 @@ impl<'a> Reader<'a> {
     pub(super) fn entries<'n>(
         &mut self,
         node: &'n Node,
-        what: &str,
+        what: &dyn Display,
     ) -> Option<&'n [(Key, Rc<Node>)]> {
         match &node.kind {
             Kind::Mapping(entries) => Some(entries),
             _ => {
-                let what =
-                    if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
+                let what = match what.to_string() {
+                    what if what.is_empty() => "a config".to_owned(),
+                    what => format!("`{what}`"),
+                };
                 let message = format!("{what} must be a mapping, and this is {}", node.kind_name());
                 self.report
                     .error(node.span, message)
@@ -158,7 +161,8 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
-        let raw = (expanded.text != *raw).then(|| raw.clone());
+        let is_changed = raw.contains('$') && expanded.text != *raw;
+        let raw = is_changed.then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
@@ -273,8 +277,8 @@ impl<'a> Reader<'a> {
     /// The place of a byte of a value, where the value stands in its file as it is; else the place of the value.
     fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
         let exact = || {
-            let line = self.report.source(span.file)?.line(span.line)?;
-            let start = line.char_indices().nth(span.column.checked_sub(1)?)?.0;
+            let line = self.report.source(span.file())?.line(span.line())?;
+            let start = line.char_indices().nth(span.column().checked_sub(1)?)?.0;
             let rest = line.get(start..)?;
             let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
             let quoted = line.len() - start - rest.len();
@@ -282,11 +286,10 @@ impl<'a> Reader<'a> {
             rest.starts_with(before).then(|| before.chars().count() + quoted)
         };
         match exact() {
-            Some(skip) => Span {
-                column: span.column + skip,
-                len: span.len.saturating_sub(skip).max(1),
-                ..span
-            },
+            Some(skip) => {
+                let len = span.len().saturating_sub(skip).max(1);
+                Span::new(span.file(), span.line(), span.column() + skip, len)
+            }
             None => span,
         }
     }

@@ -48,33 +48,42 @@ impl Reader<'_> {
 
     /// A relative path, from the directory of the file that names it.
     pub(super) fn beside(&self, span: Span, path: &Path) -> PathBuf {
-        let config = self.report.source(span.file).map(|source| source.path.as_path());
+        let config = self.report.source(span.file()).map(|source| source.path.as_path());
         config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
     }
 }
 
 /// The arguments of all elements; none, if one of them is wrong.
 fn elements(reader: &mut Reader<'_>, items: &[Rc<Node>], what: &str) -> Option<Vec<String>> {
-    // All of them first: each is to tell its problems.
-    let read: Vec<_> = items.iter().map(|item| element(reader, item, what)).collect();
-    Some(read.into_iter().collect::<Option<Vec<_>>>()?.concat())
+    let mut words = Vec::with_capacity(items.len());
+    let mut fine = true;
+    for item in items {
+        // All of them, whatever comes before: each is to tell its problems.
+        fine &= element(reader, item, what, &mut words).is_some();
+    }
+    fine.then_some(words)
 }
 
-/// The arguments that an element stands for: one, several under one condition, or none.
-fn element(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Vec<String>> {
+/// Adds the arguments that an element stands for: one, several under one condition, or none.
+fn element(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &str,
+    words: &mut Vec<String>,
+) -> Option<()> {
     if !matches!(node.kind, Kind::Mapping(_)) {
-        return Some(vec![reader.text(node, what)?.text]);
+        words.push(reader.text(node, what)?.text);
+        return Some(());
     }
-    let Some((kind, value)) = chosen(reader, node, what, ELEMENTS)? else {
-        return Some(Vec::new());
-    };
-    match kind {
-        "args" => {
-            let items = reader.items(value, kind)?;
-            elements(reader, items, kind)
+    match chosen(reader, node, what, ELEMENTS)? {
+        Some(("args", value)) => {
+            let items = reader.items(value, "args")?;
+            words.extend(elements(reader, items, "args")?);
         }
-        _ => Some(vec![text_of(reader, value, kind)?]),
+        Some((kind, value)) => words.push(text_of(reader, value, kind)?),
+        None => {}
     }
+    Some(())
 }
 
 /// A part of a `join`; nothing where its condition does not hold.
@@ -96,7 +105,7 @@ fn chosen<'n>(
     what: &str,
     kinds: &[&'static str],
 ) -> Option<Option<(&'static str, &'n Node)>> {
-    let fields = reader.fields(node, what, &[kinds, &[read_only_if::KEY]].concat())?;
+    let fields = reader.fields(node, &what, &[kinds, &[read_only_if::KEY]].concat())?;
     let mut found = kinds.iter().filter_map(|kind| Some((*kind, fields.get(kind)?)));
     let Some((kind, value)) = found.next() else {
         if !fields.has_unknown {
@@ -113,7 +122,7 @@ fn chosen<'n>(
         return None;
     }
     let holds = match fields.get(read_only_if::KEY) {
-        Some(node) => condition(reader, node, read_only_if::KEY)?.holds_now(),
+        Some(node) => condition(reader, node, &read_only_if::KEY)?.holds_now(),
         None => true,
     };
     Some(holds.then_some((kind, value)))

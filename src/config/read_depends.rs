@@ -1,6 +1,6 @@
 //! `depends_on:`: a list of names, or a mapping with a condition for each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::check::ProcessPlaces;
 use super::diagnostic::quote;
@@ -8,6 +8,9 @@ use super::node::{Kind, Node, Span};
 use super::read::Reader;
 use super::schema::{Dependency, Process, ProcessKind, StartCondition};
 use super::values::{self, Bad};
+
+/// So many names are looked through one by one.
+const FEW: usize = 16;
 
 /// A dependency as it is written.
 pub(super) struct Wanted {
@@ -18,7 +21,12 @@ pub(super) struct Wanted {
 
 /// Reads `depends_on:`; each name once.
 pub(super) fn wanted(reader: &mut Reader<'_>, node: &Node) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = Vec::new();
+    let count = match &node.kind {
+        Kind::Mapping(entries) => entries.len(),
+        Kind::Sequence(items) => items.len(),
+        Kind::Null | Kind::Scalar { .. } => 0,
+    };
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(count);
     match &node.kind {
         Kind::Mapping(entries) => {
             for (key, node) in entries.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
@@ -30,10 +38,14 @@ pub(super) fn wanted(reader: &mut Reader<'_>, node: &Node) -> Vec<Wanted> {
             }
         }
         Kind::Sequence(items) => {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             for item in items {
                 let Some(name) = reader.text(item, "depends_on") else { continue };
-                if seen.insert(name.text.clone()) {
+                let is_new = match items.len() {
+                    ..=FEW => wanted.iter().all(|other| other.process != name.text),
+                    _ => seen.insert(name.text.clone()),
+                };
+                if is_new {
                     wanted.push(Wanted { process: name.text, span: item.span, condition: None });
                 }
             }
@@ -76,25 +88,33 @@ pub(super) fn resolve(
     wanted: Vec<Vec<Wanted>>,
     places: &mut [ProcessPlaces],
 ) {
-    let kinds: HashMap<String, ProcessKind> =
-        processes.iter().map(|p| (p.name.clone(), p.kind)).collect();
-    for ((process, wanted), place) in processes.iter_mut().zip(wanted).zip(places) {
-        for Wanted { process: name, span, condition } in wanted {
-            let kind = kinds.get(&name).copied();
-            if let (Some((StartCondition::Completed, at)), Some(ProcessKind::Service)) =
-                (condition, kind)
-            {
-                let message = format!("{} is a service, which never completes", quote(&name));
-                let help = "wait for `ready`, or make it a task: `type: oneshot`";
-                reader.report.error(at, message).help(help);
-            }
-            let default = match kind {
-                Some(ProcessKind::Oneshot) => StartCondition::Completed,
-                _ => StartCondition::Ready,
-            };
-            let condition = condition.map_or(default, |(condition, _)| condition);
-            process.depends_on.push(Dependency { process: name, condition });
-            place.depends_on.push(span);
+    let kinds: HashMap<&str, ProcessKind> =
+        processes.iter().map(|process| (process.name.as_str(), process.kind)).collect();
+    let mut resolve = |Wanted { process, span, condition }, place: &mut ProcessPlaces| {
+        let kind = kinds.get(&*process).copied();
+        if let (Some((StartCondition::Completed, at)), Some(ProcessKind::Service)) =
+            (condition, kind)
+        {
+            let message = format!("{} is a service, which never completes", quote(&process));
+            let help = "wait for `ready`, or make it a task: `type: oneshot`";
+            reader.report.error(at, message).help(help);
         }
+        let default = match kind {
+            Some(ProcessKind::Oneshot) => StartCondition::Completed,
+            _ => StartCondition::Ready,
+        };
+        place.depends_on.push(span);
+        Dependency { process, condition: condition.map_or(default, |(condition, _)| condition) }
+    };
+    let resolved: Vec<Vec<_>> = wanted
+        .into_iter()
+        .zip(places)
+        .map(|(wanted, place)| {
+            place.depends_on.reserve_exact(wanted.len());
+            wanted.into_iter().map(|one| resolve(one, place)).collect()
+        })
+        .collect();
+    for (process, depends_on) in processes.iter_mut().zip(resolved) {
+        process.depends_on = depends_on;
     }
 }

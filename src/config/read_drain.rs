@@ -1,36 +1,31 @@
 //! `drain:` of a process.
 
-use std::time::Duration;
+use std::fmt::Display;
 
 use super::check::{ProcessPlaces, Wait};
 use super::node::{Kind, Node};
 use super::overlay::DRAINS;
 use super::read::{Fields, Reader};
 use super::read_only_if::{self, condition};
-use super::schema::{Drain, DrainMethod, HttpMethod};
+use super::schema::{Drain, DrainMethod};
 use super::suggest::list;
 use super::values;
 use crate::plan::timeline::What;
-
-/// The longest wait where none is written.
-const TIME: Duration = Duration::from_secs(15);
-/// The shortest wait of an Envoy: the removal of an endpoint takes time to spread. Everything else says itself when it is
-/// drained, and whether it has waited for that.
-const ENVOY_MIN: Duration = Duration::from_secs(5);
 
 /// How traffic is taken away from the process; `None` where `time` is 0, where `only_if` does not hold, or where it cannot
 /// be read. What is left out is read all the same, so that a mistake in it shows before the day on which it counts.
 pub(super) fn drain(
     reader: &mut Reader<'_>,
     node: &Node,
-    what: &str,
+    what: &dyn Display,
     place: &mut ProcessPlaces,
 ) -> Option<Drain> {
     let what = format!("{what}.drain");
     let fields = reader.fields(node, &what, &[DRAINS, &[read_only_if::KEY]].concat())?;
     let holds = match fields.get(read_only_if::KEY) {
         Some(node) => {
-            condition(reader, node, &format!("{what}.{}", read_only_if::KEY)).map(|c| c.holds_now())
+            let what = format!("{what}.{}", read_only_if::KEY);
+            condition(reader, node, &what).map(|condition| condition.holds_now())
         }
         None => Some(true),
     };
@@ -62,11 +57,12 @@ pub(super) fn drain(
             return None;
         }
         place.drain = Some(node.span);
-        place.waits.push(Wait { what: What::Drain, duration: TIME, span: node.span });
-        return Some(Drain { method, time: TIME, min: Duration::ZERO });
+        let (time, min) = (Drain::DEFAULT_TIME, method.default_min());
+        place.waits.push(Wait { what: What::Drain, duration: time, span: node.span });
+        return Some(Drain { method, time, min });
     }
     let fields = reader.fields(node, &what, &[own, &["time", "min"]].concat())?;
-    let time = reader.duration(&fields, "time", values::duration).unwrap_or(TIME);
+    let time = reader.duration(&fields, "time", values::duration).unwrap_or(Drain::DEFAULT_TIME);
     let min = reader.duration(&fields, "min", values::duration);
     let method = match kind {
         "envoy" => envoy(reader, &fields, &what),
@@ -94,8 +90,9 @@ pub(super) fn drain(
     place.min = at("min");
     let span = at("time").unwrap_or(fields.span);
     place.waits.push(Wait { what: What::Drain, duration: time, span });
-    let default_min = if kind == "envoy" { ENVOY_MIN } else { Duration::ZERO };
-    Some(Drain { method: method?, time, min: min.unwrap_or(default_min).min(time) })
+    let method = method?;
+    let min = min.unwrap_or(method.default_min()).min(time);
+    Some(Drain { method, time, min })
 }
 
 fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
@@ -109,15 +106,7 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
 }
 
 fn http(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
-    let method = reader.field(fields, "method", |text| {
-        let words = [
-            ("POST", HttpMethod::Post),
-            ("PUT", HttpMethod::Put),
-            ("GET", HttpMethod::Get),
-            ("DELETE", HttpMethod::Delete),
-        ];
-        values::choice(text, &words)
-    });
+    let method = reader.field(fields, "method", values::http_method);
     let url = needed(reader, fields, what, "url", "http://127.0.0.1:8080/drain")?;
     let target = reader.typed(url, "url", values::http)?;
     Some(DrainMethod::Http { method: method.unwrap_or_default(), target })

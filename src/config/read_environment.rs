@@ -91,7 +91,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
     let text = source.text.clone();
     let file = reader.report.add_source(source.secret());
     for entry in env_file::parse(&text) {
-        let at = Span { file, line: entry.line, column: 1, len: 1 };
+        let at = Span::new(file, entry.line, 1, 1);
         let (name, value) = match entry.content {
             Ok(content) => content,
             Err(bad) => {

@@ -1,5 +1,7 @@
 //! `log:` of a process.
 
+use std::fmt::Display;
+
 use super::node::Node;
 use super::read::Reader;
 use super::schema::LogMode;
@@ -12,8 +14,8 @@ enum Mode {
 }
 
 /// Where the output of the process `name` goes.
-pub(super) fn log(reader: &mut Reader<'_>, node: &Node, what: &str, name: &str) -> LogMode {
-    let Some(fields) = reader.fields(node, &format!("{what}.log"), &["mode", "prefix"]) else {
+pub(super) fn log(reader: &mut Reader<'_>, node: &Node, what: &dyn Display, name: &str) -> LogMode {
+    let Some(fields) = reader.fields(node, what, &["mode", "prefix"]) else {
         return LogMode::Inherit;
     };
     let modes = [("inherit", Mode::Inherit), ("prefix", Mode::Prefix)];

@@ -1,5 +1,6 @@
 //! `only_if:` of a process, of a drain, and of an element of a command.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::node::{Kind, Node};
@@ -29,7 +30,11 @@ impl Condition {
 }
 
 /// Reads a condition. `what` names it: `processes.router.only_if`.
-pub(super) fn condition(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Condition> {
+pub(super) fn condition(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+) -> Option<Condition> {
     let fields = reader.fields(node, what, &["path_exists", "value", "is", "is_not"])?;
     let path = reader.field(&fields, "path_exists", values::path);
     let wanted = match (fields.get("is"), fields.get("is_not")) {

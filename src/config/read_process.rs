@@ -1,6 +1,7 @@
 //! `processes:`, entry by entry.
 
 use std::collections::HashMap;
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub(super) fn processes(
     places: &mut Places,
 ) -> Vec<Process> {
     let entries = match root.get("processes") {
-        Some(node) => reader.entries(node, "processes"),
+        Some(node) => reader.entries(node, &"processes"),
         None => Some(&[][..]),
     };
     let Some(entries) = entries else { return Vec::new() };
@@ -71,7 +72,7 @@ pub(super) fn processes(
         places.processes.push(place);
     }
     if processes.is_empty() {
-        let span = root.key("processes").unwrap_or(Span::whole(root.span.file));
+        let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
         let problem = reader.report.error(span, "there is no process");
         problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
     }
@@ -89,17 +90,26 @@ fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
     }
 }
 
+/// `processes.NAME`
+struct Place<'a>(&'a str);
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "processes.{}", self.0)
+    }
+}
+
 fn process(
     reader: &mut Reader<'_>,
     name: &str,
     node: &Node,
     place: &mut ProcessPlaces,
 ) -> (Process, Vec<Wanted>) {
-    let what = format!("processes.{name}");
+    let what = &Place(name);
     // A name with nothing behind it is a process without a command, which is what it is told.
     let fields = match node.kind {
         Kind::Null => Fields::none(place.name),
-        _ => reader.fields(node, &what, KEYS).unwrap_or_else(|| Fields::none(place.name)),
+        _ => reader.fields(node, what, KEYS).unwrap_or_else(|| Fields::none(place.name)),
     };
     let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
     if fields.get("command").is_none() && is_mapping {
@@ -123,12 +133,12 @@ fn process(
         }
     }
     let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
-    let drain = fields.get("drain").and_then(|node| drain(reader, node, &what, place));
+    let drain = fields.get("drain").and_then(|node| drain(reader, node, what, place));
     if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
         place.waits.push(Wait { what: What::Stop, duration, span: node.span });
     }
     let hooks = match fields.get("hooks") {
-        Some(node) => hooks(reader, node, &format!("{what}.hooks"), &mut place.waits),
+        Some(node) => hooks(reader, node, &format_args!("{what}.hooks"), &mut place.waits),
         None => Hooks::default(),
     };
     let mut environment_of_process =
@@ -142,7 +152,7 @@ fn process(
     let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
     place.forward_signals = spans;
     let only_if = fields.get(read_only_if::KEY).and_then(|node| {
-        condition(reader, node, &format!("{what}.{}", read_only_if::KEY))?.at_start()
+        condition(reader, node, &format_args!("{what}.{}", read_only_if::KEY))?.at_start()
     });
     if only_if == Some(OnlyIf::Never) {
         // It takes no time at the end.
@@ -153,10 +163,12 @@ fn process(
         command,
         kind,
         only_if,
-        args: fields.get("args").and_then(|node| args(reader, node, &what, place)),
+        args: fields.get("args").and_then(|node| args(reader, node, what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
-        readiness: fields.get("readiness").and_then(|node| readiness(reader, node, &what)),
+        readiness: fields
+            .get("readiness")
+            .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness"))),
         stop_signal: reader
             .field(&fields, "stop_signal", values::stop_signal)
             .unwrap_or(Signal::TERM),
@@ -173,7 +185,7 @@ fn process(
         hooks,
         drain,
         log: match fields.get("log") {
-            Some(node) => log(reader, node, &what, name),
+            Some(node) => log(reader, node, &format_args!("{what}.log"), name),
             None => LogMode::Inherit,
         },
     };
@@ -183,7 +195,7 @@ fn process(
 fn args(
     reader: &mut Reader<'_>,
     node: &Node,
-    what: &str,
+    what: &dyn Display,
     place: &mut ProcessPlaces,
 ) -> Option<ArgRoute> {
     let what = format!("{what}.args");

@@ -1,5 +1,6 @@
 //! `readiness:` of a process.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use regex_lite::Regex;
@@ -12,10 +13,13 @@ use super::suggest::list;
 use super::values::{self, Bad};
 
 /// How the process shows that it is ready.
-pub(super) fn readiness(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Readiness> {
-    let what = format!("{what}.readiness");
+pub(super) fn readiness(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+) -> Option<Readiness> {
     let known = [PROBES, &["interval", "timeout"]].concat();
-    let fields = reader.fields(node, &what, &known)?;
+    let fields = reader.fields(node, what, &known)?;
     let interval = reader.field(&fields, "interval", values::positive_duration);
     let timeout = reader.field(&fields, "timeout", values::positive_duration);
     let mut probes = PROBES.iter().filter_map(|name| Some((*name, fields.get(name)?)));

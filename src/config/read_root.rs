@@ -1,5 +1,6 @@
 //! Everything of a config outside `processes:`.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::check::{Places, Wait};
@@ -17,7 +18,7 @@ const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "proce
 
 /// Reads a whole config.
 pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
-    let fields = reader.fields(node, "", ROOT).unwrap_or_else(|| Fields::none(node.span));
+    let fields = reader.fields(node, &"", ROOT).unwrap_or_else(|| Fields::none(node.span));
     // First, because everything else may use them.
     let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
@@ -25,7 +26,7 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let control = control(reader, &fields);
     let logging = logging(reader, &fields);
     let hooks = match fields.get("hooks") {
-        Some(node) => hooks(reader, node, "hooks", &mut places.waits),
+        Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
         None => Hooks::default(),
     };
     let processes = match node.kind {
@@ -38,7 +39,7 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
 /// Every default becomes visible to what follows; those that the container overrides are not exported again.
 fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
     let mut exported = Vec::new();
-    for (key, node) in reader.entries(node, "env").unwrap_or_default() {
+    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
         if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
             continue;
         }
@@ -64,7 +65,7 @@ pub(super) fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> 
 
 fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
     const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
-    let fields = root.get("shutdown").and_then(|node| reader.fields(node, "shutdown", KEYS));
+    let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", KEYS));
     let fields = fields.unwrap_or_else(|| Fields::none(root.span));
     let mut time = |name, default| {
         let duration = reader.duration(&fields, name, values::duration);
@@ -121,7 +122,7 @@ pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
     let fields =
-        root.get("control").and_then(|node| reader.fields(node, "control", &["listen", "socket"]));
+        root.get("control").and_then(|node| reader.fields(node, &"control", &["listen", "socket"]));
     let Some(fields) = fields else { return Control::default() };
     Control {
         listen: reader.field(&fields, "listen", values::listen),
@@ -132,7 +133,7 @@ fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
-    let fields = root.get("logging").and_then(|node| reader.fields(node, "logging", &["format"]));
+    let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &["format"]));
     let node = fields.and_then(|fields| fields.get("format"));
     let format =
         node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
@@ -140,7 +141,7 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
         return Logging { format: format.unwrap_or_default() };
     };
     let format = values::choice(wanted, FORMATS).unwrap_or_else(|bad| {
-        let span = node.map_or(Span::whole(root.span.file), |node| node.span);
+        let span = node.map_or(Span::whole(root.span.file()), |node| node.span);
         let message = format!(
             "`DRAINIT_LOG_FORMAT` in the container's environment is {}: {}",
             quote(wanted),
@@ -156,7 +157,7 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
 pub(super) fn hooks(
     reader: &mut Reader<'_>,
     node: &Node,
-    what: &str,
+    what: &dyn Display,
     waits: &mut Vec<Wait>,
 ) -> Hooks {
     let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
@@ -181,7 +182,7 @@ pub(super) fn hooks(
 fn hook(
     reader: &mut Reader<'_>,
     node: &Node,
-    what: &str,
+    what: &dyn Display,
     name: &str,
 ) -> Option<(Hook, Option<Span>)> {
     if !matches!(node.kind, Kind::Mapping(_)) {

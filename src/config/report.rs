@@ -1,8 +1,10 @@
 //! Collects the problems of one load, and at its end puts them into order.
 
-use super::diagnostic::{Diagnostic, Severity, excerpt};
+use std::path::Path;
+
+use super::diagnostic::{Diagnostic, Severity, excerpt, quote};
 use super::node::Span;
-use super::source::Source;
+use super::source::{Source, Unreadable};
 
 /// How many problems are shown. A file that is wrong throughout is not mended by more of them.
 const SHOWN: usize = 50;
@@ -59,6 +61,20 @@ impl Report {
         self.push(Severity::Error, span, message.into())
     }
 
+    /// Adds a file that cannot be read, and the error that it cannot; `mend` says how where the reason does not.
+    pub(super) fn unreadable(
+        &mut self,
+        path: &Path,
+        bad: Unreadable,
+        mend: impl FnOnce() -> String,
+    ) {
+        let file = self.add_source(Source::unread(path));
+        let span = Span::new(file, bad.line, bad.line.min(1), 0);
+        let message = format!("{} {}", quote(&path.to_string_lossy()), bad.message);
+        let help = if bad.help.is_empty() { mend() } else { bad.help };
+        self.error(span, message).help(help);
+    }
+
     /// Adds a warning.
     pub(super) fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
         self.push(Severity::Warning, span, message.into())
@@ -108,7 +124,7 @@ impl Report {
         if self.more > 0 {
             let severity = if self.errors { Severity::Error } else { Severity::Warning };
             let message = format!("and {} more", self.more);
-            let span = Span::whole(self.problems.last().map_or(0, |p| p.span.file));
+            let span = Span::whole(self.problems.last().map_or(0, |p| p.span.file()));
             out.push(self.locate(&Problem { severity, span, message, help: None }));
         }
         out
@@ -116,19 +132,19 @@ impl Report {
 
     fn locate(&self, problem: &Problem) -> Diagnostic {
         let span = problem.span;
-        let source = self.sources.get(span.file);
-        let line = source.and_then(|s| s.line(span.line)).unwrap_or_default();
-        let (source_line, offset) = excerpt(line, span.column);
+        let source = self.sources.get(span.file());
+        let line = source.and_then(|s| s.line(span.line())).unwrap_or_default();
+        let (source_line, offset) = excerpt(line, span.column());
         let room = source_line.chars().count().saturating_sub(offset);
         Diagnostic {
             severity: problem.severity,
             message: problem.message.clone(),
             file: source.map(|s| s.path.clone()).unwrap_or_default(),
-            line: span.line,
-            column: span.column,
+            line: span.line(),
+            column: span.column(),
             source_line,
             offset,
-            len: span.len.min(room).max(1),
+            len: span.len().min(room).max(1),
             help: problem.help.clone(),
         }
     }
@@ -139,7 +155,7 @@ mod tests {
     use super::*;
 
     fn at(line: usize) -> Span {
-        Span { file: 0, line, column: 1, len: 1 }
+        Span::new(0, line, 1, 1)
     }
 
     #[test]

@@ -327,6 +327,11 @@ pub struct Drain {
     pub min: Duration,
 }
 
+impl Drain {
+    /// `time` where none is given.
+    pub const DEFAULT_TIME: Duration = Duration::from_secs(15);
+}
+
 /// How a process is told to let its traffic go.
 #[derive(Clone, Debug)]
 pub enum DrainMethod {
@@ -352,6 +357,18 @@ pub enum DrainMethod {
     Signal(Signal),
     /// A signal; `DRAINED=1` on `NOTIFY_SOCKET`, or the end of the process, says that it is drained.
     Notify(Signal),
+}
+
+impl DrainMethod {
+    /// `min` where none is given. The removal of an endpoint takes time to spread, and an Envoy without connections knows
+    /// nothing of it. Everything else says itself when it is drained, and whether it has waited for that.
+    #[must_use]
+    pub const fn default_min(&self) -> Duration {
+        match self {
+            Self::Envoy { .. } => Duration::from_secs(5),
+            Self::Http { .. } | Self::Exec(_) | Self::Signal(_) | Self::Notify(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// `until:` of an Envoy's drain.

@@ -1,9 +1,11 @@
 //! Reads a config file as text: bounded in size and time, whatever the path leads to.
 
+use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::expand::LONGEST;
@@ -55,9 +57,9 @@ pub(super) struct Source {
     /// As it was given.
     pub(super) path: PathBuf,
     /// Without a byte order mark.
-    pub(super) text: String,
-    /// Where each line begins, in bytes.
-    lines: Vec<usize>,
+    pub(super) text: Rc<String>,
+    /// Where each line begins, in bytes: found when somebody asks.
+    lines: OnceCell<Vec<usize>>,
     /// Whether its lines may be shown.
     secret: bool,
 }
@@ -82,8 +84,7 @@ impl Unreadable {
 impl Source {
     /// A file that is already in memory.
     pub(super) fn new(path: impl Into<PathBuf>, text: String) -> Self {
-        let lines = line_starts(text.as_bytes());
-        Self { path: path.into(), text, lines, secret: false }
+        Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
     }
 
     /// A file that could not be read; problems can name it.
@@ -125,14 +126,15 @@ impl Source {
 
     /// Where a byte of its text stands, and how much there is marked: up to the `}` of a `${`, if that is in the line.
     pub(super) fn place(&self, file: usize, at: usize) -> Span {
-        let line = self.lines.partition_point(|start| *start <= at);
-        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let lines = self.lines();
+        let line = lines.partition_point(|start| *start <= at);
+        let start = lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let before = self.text.get(start..at).unwrap_or_default();
         let rest = self.text.get(at..).unwrap_or_default();
         let rest = rest.lines().next().unwrap_or_default();
         let marked = rest.find('}').map_or(rest, |end| &rest[..=end]);
         let (column, len) = (before.chars().count() + 1, marked.chars().count().max(1));
-        Span { file, line, column, len }
+        Span::new(file, line, column, len)
     }
 
     /// A line by its number from 1, without its end; nothing where it must not be shown.
@@ -140,9 +142,13 @@ impl Source {
         if self.secret {
             return None;
         }
-        let start = *self.lines.get(number.checked_sub(1)?)?;
-        let end = self.lines.get(number).copied().unwrap_or(self.text.len());
+        let start = *self.lines().get(number.checked_sub(1)?)?;
+        let end = self.lines().get(number).copied().unwrap_or(self.text.len());
         self.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| line_starts(self.text.as_bytes()))
     }
 }
 
@@ -249,7 +255,7 @@ fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Unreadable::new("is UTF-16", utf8));
     }
-    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+    if let Some(at) = memchr::memchr(0, &bytes) {
         return Err(binary(&bytes, at, "has a NUL byte", "it is binary: is this the right file?"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -308,7 +314,7 @@ mod tests {
         let dir = Dir::new();
         let path = dir.path("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(Source::read(&path).unwrap().text, "", "nobody writes");
+        assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
 
         // More than a pipe holds: the writer ends only after the reader has begun. Opened for both, so that the
         // reader finds a writer.
@@ -318,7 +324,7 @@ mod tests {
         let writer = std::thread::spawn(move || {
             std::io::Write::write_all(&mut both, written.as_bytes()).unwrap();
         });
-        assert_eq!(Source::read(&path).unwrap().text, text);
+        assert_eq!(*Source::read(&path).unwrap().text, text);
         writer.join().unwrap();
     }
 
@@ -333,6 +339,6 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_no_text() {
         let dir = Dir::new();
-        assert_eq!(Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
+        assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::schema::{Address, DrainUntil, HttpTarget};
+use super::schema::{Address, DrainUntil, HttpMethod, HttpTarget};
 use super::suggest::{list, nearest};
 use crate::vocab::Signal;
 
@@ -112,8 +112,19 @@ pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Bad> {
     choice(text, &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)])
 }
 
+/// The method of a request that drains.
+pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Bad> {
+    let words = [
+        ("POST", HttpMethod::Post),
+        ("PUT", HttpMethod::Put),
+        ("GET", HttpMethod::Get),
+        ("DELETE", HttpMethod::Delete),
+    ];
+    choice(text, &words)
+}
+
 /// A signal that drainit can hear, to act on it or pass it on.
-pub(super) fn catchable_signal(text: &str) -> Result<Signal, Bad> {
+pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Bad> {
     let why = match any_signal(text)? {
         Signal::KILL | Signal::STOP => {
             "a signal that nobody can catch, because the kernel acts on it itself"
@@ -231,9 +242,11 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
     Ok(SocketAddr::new(ip, port))
 }
 
+const URL_HELP: &str = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
+
 /// `http://host:port/path`, or `unix:/path.sock` with `:/path` after it.
 pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
-    let help = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
+    let help = URL_HELP;
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(Bad::new("not a URL: it has a blank or a control character", help));
     }
@@ -267,7 +280,11 @@ pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
 /// `http://host:port` or `unix:/path`: a server, without a path on it.
 pub(crate) fn server(text: &str) -> Result<Address, Bad> {
     let help = "write `http://127.0.0.1:9901` or `unix:/run/envoy-admin.sock`";
-    let target = http(text).map_err(|bad| Bad { help: format!("{}; {help}", bad.help), ..bad })?;
+    let target = http(text).map_err(|bad| match bad.help.as_str() {
+        // An example with a path is none here.
+        URL_HELP => Bad { help: help.to_owned(), ..bad },
+        own => Bad { help: format!("{own}; {help}"), ..bad },
+    })?;
     match target.path.as_str() {
         "/" => Ok(target.address),
         _ => Err(Bad::new("more than an address: drainit adds the paths itself", help)),
@@ -392,6 +409,8 @@ mod tests {
         assert_eq!(server("http://127.0.0.1:9901/").unwrap(), tcp("127.0.0.1:9901"));
         assert!(server("http://127.0.0.1:9901/stats").is_err());
         assert!(server("unix:/a.sock:/x").is_err());
+        // What it helps to write is no address of a server where it has a path.
+        assert!(!server("127.0.0.1:9901").unwrap_err().help.contains("ready"));
     }
 
     #[test]

@@ -225,7 +225,8 @@ impl Draining {
 
     /// Deals with the moments that have come, and begins what is due.
     fn advance(mut self, world: &mut World) -> Phase {
-        if self.delay_until.is_some_and(|until| world.is_past(until)) {
+        // Where nobody serves, there is nothing to be seen in time.
+        if world.is_done() || self.delay_until.is_some_and(|until| world.is_past(until)) {
             self.delay_until = None;
         }
         if self.hook_until.is_some_and(|until| world.is_past(until)) {

@@ -69,7 +69,7 @@ pub enum Event {
     },
     /// [`Action::CloseListeners`] was answered or given up.
     ListenersClosed(ProcessId),
-    /// How many descendants [`Action::Sweep`] found; later, zero when the last of them is gone.
+    /// How many descendants [`Action::Sweep`] found; zero when the last of them is gone.
     Leftovers(usize),
     /// A timer; also given when nothing else is there to say.
     Tick,
@@ -139,7 +139,7 @@ pub enum Action {
     CloseListeners(ProcessId),
     /// No more samples. A look may still be asked for, by [`Action::CloseListeners`], until it comes again.
     EndDrain(ProcessId),
-    /// Find descendants that are left, send them this, answer with [`Event::Leftovers`].
+    /// Find descendants that are left, and have not been sent this yet; send it, answer with [`Event::Leftovers`].
     Sweep(Signal),
     /// Something worth a line in the log or the report.
     Note(Note),
@@ -241,6 +241,8 @@ pub enum Note {
         /// How long after it was asked to end; `None`: there was no time to ask.
         after: Option<Duration>,
     },
+    /// Descendants are left that KILL has not ended, or has not reached.
+    LeftoversRemain,
     /// It is gone, during the shutdown.
     Stopped {
         /// Which process.

@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::event::{Action, Event, Hurry, Note};
 use super::machine::{Phase, Shutdown};
-use super::spec::{AFTER_KILL, HookId, Stage};
+use super::spec::{AFTER_KILL, HookId, SWEEP_PAUSE, Stage};
 use super::world::World;
 use crate::vocab::{Signal, Time};
 
@@ -17,10 +17,9 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Descendants got TERM.
-    Told { until: Time },
-    /// They got KILL.
-    Killed { until: Time },
+    /// Descendants got this signal, and those that come to light get it, too. `again`: when it is looked next; `None` while
+    /// the look that began at `began` is not answered.
+    Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
 }
@@ -31,18 +30,20 @@ impl Finishing {
         if no_mercy {
             return Self::kill(shutdown, world);
         }
-        world.act(Action::Sweep(Signal::TERM));
         let until = world.now + Budget::leftovers(world.now, shutdown.deadline);
-        Self { shutdown, step: Step::Told { until } }.advance(world)
+        Self::sweep(shutdown, Signal::TERM, until, world).advance(world)
     }
 
     /// Takes one event.
     pub(super) fn handle(mut self, world: &mut World, event: Event) -> Phase {
+        self.take_answer(world);
         match (event, self.step) {
-            (Event::Leftovers(0), Step::Told { .. } | Step::Killed { .. }) => {
+            (Event::Leftovers(0), Step::Sweep { .. }) => {
                 return Self::hook(self.shutdown, world);
             }
-            (Event::Leftovers(_), Step::Killed { .. }) => self.shutdown.killed = true,
+            (Event::Leftovers(_), Step::Sweep { signal: Signal::KILL, .. }) => {
+                self.shutdown.killed = true;
+            }
             (
                 Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
                 Step::Hook { .. },
@@ -55,7 +56,7 @@ impl Finishing {
                     world.note(Note::Hurried(Hurry::KillAll));
                 }
                 match step {
-                    Step::Told { .. } if count > Some(2) => {
+                    Step::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
                         return Self::kill(self.shutdown, world);
                     }
                     Step::Hook { .. } if count > Some(2) => {
@@ -73,14 +74,24 @@ impl Finishing {
     /// When the step is over.
     pub(super) fn wakes_at(&self) -> Option<Time> {
         match self.step {
-            Step::Told { until } | Step::Killed { until } | Step::Hook { until } => Some(until),
+            Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
+            Step::Hook { until } => Some(until),
         }
     }
 
     fn advance(self, world: &mut World) -> Phase {
         match self.step {
-            Step::Told { until } if world.is_past(until) => Self::kill(self.shutdown, world),
-            Step::Killed { until } if world.is_past(until) => Self::hook(self.shutdown, world),
+            Step::Sweep { signal, until, .. } if world.is_past(until) => match signal {
+                Signal::KILL => {
+                    world.note(Note::LeftoversRemain);
+                    let shutdown = Shutdown { killed: true, ..self.shutdown };
+                    Self::hook(shutdown, world)
+                }
+                _ => Self::kill(self.shutdown, world),
+            },
+            Step::Sweep { signal, until, again: Some(again), .. } if world.is_past(again) => {
+                Phase::Finishing(Self::sweep(self.shutdown, signal, until, world))
+            }
             Step::Hook { until } if world.is_past(until) => {
                 world.abort_hook(None, Stage::PostStop);
                 exit(&self.shutdown, world)
@@ -92,8 +103,26 @@ impl Finishing {
 
 impl Finishing {
     fn kill(shutdown: Shutdown, world: &mut World) -> Phase {
-        world.act(Action::Sweep(Signal::KILL));
-        Phase::Finishing(Self { shutdown, step: Step::Killed { until: world.now + AFTER_KILL } })
+        let until = world.now + AFTER_KILL;
+        Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, world))
+    }
+
+    fn sweep(shutdown: Shutdown, signal: Signal, until: Time, world: &mut World) -> Self {
+        world.act(Action::Sweep(signal));
+        Self { shutdown, step: Step::Sweep { signal, until, began: world.now, again: None } }
+    }
+
+    /// What comes next after a look is its answer. Among thousands of processes it takes long: as long again there is time
+    /// to reap, and what was killed has its moment when all have been.
+    fn take_answer(&mut self, world: &World) {
+        let latest = self.shutdown.deadline + world.spec.after_deadline();
+        if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
+            let took = world.now.since(*began);
+            *again = Some(world.now + took.max(SWEEP_PAUSE));
+            if *signal == Signal::KILL {
+                *until = (*until).max(latest.min(*until + took));
+            }
+        }
     }
 
     /// The container's last hook gets what is left, and a part of the reserve.

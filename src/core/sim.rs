@@ -37,6 +37,8 @@ struct Sim<'a> {
     sequence: u64,
     procs: Vec<Proc>,
     leftovers: usize,
+    /// So many looks for them find nobody.
+    missed_looks: u64,
     trace: Vec<(Time, Action)>,
 }
 
@@ -76,6 +78,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         sequence: 0,
         procs: vec![Proc::default(); scenario.spec.processes.len()],
         leftovers: scenario.leftovers,
+        missed_looks: scenario.missed_looks,
         trace: Vec::new(),
     };
     let mut events: Vec<Event> = Vec::new();
@@ -271,6 +274,10 @@ impl Sim<'_> {
                 }
             }
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
+            Action::Sweep(_) if self.missed_looks > 0 && self.leftovers > 0 => {
+                self.missed_looks -= 1;
+                self.deliver(events, now, Event::Tick);
+            }
             Action::Sweep(signal) => {
                 let found = self.leftovers;
                 self.deliver(events, now, Event::Leftovers(found));

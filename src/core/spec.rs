@@ -11,6 +11,8 @@ use crate::vocab::{ProcessId, Signal};
 /// The kernel needs a moment to end what was killed; more of it for much memory.
 pub(super) const AFTER_KILL: Duration = Duration::from_millis(200);
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
+/// The least pause between two looks for descendants that are left: who forks and ends all the time may be missed by one.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The whole, from [`Spec::new`].
 #[derive(Clone, Debug)]

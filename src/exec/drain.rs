@@ -1,4 +1,4 @@
-//! `exec --drain-envoy`: the ordinary supervisor with a config of one process, so that drain, deadline, second and third
+//! `exec` with a drain: the ordinary supervisor with a config of one process, so that drain, deadline, second and third
 //! signal and the report are the same as in `run`.
 
 use std::ffi::OsString;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Options, tell};
 use crate::config::schema::{
-    Address, Config, Control, Drain, DrainMethod, DrainUntil, Hooks, LogMode, Logging, OnExit,
-    Process, ProcessKind, Restart, RestartPolicy, Shutdown,
+    Config, Control, Drain, DrainMethod, Hooks, LogMode, Logging, OnExit, Process, ProcessKind,
+    Restart, RestartPolicy, Shutdown,
 };
 use crate::graph::Graph;
 use crate::shell::event_loop::{self, Setup};
@@ -21,28 +21,20 @@ use crate::vocab::{Signal, exit_code, human};
 /// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
 const RESERVE: Duration = Duration::from_secs(2);
 /// The grace period where none is given, as Kubernetes has it.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-/// The longest wait where none is given.
-pub const DEFAULT_TIME: Duration = Duration::from_secs(15);
-/// The shortest wait where none is given and it fits.
-pub const DEFAULT_MIN: Duration = Duration::from_secs(5);
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a process may take to stop where nothing is said (`stop_grace_period` of a config).
 const USUAL_STOP: Duration = Duration::from_secs(10);
 
-/// Where and how long the process is drained.
+/// How and how long the process is drained.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
-    /// Envoy's admin.
-    pub admin: Address,
+    /// How it is told.
+    pub method: DrainMethod,
     /// The longest wait; zero turns draining off.
     pub time: Duration,
-    /// The shortest wait; unless given, [`DEFAULT_MIN`] or less, so that it fits.
+    /// The shortest wait; unless given, that of a config or less, so that it fits.
     pub min: Option<Duration>,
-    /// Also `POST /healthcheck/fail`.
-    pub fail_healthcheck: bool,
-    /// What there must be none of.
-    pub until: DrainUntil,
 }
 
 /// Runs the command and drains it before it is stopped. Returns the exit code for drainit, as `run` has it.
@@ -87,7 +79,7 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
     let text = |arg: &OsString| {
         arg.to_str().map(str::to_owned).ok_or_else(|| {
             let arg = arg.to_string_lossy();
-            format!("`{arg}` is not UTF-8, which a command with --drain-envoy must be")
+            format!("`{arg}` is not UTF-8, which a command that is drained must be")
         })
     };
     let command = options.command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -102,23 +94,20 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         signals: options.stop_signals.clone(),
     };
     let room = shutdown.window().saturating_sub(shutdown.readiness_delay);
-    let min = drain.min.unwrap_or(DEFAULT_MIN.min(room)).min(drain.time);
+    let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(drain.time);
     if min > room {
+        let waits = match shutdown.readiness_delay {
+            Duration::ZERO => format!("--drain-min {} does", human(min)),
+            delay => format!("--signal-delay {} and --drain-min {} do", human(delay), human(min)),
+        };
         return Err(format!(
-            "--signal-delay {} and --drain-min {} do not fit into the {} of --grace-period {} \
-            without its reserve of {}",
-            human(shutdown.readiness_delay),
-            human(min),
+            "{waits} not fit into the {} of --grace-period {} without its reserve of {}",
             human(shutdown.window()),
             human(grace_period),
             human(shutdown.reserve),
         ));
     }
-    let method = DrainMethod::Envoy {
-        admin: drain.admin.clone(),
-        fail_healthcheck: drain.fail_healthcheck,
-        until: drain.until,
-    };
+    let method = drain.method.clone();
     let process = Process {
         name,
         command,
@@ -158,8 +147,8 @@ fn stop_signal(options: &Options) -> Result<Signal, String> {
     let rewritten = options.stop_signals.iter().find(|signal| of(signal) != Some(**signal));
     match rewritten.map_or(first, of) {
         Some(signal) => Ok(signal),
-        None => Err("a stop signal that is dropped leaves nothing to stop the process with; \
-            --drain-envoy needs one"
+        None => Err("a stop signal that is dropped leaves nothing to stop the process with \
+            when it is drained"
             .to_owned()),
     }
 }
@@ -177,8 +166,8 @@ fn forwarded(options: &Options) -> Result<Vec<Signal>, String> {
             Some(same) if same == signal => forwarded.push(signal),
             Some(other) => {
                 return Err(format!(
-                    "{signal} cannot become {other}: with --drain-envoy only stop signals are rewritten, \
-                    and others dropped"
+                    "{signal} cannot become {other}: where the command is drained, \
+                    only stop signals are rewritten; others can be dropped"
                 ));
             }
         }
@@ -195,6 +184,7 @@ fn fail(message: &str, code: u8) -> u8 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::config::schema::{Address, DrainUntil, HttpMethod, HttpTarget};
     use crate::exec::rewrite::Rewrite;
 
     fn seconds(seconds: u64) -> Duration {
@@ -208,15 +198,16 @@ mod tests {
         options
     }
 
-    fn drain(time: u64, min: Option<u64>) -> DrainOptions {
-        let admin = Address::Unix("/run/admin.sock".into());
-        DrainOptions {
-            admin,
-            time: seconds(time),
-            min: min.map(seconds),
+    fn envoy() -> DrainMethod {
+        DrainMethod::Envoy {
+            admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck: true,
             until: DrainUntil::Connections,
         }
+    }
+
+    fn drain(time: u64, min: Option<u64>) -> DrainOptions {
+        DrainOptions { method: envoy(), time: seconds(time), min: min.map(seconds) }
     }
 
     #[test]
@@ -249,5 +240,25 @@ mod tests {
         }
         assert!(config(&options(Some(3), &[]), &drain(15, Some(3))).is_err());
         assert!(config(&options(None, &[]), &drain(0, None)).unwrap().processes[0].drain.is_none());
+    }
+
+    #[test]
+    fn each_kind_has_the_times_of_a_config() {
+        let target = HttpTarget { address: Address::Unix("/run/a".into()), path: "/drain".into() };
+        for (method, min) in [
+            (envoy(), 5),
+            (DrainMethod::Http { method: HttpMethod::Put, target }, 0),
+            (DrainMethod::Exec(vec!["/app/drain".into()]), 0),
+            (DrainMethod::Signal(Signal::USR1), 0),
+            (DrainMethod::Notify(Signal::USR1), 0),
+        ] {
+            let said = |min| {
+                let drain = DrainOptions { method: method.clone(), time: seconds(15), min };
+                config(&options(None, &[]), &drain).unwrap().processes.remove(0).drain.unwrap()
+            };
+            assert_eq!(said(None).min, seconds(min), "{method:?}");
+            assert_eq!(said(Some(seconds(8))).min, seconds(8), "{method:?}");
+            assert_eq!(format!("{:?}", said(None).method), format!("{method:?}"));
+        }
     }
 }

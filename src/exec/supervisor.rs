@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use super::terminal::Terminal;
 use super::{Options, tell};
+use crate::core::spec::SWEEP_PAUSE;
 use crate::shell::blocked::Blocked;
 use crate::shell::clock;
 use crate::shell::oom::OomKills;
 use crate::shell::reap::{self, Pid, Reaped, reap_next};
 use crate::shell::signals::Received;
-use crate::shell::sweep::signal_left_over;
+use crate::shell::sweep::Sweep;
 use crate::vocab::{End, Signal, Time, human};
 
 /// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
@@ -50,6 +51,8 @@ pub(super) struct Supervisor<'a> {
     /// When what is left is killed; after that, when it is no longer waited for.
     deadline: Option<Time>,
     is_killed: bool,
+    /// Whoever of the descendants comes to light is told, or killed; and when it is looked next.
+    sweep: Option<(Sweep, Time)>,
     /// A signal was passed on that may stop the child, so that it is meant to be stopped.
     may_stop: bool,
     /// There may be more to reap, for which the signal has come already.
@@ -74,6 +77,7 @@ impl<'a> Supervisor<'a> {
             held: None,
             deadline: None,
             is_killed: false,
+            sweep: None,
             may_stop: false,
             has_more: false,
         }
@@ -103,7 +107,8 @@ impl<'a> Supervisor<'a> {
 
     fn timeout(&self) -> Option<Duration> {
         let held = self.held.map(|(_, until)| until);
-        let next = held.into_iter().chain(self.deadline).min()?;
+        let look = self.sweep.as_ref().map(|(_, at)| *at);
+        let next = held.into_iter().chain(look).chain(self.deadline).min()?;
         Some(next.since(clock::now()))
     }
 
@@ -278,22 +283,34 @@ impl<'a> Supervisor<'a> {
             tell("asking what is left over to stop");
         }
         self.signal_left_over(Signal::TERM);
-        // What is stopped would sleep through it.
-        self.signal_left_over(Signal::CONT);
     }
 
     /// Signals the descendants if they are waited for, the child's group otherwise.
-    fn signal_left_over(&self, signal: Signal) {
+    fn signal_left_over(&mut self, signal: Signal) {
         if self.options.wait_all {
-            signal_left_over(signal);
+            self.look(Sweep::new(signal));
         } else if self.end.is_none() || reap::has_child_in_group(self.child) {
             // While a child is in the group, nobody else can have its number.
             let _ = reap::kill_group(self.child, signal);
+            // What is stopped would sleep through it.
+            let _ = reap::kill_group(self.child, Signal::CONT);
         }
     }
 
-    /// Kills what is left.
+    /// Signals the descendants that have not been met yet, now and again in a moment.
+    fn look(&mut self, mut sweep: Sweep) {
+        sweep.look();
+        if let Some(refusal) = sweep.refusal() {
+            tell(&format!("warning: {refusal}"));
+        }
+        self.sweep = Some((sweep, clock::now() + SWEEP_PAUSE));
+    }
+
+    /// Kills what is left, once.
     fn kill(&mut self) {
+        if self.is_killed {
+            return;
+        }
         tell("warning: killing what has not stopped");
         self.is_killed = true;
         self.held = None;
@@ -309,6 +326,9 @@ impl<'a> Supervisor<'a> {
         let now = clock::now();
         if self.held.is_some_and(|(_, until)| until <= now) {
             self.release();
+        }
+        if let Some((sweep, _)) = self.sweep.take_if(|(_, at)| *at <= now) {
+            self.look(sweep);
         }
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return None;

@@ -24,11 +24,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         Some(node) if matches!(node.kind, Kind::Mapping(_)) => Rc::clone(node),
         Some(node) => return Err(file.fail(node.span, "`services` is no mapping", help)),
         None => {
-            return Err(file.fail(
-                Span { line: 1, column: 1, len: 1, file: 0 },
-                "there are no services in it",
-                help,
-            ));
+            return Err(file.fail(Span::new(0, 1, 1, 1), "there are no services in it", help));
         }
     };
     let mut draft = Draft::default();

@@ -11,7 +11,7 @@ use crate::config::schema::StartCondition;
 #[derive(Serialize)]
 struct Whole<'a> {
     start: Start<'a>,
-    shutdown: Shutdown,
+    shutdown: Shutdown<'a>,
 }
 
 #[derive(Serialize)]
@@ -43,28 +43,28 @@ struct Need<'a> {
 }
 
 #[derive(Serialize)]
-struct Shutdown {
+struct Shutdown<'a> {
     grace_period: f64,
     reserve: f64,
     deadline: f64,
-    after_signal: Case,
-    after_unasked_end: Case,
+    after_signal: Case<'a>,
+    after_unasked_end: Case<'a>,
 }
 
 #[derive(Serialize)]
-struct Case {
+struct Case<'a> {
     total: f64,
     fits: bool,
     critical_path: Vec<String>,
-    steps: Vec<Step>,
+    steps: Vec<Step<'a>>,
 }
 
 #[derive(Serialize)]
-struct Step {
+struct Step<'a> {
     name: String,
     step: &'static str,
     /// Null: the container's.
-    process: Option<String>,
+    process: Option<&'a str>,
     begins: f64,
     ends: f64,
     takes: f64,
@@ -78,9 +78,9 @@ struct Step {
 
 /// The plan as an object, indented.
 #[must_use]
-pub fn json(plan: &Plan) -> String {
+pub fn json(plan: &Plan<'_>) -> String {
     let processes = plan.start.iter().map(|start| Process {
-        name: &start.name,
+        name: start.name,
         r#type: if start.is_task { "oneshot" } else { "service" },
         waits_for: start
             .waits_for
@@ -121,13 +121,13 @@ fn need(process: &str, condition: StartCondition) -> Need<'_> {
     Need { process, condition }
 }
 
-fn case(plan: &Plan, timeline: &Timeline, asked: bool) -> Case {
+fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
     let steps = timeline.steps.iter().enumerate().map(|(place, step)| {
         let (wanted, declared) = plan.wish(step, asked);
         Step {
             name: plan.label(step),
             step: step.what.word(),
-            process: step.process.and_then(|id| plan.names.get(id.index()).cloned()),
+            process: step.process.and_then(|id| plan.names.get(id.index()).copied()),
             begins: seconds(step.begins),
             ends: seconds(step.ends()),
             takes: seconds(step.takes),

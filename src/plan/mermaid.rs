@@ -8,7 +8,7 @@ use crate::vocab::human;
 
 /// The text of the chart. Times are milliseconds since T0, which Mermaid takes for moments in 1970.
 #[must_use]
-pub fn mermaid(plan: &Plan) -> String {
+pub fn mermaid(plan: &Plan<'_>) -> String {
     let mut out = format!(
         "gantt\n    title Shutdown within {} less {}\n    dateFormat x\n    axisFormat %M:%S\n    todayMarker off\n",
         human(plan.grace_period),

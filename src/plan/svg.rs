@@ -18,7 +18,7 @@ const HEAD: f64 = 56.0;
 
 /// The picture, readable on a light and on a dark page.
 #[must_use]
-pub fn svg(plan: &Plan) -> String {
+pub fn svg(plan: &Plan<'_>) -> String {
     let mut body = String::new();
     let mut top = 0.0;
     for (asked, what, timeline) in [
@@ -37,7 +37,7 @@ pub fn svg(plan: &Plan) -> String {
 /// One timeline; where it ends.
 fn case(
     out: &mut String,
-    plan: &Plan,
+    plan: &Plan<'_>,
     timeline: &Timeline,
     (what, asked): (&str, bool),
     top: f64,
@@ -82,7 +82,7 @@ fn case(
         let _ = writeln!(
             out,
             "<text y=\"{line}\">{}</text>",
-            escaped(&cut_to(&plan.label(step), LABEL))
+            escaped(&cut_to(plan.label(step), LABEL))
         );
         let _ = writeln!(
             out,

@@ -27,8 +27,8 @@ processes:
   logger: {command: [a], stop_grace_period: 1s}
 ";
 
-fn plan(text: &str, environment: &[(&str, &str)]) -> Plan {
-    let loaded = load(&[text], environment).unwrap();
+fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
+    let loaded = Box::leak(Box::new(load(&[text], environment).unwrap()));
     Plan::new(&loaded.config, &loaded.graph)
 }
 

@@ -1,5 +1,6 @@
 //! A plan for a terminal of 100 columns.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const TIMES: usize = 16;
 
 /// The plan in words and bars.
 #[must_use]
-pub fn text(plan: &Plan) -> String {
+pub fn text(plan: &Plan<'_>) -> String {
     let mut out = String::from("Start\n\n");
     start(&mut out, plan);
     let (window, grace) = (human(plan.window()), human(plan.grace_period));
@@ -41,31 +42,32 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-fn start(out: &mut String, plan: &Plan) {
+fn start(out: &mut String, plan: &Plan<'_>) {
     let mut rows = Vec::with_capacity(plan.start.len() + 1);
     if let Some(limit) = plan.pre_start {
         let within = format!("within {}", human(limit));
-        rows.push(["pre_start of the container".to_owned(), "at once".to_owned(), within]);
+        rows.push(("pre_start of the container", "at once".into(), within.into()));
     }
-    rows.extend(
-        plan.start.iter().map(|start| [start.name.clone(), begins(plan, start), ready(start)]),
-    );
+    rows.extend(plan.start.iter().map(|start| (start.name, begins(plan, start), ready(start))));
     // What is longer than that takes lines of its own.
-    let width = |column: usize, most: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
+    let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
-    let (first, second) = (width(0, LABEL), width(1, COLUMNS / 2));
-    for [name, begins, ready] in &rows {
-        let line = format!("  {name:first$}  {begins:second$}  {ready}");
-        if line.trim_end().chars().count() <= COLUMNS {
-            let _ = writeln!(out, "{}", line.trim_end());
+    let first = widest(&mut rows.iter().map(|(name, ..)| name.chars().count()), LABEL);
+    let second = widest(&mut rows.iter().map(|(_, begins, _)| begins.chars().count()), COLUMNS / 2);
+    let mut line = String::new();
+    for (name, begins, ready) in rows {
+        line.clear();
+        let _ = write!(line, "  {name:first$}  {begins:second$}  {ready}");
+        let shown = line.trim_end();
+        if shown.chars().count() <= COLUMNS {
+            out.extend([shown, "\n"]);
             continue;
         }
         // Part by part, below each other.
         let parts = begins.split_inclusive(", ").map(str::trim_end);
-        let mut name = name.as_str();
-        for part in parts.chain([ready.as_str()]).filter(|part| !part.is_empty()) {
+        let mut name = name;
+        for part in parts.chain([&*ready]).filter(|part| !part.is_empty()) {
             let _ = writeln!(out, "  {name:first$}  {part}");
             name = "";
         }
@@ -77,50 +79,57 @@ fn start(out: &mut String, plan: &Plan) {
     };
 }
 
-fn begins(plan: &Plan, start: &Start) -> String {
+fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
     if start.left_out {
-        return "left out: its only_if does not hold".to_owned();
+        return "left out: its only_if does not hold".into();
     }
-    let mut words = match (start.waits_for.as_slice(), plan.pre_start) {
-        ([], None) => "at once".to_owned(),
-        ([], Some(_)) => "after pre_start".to_owned(),
-        (needs, _) => {
-            let need = |(name, condition): &(String, StartCondition)| match condition {
-                StartCondition::Started => format!("{name} is started"),
-                StartCondition::Ready => format!("{name} is ready"),
-                StartCondition::Completed => format!("{name} is complete"),
-            };
-            format!("when {}", needs.iter().map(need).collect::<Vec<_>>().join(", "))
+    let mut words: Cow<'_, str> = match (start.waits_for.is_empty(), plan.pre_start) {
+        (true, None) => "at once".into(),
+        (true, Some(_)) => "after pre_start".into(),
+        (false, _) => {
+            let mut words = String::new();
+            for (name, condition) in &start.waits_for {
+                let before = if words.is_empty() { "when " } else { ", " };
+                let is = match condition {
+                    StartCondition::Started => " is started",
+                    StartCondition::Ready => " is ready",
+                    StartCondition::Completed => " is complete",
+                };
+                words.extend([before, name, is]);
+            }
+            words.into()
         }
     };
     if let Some(path) = &start.only_if {
-        let _ = write!(words, ", if {path} exists");
+        words.to_mut().extend([", if ", path, " exists"]);
     }
     words
 }
 
-fn ready(start: &Start) -> String {
+fn ready(start: &Start<'_>) -> Cow<'static, str> {
     if start.left_out {
-        return String::new();
+        return "".into();
     }
-    let hook = start.pre_start.map(|limit| format!("pre_start within {}", human(limit)));
-    let ready = match (start.probe, start.ready_within) {
+    let ready: Cow<'_, str> = match (start.probe, start.ready_within) {
         (Some(probe), Some(within)) => {
             let by = start.ready_by.filter(|by| *by != within);
             let by = by.map(|by| format!(", by {}", human(by))).unwrap_or_default();
-            format!("ready ({probe}) within {}{by}", human(within))
+            format!("ready ({probe}) within {}{by}", human(within)).into()
         }
-        _ if start.is_task => "must complete".to_owned(),
-        _ => "ready as soon as it runs".to_owned(),
+        _ if start.is_task => "must complete".into(),
+        _ => "ready as soon as it runs".into(),
     };
-    hook.into_iter().chain([ready]).collect::<Vec<_>>().join("; ")
+    match start.pre_start {
+        Some(limit) => format!("pre_start within {}; {ready}", human(limit)).into(),
+        None => ready,
+    }
 }
 
-fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
+fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let shown: Vec<_> =
         timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
     let reserve = "reserve".to_owned();
-    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
+    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(plan.label(step), LABEL)).collect();
     let label =
         labels.iter().chain([&reserve]).map(|l| l.chars().count()).max().unwrap_or_default();
     let width = COLUMNS - 2 - label - 2 - TIMES - 2;
@@ -136,13 +145,15 @@ fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
         let column = (share * width as f64).round() as usize;
         column.min(width)
     };
-    let mut row = |label_text: &str, times: &str, from: Duration, to: Duration, mark: &str| {
+    let [blank, critical, other, free] = [" ", "#", "-", "."].map(|mark| mark.repeat(width));
+    let mut row = |label_text: &str, times: &str, from: Duration, to: Duration, bar: &str| {
         let (from, to) = (column(from), column(to));
-        let bar = match mark.repeat(to - from) {
-            bar if bar.is_empty() && from < width => "|".to_owned(),
-            bar => bar,
+        let bar = match to - from {
+            0 if from < width => "|",
+            long => &bar[..long],
         };
-        let _ = writeln!(out, "  {label_text:label$}  {times:>TIMES$}  {}{bar}", " ".repeat(from));
+        let _ = write!(out, "  {label_text:label$}  {times:>TIMES$}  ");
+        out.extend([&blank[..from], bar, "\n"]);
     };
     for ((place, step), name) in shown.into_iter().zip(&labels) {
         let (wish, declared) = plan.wish(step, asked);
@@ -150,11 +161,11 @@ fn bars(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
             takes if declared && step.takes < wish => format!("{takes} of {}", human(wish)),
             takes => takes,
         };
-        let mark = if timeline.is_critical(place) { "#" } else { "-" };
-        row(name, &times, step.begins, step.ends(), mark);
+        let bar = if timeline.is_critical(place) { &critical } else { &other };
+        row(name, &times, step.begins, step.ends(), bar);
     }
     let reserved = human(plan.reserve);
-    row(&reserve, &reserved, plan.window(), plan.grace_period, ".");
+    row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
 }
 
 /// A drain and a stop always; what is not there, or takes no time by itself, never.
@@ -162,7 +173,7 @@ pub(super) fn is_shown(step: &Step) -> bool {
     !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
 }
 
-fn below(out: &mut String, plan: &Plan, timeline: &Timeline, asked: bool) {
+fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let path = timeline.critical_steps();
     let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes)));
     paragraph(out, "Critical path (#):", " +", path);
@@ -193,9 +204,9 @@ fn paragraph(out: &mut String, title: &str, separator: &str, items: impl Iterato
     let _ = writeln!(out, "{line}");
 }
 
-pub(super) fn cut_to(text: &str, most: usize) -> String {
+pub(super) fn cut_to(text: String, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
-        None => text.to_owned(),
+        None => text,
     }
 }

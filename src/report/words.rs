@@ -122,6 +122,12 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 name(id)
             ),
         ),
+        Note::LeftoversRemain => (
+            Level::Error,
+            "left over: something is still there (it hangs in the kernel, may not be signalled, or forks faster than it is \
+            found), not waited for any longer"
+                .to_owned(),
+        ),
     }
 }
 

@@ -18,12 +18,13 @@ use super::news::{News, Sender};
 use super::output::Output;
 use super::reap::{Reaped, reap_next};
 use super::signals::{Received, SignalStream, Signals};
+use super::sys;
 use crate::config::schema::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
 use crate::control::{Supervisor, serve};
 use crate::core::budget::Budget;
-use crate::core::event::{Action, Event};
+use crate::core::event::{Action, Event, Note};
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
@@ -36,6 +37,8 @@ const REAP_AT_ONCE: usize = 256;
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long a reader of the output has for what is left.
 const FLUSH: Duration = Duration::from_millis(500);
+/// So long after everything is ready there is little left to do, and it may be for months.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Everything that a run needs, made and checked before anything starts.
 pub struct Setup {
@@ -269,6 +272,12 @@ impl Loop {
             Action::EndDrain(process) => self.hands.end_drain(process),
             Action::Sweep(signal) => Some(self.hands.sweep(signal)),
             Action::Note(note) => {
+                if note == Note::AllReady {
+                    tokio::task::spawn_local(async {
+                        tokio::time::sleep(SETTLED).await;
+                        sys::release_code();
+                    });
+                }
                 self.board.note(&note);
                 self.hands.note(clock::now(), &note)
             }

@@ -21,9 +21,9 @@ use super::oom::OomKills;
 use super::output::Output;
 use super::probe::LastFailure;
 use super::readiness::{self, Watch};
-use super::reap::{Pid, group_exists, kill, kill_group};
+use super::reap::{Pid, group_exists, has_children, kill, kill_group};
 use super::spawn::SpawnRequest;
-use super::sweep::{Swept, signal_left_over};
+use super::sweep::{Sweep, Swept, list};
 use super::termination_log;
 use super::verify::Verification;
 use crate::config::schema::{Config, Hook, Probe, Process, Readiness};
@@ -37,8 +37,6 @@ use crate::vocab::{End, ProcessId, Signal, Time};
 const GROUP_LOOK: Duration = Duration::from_millis(50);
 /// So many logs that have ended are kept, at least, before they are looked for.
 const SOME_LOGS: usize = 16;
-/// So many of the processes that are left over are named.
-const LISTED: usize = 10;
 
 /// See the module.
 pub(super) struct Hands {
@@ -58,7 +56,8 @@ pub(super) struct Hands {
     open_logs: Vec<Rc<ChildLog>>,
     /// So many of them there may be before those that have ended are looked for.
     most_open_logs: usize,
-    sweeping: bool,
+    /// At the end: who has been told what.
+    sweep: Option<Sweep>,
     /// Process groups that live on without the process that led them.
     groups: Vec<(ProcessId, Pid)>,
     /// Looks at them again and again: not everybody in them must be a descendant whose end is told.
@@ -112,7 +111,7 @@ impl Hands {
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
             most_open_logs: 0,
-            sweeping: false,
+            sweep: None,
             groups: Vec::new(),
             groups_watch: None,
         }
@@ -435,40 +434,63 @@ impl Hands {
     }
 
     pub(super) fn sweeping(&self) -> bool {
-        self.sweeping
+        self.sweep.is_some()
     }
 
-    /// Signals everything below drainit that is left.
+    /// Signals everything below drainit that is left, and has not had this signal yet.
     pub(super) fn sweep(&mut self, signal: Signal) -> Event {
-        self.sweeping = true;
-        match signal_left_over(signal) {
-            Swept::These(found) => {
+        let sweep = match &mut self.sweep {
+            Some(sweep) if sweep.signal() == signal => sweep,
+            other => other.insert(Sweep::new(signal)),
+        };
+        // Everybody below drainit is below a child of its.
+        if !has_children() {
+            return Event::Leftovers(0);
+        }
+        let is_new = sweep.is_new();
+        let swept = sweep.look();
+        if let Some(refusal) = sweep.refusal() {
+            let line = format!("left over: {refusal}");
+            tracing::warn!("{line}");
+            self.report.borrow_mut().remark(line);
+        }
+        match swept {
+            // There is somebody whom nobody saw; the reaper says when there is not.
+            Swept::These(found) if found.is_empty() => Event::Tick,
+            Swept::These(mut found) => {
+                let count = found.len();
                 // A command that was killed with its drain is not left over, only not gone yet.
                 let family = self.family.borrow();
-                let is_command = |pid| matches!(family.role(pid), Some(Role::Command(_)));
-                let left: Vec<_> =
-                    found.iter().filter(|process| !is_command(process.pid)).collect();
-                if !left.is_empty() {
-                    let names = left.iter().take(LISTED);
-                    let list: Vec<_> = names
-                        .map(|process| format!("{} ({})", process.pid, process.name))
-                        .collect();
-                    let more = match left.len().saturating_sub(LISTED) {
-                        0 => String::new(),
-                        more => format!(" and {more} more"),
-                    };
-                    let line = format!("left over: {}{more}", list.join(", "));
-                    tracing::info!("{line}; sending {signal}");
-                    self.report.borrow_mut().remark(line);
+                found.retain(|left| !matches!(family.role(left.pid), Some(Role::Command(_))));
+                if !found.is_empty() {
+                    let line = format!("left over: {}", list(&found));
+                    // Whoever flees by forking would fill the log.
+                    if is_new {
+                        tracing::info!("{line}; sending {signal}");
+                        self.report.borrow_mut().remark(format!("{line}; {signal} sent"));
+                    } else {
+                        tracing::debug!("{line}; sending {signal}");
+                    }
                 }
-                Event::Leftovers(found.len())
+                Event::Leftovers(count)
             }
             Swept::Everybody => {
-                tracing::info!("there is no /proc: {signal} to everything in this PID namespace");
+                const AT_LEAST: usize = 1;
+                let line =
+                    format!("there is no /proc: {signal} to everything in this PID namespace");
+                tracing::info!("{line}");
+                self.report.borrow_mut().remark(line);
                 // Nobody has counted; the reaper says when nothing is left.
+                Event::Leftovers(AT_LEAST)
+            }
+            Swept::Nobody => {
+                let line = format!(
+                    "left over: no {signal} to what cannot be told from others without a /proc"
+                );
+                tracing::warn!("{line}");
+                self.report.borrow_mut().remark(line);
                 Event::Tick
             }
-            Swept::Nobody => Event::Leftovers(0),
         }
     }
 

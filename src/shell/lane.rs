@@ -39,8 +39,12 @@ pub(super) const LIMIT: usize = 1024 * 1024;
 /// After this long without any progress nobody is waited for any more, once a shutdown has begun.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Buffers that grew beyond this are given back when there is nothing to write.
-const KEEP: usize = 64 * 1024;
+/// Buffers that grew beyond this are given back when for [`A_WHILE`] there was nothing to write: with a reader that is a little
+/// too slow, there is nothing for a moment after each read.
+const KEEP: usize = 4096;
+
+/// See [`KEEP`].
+const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Bytes are written in slices of whole lines that are no longer than this, if the lines allow. To a pipe such a write
 /// is atomic (pipe(7), `PIPE_BUF`), so that lines stay whole beside those of processes that have the same descriptor;
@@ -48,6 +52,9 @@ const KEEP: usize = 64 * 1024;
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
+
+/// Where there cannot be a thread (a limit on tasks), it is tried again after this long.
+const WITHOUT_THREAD: Duration = Duration::from_millis(100);
 
 /// What the descriptor is known by; it is never closed here unless this owns it.
 pub(super) type Sink = Box<dyn AsFd + Send + Sync>;
@@ -146,21 +153,27 @@ impl Lane {
             }
         }
         self.start(&mut state);
-        if mem::take(&mut state.sleeping) {
+        let sleeping = mem::take(&mut state.sleeping);
+        // Whoever is woken needs it at once.
+        drop(state);
+        if sleeping {
             self.work.notify_one();
         }
     }
 
     /// Resolves when a process's lines may be queued.
-    pub(super) async fn room(&self) {
+    pub(super) async fn room(self: &Arc<Self>) {
         loop {
             let changed = self.room.notified();
             let patience = {
-                let state = self.lock();
+                let mut state = self.lock();
                 if state.dead || state.process < BOUND {
                     return;
                 }
-                state.impatient.then(|| PATIENCE.saturating_sub(self.quiet()))
+                self.start(&mut state);
+                let patience = state.impatient.then(|| PATIENCE.saturating_sub(self.quiet()));
+                let at_most = (!state.started).then_some(WITHOUT_THREAD);
+                patience.into_iter().chain(at_most).min()
             };
             match patience {
                 None => changed.await,
@@ -257,8 +270,6 @@ impl Lane {
         let mut state = self.lock();
         state.busy = false;
         if state.pending.is_empty() {
-            give_back(buffer);
-            give_back(&mut state.pending);
             self.idle.notify_all();
         }
         while state.pending.is_empty() {
@@ -266,7 +277,7 @@ impl Lane {
                 return None;
             }
             state.sleeping = true;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait_for_work(state, buffer);
         }
         mem::swap(&mut state.pending, buffer);
         (state.own, state.process) = (0, 0);
@@ -276,6 +287,23 @@ impl Lane {
         drop(state);
         self.room.notify_waiters();
         Some(dropped)
+    }
+
+    fn wait_for_work<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        buffer: &mut Vec<u8>,
+    ) -> MutexGuard<'a, State> {
+        if buffer.capacity().max(state.pending.capacity()) <= KEEP {
+            return self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let waited = self.work.wait_timeout(state, A_WHILE);
+        let (mut state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        if result.timed_out() {
+            give_back(buffer);
+            give_back(&mut state.pending);
+        }
+        state
     }
 
     /// Writes the line that says that lines were dropped.
@@ -346,8 +374,50 @@ fn is_passing(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::ENOBUFS | Errno::ENOMEM)
 }
 
+/// Something may have come at the last moment.
 fn give_back(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > KEEP {
+    if buffer.is_empty() && buffer.capacity() > KEEP {
         *buffer = Vec::new();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{self, pipe};
+
+    use super::*;
+
+    /// Far more than anything here takes.
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn readers_that_wait_without_a_thread_start_it() {
+        let (reader, writer) = pipe().unwrap();
+        let lane = Lane::new(Stream::Stdout, Box::new(writer), Arc::default());
+        let lines = "a line\n".repeat(BOUND / 7 + 1);
+        // As if there could not be a thread when the lines came.
+        lane.lock().pending.extend_from_slice(lines.as_bytes());
+        lane.lock().process += lines.len();
+        let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(LONG, lane.room()).await }).unwrap();
+        assert!(lane.flush(Instant::now() + LONG));
+        lane.close();
+        drop(lane);
+        assert!(reading.join().unwrap() == lines);
+    }
+
+    #[test]
+    fn only_large_and_empty_buffers_are_given_back() {
+        let mut full = vec![b'x'; 2 * KEEP];
+        give_back(&mut full);
+        assert_eq!(full.len(), 2 * KEEP);
+        full.clear();
+        give_back(&mut full);
+        assert_eq!(full.capacity(), 0);
+        let mut small = Vec::with_capacity(KEEP);
+        give_back(&mut small);
+        assert!(small.capacity() >= KEEP);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::reap::{Reaped, reap_next};
 use super::say::{Stream, say};
-use super::sweep::signal_left_over;
+use super::sweep::Sweep;
 use super::{clock, sys, termination_log};
 use crate::vocab::{Signal, exit_code};
 
@@ -48,12 +48,17 @@ fn tell(info: &PanicHookInfo<'_>) {
 
 /// Signals everything below drainit, and waits until nothing is left, at most for `within`.
 fn bring_down(signal: Signal, within: Duration) {
-    signal_left_over(signal);
+    let mut sweep = Sweep::new(signal);
+    sweep.look();
     let end = clock::now() + within;
     loop {
         match reap_next() {
-            Ok(Reaped::Child(..)) => {}
-            Ok(Reaped::NoneNow) if clock::now() < end => std::thread::sleep(PAUSE),
+            // Orphans may come as fast as they are reaped.
+            Ok(Reaped::Child(..)) if clock::now() < end => {}
+            Ok(Reaped::NoneNow) if clock::now() < end => {
+                std::thread::sleep(PAUSE);
+                sweep.look();
+            }
             _ => return,
         }
     }

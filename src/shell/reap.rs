@@ -76,6 +76,12 @@ pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
+/// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and
+/// go while it is read. A descendant that has lost its parent is a child.
+pub(crate) fn has_children() -> bool {
+    sys::has_children()
+}
+
 /// Sends a signal to one process. `false` where there is no such process (any more).
 ///
 /// # Errors

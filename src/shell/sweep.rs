@@ -21,6 +21,8 @@ use crate::vocab::{Signal, Time};
 const MAX_PASSES: usize = 16;
 const MAX_DEPTH: usize = 256;
 const MAX_TIME: Duration = Duration::from_millis(250);
+/// So many of the processes that are left over are named.
+const LISTED: usize = 10;
 
 /// A living process below drainit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Descendant {
     started: u64,
 }
 
-/// Whom a sweep has reached.
+/// Whom a look has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swept {
     /// These.
@@ -102,30 +104,116 @@ pub fn is_descendant(pid: Pid) -> bool {
     false
 }
 
-/// Sends a signal to all descendants, and to those that they start meanwhile. Every living descendant counts, children
-/// with a role too.
-pub fn signal_left_over(signal: Signal) -> Swept {
-    let began = clock::now();
-    let mut seen = BTreeSet::new();
-    let mut hit = Vec::new();
-    for pass in 0..MAX_PASSES {
-        let Ok(found) = left_over_within(began + MAX_TIME) else {
-            return if pass == 0 { signal_blindly(signal) } else { Swept::These(hit) };
-        };
+/// Who they are, in a line that thousands of them do not fill.
+#[must_use]
+pub fn list(processes: &[Descendant]) -> String {
+    let names = processes.iter().take(LISTED);
+    let list: Vec<_> = names.map(|process| format!("{} ({})", process.pid, process.name)).collect();
+    let more = match processes.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", list.join(", "))
+}
+
+/// One signal for all descendants, and CONT after it for what is stopped. What forks and ends faster than `/proc` is read
+/// may be missed by a look, and so one may be repeated, for as long as [`has_children`] says that there is somebody.
+///
+/// [`has_children`]: super::reap::has_children
+#[derive(Debug)]
+pub struct Sweep {
+    signal: Signal,
+    /// Who has been met, by pid and start.
+    seen: BTreeSet<(Pid, u64)>,
+    /// Whom the kernel does not let us signal, and nobody was told of yet.
+    refused: Vec<Descendant>,
+    /// Without a `/proc` there is nothing more to be done: everybody there was has had it, and what they forked meanwhile
+    /// (the kernel sees to that); or nobody can have it.
+    is_done: bool,
+}
+
+impl Sweep {
+    /// Nobody is signalled yet.
+    #[must_use]
+    pub const fn new(signal: Signal) -> Self {
+        Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false }
+    }
+
+    /// What it sends.
+    #[must_use]
+    pub const fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// Whether no look has found anybody yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// Tells, once of each, who has been met but may not be signalled: whoever belongs to another user, where drainit is
+    /// not root.
+    pub fn refusal(&mut self) -> Option<String> {
+        let refused = std::mem::take(&mut self.refused);
+        let signal = self.signal;
+        (!refused.is_empty()).then(|| {
+            format!("not allowed to send {signal} to {}, as to another user's", list(&refused))
+        })
+    }
+
+    /// Sends the signal to all descendants that have not had it, and to those that they start meanwhile. Every living
+    /// descendant counts, children with a role too.
+    pub fn look(&mut self) -> Swept {
+        let began = clock::now();
+        let mut hit = Vec::new();
+        if self.is_done {
+            return Swept::These(hit);
+        }
+        for pass in 0..MAX_PASSES {
+            let Ok(found) = left_over_within(began + MAX_TIME) else {
+                if pass > 0 {
+                    break;
+                }
+                self.is_done = true;
+                return signal_blindly(self.signal);
+            };
+            if !self.signal_new(found, &mut hit) || clock::now().since(began) > MAX_TIME {
+                break;
+            }
+        }
+        // What ends before it is come to in all of /proc is our child, as it has lost its parent; and these are few.
+        for _ in 0..MAX_PASSES {
+            if !self.signal_new(living_children(), &mut hit) {
+                break;
+            }
+        }
+        Swept::These(hit)
+    }
+
+    /// Signals those that have not been met before; whether there was one.
+    fn signal_new(&mut self, found: Vec<Descendant>, hit: &mut Vec<Descendant>) -> bool {
         let mut is_new = false;
         for process in found {
-            if seen.insert((process.pid, process.started)) {
+            if self.seen.insert((process.pid, process.started)) {
                 is_new = true;
-                if signal_one(&process, signal) {
-                    hit.push(process);
+                match signal_one(&process, self.signal) {
+                    Ok(true) => hit.push(process),
+                    Ok(false) => {}
+                    Err(_) => self.refused.push(process),
                 }
             }
         }
-        if !is_new || clock::now().since(began) > MAX_TIME {
-            break;
-        }
+        is_new
     }
-    Swept::These(hit)
+}
+
+/// The children of the main thread, to which all orphans go (`find_new_reaper` in the kernel's exit.c); nobody where the
+/// kernel does not list them (`CONFIG_PROC_CHILDREN`).
+fn living_children() -> Vec<Descendant> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Stat::read).filter(|stat| stat.lives).map(|stat| stat.process).collect()
 }
 
 fn signal_blindly(signal: Signal) -> Swept {
@@ -133,25 +221,35 @@ fn signal_blindly(signal: Signal) -> Swept {
     if std::process::id() != 1 {
         return Swept::Nobody;
     }
-    match sys::kill(EVERYBODY, signal) {
+    match sys::kill(EVERYBODY, signal).and_then(|()| sys::kill(EVERYBODY, Signal::CONT)) {
         Ok(()) => Swept::Everybody,
         Err(_) => Swept::Nobody,
     }
 }
 
 /// Signals a process if it is still the one that was found. Grandchildren are reaped by their parents, so the kernel may
-/// give their pid to somebody else at any time; a pidfd taken before the check keeps its meaning.
-fn signal_one(process: &Descendant, signal: Signal) -> bool {
+/// give their pid to somebody else at any time; a pidfd taken before the check keeps its meaning. `false` where it has ended.
+fn signal_one(process: &Descendant, signal: Signal) -> io::Result<bool> {
     let handle = sys::pidfd_open(process.pid);
     let is_same = Stat::read(process.pid).is_some_and(|now| now.process.started == process.started);
     if !is_same {
-        return false;
+        return Ok(false);
     }
-    match handle.and_then(|handle| sys::pidfd_send_signal(&handle, signal)) {
-        Ok(()) => true,
-        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => false,
+    let sent = handle.and_then(|handle| {
+        sys::pidfd_send_signal(&handle, signal)?;
+        // What is stopped would sleep through it; what has ended by then needs no more.
+        let _ = sys::pidfd_send_signal(&handle, Signal::CONT);
+        Ok(())
+    });
+    match sent {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
         // An old kernel, or a seccomp profile that does not know pidfds.
-        Err(_) => reap::kill(process.pid, signal).unwrap_or(false),
+        Err(_) => {
+            let sent = reap::kill(process.pid, signal)?;
+            let _ = reap::kill(process.pid, Signal::CONT);
+            Ok(sent)
+        }
     }
 }
 
@@ -243,7 +341,7 @@ mod tests {
             assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
             assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
             assert!(kill(sleeper, Signal::CONT).unwrap());
-            let Swept::These(hit) = signal_left_over(Signal::KILL) else { panic!("no /proc") };
+            let Swept::These(hit) = Sweep::new(Signal::KILL).look() else { panic!("no /proc") };
             assert_eq!(hit.len(), 3);
             while reap_next().unwrap() != Reaped::NoChildren {
                 std::thread::yield_now();
@@ -260,9 +358,9 @@ mod tests {
                 let mut child = Command::new("sleep").arg("60").spawn().unwrap();
                 let mut found = left_over().unwrap();
                 found[0].started += 1;
-                assert!(!signal_one(&found[0], Signal::KILL));
+                assert!(!signal_one(&found[0], Signal::KILL).unwrap());
                 found[0].started -= 1;
-                assert!(signal_one(&found[0], Signal::KILL));
+                assert!(signal_one(&found[0], Signal::KILL).unwrap());
                 assert!(!child.wait().unwrap().success());
             },
         );
@@ -275,7 +373,7 @@ mod tests {
             assert_eq!(std::process::id(), 1);
             assert!(left_over().is_err());
             let pid = Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
-            assert_eq!(signal_left_over(Signal::KILL), Swept::Everybody);
+            assert_eq!(Sweep::new(Signal::KILL).look(), Swept::Everybody);
             let killed = Reaped::Child(pid, End::Signal(Signal::KILL));
             while reap_next().unwrap() != killed {
                 std::thread::yield_now();

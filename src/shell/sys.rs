@@ -1,9 +1,13 @@
-//! The only file with `unsafe`: system calls that neither std nor nix offers, or that they offer without real-time
-//! signals. Each function here is safe to call; what it may do to other processes is its caller's business.
+//! The only file with `unsafe`, with those below it: system calls that neither std nor nix offers, or that they offer
+//! without real-time signals. Each function here is safe to call; what it may do to other processes is its caller's
+//! business. And how the static binary copies memory, which nobody here calls by name.
 
 #![allow(unsafe_code)]
 
 mod child;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod copy;
+mod pages;
 
 use std::ffi::CStr;
 use std::io;
@@ -21,6 +25,7 @@ pub(super) use self::child::{
     Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
 };
 pub(crate) use self::child::{ChildSetup, Place};
+pub(crate) use self::pages::release_code;
 use crate::vocab::Signal;
 
 /// Turns the kernel's `-1` into the error that goes with it.
@@ -271,11 +276,20 @@ pub(super) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
 
 /// Whether one of our children is in this process group, ended or not. Nothing is reaped.
 pub(super) fn has_child_in_group(group: i32) -> bool {
-    let Ok(id) = libc::id_t::try_from(group) else { return false };
+    libc::id_t::try_from(group).is_ok_and(|id| has_child(libc::P_PGID, id))
+}
+
+/// Whether we have a child at all, ended or not. Nothing is reaped.
+pub(super) fn has_children() -> bool {
+    const ANY: libc::id_t = 0;
+    has_child(libc::P_ALL, ANY)
+}
+
+fn has_child(which: libc::idtype_t, id: libc::id_t) -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: `info` is valid to write for the duration of the call.
-    unsafe { libc::waitid(libc::P_PGID, id, info.as_mut_ptr(), options) == 0 }
+    unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 }
 }
 
 /// Asks the kernel for a signal when our parent dies. nix's own cannot name real-time signals.

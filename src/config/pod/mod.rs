@@ -118,7 +118,7 @@ fn held_against(
             workload: &workload,
             container: &container,
             env,
-            loaded,
+            loaded: &loaded,
             plan,
         };
         entry::check(&mut held);
@@ -137,8 +137,8 @@ struct Held<'a> {
     workload: &'a Workload,
     container: &'a Container,
     env: PodEnv,
-    loaded: Loaded,
-    plan: Plan,
+    loaded: &'a Loaded,
+    plan: Plan<'a>,
 }
 
 impl Held<'_> {

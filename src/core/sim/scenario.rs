@@ -43,6 +43,7 @@ pub(super) struct Scenario {
     pub(super) noise: Vec<(Duration, Event)>,
     pub(super) hook: Option<(Duration, bool)>,
     pub(super) leftovers: usize,
+    pub(super) missed_looks: u64,
     pub(super) leftovers_end_after_term: Option<Duration>,
 }
 
@@ -113,6 +114,7 @@ impl Scenario {
             noise,
             hook,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
+            missed_looks: if rng.once_in(3) { rng.below(4) } else { 0 },
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
         }
     }

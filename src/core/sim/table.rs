@@ -259,16 +259,63 @@ fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
 }
 
 #[test]
+fn nobody_waits_to_be_seen_when_all_are_gone() {
+    let processes = undrained(gateway().processes);
+    let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
+    assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
 fn left_over_processes_get_term_a_moment_then_kill() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(20, Event::Leftovers(2)).is_empty());
-    assert!(play.at(2019, Event::Tick).is_empty());
+    assert!(play.at(39, Event::Tick).is_empty());
+    // Those that have come to light since.
+    assert_eq!(play.at(40, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(59, Event::Tick).is_empty());
+    assert_eq!(play.at(2019, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     assert!(play.at(2020, Event::Leftovers(1)).is_empty());
     assert_eq!(play.at(2025, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn what_nobody_finds_is_looked_for_as_long_as_there_is_somebody() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (2040..2220).step_by(20) {
+        assert!(play.at(now - 20, Event::Tick).is_empty());
+        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    }
+    assert!(play.at(2200, Event::Tick).is_empty());
+    let end = play.machine.handle(Time(MS(2220)), Event::Tick);
+    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
+}
+
+#[test]
+fn a_look_among_thousands_leaves_time_to_reap() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    // As long as it took itself.
+    assert!(play.at(320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(619, Event::Tick).is_empty());
+    assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(920, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    // The last of them was killed only now.
+    assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(2519, Event::Tick).is_empty());
+    assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
 }
 
 #[test]

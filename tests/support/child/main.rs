@@ -24,6 +24,8 @@
 //! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
 //! | `torrent=N` | leaves N orphans one after the other, as fast as the kernel can; goes on when they have ended |
+//! | `horde=N` | leaves N orphans that wait for TERM |
+//! | `relay=MICROSECONDS,PATH` | leaves an orphan that forks itself and ends, and so on; PATH is locked while there is one |
 //! | `hog=N` | takes N MiB of memory, and keeps it |
 //! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
@@ -108,6 +110,11 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "daemon" => orphans::daemon(rest),
         "storm" => orphans::storm(rest.parse().unwrap()),
         "torrent" => orphans::torrent(me, rest.parse().unwrap()),
+        "horde" => orphans::horde(rest.parse().unwrap()),
+        "relay" => {
+            let (micros, path) = rest.split_once(',').unwrap();
+            orphans::relay(micros.parse().unwrap(), path);
+        }
         "hog" => hog(rest.parse().unwrap()),
         "exit" => me.end(rest.parse().unwrap()),
         "die" => signals::die(me, rest),

@@ -1,17 +1,18 @@
 //! Children, and grandchildren that become orphans.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
 
-use super::Me;
 use super::event::{Event, LOG_VARIABLE};
+use super::{LONGEST_LIFE, Me};
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {
@@ -113,6 +114,58 @@ pub(crate) fn torrent(me: &Me, count: u32) {
     me.note("torrent begins");
     // Nobody holds the other end any more.
     let _ = read(&end, &mut [0]);
+}
+
+/// Leaves so many orphans that wait for TERM, each in a session of its own.
+#[allow(unsafe_code)] // as above
+pub(crate) fn horde(count: u32) {
+    // SAFETY: the forked processes only set a disposition, fork, sleep and `_exit`.
+    if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
+        waitpid(child, None).unwrap();
+        return;
+    }
+    // SAFETY: the default disposition runs no code.
+    let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl) };
+    for _ in 0..count {
+        // SAFETY: as above.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                let _ = setsid();
+                sleep(LONGEST_LIFE);
+                quit();
+            }
+            Ok(ForkResult::Parent { .. }) => {}
+            Err(_) => break,
+        }
+    }
+    quit();
+}
+
+/// Leaves an orphan that forks itself and ends, and so on: each lives for so many microseconds, in a session of its own, and
+/// ignores TERM. As long as there is one, `path` is locked.
+#[allow(unsafe_code)] // as above
+pub(crate) fn relay(micros: u64, path: &str) {
+    let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    // Not unlocked by whoever is the first to end.
+    std::mem::forget(lock);
+    // SAFETY: the forked processes only set a disposition, sleep, fork and `_exit`.
+    if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
+        waitpid(child, None).unwrap();
+        return;
+    }
+    // SAFETY: to ignore a signal runs no code.
+    let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
+    let end = Instant::now() + LONGEST_LIFE;
+    while Instant::now() < end {
+        // SAFETY: as above.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {}
+            _ => quit(),
+        }
+        let _ = setsid();
+        sleep(Duration::from_micros(micros));
+    }
+    quit();
 }
 
 #[allow(unsafe_code)]

@@ -1,0 +1,118 @@
+//! The options of `drainit exec` that say how the command is drained: what `drain:` of a config says, one option a key.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::exec::{duration, explain};
+use crate::config::schema::{Drain, DrainMethod, DrainUntil, HttpMethod};
+use crate::config::{command, values};
+use crate::exec::drain::DrainOptions;
+
+/// Options of `exec` about its drain.
+// An option of one kind has `requires` and `conflicts_with_all`: where another kind is given, clap forgives that the
+// required one is missing, because the two could not be given together.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Drain before the stop")]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    kind: Kind,
+    /// What there must be none of for the drain of an Envoy to be over: connections, or requests for clients that never
+    /// let go of their connection [default: connections]
+    #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_until: Option<DrainUntil>,
+    /// Do not let Envoy fail health checks, which is what makes it close connections
+    #[arg(long, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    no_fail_healthcheck: bool,
+    /// The method of the request of --drain-http: POST, PUT, GET or DELETE [default: POST]
+    #[arg(long, value_name = "METHOD", value_parser = method, requires = "drain_http")]
+    #[arg(conflicts_with_all = ["drain_envoy", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_method: Option<HttpMethod>,
+    /// The longest wait; 0 turns the drain off [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
+    drain_time: Option<Duration>,
+    /// The shortest wait, while clients learn that this instance goes [default: 5s, or the longest, for an Envoy; none for
+    /// what says itself that it is drained]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
+    drain_min: Option<Duration>,
+}
+
+/// How the command is told; one way at most.
+#[derive(Debug, Args)]
+#[group(id = "drain", multiple = false, conflicts_with_all = ["group", "wait_all", "no_subreaper"])]
+struct Kind {
+    /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
+    #[arg(long, value_name = "ADMIN", value_parser = envoy)]
+    drain_envoy: Option<DrainMethod>,
+    /// Drain by a request to URL: http://127.0.0.1:8080/drain or unix:/path.sock:/drain. A 2xx, at once or when nothing is
+    /// left to wait for, says that the command is drained
+    #[arg(long, value_name = "URL", value_parser = http)]
+    drain_http: Option<DrainMethod>,
+    /// Drain by another command, whose end with code 0 says so. It is one text, such as '/app/drain --wait': split into
+    /// words as a shell splits them, but no shell takes part
+    #[arg(long, value_name = "COMMAND", value_parser = program)]
+    drain_exec: Option<DrainMethod>,
+    /// Drain by SIG to the command, whose own end says that it is drained
+    #[arg(long, value_name = "SIG", value_parser = told)]
+    drain_signal: Option<DrainMethod>,
+    /// Drain by SIG to the command, which sends DRAINED=1 to NOTIFY_SOCKET when it is drained, as sd_notify(3) does
+    #[arg(long, value_name = "SIG", value_parser = asked)]
+    drain_notify: Option<DrainMethod>,
+}
+
+impl DrainArgs {
+    /// The drain, where there is to be one.
+    pub(super) fn options(self) -> Option<DrainOptions> {
+        let kind = self.kind;
+        let kinds = [
+            kind.drain_envoy,
+            kind.drain_http,
+            kind.drain_exec,
+            kind.drain_signal,
+            kind.drain_notify,
+        ];
+        let mut method = kinds.into_iter().flatten().next()?;
+        match &mut method {
+            DrainMethod::Envoy { fail_healthcheck, until, .. } => {
+                *fail_healthcheck = !self.no_fail_healthcheck;
+                *until = self.drain_until.unwrap_or_default();
+            }
+            DrainMethod::Http { method, .. } => *method = self.drain_method.unwrap_or_default(),
+            DrainMethod::Exec(_) | DrainMethod::Signal(_) | DrainMethod::Notify(_) => {}
+        }
+        let time = self.drain_time.unwrap_or(Drain::DEFAULT_TIME);
+        Some(DrainOptions { method, time, min: self.drain_min })
+    }
+}
+
+fn envoy(text: &str) -> Result<DrainMethod, String> {
+    let admin = values::server(text).map_err(explain)?;
+    Ok(DrainMethod::Envoy { admin, fail_healthcheck: true, until: DrainUntil::default() })
+}
+
+fn http(text: &str) -> Result<DrainMethod, String> {
+    let target = values::http(text).map_err(explain)?;
+    Ok(DrainMethod::Http { method: HttpMethod::default(), target })
+}
+
+fn method(text: &str) -> Result<HttpMethod, String> {
+    values::http_method(text).map_err(explain)
+}
+
+fn until(text: &str) -> Result<DrainUntil, String> {
+    values::drain_until(text).map_err(explain)
+}
+
+fn program(text: &str) -> Result<DrainMethod, String> {
+    command::program(text).map(DrainMethod::Exec).map_err(explain)
+}
+
+fn told(text: &str) -> Result<DrainMethod, String> {
+    values::catchable_signal(text).map(DrainMethod::Signal).map_err(explain)
+}
+
+fn asked(text: &str) -> Result<DrainMethod, String> {
+    values::catchable_signal(text).map(DrainMethod::Notify).map_err(explain)
+}
