@@ -46,6 +46,7 @@ test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, 
 	$(CARGO) test --locked --test main docker::
 
 lint: ## format, clippy, and licences, bans and sources of the dependencies
+	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \

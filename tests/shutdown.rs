@@ -1,11 +1,8 @@
 //! The shutdown: in order, inside one deadline, whatever the processes do.
 
-use std::fs::File;
-use std::path::Path;
 use std::thread;
 
-use nix::fcntl::{Flock, FlockArg};
-
+use crate::support::files::is_locked;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -284,10 +281,6 @@ fn who_survives_the_kill_of_exec_is_not_waited_for_longer_with_each_signal() {
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("what cannot even be killed");
-}
-
-fn is_locked(path: &Path) -> bool {
-    Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }
 
 #[test]

@@ -483,14 +483,6 @@ impl Hands {
                 // Nobody has counted; the reaper says when nothing is left.
                 Event::Leftovers(AT_LEAST)
             }
-            Swept::Nobody => {
-                let line = format!(
-                    "left over: no {signal} to what cannot be told from others without a /proc"
-                );
-                tracing::warn!("{line}");
-                self.report.borrow_mut().remark(line);
-                Event::Tick
-            }
         }
     }
 

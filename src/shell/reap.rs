@@ -82,6 +82,11 @@ pub(crate) fn has_children() -> bool {
     sys::has_children()
 }
 
+/// Whether this is a child of ours, one that has not ended: the kernel's own answer, too.
+pub(crate) fn is_living_child(pid: Pid) -> bool {
+    sys::is_living_child(pid)
+}
+
 /// Sends a signal to one process. `false` where there is no such process (any more).
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -21,6 +22,10 @@ use crate::vocab::{Signal, Time};
 const MAX_PASSES: usize = 16;
 const MAX_DEPTH: usize = 256;
 const MAX_TIME: Duration = Duration::from_millis(250);
+/// The highest pid there can be (`PID_MAX_LIMIT` in the kernel's threads.h).
+const MAX_PID: Pid = 4 * 1024 * 1024;
+/// So many pids are tried between two looks at the clock.
+const PIDS_AT_ONCE: usize = 1024;
 /// So many of the processes that are left over are named.
 const LISTED: usize = 10;
 
@@ -29,9 +34,9 @@ const LISTED: usize = 10;
 pub struct Descendant {
     /// Its pid.
     pub pid: Pid,
-    /// Its name (`comm`, at most 15 bytes).
+    /// Its name (`comm`, at most 15 bytes); empty where there is no `/proc`.
     pub name: String,
-    /// When it started, in ticks since boot. Together with the pid it names a process for good.
+    /// When it started, in ticks since boot. Together with the pid it names a process for good. 0 where there is no `/proc`.
     started: u64,
 }
 
@@ -42,8 +47,6 @@ pub enum Swept {
     These(Vec<Descendant>),
     /// Without a `/proc` of our namespace, and as its PID 1: everybody in it, whoever that is.
     Everybody,
-    /// Nobody: without a `/proc` of our namespace, and not its PID 1, descendants cannot be told from others.
-    Nobody,
 }
 
 /// All living descendants of drainit.
@@ -107,8 +110,11 @@ pub fn is_descendant(pid: Pid) -> bool {
 /// Who they are, in a line that thousands of them do not fill.
 #[must_use]
 pub fn list(processes: &[Descendant]) -> String {
-    let names = processes.iter().take(LISTED);
-    let list: Vec<_> = names.map(|process| format!("{} ({})", process.pid, process.name)).collect();
+    let name = |process: &Descendant| match process.name.as_str() {
+        "" => process.pid.to_string(),
+        name => format!("{} ({name})", process.pid),
+    };
+    let list: Vec<_> = processes.iter().take(LISTED).map(name).collect();
     let more = match processes.len().saturating_sub(LISTED) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -127,16 +133,17 @@ pub struct Sweep {
     seen: BTreeSet<(Pid, u64)>,
     /// Whom the kernel does not let us signal, and nobody was told of yet.
     refused: Vec<Descendant>,
-    /// Without a `/proc` there is nothing more to be done: everybody there was has had it, and what they forked meanwhile
-    /// (the kernel sees to that); or nobody can have it.
+    /// Everybody there was has had it at once, and what they forked meanwhile: the kernel sees to that.
     is_done: bool,
+    /// Without a `/proc`: the pid that is tried next.
+    next: Pid,
 }
 
 impl Sweep {
     /// Nobody is signalled yet.
     #[must_use]
     pub const fn new(signal: Signal) -> Self {
-        Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false }
+        Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false, next: 1 }
     }
 
     /// What it sends.
@@ -174,8 +181,7 @@ impl Sweep {
                 if pass > 0 {
                     break;
                 }
-                self.is_done = true;
-                return signal_blindly(self.signal);
+                return self.look_without_proc(began + MAX_TIME);
             };
             if !self.signal_new(found, &mut hit) || clock::now().since(began) > MAX_TIME {
                 break;
@@ -190,13 +196,50 @@ impl Sweep {
         Swept::These(hit)
     }
 
+    /// The init of a PID namespace reaches everybody in it. Anybody else asks the kernel of one pid after the other: whoever
+    /// has lost its parent is our child, and its own children will be.
+    fn look_without_proc(&mut self, end: Time) -> Swept {
+        if std::process::id() == 1 && signal_everybody(self.signal).is_ok() {
+            self.is_done = true;
+            return Swept::Everybody;
+        }
+        let mut hit = Vec::new();
+        // They are given out in order, so most likely it is one of these.
+        let own = std::process::id().cast_signed();
+        self.signal_children(own..=newest_pid(), end, &mut hit);
+        if hit.is_empty() {
+            let all = (self.next..=MAX_PID).chain(1..self.next);
+            self.next = self.signal_children(all, end, &mut hit).unwrap_or(self.next);
+        }
+        Swept::These(hit)
+    }
+
+    /// Signals who of these is a living child; the pid at which time was up.
+    fn signal_children(
+        &mut self,
+        pids: impl Iterator<Item = Pid>,
+        end: Time,
+        hit: &mut Vec<Descendant>,
+    ) -> Option<Pid> {
+        for (tried, pid) in pids.enumerate() {
+            if tried % PIDS_AT_ONCE == 0 && clock::now() > end {
+                return Some(pid);
+            }
+            if reap::is_living_child(pid) {
+                let child = Descendant { pid, name: String::new(), started: 0 };
+                self.signal_new(vec![child], hit);
+            }
+        }
+        None
+    }
+
     /// Signals those that have not been met before; whether there was one.
     fn signal_new(&mut self, found: Vec<Descendant>, hit: &mut Vec<Descendant>) -> bool {
         let mut is_new = false;
         for process in found {
             if self.seen.insert((process.pid, process.started)) {
                 is_new = true;
-                match signal_one(&process, self.signal) {
+                match process.signal(self.signal) {
                     Ok(true) => hit.push(process),
                     Ok(false) => {}
                     Err(_) => self.refused.push(process),
@@ -216,40 +259,50 @@ fn living_children() -> Vec<Descendant> {
     pids.filter_map(Stat::read).filter(|stat| stat.lives).map(|stat| stat.process).collect()
 }
 
-fn signal_blindly(signal: Signal) -> Swept {
-    const EVERYBODY: i32 = -1;
-    if std::process::id() != 1 {
-        return Swept::Nobody;
-    }
-    match sys::kill(EVERYBODY, signal).and_then(|()| sys::kill(EVERYBODY, Signal::CONT)) {
-        Ok(()) => Swept::Everybody,
-        Err(_) => Swept::Nobody,
-    }
+/// The pid that was given out last, which is a new thread's; 0 where there cannot be one.
+fn newest_pid() -> Pid {
+    let thread = thread::Builder::new().spawn(nix::unistd::gettid);
+    thread.ok().and_then(|thread| thread.join().ok()).map_or(0, nix::unistd::Pid::as_raw)
 }
 
-/// Signals a process if it is still the one that was found. Grandchildren are reaped by their parents, so the kernel may
-/// give their pid to somebody else at any time; a pidfd taken before the check keeps its meaning. `false` where it has ended.
-fn signal_one(process: &Descendant, signal: Signal) -> io::Result<bool> {
-    let handle = sys::pidfd_open(process.pid);
-    let is_same = Stat::read(process.pid).is_some_and(|now| now.process.started == process.started);
-    if !is_same {
-        return Ok(false);
-    }
-    let sent = handle.and_then(|handle| {
-        sys::pidfd_send_signal(&handle, signal)?;
-        // What is stopped would sleep through it; what has ended by then needs no more.
-        let _ = sys::pidfd_send_signal(&handle, Signal::CONT);
-        Ok(())
-    });
-    match sent {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        // An old kernel, or a seccomp profile that does not know pidfds.
-        Err(_) => {
-            let sent = reap::kill(process.pid, signal)?;
-            let _ = reap::kill(process.pid, Signal::CONT);
-            Ok(sent)
+fn signal_everybody(signal: Signal) -> io::Result<()> {
+    const EVERYBODY: i32 = -1;
+    sys::kill(EVERYBODY, signal)?;
+    sys::kill(EVERYBODY, Signal::CONT)
+}
+
+impl Descendant {
+    /// Signals a process if it is still the one that was found. Grandchildren are reaped by their parents, so the kernel may
+    /// give their pid to somebody else at any time; a pidfd taken before the check keeps its meaning. `false` where it has
+    /// ended.
+    fn signal(&self, signal: Signal) -> io::Result<bool> {
+        if self.started == 0 {
+            // Found as a child of ours, and nobody else has its pid before it is reaped.
+            return self.signal_by_pid(signal);
         }
+        let handle = sys::pidfd_open(self.pid);
+        let is_same = Stat::read(self.pid).is_some_and(|now| now.process.started == self.started);
+        if !is_same {
+            return Ok(false);
+        }
+        let sent = handle.and_then(|handle| {
+            sys::pidfd_send_signal(&handle, signal)?;
+            // What is stopped would sleep through it; what has ended by then needs no more.
+            let _ = sys::pidfd_send_signal(&handle, Signal::CONT);
+            Ok(())
+        });
+        match sent {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
+            // An old kernel, or a seccomp profile that does not know pidfds.
+            Err(_) => self.signal_by_pid(signal),
+        }
+    }
+
+    fn signal_by_pid(&self, signal: Signal) -> io::Result<bool> {
+        let sent = reap::kill(self.pid, signal)?;
+        let _ = reap::kill(self.pid, Signal::CONT);
+        Ok(sent)
     }
 }
 
@@ -332,7 +385,7 @@ mod tests {
             drop(shell.stdin.take());
             let ended = shell.id().cast_signed();
             while reap_next().unwrap() != Reaped::Child(ended, End::Code(1)) {
-                std::thread::yield_now();
+                thread::yield_now();
             }
 
             let found = left_over().unwrap();
@@ -344,7 +397,7 @@ mod tests {
             let Swept::These(hit) = Sweep::new(Signal::KILL).look() else { panic!("no /proc") };
             assert_eq!(hit.len(), 3);
             while reap_next().unwrap() != Reaped::NoChildren {
-                std::thread::yield_now();
+                thread::yield_now();
             }
             assert_eq!(left_over().unwrap(), []);
         });
@@ -358,9 +411,9 @@ mod tests {
                 let mut child = Command::new("sleep").arg("60").spawn().unwrap();
                 let mut found = left_over().unwrap();
                 found[0].started += 1;
-                assert!(!signal_one(&found[0], Signal::KILL).unwrap());
+                assert!(!found[0].signal(Signal::KILL).unwrap());
                 found[0].started -= 1;
-                assert!(signal_one(&found[0], Signal::KILL).unwrap());
+                assert!(found[0].signal(Signal::KILL).unwrap());
                 assert!(!child.wait().unwrap().success());
             },
         );
@@ -376,7 +429,7 @@ mod tests {
             assert_eq!(Sweep::new(Signal::KILL).look(), Swept::Everybody);
             let killed = Reaped::Child(pid, End::Signal(Signal::KILL));
             while reap_next().unwrap() != killed {
-                std::thread::yield_now();
+                thread::yield_now();
             }
         });
     }

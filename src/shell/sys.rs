@@ -285,11 +285,24 @@ pub(super) fn has_children() -> bool {
     has_child(libc::P_ALL, ANY)
 }
 
+/// Whether this is a child of ours that has not ended. Nothing is reaped.
+pub(super) fn is_living_child(pid: i32) -> bool {
+    libc::id_t::try_from(pid).is_ok_and(|id| ended_child(libc::P_PID, id) == Some(0))
+}
+
 fn has_child(which: libc::idtype_t, id: libc::id_t) -> bool {
+    ended_child(which, id).is_some()
+}
+
+/// The pid of one of these children that has ended, 0 if there are but none has, `None` if there are none.
+fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: `info` is valid to write for the duration of the call.
-    unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 }
+    let has_any = unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 };
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if none has ended; otherwise the kernel has filled
+    // in the fields of a SIGCHLD.
+    has_any.then(|| unsafe { info.assume_init().si_pid() })
 }
 
 /// Asks the kernel for a signal when our parent dies. nix's own cannot name real-time signals.

@@ -1,9 +1,11 @@
-//! A directory that goes away with the test.
+//! A directory that goes away with the test, and who holds a file in it.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::{Flock, FlockArg};
 
 /// See the module. Its path is short enough for Unix sockets, and everybody may write in it.
 #[derive(Debug)]
@@ -36,4 +38,9 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Whether somebody has locked this file.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }
