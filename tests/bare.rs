@@ -2,10 +2,12 @@
 //! started and stopped in order under one lack after the other, and under all of them.
 
 use std::io;
+use std::thread;
 
+use crate::exec_signals::send;
 use crate::support::files::is_locked;
 use crate::support::namespace::{is_possible, skip_unless};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Signal, ms};
 
 /// Their order tells that it is no accident that they end.
 const PAIR: &str = "
@@ -86,6 +88,26 @@ fn it_works_on_a_read_only_file_system() {
 #[test]
 fn it_works_without_a_proc() {
     works(|rig| after(rig, NO_PROC));
+}
+
+#[test]
+fn a_look_at_what_is_left_over_without_a_proc_leaves_every_signal_blocked() {
+    // It starts a thread, and with the first one of a process the C library lets this one through.
+    const OF_THE_LIBRARY: i32 = 33;
+    if !nix::unistd::geteuid().is_root() || !is_possible() {
+        return;
+    }
+    let options = ["--wait-all", "--grace-period=60s", "--stop-signal=TERM", "--stop-signal=33"];
+    let command = "setsid CHILD b on=TERM:ignore & exec CHILD a on=TERM:exit:6:0";
+    let args = [&["exec"], &options[..], &["--", "sh", "-c", command]].concat();
+    let drainit = after(Rig::not_init(), NO_PROC).start_with(&args);
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("b", "got SIGTERM");
+    // What comes sooner is no second signal.
+    thread::sleep(ms(20));
+    send(&drainit, OF_THE_LIBRARY);
+    drainit.wait_exit(LONG).assert_code(6).assert_line("killing what has not stopped");
 }
 
 #[test]

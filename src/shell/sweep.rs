@@ -7,11 +7,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::blocked;
 use super::clock;
 use super::reap::{self, Pid};
 use super::sys;
@@ -181,7 +183,7 @@ impl Sweep {
                 if pass > 0 {
                     break;
                 }
-                return self.look_without_proc(began + MAX_TIME);
+                return self.look_without_proc();
             };
             if !self.signal_new(found, &mut hit) || clock::now().since(began) > MAX_TIME {
                 break;
@@ -198,20 +200,27 @@ impl Sweep {
 
     /// The init of a PID namespace reaches everybody in it. Anybody else asks the kernel of one pid after the other: whoever
     /// has lost its parent is our child, and its own children will be.
-    fn look_without_proc(&mut self, end: Time) -> Swept {
+    fn look_without_proc(&mut self) -> Swept {
         if std::process::id() == 1 && signal_everybody(self.signal).is_ok() {
             self.is_done = true;
             return Swept::Everybody;
         }
-        let mut hit = Vec::new();
         // They are given out in order, so most likely it is one of these.
         let own = std::process::id().cast_signed();
-        self.signal_children(own..=newest_pid(), end, &mut hit);
+        Swept::These(self.look_among(own..=newest_pid()))
+    }
+
+    /// Tries these pids first, for half of the time at most: where there are millions of them, the others have their turn
+    /// as well, and the next look goes on where this one ends.
+    fn look_among(&mut self, likely: RangeInclusive<Pid>) -> Vec<Descendant> {
+        let began = clock::now();
+        let mut hit = Vec::new();
+        self.signal_children(likely, began + MAX_TIME / 2, &mut hit);
         if hit.is_empty() {
             let all = (self.next..=MAX_PID).chain(1..self.next);
-            self.next = self.signal_children(all, end, &mut hit).unwrap_or(self.next);
+            self.next = self.signal_children(all, began + MAX_TIME, &mut hit).unwrap_or(self.next);
         }
-        Swept::These(hit)
+        hit
     }
 
     /// Signals who of these is a living child; the pid at which time was up.
@@ -262,6 +271,8 @@ fn living_children() -> Vec<Descendant> {
 /// The pid that was given out last, which is a new thread's; 0 where there cannot be one.
 fn newest_pid() -> Pid {
     let thread = thread::Builder::new().spawn(nix::unistd::gettid);
+    // In an `exec` it is the first one.
+    blocked::block_here();
     thread.ok().and_then(|thread| thread.join().ok()).map_or(0, nix::unistd::Pid::as_raw)
 }
 
@@ -400,6 +411,17 @@ mod tests {
                 thread::yield_now();
             }
             assert_eq!(left_over().unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn more_pids_than_there_is_time_for_hide_nobody() {
+        alone("shell::sweep::tests::more_pids_than_there_is_time_for_hide_nobody", || {
+            let pid = Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
+            let mut sweep = Sweep::new(Signal::KILL);
+            // Ten would do for all pids that there are, on a machine that has nothing else to do.
+            let hit = (0..500).find_map(|_| sweep.look_among(MAX_PID..=Pid::MAX).pop());
+            assert_eq!(hit.unwrap().pid, pid);
         });
     }
 
