@@ -31,16 +31,23 @@ pub(super) struct Options<'a> {
     rest: &'a [OsString],
     /// What is left of a bundle such as `-vc`.
     bundle: &'a [u8],
+    /// A `--` has ended the options.
+    is_ended: bool,
 }
 
 impl<'a> Options<'a> {
     pub(super) fn new(known: &'a [Known], args: &'a [OsString]) -> Self {
-        Self { known, rest: args, bundle: &[] }
+        Self { known, rest: args, bundle: &[], is_ended: false }
     }
 
     /// What follows the options.
     pub(super) fn rest(&self) -> &'a [OsString] {
         self.rest
+    }
+
+    /// Whether a `--` has ended the options.
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     /// The next option; `None` after the last one.
@@ -56,6 +63,7 @@ impl<'a> Options<'a> {
             }
             self.rest = rest;
             if argument == b"--" {
+                self.is_ended = true;
                 return Ok(None);
             }
             let has_long = self.known.iter().any(|known| known.long.is_some());

@@ -90,13 +90,17 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
             }
         }
     }
-    let command = options.rest();
+    let mut command = options.rest().to_vec();
+    // `PROGRAM -- ARGS` is what its usage says, and glibc's getopt takes the first `--` wherever it is.
+    if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
+        command.remove(1);
+    }
     if command.is_empty() {
         say(Stream::Stderr, &usage(name));
         return FAILURE;
     }
     tini.read_environment();
-    tini.supervise(command).unwrap_or_else(|error| {
+    tini.supervise(&command).unwrap_or_else(|error| {
         tini.log(Level::Fatal, &describe(&error));
         FAILURE
     })
