@@ -310,6 +310,8 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
         for (wrong, message) in [
             (&["--drain-time", "2s", "--drain-min", "3s"][..], "is longer than"),
             (&["--drain-min", "9s", "--grace-period", "9s"], "--drain-min 9s does not fit"),
+            (&["--signal-delay", "28s"], "leaves nothing of the 28s of --grace-period 30s"),
+            (&["--signal-delay", "8.2s", "--grace-period", "9s"], "leaves nothing of the 8.1s"),
             (&["-r", "TERM:0"], "leaves nothing to stop the process with"),
             (&["-r", "HUP:USR1"], "only stop signals are rewritten"),
             (&["-p", "KILL"], "leaves no time to drain"),

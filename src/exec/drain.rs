@@ -93,16 +93,20 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         readiness_delay: options.signal_delay,
         signals: options.stop_signals.clone(),
     };
-    let room = shutdown.window().saturating_sub(shutdown.readiness_delay);
+    let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
+    let room = window.saturating_sub(delay);
     let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(drain.time);
-    if min > room {
-        let waits = match shutdown.readiness_delay {
-            Duration::ZERO => format!("--drain-min {} does", human(min)),
-            delay => format!("--signal-delay {} and --drain-min {} do", human(delay), human(min)),
+    if min > room || room.is_zero() {
+        let waits = match (delay, human(delay), human(min)) {
+            (Duration::ZERO, _, min) => format!("--drain-min {min} does not fit into"),
+            (_, delay, _) if room.is_zero() => format!("--signal-delay {delay} leaves nothing of"),
+            (_, delay, min) => {
+                format!("--signal-delay {delay} and --drain-min {min} do not fit into")
+            }
         };
         return Err(format!(
-            "{waits} not fit into the {} of --grace-period {} without its reserve of {}",
-            human(shutdown.window()),
+            "{waits} the {} of --grace-period {} without its reserve of {}",
+            human(window),
             human(grace_period),
             human(shutdown.reserve),
         ));
