@@ -91,6 +91,26 @@ fn it_works_without_a_proc() {
 }
 
 #[test]
+fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
+    if !nix::unistd::geteuid().is_root() || !is_possible() {
+        return;
+    }
+    const CONFIG: &str = "
+        processes:
+          a:
+            command: [CHILD, a, notify=READY=1, 'on=USR1:touch:DIR/told', await=DIR/told, notify=DRAINED=1]
+            readiness: {notify: true}
+            drain: {notify: {signal: USR1, time: 20s}}
+        ";
+    for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+        let drainit = after(rig, NO_PROC).start(CONFIG);
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0).assert_line("it says so itself");
+    }
+}
+
+#[test]
 fn a_look_at_what_is_left_over_without_a_proc_leaves_every_signal_blocked() {
     // It starts a thread, and with the first one of a process the C library lets this one through.
     const OF_THE_LIBRARY: i32 = 33;

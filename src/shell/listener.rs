@@ -6,7 +6,7 @@ use super::news::News;
 use super::news::Sender;
 use super::notify::NotifySocket;
 use super::probe::LastFailure;
-use super::reap::Pid;
+use super::reap::{Pid, is_in_a_childs_group};
 use super::sweep::is_descendant;
 use crate::vocab::ProcessId;
 
@@ -56,7 +56,8 @@ impl Drop for Listener {
 }
 
 /// Whether a process belongs to drainit. PID 1 sees nobody else, but for what was put into its namespace on purpose. A
-/// sender that has ended already cannot be told from a stranger, and is refused where there are strangers.
+/// sender that has ended already cannot be told from a stranger, and is refused where there are strangers; without a `/proc`
+/// also one that has left its process group.
 fn is_ours(pid: Pid) -> bool {
-    std::process::id() == 1 || is_descendant(pid)
+    std::process::id() == 1 || is_descendant(pid) || is_in_a_childs_group(pid)
 }

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::unistd::{Pid as NixPid, getpgid};
 
 use super::sys;
 use crate::vocab::{End, Signal};
@@ -74,6 +75,12 @@ pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
 /// group can have the number, so that [`kill_group`] is safe although the leader is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
+}
+
+/// Whether a process is in the process group of one of our children, as these themselves are and most of their descendants.
+pub(crate) fn is_in_a_childs_group(pid: Pid) -> bool {
+    let group = only_one(pid).and_then(|pid| Ok(getpgid(Some(NixPid::from_raw(pid)))?));
+    group.is_ok_and(|group| has_child_in_group(group.as_raw()))
 }
 
 /// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and
