@@ -91,6 +91,22 @@ fn it_works_without_a_proc() {
 }
 
 #[test]
+fn without_room_for_another_task_it_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    for args in [&["run", "-c", "DIR/config.yaml"][..], &["exec", "--", "true"]] {
+        let rig = Rig::not_init().readable_by_everybody();
+        rig.write("config.yaml", "processes: {a: {command: ['true']}}");
+        let args: Vec<_> = args.iter().map(|arg| rig.fill(arg)).collect();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        // No limit holds for root; and it must not keep drainit itself from being started.
+        let ended = rig.wrapper(&ANYBODY).wrapper(&["prlimit", "--nproc=1"]).run_with(&args);
+        ended.assert_code(126).assert_line("there is no room for another process");
+    }
+}
+
+#[test]
 fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;

@@ -194,12 +194,38 @@ impl Lane {
         let mut state = self.lock();
         if !state.pending.is_empty() {
             self.start(&mut state);
+            if !state.started && !state.dead {
+                return self.write_without_thread(&mut state, deadline);
+            }
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let (state, _) = self
             .idle
             .wait_timeout_while(state, left, |state| !state.is_flushed())
             .unwrap_or_else(PoisonError::into_inner);
+        state.is_flushed()
+    }
+
+    /// What is to be seen of an end that has come because there can be no further task. No write blocks, as each is no longer
+    /// than what a pipe with room has room for.
+    fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
+        let mut written = 0;
+        while let rest @ [_, ..] = &state.pending[written..] {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut room = [PollFd::new(self.sink.as_fd(), PollFlags::POLLOUT)];
+            let has_room = poll(&mut room, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            match has_room.map(|ready| ready > 0) {
+                Ok(true) => match write(&self.sink, &rest[..slice_of_lines(rest).min(SLICE)]) {
+                    Ok(count) => written += count,
+                    Err(Errno::EINTR | Errno::EAGAIN) if !left.is_zero() => {}
+                    Err(_) => break,
+                },
+                Err(Errno::EINTR) if !left.is_zero() => {}
+                Ok(false) | Err(_) => break,
+            }
+        }
+        state.pending.drain(..written);
+        (state.own, state.process) = (state.pending.len(), 0);
         state.is_flushed()
     }
 
