@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::exec_signals::send;
 use crate::support::files::is_locked;
 use crate::support::namespace::{is_possible, skip_unless};
 use crate::support::{LONG, Rig, Signal};
@@ -115,6 +116,26 @@ fn what_is_left_over_is_stopped_without_a_proc_as_well() {
         ended.assert_code(137);
         assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
     }
+}
+
+#[test]
+fn who_looks_without_a_proc_still_survives_the_signals_of_the_c_library() {
+    if !nix::unistd::geteuid().is_root() || !is_possible() {
+        return;
+    }
+    // The outer one passes all signals on. By it they have their default, where glibc's `posix_spawn` has some ignored.
+    let outer = ["exec", "--", env!("CARGO_BIN_EXE_drainit")];
+    let inner = ["exec", "--wait-all", "--grace-period", "2s", "--"];
+    let command = ["sh", "-c", "setsid CHILD b on=TERM:ignore touch=DIR/b & exit 4"];
+    let words = [&outer[..], &inner, &command].concat();
+    let drainit = after(Rig::not_init(), NO_PROC).start_with(&words);
+    drainit.wait_for_event("b", "touch");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("b", "got SIGTERM");
+    for number in [32, 33, 34] {
+        send(&drainit, number);
+    }
+    drainit.wait_exit(LONG).assert_code(4).assert_nothing_left();
 }
 
 #[test]

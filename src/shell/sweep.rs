@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::clock;
 use super::reap::{self, Pid};
-use super::sys;
+use super::{blocked, clock, sys};
 use crate::vocab::{Signal, Time};
 
 /// How often the list is read again, and for how long, while new processes appear: what forks faster than it is found
@@ -261,7 +260,12 @@ fn living_children() -> Vec<Descendant> {
 
 /// The pid that was given out last, which is a new thread's; 0 where there cannot be one.
 fn newest_pid() -> Pid {
-    let thread = thread::Builder::new().spawn(nix::unistd::gettid);
+    let thread = thread::Builder::new().spawn(|| {
+        blocked::block_here();
+        nix::unistd::gettid()
+    });
+    // The first thread of `exec`, which makes the C library let its own signals through here as well.
+    blocked::block_here();
     thread.ok().and_then(|thread| thread.join().ok()).map_or(0, nix::unistd::Pid::as_raw)
 }
 
