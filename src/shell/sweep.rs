@@ -163,7 +163,11 @@ impl Sweep {
         let refused = std::mem::take(&mut self.refused);
         let signal = self.signal;
         (!refused.is_empty()).then(|| {
-            format!("not allowed to send {signal} to {}, as to another user's", list(&refused))
+            format!(
+                "not allowed to send {signal} to {}, most likely another user's; run drainit as root, or all of them as \
+                one user",
+                list(&refused)
+            )
         })
     }
 
