@@ -122,9 +122,7 @@ pub fn list(processes: &[Descendant]) -> String {
 }
 
 /// One signal for all descendants, and CONT after it for what is stopped. What forks and ends faster than `/proc` is read
-/// may be missed by a look, and so one may be repeated, for as long as [`has_children`] says that there is somebody.
-///
-/// [`has_children`]: super::reap::has_children
+/// may be missed by a look, and so one may be repeated, for as long as `reap::has_children` says that there is somebody.
 #[derive(Debug)]
 pub struct Sweep {
     signal: Signal,
