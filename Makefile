@@ -61,8 +61,8 @@ budget: static valgrind ## instructions and size of the static binary, held agai
 budget-update: static valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-bench-scale: static ## graphs of up to 5,000 processes: what each costs to start, to hold and to stop
-	@benches/scale/scale.py $(STATIC)/drainit
+bench-scale: static target/bench-tools/bench-child ## graphs of up to 5,000 processes, by shape: what each costs to start, to hold and to stop
+	@python3 -B benches/peers/shapes.py
 
 bench: static envoy python bench-peers ## drainit beside its peers, into docs/benchmarks.md; QUICK=1 for a look, ROWS="graph logs" for some
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)

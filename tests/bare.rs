@@ -2,12 +2,11 @@
 //! started and stopped in order under one lack after the other, and under all of them.
 
 use std::io;
-use std::thread;
 
 use crate::exec_signals::send;
 use crate::support::files::is_locked;
 use crate::support::namespace::{is_possible, skip_unless};
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal};
 
 /// Their order tells that it is no accident that they end.
 const PAIR: &str = "
@@ -127,26 +126,6 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
 }
 
 #[test]
-fn a_look_at_what_is_left_over_without_a_proc_leaves_every_signal_blocked() {
-    // It starts a thread, and with the first one of a process the C library lets this one through.
-    const OF_THE_LIBRARY: i32 = 33;
-    if !nix::unistd::geteuid().is_root() || !is_possible() {
-        return;
-    }
-    let options = ["--wait-all", "--grace-period=60s", "--stop-signal=TERM", "--stop-signal=33"];
-    let command = "setsid CHILD b on=TERM:ignore & exec CHILD a on=TERM:exit:6:0";
-    let args = [&["exec"], &options[..], &["--", "sh", "-c", command]].concat();
-    let drainit = after(Rig::not_init(), NO_PROC).start_with(&args);
-    drainit.wait_for_start(&["a", "b"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_event("b", "got SIGTERM");
-    // What comes sooner is no second signal.
-    thread::sleep(ms(20));
-    send(&drainit, OF_THE_LIBRARY);
-    drainit.wait_exit(LONG).assert_code(6).assert_line("killing what has not stopped");
-}
-
-#[test]
 fn what_is_left_over_is_stopped_without_a_proc_as_well() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
@@ -173,6 +152,26 @@ fn what_is_left_over_is_stopped_without_a_proc_as_well() {
         ended.assert_code(137);
         assert!(!is_locked(&ended.path("relay")), "the relay goes on:\n{}", ended.record);
     }
+}
+
+#[test]
+fn who_looks_without_a_proc_still_survives_the_signals_of_the_c_library() {
+    if !nix::unistd::geteuid().is_root() || !is_possible() {
+        return;
+    }
+    // The outer one passes all signals on. By it they have their default, where glibc's `posix_spawn` has some ignored.
+    let outer = ["exec", "--", env!("CARGO_BIN_EXE_drainit")];
+    let inner = ["exec", "--wait-all", "--grace-period", "2s", "--"];
+    let command = ["sh", "-c", "setsid CHILD b on=TERM:ignore touch=DIR/b & exit 4"];
+    let words = [&outer[..], &inner, &command].concat();
+    let drainit = after(Rig::not_init(), NO_PROC).start_with(&words);
+    drainit.wait_for_event("b", "touch");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("b", "got SIGTERM");
+    for number in [32, 33, 34] {
+        send(&drainit, number);
+    }
+    drainit.wait_exit(LONG).assert_code(4).assert_nothing_left();
 }
 
 #[test]

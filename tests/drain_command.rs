@@ -156,10 +156,10 @@ fn who_cannot_ask_is_told_why() {
     std::fs::write(drainit.path("without.yaml"), without).unwrap();
     std::fs::write(drainit.path("wrong.yaml"), "processes: {a: {comand: [a]}}").unwrap();
     for (args, code, reason) in [
-        (["--socket", "DIR/nobody.sock"], 1, "cannot be asked to drain: no such file or directory"),
+        (["--socket", "DIR/nobody.sock"], 1, "/nobody.sock: no such file or directory"),
         (["-c", "DIR/without.yaml"], 78, "neither `control.socket` nor `control.listen`"),
-        (["-c", "DIR/wrong.yaml"], 78, "see `drainit check`"),
-        (["-c", "DIR/missing.yaml"], 78, "see `drainit check`"),
+        (["-c", "DIR/wrong.yaml"], 78, "wrong.yaml:1: process `a` has no `command`; see `drainit"),
+        (["-c", "DIR/missing.yaml"], 78, "missing.yaml` does not exist; see `drainit check`"),
         (["--sockets", "DIR/control.sock"], 2, "--sockets"),
     ] {
         let output = drain(&drainit, &args);
@@ -174,6 +174,24 @@ fn who_cannot_ask_is_told_why() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     assert!(!socket.exists());
+}
+
+#[test]
+fn who_asks_too_early_is_told_so() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes: {a: {command: [CHILD, a], readiness: {file: DIR/ready}}}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    let output = drain(&drainit, &["--socket", "DIR/control.sock"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("refuses to drain: not everything is ready yet"), "{said}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]

@@ -82,8 +82,12 @@ fn what_it_cannot_ask_has_other_codes() {
     let path = |name: &str| dir.join(name).display().to_string();
     for (args, code, says) in [
         (&["-c", &path("none.yaml")][..], 78, "neither `control.socket` nor `control.listen`"),
-        (&["-c", &path("wrong.yaml")], 78, "see `drainit check`"),
-        (&["-c", &path("missing.yaml")], 78, "see `drainit check`"),
+        (
+            &["-c", &path("wrong.yaml")],
+            78,
+            "wrong.yaml:1: process `a` has no `command`; see `drainit",
+        ),
+        (&["-c", &path("missing.yaml")], 78, "missing.yaml` does not exist; see `drainit check`"),
         (&["--url", "https://127.0.0.1/"], 2, "no TLS"),
         (&["--timeout", "0"], 2, "longer than 0"),
         (&["--socket", "/x", "--url", "http://127.0.0.1:1"], 2, "cannot be used with"),

@@ -92,6 +92,7 @@ fn a_pre_start_that_fails_is_a_failed_start() {
     )
     .assert_code(1)
     .assert_line("b: pre_start hook.*no-such-program")
+    .assert_line("error: stopping: the pre_start hook of b failed")
     .assert_stopped_in_order(&["a"])
     .assert_no_event("b", "start");
 }

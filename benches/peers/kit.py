@@ -89,13 +89,18 @@ def start(command, **options):
 
 def wait_end(process, seconds):
     """The exit code, as soon as there is one."""
+    await_end(process, seconds)
+    return process.wait()
+
+
+def await_end(process, seconds):
+    """Returns as soon as it has ended; it is not reaped."""
     descriptor = os.pidfd_open(process.pid)
     try:
         if not select.select([descriptor], [], [], seconds)[0]:
             raise TimeoutError(f"{process.args[0]} has not ended within {seconds} s")
     finally:
         os.close(descriptor)
-    return process.wait()
 
 
 def children_of_all():

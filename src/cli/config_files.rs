@@ -31,7 +31,11 @@ impl ConfigFiles {
 
     /// The config, for a command that only wants to find the supervisor that runs it.
     pub(super) fn load(&self) -> Result<Loaded, String> {
-        config::load_to_show(&self.paths(), &Environment::from_process())
-            .map_err(|_| "the config is wrong; see `drainit check`".to_owned())
+        config::load_to_show(&self.paths(), &Environment::from_process()).map_err(|problems| {
+            // One line: whoever asks is often a probe.
+            let first = problems.iter().find(|problem| problem.is_error());
+            let first = first.map(|problem| format!(": {}", problem.in_a_line()));
+            format!("the config is wrong{}; see `drainit check`", first.unwrap_or_default())
+        })
     }
 }

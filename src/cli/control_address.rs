@@ -1,6 +1,10 @@
-//! Where the running supervisor answers, for every command that asks it.
+//! Where the running supervisor answers, and what, for every command that asks it.
 
 use crate::config::schema::{Address, Config};
+use crate::shell::http::Response;
+
+/// What a probe keeps of an answer, in characters.
+const MAX_LINE: usize = 1000;
 
 /// The control socket of a config, else its TCP address.
 pub(super) fn of(config: &Config) -> Result<Address, String> {
@@ -17,4 +21,12 @@ pub(super) fn of(config: &Config) -> Result<Address, String> {
             Err(why.to_owned())
         }
     }
+}
+
+/// The first line of an answer, or its status where it says nothing.
+pub(super) fn first_line(response: &Response) -> String {
+    let body = String::from_utf8_lossy(&response.body);
+    let line = body.lines().next().unwrap_or_default().trim();
+    let line: String = line.chars().take(MAX_LINE).filter(|c| !c.is_control()).collect();
+    if line.is_empty() { response.status.to_string() } else { line }
 }

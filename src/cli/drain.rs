@@ -65,10 +65,13 @@ fn find(args: &DrainArgs) -> Result<(Address, Duration), String> {
 
 async fn ask(address: &Address, longest: Duration, wait: bool) -> Result<(), String> {
     let began = Instant::now();
-    send(address, Method::POST, "/drain")
+    let told = send(address, Method::POST, "/drain")
         .await
-        .and_then(Response::into_success)
-        .map_err(|error| format!("drainit cannot be asked to drain: {error}"))?;
+        .map_err(|error| format!("drainit cannot be asked to drain at {address}: {error}"))?;
+    if !told.status.is_success() {
+        let said = control_address::first_line(&told);
+        return Err(format!("drainit refuses to drain: {said}"));
+    }
     if !wait {
         return Ok(());
     }

@@ -19,8 +19,6 @@ use crate::vocab::exit_code;
 
 /// The reason why something is not ready names every process that is not.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// What a probe keeps of it, in characters.
-const MAX_LINE: usize = 1000;
 
 /// Options of `health`.
 #[derive(Debug, Args)]
@@ -79,12 +77,9 @@ fn target(args: HealthArgs) -> Result<HttpTarget, String> {
 fn judge(answer: Result<Response, RequestError>, target: &HttpTarget) -> (String, u8) {
     match answer {
         Ok(response) => {
-            let body = String::from_utf8_lossy(&response.body);
-            let line = body.lines().next().unwrap_or_default().trim();
-            let line: String = line.chars().take(MAX_LINE).filter(|c| !c.is_control()).collect();
-            let line = if line.is_empty() { response.status.to_string() } else { line };
             let healthy = response.status.is_success();
-            (line, if healthy { exit_code::OK } else { exit_code::NOT_READY })
+            let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
+            (control_address::first_line(&response), code)
         }
         Err(error) => (format!("{target}: {error}"), exit_code::NOT_READY),
     }

@@ -42,6 +42,15 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+
+    /// What is wrong and where, for those who have one line only. What is wrong with a whole file names it.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        match self.line {
+            0 => self.message.clone(),
+            line => format!("{}:{line}: {}", self.file.display(), self.message),
+        }
+    }
 }
 
 /// As the Rust compiler writes it, without a trailing newline. Only the offending line is shown, never its

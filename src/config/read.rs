@@ -83,7 +83,13 @@ impl<'a> Reader<'a> {
         what: &dyn Display,
         known: &[&str],
     ) -> Option<Fields<'n>> {
-        let entries = self.entries(node, what)?;
+        let entries = self.mapping(node, what, |what| {
+            let keys = list(known.iter().copied());
+            match what {
+                "" => format!("write `KEY: VALUE` lines; known here: {keys}"),
+                _ => format!("write `KEY: VALUE` lines, indented under it; known here: {keys}"),
+            }
+        })?;
         let mut has_unknown = false;
         for (key, _) in entries {
             let name = &*key.text;
@@ -115,20 +121,24 @@ impl<'a> Reader<'a> {
         node: &'n Node,
         what: &dyn Display,
     ) -> Option<&'n [(Key, Rc<Node>)]> {
-        match &node.kind {
-            Kind::Mapping(entries) => Some(entries),
-            _ => {
-                let what = match what.to_string() {
-                    what if what.is_empty() => "a config".to_owned(),
-                    what => format!("`{what}`"),
-                };
-                let message = format!("{what} must be a mapping, and this is {}", node.kind_name());
-                self.report
-                    .error(node.span, message)
-                    .help("write `KEY: VALUE` lines, indented under it");
-                None
-            }
+        self.mapping(node, what, |_| "write `NAME: …` lines, indented under it".to_owned())
+    }
+
+    /// A mapping; `help` says what would be one, where it is none.
+    fn mapping<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &dyn Display,
+        help: impl FnOnce(&str) -> String,
+    ) -> Option<&'n [(Key, Rc<Node>)]> {
+        if let Kind::Mapping(entries) = &node.kind {
+            return Some(entries);
         }
+        let what = what.to_string();
+        let name = if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
+        let message = format!("{name} must be a mapping, and this is {}", node.kind_name());
+        self.report.error(node.span, message).help(help(&what));
+        None
     }
 
     /// A list.

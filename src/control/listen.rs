@@ -30,7 +30,7 @@ pub enum BindError {
         error: io::Error,
     },
     /// `control.socket`
-    #[error("control.socket {}: {}", .path.display(), describe_io(.error))]
+    #[error("control.socket {}: {}", .path.display(), why_not(.path, .error))]
     Unix {
         /// What was to be bound.
         path: PathBuf,
@@ -61,6 +61,16 @@ impl Listeners {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let unix = control.socket.as_deref().map(BoundSocket::bind).transpose()?;
         Ok(Self { tcp, unix })
+    }
+}
+
+/// That nothing can be made in a directory that is not there needs more words than the kernel has.
+fn why_not(path: &Path, error: &io::Error) -> String {
+    match path.parent() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound => {
+            format!("its directory {} does not exist", directory.display())
+        }
+        _ => describe_io(error),
     }
 }
 
@@ -205,7 +215,10 @@ mod tests {
     #[test]
     fn errors_say_what_was_to_be_bound() {
         let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err().to_string();
-        assert_eq!(error, "control.socket /nonexistent/control.sock: no such file or directory");
+        assert_eq!(
+            error,
+            "control.socket /nonexistent/control.sock: its directory /nonexistent does not exist"
+        );
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let control = Control { listen: Some(address), socket: None };

@@ -297,16 +297,16 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Signals the descendants that have not been met yet, now and again in a moment. Among thousands of processes, or without a
-    /// `/proc`, it takes long: as long again there is time for anything else.
+    /// Signals the descendants that have not been met yet, now and again in a moment. Among thousands of them a look takes
+    /// long: as long again there is time to reap, and the processor is left to them.
     fn look(&mut self, mut sweep: Sweep) {
         let began = clock::now();
         sweep.look();
-        let took = clock::now().since(began);
         if let Some(refusal) = sweep.refusal() {
             tell(&format!("warning: {refusal}"));
         }
-        self.sweep = Some((sweep, clock::now() + took.max(SWEEP_PAUSE)));
+        let now = clock::now();
+        self.sweep = Some((sweep, now + now.since(began).max(SWEEP_PAUSE)));
     }
 
     /// Kills what is left, once.

@@ -59,7 +59,8 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             (Level::Info, "a drain was asked for; nothing is stopped yet".to_owned())
         }
         Note::ShutdownBegan { cause, window } => (
-            Level::Info,
+            // Whatever else ends the container has a line of its own. A hook that fails mostly ends nothing.
+            if matches!(cause, Cause::HookFailed(_)) { Level::Error } else { Level::Info },
             format!("stopping: {}; {} until the deadline", why(cause, names), human(window)),
         ),
         Note::Hurried(hurry) => (Level::Warning, hurried(hurry).to_owned()),

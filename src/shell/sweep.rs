@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::blocked;
-use super::clock;
 use super::reap::{self, Pid};
-use super::sys;
+use super::{blocked, clock, sys};
 use crate::vocab::{Signal, Time};
 
 /// How often the list is read again, and for how long, while new processes appear: what forks faster than it is found
@@ -125,9 +123,7 @@ pub fn list(processes: &[Descendant]) -> String {
 }
 
 /// One signal for all descendants, and CONT after it for what is stopped. What forks and ends faster than `/proc` is read
-/// may be missed by a look, and so one may be repeated, for as long as [`has_children`] says that there is somebody.
-///
-/// [`has_children`]: super::reap::has_children
+/// may be missed by a look, and so one may be repeated, for as long as `reap::has_children` says that there is somebody.
 #[derive(Debug)]
 pub struct Sweep {
     signal: Signal,
@@ -166,7 +162,11 @@ impl Sweep {
         let refused = std::mem::take(&mut self.refused);
         let signal = self.signal;
         (!refused.is_empty()).then(|| {
-            format!("not allowed to send {signal} to {}, as to another user's", list(&refused))
+            format!(
+                "not allowed to send {signal} to {}, most likely another user's; run drainit as root, or all of them as \
+                one user",
+                list(&refused)
+            )
         })
     }
 
@@ -270,8 +270,11 @@ fn living_children() -> Vec<Descendant> {
 
 /// The pid that was given out last, which is a new thread's; 0 where there cannot be one.
 fn newest_pid() -> Pid {
-    let thread = thread::Builder::new().spawn(nix::unistd::gettid);
-    // In an `exec` it is the first one.
+    let thread = thread::Builder::new().spawn(|| {
+        blocked::block_here();
+        nix::unistd::gettid()
+    });
+    // The first thread of `exec`, which makes the C library let its own signals through here as well.
     blocked::block_here();
     thread.ok().and_then(|thread| thread.join().ok()).map_or(0, nix::unistd::Pid::as_raw)
 }

@@ -141,6 +141,14 @@ fn the_mend_is_named() {
         ("restart: unless-stopped", "write `always`"),
         ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
         ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every one"),
+        (
+            "drain: {signal: USR1}",
+            "write `KEY: VALUE` lines, indented under it; known here: `signal`, `time` and `min`",
+        ),
+        (
+            "args: --app.",
+            "write `KEY: VALUE` lines, indented under it; known here: `prefix` and `refuse`",
+        ),
     ] {
         assert_eq!(only(keys).2, help, "{keys}");
     }
