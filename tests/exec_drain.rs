@@ -170,6 +170,14 @@ fn a_command_that_fails_is_reported() {
 }
 
 #[test]
+fn the_report_has_the_code_that_a_remapped_one_becomes() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = start(rig, &["--drain-exec", "true", "-e", "9"], &["exit=9"]);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("exit code 0: child exited with code 9");
+}
+
+#[test]
 fn a_server_that_ends_by_itself_at_a_signal_is_waited_for() {
     for rig in both() {
         let steps = ["on=USR1:touch:DIR/told", "await=DIR/told", "await=DIR/go", "exit=0"];

@@ -89,6 +89,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         output: Arc::clone(&output),
         signals,
         listeners,
+        successes: Vec::new(),
     };
     match event_loop::run(setup) {
         Ok(code) => code,

@@ -61,9 +61,17 @@ pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     trace::install(Arc::clone(&output), level);
-    let setup = Setup { config, graph, args: vec![Vec::new()], output, signals, listeners: None };
+    let setup = Setup {
+        config,
+        graph,
+        args: vec![Vec::new()],
+        output,
+        signals,
+        listeners: None,
+        successes: options.remap_exit.clone(),
+    };
     match event_loop::run(setup) {
-        Ok(code) => options.code(code),
+        Ok(code) => code,
         Err(error) => fail(&format!("cannot go on: {error}"), exit_code::SOFTWARE),
     }
 }

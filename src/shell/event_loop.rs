@@ -29,7 +29,7 @@ use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::report::words::Names;
-use crate::vocab::Signal;
+use crate::vocab::{Signal, exit_code};
 
 /// So many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
 const REAP_AT_ONCE: usize = 256;
@@ -54,6 +54,8 @@ pub struct Setup {
     pub signals: Signals,
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
+    /// The exit codes that count as success: drainit ends with 0 in their place.
+    pub successes: Vec<u8>,
 }
 
 /// Runs the graph until the container is to end, and returns its exit code.
@@ -67,7 +69,7 @@ pub fn run(setup: Setup) -> io::Result<u8> {
 
 async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
-    let Setup { config, graph, args, output, signals, listeners } = setup;
+    let Setup { config, graph, args, output, signals, listeners, successes } = setup;
     let reserve = config.shutdown.reserve;
     let forwarded = config.processes.iter().flat_map(|process| &process.forward_signals);
     let hears_tstp = forwarded.chain(&config.shutdown.signals).any(|heard| *heard == Signal::TSTP);
@@ -98,7 +100,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     supervisor.step(Event::Start)?;
     let code = loop {
         if let Some(code) = supervisor.exit {
-            break code;
+            break if successes.contains(&code) { exit_code::OK } else { code };
         }
         supervisor.turn().await?;
     };
