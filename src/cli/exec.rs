@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exec_drain::DrainArgs;
+use crate::config::schema::Drain;
 use crate::config::values;
 use crate::exec::drain::{self, DrainOptions};
 use crate::exec::rewrite::{Rewrite, signal};
@@ -127,12 +128,13 @@ fn wrong(options: &Options, drain: Option<&DrainOptions>) -> Option<String> {
         ));
     }
     let drain = drain?;
+    let time = drain.time.unwrap_or(Drain::DEFAULT_TIME);
     if let Some(min) = drain.min
-        && min > drain.time
-        && !drain.time.is_zero()
+        && min > time
+        && !time.is_zero()
     {
-        let time = human(drain.time);
-        return Some(format!("--drain-min {} is longer than --drain-time {time}", human(min)));
+        let (min, time) = (human(min), human(time));
+        return Some(format!("--drain-min {min} is longer than --drain-time {time}"));
     }
     drain::config(options, drain).err()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exec::{duration, explain};
-use crate::config::schema::{Drain, DrainMethod, DrainUntil, HttpMethod};
+use crate::config::schema::{DrainMethod, DrainUntil, HttpMethod};
 use crate::config::{command, values};
 use crate::exec::drain::DrainOptions;
 
@@ -82,8 +82,7 @@ impl DrainArgs {
             DrainMethod::Http { method, .. } => *method = self.drain_method.unwrap_or_default(),
             DrainMethod::Exec(_) | DrainMethod::Signal(_) | DrainMethod::Notify(_) => {}
         }
-        let time = self.drain_time.unwrap_or(Drain::DEFAULT_TIME);
-        Some(DrainOptions { method, time, min: self.drain_min })
+        Some(DrainOptions { method, time: self.drain_time, min: self.drain_min })
     }
 }
 

@@ -31,8 +31,8 @@ const USUAL_STOP: Duration = Duration::from_secs(10);
 pub struct DrainOptions {
     /// How it is told.
     pub method: DrainMethod,
-    /// The longest wait; zero turns draining off.
-    pub time: Duration,
+    /// The longest wait; unless given, that of a config. Zero turns draining off.
+    pub time: Option<Duration>,
     /// The shortest wait; unless given, that of a config or less, so that it fits.
     pub min: Option<Duration>,
 }
@@ -61,6 +61,9 @@ pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     trace::install(Arc::clone(&output), level);
+    if let Some(warning) = cut_short(&config, drain) {
+        tracing::warn!("{warning}");
+    }
     let setup = Setup {
         config,
         graph,
@@ -102,8 +105,9 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         signals: options.stop_signals.clone(),
     };
     let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
-    let room = window.saturating_sub(delay);
-    let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(drain.time);
+    let room = room(&shutdown);
+    let time = drain.time.unwrap_or(Drain::DEFAULT_TIME);
+    let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(time);
     if min > room || room.is_zero() {
         let waits = match (delay, human(delay), human(min)) {
             (Duration::ZERO, _, min) => format!("--drain-min {min} does not fit into"),
@@ -131,7 +135,7 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         readiness: None,
         stop_signal: stop_signal(options)?,
         // What the longest drain leaves, where that is more than the usual.
-        stop_grace_period: Some(room.saturating_sub(drain.time)).filter(|rest| *rest > USUAL_STOP),
+        stop_grace_period: Some(room.saturating_sub(time)).filter(|rest| *rest > USUAL_STOP),
         environment: Vec::new(),
         working_dir: None,
         user: None,
@@ -139,7 +143,7 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         on_exit: OnExit::Shutdown,
         forward_signals: forwarded(options)?,
         hooks: Hooks::default(),
-        drain: (!drain.time.is_zero()).then_some(Drain { method, time: drain.time, min }),
+        drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         log: LogMode::Inherit,
     };
     Ok(Config {
@@ -149,6 +153,25 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
         logging: Logging::default(),
         hooks: Hooks::default(),
         processes: vec![process],
+    })
+}
+
+/// What a drain and a stop can have of the grace period.
+fn room(shutdown: &Shutdown) -> Duration {
+    shutdown.window().saturating_sub(shutdown.readiness_delay)
+}
+
+/// That a drain cannot take the time it was given. The default is less where there is less, as nobody has asked for it.
+fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
+    let (shutdown, time) = (&config.shutdown, drain.time?);
+    let room = room(shutdown);
+    (time > room).then(|| {
+        format!(
+            "--drain-time {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
+            human(time),
+            human(room),
+            human(shutdown.grace_period)
+        )
     })
 }
 
@@ -219,7 +242,7 @@ mod tests {
     }
 
     fn drain(time: u64, min: Option<u64>) -> DrainOptions {
-        DrainOptions { method: envoy(), time: seconds(time), min: min.map(seconds) }
+        DrainOptions { method: envoy(), time: Some(seconds(time)), min: min.map(seconds) }
     }
 
     #[test]
@@ -251,6 +274,11 @@ mod tests {
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(15, Some(3))).is_err());
+        for (time, is_told) in [(Some(60), true), (Some(28), false), (None, false)] {
+            let drain = DrainOptions { method: envoy(), time: time.map(seconds), min: None };
+            let config = config(&options(None, &[]), &drain).unwrap();
+            assert_eq!(cut_short(&config, &drain).is_some(), is_told, "{time:?}");
+        }
         assert!(config(&options(None, &[]), &drain(0, None)).unwrap().processes[0].drain.is_none());
     }
 
@@ -265,7 +293,7 @@ mod tests {
             (DrainMethod::Notify(Signal::USR1), 0),
         ] {
             let said = |min| {
-                let drain = DrainOptions { method: method.clone(), time: seconds(15), min };
+                let drain = DrainOptions { method: method.clone(), time: None, min };
                 config(&options(None, &[]), &drain).unwrap().processes.remove(0).drain.unwrap()
             };
             assert_eq!(said(None).min, seconds(min), "{method:?}");
