@@ -97,8 +97,10 @@ impl<'a> Supervisor<'a> {
             let settles = !self.is_settled && timeout.is_none();
             let received = self.signals.wait(if settles { Some(SETTLED) } else { timeout })?;
             if settles && received.is_none() {
-                sys::release_code();
                 self.is_settled = true;
+                sys::release_code();
+                // Back to sleep on the shortest way, which needs few of these pages.
+                continue;
             }
             if let Some(received) = received {
                 if received.signal != Signal::CHLD {
