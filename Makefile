@@ -55,13 +55,13 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
 	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
 
-budget: static valgrind ## instructions and size of the static binary, held against benches/budget.toml
+budget: static python valgrind ## instructions and size of the static binary, held against benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
-budget-update: static valgrind ## writes benches/budget.toml anew
+budget-update: static python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-bench-scale: static target/bench-tools/bench-child ## graphs of up to 5,000 processes, by shape: what each costs to start, to hold and to stop
+bench-scale: static python target/bench-tools/bench-child ## graphs of up to 5,000 processes, by shape: what each costs to start, to hold and to stop
 	@python3 -B benches/peers/shapes.py
 
 bench: static envoy python bench-peers ## drainit beside its peers, into docs/benchmarks.md; QUICK=1 for a look, ROWS="graph logs" for some
@@ -107,7 +107,7 @@ bench-peers: target/bench-tools/bench-child
 	@$(call installed,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare) || \
 		$(call install,$(BENCH_PEERS))
 	@test -x target/bench-tools/bin/horust || \
-		timeout 900 $(CARGO) install --locked --root target/bench-tools horust@$(HORUST_VERSION) || \
+		CARGO_PROFILE_RELEASE_STRIP=true timeout 900 $(CARGO) install --locked --root target/bench-tools horust@$(HORUST_VERSION) || \
 		echo "Horust cannot be built: the bench goes on without it" >&2
 
 target/bench-tools/bench-child: benches/peers/child.rs

@@ -136,10 +136,13 @@ def main():
     if "--update" in sys.argv:
         tables[name] = measured
         write(tables)
+    failed = [f"the binary is larger than {LARGEST:,} bytes"] if measured["size"] > LARGEST else []
     if name not in tables:
         print(f"no budget for {name}: make budget-update writes one")
+        if failed or os.environ.get("CI") == "true":
+            sys.exit("; ".join(failed) or "nothing was compared, which in CI is an error")
         return
-    table, failed = tables[name], []
+    table = tables[name]
     print(f"{name:20}{'budget':>14}{'measured':>14}")
     for key, value in measured.items():
         if key == "rustc":
@@ -151,8 +154,6 @@ def main():
             print(f"  {key} is better than its budget, which no longer guards it: make budget-update")
         if change > SLACK:
             failed.append(f"{key}: {change:+.1%}")
-    if measured["size"] > LARGEST:
-        failed.append(f"the binary is larger than {LARGEST:,} bytes")
     if failed:
         if table["rustc"] != measured["rustc"]:
             print(f"the budget is that of rustc {table['rustc']}, and this is {measured['rustc']}")

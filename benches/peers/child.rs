@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `idle` | waits for a signal, which ends it |
 //! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | notes its start, SIGTERM and end; listens; is ready; ends so slowly |
-//! | `lines COUNT` | COUNT lines of 156 bytes as fast as they are read, then waits for a signal |
+//! | `lines COUNT AT_ONCE` | COUNT lines of 156 bytes as fast as they are read, AT_ONCE a write, then waits for a signal |
 //! | `count COUNT` | reads those, and prints when it has so many |
 //! | `paced COUNT RATE` | lines of 156 bytes that say when they were written, RATE a second |
 //! | `waited COUNT` | reads those, and prints how long they were on their way |
@@ -53,7 +53,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("idle") => kernel::wait_for_a_signal(),
         Some("serve") => serve(&args[1], &args[2], option),
-        Some("lines") => lines(number(1)),
+        Some("lines") => lines(number(1), number(2)),
         Some("paced") => paced(number(1), number(2)),
         Some("count") => count(number(1)),
         Some("waited") => waited(usize::try_from(number(1)).unwrap()),
@@ -90,12 +90,12 @@ fn serve<'a>(name: &str, log: &str, option: impl Fn(&str) -> Option<&'a str>) {
     note("end");
 }
 
-fn lines(count: u64) {
+fn lines(count: u64, at_once: u64) {
     let mut line = [b'x'; LINE];
     line[LINE - 1] = b'\n';
-    let block = line.repeat(400);
+    let block = line.repeat(usize::try_from(at_once).unwrap());
     let mut out = kernel::standard_output();
-    for _ in 0..count / 400 {
+    for _ in 0..count / at_once {
         out.write_all(&block).unwrap();
     }
     kernel::wait_for_a_signal();

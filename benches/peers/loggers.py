@@ -15,7 +15,7 @@ BASH = 'while IFS= read -r line; do echo "[$PREFIX] $line"; done'
 @dataclass
 class Logger:
     name: str
-    # What it takes in about a second.
+    # What it takes in about a second, where many lines come at once.
     lines: int
     # The command of a filter; without it, `supervise` makes that of a supervisor.
     filter: list = None

@@ -19,7 +19,8 @@ ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config"]
 
 
 # drainit is held against these; the others may be missing.
-NEEDED = ["tini", "catatonit", "s6-log", "bash", "sed", "awk", "hyperfine", "taskset", "unshare", kit.DRAINIT, kit.CHILD]
+NEEDED = ["tini", "catatonit", "s6-log", "bash", "sed", "awk", "hyperfine", "taskset", "unshare", kit.DRAINIT, kit.CHILD,
+          str(kit.ENVOY), "curl"]
 
 
 def end(*_):

@@ -29,13 +29,15 @@ class Torrent:
     def ask(self):
         while not self.over.is_set():
             began = time.monotonic()
+            # An answer that does not come is no reason to forget that it was asked for.
+            self.times.append(float("inf"))
             connection = http.client.HTTPConnection("drainit", timeout=5)
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.connect(self.path)
             connection.request("GET", "/livez")
             connection.getresponse().read()
             connection.close()
-            self.times.append(1000 * (time.monotonic() - began))
+            self.times[-1] = 1000 * (time.monotonic() - began)
 
 
 def answer(process):

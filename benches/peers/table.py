@@ -88,7 +88,7 @@ def find(figures, names):
 
 def short(rows):
     """The table of the README: some rows, and a column for each of those whom people know."""
-    columns = [[US], ["tini"], ["s6"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
+    columns = [[US], ["tini"], ["s6", "s6-log"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
     lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
     for row in rows:
         if row.short:

@@ -20,7 +20,7 @@ use crate::shell::blocked::{self, Blocked};
 use crate::shell::say::{Stream, say};
 use crate::shell::spawn::SpawnError;
 use crate::shell::start::{ChildSetup, Place, start};
-use crate::shell::{boot, panic, reap, sys};
+use crate::shell::{boot, panic, reap};
 use crate::vocab::{Signal, exit_code};
 
 /// What is asked for.
@@ -127,8 +127,6 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
-        // From now on there is little to do, and it may be for months.
-        sys::release_code();
         Ok(Supervisor::new(options, &signals, child, &mut terminal).run()?)
     });
     // For a script that goes on with this terminal.

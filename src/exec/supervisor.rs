@@ -21,6 +21,7 @@ use crate::shell::oom::OomKills;
 use crate::shell::reap::{self, Pid, Reaped, reap_next};
 use crate::shell::signals::Received;
 use crate::shell::sweep::Sweep;
+use crate::shell::sys;
 use crate::vocab::{End, Signal, Time, human};
 
 /// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
@@ -33,6 +34,9 @@ const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TT
 const ONE_SIGNAL: Duration = Duration::from_millis(5);
 /// How long descendants have that are to stop, where no grace period is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// After so long without a signal there is little to do, and it may be for months.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Supervisor<'a> {
@@ -57,6 +61,8 @@ pub(super) struct Supervisor<'a> {
     may_stop: bool,
     /// There may be more to reap, for which the signal has come already.
     has_more: bool,
+    /// It was quiet for a while, and drainit's own code has been let go. Not before: a child that ends soon needs it again at once.
+    is_settled: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -80,6 +86,7 @@ impl<'a> Supervisor<'a> {
             sweep: None,
             may_stop: false,
             has_more: false,
+            is_settled: false,
         }
     }
 
@@ -87,7 +94,15 @@ impl<'a> Supervisor<'a> {
     pub(super) fn run(mut self) -> io::Result<End> {
         loop {
             let timeout = if self.has_more { Some(Duration::ZERO) } else { self.timeout() };
-            if let Some(received) = self.signals.wait(timeout)? {
+            let settles = !self.is_settled && timeout.is_none();
+            let received = self.signals.wait(if settles { Some(SETTLED) } else { timeout })?;
+            if settles && received.is_none() {
+                self.is_settled = true;
+                sys::release_code();
+                // Back to sleep on the shortest way, which needs few of these pages.
+                continue;
+            }
+            if let Some(received) = received {
                 if received.signal != Signal::CHLD {
                     self.receive(received);
                 } else if received.sender.is_some() {
