@@ -25,7 +25,7 @@ build: ## target/release/drainit
 
 static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
-	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
+	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV),$(START)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
@@ -74,7 +74,10 @@ clean: ## everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --target $(1) && install target/$(1)/release/drainit $(STATIC)/
+build_static = $(2) $(CARGO) rustc --release --locked --bin drainit --target $(1) -- $(3) && \
+	install target/$(1)/release/drainit $(STATIC)/
+# Side by side what starts a command. Not where there is no source yet, as while Dockerfile.example builds the dependencies.
+START = $(addprefix -C link-arg=-T,$(wildcard src/start.ld))
 # At a fixed address, so that nothing has to be put in place before `main`, and with copies of up to 128 bytes as moves, which
 # for a small binary would be `rep movs` from 65 on: see docs/performance.md. Not where the compiler does not know the option.
 MOVES = -C llvm-args=-max-store-memcpy=8

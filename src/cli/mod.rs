@@ -11,6 +11,7 @@ pub mod import;
 pub mod plan;
 pub mod run;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -49,10 +50,14 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    if let Some(code) = compat::run(&args).or_else(|| exec::exec_plainly(&args)) {
-        return ExitCode::from(code);
-    }
-    let code = match Cli::try_parse_from(args) {
+    let code = compat::run(&args).or_else(|| exec::exec_plainly(&args));
+    ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
+}
+
+// Not inlined, so that the way to a plain `exec` is short and can lie in one place (start.ld).
+#[inline(never)]
+fn carry_out(args: Vec<OsString>) -> u8 {
+    match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(*args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
@@ -65,8 +70,7 @@ pub fn main() -> ExitCode {
             let _ = error.print();
             if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
         }
-    };
-    ExitCode::from(code)
+    }
 }
 
 /// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
