@@ -10,6 +10,7 @@
 //! ```
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use super::terminal::Terminal;
@@ -26,6 +27,10 @@ use crate::vocab::{End, Signal, Time, human};
 
 /// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
 const REAP_AT_ONCE: usize = 256;
+/// Orphans that end within this time of each other make a storm. Then they are reaped as many as come in `BATCH`: to be woken
+/// up for each of them would take the processor from whoever makes them, and from all others. Nothing else is held up longer.
+const STORM: Duration = Duration::from_millis(1);
+const BATCH: Duration = Duration::from_micros(300);
 /// How long what was killed may take to be gone; only the kernel itself, stuck in a device, makes it longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
 /// What stops a process.
@@ -61,6 +66,8 @@ pub(super) struct Supervisor<'a> {
     may_stop: bool,
     /// There may be more to reap, for which the signal has come already.
     has_more: bool,
+    /// When orphans were reaped last.
+    last_orphans: Option<Time>,
     /// It was quiet for a while, and drainit's own code has been let go. Not before: a child that ends soon needs it again at once.
     is_settled: bool,
 }
@@ -86,6 +93,7 @@ impl<'a> Supervisor<'a> {
             sweep: None,
             may_stop: false,
             has_more: false,
+            last_orphans: None,
             is_settled: false,
         }
     }
@@ -236,6 +244,7 @@ impl<'a> Supervisor<'a> {
     /// Reaps the child and orphans. The end of everything, if it is reached.
     fn reap(&mut self) -> io::Result<Option<End>> {
         self.has_more = false;
+        let mut orphans = false;
         for _ in 0..REAP_AT_ONCE {
             match reap_next()? {
                 Reaped::Child(pid, end) => {
@@ -249,9 +258,14 @@ impl<'a> Supervisor<'a> {
                             return Ok(self.end);
                         }
                         self.child_ended();
+                    } else {
+                        orphans = true;
                     }
                 }
                 Reaped::NoneNow => {
+                    if orphans {
+                        self.let_orphans_gather();
+                    }
                     return Ok(self.end.filter(|_| !self.is_anything_left()));
                 }
                 Reaped::NoChildren if self.end.is_some() => return Ok(self.end),
@@ -260,6 +274,15 @@ impl<'a> Supervisor<'a> {
         }
         self.has_more = true;
         Ok(None)
+    }
+
+    /// Waits for more of them, where they come in a storm.
+    fn let_orphans_gather(&mut self) {
+        let now = clock::now();
+        let last = self.last_orphans.replace(now);
+        if self.end.is_none() && last.is_some_and(|last| now.since(last) < STORM) {
+            thread::sleep(BATCH);
+        }
     }
 
     /// Says what the code does not tell: who probably sent a KILL that nobody asked for.
