@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
+use crate::support::http::get_unix;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, ms};
 
@@ -371,7 +372,12 @@ fn a_stopped_process_is_woken_to_end() {
 
 #[test]
 fn an_idle_drainit_gives_the_memory_of_its_code_back() {
-    let run = Rig::not_init().start("processes: {a: {command: [CHILD, a], log: {prefix: a}}}");
+    let run = Rig::not_init().start(
+        "
+        control: {socket: DIR/control}
+        processes: {a: {command: [CHILD, a], log: {prefix: a}}}
+        ",
+    );
     let exec = Rig::not_init().start_with(&["exec", "--", "CHILD", "a"]);
     let called = |name: &str| {
         let rename = format!("exec -a {name} \"$@\"");
@@ -382,6 +388,10 @@ fn an_idle_drainit_gives_the_memory_of_its_code_back() {
     for (drainit, limit) in [(run, 4500), (exec, 2500), (tini, 2500), (dumb_init, 2500)] {
         drainit.wait_for_start(&["a"]);
         drainit.wait_until("given back", || drainit.mapped_code() < limit);
+        if drainit.path("control").exists() {
+            get_unix(&drainit.path("control"), "/metrics").unwrap();
+            drainit.wait_until("given back again", || drainit.mapped_code() < limit);
+        }
         drainit.signal(Signal::SIGTERM);
         drainit.wait_exit(LONG).assert_code(0);
     }

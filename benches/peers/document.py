@@ -44,10 +44,10 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
   switches and the scheduler's nanoseconds of all its threads. All peers at the same time.
 - **memory**: `smaps_rollup` of the same processes, added up. *Private* are pages that nobody else has mapped, those of the binary
   included, though the kernel may drop these; *proportional* shares the others out. drainit has its HTTP endpoints on over TCP
-  and over a Unix socket, supervisord its Unix socket. Nobody asks them anything; an answer takes code back into memory
-  ([performance.md](performance.md#memory)).
-- **logs**: a writer of 156-byte lines, 400 of them at once or each alone, the logger on a CPU of its own, and a reader that only counts; the figure is the CPU
-  time of the logger alone. For the time a line waits the writer puts the time into each line. For mixed lines, 32 writers
+  and over a Unix socket, supervisord its Unix socket. drainit was asked for `/status` a moment before: an answer takes code back into
+  memory for a second ([performance.md](performance.md#memory)).
+- **logs**: a writer of 156-byte lines, 400 of them at once or each alone, the logger on a CPU of its own, and a reader that
+  only counts; the figure is the CPU time of the logger alone. For the time a line waits the writer puts the time into each line. For mixed lines, 32 writers
   write each line in two pieces, and every line is compared with what was written.
 - **orphans**: four chains of processes, each of which forks the next one and ends, until `kill` finds nobody in their group.
   The inits are PID 1 of a namespace. Nearly all of it is the kernel's work, to fork and to reap, and the same for all: by some

@@ -46,6 +46,8 @@ pub trait Supervisor {
     fn status(&self) -> Status;
     /// Begin to drain, and stop nothing. Asked again, or during a shutdown, it changes nothing.
     fn drain(&self);
+    /// A connection is over, and it may be long until the next one.
+    fn answered(&self);
 }
 
 /// Answers with what `supervisor` says at the moment of each request, until it is dropped; that also closes all connections and
@@ -85,7 +87,8 @@ async fn serve_within(
                 let supervisor = Rc::clone(&supervisor);
                 connections.spawn_local(async move {
                     // Whatever goes wrong with a connection is its client's affair.
-                    let _ = timeout(limit, converse(stream, supervisor)).await;
+                    let _ = timeout(limit, converse(stream, Rc::clone(&supervisor))).await;
+                    supervisor.answered();
                 });
             }
             Err(_) => sleep(ACCEPT_PAUSE).await,

@@ -3,6 +3,7 @@
 //! Everything is on one thread: spawn, table entry and reaping can not overtake each other. Whatever may take time
 //! (probes, drains, logs) is a local task that sends an event when it is done.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ const REAP_AT_ONCE: usize = 256;
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long a reader of the output has for what is left.
 const FLUSH: Duration = Duration::from_millis(500);
-/// So long after everything is ready there is little left to do, and it may be for months.
+/// So long after everything is ready, or somebody has been answered, there is little left to do, and it may be for long.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Everything that a run needs, made and checked before anything starts.
@@ -76,10 +77,15 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let board = Board::new(names.clone(), Machine::new(spec, clock::now()));
+    let settling = Settling::default();
     if let Some(listeners) = listeners {
-        let (board, sender) = (Rc::clone(&board), sender.clone());
+        let controlled = Controlled {
+            board: Rc::clone(&board),
+            sender: sender.clone(),
+            settling: settling.clone(),
+        };
         tokio::task::spawn_local(async move {
-            let Err(error) = serve(listeners, Controlled { board, sender }).await;
+            let Err(error) = serve(listeners, controlled).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
@@ -88,6 +94,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let mut supervisor = Loop {
         hands,
         board,
+        settling,
         signals: signals.into_stream()?,
         hears_tstp,
         timer: Timer::new()?,
@@ -121,6 +128,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
 struct Controlled {
     board: Rc<Board>,
     sender: Sender,
+    settling: Settling,
 }
 
 impl Supervisor for Controlled {
@@ -132,11 +140,34 @@ impl Supervisor for Controlled {
         // Where nobody receives, drainit is at its end.
         let _ = self.sender.send(News::Event(Event::DrainAsked));
     }
+
+    fn answered(&self) {
+        self.settling.begin();
+    }
+}
+
+/// Lets go of drainit's own code a moment later, once for all that asks for it meanwhile.
+#[derive(Clone, Default)]
+struct Settling(Rc<Cell<bool>>);
+
+impl Settling {
+    fn begin(&self) {
+        if self.0.replace(true) {
+            return;
+        }
+        let under_way = Rc::clone(&self.0);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(SETTLED).await;
+            under_way.set(false);
+            sys::release_code();
+        });
+    }
 }
 
 struct Loop {
     hands: Hands,
     board: Rc<Board>,
+    settling: Settling,
     signals: SignalStream,
     /// A process, or the stop, is to hear of TSTP.
     hears_tstp: bool,
@@ -275,10 +306,7 @@ impl Loop {
             Action::Sweep(signal) => Some(self.hands.sweep(signal)),
             Action::Note(note) => {
                 if note == Note::AllReady {
-                    tokio::task::spawn_local(async {
-                        tokio::time::sleep(SETTLED).await;
-                        sys::release_code();
-                    });
+                    self.settling.begin();
                 }
                 self.board.note(&note);
                 self.hands.note(clock::now(), &note)
