@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -64,11 +65,21 @@ pub struct Setup {
 /// # Errors
 /// When the kernel refuses what drainit itself needs: descriptors, a timer.
 pub fn run(setup: Setup) -> io::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))
+    let settling = Settling::default();
+    let is_settled = Arc::clone(&settling.is_settled);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The last moment before drainit sleeps: what is run after it is mapped again.
+        .on_thread_park(move || {
+            if is_settled.swap(false, Ordering::Relaxed) {
+                sys::release_code();
+            }
+        })
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup, settling))
 }
 
-async fn supervise(setup: Setup) -> io::Result<u8> {
+async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
     let Setup { config, graph, args, output, signals, listeners, successes } = setup;
     let reserve = config.shutdown.reserve;
@@ -77,7 +88,6 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let board = Board::new(names.clone(), Machine::new(spec, clock::now()));
-    let settling = Settling::default();
     if let Some(listeners) = listeners {
         let controlled = Controlled {
             board: Rc::clone(&board),
@@ -146,20 +156,24 @@ impl Supervisor for Controlled {
     }
 }
 
-/// Lets go of drainit's own code a moment later, once for all that asks for it meanwhile.
+/// Lets drainit's own code go a moment later, once for all who ask for it meanwhile.
 #[derive(Clone, Default)]
-struct Settling(Rc<Cell<bool>>);
+struct Settling {
+    is_under_way: Rc<Cell<bool>>,
+    /// The moment is over.
+    is_settled: Arc<AtomicBool>,
+}
 
 impl Settling {
     fn begin(&self) {
-        if self.0.replace(true) {
+        if self.is_under_way.replace(true) {
             return;
         }
-        let under_way = Rc::clone(&self.0);
+        let Self { is_under_way, is_settled } = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(SETTLED).await;
-            under_way.set(false);
-            sys::release_code();
+            is_under_way.set(false);
+            is_settled.store(true, Ordering::Relaxed);
         });
     }
 }
