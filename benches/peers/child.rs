@@ -5,6 +5,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
+//! | `start PROGRAM` | runs a program and ends as it does: the least that an init can be in Rust |
 //! | `idle` | waits for a signal, which ends it |
 //! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | notes its start, SIGTERM and end; listens; is ready; ends so slowly |
 //! | `lines COUNT AT_ONCE` | COUNT lines of 156 bytes as fast as they are read, AT_ONCE a write, then waits for a signal |
@@ -51,6 +52,7 @@ fn main() {
         sleep(Duration::from_millis(1));
     }
     match args.first().map(String::as_str) {
+        Some("start") => exit(Command::new(&args[1]).status().unwrap().code().unwrap_or(1)),
         Some("idle") => kernel::wait_for_a_signal(),
         Some("serve") => serve(&args[1], &args[2], option),
         Some("lines") => lines(number(1), number(2)),

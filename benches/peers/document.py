@@ -34,7 +34,8 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
 
 ## How it is measured
 
-- **start and end one process**: hyperfine without a shell, in rounds that take turns, so that a noisy moment hits all.
+- **start and end one process**: hyperfine without a shell, in rounds that take turns, so that a noisy moment hits all. The
+  processor decides how near to 0.6 of tini's time anything can come: see [performance.md](performance.md#exec).
 - **graph up**, **stop**: three processes in a chain, ready at once, each with a Unix socket; drainit, Horust, s6 and runit are
   told to wait for it, supervisord can only start in an order, the bash entrypoint is that of
   [examples/api-gateway/rollout](../examples/api-gateway/rollout/entrypoint.sh). Each takes 50 ms to end and notes when it is
