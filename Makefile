@@ -25,6 +25,7 @@ build: ## target/release/drainit
 
 static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
+	@[ ! src/start.ld -nt $(STATIC)/drainit ] || touch src/main.rs # cargo does not know that it is a source
 	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV),$(START)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
 

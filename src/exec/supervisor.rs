@@ -10,7 +10,6 @@
 //! ```
 
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 use super::terminal::Terminal;
@@ -28,7 +27,7 @@ use crate::vocab::{End, Signal, Time, human};
 /// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
 const REAP_AT_ONCE: usize = 256;
 /// Orphans that end within this time of each other make a storm. Then they are reaped as many as come in `BATCH`: to be woken
-/// up for each of them would take the processor from whoever makes them, and from all others. Nothing else is held up longer.
+/// up for each of them would take the processor from whoever makes them, and from all others.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 /// How long what was killed may take to be gone; only the kernel itself, stuck in a device, makes it longer.
@@ -264,7 +263,7 @@ impl<'a> Supervisor<'a> {
                 }
                 Reaped::NoneNow => {
                     if orphans {
-                        self.let_orphans_gather();
+                        self.let_orphans_gather()?;
                     }
                     return Ok(self.end.filter(|_| !self.is_anything_left()));
                 }
@@ -276,13 +275,18 @@ impl<'a> Supervisor<'a> {
         Ok(None)
     }
 
-    /// Waits for more of them, where they come in a storm.
-    fn let_orphans_gather(&mut self) {
+    /// Waits for more of them, where they come in a storm, and for any other signal: the kernel hands out the one with the
+    /// lowest number first, so those above CHLD would wait for as long as orphans come.
+    fn let_orphans_gather(&mut self) -> io::Result<()> {
         let now = clock::now();
         let last = self.last_orphans.replace(now);
-        if self.end.is_none() && last.is_some_and(|last| now.since(last) < STORM) {
-            thread::sleep(BATCH);
+        if self.end.is_none()
+            && last.is_some_and(|last| now.since(last) < STORM)
+            && let Some(received) = self.signals.wait_but_for_children(BATCH)?
+        {
+            self.receive(received);
         }
+        Ok(())
     }
 
     /// Says what the code does not tell: who probably sent a KILL that nobody asked for.

@@ -79,7 +79,16 @@ impl Blocked {
     /// # Errors
     /// None that the kernel documents.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Option<Received>> {
-        let arrived = match sys::wait_signal(ALL, timeout) {
+        Self::wait_for(ALL, timeout)
+    }
+
+    /// As [`Self::wait`], for every signal but CHLD.
+    pub(crate) fn wait_but_for_children(&self, timeout: Duration) -> io::Result<Option<Received>> {
+        Self::wait_for(ALL & !only(Signal::CHLD), Some(timeout))
+    }
+
+    fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Received>> {
+        let arrived = match sys::wait_signal(set, timeout) {
             // drainit was stopped and goes on.
             Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => None,
             other => other?,
@@ -104,5 +113,28 @@ impl Blocked {
     /// None that the kernel documents.
     pub(crate) fn halt_self(&self) -> io::Result<()> {
         sys::kill(std::process::id().cast_signed(), Signal::STOP)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::shell::alone::alone;
+
+    #[test]
+    fn a_signal_above_chld_does_not_wait_for_it() {
+        alone("shell::blocked::tests::a_signal_above_chld_does_not_wait_for_it", || {
+            let blocked = Blocked::block().unwrap();
+            // To this thread, not to another of the test, which would ignore it.
+            for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {
+                nix::sys::signal::raise(signal).unwrap();
+            }
+            let next = |received: Option<Received>| received.map(|received| received.signal);
+            let soon = Duration::from_millis(1);
+            assert_eq!(next(blocked.wait_but_for_children(soon).unwrap()), Signal::from_number(28));
+            assert_eq!(next(blocked.wait_but_for_children(soon).unwrap()), None);
+            assert_eq!(next(blocked.wait(Some(soon)).unwrap()), Some(Signal::CHLD));
+        });
     }
 }

@@ -216,9 +216,9 @@ impl Lane {
             let has_room = poll(&mut room, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
             match has_room.map(|ready| ready > 0) {
                 Ok(true) => match write(&self.sink, &rest[..slice_of_lines(rest).min(SLICE)]) {
-                    Ok(count) => written += count,
+                    Ok(count) if count > 0 => written += count,
                     Err(Errno::EINTR | Errno::EAGAIN) if !left.is_zero() => {}
-                    Err(_) => break,
+                    Ok(_) | Err(_) => break,
                 },
                 Err(Errno::EINTR) if !left.is_zero() => {}
                 Ok(false) | Err(_) => break,
