@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "restart_delay",
     "restart_max",
     "on_exit",
+    "required",
     "forward_signals",
     "hooks",
     "drain",
@@ -181,6 +182,7 @@ fn process(
         }),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
+        required: reader.field(&fields, "required", values::boolean).unwrap_or(true),
         forward_signals,
         hooks,
         drain,
@@ -189,6 +191,12 @@ fn process(
             None => LogMode::Inherit,
         },
     };
+    if let (false, OnExit::Shutdown, Some(span)) =
+        (process.required, process.on_exit, fields.key("required"))
+    {
+        let why = format!("{what} may be missing, but its end stops the container");
+        reader.report.error(span, why).help("add `on_exit: ignore`");
+    }
     (process, needs)
 }
 
@@ -250,7 +258,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
     Restart {
         policy,
         delay: delay.unwrap_or(Duration::from_secs(1)),
-        max: most.or(max).unwrap_or(5),
+        max: most.or(max),
     }
 }
 

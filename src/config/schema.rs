@@ -129,6 +129,8 @@ pub struct Process {
     pub restart: Restart,
     /// What its unasked end means for the container.
     pub on_exit: OnExit,
+    /// Whether the container is ready only while this process has not ended for good with a failure.
+    pub required: bool,
     /// Signals that drainit passes on to it.
     pub forward_signals: Vec<Signal>,
     /// Commands around its life.
@@ -290,8 +292,8 @@ pub struct Restart {
     pub policy: RestartPolicy,
     /// The first pause; it doubles up to 30 s, and begins anew after 60 s of life. Default 1 s.
     pub delay: Duration,
-    /// How often in a row; after that `on_exit` decides. Default 5.
-    pub max: u32,
+    /// Restarts in a row at most; after that `on_exit` decides. `None`, the default: no limit.
+    pub max: Option<u32>,
 }
 
 /// `restart:`.

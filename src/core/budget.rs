@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use super::spec::{AFTER_KILL, DrainSpec, ProcessSpec, Spec, Wait};
 use crate::vocab::{ProcessId, Time};
 
 /// What each stop keeps at least, whatever a `min` asks for; in all not more than a quarter of the window.
@@ -102,10 +102,18 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// How long a drained process may take to close its listeners.
+    /// How long a drained process may take to close its listeners. Most of what is left belongs to
+    /// the stops.
     #[must_use]
     pub fn closing(now: Time, deadline: Time) -> Duration {
-        CLOSING.min(deadline.since(now))
+        CLOSING.min(deadline.since(now) / 4)
+    }
+
+    /// How long the dependencies of a process that was killed wait for its end; nothing ends what
+    /// survives KILL, and they must have their time to stop, too.
+    #[must_use]
+    pub fn after_kill(now: Time, deadline: Time) -> Duration {
+        AFTER_KILL.min(deadline.since(now) / 4)
     }
 
     /// How long a wait may take that comes after everything else, until the grace period is over.

@@ -8,6 +8,7 @@
 //! a drain, so a process that is missed is replaced with its container, and not in a container that serves nobody.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::budget;
 use super::drain::{Active, Progress};
@@ -20,6 +21,10 @@ use super::world::{Life, World};
 use crate::config::schema::OnExit;
 use crate::vocab::{ProcessId, Time};
 
+/// A stop that comes this long after a held drain is over, or sooner, belongs to it: the kubelet
+/// sends SIGTERM as soon as a `preStop` hook has ended.
+const FOLLOWS: Duration = Duration::from_secs(2);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Draining {
@@ -27,6 +32,8 @@ pub struct Draining {
     pub shutdown: Shutdown,
     /// Nothing is to be stopped yet.
     held: bool,
+    /// Since when a held drain has nothing left to wait for.
+    over_at: Option<Time>,
     delay_until: Option<Time>,
     hook_until: Option<Time>,
     drains: Vec<Progress>,
@@ -47,8 +54,10 @@ impl Draining {
         }
         world.act(Action::Unready);
         end_the_start(world, shutdown.deadline);
+        let killed = world.fit_waits(shutdown.deadline) && !held;
+        let shutdown = Shutdown { killed, ..shutdown };
         if let Cause::Ended { process, .. } = shutdown.cause
-            && !matches!(world.life(process), Life::Remains { .. })
+            && !world.life(process).has_rest()
         {
             world.after_end(process, shutdown.deadline);
         }
@@ -66,6 +75,7 @@ impl Draining {
         let mut draining = Self {
             shutdown,
             held,
+            over_at: None,
             delay_until,
             hook_until: None,
             drains,
@@ -80,9 +90,7 @@ impl Draining {
 
     /// Takes one event.
     pub(super) fn handle(mut self, world: &mut World, event: Event) -> Phase {
-        // While it is held nothing hurries.
-        let deadline =
-            if self.held { world.now + world.spec.window } else { self.shutdown.deadline };
+        let deadline = self.deadline(world);
         world.news_in_shutdown(event, deadline);
         match event {
             Event::Signal(signal) if world.spec.stop_signals.contains(&signal) => {
@@ -137,6 +145,11 @@ impl Draining {
         self.advance(world)
     }
 
+    /// When everything must be gone. While the drain is held, nothing hurries.
+    fn deadline(&self, world: &World) -> Time {
+        if self.held { world.now + world.spec.window } else { self.shutdown.deadline }
+    }
+
     /// When something is due.
     pub(super) fn wakes_at(&self) -> Option<Time> {
         let drains = self.progress().filter_map(|progress| match progress {
@@ -177,21 +190,27 @@ impl Draining {
 
     fn run_pre_stop(&mut self, world: &mut World) {
         let deadline = self.shutdown.deadline;
+        if !world.has_begun {
+            return;
+        }
         if let Some(within) = world.budget.container_pre_stop(&world.spec, world.now, deadline) {
             self.hook_until = Some(world.run_hook(None, Stage::PreStop, within));
         }
     }
 
-    /// There is a reason to stop while the drain is held. It is not begun again, and its time counts: the kubelet's grace
-    /// period includes the `preStop` hook that has asked for the drain. Unless that was too long ago to belong together.
+    /// There is a reason to stop while the drain is held. The drain is not begun again, and its time counts where the stop
+    /// follows it at once: the kubelet's grace period includes the `preStop` hook that has asked for the drain. A stop
+    /// that comes later has a grace period of its own.
     fn stop(&mut self, world: &mut World, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
         let need = world.budget.stop_all();
-        if self.shutdown.deadline < world.now + need {
+        let follows_at_once = self.over_at.is_none_or(|at| world.now.since(at) <= FOLLOWS);
+        if !follows_at_once || self.shutdown.deadline < world.now + need {
             self.shutdown.t0 = world.now;
             self.shutdown.deadline = world.now + world.spec.window;
         }
+        self.shutdown.killed |= world.fit_waits(self.shutdown.deadline);
         let window = self.shutdown.deadline.since(world.now);
         world.note(Note::ShutdownBegan { cause, window });
         if !cause.is_asked() {
@@ -233,7 +252,8 @@ impl Draining {
             self.hook_until = None;
             world.abort_hook(None, Stage::PreStop);
         }
-        self.shutdown.killed |= world.kill_late_rests() && !self.held;
+        let deadline = self.deadline(world);
+        self.shutdown.killed |= world.kill_late_rests(deadline) && !self.held;
         // Dependents first, so that one pass is enough when several drains are over in the same step.
         for place in 0..self.drained.len() {
             let process = self.drained[place];
@@ -245,6 +265,9 @@ impl Draining {
         let is_due = self.delay_until.is_none() && self.hook_until.is_none();
         if is_due && self.progress().any(|progress| matches!(progress, Progress::NotDue)) {
             self.begin_due(world);
+        }
+        if self.held && self.is_over() {
+            self.over_at.get_or_insert(world.now);
         }
         if self.held && world.is_done() {
             self.stop(world, Cause::AllEnded);
@@ -316,9 +339,6 @@ fn end_the_start(world: &mut World, deadline: Time) {
         match world.life(process) {
             Life::Waiting | Life::Checking => world.set(process, Life::Done),
             Life::Backoff { .. } => world.after_end(process, deadline),
-            Life::Remains { kill_at, .. } => {
-                world.set(process, Life::Remains { kill_at, restart: None });
-            }
             Life::Starting { since, .. } => {
                 world.set(process, Life::Starting { since, ready_by: Time::NEVER });
             }
@@ -330,8 +350,6 @@ fn end_the_start(world: &mut World, deadline: Time) {
             _ => {}
         }
     }
-    world.abort_late_hooks();
-    world.kill_late_rests();
 }
 
 /// Everything that waits for this process, directly or not.

@@ -272,6 +272,8 @@ pub enum AfterEnd {
     },
     /// Nothing.
     Nothing,
+    /// Nothing: it was restarted as often as it may, and stays down.
+    GivesUp,
     /// The container stops.
     Shutdown,
     /// The container stops: it was restarted as often as it may.

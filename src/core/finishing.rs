@@ -128,7 +128,7 @@ impl Finishing {
     /// The container's last hook gets what is left, and a part of the reserve.
     fn hook(shutdown: Shutdown, world: &mut World) -> Phase {
         match Budget::container_post_stop(&world.spec, world.now, shutdown.deadline) {
-            Some(within) if !within.is_zero() && shutdown.signals < 3 => {
+            Some(within) if !within.is_zero() && shutdown.signals < 3 && world.has_begun => {
                 let until = world.run_hook(None, Stage::PostStop, within);
                 Phase::Finishing(Self { shutdown, step: Step::Hook { until } })
             }

@@ -37,12 +37,12 @@ pub fn verdict(restart: Restart, end: End, in_a_row: u32, lived: Duration) -> Ve
     let in_a_row = if lived >= GOOD_LIFE { 0 } else { in_a_row };
     if !wanted {
         Verdict::No
-    } else if in_a_row >= restart.max {
+    } else if restart.max.is_some_and(|max| in_a_row >= max) {
         Verdict::Exhausted
     } else {
         let factor = 1u32.checked_shl(in_a_row).unwrap_or(u32::MAX);
         let delay = restart.delay.saturating_mul(factor).min(LONGEST.max(restart.delay));
-        Verdict::Again { delay, attempt: in_a_row + 1 }
+        Verdict::Again { delay, attempt: in_a_row.saturating_add(1) }
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     const RESTART: Restart =
-        Restart { policy: RestartPolicy::OnFailure, delay: Duration::from_secs(1), max: 7 };
+        Restart { policy: RestartPolicy::OnFailure, delay: Duration::from_secs(1), max: Some(7) };
     const SHORT: Duration = Duration::from_millis(5);
 
     #[test]
@@ -64,6 +64,16 @@ mod tests {
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 0]);
         assert_eq!(verdict(RESTART, End::Code(1), 7, SHORT), Verdict::Exhausted);
+    }
+
+    #[test]
+    fn without_a_limit_it_never_gives_up() {
+        let restart = Restart { max: None, ..RESTART };
+        let again = verdict(restart, End::Code(1), u32::MAX - 1, SHORT);
+        let delay = Duration::from_secs(30);
+        assert_eq!(again, Verdict::Again { delay, attempt: u32::MAX });
+        let again = verdict(restart, End::Code(1), u32::MAX, SHORT);
+        assert_eq!(again, Verdict::Again { delay, attempt: u32::MAX });
     }
 
     #[test]

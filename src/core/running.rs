@@ -79,12 +79,13 @@ impl Running {
     /// Whether everything is ready or complete.
     #[must_use]
     pub fn is_ready(&self, world: &World) -> bool {
-        self.all_ready && world.is_settled()
+        self.all_ready && world.is_settled() && !world.is_missing_one()
     }
 
     fn take(&mut self, world: &mut World, event: Event) -> Step {
         match event {
             Event::Start => {
+                world.has_begun = true;
                 self.begin = match world.spec.hooks.pre_start {
                     Some(wait) => {
                         Begin::Hook { until: world.run_hook(None, Stage::PreStart, wait.limit) }
@@ -128,11 +129,12 @@ impl Running {
                 return exited(world, process, end, remains);
             }
             Event::GroupGone(process) => match world.life(process) {
-                Life::Remains { restart: Some(delay), .. } => {
+                Life::Remains { restart: Some(delay), .. }
+                | Life::RestKilled { restart: Some(delay), .. } => {
                     let until = world.now + delay;
                     world.set(process, Life::Backoff { until });
                 }
-                Life::Remains { restart: None, .. } => finish(world, process),
+                Life::Remains { .. } | Life::RestKilled { .. } => finish(world, process),
                 _ => {}
             },
             _ => {}
@@ -170,7 +172,7 @@ impl Running {
     /// Deals with the moments that have come.
     fn tick(&mut self, world: &mut World) -> Step {
         world.abort_late_hooks();
-        world.kill_late_rests();
+        world.kill_late_rests(world.now);
         if let Begin::Hook { until } = self.begin
             && world.is_past(until)
         {
@@ -214,7 +216,7 @@ impl Running {
         if world.is_done() {
             return Err(Cause::AllEnded);
         }
-        if world.is_settled() && !self.all_ready {
+        if world.is_settled() && !world.is_missing_one() && !self.all_ready {
             self.all_ready = true;
             world.note(Note::AllReady);
         }
@@ -326,12 +328,16 @@ fn exited(world: &mut World, process: ProcessId, end: End, remains: bool) -> Ste
             world.note(Note::Ended { process, end, next: AfterEnd::Restart { delay, attempt } });
             return Ok(());
         }
-        _ if on_exit == OnExit::Ignore => AfterEnd::Nothing,
+        Verdict::Exhausted if on_exit == OnExit::Ignore => AfterEnd::GivesUp,
+        Verdict::No if on_exit == OnExit::Ignore => AfterEnd::Nothing,
         Verdict::Exhausted => AfterEnd::Exhausted,
         Verdict::No => AfterEnd::Shutdown,
     };
     world.note(Note::Ended { process, end, next });
-    if next == AfterEnd::Nothing {
+    if on_exit == OnExit::Ignore {
+        if !oneshot && !end.is_success() {
+            world.fail(process);
+        }
         // Its end does not matter, so nobody may wait for more of it.
         world.reach(process, Reached::ALL);
         if remains {

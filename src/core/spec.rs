@@ -89,6 +89,8 @@ pub struct ProcessSpec {
     pub restart: Restart,
     /// What its end leads to for the container.
     pub on_exit: OnExit,
+    /// The container is not ready once it has ended for good with a failure.
+    pub required: bool,
     /// Asks it to end.
     pub stop_signal: Signal,
     /// How long it may take to.
@@ -131,6 +133,7 @@ impl Spec {
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
                 restart: process.restart,
                 on_exit: process.on_exit,
+                required: process.required,
                 stop_signal: process.stop_signal,
                 stop: Wait::new(process.stop_grace_period),
                 hooks: HookWaits::new(&process.hooks),

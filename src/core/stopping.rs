@@ -99,7 +99,9 @@ impl Stopping {
             // A container that was paused, or a machine that slept, may find itself long after the deadline.
             self.gives_up_at = self.gives_up_at.max(world.now + AFTER_KILL);
         }
-        self.shutdown.killed |= world.kill_late_rests();
+        // Without mercy nobody waits for anybody.
+        let deadline = if self.no_mercy { world.now } else { self.shutdown.deadline };
+        self.shutdown.killed |= world.kill_late_rests(deadline);
         let ranked = |id| (world.rank(id), id);
         let mut queue: Queue = if std::mem::take(&mut self.look_at_all) {
             world.spec.ids().map(ranked).collect()
@@ -144,8 +146,9 @@ impl Stopping {
                 world.abort_hook(Some(process), Stage::PreStop);
                 self.ask(world, process);
             }
-            Life::Done
-                if is_free && !std::mem::replace(&mut self.released[process.index()], true) =>
+            life if life.lets_go()
+                && is_free
+                && !std::mem::replace(&mut self.released[process.index()], true) =>
             {
                 let spec = Rc::clone(&world.spec);
                 for &(on, _) in &spec.processes[process.index()].dependencies {
@@ -186,7 +189,9 @@ impl Stopping {
     fn kill(&mut self, world: &mut World, process: ProcessId, asked: Option<Time>) {
         world.act(Action::Kill(process));
         world.note(Note::Killed { process, after: asked.map(|asked| world.now.since(asked)) });
-        world.set(process, Life::Killed { asked });
+        let deadline = if self.no_mercy { world.now } else { self.shutdown.deadline };
+        let holds_until = world.after_kill(deadline);
+        world.set(process, Life::Killed { asked, holds_until });
         self.shutdown.killed = true;
     }
 
@@ -201,8 +206,8 @@ impl Stopping {
                 }));
                 self.kill(world, process, None);
             }
-            Life::Remains { kill_at, restart } if kill_at != Time::NEVER => {
-                world.kill_rest(process, restart);
+            Life::Remains { restart, .. } => {
+                world.kill_rest(process, restart, world.now);
                 self.shutdown.killed = true;
             }
             Life::PostStop { .. } => {

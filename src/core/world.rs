@@ -56,12 +56,22 @@ pub enum Life {
     Killed {
         /// When it was asked to end; `None`: it was not.
         asked: Option<Time>,
+        /// Until when its dependencies wait for its end; `None`: they no longer do, because it
+        /// survives KILL.
+        holds_until: Option<Time>,
     },
     /// It has ended, and others of its process group live on.
     Remains {
         /// When they are killed.
         kill_at: Time,
         /// It is started again after this pause, once they are gone.
+        restart: Option<Duration>,
+    },
+    /// The others of its process group were killed, and are not gone yet.
+    RestKilled {
+        /// As for [`Life::Killed`].
+        holds_until: Option<Time>,
+        /// As for [`Life::Remains`].
         restart: Option<Duration>,
     },
     /// It is gone; its `post_stop` hook runs.
@@ -102,8 +112,26 @@ impl Life {
             | Self::Starting { ready_by: until, .. }
             | Self::Remains { kill_at: until, .. }
             | Self::Stopping { kill_at: until, .. } => (until != Time::NEVER).then_some(until),
+            Self::Killed { holds_until, .. } | Self::RestKilled { holds_until, .. } => holds_until,
             _ => None,
         }
+    }
+
+    /// Whether the process has ended, and others of its process group have not.
+    #[must_use]
+    pub fn has_rest(self) -> bool {
+        matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
+    }
+
+    /// Whether what it depends on need not wait for it: it is gone, or KILL does not end it.
+    #[must_use]
+    pub fn lets_go(self) -> bool {
+        matches!(
+            self,
+            Self::Done
+                | Self::Killed { holds_until: None, .. }
+                | Self::RestKilled { holds_until: None, .. }
+        )
     }
 }
 
@@ -151,6 +179,10 @@ pub struct World {
     rank: Vec<u16>,
     /// How often each was restarted, and how often in a row.
     pub restarts: Vec<Restarts>,
+    /// Services that have ended for good with a failure, while the container goes on.
+    failed: Vec<bool>,
+    /// Whether [`Event::Start`] has come: before it there is nothing that a hook could undo.
+    pub has_begun: bool,
     /// When each was told by a signal to drain, which it may answer by its end.
     pub told: Vec<Option<Time>>,
     /// When the grace period is over; known at the end.
@@ -189,6 +221,8 @@ impl World {
             unsettled: count,
             rank,
             restarts: vec![Restarts::default(); count],
+            failed: vec![false; count],
+            has_begun: false,
             told: vec![None; count],
             over: None,
             actions: Vec::new(),
@@ -239,6 +273,18 @@ impl World {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.unsettled == 0
+    }
+
+    /// Remembers that a service has ended for good with a failure.
+    pub fn fail(&mut self, id: ProcessId) {
+        self.failed[id.index()] = true;
+    }
+
+    /// Whether a service that the config does not let be missing has ended for good with a failure.
+    #[must_use]
+    pub fn is_missing_one(&self) -> bool {
+        let mut ids = self.spec.ids();
+        ids.any(|id| self.failed[id.index()] && self.process(id).required)
     }
 
     /// The place of a process in the order.
@@ -303,29 +349,73 @@ impl World {
         self.set(process, Life::Remains { kill_at, restart });
     }
 
-    /// Kills what is left of process groups, and has had its time. Whether there was any.
-    pub fn kill_late_rests(&mut self) -> bool {
+    /// Fits the waits that began before the shutdown, or while a drain was held, into its deadline.
+    /// Returns whether a process group had to be killed for it.
+    pub fn fit_waits(&mut self, deadline: Time) -> bool {
+        for id in self.spec.ids() {
+            match self.life(id) {
+                Life::Remains { kill_at, .. } => {
+                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    let kill_at = kill_at.min(self.now + limit);
+                    self.set(id, Life::Remains { kill_at, restart: None });
+                }
+                Life::RestKilled { .. } => {
+                    let holds_until = self.after_kill(deadline);
+                    self.set(id, Life::RestKilled { holds_until, restart: None });
+                }
+                Life::PostStop { until } => {
+                    let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
+                    let until = until.min(self.now + limit.unwrap_or_default());
+                    self.set(id, Life::PostStop { until });
+                }
+                _ => {}
+            }
+        }
+        self.abort_late_hooks();
+        self.kill_late_rests(deadline)
+    }
+
+    /// Until when the end of a process is waited for that is killed now.
+    #[must_use]
+    pub fn after_kill(&self, deadline: Time) -> Option<Time> {
+        let wait = Budget::after_kill(self.now, deadline);
+        (!wait.is_zero()).then_some(self.now + wait)
+    }
+
+    /// Kills the process groups without their leader whose time is over, and no longer waits for
+    /// what has survived KILL. Returns whether a process group was killed.
+    pub fn kill_late_rests(&mut self, deadline: Time) -> bool {
         let mut killed = false;
         for process in self.due_in_order() {
-            if let Life::Remains { restart, .. } = self.life(process) {
-                self.kill_rest(process, restart);
-                killed = true;
+            match self.life(process) {
+                Life::Remains { restart, .. } => {
+                    self.kill_rest(process, restart, deadline);
+                    killed = true;
+                }
+                Life::RestKilled { restart, .. } => {
+                    self.set(process, Life::RestKilled { holds_until: None, restart });
+                }
+                Life::Killed { asked, .. } => {
+                    self.set(process, Life::Killed { asked, holds_until: None });
+                }
+                _ => {}
             }
         }
         killed
     }
 
-    /// Kills what is left of the process group of a process that has ended.
-    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>) {
+    /// Kills the rest of the process group of a process that has ended.
+    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: None });
-        self.set(process, Life::Remains { kill_at: Time::NEVER, restart });
+        let holds_until = self.after_kill(deadline);
+        self.set(process, Life::RestKilled { holds_until, restart });
     }
 
     /// A process was reaped during a shutdown.
     fn gone(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let took = match self.life(id) {
-            Life::Stopping { since, .. } | Life::Killed { asked: Some(since) } => {
+            Life::Stopping { since, .. } | Life::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
             }
             Life::PreStop { .. } => {
@@ -374,7 +464,7 @@ impl World {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
                 self.gone(process, end, remains, deadline)
             }
-            Event::GroupGone(process) if matches!(self.life(process), Life::Remains { .. }) => {
+            Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.after_end(process, deadline);
             }
             // It was being started when the shutdown began.

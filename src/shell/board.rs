@@ -171,8 +171,10 @@ fn state(life: Life, fact: &Fact, answered: bool) -> ProcessState {
         Life::PreStop { .. } | Life::Stopping { .. } | Life::Killed { .. } => {
             ProcessState::Stopping
         }
-        Life::Remains { restart: Some(_), .. } => ProcessState::Restarting,
-        Life::Remains { .. } => ProcessState::Stopping,
+        Life::Remains { restart: Some(_), .. } | Life::RestKilled { restart: Some(_), .. } => {
+            ProcessState::Restarting
+        }
+        Life::Remains { .. } | Life::RestKilled { .. } => ProcessState::Stopping,
         Life::PostStop { .. } | Life::Done if fact.skipped => ProcessState::Skipped,
         Life::PostStop { .. } | Life::Done => match (fact.end, fact.state) {
             (None, _) => ProcessState::Done,

@@ -132,7 +132,7 @@ fn the_python_executor_means_what_it_says() {
     assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::Shutdown));
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
     let restart = process.restart;
-    assert_eq!((restart.policy, restart.delay, restart.max), (RestartPolicy::No, seconds(1), 5));
+    assert_eq!((restart.policy, restart.delay, restart.max), (RestartPolicy::No, seconds(1), None));
     assert!(
         process.depends_on.is_empty()
             && process.environment.is_empty()

@@ -62,7 +62,7 @@ fn restart_and_the_rest() {
     let restart = process("restart: 'on-failure:3'").restart;
     assert_eq!(
         (restart.policy, restart.max, restart.delay),
-        (RestartPolicy::OnFailure, 3, Duration::from_secs(1))
+        (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
     );
     let restart = process(
         "{restart: always, restart_max: 0, restart_delay: 250ms}"
@@ -73,7 +73,7 @@ fn restart_and_the_rest() {
     .restart;
     assert_eq!(
         (restart.policy, restart.max, restart.delay),
-        (RestartPolicy::Always, 0, Duration::from_millis(250))
+        (RestartPolicy::Always, Some(0), Duration::from_millis(250))
     );
     assert_eq!(process("type: oneshot").kind, ProcessKind::Oneshot);
     assert_eq!(process("stop_signal: KILL").stop_signal, Signal::KILL);

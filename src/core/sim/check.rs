@@ -17,6 +17,8 @@ pub(super) struct Checker<'a> {
     sweeping: Option<Signal>,
     asked: Vec<Option<(Time, Duration)>>,
     group_killed: Vec<bool>,
+    /// From when on a process that was killed counts as one that KILL does not end.
+    survives_at: Vec<Option<Time>>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
     drain: Vec<Option<(Time, Duration)>>,
@@ -42,6 +44,7 @@ impl<'a> Checker<'a> {
             sweeping: None,
             asked: vec![None; count],
             group_killed: vec![false; count],
+            survives_at: vec![None; count],
             was_ready: vec![false; count],
             ended: vec![false; count],
             drain: vec![None; count],
@@ -77,9 +80,10 @@ impl<'a> Checker<'a> {
         self.deadline
     }
 
-    /// No order and no patience any more: a third signal, or the deadline.
-    fn no_mercy(&self, now: Time) -> bool {
-        self.stop_signals >= 3 || self.deadline().is_some_and(|deadline| deadline <= now)
+    /// The kernel needs a moment to end what is killed now; from then on nobody waits for it.
+    fn survivor_at(&self, now: Time) -> Time {
+        let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+        now + Duration::from_millis(200).min(left / 4)
     }
 
     pub(super) fn event(&mut self, now: Time, event: Event, _procs: &[Proc]) {
@@ -127,26 +131,25 @@ impl<'a> Checker<'a> {
                 self.hold(!self.draining.contains(&true), "a stop while a drain goes on");
                 for dependent in self.above(process) {
                     let proc = procs[dependent.index()];
-                    self.hold(!proc.alive && !proc.group, "stopped before a dependent");
+                    let is_gone = !proc.alive && !proc.group;
+                    let survives = self.survives_at[dependent.index()].is_some_and(|at| at <= now);
+                    self.hold(is_gone || survives, "stopped before a dependent");
                 }
                 self.asked[process.index()] = Some((now, Duration::MAX));
             }
             Action::Kill(process) if procs[process.index()].group => {
                 self.killed |= self.deadline.is_some();
+                self.survives_at[process.index()] = Some(self.survivor_at(now));
             }
             Action::Kill(process) => {
                 self.hold(self.deadline.is_some(), "a KILL without a shutdown");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
-                if !self.no_mercy(now) {
-                    match self.asked[process.index()] {
-                        Some((at, limit)) => {
-                            self.hold(now >= at + limit, "a KILL before its limit")
-                        }
-                        None => self.fail("a KILL without having been asked to stop"),
-                    }
+                if self.stop_signals < 3 {
+                    self.was_asked_in_time(now, process);
                 }
                 self.group_killed[process.index()] = true;
+                self.survives_at[process.index()] = Some(self.survivor_at(now));
                 self.killed = true;
             }
             Action::Unready => {
@@ -244,6 +247,77 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Only a third signal kills without asking. Else a process was asked to stop, and had its share of the time.
+    fn was_asked_in_time(&self, now: Time, process: ProcessId) {
+        let share = self.share(process);
+        // What survives its KILL takes time from the others, but not all of it.
+        let is_obstructed = self.scenario.behaviours.iter().any(|of| of.ends_after_kill.is_none());
+        match self.asked[process.index()] {
+            Some((at, limit)) => {
+                self.hold(now >= at + limit, "a KILL before its limit");
+                self.hold(is_obstructed || limit >= share, "less time to stop than its share");
+            }
+            None => {
+                let is_due = share >= Duration::from_millis(1);
+                self.hold(!is_due, "a KILL without having been asked to stop");
+            }
+        }
+    }
+
+    /// The least time that a process has between its stop signal and KILL: its part of what the
+    /// drains leave for the stops, in proportion to what is declared along its longest path.
+    fn share(&self, process: ProcessId) -> Duration {
+        let spec = &self.scenario.spec;
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let need = |id: ProcessId| {
+            let process = &spec.processes[id.index()];
+            hook(process.hooks.pre_stop) + process.stop.need + hook(process.hooks.post_stop)
+        };
+        let least = |id: ProcessId| {
+            spec.processes[id.index()].stop.need.min(Duration::from_secs(1))
+        };
+        let min = |id: ProcessId| {
+            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
+        };
+        let all = self.longest_path(need);
+        let before_drains = spec.readiness_delay.max(hook(spec.hooks.pre_stop));
+        let total = before_drains + self.longest_path(min) + all;
+        let left = spec
+            .window
+            .mul_f64(fraction(all, total))
+            .min(self.longest_path(least).min(spec.window / 4))
+            .min(all);
+        // The listeners of drained processes are closed, and counted once more, in part of it.
+        let left = left / 2;
+        let path = self.path_through(process, need);
+        let stop = spec.processes[process.index()].stop;
+        left.mul_f64(fraction(stop.need, path)).min(stop.limit)
+    }
+
+    /// The heaviest path of dependencies, from a process that nobody depends on.
+    fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
+        let ids = self.scenario.spec.ids();
+        ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
+    }
+
+    /// The heaviest path that goes through this process.
+    fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
+        let spec = &self.scenario.spec;
+        let count = spec.processes.len();
+        let (mut above, mut below) = (vec![Duration::ZERO; count], vec![Duration::ZERO; count]);
+        // A process depends on such with a lower number only.
+        for id in spec.ids() {
+            let needs = spec.processes[id.index()].dependencies.iter();
+            below[id.index()] =
+                needs.map(|(on, _)| below[on.index()] + weight(*on)).max().unwrap_or_default();
+        }
+        for id in (0..count).rev() {
+            let users = spec.processes[id].dependents.iter();
+            above[id] = users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
+        }
+        above[process.index()] + weight(process) + below[process.index()]
+    }
+
     fn above(&self, process: ProcessId) -> Vec<ProcessId> {
         let mut found = self.scenario.spec.processes[process.index()].dependents.clone();
         let mut next = 0;
@@ -276,4 +350,8 @@ impl<'a> Checker<'a> {
                 StartCondition::Completed => ended,
             }
     }
+}
+
+fn fraction(part: Duration, whole: Duration) -> f64 {
+    if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }

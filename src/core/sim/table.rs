@@ -16,8 +16,9 @@ fn gateway() -> Spec {
         oneshot: false,
         conditional: false,
         readiness_timeout: None,
-        restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: 5 },
+        restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
+        required: true,
         stop_signal: Signal::TERM,
         stop: Wait::new(Some(MS(5000))),
         hooks: HookWaits::default(),
@@ -322,7 +323,7 @@ fn a_look_among_thousands_leaves_time_to_reap() {
 fn a_restart_waits_longer_each_time_and_is_given_up_at_its_limit() {
     let mut spec = gateway();
     spec.processes[1].restart =
-        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: 2 };
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(2) };
     let mut play = Play::up(spec);
     let crash = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
     let mut now = 0;
@@ -433,7 +434,7 @@ fn while_a_drain_is_held_nothing_is_restarted() {
         (OnExit::Ignore, RestartPolicy::Always),
     ] {
         let mut spec = gateway();
-        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: 5 };
+        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: Some(5) };
         spec.processes[0].on_exit = on_exit;
         let mut play = held(spec);
         let end = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
