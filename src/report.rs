@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::core::event::{DrainEnd, Load, Note};
+use crate::core::event::{AfterEnd, DrainEnd, Load, Note};
 use crate::core::exit::Cause;
 use crate::vocab::{End, ProcessId, Time, human};
 use words::Names;
@@ -133,7 +133,8 @@ impl Report {
                 self.stopped(now, process);
                 self.stop(process);
             }
-            Note::Killed { process, .. } => {
+            // What was killed before, for a restart, is not part of the shutdown.
+            Note::Killed { process, .. } if self.began.is_some() => {
                 self.stopped(now, process);
                 self.stop(process).killed = true;
             }
@@ -142,6 +143,10 @@ impl Report {
                 let line = self.stop(process);
                 line.end = Some(end);
                 line.took = took;
+            }
+            // That something has been missing for long explains much, and may be long out of the log.
+            Note::Ended { next: AfterEnd::GivesUp, .. } => {
+                self.remarks.push(words::line(note, &self.names).1);
             }
             Note::NotDrained(_) => self.remarks.push(words::line(note, &self.names).1),
             Note::Hurried(_)
@@ -174,6 +179,11 @@ impl Report {
         }
     }
 
+    /// How many processes had to be killed in the shutdown.
+    pub(crate) fn killed(&self) -> usize {
+        self.stops.all.iter().filter(|line| line.killed).count()
+    }
+
     /// The report: a first line that says it all, then a line a phase.
     #[must_use]
     pub fn text(&self, now: Time, code: u8) -> String {
@@ -195,7 +205,7 @@ impl Report {
         for line in &self.stops.all {
             let _ = write!(text, "\n  stop {}: {}", self.names.of(line.process), line.text());
         }
-        let killed = self.stops.all.iter().filter(|line| line.killed).count();
+        let killed = self.killed();
         if killed > 0 {
             let _ = write!(text, "\n  killed: {killed} of {}", self.stops.all.len());
         }

@@ -269,3 +269,21 @@ fn what_went_wrong_with_it_is_in_the_report() {
         .assert_code(0)
         .assert_line(r"^\[drainit\][^a-z]*  router: its drain: its command exited with code 4");
 }
+
+#[test]
+fn a_drain_by_hand_takes_no_time_from_the_stop() {
+    let admin = Admin::tcp(1);
+    let config = CONFIG
+        .replace("grace_period: 9s", "grace_period: 8s")
+        .replace("'on=USR1:exit:0:300'", "'on=TERM:exit:0:3000'")
+        .replace("    stop_grace_period: 1s\n", "")
+        .replace("DRAIN", &format!("envoy: {{admin: 'http://{}', min: 1s}}", admin.address()))
+        .replace("LISTEN", &free_address().to_string());
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    // One connection stays, so that the drain takes all the time that it may.
+    assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&["router exit 0", "engine got SIGTERM"]);
+}

@@ -336,3 +336,21 @@ fn the_report_tells_each_phase_and_what_was_killed() {
         .assert_line(r"^\[drainit\].*   stop alone: \d+ms, was ended by SIGKILL \(killed\)$")
         .assert_line(r"^\[drainit\].*   killed: 1 of 4$");
 }
+
+#[test]
+fn a_group_that_hangs_since_before_the_stop_leaves_its_dependencies_their_time() {
+    let config = "
+        shutdown: {grace_period: 5s, reserve: 1s}
+        processes:
+          db: {command: [CHILD, db, 'on=TERM:exit:0:300']}
+          app:
+            command: [sh, -c, 'CHILD member on=TERM:ignore touch=DIR/member & CHILD app await=DIR/member exit=3']
+            depends_on: [db]
+        ";
+    let Some(drainit) = start(config, &["db", "member"]) else { return };
+    drainit
+        .wait_exit(LONG)
+        .assert_code(3)
+        .assert_order(&["app exit 3", "db got SIGTERM", "db exit 0"])
+        .assert_line("app: its process group was killed");
+}

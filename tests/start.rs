@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::record::Stream;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// router → policy → python, each ready when it listens on its socket.
@@ -205,4 +206,45 @@ fn term_during_a_start_that_hangs_ends_it_promptly() {
         .assert_took(asked, ms(0)..ms(1000))
         .assert_stopped_in_order(&["hangs", "base"])
         .assert_no_event("never", "start");
+}
+
+/// Blocks SIGTERM, sends it to itself, and becomes the command: so it is pending at the start.
+const PENDING: &str = "
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn after_a_stop_signal_nothing_is_started() {
+    let rig = Rig::not_init().wrapper(&["python3", "-c", PENDING]);
+    rig.run(
+        "
+        hooks:
+          pre_start: [touch, DIR/pre_start]
+          post_stop: [touch, DIR/post_stop]
+        processes: {a: {command: [CHILD, a]}}
+        ",
+    )
+    .assert_code(0)
+    .assert_line("stopping: SIGTERM received")
+    .assert_no_event("a", "start")
+    .assert_gone("pre_start")
+    .assert_gone("post_stop");
+}
+
+#[test]
+fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
+    let Some(rig) = Rig::new() else { return };
+    // The first to be started stops the container, and the others would be started in the same step.
+    let others = (0..500).map(|n| format!("  x{n}: {{command: [sleep, '60']}}\n"));
+    let config = format!(
+        "processes:\n  first: {{command: [sh, -c, 'kill -TERM 1; exec sleep 60'], log: {{mode: inherit}}}}\n{}",
+        others.collect::<String>()
+    );
+    let ended = rig.run(&config);
+    ended.assert_code(0).assert_line("stopping: SIGTERM received");
+    let started = ended.text(Stream::Stderr).matches(": started").count();
+    assert!(started < 501, "all {started} were started");
 }

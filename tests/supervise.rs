@@ -396,3 +396,67 @@ fn an_idle_drainit_gives_the_memory_of_its_code_back() {
         drainit.wait_exit(LONG).assert_code(0);
     }
 }
+
+#[test]
+fn a_service_that_stays_down_is_an_error_and_the_container_is_not_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a:
+            command: [CHILD, a, exit=4]
+            restart: always
+            restart_delay: 10ms
+            restart_max: 2
+            on_exit: ignore
+          b: {command: [CHILD, b]}
+        ",
+    );
+    drainit
+        .wait_for_line("error.*a: exited with code 4, and restart_max is reached: it stays down");
+    drainit.wait_for_start(&["b"]);
+    let (code, said) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
+    assert_eq!((code, said.trim()), (503, "not ready: a (failed: exited with code 4)"));
+    let (_, metrics) = get_unix(&drainit.path("control.sock"), "/metrics").unwrap();
+    assert!(
+        metrics.contains("drainit_process_state{process=\"a\",state=\"failed\"} 1"),
+        "{metrics}"
+    );
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line(r"^\[drainit\].*   a: exited with code 4, and restart_max is reached");
+}
+
+#[test]
+fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a, exit=4], on_exit: ignore, required: false}
+          b: {command: [CHILD, b]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line("a: exited with code 4");
+    drainit.wait_for_start(&["b"]);
+    let (code, _) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
+    assert_eq!(code, 200);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn without_a_limit_it_is_restarted_again_and_again() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a, exit=4], restart: always, restart_delay: 1ms}}",
+    );
+    drainit.wait_for_line("restart 9 in");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}

@@ -15,7 +15,7 @@ use crate::shell::lines::Stream;
 use crate::shell::output::Output;
 use crate::shell::own_line::own_line;
 use crate::shell::signals::Signals;
-use crate::shell::{boot, panic, trace};
+use crate::shell::{boot, clock, panic, trace};
 use crate::vocab::exit_code;
 
 /// How long a reader has for what is said before there is a supervisor.
@@ -36,6 +36,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     panic::install();
     // First of all: as PID 1, signals that nobody waits for are lost, and what comes while the config is read must count.
     // A thread that is started later blocks them too.
+    let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let environment = Environment::from_process();
@@ -88,6 +89,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         args,
         output: Arc::clone(&output),
         signals,
+        began,
         listeners,
         successes: Vec::new(),
     };

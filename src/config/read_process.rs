@@ -255,11 +255,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
         problem.help("write one of the two");
     }
     let delay = reader.field(fields, "restart_delay", values::duration);
-    Restart {
-        policy,
-        delay: delay.unwrap_or(Duration::from_secs(1)),
-        max: most.or(max),
-    }
+    Restart { policy, delay: delay.unwrap_or(Duration::from_secs(1)), max: most.or(max) }
 }
 
 fn on_exit(text: &str) -> Result<OnExit, Bad> {

@@ -15,6 +15,9 @@ const TOLD: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_millis(250);
 /// So long before the grace period is over drainit is gone, and the least that a wait at its end takes.
 const MARGIN: Duration = Duration::from_millis(100);
+/// What a stop without a declared time is taken to need where there may be a whole grace period for
+/// it.
+const UNHURRIED: Duration = Duration::from_secs(3);
 /// What a daemonised grandchild gets between TERM and KILL.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -182,10 +185,20 @@ impl Budget {
         self.drain_all.saturating_add(self.stop_all)
     }
 
-    /// What the stop of the whole graph needs.
+    /// What must be left of a grace period for the stop of the whole graph to be unhurried: what was
+    /// declared, and [`UNHURRIED`] for each stop that was not.
     #[must_use]
-    pub fn stop_all(&self) -> Duration {
-        self.stop_all
+    pub fn unhurried_stop(spec: &Spec) -> Duration {
+        let mut paths = vec![Duration::ZERO; spec.processes.len()];
+        for id in &spec.order {
+            let process = &spec.processes[id.index()];
+            let before = process.dependencies.iter().map(|(on, _)| paths[on.index()]).max();
+            let least = if process.stop.is_declared() { Duration::ZERO } else { UNHURRIED };
+            let hooks = stop_need(process).saturating_sub(process.stop.need);
+            let own = process.stop.need.max(least).saturating_add(hooks);
+            paths[id.index()] = before.unwrap_or_default().saturating_add(own);
+        }
+        paths.into_iter().max().unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::budget;
+use super::budget::{self, Budget};
 use super::drain::{Active, Progress};
 use super::event::{Action, DrainEnd, Event, Hurry, Note};
 use super::exit::Cause;
@@ -204,7 +204,7 @@ impl Draining {
     fn stop(&mut self, world: &mut World, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
-        let need = world.budget.stop_all();
+        let need = Budget::unhurried_stop(&world.spec);
         let follows_at_once = self.over_at.is_none_or(|at| world.now.since(at) <= FOLLOWS);
         if !follows_at_once || self.shutdown.deadline < world.now + need {
             self.shutdown.t0 = world.now;

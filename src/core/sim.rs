@@ -14,6 +14,8 @@ use super::exit::Cause;
 use super::machine::Machine;
 use super::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::config::schema::{OnExit, Restart, RestartPolicy, StartCondition};
+use crate::report::Report;
+use crate::report::words::Names;
 use crate::vocab::{End, ProcessId, Signal, Time};
 
 mod check;
@@ -26,12 +28,15 @@ use scenario::{Behaviour, Scenario};
 
 /// Samples of a drained process come this often.
 const SAMPLES: Duration = Duration::from_millis(50);
+/// What obeys takes this long to end.
+const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// Longer than any scenario may take from T0.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// The outside world of one run.
 struct Sim<'a> {
     scenario: &'a Scenario,
+    start: Time,
     now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
@@ -45,10 +50,24 @@ struct Sim<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
-    Dies { process: u16, instance: u32, end: u8 },
-    GroupEnds { process: u16, instance: u32 },
-    BecomesReady { process: u16, instance: u32 },
-    Sample { process: u16 },
+    /// `asked`: it answers a signal of drainit's.
+    Dies {
+        process: u16,
+        instance: u32,
+        end: u8,
+        asked: bool,
+    },
+    GroupEnds {
+        process: u16,
+        instance: u32,
+    },
+    BecomesReady {
+        process: u16,
+        instance: u32,
+    },
+    Sample {
+        process: u16,
+    },
     LeftoversGone,
 }
 
@@ -71,9 +90,11 @@ struct Proc {
 
 /// Plays one scenario to its end.
 fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
+    let start = Time(Duration::from_secs(1000));
     let mut sim = Sim {
         scenario,
-        now: Time(Duration::from_secs(1000)),
+        start,
+        now: start,
         queue: BinaryHeap::new(),
         sequence: 0,
         procs: vec![Proc::default(); scenario.spec.processes.len()],
@@ -83,8 +104,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     };
     let mut events: Vec<Event> = Vec::new();
     let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
+    let mut report = Report::new(Names(vec![String::new(); scenario.behaviours.len()]));
     let mut checker = Checker::new(scenario, sim.now);
-    let start = sim.now;
     for &(after, signal) in &scenario.signals {
         sim.deliver(&mut events, start + after, Event::Signal(signal));
     }
@@ -94,9 +115,12 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     for &(after, event) in &scenario.noise {
         sim.deliver(&mut events, start + after, event);
     }
-    let mut next = Some(Event::Start);
+    let mut first = vec![Event::Start];
+    if scenario.stopped_before_start {
+        first.push(Event::Signal(Signal::TERM));
+    }
     while !checker.exited() {
-        let event = match next.take() {
+        let event = match first.pop() {
             Some(event) => event,
             None => {
                 let wakeup = machine.next_wakeup();
@@ -125,6 +149,9 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         checker.event(sim.now, event, &sim.procs);
         let actions = machine.handle(sim.now, event);
         for action in actions {
+            if let Action::Note(note) = &action {
+                report.note(sim.now, note);
+            }
             checker.action(sim.now, &action, &sim.procs);
             sim.carry_out(&mut events, &action);
             sim.trace.push((sim.now, action));
@@ -135,6 +162,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             checker.fail("the next wake-up is not in the future");
         }
     }
+    checker.holds_report(report.killed());
     // Nothing that comes later may have an effect.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
         assert!(machine.handle(sim.now + Duration::from_secs(9), event).is_empty());
@@ -157,11 +185,27 @@ impl Sim<'_> {
         &self.scenario.behaviours[id.index()]
     }
 
+    /// Whether no more faults begin.
+    fn obeys(&self) -> bool {
+        self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
+    }
+
+    /// A time that was drawn, or a short one where no more faults begin.
+    fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
+        if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
+    }
+
     /// What the event loop would learn of it.
     fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => Some(events[key]),
-            Happening::Dies { process, instance, end } => {
+            Happening::Dies { process, instance, end, asked } => {
+                let oneshot = self.scenario.spec.processes[usize::from(process)].oneshot;
+                let end = match (asked, self.obeys()) {
+                    (false, true) if oneshot => 0,
+                    (false, true) => return None,
+                    _ => end,
+                };
                 let proc = &mut self.procs[usize::from(process)];
                 if !proc.alive || proc.instance != instance {
                     return None;
@@ -229,12 +273,13 @@ impl Sim<'_> {
             }
             Action::Spawn(process) => self.spawn(events, process),
             Action::Stop { process, .. } => {
-                if let Some(after) = self.behaviour(process).ends_after_term {
-                    self.die(process, after, 200 + 15);
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
+                    self.die(process, after, 200 + 15, true);
                 }
             }
             Action::StopGroup { process, .. } => {
-                if let Some(Ok(after)) = self.behaviour(process).group {
+                let after = self.behaviour(process).group.and_then(Result::ok);
+                if let Some(after) = self.unless_obeying(after) {
                     self.end_group(process, after);
                 }
             }
@@ -243,12 +288,15 @@ impl Sim<'_> {
             }
             Action::Kill(process) => {
                 self.procs[process.index()].killed = true;
-                if let Some(after) = self.behaviour(process).ends_after_kill {
-                    self.die(process, after, 200 + 9);
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.die(process, after, 200 + 9, true);
                 }
             }
             Action::RunHook(hook) => {
-                if let Some((after, success)) = self.scenario.hook {
+                let drawn = self.scenario.hook;
+                if let Some((after, success)) =
+                    if self.obeys() { Some((OBEYS_WITHIN, true)) } else { drawn }
+                {
                     self.deliver(events, now + after, Event::HookEnded { hook, success });
                 }
             }
@@ -285,7 +333,7 @@ impl Sim<'_> {
                     let after = if signal == Signal::KILL {
                         Some(Duration::from_millis(1))
                     } else {
-                        self.scenario.leftovers_end_after_term
+                        self.unless_obeying(self.scenario.leftovers_end_after_term)
                     };
                     if let Some(after) = after {
                         self.push(now + after, Happening::LeftoversGone);
@@ -316,7 +364,7 @@ impl Sim<'_> {
             self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
         }
         if let Some((after, code)) = behaviour.dies_after {
-            self.die(process, after, code);
+            self.die(process, after, code, false);
         }
     }
 
@@ -325,27 +373,46 @@ impl Sim<'_> {
         self.push(self.now + after, Happening::GroupEnds { process: process.0, instance });
     }
 
-    fn die(&mut self, process: ProcessId, after: Duration, end: u8) {
+    fn die(&mut self, process: ProcessId, after: Duration, end: u8, asked: bool) {
         let instance = self.procs[process.index()].instance;
-        self.push(self.now + after, Happening::Dies { process: process.0, instance, end });
+        self.push(self.now + after, Happening::Dies { process: process.0, instance, end, asked });
     }
 }
 
 #[test]
 fn random_schedules_keep_every_promise() {
-    if let Ok(seed) = std::env::var("DRAINIT_SIM_SEED") {
-        let scenario = Scenario::new(seed.parse().unwrap());
-        eprintln!("{scenario:#?}");
-        for (at, action) in run(&scenario) {
-            eprintln!("{:>12.3} {action:?}", at.0.as_secs_f64() - 1000.0);
-        }
+    if show_one(Scenario::new) {
         return;
     }
-    let runs =
-        std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000);
-    for seed in 0..runs {
+    for seed in 0..runs() {
         run(&Scenario::new(seed));
     }
+}
+
+#[test]
+fn once_faults_end_every_stop_is_in_order_and_in_time() {
+    if show_one(Scenario::live) {
+        return;
+    }
+    for seed in 0..runs() {
+        run(&Scenario::live(seed));
+    }
+}
+
+/// How many seeds are played.
+fn runs() -> u64 {
+    std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000)
+}
+
+/// Shows one run, if it is asked for.
+fn show_one(scenario: impl Fn(u64) -> Scenario) -> bool {
+    let Ok(seed) = std::env::var("DRAINIT_SIM_SEED") else { return false };
+    let scenario = scenario(seed.parse().unwrap());
+    eprintln!("{scenario:#?}");
+    for (at, action) in run(&scenario) {
+        eprintln!("{:>12.3} {action:?}", at.0.as_secs_f64() - 1000.0);
+    }
+    true
 }
 
 #[test]

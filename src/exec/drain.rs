@@ -15,7 +15,7 @@ use crate::graph::Graph;
 use crate::shell::event_loop::{self, Setup};
 use crate::shell::output::Output;
 use crate::shell::signals::Signals;
-use crate::shell::{boot, panic, trace};
+use crate::shell::{boot, clock, panic, trace};
 use crate::vocab::{Signal, exit_code, human};
 
 /// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
@@ -41,6 +41,7 @@ pub struct DrainOptions {
 #[must_use]
 pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
     panic::install();
+    let began = clock::now();
     let signals = match boot::prepare().and_then(|()| Signals::install()) {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
@@ -70,6 +71,7 @@ pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
         args: vec![Vec::new()],
         output,
         signals,
+        began,
         listeners: None,
         successes: options.remap_exit.clone(),
     };

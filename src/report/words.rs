@@ -219,10 +219,9 @@ fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
             (Level::Info, format!("{name}: {end} (on_exit: ignore)"))
         }
         AfterEnd::Nothing => (Level::Warning, format!("{name}: {end}; it is not restarted")),
-        AfterEnd::GivesUp => (
-            Level::Error,
-            format!("{name}: {end}, and restart_max is reached: it stays down"),
-        ),
+        AfterEnd::GivesUp => {
+            (Level::Error, format!("{name}: {end}, and restart_max is reached: it stays down"))
+        }
         AfterEnd::Shutdown => (Level::Error, format!("{name}: {end}, nobody had asked it to")),
         AfterEnd::Exhausted => (Level::Error, format!("{name}: {end}, and restart_max is reached")),
     }

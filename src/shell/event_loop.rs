@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::BitOr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::blocked::only;
 use super::board::Board;
 use super::clock::{self, Timer};
 use super::hands::{Hands, awake};
@@ -20,7 +22,7 @@ use super::news::{News, Sender};
 use super::output::Output;
 use super::reap::{Reaped, reap_next};
 use super::signals::{Received, SignalStream, Signals};
-use super::sys;
+use super::sys::{self, SignalSet};
 use crate::config::schema::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
@@ -28,10 +30,10 @@ use crate::control::{Supervisor, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Action, Event, Note};
 use crate::core::machine::Machine;
-use crate::core::spec::Spec;
+use crate::core::spec::{HookId, Spec, Stage};
 use crate::graph::Graph;
 use crate::report::words::Names;
-use crate::vocab::{Signal, exit_code};
+use crate::vocab::{ProcessId, Signal, Time, exit_code};
 
 /// So many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
 const REAP_AT_ONCE: usize = 256;
@@ -52,8 +54,11 @@ pub struct Setup {
     pub args: Vec<Vec<String>>,
     /// Where lines go.
     pub output: Arc<Output>,
-    /// Handled since before the config was read.
+    /// Blocked since `began`.
     pub signals: Signals,
+    /// From when on signals are heard. A shutdown that was asked for before the start counts from
+    /// here.
+    pub began: Time,
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
     /// The exit codes that count as success: drainit ends with 0 in their place.
@@ -81,13 +86,14 @@ pub fn run(setup: Setup) -> io::Result<u8> {
 
 async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
-    let Setup { config, graph, args, output, signals, listeners, successes } = setup;
+    let Setup { config, graph, args, output, signals, began, listeners, successes } = setup;
     let reserve = config.shutdown.reserve;
     let forwarded = config.processes.iter().flat_map(|process| &process.forward_signals);
     let hears_tstp = forwarded.chain(&config.shutdown.signals).any(|heard| *heard == Signal::TSTP);
+    let stop_signals = config.shutdown.signals.iter().copied().map(only).fold(0, BitOr::bitor);
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
-    let board = Board::new(names.clone(), Machine::new(spec, clock::now()));
+    let board = Board::new(names.clone(), Machine::new(spec, began));
     if let Some(listeners) = listeners {
         let controlled = Controlled {
             board: Rc::clone(&board),
@@ -106,6 +112,8 @@ async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
         board,
         settling,
         signals: signals.into_stream()?,
+        stop_signals,
+        unstarted: Vec::new(),
         hears_tstp,
         timer: Timer::new()?,
         receiver,
@@ -114,7 +122,7 @@ async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
         has_ended: true,
         exit: None,
     };
-    supervisor.step(Event::Start)?;
+    supervisor.start(began)?;
     let code = loop {
         if let Some(code) = supervisor.exit {
             break if successes.contains(&code) { exit_code::OK } else { code };
@@ -183,6 +191,10 @@ struct Loop {
     board: Rc<Board>,
     settling: Settling,
     signals: SignalStream,
+    stop_signals: SignalSet,
+    /// Processes that were not started because a stop signal had arrived, which the core does not
+    /// know yet.
+    unstarted: Vec<ProcessId>,
     /// A process, or the stop, is to hear of TSTP.
     hears_tstp: bool,
     timer: Timer,
@@ -195,6 +207,31 @@ struct Loop {
 }
 
 impl Loop {
+    /// Begins. Signals that have arrived come first, so that nothing is started after a stop signal.
+    fn start(&mut self, began: Time) -> io::Result<()> {
+        for one in self.signals.take_pending()? {
+            self.signal(one, began)?;
+        }
+        self.step(Event::Start)
+    }
+
+    /// Whether a stop signal has arrived that the core does not know yet. A step may start thousands
+    /// of processes.
+    fn stop_is_pending(&self) -> bool {
+        sys::pending_signals() & self.stop_signals != 0
+    }
+
+    /// Reports the processes that a stop signal kept from being started, once the core knows of it.
+    fn answer_unstarted(&mut self) -> io::Result<()> {
+        if self.board.machine.borrow().phase().shutdown().is_some() {
+            for process in std::mem::take(&mut self.unstarted) {
+                let exit_code = exit_code::CANNOT_EXECUTE;
+                self.step(Event::SpawnFailed { process, exit_code })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for one thing to happen, and deals with it and with every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         // Not `biased`: whoever floods drainit with signals must not keep the rest from its turn.
@@ -202,8 +239,9 @@ impl Loop {
             received = self.signals.next() => {
                 for one in received? {
                     self.has_ended |= one.signal == Signal::CHLD;
-                    self.signal(one)?;
+                    self.signal(one, clock::now())?;
                 }
+                self.answer_unstarted()?;
                 // Nor the tasks, which have theirs only where this one waits.
                 tokio::task::yield_now().await;
             }
@@ -226,7 +264,7 @@ impl Loop {
         Ok(())
     }
 
-    fn signal(&mut self, received: Received) -> io::Result<()> {
+    fn signal(&mut self, received: Received, at: Time) -> io::Result<()> {
         if received.signal == Signal::CHLD {
             return Ok(());
         }
@@ -244,7 +282,7 @@ impl Loop {
             }
             None => tracing::info!("{} received", received.signal),
         }
-        self.step(Event::Signal(received.signal))?;
+        self.step_at(at, Event::Signal(received.signal))?;
         // A terminal's Ctrl-Z stops its job. What somebody sends is for whom it is passed on to, if there is anybody.
         if received.signal == Signal::TSTP && (received.sender.is_none() || !self.hears_tstp) {
             self.signals.stop_self()?;
@@ -284,14 +322,19 @@ impl Loop {
 
     /// One event into the core, and what follows from it at once.
     fn step(&mut self, event: Event) -> io::Result<()> {
+        self.step_at(clock::now(), event)
+    }
+
+    /// The same for an event of this time.
+    fn step_at(&mut self, mut now: Time, event: Event) -> io::Result<()> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            let now = clock::now();
             let actions = self.board.machine.borrow_mut().handle(now, event);
             for action in actions {
                 self.carry_out(action);
             }
             self.board.look(now, &self.board.machine.borrow());
+            now = clock::now();
         }
         self.timer.set(self.board.machine.borrow().next_wakeup())
     }
@@ -300,6 +343,10 @@ impl Loop {
         let answer = match action {
             Action::CheckCondition(process) => {
                 Some(Event::Condition { process, holds: self.hands.condition(process) })
+            }
+            Action::Spawn(process) if self.stop_is_pending() => {
+                self.unstarted.push(process);
+                None
             }
             Action::Spawn(process) => Some(self.hands.spawn(process)),
             Action::Signal { process, signal } => self.hands.signal(process, signal),
@@ -311,6 +358,10 @@ impl Loop {
             }
             Action::StopGroup { process, signal } => self.hands.stop_group(process, signal),
             Action::Kill(process) => self.hands.kill(process),
+            // The shutdown that comes next does not wait for it.
+            Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.stop_is_pending() => {
+                None
+            }
             Action::RunHook(hook) => self.hands.run_hook(hook),
             Action::AbortHook(hook) => self.hands.abort_hook(hook),
             Action::Unready => self.hands.unready(),

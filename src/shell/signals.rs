@@ -131,6 +131,14 @@ impl SignalStream {
         }
     }
 
+    /// Takes the signals that have arrived, without waiting for one.
+    ///
+    /// # Errors
+    /// None that the kernel documents.
+    pub(super) fn take_pending(&self) -> io::Result<Vec<Received>> {
+        Ok(take(self.readable.get_ref())?.0)
+    }
+
     /// Stops drainit as Ctrl-Z would, until somebody continues it; nothing happens to PID 1.
     ///
     /// # Errors

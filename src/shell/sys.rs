@@ -64,6 +64,15 @@ pub(super) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     Ok((pid > 0).then(|| (pid, ExitStatus::from_raw(raw))))
 }
 
+/// The signals that are blocked and have arrived.
+pub(super) fn pending_signals() -> SignalSet {
+    let mut pending: SignalSet = 0;
+    // SAFETY: `pending` is valid to write for the duration of the call, and as large as its last
+    // argument says. The kernel documents no other error than a bad address.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SET_BYTES) };
+    pending
+}
+
 /// `kill(2)`, with its special meanings of 0, -1 and other negative targets.
 pub(super) fn kill(target: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: takes two integers and no memory of ours.

@@ -2,12 +2,21 @@
 
 use super::*;
 
+/// A stop that comes later than this after a drain that was asked for has nothing to do with it.
+const FOLLOWS: Duration = Duration::from_secs(2);
+
 /// What has happened so far, as far as promises speak of it.
 pub(super) struct Checker<'a> {
     scenario: &'a Scenario,
     trace: Vec<String>,
     /// Nothing may be started any more.
     unready: bool,
+    /// The start came before the shutdown.
+    has_begun: bool,
+    start: Time,
+    t0: Option<Time>,
+    /// When the last drain was over that was asked for without a stop.
+    held_over: Option<Time>,
     deadline: Option<Time>,
     cause: Option<Cause>,
     stop_signals: u32,
@@ -17,6 +26,7 @@ pub(super) struct Checker<'a> {
     sweeping: Option<Signal>,
     asked: Vec<Option<(Time, Duration)>>,
     group_killed: Vec<bool>,
+    killed_in_shutdown: Vec<bool>,
     /// From when on a process that was killed counts as one that KILL does not end.
     survives_at: Vec<Option<Time>>,
     was_ready: Vec<bool>,
@@ -29,12 +39,16 @@ pub(super) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(scenario: &'a Scenario, _now: Time) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, now: Time) -> Self {
         let count = scenario.spec.processes.len();
         Self {
             scenario,
             trace: Vec::new(),
             unready: false,
+            has_begun: false,
+            start: now,
+            t0: None,
+            held_over: None,
             deadline: None,
             cause: None,
             stop_signals: 0,
@@ -44,6 +58,7 @@ impl<'a> Checker<'a> {
             sweeping: None,
             asked: vec![None; count],
             group_killed: vec![false; count],
+            killed_in_shutdown: vec![false; count],
             survives_at: vec![None; count],
             was_ready: vec![false; count],
             ended: vec![false; count],
@@ -87,6 +102,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn event(&mut self, now: Time, event: Event, _procs: &[Proc]) {
+        self.has_begun |= event == Event::Start && self.deadline.is_none();
         self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
         match event {
             Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
@@ -121,8 +137,10 @@ impl<'a> Checker<'a> {
                     );
                 }
             }
-            Action::RunHook(HookId { stage: Stage::PreStart, .. }) => {
-                self.hold(!self.unready, "a pre_start hook after the shutdown has begun");
+            Action::RunHook(HookId { stage, .. }) => {
+                self.hold(self.has_begun, "a hook where nothing has begun");
+                let is_late = stage == Stage::PreStart && self.unready;
+                self.hold(!is_late, "a pre_start hook after the shutdown has begun");
             }
             Action::Stop { process, .. } => {
                 self.hold(self.deadline.is_some(), "a stop without a reason");
@@ -138,17 +156,20 @@ impl<'a> Checker<'a> {
                 self.asked[process.index()] = Some((now, Duration::MAX));
             }
             Action::Kill(process) if procs[process.index()].group => {
+                self.killed_in_shutdown[process.index()] |= self.deadline.is_some();
                 self.killed |= self.deadline.is_some();
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
             }
             Action::Kill(process) => {
                 self.hold(self.deadline.is_some(), "a KILL without a shutdown");
+                self.hold(!self.has_faultless_shutdown(), "a KILL, though all obey");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
                 if self.stop_signals < 3 {
                     self.was_asked_in_time(now, process);
                 }
                 self.group_killed[process.index()] = true;
+                self.killed_in_shutdown[process.index()] = true;
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
                 self.killed = true;
             }
@@ -177,11 +198,23 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The report counts what was killed in the shutdown, and nothing from before it.
+    pub(super) fn holds_report(&self, killed: usize) {
+        let really = self.killed_in_shutdown.iter().filter(|killed| **killed).count();
+        self.hold(killed == really, "the report counts other kills than there were");
+    }
+
     fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
         match note {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 self.hold(window <= self.scenario.spec.window, "more time than there is");
+                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOWS);
+                if is_apart && !self.draining.contains(&true) {
+                    let full = window == self.scenario.spec.window;
+                    self.hold(full, "a drain of before takes time from the stop");
+                }
+                self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
             }
@@ -195,7 +228,11 @@ impl<'a> Checker<'a> {
             Note::DrainBegan { process, longest, .. } => {
                 self.drain[process.index()] = Some((now, longest))
             }
+            Note::DrainAsked => {
+                self.held_over = Some(now + self.scenario.spec.readiness_delay);
+            }
             Note::DrainOver { process, why, .. } => {
+                self.held_over = self.held_over.map(|at| at.max(now));
                 let Some((since, longest)) = self.drain[process.index()] else {
                     self.fail("over without a begin")
                 };
@@ -242,9 +279,19 @@ impl<'a> Checker<'a> {
             self.hold(now >= hard_end, "an exit with a process alive");
         }
         self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
+        // What hangs from before takes its time until the deadline.
+        if self.has_faultless_shutdown() && !self.killed {
+            self.hold(now <= deadline, "later than the deadline, though all obey");
+        }
         if let Cause::Signal(_) = cause {
             self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
         }
+    }
+
+    /// Whether no fault has begun since the shutdown has.
+    fn has_faultless_shutdown(&self) -> bool {
+        let from = self.scenario.faults_end.map(|after| self.start + after);
+        self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
     }
 
     /// Only a third signal kills without asking. Else a process was asked to stop, and had its share of the time.
@@ -273,9 +320,8 @@ impl<'a> Checker<'a> {
             let process = &spec.processes[id.index()];
             hook(process.hooks.pre_stop) + process.stop.need + hook(process.hooks.post_stop)
         };
-        let least = |id: ProcessId| {
-            spec.processes[id.index()].stop.need.min(Duration::from_secs(1))
-        };
+        let least =
+            |id: ProcessId| spec.processes[id.index()].stop.need.min(Duration::from_secs(1));
         let min = |id: ProcessId| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         };
@@ -291,7 +337,9 @@ impl<'a> Checker<'a> {
         let left = left / 2;
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        left.mul_f64(fraction(stop.need, path)).min(stop.limit)
+        // The kernel needs a moment for each KILL.
+        let moments = Duration::from_millis(3 * spec.processes.len() as u64);
+        left.mul_f64(fraction(stop.need, path)).min(stop.need).saturating_sub(moments)
     }
 
     /// The heaviest path of dependencies, from a process that nobody depends on.

@@ -45,6 +45,11 @@ pub(super) struct Scenario {
     pub(super) leftovers: usize,
     pub(super) missed_looks: u64,
     pub(super) leftovers_end_after_term: Option<Duration>,
+    /// A stop signal is pending before the start.
+    pub(super) stopped_before_start: bool,
+    /// From this moment on no fault begins and every process does as it is told: see
+    /// [`Scenario::live`].
+    pub(super) faults_end: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +121,36 @@ impl Scenario {
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
             missed_looks: if rng.once_in(3) { rng.below(4) } else { 0 },
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
+            stopped_before_start: rng.once_in(50),
+            faults_end: None,
         }
+    }
+
+    /// The same, but after a random time no more faults begin, and a stop signal follows. What hangs
+    /// by then goes on hanging. A shutdown that begins later has to end in order, in time and by
+    /// itself: in the other mode a fault that comes later may hide that it would not.
+    pub(super) fn live(seed: u64) -> Self {
+        let mut scenario = Self::new(seed);
+        let rng = &mut Rng::new(seed ^ 0x11FE);
+        let faults_end = rng.millis(30_000);
+        let stop = faults_end + rng.millis(3000) + Duration::from_millis(1);
+        let mut spec = (*scenario.spec).clone();
+        spec.window = Duration::from_secs(5) + rng.millis(35_000);
+        for process in &mut spec.processes {
+            // Who is given no time is killed, whatever it does.
+            let declared = process.stop.is_declared().then_some(process.stop.limit);
+            process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
+        }
+        scenario.spec = Rc::new(spec);
+        scenario.stopped_before_start = false;
+        // One signal in a prefix that may have begun the shutdown; then only the last one.
+        scenario.signals.truncate(usize::from(rng.once_in(8)));
+        scenario.signals.retain(|(at, _)| *at < faults_end);
+        scenario.drain_asked = scenario.drain_asked.filter(|at| *at < stop);
+        scenario.noise.clear();
+        scenario.signals.push((stop, Signal::TERM));
+        scenario.faults_end = Some(faults_end);
+        scenario
     }
 }
 

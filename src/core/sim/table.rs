@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::event::{AfterEnd, Hurry};
+use crate::core::machine::Phase;
 
 const ENGINE: ProcessId = ProcessId(0);
 const ROUTER: ProcessId = ProcessId(1);
@@ -580,5 +581,130 @@ fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
         play.at(2100, exited(ENGINE));
         assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
+    }
+}
+
+#[test]
+fn a_wait_from_before_the_stop_is_fitted_into_it_and_nobody_is_killed_unasked() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    spec.processes[ROUTER.index()].drain = None;
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    // By the crash itself, and by a signal while a restart waits for the rest of the group.
+    for restart in [RestartPolicy::No, RestartPolicy::Always] {
+        spec.processes[ROUTER.index()].restart.policy = restart;
+        let mut play = Play::up(spec.clone());
+        play.at(0, crash);
+        play.at(0, Event::Signal(Signal::TERM));
+        let kill_at = play.machine.next_wakeup().unwrap();
+        assert_eq!(kill_at, Time(MS(3000)), "the engine's second is kept");
+        assert_eq!(play.at(3000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.at(3001, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+    }
+}
+
+#[test]
+fn a_hook_from_before_the_stop_is_fitted_into_it() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.drain, router.on_exit) = (None, OnExit::Ignore);
+    router.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
+    spec.processes[ENGINE.index()].stop = Wait::new(Some(MS(1000)));
+    let mut play = Play::up(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PostStop };
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::RunHook(hook)]);
+    play.at(1000, Event::Signal(Signal::TERM));
+    let over = play.machine.next_wakeup().unwrap();
+    assert!(over < Time(MS(5000)), "{over:?}");
+    let abort = Action::AbortHook(hook);
+    assert_eq!(play.machine.handle(over, Event::Tick)[0], abort);
+}
+
+#[test]
+fn what_survives_its_kill_does_not_hold_its_dependencies_back() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1000, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert!(play.at(6199, Event::Tick).is_empty());
+    assert_eq!(play.at(6200, Event::Tick), [stop(ENGINE)]);
+    // It may yet end.
+    assert!(play.at(6300, exited(ROUTER)).is_empty());
+    assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
+fn a_stop_signal_from_before_the_start_starts_nothing() {
+    let mut spec = gateway();
+    spec.hooks = HookWaits {
+        pre_start: Some(Wait::new(None)),
+        pre_stop: Some(Wait::new(None)),
+        post_stop: Some(Wait::new(None)),
+    };
+    let mut machine = Machine::new(Rc::new(spec), Time(MS(100)));
+    let mut at = |millis, event| {
+        let mut actions = machine.handle(Time(MS(millis)), event);
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    };
+    let stopped = [Action::Unready, Action::Sweep(Signal::TERM)];
+    assert_eq!(at(100, Event::Signal(Signal::TERM)), stopped);
+    assert!(at(110, Event::Start).is_empty());
+    assert_eq!(at(110, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn a_drain_that_was_held_leaves_the_stop_its_time() {
+    let window_after = |over: u64, signal: u64| {
+        let mut spec = gateway();
+        for process in &mut spec.processes {
+            process.stop = Wait::new(None);
+        }
+        let mut play = Play::up(spec);
+        play.at(0, Event::DrainAsked);
+        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        play.samples(over - 200, over, 0);
+        play.at(over, Event::ListenersClosed(ROUTER));
+        play.samples(over, over, 0);
+        match play.notes(signal, Event::Signal(Signal::TERM))[..] {
+            [Note::ShutdownBegan { window, .. }, ..] => window,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // As a `preStop` hook: the drain is part of the grace period.
+    assert_eq!(window_after(10_000, 10_500), MS(17_500));
+    // By hand, and later.
+    assert_eq!(window_after(10_000, 12_100), MS(28_000));
+    // Three seconds for each of two stops would not be left.
+    let mut spec = gateway();
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    let signal = Event::Signal(Signal::TERM);
+    let cause = Cause::Signal(Signal::TERM);
+    let began = Note::ShutdownBegan { cause, window: MS(28_000) };
+    assert_eq!(play.notes(22_500, signal)[0], began);
+}
+
+#[test]
+fn what_has_failed_for_good_is_missed_unless_it_may_be() {
+    for (required, ready) in [(true, false), (false, true)] {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.on_exit, router.required) = (OnExit::Ignore, required);
+        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
+        let mut play = Play::up(spec);
+        let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+        let next = AfterEnd::GivesUp;
+        let given_up = Note::Ended { process: ROUTER, end: End::Code(1), next };
+        assert_eq!(play.notes(50, crash), [given_up]);
+        let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+        assert_eq!(running.is_ready(play.machine.world()), ready);
     }
 }
