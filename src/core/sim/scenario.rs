@@ -22,12 +22,47 @@ impl Rng {
         self.below(times) == 0
     }
 
+    fn one_of<const N: usize>(&mut self, values: [u64; N]) -> u64 {
+        values[self.below(N as u64) as usize]
+    }
+
     pub(super) fn millis(&mut self, below: u64) -> Duration {
         Duration::from_millis(self.below(below))
     }
 
     fn maybe<T>(&mut self, never_once_in: u64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.once_in(never_once_in) { None } else { Some(value(self)) }
+    }
+}
+
+/// How likely what is in one scenario, each `1 in n`. They are drawn anew for each seed: what is
+/// always rare hides what needs two of it at once.
+struct Odds {
+    /// A process misbehaves.
+    fault: u64,
+    /// The container outlives a process.
+    ignore: u64,
+    /// There is a hook.
+    hook: u64,
+    /// Hooks do not end.
+    hook_hangs: u64,
+    /// The longest window, in milliseconds.
+    window: u64,
+    /// The longest time before a signal, in milliseconds.
+    signal: u64,
+}
+
+impl Odds {
+    fn new(rng: &mut Rng) -> Self {
+        let calm = rng.once_in(3);
+        Self {
+            fault: if calm { 1_000_000 } else { rng.one_of([2, 8, 8, 30]) },
+            ignore: if calm { 1_000_000 } else { rng.one_of([1, 3, 3, 10]) },
+            hook: rng.one_of([2, 6, 6, 20]),
+            hook_hangs: rng.one_of([2, 6]),
+            window: rng.one_of([3000, 10_000, 40_000, 40_000]),
+            signal: rng.one_of([3000, 20_000, 20_000]),
+        }
     }
 }
 
@@ -76,30 +111,31 @@ impl Scenario {
     pub(super) fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let count = 1 + rng.below(7) as u16;
-        let calm = rng.once_in(3);
-        let mut processes: Vec<ProcessSpec> = (0..count).map(|id| process(rng, id, calm)).collect();
+        let odds = Odds::new(rng);
+        let mut processes: Vec<ProcessSpec> =
+            (0..count).map(|id| process(rng, id, &odds)).collect();
         for id in 0..count {
             for (on, _) in processes[usize::from(id)].dependencies.clone() {
                 processes[on.index()].dependents.push(ProcessId(id));
             }
         }
         let behaviours =
-            processes.iter().map(|process| Behaviour::new(rng, process, calm)).collect();
+            processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
         let reserve = rng.millis(3000);
         let spec = Spec {
-            window: rng.millis(40_000),
+            window: rng.millis(odds.window),
             reserve,
             readiness_delay: if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO },
             stop_signals: vec![Signal::TERM, Signal::INT],
-            hooks: hooks(rng),
+            hooks: hooks(rng, &odds),
             order: (0..count).map(ProcessId).collect(),
             processes,
         };
-        let mut at = rng.millis(20_000);
+        let mut at = rng.millis(odds.signal);
         let mut signals = Vec::new();
         for _ in 0..1 + rng.below(4) {
             signals.push((at, if rng.once_in(2) { Signal::TERM } else { Signal::INT }));
-            at += rng.millis(20_000);
+            at += rng.millis(odds.signal);
         }
         if rng.once_in(3) {
             signals.truncate(1);
@@ -109,7 +145,7 @@ impl Scenario {
         let off = Duration::from_nanos(1);
         let noise =
             (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
-        let hook = rng.maybe(6, |rng| (rng.millis(4000), !rng.once_in(5)));
+        let hook = rng.maybe(odds.hook_hangs, |rng| (rng.millis(4000), !rng.once_in(5)));
         Self {
             seed,
             spec: Rc::new(spec),
@@ -155,8 +191,8 @@ impl Scenario {
 }
 
 impl Behaviour {
-    fn new(rng: &mut Rng, process: &ProcessSpec, calm: bool) -> Self {
-        let odds = if calm { 1_000_000 } else { 8 };
+    fn new(rng: &mut Rng, process: &ProcessSpec, odds: &Odds) -> Self {
+        let odds = odds.fault;
         let dies = process.oneshot || rng.once_in(odds);
         let code = match rng.below(4) {
             _ if process.oneshot && !rng.once_in(odds) => 0,
@@ -182,7 +218,7 @@ impl Behaviour {
     }
 }
 
-fn process(rng: &mut Rng, id: u16, calm: bool) -> ProcessSpec {
+fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     let oneshot = rng.once_in(8);
     let mut dependencies = Vec::new();
     for on in 0..id {
@@ -221,20 +257,20 @@ fn process(rng: &mut Rng, id: u16, calm: bool) -> ProcessSpec {
             max: rng.maybe(3, |rng| rng.below(4) as u32),
         },
         required: !rng.once_in(4),
-        on_exit: if rng.once_in(3) && !calm { OnExit::Ignore } else { OnExit::Shutdown },
+        on_exit: if rng.once_in(odds.ignore) { OnExit::Ignore } else { OnExit::Shutdown },
         stop_signal: Signal::TERM,
         stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
-        hooks: hooks(rng),
+        hooks: hooks(rng, odds),
         drain,
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
     }
 }
 
-fn hooks(rng: &mut Rng) -> HookWaits {
+fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     let mut hook = || {
         let declared = rng.millis(5000) + Duration::from_millis(1);
         let declared = (!rng.once_in(3)).then_some(declared);
-        rng.once_in(6).then(|| Wait::new(declared))
+        rng.once_in(odds.hook).then(|| Wait::new(declared))
     };
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
