@@ -293,7 +293,11 @@ impl Sim<'_> {
                 }
             }
             Action::RunHook(hook) => {
-                let drawn = self.scenario.hook;
+                let ends = match hook.process {
+                    Some(process) => self.behaviour(process).hooks,
+                    None => self.scenario.hooks,
+                };
+                let drawn = ends[hook.stage as usize];
                 if let Some((after, success)) =
                     if self.obeys() { Some((OBEYS_WITHIN, true)) } else { drawn }
                 {
@@ -401,7 +405,7 @@ fn once_faults_end_every_stop_is_in_order_and_in_time() {
 
 /// How many seeds are played.
 fn runs() -> u64 {
-    std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000)
+    std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100_000)
 }
 
 /// Shows one run, if it is asked for.

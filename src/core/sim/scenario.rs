@@ -56,12 +56,12 @@ impl Odds {
     fn new(rng: &mut Rng) -> Self {
         let calm = rng.once_in(3);
         Self {
-            fault: if calm { 1_000_000 } else { rng.one_of([2, 8, 8, 30]) },
-            ignore: if calm { 1_000_000 } else { rng.one_of([1, 3, 3, 10]) },
-            hook: rng.one_of([2, 6, 6, 20]),
+            fault: if calm { 1_000_000 } else { rng.one_of([2, 4, 8, 30]) },
+            ignore: if calm { 1_000_000 } else { rng.one_of([1, 1, 3, 10]) },
+            hook: rng.one_of([1, 2, 6, 20]),
             hook_hangs: rng.one_of([2, 6]),
-            window: rng.one_of([3000, 10_000, 40_000, 40_000]),
-            signal: rng.one_of([3000, 20_000, 20_000]),
+            window: rng.one_of([3000, 10_000, 40_000]),
+            signal: rng.one_of([3000, 20_000]),
         }
     }
 }
@@ -76,7 +76,8 @@ pub(super) struct Scenario {
     pub(super) drain_asked: Option<Duration>,
     /// Events that make no sense where they come.
     pub(super) noise: Vec<(Duration, Event)>,
-    pub(super) hook: Option<(Duration, bool)>,
+    /// How the container's own hooks end.
+    pub(super) hooks: HookEnds,
     pub(super) leftovers: usize,
     pub(super) missed_looks: u64,
     pub(super) leftovers_end_after_term: Option<Duration>,
@@ -90,6 +91,7 @@ pub(super) struct Scenario {
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
     pub(super) condition: bool,
+    pub(super) hooks: HookEnds,
     pub(super) spawn_fails: Option<u8>,
     pub(super) ready_after: Option<Duration>,
     /// Codes from 200 on are signals.
@@ -131,7 +133,13 @@ impl Scenario {
             order: (0..count).map(ProcessId).collect(),
             processes,
         };
-        let mut at = rng.millis(odds.signal);
+        let drain_asked = rng.once_in(3).then(|| rng.millis(odds.signal));
+        // As after a `preStop` hook.
+        let follows = if rng.once_in(2) { drain_asked } else { None };
+        let mut at = match follows {
+            Some(asked) => asked + rng.millis(odds.window),
+            None => rng.millis(odds.signal),
+        };
         let mut signals = Vec::new();
         for _ in 0..1 + rng.below(4) {
             signals.push((at, if rng.once_in(2) { Signal::TERM } else { Signal::INT }));
@@ -145,15 +153,15 @@ impl Scenario {
         let off = Duration::from_nanos(1);
         let noise =
             (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
-        let hook = rng.maybe(odds.hook_hangs, |rng| (rng.millis(4000), !rng.once_in(5)));
+        let hooks = hook_ends(rng, &odds);
         Self {
             seed,
             spec: Rc::new(spec),
             behaviours,
             signals,
-            drain_asked: if rng.once_in(3) { Some(rng.millis(30_000)) } else { None },
+            drain_asked,
             noise,
-            hook,
+            hooks,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
             missed_looks: if rng.once_in(3) { rng.below(4) } else { 0 },
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
@@ -192,7 +200,8 @@ impl Scenario {
 
 impl Behaviour {
     fn new(rng: &mut Rng, process: &ProcessSpec, odds: &Odds) -> Self {
-        let odds = odds.fault;
+        let hooks = hook_ends(rng, odds);
+        let (odds, most) = (odds.fault, odds.signal + 5000);
         let dies = process.oneshot || rng.once_in(odds);
         let code = match rng.below(4) {
             _ if process.oneshot && !rng.once_in(odds) => 0,
@@ -202,9 +211,10 @@ impl Behaviour {
         };
         Self {
             condition: !rng.once_in(4),
+            hooks,
             spawn_fails: rng.once_in(odds * 4).then_some(127),
             ready_after: rng.maybe(odds * 2, |rng| rng.millis(3000)),
-            dies_after: dies.then(|| (rng.millis(25_000), code)),
+            dies_after: dies.then(|| (rng.millis(most), code)),
             ends_after_term: rng.maybe(odds, |rng| rng.millis(12_000)),
             ends_after_kill: rng.maybe(odds * 6, |rng| rng.millis(3)),
             group: rng.once_in(odds).then(|| rng.maybe(3, |rng| rng.millis(6000)).ok_or(())),
@@ -273,6 +283,13 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
         rng.once_in(odds.hook).then(|| Wait::new(declared))
     };
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
+}
+
+/// When the hooks of each [`Stage`] end, if they do, and whether they succeed.
+type HookEnds = [Option<(Duration, bool)>; 3];
+
+fn hook_ends(rng: &mut Rng, odds: &Odds) -> HookEnds {
+    [(); 3].map(|()| rng.maybe(odds.hook_hangs, |rng| (rng.millis(4000), !rng.once_in(5))))
 }
 
 fn noise(rng: &mut Rng, count: u16) -> Event {
