@@ -42,6 +42,7 @@ fn rule(place: &[&str]) -> Rule {
             ["command" | "log" | "only_if"]
             | ["readiness", "exec"]
             | ["drain", "only_if"]
+            | ["drain", "envoy", "admin"]
             | ["drain", "exec", "command"] => Rule::Replace,
             ["drain", "exec"] => Rule::Hook,
             ["depends_on"] => Rule::Names,
