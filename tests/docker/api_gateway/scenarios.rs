@@ -308,16 +308,10 @@ fn serving(live: &Live) {
     assert!(served, "the Router does not answer:\n{}", live.container.logs());
 }
 
-/// Whether the container listens on a TCP port, seen from inside.
+/// Whether something listens on a TCP port of the container.
 fn listening(live: &Live, port: u16) {
-    let pid = live.process("/usr/local/bin/envoy").pid;
-    // Address and port in hexadecimal, those of the peer, and `0A` for a socket that listens (proc_pid_net(5)).
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
-    let found = table.lines().any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A"
-    });
-    live.note(format!("port {port} is open: {found}"));
+    let open = live.process("/usr/local/bin/envoy").listening();
+    live.note(format!("port {port} is open: {}", open.iter().any(|(_, other)| *other == port)));
 }
 
 /// What the environment's defaults give: no admin over TCP, and a drain all the same.
