@@ -1,9 +1,10 @@
 //! One file on top of another, by Compose's merge rules: mappings merge key by key, single values replace, lists grow
 //! without repeating what is in them. A `command` replaces, because half of two commands is none.
 //!
-//! `!reset` takes a key away, `!override` replaces a value where it would be merged. In `environment` a variable that is
-//! taken away is more than one that is not written: the process does not get it from anywhere else either. So there a
-//! `!reset` stays in the merged tree, for the reader.
+//! `!reset` takes a key away, `!override` replaces a value where it would be merged. In
+//! `environment` a variable that is taken away is more than one that is not written: the process
+//! does not get it from anywhere else either. So there a `!reset` stays in the merged tree, for the
+//! reader.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

@@ -86,7 +86,8 @@ enum Content {
 }
 
 impl Content {
-    /// What to write instead where a tag of ours would say nothing: before a key, and before an item of a list.
+    /// What to write instead where a tag of ours would say nothing: before a key, and before an
+    /// item of a list.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {

@@ -46,8 +46,8 @@ impl Reader<'_> {
         Some(words)
     }
 
-    /// Where a single value may be chosen by conditions: the value itself, or of a list the first element that is not left
-    /// out.
+    /// Where a single value may be chosen by conditions: the value itself, or of a list the first
+    /// element that is not left out.
     pub(super) fn first<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
         let Kind::Sequence(items) = &node.kind else { return Some(node) };
         let mut found = None;

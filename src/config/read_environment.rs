@@ -12,8 +12,8 @@ use super::values;
 /// Names and values. `None`: the process does not get the variable, wherever else one comes from.
 type Variables = Vec<(String, Option<String>)>;
 
-/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on, and `!reset` behind a name in a
-/// mapping keeps it away.
+/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on, and
+/// `!reset` behind a name in a mapping keeps it away.
 pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
     let mut out = Vec::new();
     match &node.kind {
