@@ -5,7 +5,7 @@ mod matrix;
 mod static_signals;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
@@ -44,6 +44,10 @@ fn serve_then_stop(options: &[&str]) {
     assert!(init.command.starts_with("/usr/local/bin/drainit run"), "PID 1 is {init:?}");
     assert!(envoy.command.ends_with("--concurrency 2"), "{envoy:?}");
     assert_eq!((envoy.parent, envoy.user, init.user), (init.pid, 101, 101));
+    // The stock config opens the admin to the network.
+    let mut admin = envoy.listening();
+    admin.retain(|(_, port)| *port == 9901);
+    assert_eq!(admin, [(Ipv4Addr::LOCALHOST, 9901)]);
 
     let address = container.address(PORT);
     let mut client = Client::connect(address);

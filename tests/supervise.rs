@@ -292,6 +292,47 @@ fn the_environment_is_what_the_config_says_on_top_of_the_containers() {
 }
 
 #[test]
+fn a_variable_that_is_taken_away_reaches_nothing_that_runs_as_the_process_does() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
+    let drainit = rig.env("GIVEN", "container").env("ALSO", "container").start(
+        "
+        env: {DEFAULT: default}
+        processes:
+          a:
+            command: [CHILD, a, report=DIR/process.json]
+            env_file: DIR/a.env
+            environment: {GIVEN: !reset , DEFAULT: !reset , FROM_FILE: !reset , NEVER: !reset }
+            readiness: {exec: [CHILD, probe, report=DIR/readiness.json, exit=0]}
+            hooks:
+              pre_start: [CHILD, before, report=DIR/pre_start.json, exit=0]
+              pre_stop: [CHILD, ending, report=DIR/pre_stop.json, exit=0]
+              post_stop: [CHILD, after, report=DIR/post_stop.json, exit=0]
+            drain: {exec: {command: [CHILD, drain, report=DIR/drain.json, exit=0], time: 5s}}
+          b:
+            command: [CHILD, b, report=DIR/other.json]
+            depends_on: [a]
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    for file in ["process", "readiness", "pre_start", "pre_stop", "post_stop", "drain"] {
+        let report = ended.report(&format!("{file}.json"));
+        let env = &report["env"];
+        for name in ["GIVEN", "DEFAULT", "FROM_FILE", "NEVER"] {
+            assert!(env[name].is_null(), "{name} of {file}: {report}");
+        }
+        assert_eq!((&env["ALSO"], &env["STAYS"]), (&json!("container"), &json!("file")), "{file}");
+    }
+    let other = ended.report("other.json");
+    assert_eq!(other["env"]["GIVEN"], "container", "{other}");
+    assert_eq!(other["env"]["DEFAULT"], "default", "{other}");
+}
+
+#[test]
 fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
     drop(UnixListener::bind(rig.path("a.sock")).unwrap());

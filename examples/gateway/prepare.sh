@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the directory for the sockets, which are nobody else's business, and writes Envoy's config there, with the variables filled in: prepare.sh [CONFIG]
+# Makes the directory for the sockets, which no other user can enter, and writes Envoy's config there, with the variables
+# filled in: prepare.sh [CONFIG]
 set -eu
 mkdir -p -m 700 "${GATEWAY_RUN_DIR:?}"
 python3 -c 'import os, sys; sys.stdout.write(os.path.expandvars(sys.stdin.read()))' \

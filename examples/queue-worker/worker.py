@@ -2,7 +2,8 @@
 
     python3 worker.py --queue DIRECTORY
 
-The queue is a directory. An item is a file in `todo`; who renames it has it; it is in `done` when the work is done.
+The queue is a directory. An item is a file in `todo`. A worker takes it by renaming it, and moves it to `done` when the
+work is done.
 
 On USR1 the worker takes nothing more, finishes the batch that it has, and says so: that is the `notify` protocol of
 drainit, a datagram with `DRAINED=1` to $NOTIFY_SOCKET. TERM ends it at once, with whatever it still has.

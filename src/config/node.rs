@@ -56,10 +56,20 @@ pub(crate) struct Key {
 /// What the tags of Compose ask an overlay to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
-    /// `!reset`: the key goes away.
+    /// `!reset`: the key goes away; in `environment`, the variable.
     Reset,
     /// `!override`: the value replaces what it would be merged with.
     Override,
+}
+
+impl Tag {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "!reset",
+            Self::Override => "!override",
+        }
+    }
 }
 
 /// A value.

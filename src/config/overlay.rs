@@ -1,7 +1,10 @@
 //! One file on top of another, by Compose's merge rules: mappings merge key by key, single values replace, lists grow
 //! without repeating what is in them. A `command` replaces, because half of two commands is none.
 //!
-//! `!reset` takes a key away, `!override` replaces a value where it would be merged.
+//! `!reset` takes a key away, `!override` replaces a value where it would be merged. In
+//! `environment` a variable that is taken away is more than one that is not written: the process
+//! does not get it from anywhere else either. So there a `!reset` stays in the merged tree, for the
+//! reader.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -40,6 +43,7 @@ fn rule(place: &[&str]) -> Rule {
             ["command" | "log" | "only_if"]
             | ["readiness", "exec"]
             | ["drain", "only_if"]
+            | ["drain", "envoy", "admin"]
             | ["drain", "exec", "command"] => Rule::Replace,
             ["drain", "exec"] => Rule::Hook,
             ["depends_on"] => Rule::Names,
@@ -76,6 +80,9 @@ fn merge_at(place: &[&str], base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     // without a value has a meaning: it comes from the container.
     if matches!(over.kind, Kind::Null) && !matches!(place, ["processes", _, "environment", _]) {
         return Rc::clone(base);
+    }
+    if is_reset(base) {
+        return Rc::clone(over);
     }
     let rule = rule(place);
     let merged = match rule {
@@ -129,7 +136,11 @@ fn mappings(
     let mut merged = Vec::with_capacity(base.len() + over.len());
     for (key, node) in base {
         match later.get(&*key.text) {
-            Some(over) if over.tag == Some(Tag::Reset) => {}
+            Some(over) if is_reset(over) => {
+                if holds_variables(place) {
+                    merged.push((key.clone(), Rc::clone(over)));
+                }
+            }
             Some(over) => {
                 let place = [place, &[&*key.text]].concat();
                 merged.push((key.clone(), merge_at(&place, node, over)));
@@ -209,19 +220,31 @@ fn is_reset(node: &Rc<Node>) -> bool {
     node.tag == Some(Tag::Reset)
 }
 
+/// Whether this is the `environment` of a process, whose entries keep their `!reset`.
+fn holds_variables(place: &[&str]) -> bool {
+    matches!(place, ["processes", _, "environment"])
+}
+
 /// Takes away what is still tagged `!reset` when all files are merged, because nothing was there to reset.
-pub(super) fn without_resets(node: &Rc<Node>) -> Rc<Node> {
-    if !node.extent().has_reset {
+pub(super) fn without_resets(root: &Rc<Node>) -> Rc<Node> {
+    without_resets_at(&[], root)
+}
+
+fn without_resets_at(place: &[&str], node: &Rc<Node>) -> Rc<Node> {
+    if !node.extent().has_reset || holds_variables(place) {
         return Rc::clone(node);
     }
     let kind = match &node.kind {
         Kind::Null | Kind::Scalar { .. } => return Rc::clone(node),
         Kind::Sequence(items) => Kind::Sequence(
-            items.iter().filter(|item| !is_reset(item)).map(without_resets).collect(),
+            items.iter().map(|item| without_resets_at(&[place, &["-"]].concat(), item)).collect(),
         ),
         Kind::Mapping(entries) => {
             let kept = entries.iter().filter(|(_, node)| !is_reset(node));
-            Kind::Mapping(kept.map(|(key, node)| (key.clone(), without_resets(node))).collect())
+            let inner = |(key, node): &(Key, Rc<Node>)| {
+                (key.clone(), without_resets_at(&[place, &[&*key.text]].concat(), node))
+            };
+            Kind::Mapping(kept.map(inner).collect())
         }
     };
     Rc::new(Node::new(node.span, kind))

@@ -85,6 +85,23 @@ enum Content {
     Mapping { entries: Entries, pending: Pending },
 }
 
+impl Content {
+    /// What to write instead where a tag of ours would say nothing: before a key, and before an
+    /// item of a list.
+    fn refuses_tags(&self) -> Option<&'static str> {
+        match self {
+            Self::Mapping { pending: Pending::Key, .. } => {
+                Some("a tag stands behind its key: write `KEY: !reset`")
+            }
+            Self::Mapping { .. } => None,
+            Self::Sequence(_) => Some(
+                "items of a list have no names to take away: write `!override` before the list \
+                 and all that it should hold, or in `environment` the mapping `{NAME: !reset}`",
+            ),
+        }
+    }
+}
+
 /// The key whose value is merged into the mapping that it is in.
 const MERGE: &str = "<<";
 
@@ -180,7 +197,7 @@ impl Builder<'_> {
                 let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                if !null && anchor == 0 && self.is_key(&text, quoted, span) {
+                if !null && anchor == 0 && tag.is_none() && self.is_key(&text, quoted, span) {
                     return Ok(());
                 }
                 let text = text.into_owned();
@@ -301,6 +318,10 @@ impl Builder<'_> {
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent() } } else { node.extent() });
         let extent = frame.extent;
+        if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
+            let message = format!("`{}` has no meaning here", tag.name());
+            self.report.error(span, message).help(help);
+        }
         match &mut frame.content {
             Content::Sequence(items) => items.push(node),
             Content::Mapping { entries, pending } => {

@@ -1,5 +1,5 @@
 //! Commands: a list of arguments, or one string. An element of the list may be made of parts, and may depend on a
-//! condition.
+//! condition; and so may a single value.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -44,6 +44,26 @@ impl Reader<'_> {
             return None;
         }
         Some(words)
+    }
+
+    /// Where a single value may be chosen by conditions: the value itself, or of a list the first
+    /// element that is not left out.
+    pub(super) fn first<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
+        let Kind::Sequence(items) = &node.kind else { return Some(node) };
+        let mut found = None;
+        for item in items {
+            let value = match item.kind {
+                Kind::Mapping(_) => chosen(self, item, what, &["text"])?.map(|(_, value)| value),
+                _ => Some(&**item),
+            };
+            found = found.or(value);
+        }
+        if found.is_none() {
+            let message = format!("every element of `{what}` is left out");
+            let problem = self.report.error(node.span, message);
+            problem.help("end the list with an element without `only_if`");
+        }
+        found
     }
 
     /// A relative path, from the directory of the file that names it.

@@ -101,6 +101,7 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     let until = reader.field(fields, "until", values::drain_until);
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = needed(reader, fields, what, "admin", example)?;
+    let admin = reader.first(admin, "admin")?;
     let admin = reader.typed(admin, "admin", values::server)?;
     Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
 }

@@ -3,15 +3,17 @@
 use super::diagnostic::quote;
 use super::env_file;
 use super::expand::expand;
-use super::node::{Kind, Node, Span};
+use super::node::{Kind, Node, Span, Tag};
 use super::read::Reader;
 use super::read_root::variable_name;
 use super::source::Source;
 use super::values;
 
-type Variables = Vec<(String, String)>;
+/// Names and values. `None`: the process does not get the variable, wherever else one comes from.
+type Variables = Vec<(String, Option<String>)>;
 
-/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on.
+/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on, and
+/// `!reset` behind a name in a mapping keeps it away.
 pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
     let mut out = Vec::new();
     match &node.kind {
@@ -21,9 +23,10 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match node.kind {
+                    _ if node.tag == Some(Tag::Reset) => out.push((key.text.to_string(), None)),
                     Kind::Null => pass_on(reader, &key.text, &mut out),
                     _ => out.extend(
-                        reader.text(node, &key.text).map(|v| (key.text.to_string(), v.text)),
+                        reader.text(node, &key.text).map(|v| (key.text.to_string(), Some(v.text))),
                     ),
                 }
             }
@@ -39,7 +42,7 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match value {
-                    Some(value) => out.push((name.to_owned(), value.to_owned())),
+                    Some(value) => out.push((name.to_owned(), Some(value.to_owned()))),
                     None => pass_on(reader, name, &mut out),
                 }
             }
@@ -56,7 +59,7 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
 
 fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
     if let Some(value) = reader.variables.container().get(name) {
-        out.push((name.to_owned(), value.to_owned()));
+        out.push((name.to_owned(), Some(value.to_owned())));
     }
 }
 
@@ -117,6 +120,6 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
             return;
         }
         reader.variables.set_in_file(name, &value);
-        out.push((name.to_owned(), value));
+        out.push((name.to_owned(), Some(value)));
     }
 }

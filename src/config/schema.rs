@@ -120,7 +120,8 @@ pub struct Process {
     /// How long it may take after `stop_signal` before KILL. Unset: up to 10 s of what the deadline leaves.
     pub stop_grace_period: Option<Duration>,
     /// Variables of this process: `env_file` (already read), then `environment`; later entries win.
-    pub environment: Vec<(String, String)>,
+    /// `None`: it does not get the variable, also where the container has one.
+    pub environment: Vec<(String, Option<String>)>,
     /// Its working directory; unset: drainit's own.
     pub working_dir: Option<PathBuf>,
     /// Whom it runs as; unset: drainit's own user.

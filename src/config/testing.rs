@@ -72,6 +72,15 @@ pub(crate) fn load_in(
     super::finish(report, roots, environment, Accounts::new("/nonexistent", "/nonexistent"))
 }
 
+/// The variables of a process: `A=1`, or `!A` where it does not get one.
+pub(super) fn variables(process: &Process) -> Vec<String> {
+    let text = |(name, value): &(String, Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => format!("!{name}"),
+    };
+    process.environment.iter().map(text).collect()
+}
+
 /// A process with nothing special about it.
 pub(crate) fn process(name: &str) -> Process {
     Process {

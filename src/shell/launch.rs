@@ -103,7 +103,12 @@ fn request<'a>(
     let mut request = SpawnRequest::new(command.map(OsString::from).collect());
     let mut env = base.to_vec();
     if let Some(process) = process {
-        env.extend(process.environment.iter().map(|(name, value)| (name.into(), value.into())));
+        for (name, value) in &process.environment {
+            match value {
+                Some(value) => env.push((name.into(), value.into())),
+                None => env.retain(|(other, _)| other != name.as_str()),
+            }
+        }
         request.working_dir.clone_from(&process.working_dir);
         request.user.clone_from(&process.user);
     }

@@ -63,6 +63,13 @@ fn what_the_container_sets_wins_except_what_is_derived_or_fixed() {
 }
 
 #[test]
+fn a_variable_can_be_taken_away_from_one_process() {
+    let Some(run) = seen("usual") else { return };
+    assert_eq!(run.variable("policy-engine", "PYTHON_EXECUTOR_LISTEN"), "/elsewhere");
+    assert!(!run.has_variable("python-executor", "PYTHON_EXECUTOR_LISTEN"), "{run}");
+}
+
+#[test]
 fn arguments_go_where_their_prefix_says_with_their_values() {
     let Some(run) = seen("usual") else { return };
     let envoy = run.command("router");
@@ -93,7 +100,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
 }
 
 #[test]
-fn the_override_has_its_variables_and_the_admin_only_if_enabled() {
+fn the_override_has_its_variables_and_the_admin_over_tcp_only_if_enabled() {
     let Some(run) = seen("usual") else { return };
     let envoy = run.command("router");
     let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # What the gateway's";
@@ -106,13 +113,16 @@ fn the_override_has_its_variables_and_the_admin_only_if_enabled() {
     ] {
         assert!(envoy.contains(part), "no {part:?} in {envoy}");
     }
+    assert!(!envoy.contains("pipe:"), "{envoy}");
     // Envoy has understood both parts.
     let Some(other) = seen("second-term") else { return };
     other.assert_line("the admin on port 9905 says \"xds\": \"gateway-controller:18000\"");
     let Some(run) = seen("plain") else { return };
     let envoy = run.command("router");
-    assert!(envoy.contains("\"ctl:28000\"") && !envoy.contains("admin:"), "{envoy}");
-    assert!(envoy.ends_with("error_level: 500 --log-level warning --concurrency 1"), "{envoy}");
+    assert!(envoy.contains("\"ctl:28000\"") && !envoy.contains("socket_address:"), "{envoy}");
+    let admin = "pipe: {path: /var/run/api-platform/router-admin.sock, mode: 384} # 0600";
+    assert!(envoy.contains(&format!("error_level: 500 admin: address: {admin}")), "{envoy}");
+    assert!(envoy.ends_with("--log-level warning --concurrency 1"), "{envoy}");
 }
 
 #[test]
@@ -193,9 +203,23 @@ fn int_and_quit_stop_it_as_term_does() {
 }
 
 #[test]
-fn without_an_admin_nothing_is_drained_and_nothing_waited_for() {
+fn it_drains_over_a_private_admin_where_none_is_enabled() {
     let Some(run) = seen("plain") else { return };
-    run.assert_code(0).assert_no_line("router: drain").assert_no_line("cannot be reached");
+    run.assert_line("the mode of router-admin.sock: 600");
+    run.assert_line("port 8080 is open: true").assert_line("port 9901 is open: false");
+    run.assert_line("served while it drains: 10");
+    run.assert_lines_in_order(&[
+        "router: draining, at least 5s, at most 15s",
+        "no connection left",
+        "router: exited with code 0",
+    ]);
+    run.assert_code(0).assert_no_line("warning: router");
+}
+
+#[test]
+fn an_admin_of_the_images_own_gives_way_to_the_one_that_drains() {
+    let Some(run) = seen("int") else { return };
+    run.assert_line("port 9907 is open: false").assert_line("no connection left");
 }
 
 #[test]

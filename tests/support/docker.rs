@@ -1,7 +1,8 @@
 //! Containers of a real Docker. Each is labelled with the test run that made it, and gone when the run is.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -152,6 +153,20 @@ impl Drop for Container {
 }
 
 impl Process {
+    /// The IPv4 addresses at which its container accepts TCP connections.
+    #[track_caller]
+    pub(crate) fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
+        // Address and port in hexadecimal, those of the peer, and `0A` for a socket that listens.
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
+        let listening = table.lines().skip(1).filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (address, port) = fields[1].split_once(':').unwrap();
+            let address = u32::from_str_radix(address, 16).unwrap().to_ne_bytes();
+            (fields[3] == "0A").then(|| (address.into(), u16::from_str_radix(port, 16).unwrap()))
+        });
+        listening.collect()
+    }
+
     fn parse(line: &str) -> Self {
         let mut words = line.split_whitespace();
         let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap();

@@ -51,7 +51,7 @@ admin:
     socket_address: {address: $ROUTER_ADMIN_HOST, port_value: $ROUTER_ADMIN_PORT}"
 fi
 
-python3 /app/python-executor/main.py --listen "$PYTHON_EXECUTOR_SOCKET" > >(prefix pye) 2> >(prefix pye >&2) &
+env -u PYTHON_EXECUTOR_LISTEN python3 /app/python-executor/main.py --listen "$PYTHON_EXECUTOR_SOCKET" > >(prefix pye) 2> >(prefix pye >&2) &
 python=$!
 wait_for "$PYTHON_EXECUTOR_SOCKET" 15
 /app/policy-engine -xds-server "$GATEWAY_CONTROLLER_HOST:$POLICY_ENGINE_XDS_PORT" > >(prefix pol) 2> >(prefix pol >&2) &

@@ -2,9 +2,12 @@
 //!
 //!     rollout [stock] [recipe] [drainit]
 //!
-//! Three images of the same gateway: with its bash entrypoint as newer releases run it (no drain), with the admin enabled
-//! and the recipe `drain_listeners?graceful` and 15 s of sleep, and with drainit and `../drainit.yaml` in its place. 100
-//! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal that a gateway has gone.
+//! The same gateway three times: with its bash entrypoint as newer releases run it (no admin, so no
+//! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
+//! with drainit and `../drainit.yaml` in its place, which drain with nothing enabled. 100
+//! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal
+//! that a gateway has gone.
+//!
 //! Exits with 1 if a request failed with drainit.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::panic)] // what goes wrong here, a person sees
@@ -33,7 +36,7 @@ pub(crate) enum Mode {
     Stock,
     /// The bash entrypoint with the admin enabled: `drain_listeners?graceful`, and 15 s of sleep.
     Recipe,
-    /// drainit in its place.
+    /// drainit in its place, in the same environment as `Stock`.
     Drainit,
 }
 

@@ -67,13 +67,13 @@ struct Gateway {
 impl Gateway {
     fn start(images: &Images, mode: Mode, network: &str) -> Self {
         let (image, admin) = match mode {
-            Mode::Stock => (&images.bash, "ROUTER_ADMIN_ENABLED=false"),
-            Mode::Recipe => (&images.bash, "ROUTER_ADMIN_ENABLED=true"),
-            Mode::Drainit => (&images.drainit, "ROUTER_ADMIN_ENABLED=true"),
+            Mode::Stock => (&images.bash, None),
+            Mode::Recipe => (&images.bash, Some("--env=ROUTER_ADMIN_ENABLED=true")),
+            Mode::Drainit => (&images.drainit, None),
         };
-        let grace = format!("TERMINATION_GRACE_PERIOD_SECONDS={GRACE}");
-        let log = "LOG_LEVEL=error";
-        let options = ["--network", network, "--env", admin, "--env", &grace, "--env", log];
+        let grace = format!("--env=TERMINATION_GRACE_PERIOD_SECONDS={GRACE}");
+        let mut options = vec!["--network", network, &grace, "--env=LOG_LEVEL=error"];
+        options.extend(admin);
         let container = Container::start(image, &options, &[]);
         let ip = ip(&container);
         wait("a gateway", || answers((ip, 8080).into()).unwrap_or(false));

@@ -163,7 +163,7 @@ fn the_router_means_what_it_says() {
     let needs =
         Dependency { process: "policy-engine".to_owned(), condition: StartCondition::Ready };
     assert_eq!(process.depends_on, [needs]);
-    assert_eq!(process.environment, [("GOMAXPROCS".to_owned(), "2".to_owned())]);
+    assert_eq!(process.environment, [("GOMAXPROCS".to_owned(), Some("2".to_owned()))]);
     assert_eq!(process.working_dir, Some(PathBuf::from("/")));
     assert_eq!(process.user, Some(User { uid: 10001, gid: 10001, groups: vec![] }));
     assert_eq!(process.forward_signals, [Signal::USR1]);

@@ -1,4 +1,4 @@
-//! Conditions: of a process, of a drain, of an element of a command.
+//! Conditions: of a process, of a drain, of an element of a command, of an admin's address.
 
 use super::process_with;
 use crate::config::schema::{DrainMethod, OnlyIf, Process};
@@ -94,4 +94,47 @@ fn a_later_file_replaces_a_condition_and_keeps_the_drain() {
     let process = &load(&[&base, over], &[]).unwrap().config.processes[0];
     let method = &process.drain.as_ref().unwrap().method;
     assert!(matches!(method, DrainMethod::Exec(words) if words == &["x"]), "{method:?}");
+}
+
+fn admin(admin: &str, more: &[&str]) -> Result<String, Vec<String>> {
+    let base = process_with(&format!("drain: {{envoy: {{admin: {admin}}}}}"));
+    let texts: Vec<&str> = [base.as_str()].into_iter().chain(more.iter().copied()).collect();
+    let loaded = load(&texts, &[("ON", "true")]);
+    let loaded = loaded.map_err(|all| all.into_iter().map(|d| d.message).collect::<Vec<_>>())?;
+    let drain = loaded.config.processes[0].drain.as_ref().unwrap();
+    let DrainMethod::Envoy { admin, .. } = &drain.method else { panic!() };
+    Ok(admin.to_string())
+}
+
+#[test]
+fn the_first_address_that_is_not_left_out_is_the_admins() {
+    let on = "{text: 'http://127.0.0.1:1', only_if: {value: \"${ON}\", is: \"true\"}}";
+    let off = "{text: \"http://${NONE:?x}\", only_if: {value: \"${ON}\", is_not: \"true\"}}";
+    let last = "unix:/a";
+    for (list, expected) in [
+        (format!("[{on}, {last}]"), "http://127.0.0.1:1"),
+        (format!("[{off}, {last}]"), "unix:/a"),
+        (format!("[{off}, {on}]"), "http://127.0.0.1:1"),
+        (format!("[{last}, {on}]"), "unix:/a"),
+        ("[{text: 'unix:/b'}]".to_owned(), "unix:/b"),
+    ] {
+        assert_eq!(admin(&list, &[]).as_deref(), Ok(expected), "{list}");
+    }
+    // A later file replaces the list, by an address or by another list.
+    let list = format!("[{off}, {last}]");
+    for over in ["unix:/c", "[unix:/c]"] {
+        let over = format!("processes: {{a: {{drain: {{envoy: {{admin: '{over}'}}}}}}}}")
+            .replace("'[", "[")
+            .replace("]'", "]");
+        assert_eq!(admin(&list, &[&over]).as_deref(), Ok("unix:/c"), "{over}");
+    }
+    for (list, message) in [
+        (format!("[{off}]"), "every element of `admin` is left out"),
+        ("[]".to_owned(), "every element of `admin` is left out"),
+        (format!("[{on}, {{file: /x}}]"), "unknown key `file` in `admin`"),
+        (format!("[{off}, nonsense]"), "`admin` is `nonsense`: "),
+    ] {
+        let problems = admin(&list, &[]).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(message), "{list}: {problems:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Several files on top of each other.
 
 use crate::config::schema::{LogMode, Probe, Process, StartCondition};
-use crate::config::testing::load;
+use crate::config::testing::{load, variables};
 use crate::vocab::Signal;
 use std::time::Duration;
 
@@ -42,8 +42,7 @@ processes:
     let processes = merged(over);
     let engine = &processes[0];
     assert_eq!(engine.command, ["dlv", "exec", "engine"]);
-    let environment: Vec<_> = engine.environment.iter().map(|(n, v)| format!("{n}={v}")).collect();
-    assert_eq!(environment, ["LEVEL=debug", "KEEP=1", "HOST=h"]);
+    assert_eq!(variables(engine), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
     assert_eq!(engine.sockets.len(), 2);
     let readiness = engine.readiness.as_ref().unwrap();
     assert!(matches!(readiness.probe, Probe::Tcp(_)));
@@ -96,11 +95,53 @@ processes:
     let processes = merged(over);
     assert_eq!(processes.len(), 2);
     assert!(processes[0].readiness.is_none() && processes[0].sockets.is_empty());
-    assert_eq!(processes[0].environment, [("ONLY".to_owned(), "this".to_owned())]);
+    assert_eq!(variables(&processes[0]), ["ONLY=this"]);
     assert_eq!(processes[1].depends_on.len(), 1);
     // there is nothing to reset in the first file
     let config = load(&["processes: {a: {command: [a], user: !reset x}}"], &[]).unwrap().config;
     assert!(config.processes[0].user.is_none());
+}
+
+#[test]
+fn a_variable_that_is_taken_away_is_taken_away_from_the_container_as_well() {
+    let over = |over: &[&str]| {
+        let texts: Vec<String> =
+            over.iter().map(|keys| format!("processes: {{engine: {{{keys}}}}}")).collect();
+        let texts: Vec<&str> = [BASE].into_iter().chain(texts.iter().map(String::as_str)).collect();
+        variables(&load(&texts, &[("HOST", "h"), ("LEVEL", "c")]).unwrap().config.processes[0])
+    };
+    let reset = "environment: {LEVEL: !reset , HOST: !reset }";
+    assert_eq!(over(&[reset]), ["!LEVEL", "KEEP=1", "!HOST"]);
+    // A later file has the last word: another value, or the container's again.
+    let later = "environment: [LEVEL=debug, HOST]";
+    assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
+    assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
+    assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
+    // As a whole it is the key that goes away, with what it took away.
+    let none: &[&str] = &[];
+    assert_eq!(over(&["environment: !reset"]), none);
+    assert_eq!(over(&[reset, "environment: !reset"]), none);
+    assert_eq!(over(&["environment: !reset", "environment: {A: '1'}"]), ["A=1"]);
+    // What was taken away in the first file does not come back with half of what a later one says.
+    let base =
+        "processes: {a: {command: [a], readiness: !reset {tcp: '127.0.0.1:1', timeout: 3s}}}";
+    let config = load(&[base, "processes: {a: {readiness: {file: /x}}}"], &[]).unwrap().config;
+    assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout, Duration::from_secs(30));
+}
+
+#[test]
+fn a_tag_that_would_say_nothing_is_refused() {
+    for (keys, tag) in [
+        ("environment: [!reset LEVEL]", "!reset"),
+        ("environment: {!reset LEVEL}", "!reset"),
+        ("sockets: [!reset /run/e.sock]", "!reset"),
+        ("depends_on: [!override task]", "!override"),
+    ] {
+        let over = format!("processes: {{engine: {{{keys}}}}}");
+        let errors = load(&[BASE, &over], &[]).unwrap_err();
+        let message = format!("`{tag}` has no meaning here");
+        assert_eq!((errors.len(), &errors[0].message), (1, &message), "{keys}");
+    }
 }
 
 #[test]

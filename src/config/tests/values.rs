@@ -7,7 +7,7 @@ use crate::config::schema::{
     DrainMethod, DrainUntil, Hook, HttpMethod, LogMode, Probe, Process, ProcessKind, RestartPolicy,
     StartCondition,
 };
-use crate::config::testing::{Dir, load};
+use crate::config::testing::{Dir, load, variables};
 use crate::config::{self, Environment};
 use crate::vocab::Signal;
 
@@ -19,7 +19,7 @@ fn process(keys: &str) -> Process {
 }
 
 fn environment(keys: &str) -> Vec<String> {
-    process(keys).environment.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    variables(&process(keys))
 }
 
 #[test]
@@ -27,8 +27,7 @@ fn text_stays_as_it_is_written() {
     let process = process(
         "environment: {A: no, B: 0777, C: 1.10, D: \"${HOST}: #x\", E: '$${F}', G: ~, H: 'null'}",
     );
-    let values: Vec<_> = process.environment.iter().map(|(_, value)| value.as_str()).collect();
-    assert_eq!(values, ["no", "0777", "1.10", "h: #x", "${F}", "null"]);
+    assert_eq!(variables(&process), ["A=no", "B=0777", "C=1.10", "D=h: #x", "E=${F}", "H=null"]);
     assert_eq!(self::process("restart: no").restart.policy, RestartPolicy::No);
 }
 
@@ -39,6 +38,22 @@ fn the_environment_can_be_a_list_and_passes_variables_on() {
         ["A=1", "B=", "HOST=h", "EMPTY="]
     );
     assert_eq!(environment("environment: {HOST: , NONE: , A: =x}"), ["HOST=h", "A==x"]);
+}
+
+#[test]
+fn a_variable_is_taken_away_in_whatever_form_it_is_said() {
+    for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
+        let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
+        assert_eq!(found, ["A=1", "!HOST"], "{reset}");
+    }
+    // Also by way of an anchor; and on top of an env_file, which comes before.
+    let dir = Dir::new();
+    dir.write("one.env", b"A=1\nB=2\n");
+    let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
+                env_file: one.env, environment: {<<: *none, C: '3'}}}";
+    let config = dir.write("c.yaml", text.as_bytes());
+    let loaded = config::load(&[config], &Environment::default()).unwrap();
+    assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
 }
 
 #[test]
@@ -192,8 +207,7 @@ fn an_env_file_comes_before_the_environment() {
     );
     let environment: Environment = [("HOST", "h")].into_iter().collect();
     let loaded = config::load(&[config], &environment).unwrap();
-    let values: Vec<_> =
-        loaded.config.processes[0].environment.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let values = variables(&loaded.config.processes[0]);
     assert_eq!(values, ["A=1", "B=1-h", "C=${A}", "HOST=h", "A=3", "C=x"]);
 }
 

@@ -214,9 +214,18 @@ impl Run {
     /// A variable of a process.
     #[track_caller]
     pub(super) fn variable(&self, process: &str, name: &str) -> &str {
-        let environment = &self.environments[process];
-        let value = environment.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-        value.unwrap_or_else(|| panic!("{process} has no {name}:\n{environment}"))
+        let value = self.find_variable(process, name);
+        value.unwrap_or_else(|| panic!("{process} has no {name}:\n{}", self.environments[process]))
+    }
+
+    /// Whether a process has a variable.
+    pub(super) fn has_variable(&self, process: &str, name: &str) -> bool {
+        self.find_variable(process, name).is_some()
+    }
+
+    fn find_variable(&self, process: &str, name: &str) -> Option<&str> {
+        let mut lines = self.environments[process].lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// The command line of a process, as `ps` shows it.

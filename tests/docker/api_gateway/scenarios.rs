@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::thread;
 
@@ -106,6 +107,7 @@ pub(super) fn all() -> Vec<Scenario> {
                 "--env=POLICY_ENGINE_STEPS=print=engine-out eprint=engine-err unix=/var/run/api-platform/policy-engine.sock",
                 "--env=PYTHON_EXECUTOR_STEPS=print=python-out on=TERM:say:bye unix=/var/run/api-platform/python-executor.sock",
                 "--env=LOG_LEVEL=",
+                "--env=PYTHON_EXECUTOR_LISTEN=/elsewhere",
                 "--health-interval=1s",
                 ADMIN,
             ],
@@ -248,21 +250,17 @@ pub(super) fn all() -> Vec<Scenario> {
                     drop(UnixListener::bind(dir.join(name)).unwrap());
                 }
             }),
-            act: |live| {
-                live.await_ready();
-                let socket = live.sockets.as_ref().map(|dir| dir.join("python-executor.sock"));
-                if !socket.is_some_and(|path| path.exists()) {
-                    live.note("no python-executor.sock while it runs");
-                }
-                live.container.signal("TERM");
-            },
+            act: plain,
             ..PLAIN
         },
         Scenario {
             name: "int",
-            options: &[ENGINE, PYTHON],
+            options: &[ENGINE, PYTHON, "--volume=OUT/envoy.yaml:/etc/envoy/envoy.yaml:ro"],
+            files: &[("envoy.yaml", OWN_ADMIN)],
             act: |live| {
                 live.await_ready();
+                serving(live);
+                listening(live, 9907);
                 live.container.signal("INT");
             },
             ..PLAIN
@@ -293,6 +291,11 @@ const FORBIDDEN: &str = concat!(
     "admin: {allow_paths: [{exact: /ready}, {exact: /server_info}, {prefix: /stats}]}\n"
 );
 
+const OWN_ADMIN: &str = concat!(
+    include_str!("../../fixtures/api-gateway/envoy.yaml"),
+    "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9907}}}\n"
+);
+
 const EXT_PROC: &str = include_str!("../../fixtures/api-gateway/envoy-ext-proc.yaml");
 
 /// The Router answers its clients.
@@ -303,6 +306,33 @@ fn serving(live: &Live) {
         get(address, "/").is_ok_and(|answer| answer == (200, "hello from the gateway\n".to_owned()))
     });
     assert!(served, "the Router does not answer:\n{}", live.container.logs());
+}
+
+/// Whether something listens on a TCP port of the container.
+fn listening(live: &Live, port: u16) {
+    let open = live.process("/usr/local/bin/envoy").listening();
+    live.note(format!("port {port} is open: {}", open.iter().any(|(_, other)| *other == port)));
+}
+
+/// What the environment's defaults give: no admin over TCP, and a drain all the same.
+fn plain(live: &Live) {
+    live.await_ready();
+    let sockets = live.sockets.as_ref().unwrap();
+    if !sockets.join("python-executor.sock").exists() {
+        live.note("no python-executor.sock while it runs");
+    }
+    serving(live);
+    let mode =
+        fs::symlink_metadata(sockets.join("router-admin.sock")).unwrap().permissions().mode();
+    live.note(format!("the mode of router-admin.sock: {:o}", mode & 0o777));
+    for port in [8080, 9901] {
+        listening(live, port);
+    }
+    live.container.signal("TERM");
+    live.container.await_line("router: draining");
+    let served = (0..10).map(|_| Client::connect(live.router()).get());
+    let served = served.filter(|answer| answer.body == "hello from the gateway\n").count();
+    live.note(format!("served while it drains: {served}"));
 }
 
 /// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some while it drains.
