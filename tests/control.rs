@@ -1,11 +1,16 @@
 //! The control endpoints: what a kubelet asks, before, during and at the end.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::support::http::{free_address, get, get_unix, request};
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, ms};
 
 #[test]
 fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
@@ -102,7 +107,6 @@ fn a_port_in_use_is_found_before_anything_starts() {
 
 #[test]
 fn clients_that_ask_badly_cost_nothing() {
-    use std::io::Write;
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
     let config =
@@ -113,16 +117,159 @@ fn clients_that_ask_badly_cost_nothing() {
     let mut held = Vec::new();
     for text in ["", "GET /livez HTT", "\0\0\0\r\n\r\n"] {
         for _ in 0..10 {
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = TcpStream::connect(address).unwrap();
             let _ = stream.write_all(text.as_bytes());
             held.push(stream);
         }
     }
-    let mut endless = std::net::TcpStream::connect(address).unwrap();
+    let mut endless = TcpStream::connect(address).unwrap();
     thread::spawn(
         move || while endless.write_all(b"GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").is_ok() {},
     );
     assert_eq!(get(address, "/livez").unwrap().0, 200);
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1500));
+}
+
+/// Holds a connection for as long as it is let, again and again until it is over.
+fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        let _ = stream.set_read_timeout(Some(ms(100)));
+        let _ = stream.write_all(sends.as_bytes());
+        // Until it is closed; what comes is nothing, or what a connection that gives way gets.
+        let is_held = |stream: &mut TcpStream| {
+            let wrote = !trickles || stream.write_all(b"x").is_ok();
+            wrote
+                && stream
+                    .read(&mut [0])
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        while is_held(&mut stream) && !is_over.load(Ordering::Relaxed) {}
+    }
+}
+
+/// Lets the holders go, also where the test has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// `drainit health --live`, with its own second for the answer: the exit code, and what it says.
+fn health(args: [&str; 2]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    let output = command.args(["health", "--live"]).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody() {
+    let address = free_address();
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        control: {listen: 'ADDRESS', socket: DIR/control.sock}
+        processes: {a: {command: [CHILD, a]}}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("everything is ready");
+    let (url, socket) = (format!("http://{address}"), drainit.path("control.sock"));
+    for (sends, trickles) in [("", false), ("GET /livez HTTP/1.1\r\nho", false), ("GET /", true)] {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _over = Over(&is_over);
+            for _ in 0..500 {
+                scope.spawn(|| hold(address, sends, trickles, &is_over));
+            }
+            drainit.wait_until("held", || descriptors(&drainit) > 60);
+            let begin = Instant::now();
+            while begin.elapsed() < ms(2500) {
+                for args in [["--url", &url], ["--socket", socket.to_str().unwrap()]] {
+                    assert_eq!(health(args), (Some(0), "ok\n".to_owned()), "{sends:?} {args:?}");
+                }
+            }
+        });
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+fn descriptors(drainit: &Running) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count()
+}
+
+#[test]
+fn connections_leave_descriptors_for_the_processes() {
+    let address = free_address();
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        control: {listen: 'ADDRESS', socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a, await=DIR/end, exit=1], log: {}, restart: always, restart_delay: 100ms}
+        ";
+    let rig = rig.wrapper(&["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"]);
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("everything is ready");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        for _ in 0..100 {
+            scope.spawn(|| hold(address, "", false, &is_over));
+        }
+        drainit.wait_until("held", || descriptors(&drainit) > 12);
+        thread::sleep(ms(300));
+        drainit.touch("end");
+        drainit.wait_for_line("a: exited with code 1");
+        std::fs::remove_file(drainit.path("end")).unwrap();
+        drainit.wait_until("restarted", || {
+            let events = drainit.record().events;
+            events.iter().filter(|event| event.name == "a" && event.what == "start").count() > 1
+        });
+        assert!(descriptors(&drainit) < 40, "{}", descriptors(&drainit));
+    });
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("too many open files|Too many");
+}
+
+#[test]
+fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
+    let address = free_address();
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        control: {listen: 'ADDRESS', socket: DIR/control.sock}
+        processes: {a: {command: [CHILD, a]}}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("everything is ready");
+    let limit = |number: &str| {
+        let pid = drainit.pid().to_string();
+        let number = format!("--nofile={number}:1024");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &number]).status().unwrap().success());
+    };
+    limit("3");
+    let held: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let socket = drainit.path("control.sock");
+    let socket = socket.to_str().unwrap();
+    let before = processor_time(&drainit);
+    assert_eq!(health(["--socket", socket]).0, Some(1));
+    thread::sleep(ms(1000));
+    let spent = processor_time(&drainit) - before;
+    assert!(spent < 20, "{spent} hundredths of a second");
+    limit("1024");
+    drainit.wait_until("answered", || health(["--socket", socket]).0 == Some(0));
+    assert_eq!(get(address, "/livez").unwrap().0, 200);
+    drop(held);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+/// Of drainit so far, in hundredths of a second.
+fn processor_time(drainit: &Running) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", drainit.pid())).unwrap();
+    let behind_name = stat.rsplit(") ").next().unwrap();
+    let fields: Vec<_> = behind_name.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

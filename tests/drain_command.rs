@@ -1,10 +1,15 @@
 //! A drain from outside: `drainit drain` and `POST /drain`. Nothing is stopped by it, and what comes later goes on from it.
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::support::files::TempDir;
 use crate::support::http::{free_address, get_unix, request};
 use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
 
@@ -128,7 +133,10 @@ fn whoever_asks_and_however_often_it_is_one_drain() {
     let address = admin.address();
     let config = CONFIG
         .replace("DRAIN", &format!("envoy: {{admin: 'http://{address}', time: 8s, min: 100ms}}"))
-        .replace("socket: DIR/control.sock, listen: 'LISTEN'", &format!("listen: '{listen}'"));
+        .replace(
+            "socket: DIR/control.sock, listen: 'LISTEN'",
+            &format!("listen: '{listen}', drain_over_tcp: true"),
+        );
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(&config);
     drainit.wait_for_start(&["engine", "router"]);
@@ -154,11 +162,25 @@ fn who_cannot_ask_is_told_why() {
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
     let without = "processes: {a: {command: [a]}}";
     std::fs::write(drainit.path("without.yaml"), without).unwrap();
-    std::fs::write(drainit.path("wrong.yaml"), "processes: {a: {comand: [a]}}").unwrap();
+    std::fs::write(drainit.path("wrong.yaml"), "control: {sockt: /a.sock}").unwrap();
+    std::fs::write(drainit.path("tcp.yaml"), "control: {listen: '127.0.0.1:1'}").unwrap();
+    std::fs::write(drainit.path("unset.yaml"), "control: {socket: '${UNSET:?set it}/a'}").unwrap();
+    std::fs::write(drainit.path("empty.yaml"), "control: {socket: 'DIR/${UNSET}a'}").unwrap();
     for (args, code, reason) in [
         (["--socket", "DIR/nobody.sock"], 1, "/nobody.sock: no such file or directory"),
-        (["-c", "DIR/without.yaml"], 78, "neither `control.socket` nor `control.listen`"),
-        (["-c", "DIR/wrong.yaml"], 78, "wrong.yaml:1: process `a` has no `command`; see `drainit"),
+        (["-c", "DIR/without.yaml"], 78, "the config does not set `control.socket`"),
+        (["-c", "DIR/tcp.yaml"], 78, "the drain is not taken over TCP"),
+        (
+            ["-c", "DIR/wrong.yaml"],
+            78,
+            "wrong.yaml:1: unknown key `sockt` in `control`; see `drainit",
+        ),
+        (
+            ["-c", "DIR/unset.yaml"],
+            78,
+            "`control` uses `UNSET`, which is not set here: if it is for",
+        ),
+        (["-c", "DIR/empty.yaml"], 1, "no such file or directory; `control` uses `UNSET`, which"),
         (["-c", "DIR/missing.yaml"], 78, "missing.yaml` does not exist; see `drainit check`"),
         (["--sockets", "DIR/control.sock"], 2, "--sockets"),
     ] {
@@ -286,4 +308,172 @@ fn a_drain_by_hand_takes_no_time_from_the_stop() {
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_order(&["router exit 0", "engine got SIGTERM"]);
+}
+
+#[test]
+fn over_tcp_it_is_refused_whatever_the_address() {
+    let admin = Admin::tcp(0);
+    let listen = free_address();
+    let address = admin.address();
+    let config = CONFIG
+        .replace("DRAIN", &format!("envoy: {{admin: 'http://{address}', time: 1s}}"))
+        .replace("LISTEN", &listen.to_string());
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    let (code, said) = request(listen, "POST", "/drain").unwrap();
+    assert!(code == 403 && said.contains("control.socket"), "{code} {said}");
+    assert_eq!(status(&drainit)["phase"], "running");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
+    let admin = Admin::tcp(0);
+    let Some(drainit) = start(&admin, "time: 5s, min: 100ms") else { return };
+    // As it is for `docker exec`, where the entrypoint has exported what is not there.
+    let elsewhere = "
+        env: {DIRECTORY: 'DIR', TOKEN: '${SECRET:?set it}'}
+        shutdown: {grace_period: '${GRACE:?set it}'}
+        control: {socket: '${DIRECTORY}/other.sock'}
+        processes: {a: {command: [a, '${MUST:?set it}'], comand: x}}
+        ";
+    let dir = drainit.path("").display().to_string();
+    std::fs::write(drainit.path("a.yaml"), elsewhere.replace("DIR'", &format!("{dir}'"))).unwrap();
+    std::fs::write(drainit.path("b.yaml"), "control: {socket: '${DIRECTORY}/control.sock'}")
+        .unwrap();
+    assert_drains(&drainit, &["-c", "DIR/a.yaml", "-c", "DIR/b.yaml"]);
+    assert_eq!(status(&drainit)["phase"], "drained");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+/// What somebody who has taken the place of the supervisor does with a connection.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Accepts,
+    Says(&'static str),
+    /// Reads the request, and closes without an answer.
+    Closes,
+    /// Closes what it has not read: a reset.
+    Resets,
+    /// Closes in the middle of the answer.
+    Breaks,
+    /// Says nothing for longer than one question takes.
+    Stalls,
+    /// Answers 503.
+    Fails,
+}
+
+impl Does {
+    fn to(self, mut stream: UnixStream) {
+        let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let answer = match self {
+            Self::Resets => return,
+            Self::Accepts => "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            Self::Says(status) => head(status.len()) + status,
+            Self::Closes => String::new(),
+            Self::Breaks => head(1000) + "{\"phase\":",
+            Self::Stalls => {
+                thread::sleep(ms(2300));
+                return;
+            }
+            Self::Fails => "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        };
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request);
+        let _ = stream.write_all(answer.as_bytes());
+    }
+}
+
+/// `drainit drain --socket` against a server that does this, connection by connection; `then` again and again until the
+/// end, or it goes away. The exit code, and what it says.
+fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
+    let dir = TempDir::new();
+    let path = dir.join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let mut client = ask(&path);
+    // The next connection, or nothing once the client has ended.
+    let mut next = || loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                return Some(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        if client.try_wait().unwrap().is_some() {
+            return None;
+        }
+        thread::sleep(ms(5));
+    };
+    for does in does {
+        next().into_iter().for_each(|stream| does.to(stream));
+    }
+    if let Some(does) = then {
+        std::iter::from_fn(&mut next).for_each(|stream| does.to(stream));
+    }
+    drop(listener);
+    let output = client.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn ask(path: &Path) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    command.args(["drain", "--socket", path.to_str().unwrap()]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+const DRAINING: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":60}}"#);
+const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
+
+#[test]
+fn what_goes_wrong_meanwhile_is_no_end_of_the_drain() {
+    use Does::*;
+    for wrong in [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")] {
+        let all = [Accepts, DRAINING, wrong, DRAINING, wrong, wrong, DRAINED];
+        assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
+    }
+    // Nor of the question.
+    for wrong in [Closes, Resets, Stalls] {
+        let all = [wrong, wrong, Accepts, DRAINED];
+        assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
+    }
+}
+
+#[test]
+fn only_a_supervisor_that_is_gone_has_been_stopped() {
+    use Does::*;
+    // The name is still there, and nobody listens any more: as after a KILL.
+    for last in [DRAINING, Closes, Resets, Breaks] {
+        assert_eq!(drain_against(&[Accepts, last], None), (0, String::new()), "{last:?}");
+    }
+    // It was never accepted.
+    let (code, said) = drain_against(&[Closes], None);
+    assert!(code == 1 && said.contains("connection refused"), "{code} {said}");
+}
+
+#[test]
+fn a_supervisor_that_does_not_say_how_far_it_is_has_a_bound_and_is_an_error() {
+    use Does::*;
+    const SHORT: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
+    const OVERDUE: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
+    for (then, says) in [
+        (Resets, "does not say how far the drain is: "),
+        (Closes, "does not say how far the drain is: closed the connection"),
+        (Fails, "does not say how far the drain is: answered 503"),
+        (Stalls, "does not say how far the drain is: no answer within 2s"),
+        (OVERDUE, "the drain takes longer than the grace period"),
+    ] {
+        let began = Instant::now();
+        let (code, said) = drain_against(&[Accepts, SHORT], Some(then));
+        assert!(code == 1 && said.contains(says), "{then:?}: {code} {said}");
+        assert!((ms(4000)..LONG).contains(&began.elapsed()), "{then:?}: {:?}", began.elapsed());
+    }
+    // Nor is it asked for ever.
+    let (code, said) = drain_against(&[], Some(Closes));
+    assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");
 }

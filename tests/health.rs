@@ -78,14 +78,27 @@ fn a_supervisor_that_does_not_answer_is_not_waited_for() {
 fn what_it_cannot_ask_has_other_codes() {
     let dir = TempDir::new();
     dir.write("none.yaml", "processes: {a: {command: [a]}}\n");
-    dir.write("wrong.yaml", "processes: {a: {comand: [a]}}\n");
+    dir.write("wrong.yaml", "control: {sockt: /a.sock}\n");
+    dir.write("unset.yaml", "control: {socket: '${UNSET:?set it}/a'}\n");
+    dir.write("empty.yaml", "control: {socket: '/nonexistent/${UNSET}a'}\n");
     let path = |name: &str| dir.join(name).display().to_string();
     for (args, code, says) in [
         (&["-c", &path("none.yaml")][..], 78, "neither `control.socket` nor `control.listen`"),
         (
             &["-c", &path("wrong.yaml")],
             78,
-            "wrong.yaml:1: process `a` has no `command`; see `drainit",
+            "wrong.yaml:1: unknown key `sockt` in `control`; see `drainit",
+        ),
+        (
+            &["-c", &path("unset.yaml")],
+            78,
+            "`UNSET` is not set: set it; `control` uses `UNSET`, which is not set here: if it is for the supervisor, name its \
+             socket with --socket",
+        ),
+        (
+            &["-c", &path("empty.yaml")],
+            1,
+            "/nonexistent/a:/readyz: no such file or directory; `control` uses `UNSET`",
         ),
         (&["-c", &path("missing.yaml")], 78, "missing.yaml` does not exist; see `drainit check`"),
         (&["--url", "https://127.0.0.1/"], 2, "no TLS"),
@@ -97,4 +110,27 @@ fn what_it_cannot_ask_has_other_codes() {
         assert_eq!(got, code, "{args:?}: {said}");
         assert!(said.contains(says), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn of_the_config_it_needs_control_only() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        env: {BASE: 'DIR'}
+        control: {socket: '${BASE}/control.sock'}
+        processes: {a: {command: [CHILD, '${MUST:?set it}']}}
+        ";
+    // The entrypoint has exported it, and who asks does not have it.
+    let drainit = rig.env("MUST", "a").start(config);
+    drainit.wait_for_line("everything is ready");
+    let path = |name: &str| drainit.path(name).display().to_string();
+    let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());
+    assert_eq!(ask(&["-c", &path("drainit.yaml")]), (0, "ready\n".to_owned()));
+    assert_eq!(ask(&["-c", &path("drainit.yaml"), "--live"]), (0, "ok\n".to_owned()));
+    // Nor does it matter what has become of the rest since.
+    std::fs::write(drainit.path("over.yaml"), "proceses: {b: {}}\nhooks: 5\n").unwrap();
+    let args = ["-c", &path("drainit.yaml"), "-c", &path("over.yaml")];
+    assert_eq!(ask(&args), (0, "ready\n".to_owned()));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }

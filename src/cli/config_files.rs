@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{self, Environment, Loaded};
+use crate::config::Environment;
+use crate::config::control::{self, Found};
 
 /// The variable that names the file where no `-c` does.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
@@ -29,13 +30,8 @@ impl ConfigFiles {
         vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
     }
 
-    /// The config, for a command that only wants to find the supervisor that runs it.
-    pub(super) fn load(&self) -> Result<Loaded, String> {
-        config::load_to_show(&self.paths(), &Environment::from_process()).map_err(|problems| {
-            // One line: whoever asks is often a probe.
-            let first = problems.iter().find(|problem| problem.is_error());
-            let first = first.map(|problem| format!(": {}", problem.in_a_line()));
-            format!("the config is wrong{}; see `drainit check`", first.unwrap_or_default())
-        })
+    /// Where the supervisor that runs this config answers.
+    pub(super) fn control(&self) -> Found {
+        control::find(&self.paths(), &Environment::from_process())
     }
 }

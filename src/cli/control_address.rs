@@ -1,25 +1,103 @@
 //! Where the running supervisor answers, and what, for every command that asks it.
+//!
+//! Of a config only `control` is read: the rest may need variables that are set for the supervisor alone.
 
-use crate::config::schema::{Address, Config};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::config_files::ConfigFiles;
+use crate::config::schema::{Address, Control};
 use crate::shell::http::Response;
 
 /// What a probe keeps of an answer, in characters.
 const MAX_LINE: usize = 1000;
 
-/// The control socket of a config, else its TCP address.
-pub(super) fn of(config: &Config) -> Result<Address, String> {
-    let control = &config.control;
-    match (&control.socket, control.listen) {
+/// Where to ask, and what to say where nobody answers.
+pub(super) struct Found {
+    pub(super) address: Address,
+    /// Empty, or how the address may be a wrong one; reads on after the error.
+    pub(super) doubt: String,
+}
+
+impl From<Address> for Found {
+    fn from(address: Address) -> Self {
+        Self { address, doubt: String::new() }
+    }
+}
+
+/// Where endpoints are that only tell something: the control socket of a config, else its TCP address.
+pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
+    find(files, socket, |control| {
+        match (&control.socket, control.listen) {
         (Some(socket), _) => Ok(Address::Unix(socket.clone())),
-        (None, Some(listen)) if listen.port() != 0 => Ok(Address::Tcp(listen)),
-        (None, Some(_)) => {
-            let why = "`control.listen` lets the kernel choose the port, so nobody knows it; write a port";
-            Err(why.to_owned())
+        (None, Some(listen)) => over_tcp(listen),
+        (None, None) => Err(
+            "the config sets neither `control.socket` nor `control.listen`, so nobody listens; add one of them"
+                .to_owned(),
+        ),
+    }
+    })
+}
+
+/// Where a drain is taken: the control socket, and the TCP address only where the config says so.
+pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
+    find(files, socket, |control| {
+        match (&control.socket, control.listen) {
+        (Some(socket), _) => Ok(Address::Unix(socket.clone())),
+        (None, Some(listen)) if control.drain_over_tcp => over_tcp(listen),
+        (None, Some(_)) => Err(
+            "the config sets `control.listen` only, and the drain is not taken over TCP; add `control: {socket: PATH}`"
+                .to_owned(),
+        ),
+        (None, None) => Err(
+            "the config does not set `control.socket`, so nobody listens; add `control: {socket: PATH}`".to_owned(),
+        ),
+    }
+    })
+}
+
+fn find(
+    files: &ConfigFiles,
+    socket: Option<PathBuf>,
+    choose: impl Fn(&Control) -> Result<Address, String>,
+) -> Result<Found, String> {
+    if let Some(socket) = socket {
+        return Ok(Address::Unix(socket).into());
+    }
+    let found = files.control();
+    let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();
+    let doubt = match names.len() {
+        0 => String::new(),
+        _ => format!(
+            "; `control` uses {}, which is not set here: if it is for the supervisor, name its socket with --socket",
+            names.join(" and ")
+        ),
+    };
+    match found.control {
+        Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
+        Err(problems) => {
+            // One line: whoever asks is often a probe.
+            let first = problems.iter().find(|problem| problem.is_error());
+            let first = first.map(|problem| format!(": {}", problem.in_a_line()));
+            let mend = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };
+            Err(format!("the config is wrong{}{mend}", first.unwrap_or_default()))
         }
-        (None, None) => {
-            let why = "the config sets neither `control.socket` nor `control.listen`, so nobody listens; add one of them";
-            Err(why.to_owned())
-        }
+    }
+}
+
+/// What listens everywhere is asked at this machine's own address.
+fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
+    let ip = match listen {
+        _ if !listen.ip().is_unspecified() => listen.ip(),
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    match listen.port() {
+        0 => Err(
+            "`control.listen` lets the kernel choose the port, so nobody knows it; write a port"
+                .to_owned(),
+        ),
+        port => Ok(Address::Tcp((ip, port).into())),
     }
 }
 

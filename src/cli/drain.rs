@@ -2,6 +2,7 @@
 //!
 //! For a `preStop` hook or an operator. Nothing is stopped; a SIGTERM that follows goes on from there.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,13 +11,20 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use super::config_files::ConfigFiles;
-use super::{control_address, fail};
-use crate::config::schema::{Address, Config};
+use super::control_address::{self, Found};
+use super::fail;
+use crate::config::schema::Address;
 use crate::shell::http::{RequestError, Response, request};
 use crate::vocab::exit_code;
 
 /// One question and its answer.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How long a supervisor that listens may take to accept the drain.
+const ASKING: Duration = Duration::from_secs(10);
+/// How long it may take until it has said once how much time it has itself.
+const UNKNOWN: Duration = Duration::from_secs(30);
+/// So long after its own deadline it must be drained.
+const SLACK: Duration = Duration::from_secs(5);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A status holds some 150 bytes a process.
@@ -37,7 +45,7 @@ pub struct DrainArgs {
 
 /// 0 when the traffic is gone (or, with `--no-wait`, the drain has begun).
 pub(super) fn drain(args: &DrainArgs) -> u8 {
-    let (address, longest) = match find(args) {
+    let found = match control_address::of_drain(&args.files, args.socket.clone()) {
         Ok(found) => found,
         Err(reason) => return fail(&reason, exit_code::CONFIG),
     };
@@ -45,46 +53,54 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
-    match runtime.block_on(ask(&address, longest, !args.no_wait)) {
+    let asked = runtime.block_on(async {
+        begin(&found).await?;
+        if args.no_wait { Ok(()) } else { wait(&found.address).await }
+    });
+    match asked {
         Ok(()) => exit_code::OK,
         Err(reason) => fail(&reason, exit_code::NOT_READY),
     }
 }
 
-/// Where the supervisor answers, and how long its drain may take at most.
-fn find(args: &DrainArgs) -> Result<(Address, Duration), String> {
-    let loaded = args.files.load();
-    let window = |config: &Config| config.shutdown.grace_period;
-    if let Some(socket) = &args.socket {
-        let longest = loaded.map_or(Duration::from_secs(3600), |loaded| window(&loaded.config));
-        return Ok((Address::Unix(socket.clone()), longest));
+/// Returns when the drain is accepted. To ask again changes nothing, so what may pass is tried again.
+async fn begin(found: &Found) -> Result<(), String> {
+    let Found { address, doubt } = found;
+    let until = Instant::now() + ASKING;
+    loop {
+        let error = match send(address, Method::POST, "/drain").await {
+            Ok(told) if told.status.is_success() => return Ok(()),
+            Ok(told) => {
+                let said = control_address::first_line(&told);
+                return Err(format!("drainit refuses to drain: {said}"));
+            }
+            Err(error) => error,
+        };
+        if !may_pass(&error) || Instant::now() >= until {
+            return Err(format!("drainit cannot be asked to drain at {address}: {error}{doubt}"));
+        }
+        sleep(PAUSE).await;
     }
-    let config = loaded?.config;
-    Ok((control_address::of(&config)?, window(&config)))
 }
 
-async fn ask(address: &Address, longest: Duration, wait: bool) -> Result<(), String> {
-    let began = Instant::now();
-    let told = send(address, Method::POST, "/drain")
-        .await
-        .map_err(|error| format!("drainit cannot be asked to drain at {address}: {error}"))?;
-    if !told.status.is_success() {
-        let said = control_address::first_line(&told);
-        return Err(format!("drainit refuses to drain: {said}"));
-    }
-    if !wait {
-        return Ok(());
-    }
+/// Returns when the drain, which was accepted, is over: because the supervisor says so, or because it is gone. Nothing else
+/// that goes wrong says anything about the drain. So it is asked again, until some time after its own deadline.
+async fn wait(address: &Address) -> Result<(), String> {
+    let mut until = Instant::now() + UNKNOWN;
     loop {
-        match send(address, Method::GET, "/status").await.and_then(Response::into_ok_body) {
-            Ok(status) if is_drained(&status) => return Ok(()),
-            Ok(_) => {}
-            // It has been stopped meanwhile, and there is nothing left to wait for.
-            Err(RequestError::Io(_) | RequestError::Incomplete) => return Ok(()),
-            Err(error) => return Err(format!("drainit does not say how far it is: {error}")),
-        }
-        if began.elapsed() > longest {
-            return Err("the drain takes longer than the grace period".to_owned());
+        let why = match status(address).await {
+            Ok(Progress { is_over: true, .. }) => return Ok(()),
+            Ok(Progress { left, .. }) => {
+                if let Some(left) = left {
+                    until = Instant::now() + left + SLACK;
+                }
+                "the drain takes longer than the grace period".to_owned()
+            }
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => format!("drainit does not say how far the drain is: {error}"),
+        };
+        if Instant::now() >= until {
+            return Err(why);
         }
         sleep(PAUSE).await;
     }
@@ -94,8 +110,39 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request(address, method, path, LIMIT, MAX_STATUS).await
 }
 
-/// Whether nothing is drained any more.
-fn is_drained(status: &[u8]) -> bool {
-    let status: serde_json::Value = serde_json::from_slice(status).unwrap_or_default();
-    matches!(status["phase"].as_str(), Some("drained" | "stopping"))
+/// How far the supervisor is.
+struct Progress {
+    /// Nothing is drained any more.
+    is_over: bool,
+    /// Until its deadline, where it has one and that has not passed.
+    left: Option<Duration>,
+}
+
+async fn status(address: &Address) -> Result<Progress, RequestError> {
+    let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
+    let malformed = |error: serde_json::Error| RequestError::Malformed(error.to_string());
+    let status: serde_json::Value = serde_json::from_slice(&body).map_err(malformed)?;
+    let is_over = matches!(status["phase"].as_str(), Some("drained" | "stopping"));
+    let left = status["shutdown"]["deadline_in_seconds"].as_f64();
+    let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
+    Ok(Progress { is_over, left: left.filter(|left| !left.is_zero()) })
+}
+
+/// Nobody has the socket any more: what answered before has ended.
+fn is_gone(error: &RequestError) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
+}
+
+/// Whether the next attempt may go better: somebody listens, and is busy or has ended the connection.
+fn may_pass(error: &RequestError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
+    match error {
+        RequestError::Timeout(_) | RequestError::Incomplete => true,
+        RequestError::Io(error) => matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock
+        ),
+        _ => false,
+    }
 }

@@ -10,9 +10,9 @@ use clap::Args;
 use hyper::Method;
 
 use super::config_files::ConfigFiles;
-use super::control_address;
+use super::control_address::{self, Found};
 use super::exec::{explain, positive};
-use crate::config::schema::{Address, HttpTarget};
+use crate::config::schema::HttpTarget;
 use crate::config::values;
 use crate::shell::http::{RequestError, Response, request};
 use crate::vocab::exit_code;
@@ -46,8 +46,8 @@ pub struct HealthArgs {
 /// 0 where the answer is a 2xx, else 1: Docker knows no others of a health check.
 pub(super) fn health(args: HealthArgs) -> u8 {
     let timeout = args.timeout;
-    let target = match target(args) {
-        Ok(target) => target,
+    let (target, doubt) = match target(args) {
+        Ok(found) => found,
         Err(reason) => return super::fail(&reason, exit_code::CONFIG),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -55,33 +55,33 @@ pub(super) fn health(args: HealthArgs) -> u8 {
         Err(error) => return super::fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
     let answer = request(&target.address, Method::GET, &target.path, timeout, MAX_ANSWER);
-    let (line, code) = judge(runtime.block_on(answer), &target);
+    let (line, code) = judge(runtime.block_on(answer), &target, &doubt);
     // Whoever runs it may not be listening; the code says it all.
     let _ = writeln!(io::stdout(), "{line}");
     code
 }
 
-/// What is asked.
-fn target(args: HealthArgs) -> Result<HttpTarget, String> {
+/// What is asked, and how that may be the wrong address.
+fn target(args: HealthArgs) -> Result<(HttpTarget, String), String> {
     let path = if args.live { "/livez" } else { "/readyz" };
-    let address = match (args.url, args.socket) {
-        (Some(url), _) if url.path != "/" => return Ok(url),
-        (Some(url), _) => url.address,
-        (None, Some(socket)) => Address::Unix(socket),
-        (None, None) => control_address::of(&args.files.load()?.config)?,
+    let found = match args.url {
+        Some(url) if url.path != "/" => return Ok((url, String::new())),
+        Some(url) => url.address.into(),
+        None => control_address::of_probes(&args.files, args.socket)?,
     };
-    Ok(HttpTarget { address, path: path.to_owned() })
+    let Found { address, doubt } = found;
+    Ok((HttpTarget { address, path: path.to_owned() }, doubt))
 }
 
 /// The line that is printed, and the exit code.
-fn judge(answer: Result<Response, RequestError>, target: &HttpTarget) -> (String, u8) {
+fn judge(answer: Result<Response, RequestError>, target: &HttpTarget, doubt: &str) -> (String, u8) {
     match answer {
         Ok(response) => {
             let healthy = response.status.is_success();
             let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
             (control_address::first_line(&response), code)
         }
-        Err(error) => (format!("{target}: {error}"), exit_code::NOT_READY),
+        Err(error) => (format!("{target}: {error}{doubt}"), exit_code::NOT_READY),
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Places {
     pub(super) grace_period: Span,
     /// The variables from which it is made.
     pub(super) grace_variables: Vec<String>,
+    /// `control.listen` and `control.drain_over_tcp`, where they are written.
+    pub(super) listen: Option<Span>,
+    pub(super) drain_over_tcp: Option<Span>,
     /// Waits of the container as a whole.
     pub(super) waits: Vec<Wait>,
     /// In the order of the processes.
@@ -28,7 +31,8 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
         let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { grace_period: shutdown, grace_variables, waits, processes }
+        let (listen, drain_over_tcp) = (None, None);
+        Self { grace_period: shutdown, grace_variables, listen, drain_over_tcp, waits, processes }
     }
 
     /// What is declared for a step of the shutdown.
@@ -95,6 +99,43 @@ pub(super) fn check(
     }
     drains_without_order(report, config, graph, places);
     signals_that_stop(report, config, places);
+    drain_by_hand(report, config, places);
+}
+
+/// Warns where a drain cannot be asked for, or only seems to be allowed.
+fn drain_by_hand(report: &mut Report, config: &Config, places: &Places) {
+    let control = &config.control;
+    let is_drained = config.processes.iter().any(|process| process.drain.is_some());
+    match (control.listen, places.listen, places.drain_over_tcp) {
+        (Some(_), Some(listen), None) if control.socket.is_none() && is_drained => {
+            let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
+                           everybody who reaches the port, by a proxy or a port-forward too, could drain the container";
+            report.warning(listen, message).help(
+                "add `socket: /run/drainit.sock`, for drainit's own user only; or write `drain_over_tcp: false` if nobody is to \
+                 drain it by hand, `true` if everybody on this machine may",
+            );
+        }
+        (None, _, Some(span)) if control.drain_over_tcp => {
+            let problem = report.warning(span, "without `listen`, `drain_over_tcp` allows nothing");
+            problem.help(
+                "add `listen: 127.0.0.1:9902`, or remove it: `socket` takes the drain anyway",
+            );
+        }
+        (Some(listen), _, Some(span))
+            if control.drain_over_tcp
+                && !listen.ip().is_loopback()
+                && !listen.ip().is_unspecified() =>
+        {
+            let message = format!(
+                "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches {listen}"
+            );
+            report.warning(span, message).help(format!(
+                "write `listen: 0.0.0.0:{0}` or `listen: 127.0.0.1:{0}`",
+                listen.port()
+            ));
+        }
+        _ => {}
+    }
 }
 
 /// Warns of signals that are to be passed on, and never are.

@@ -8,6 +8,7 @@
 pub mod args;
 mod check;
 pub(crate) mod command;
+pub mod control;
 mod diagnostic;
 mod env_file;
 mod environment;
@@ -95,20 +96,28 @@ fn read(
     ends_soon: bool,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut report = Report::default();
+    let roots = trees(&mut report, paths, environment);
+    if ends_soon {
+        std::mem::forget(roots.clone());
+    }
+    finish(report, roots, environment, Accounts::new("/etc/passwd", "/etc/group"))
+}
+
+/// The tree of each file; nothing where a file cannot be read.
+type Roots = Vec<Option<Rc<Node>>>;
+
+fn trees(report: &mut Report, paths: &[PathBuf], environment: &Environment) -> Roots {
     let mut roots = Vec::with_capacity(paths.len());
     for path in paths {
         match Source::read(path) {
-            Ok(source) => roots.push(parsed(&mut report, source)),
+            Ok(source) => roots.push(parsed(report, source)),
             Err(bad) => {
                 report.unreadable(path, bad, || whence(path, environment));
                 roots.push(None);
             }
         }
     }
-    if ends_soon {
-        std::mem::forget(roots.clone());
-    }
-    finish(report, roots, environment, Accounts::new("/etc/passwd", "/etc/group"))
+    roots
 }
 
 /// Where the path of a file that does not exist may come from.
@@ -137,23 +146,25 @@ fn parsed(report: &mut Report, source: Source) -> Option<Rc<Node>> {
     Some(root)
 }
 
-fn finish(
-    mut report: Report,
-    roots: Vec<Option<Rc<Node>>>,
-    environment: &Environment,
-    accounts: Accounts,
-) -> Result<Loaded, Vec<Diagnostic>> {
+/// All files as one tree; nothing, and at least one error, where one of them is missing.
+fn merged(report: &mut Report, roots: Roots) -> Option<Rc<Node>> {
     // With a part missing, most of what could be said about the rest would be wrong.
     let complete: Option<Vec<_>> = roots.into_iter().collect();
     let merged = complete
         .and_then(|roots| roots.into_iter().reduce(|base, over| overlay::merge(&base, &over)));
-    let Some(root) = merged else {
-        if !report.has_errors() {
-            report.error(Span::whole(0), "no config file is given").help("name one with -c");
-        }
-        return Err(report.finish());
-    };
-    let root = overlay::without_resets(&root);
+    if merged.is_none() && !report.has_errors() {
+        report.error(Span::whole(0), "no config file is given").help("name one with -c");
+    }
+    merged.map(|root| overlay::without_resets(&root))
+}
+
+fn finish(
+    mut report: Report,
+    roots: Roots,
+    environment: &Environment,
+    accounts: Accounts,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let Some(root) = merged(&mut report, roots) else { return Err(report.finish()) };
     let mut reader = Reader::new(&mut report, Variables::new(environment), accounts);
     let (mut config, places) = read_root::root(&mut reader, &root);
     let times_known = reader.durations_known;

@@ -45,6 +45,20 @@ impl<'n> Fields<'n> {
         Self { span, has_unknown: false, entries: &[] }
     }
 
+    /// The keys of a mapping, known or not; of anything else none.
+    pub(super) fn unchecked(node: &'n Node) -> Self {
+        let entries: &[_] = match &node.kind {
+            Kind::Mapping(entries) => entries,
+            _ => &[],
+        };
+        Self { span: node.span, has_unknown: false, entries }
+    }
+
+    /// The entries in file order.
+    pub(super) fn entries(&self) -> &'n [(Key, Rc<Node>)] {
+        self.entries
+    }
+
     /// The value of a key that is set to something.
     pub(super) fn get(&self, name: &str) -> Option<&'n Rc<Node>> {
         let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;

@@ -1,6 +1,7 @@
 //! Everything of a config outside `processes:`.
 
 use std::fmt::Display;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::check::{Places, Wait};
@@ -24,6 +25,11 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
     let shutdown = shutdown(reader, &fields, &mut places);
     let control = control(reader, &fields);
+    if let Some(node) = fields.get("control") {
+        let fields = Fields::unchecked(node);
+        let place = |name| fields.get(name).map(|node| node.span);
+        (places.listen, places.drain_over_tcp) = (place("listen"), place("drain_over_tcp"));
+    }
     let logging = logging(reader, &fields);
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
@@ -34,6 +40,47 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
         _ => Vec::new(), // said above
     };
     (Config { env, shutdown, control, logging, hooks, processes }, places)
+}
+
+/// Reads `control`, and of `env` what it uses. With it the variables that it uses and that nothing sets.
+pub(super) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
+    let fields = Fields::unchecked(node);
+    let mut used = Vec::new();
+    if let Some(node) = fields.get("control") {
+        names(node, &mut used);
+    }
+    let mut defaults = Vec::new();
+    if let Some(node) = fields.get("env") {
+        // From the last on, because each may use those before it.
+        for (key, value) in Fields::unchecked(node).entries().iter().rev() {
+            let is_set = reader.variables.container().get_set(&key.text).is_some();
+            if !is_set && used.iter().any(|name| **name == *key.text) {
+                names(value, &mut used);
+                defaults.push((key.clone(), Rc::clone(value)));
+            }
+        }
+        defaults.reverse();
+        env(reader, &Node::new(node.span, Kind::Mapping(defaults)));
+    }
+    let control = control(reader, &fields);
+    used.retain(|name| reader.variables.get_set(name).is_none());
+    (control, used)
+}
+
+/// The variables that a value and everything in it uses.
+fn names(node: &Node, out: &mut Vec<String>) {
+    match &node.kind {
+        Kind::Null => {}
+        Kind::Scalar { text, .. } => {
+            for name in expand::names(text) {
+                if !out.contains(&name) {
+                    out.push(name);
+                }
+            }
+        }
+        Kind::Sequence(items) => items.iter().for_each(|item| names(item, out)),
+        Kind::Mapping(entries) => entries.iter().for_each(|(_, node)| names(node, out)),
+    }
 }
 
 /// Every default becomes visible to what follows; those that the container overrides are not exported again.
@@ -121,12 +168,15 @@ pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
-    let fields =
-        root.get("control").and_then(|node| reader.fields(node, &"control", &["listen", "socket"]));
+    const KEYS: &[&str] = &["listen", "socket", "drain_over_tcp"];
+    let fields = root.get("control").and_then(|node| reader.fields(node, &"control", KEYS));
     let Some(fields) = fields else { return Control::default() };
     Control {
         listen: reader.field(&fields, "listen", values::listen),
         socket: reader.field(&fields, "socket", values::socket_path),
+        drain_over_tcp: reader
+            .field(&fields, "drain_over_tcp", values::boolean)
+            .unwrap_or_default(),
     }
 }
 

@@ -80,6 +80,11 @@ impl Report {
         self.push(Severity::Warning, span, message.into())
     }
 
+    /// Drops everything that was said so far.
+    pub(super) fn forget(&mut self) {
+        (self.problems, self.more, self.errors) = (Vec::new(), 0, false);
+    }
+
     /// Whether there was an error.
     pub(super) fn has_errors(&self) -> bool {
         self.errors

@@ -57,6 +57,8 @@ pub struct Control {
     pub listen: Option<SocketAddr>,
     /// Unix socket with the same endpoints.
     pub socket: Option<PathBuf>,
+    /// `POST /drain` is taken at `listen`, too.
+    pub drain_over_tcp: bool,
 }
 
 /// `logging:`.

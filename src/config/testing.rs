@@ -81,6 +81,16 @@ pub(super) fn variables(process: &Process) -> Vec<String> {
     process.environment.iter().map(text).collect()
 }
 
+/// `control` alone, of texts as [`load_in`] names them.
+pub(super) fn find_control(texts: &[&str], environment: &Environment) -> super::control::Found {
+    let mut report = Report::default();
+    let source =
+        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
+    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
+    let roots = sources.into_iter().map(|source| super::parsed(&mut report, source)).collect();
+    super::control::found(report, roots, environment)
+}
+
 /// A process with nothing special about it.
 pub(crate) fn process(name: &str) -> Process {
     Process {

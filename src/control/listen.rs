@@ -50,6 +50,8 @@ pub enum BindError {
 pub struct Listeners {
     pub(super) tcp: Option<TcpListener>,
     pub(super) unix: Option<BoundSocket>,
+    /// `control.drain_over_tcp`
+    pub(super) drain_over_tcp: bool,
 }
 
 impl Listeners {
@@ -60,7 +62,7 @@ impl Listeners {
     pub fn bind(control: &Control) -> Result<Self, BindError> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let unix = control.socket.as_deref().map(BoundSocket::bind).transpose()?;
-        Ok(Self { tcp, unix })
+        Ok(Self { tcp, unix, drain_over_tcp: control.drain_over_tcp })
     }
 }
 
@@ -75,21 +77,22 @@ fn why_not(path: &Path, error: &io::Error) -> String {
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let listen = || {
+    let bind = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
+        // As many as the kernel lets wait. In a burst of connections a shorter queue drops one that is meant, and the
+        // client tries again after a second only.
+        listen(&listener, Backlog::MAXALLOWABLE)?;
         Ok(listener)
     };
-    listen().map_err(|error| BindError::Tcp { address, error })
+    bind().map_err(|error| BindError::Tcp { address, error })
 }
 
 /// A Unix socket in the file system, for its owner only (0600), removed at the end.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
     pub(super) listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of what we made: only that is removed.
-    made: Option<(u64, u64)>,
+    pub(super) name: SocketName,
 }
 
 impl BoundSocket {
@@ -98,11 +101,19 @@ impl BoundSocket {
         remove_stale(path)?;
         let listener = listen_privately(path).map_err(failed)?;
         let made = path.symlink_metadata().ok().map(|made| (made.dev(), made.ino()));
-        Ok(Self { listener, path: path.to_owned(), made })
+        Ok(Self { listener, name: SocketName { path: path.to_owned(), made } })
     }
 }
 
-impl Drop for BoundSocket {
+/// The file of a socket, which goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketName {
+    path: PathBuf,
+    /// Device and inode of what we made: only that is removed.
+    made: Option<(u64, u64)>,
+}
+
+impl Drop for SocketName {
     fn drop(&mut self) {
         let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
         if self.made.is_some() && there == self.made {
@@ -150,7 +161,7 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     let fd = stream_socket()?;
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    listen(&fd, Backlog::MAXCONN)?;
+    listen(&fd, Backlog::MAXALLOWABLE)?;
     Ok(UnixListener::from(fd))
 }
 
@@ -163,7 +174,7 @@ mod tests {
     use crate::shell::test_server::scratch_path;
 
     fn socket_at(path: &Path) -> Result<Listeners, BindError> {
-        Listeners::bind(&Control { listen: None, socket: Some(path.to_owned()) })
+        Listeners::bind(&Control { socket: Some(path.to_owned()), ..Control::default() })
     }
 
     #[test]
@@ -221,7 +232,7 @@ mod tests {
         );
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let control = Control { listen: Some(address), socket: None };
+        let control = Control { listen: Some(address), ..Control::default() };
         let error = Listeners::bind(&control).unwrap_err().to_string();
         assert_eq!(error, format!("control.listen {address}: address already in use"));
     }

@@ -1,42 +1,40 @@
 //! Where drainit can be asked how it is, and to drain: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
 //! HTTP/1.1.
 //!
-//! One request a connection and at most five seconds for it, at most 64 connections: nobody who asks, slowly or often,
-//! costs the supervision anything.
+//! One request a connection, a second for its head, five for all of it, and a bounded number of connections for each
+//! listener: nobody who asks, slowly or often, costs the supervision anything, or takes the answers from somebody else.
 
+mod connections;
 pub mod listen;
 mod metrics;
 pub mod status;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
-use listen::{BoundSocket, Listeners};
+use connections::{Answer, Caller, Limits, Listener, Watched, accept, most_connections};
+use listen::Listeners;
 use status::Status;
 
-/// Connections at once; those above it are closed.
-const MAX_CONNECTIONS: usize = 64;
-/// From the accept to the last byte of the answer.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+/// So long may a connection last.
+const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
 /// The head of a request.
 const MAX_HEAD: usize = 16 * 1024;
-/// After a failed accept, most likely because no descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -59,84 +57,99 @@ pub async fn serve(
     listeners: Listeners,
     supervisor: impl Supervisor + 'static,
 ) -> io::Result<Infallible> {
-    serve_within(listeners, Rc::new(supervisor), CONNECTION_LIMIT).await
+    serve_within(listeners, supervisor, LIMITS).await
 }
 
 async fn serve_within(
     listeners: Listeners,
-    supervisor: Rc<dyn Supervisor>,
-    limit: Duration,
+    supervisor: impl Supervisor + 'static,
+    limits: Limits,
 ) -> io::Result<Infallible> {
-    let tcp = listeners.tcp.map(TcpListener::from_std).transpose()?;
-    // Kept to the end for its `Drop`, which removes the socket.
-    let bound: Option<BoundSocket> = listeners.unix;
-    let unix = match &bound {
-        Some(bound) => Some(UnixListener::from_std(bound.listener.try_clone()?)?),
-        None => None,
+    let Listeners { tcp, unix, drain_over_tcp } = listeners;
+    let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
+    // The name is kept to the end for its `Drop`, which removes the socket.
+    let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
+    let unix = unix.map(UnixListener::from_std).transpose()?.map(Listener::Unix);
+    let server = Rc::new(Server { supervisor, drain_over_tcp });
+    let most = most_connections();
+    let accept = async |listener: Option<Listener>| match listener {
+        Some(listener) => accept(listener, most, limits, Rc::clone(&server)).await,
+        None => pending().await,
     };
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept_tcp(tcp.as_ref()) => accepted,
-            accepted = accept_unix(unix.as_ref()) => accepted,
-            Some(_) = connections.join_next() => continue,
+    tokio::select! {
+        never = accept(tcp) => match never {},
+        never = accept(unix) => match never {},
+    }
+}
+
+/// What answers on every listener.
+struct Server<S> {
+    supervisor: S,
+    /// `POST /drain` may come over TCP, too.
+    drain_over_tcp: bool,
+}
+
+impl<S: Supervisor> Answer for Server<S> {
+    async fn converse(&self, stream: Watched, caller: Caller, has_head: &Cell<bool>) {
+        let answer = |request: Request<Incoming>| {
+            has_head.set(true);
+            let (method, path) = (request.method(), request.uri().path());
+            let response = match path {
+                "/drain" => drain(&request, self.may_drain(caller, &request), &self.supervisor),
+                _ => respond(method, path, &self.supervisor),
+            };
+            async move { Ok::<_, Infallible>(response) }
         };
-        match accepted {
-            Ok(_) if connections.len() >= MAX_CONNECTIONS => {}
-            Ok(stream) => {
-                let supervisor = Rc::clone(&supervisor);
-                connections.spawn_local(async move {
-                    // Whatever goes wrong with a connection is its client's affair.
-                    let _ = timeout(limit, converse(stream, Rc::clone(&supervisor))).await;
-                    supervisor.answered();
-                });
+        // Whatever goes wrong with a connection is its client's affair.
+        let _ = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(MAX_HEAD)
+            // The limits around all of it need no second timer inside.
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
+            .await;
+    }
+
+    fn answered(&self) {
+        self.supervisor.answered();
+    }
+}
+
+impl<S> Server<S> {
+    /// Whether this caller may take the container out of service, and why not.
+    ///
+    /// Who may open the socket may. An address proves nothing: a mesh, a port-forward and a gateway that forwards where it
+    /// should not all come from this machine. So TCP is for those whose config says so, and then still neither for others
+    /// than this machine nor for a web page in a browser on it.
+    fn may_drain<B>(&self, caller: Caller, request: &Request<B>) -> Result<(), &'static str> {
+        match caller {
+            Caller::Socket => Ok(()),
+            Caller::Tcp(_) if !self.drain_over_tcp => Err(
+                "the drain is taken over control.socket only (`drainit drain` asks there); over TCP it needs \
+                 `control: {drain_over_tcp: true}`\n",
+            ),
+            Caller::Tcp(address) if !address.is_loopback() => {
+                Err("over TCP the drain is taken from loopback addresses only\n")
             }
-            Err(_) => sleep(ACCEPT_PAUSE).await,
+            Caller::Tcp(_) if request.headers().contains_key(ORIGIN) || !is_for_us(request) => Err(
+                "over TCP the drain is not taken from a browser, or for another host than localhost\n",
+            ),
+            Caller::Tcp(_) => Ok(()),
         }
     }
 }
 
-/// Either kind of stream.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-/// A connection, and whether its other end is on this machine.
-type Accepted = (Box<dyn Stream>, bool);
-
-async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<Accepted> {
-    match listener {
-        Some(listener) => {
-            let (stream, peer) = listener.accept().await?;
-            Ok((Box::new(stream), peer.ip().to_canonical().is_loopback()))
-        }
-        None => pending().await,
-    }
-}
-
-async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<Accepted> {
-    match listener {
-        Some(listener) => Ok((Box::new(listener.accept().await?.0), true)),
-        None => pending().await,
-    }
-}
-
-async fn converse(accepted: Accepted, supervisor: Rc<dyn Supervisor>) -> hyper::Result<()> {
-    let (stream, is_local) = accepted;
-    let answer = |request: Request<Incoming>| {
-        let (method, path) = (request.method(), request.uri().path());
-        let response = match path {
-            "/drain" => drain(method, is_local, &*supervisor),
-            _ => respond(method, path, &*supervisor),
-        };
-        async move { Ok::<_, Infallible>(response) }
+/// Whether the request was meant for an address of this machine, and not for a name that somebody lets point to it.
+fn is_for_us<B>(request: &Request<B>) -> bool {
+    let is_ours = |authority: &Authority| {
+        let host = authority.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
     };
-    http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEAD)
-        // The limit around all of it needs no second timer inside.
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let named = request.uri().authority().is_none_or(is_ours);
+    named && hosts.next().is_none() && host.is_some_and(|host| is_ours(&host))
 }
 
 /// The whole protocol. Hyper leaves the body out where the method is HEAD.
@@ -170,15 +183,17 @@ fn respond(method: &Method, path: &str, supervisor: &dyn Supervisor) -> Response
     }
 }
 
-/// 202: it has begun, or had; `/status` tells when it is over. Whoever can reach the probes from outside must not be able to
-/// take the pod out of service, so only this machine may ask. Before everything is ready there is nothing to drain.
-fn drain(method: &Method, is_local: bool, supervisor: &dyn Supervisor) -> Response<Full<Bytes>> {
-    if method != Method::POST {
+/// 202: it has begun, or had; `/status` tells when it is over. Before everything is ready there is nothing to drain.
+fn drain<B>(
+    request: &Request<B>,
+    permission: Result<(), &'static str>,
+    supervisor: &dyn Supervisor,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
         return refuse("POST");
     }
-    if !is_local {
-        let body = "only from this machine, or over control.socket\n".to_owned();
-        return response(StatusCode::FORBIDDEN, TEXT, body);
+    if let Err(reason) = permission {
+        return response(StatusCode::FORBIDDEN, TEXT, reason.to_owned());
     }
     if supervisor.status().phase == status::Phase::Starting {
         let body = "not everything is ready yet, so there is nothing to drain\n".to_owned();

@@ -1,15 +1,15 @@
 //! The control server as its clients see it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::status::{Phase, ShutdownStatus, example};
 use super::*;
@@ -20,11 +20,13 @@ use crate::shell::test_server::scratch_path;
 /// A supervisor that only counts.
 struct Still {
     status: Rc<RefCell<Status>>,
+    asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
 }
 
 impl Supervisor for Still {
     fn status(&self) -> Status {
+        self.asked.set(self.asked.get() + 1);
         self.status.borrow().clone()
     }
 
@@ -40,25 +42,37 @@ struct Rig {
     address: SocketAddr,
     socket: PathBuf,
     status: Rc<RefCell<Status>>,
+    /// How often the status was made.
+    asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
 }
 
 impl Rig {
-    /// Runs a test against a server whose connections may last for `limit`.
-    async fn run<F: Future<Output = ()>>(limit: Duration, test: impl FnOnce(Self) -> F) {
+    /// Runs a test against a server that takes the drain on both listeners.
+    async fn run<F: Future<Output = ()>>(limits: Limits, test: impl FnOnce(Self) -> F) {
+        Self::run_with(limits, true, test).await;
+    }
+
+    async fn run_with<F: Future<Output = ()>>(
+        limits: Limits,
+        drain_over_tcp: bool,
+        test: impl FnOnce(Self) -> F,
+    ) {
         let socket = scratch_path("control.sock");
         let listen = Some("127.0.0.1:0".parse().unwrap());
-        let listeners = Listeners::bind(&Control { listen, socket: Some(socket.clone()) }).unwrap();
+        let control = Control { listen, socket: Some(socket.clone()), drain_over_tcp };
+        let listeners = Listeners::bind(&control).unwrap();
         let address = listeners.tcp.as_ref().unwrap().local_addr().unwrap();
         let status = Rc::new(RefCell::new(example()));
         let shared = Rc::clone(&status);
         let local = LocalSet::new();
         local
             .run_until(async {
-                let drains = Rc::new(Cell::new(0));
-                let supervisor = Rc::new(Still { status: shared, drains: Rc::clone(&drains) });
-                let server = spawn_local(serve_within(listeners, supervisor, limit));
-                test(Self { address, socket: socket.clone(), status, drains }).await;
+                let (asked, drains) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+                let counts = (Rc::clone(&asked), Rc::clone(&drains));
+                let supervisor = Still { status: shared, asked: counts.0, drains: counts.1 };
+                let server = spawn_local(serve_within(listeners, supervisor, limits));
+                test(Self { address, socket: socket.clone(), status, asked, drains }).await;
                 assert!(!server.is_finished());
                 server.abort();
                 assert!(server.await.unwrap_err().is_cancelled());
@@ -69,7 +83,8 @@ impl Rig {
     }
 
     async fn ask(&self, method: Method, path: &str) -> (u16, String) {
-        let limit = Duration::from_secs(2);
+        // Everything here is one thread, and the machine may be busy.
+        let limit = Duration::from_secs(10);
         let address = Address::Tcp(self.address);
         let answer = request(&address, method.clone(), path, limit, 65536).await.unwrap();
         let address = Address::Unix(self.socket.clone());
@@ -82,7 +97,7 @@ impl Rig {
 
 #[tokio::test]
 async fn each_path_answers_on_both_listeners() {
-    Rig::run(CONNECTION_LIMIT, async |rig: Rig| {
+    Rig::run(LIMITS, async |rig: Rig| {
         assert_eq!(rig.ask(Method::GET, "/livez").await, (200, "ok\n".to_owned()));
         assert_eq!(rig.ask(Method::GET, "/readyz?verbose").await, (200, "ready\n".to_owned()));
         assert_eq!(rig.ask(Method::HEAD, "/readyz").await, (200, String::new()));
@@ -103,7 +118,7 @@ async fn each_path_answers_on_both_listeners() {
 
 #[tokio::test]
 async fn a_drain_is_asked_for_with_post_only() {
-    Rig::run(CONNECTION_LIMIT, async |rig: Rig| {
+    Rig::run(LIMITS, async |rig: Rig| {
         for method in [Method::GET, Method::PUT] {
             assert_eq!(rig.ask(method, "/drain").await.0, 405);
         }
@@ -116,7 +131,7 @@ async fn a_drain_is_asked_for_with_post_only() {
 
 #[tokio::test]
 async fn readyz_follows_the_status() {
-    Rig::run(CONNECTION_LIMIT, async |rig: Rig| {
+    Rig::run(LIMITS, async |rig: Rig| {
         assert_eq!(rig.ask(Method::GET, "/readyz").await.0, 200);
         {
             let mut status = rig.status.borrow_mut();
@@ -145,7 +160,8 @@ async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> usize {
 #[tokio::test]
 async fn who_does_not_finish_a_request_is_cut_off() {
     let limit = Duration::from_millis(200);
-    Rig::run(limit, async |rig: Rig| {
+    let limits = Limits { head: limit, whole: limit * 20 };
+    Rig::run(limits, async |rig: Rig| {
         let begin = Instant::now();
         let mut silent = TcpStream::connect(rig.address).await.unwrap();
         let mut half = UnixStream::connect(&rig.socket).await.unwrap();
@@ -159,7 +175,7 @@ async fn who_does_not_finish_a_request_is_cut_off() {
 #[tokio::test]
 async fn who_does_not_read_is_cut_off() {
     let limit = Duration::from_millis(200);
-    Rig::run(limit, async |rig: Rig| {
+    Rig::run(Limits { head: limit / 2, whole: limit }, async |rig: Rig| {
         // More than the kernel buffers between the two.
         let process = rig.status.borrow().processes[0].clone();
         rig.status.borrow_mut().processes = vec![process; 200_000];
@@ -176,7 +192,7 @@ async fn who_does_not_read_is_cut_off() {
 
 #[tokio::test]
 async fn bodies_and_endless_heads_are_not_read() {
-    Rig::run(CONNECTION_LIMIT, async |rig: Rig| {
+    Rig::run(LIMITS, async |rig: Rig| {
         for head in [
             "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n",
             "GET /livez HTTP/1.1\r\nx: ",
@@ -192,22 +208,184 @@ async fn bodies_and_endless_heads_are_not_read() {
     .await;
 }
 
+/// Sends this over TCP as it is; the status of the answer.
+async fn status_of(rig: &Rig, request: &str) -> String {
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
 #[tokio::test]
-async fn connections_above_the_bound_are_closed_at_once() {
-    let limit = Duration::from_millis(400);
-    Rig::run(limit, async |rig: Rig| {
+async fn over_tcp_a_drain_is_refused_unless_the_config_says_otherwise() {
+    Rig::run_with(LIMITS, false, async |rig: Rig| {
+        let limit = Duration::from_secs(2);
+        let tcp = Address::Tcp(rig.address);
+        let refused = request(&tcp, Method::POST, "/drain", limit, 65536).await.unwrap();
+        let said = String::from_utf8(refused.body).unwrap();
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(said.contains("control.socket") && said.contains("drain_over_tcp: true"), "{said}");
+        assert_eq!(rig.drains.get(), 0);
+        let unix = Address::Unix(rig.socket.clone());
+        let taken = request(&unix, Method::POST, "/drain", limit, 65536).await.unwrap();
+        assert_eq!((taken.status, rig.drains.get()), (StatusCode::ACCEPTED, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_forged_drain_over_tcp_is_refused() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        for (head, status) in [
+            ("POST /drain HTTP/1.1\r\nHost: localhost:9902", "202"),
+            ("POST /drain HTTP/1.1\r\nHost: LOCALHOST", "202"),
+            ("POST /drain HTTP/1.1\r\nHost: 127.0.0.1:1", "202"),
+            ("POST /drain HTTP/1.1\r\nHost: [::1]:1", "202"),
+            ("POST http://localhost/drain HTTP/1.1\r\nHost: localhost", "202"),
+            // A name that somebody lets point to this machine, and no name at all.
+            ("POST /drain HTTP/1.1\r\nHost: evil.example", "403"),
+            ("POST /drain HTTP/1.1\r\nHost: localhost.evil.example:9902", "403"),
+            ("POST /drain HTTP/1.1\r\nHost: 10.0.0.1", "403"),
+            ("POST /drain HTTP/1.1\r\nHost: ", "403"),
+            ("POST /drain HTTP/1.0", "403"),
+            ("POST /drain HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", "403"),
+            ("POST http://evil.example/drain HTTP/1.1\r\nHost: localhost", "403"),
+            // A web page.
+            ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost", "403"),
+            ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: null", "403"),
+            // What is no POST stays none.
+            ("GET /drain HTTP/1.1\r\nHost: localhost\r\nX-HTTP-Method-Override: POST", "405"),
+            ("GET /drain?_method=POST HTTP/1.1\r\nHost: localhost", "405"),
+            ("HEAD /drain HTTP/1.1\r\nHost: localhost", "405"),
+        ] {
+            rig.drains.set(0);
+            let answered = status_of(&rig, &format!("{head}\r\n\r\n")).await;
+            assert_eq!(answered, status, "{head}");
+            assert_eq!(rig.drains.get() == 1, status == "202", "{head}");
+        }
+    })
+    .await;
+}
+
+#[test]
+fn only_this_machine_may_drain_over_tcp() {
+    let status = Rc::new(RefCell::new(example()));
+    let supervisor = Still { status, asked: Rc::default(), drains: Rc::default() };
+    let server = Server { supervisor, drain_over_tcp: true };
+    let request = Request::post("/drain").header(HOST, "localhost").body(()).unwrap();
+    for (address, may) in [("127.0.0.1", true), ("::1", true), ("10.0.0.1", false), ("::2", false)]
+    {
+        let caller = Caller::Tcp(address.parse().unwrap());
+        assert_eq!(server.may_drain(caller, &request).is_ok(), may, "{address}");
+    }
+    assert!(server.may_drain(Caller::Socket, &request).is_ok());
+}
+
+/// How a client holds its connection.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    /// It says nothing.
+    Silent,
+    /// It has begun a request.
+    Half,
+    /// A byte of its request now and then.
+    Trickling,
+    /// It does not read its answer, which is more than the kernel takes.
+    Deaf,
+}
+
+impl Holder {
+    /// Holds a connection for as long as it is let, again and again.
+    async fn hold(self, address: Address) {
+        loop {
+            match &address {
+                Address::Tcp(address) => {
+                    let Ok(stream) = TcpStream::connect(address).await else { continue };
+                    self.once(stream).await;
+                }
+                Address::Unix(path) => {
+                    let Ok(stream) = UnixStream::connect(path).await else { continue };
+                    self.once(stream).await;
+                }
+            }
+        }
+    }
+
+    async fn once(self, mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin) {
+        let text = match self {
+            Self::Silent => "",
+            Self::Half => "GET /livez HTTP/1.1\r\nhost:",
+            Self::Trickling | Self::Deaf => "GET /status HTTP/1.1\r\nhost: a\r\n",
+        };
+        let _ = stream.write_all(text.as_bytes()).await;
+        match self {
+            Self::Trickling => {
+                while stream.write_all(b"x").await.is_ok() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Self::Deaf => {
+                let _ = stream.write_all(b"\r\n").await;
+                // Longer than it is let.
+                sleep(LIMITS.whole * 2).await;
+            }
+            Self::Silent | Self::Half => drop(drain(&mut stream).await),
+        }
+    }
+}
+
+#[tokio::test]
+async fn however_many_hold_connections_each_question_is_answered() {
+    for holder in [Holder::Silent, Holder::Half, Holder::Trickling, Holder::Deaf] {
+        Rig::run(LIMITS, async |rig: Rig| {
+            let is_deaf = matches!(holder, Holder::Deaf);
+            if is_deaf {
+                let process = rig.status.borrow().processes[0].clone();
+                rig.status.borrow_mut().processes = vec![process; 5000];
+            }
+            let unix = Address::Unix(rig.socket.clone());
+            let mut holders = tokio::task::JoinSet::new();
+            for address in [Address::Tcp(rig.address), unix] {
+                for _ in 0..most_connections() + 16 {
+                    holders.spawn_local(holder.hold(address.clone()));
+                }
+            }
+            // Until all of them hold what they can.
+            let begin = Instant::now();
+            while is_deaf && usize::try_from(rig.asked.get()).unwrap() < holders.len() {
+                assert!(begin.elapsed() < Duration::from_secs(30), "{}", rig.asked.get());
+                sleep(Duration::from_millis(20)).await;
+            }
+            sleep(Duration::from_millis(200)).await;
+            for _ in 0..5 {
+                assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200, "{holder:?}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn at_the_bound_the_quietest_connection_gives_way() {
+    Rig::run(Limits { head: Duration::from_secs(20), ..LIMITS }, async |rig: Rig| {
         let mut held = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
+        for _ in 0..most_connections() {
             held.push(UnixStream::connect(&rig.socket).await.unwrap());
         }
-        let begin = Instant::now();
-        let mut excess = UnixStream::connect(&rig.socket).await.unwrap();
-        assert_eq!(drain(&mut excess).await, 0);
-        assert!(begin.elapsed() < limit / 2, "{:?}", begin.elapsed());
-        for connection in &mut held {
-            drain(connection).await;
-        }
+        // The oldest, but not the quietest.
+        held[0].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
         assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
+        assert_eq!(drain(&mut held[1]).await, 0);
+        for alive in [0, 2] {
+            held[alive].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+            assert_eq!(
+                held[alive].try_read(&mut [0]).unwrap_err().kind(),
+                io::ErrorKind::WouldBlock
+            );
+        }
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::entry::{is_script_flag, is_shell};
-use super::manifest::{Word, base, get, key, seconds, text, words};
+use super::manifest::{Word, base, get, items, key, seconds, text, words};
 use super::{Held, Severity};
 use crate::config::node::Span;
 use crate::vocab::{Signal, human};
@@ -35,7 +35,9 @@ pub(super) fn check(held: &mut Held<'_>) -> PreStop {
         read_command(held, &command, &mut found);
     } else {
         found.is_unknown = hook.is_some();
+        drain_by_get(held);
     }
+    over_tcp(held, &command);
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
         && held.takes_traffic_away()
     {
@@ -49,6 +51,42 @@ pub(super) fn check(held: &mut Held<'_>) -> PreStop {
         );
     }
     found
+}
+
+/// The kubelet's `httpGet` is a GET.
+fn drain_by_get(held: &mut Held<'_>) {
+    let path = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
+    let Some(path) = path.filter(|path| path.text == "/drain") else { return };
+    let port = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
+    let number = port.and_then(|port| {
+        let mut ports = items(&held.container.node, &["ports"]).iter();
+        let named =
+            ports.find(|has| text(has, &["name"]).is_some_and(|name| name.text == port.text));
+        let number = named.and_then(|port| text(port, &["containerPort"]));
+        number.map_or(port.text, |number| number.text).parse().ok()
+    });
+    let listen = held.loaded.config.control.listen.map(|listen| listen.port());
+    if number.is_some() && number == listen {
+        let message = "the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain";
+        held.say(Severity::Error, path.span, message).help(
+            "write `preStop: {exec: {command: [drainit, drain]}}`, and set `control: {socket: /run/drainit.sock}` in the config",
+        );
+    }
+}
+
+/// A command that posts to the control port: `curl -X POST http://127.0.0.1:9902/drain`.
+fn over_tcp(held: &mut Held<'_>, command: &[Word]) {
+    let control = &held.loaded.config.control;
+    let Some(listen) = control.listen.filter(|_| !control.drain_over_tcp) else { return };
+    let target = format!(":{}/drain", listen.port());
+    let trimmed = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&target);
+    let Some(word) = command.iter().find(|word| word.text.split_whitespace().any(trimmed)) else {
+        return;
+    };
+    let message = "drainit refuses this: the drain is not taken over TCP";
+    held.say(Severity::Error, word.span, message).help(
+        "write `command: [drainit, drain]`, and set `control: {socket: /run/drainit.sock}` in the config",
+    );
 }
 
 /// Kubernetes takes `lifecycle.stopSignal` in place of the image's STOPSIGNAL.
@@ -125,13 +163,16 @@ fn drain_command(held: &mut Held<'_>, options: &[&str], span: Span) {
                 "set `control: {{socket: {path}}}` in the config, or name its socket here"
             ));
         }
-        None if control.socket.is_none() && control.listen.is_none() => {
-            held.say(
-                Severity::Error,
-                span,
-                "nobody answers `drainit drain`: the config has no `control`",
-            )
-            .help("set `control: {socket: /run/drainit.sock}` in the config");
+        None if control.socket.is_none() => {
+            let message = match control.listen {
+                None => "nobody answers `drainit drain`: the config has no `control`",
+                Some(_) if control.drain_over_tcp => return,
+                Some(_) => {
+                    "`drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken over TCP"
+                }
+            };
+            held.say(Severity::Error, span, message)
+                .help("set `control: {socket: /run/drainit.sock}` in the config");
         }
         _ => {}
     }

@@ -179,7 +179,7 @@ fn answered(held: &mut Held<'_>, probe: &Probe) {
                     "the kubelet cannot reach this port: the config's `control.listen` is {listen}, and it asks at the pod's address"
                 );
                 held.say(Severity::Error, span, message).help(format!(
-                    "write `control: {{listen: {}}}` in the config; `POST /drain` is taken from loopback addresses only, whatever it is",
+                    "write `control: {{listen: {}}}` in the config; nobody can drain the container there, unless `drain_over_tcp` says so",
                     everywhere(listen)
                 ));
             }

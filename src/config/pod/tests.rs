@@ -171,6 +171,25 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
         (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
         (
             image,
+            &hook("{httpGet: {path: /drain, port: control}}"),
+            &[
+                "10:32 W the time of this hook is part of the grace period, and how long it takes is not known here",
+                "10:49 E the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain",
+            ],
+        ),
+        (
+            image,
+            &hook(
+                "{exec: {command: [sh, -c, \"curl -XPOST http://localhost:9902/drain; sleep 1\"]}}",
+            ),
+            &[
+                "10:50 W the time of this hook is part of the grace period, and how long it takes is not known here",
+                "10:50 W this sleep of 1s comes on top of drainit's own drain: the pod stops 1s later for nothing",
+                "10:58 E drainit refuses this: the drain is not taken over TCP",
+            ],
+        ),
+        (
+            image,
             &format!("          lifecycle: {{stopSignal: SIGUSR1}}\n{image}"),
             &["10:35 E `SIGUSR1` does not stop drainit"],
         ),
@@ -461,6 +480,19 @@ fn what_the_config_lacks_for_its_pod_is_told() {
                 "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
             ],
         ),
+        (
+            control,
+            "control: {listen: '0.0.0.0:9902'}",
+            image,
+            drain,
+            &[
+                "3:19 W `drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
+                 everybody who reaches the port, by a proxy or a port-forward too, could drain the container",
+                "10:50 E `drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken \
+                 over TCP",
+            ],
+        ),
+        (control, "control: {listen: '0.0.0.0:9902', drain_over_tcp: true}", image, drain, &[]),
         (
             control,
             "",

@@ -205,6 +205,18 @@ fn faults_outside_of_processes() {
         one("shutdown: {signals: [CHLD]}"),
         "`signals` is `CHLD`: a signal that the end of every child sends, too"
     );
+    assert_eq!(
+        one("control: {drain_over_tcp: yes}"),
+        "`drain_over_tcp` is `yes`: neither true nor false"
+    );
+    assert_eq!(
+        one("control: {socket: /a, drain_over_tcp: true}"),
+        "without `listen`, `drain_over_tcp` allows nothing"
+    );
+    assert_eq!(
+        one("control: {listen: '10.0.0.1:1', drain_over_tcp: true}"),
+        "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
+    );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: without a port");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a word that is known here");
     assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
@@ -356,4 +368,26 @@ fn an_env_file_names_its_lines_and_keeps_its_secrets() {
     assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);
     assert!(errors[0].file.ends_with("a.env"));
     assert!(!shown.join("").contains("hunter2"), "{shown:?}");
+}
+
+#[test]
+fn a_drain_that_nobody_can_ask_for_is_told() {
+    let warned = |control: &str| {
+        let text = format!(
+            "control: {control}\nprocesses: {{a: {{command: [a], drain: {{signal: {{signal: USR1, time: 5s}}}}}}}}"
+        );
+        let found = problems(&text);
+        assert!(found.iter().all(|problem| !problem.is_error()), "{found:#?}");
+        found.iter().any(|problem| problem.message.contains("`POST /drain` will be refused"))
+    };
+    assert!(warned("{listen: '0.0.0.0:9902'}"));
+    for control in [
+        "{listen: '0.0.0.0:9902', socket: /run/d.sock}",
+        "{listen: '0.0.0.0:9902', drain_over_tcp: false}",
+        "{listen: '0.0.0.0:9902', drain_over_tcp: true}",
+        "{socket: /run/d.sock}",
+        "{}",
+    ] {
+        assert!(!warned(control), "{control}");
+    }
 }
