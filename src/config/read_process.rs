@@ -255,7 +255,12 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
 }
 
 fn on_exit(text: &str) -> Result<OnExit, Bad> {
-    values::choice(text, &[("shutdown", OnExit::Shutdown), ("ignore", OnExit::Ignore)])
+    let words = [
+        ("shutdown", OnExit::Shutdown),
+        ("failure-shutdown", OnExit::FailureShutdown),
+        ("ignore", OnExit::Ignore),
+    ];
+    values::choice(text, &words)
 }
 
 /// What only one process can have: a prefix, a socket.
