@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::look::Parts;
 use super::node::Span;
 use super::report::Report;
 use super::schema::{Config, ProcessKind};
@@ -21,6 +22,9 @@ pub(super) struct Places {
     pub(super) grace_variables: Vec<String>,
     /// Waits of the container as a whole.
     pub(super) waits: Vec<Wait>,
+    pub(super) control_socket: Option<Span>,
+    /// Of the container.
+    pub(super) hooks: Option<Span>,
     /// In the order of the processes.
     pub(super) processes: Vec<ProcessPlaces>,
 }
@@ -28,7 +32,8 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
         let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { grace_period: shutdown, grace_variables, waits, processes }
+        let (control_socket, hooks) = (None, None);
+        Self { grace_period: shutdown, grace_variables, waits, control_socket, hooks, processes }
     }
 
     /// What is declared for a step of the shutdown.
@@ -55,6 +60,7 @@ pub(super) struct ProcessPlaces {
     /// In the order of `forward_signals`.
     pub(super) forward_signals: Vec<Span>,
     pub(super) waits: Vec<Wait>,
+    pub(super) parts: Parts,
 }
 
 impl ProcessPlaces {
@@ -68,6 +74,7 @@ impl ProcessPlaces {
             depends_on: Vec::new(),
             forward_signals: Vec::new(),
             waits: Vec::new(),
+            parts: Parts::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::diagnostic::quote;
 use super::environment::{Origin, Variables};
-use super::expand::{Expanded, expand};
+use super::expand::{Expanded, expand, left_to_a_shell};
 use super::node::{Key, Kind, Node, Span};
 use super::report::Report;
 use super::suggest::{list, nearest};
@@ -27,6 +27,8 @@ pub(super) struct Reader<'a> {
     /// Whether every duration so far could be read, so that sums of them mean something.
     pub(super) durations_known: bool,
     text_left: usize,
+    /// Each `$NAME` of the values so far, and where it stands.
+    dollars: Vec<(String, Span)>,
 }
 
 /// A mapping whose keys are known to be known.
@@ -72,7 +74,14 @@ impl<'a> Reader<'a> {
         variables: Variables<'a>,
         accounts: Accounts,
     ) -> Self {
-        Self { report, variables, accounts, durations_known: true, text_left: MOST_TEXT }
+        Self {
+            report,
+            variables,
+            accounts,
+            durations_known: true,
+            text_left: MOST_TEXT,
+            dollars: Vec::new(),
+        }
     }
 
     /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file. It is put into words only
@@ -171,6 +180,12 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
+        if raw.contains('$') {
+            for (name, at) in left_to_a_shell(raw) {
+                let span = self.inside(node.span, raw, at);
+                self.dollars.push((name.to_owned(), span));
+            }
+        }
         let is_changed = raw.contains('$') && expanded.text != *raw;
         let raw = is_changed.then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
@@ -223,6 +238,39 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How many `$NAME` there were so far, for those who ask about the next.
+    pub(super) fn dollars(&self) -> usize {
+        self.dollars.len()
+    }
+
+    /// Says of each `$NAME` since `first` that nothing is put in its place, but of those that look like something else.
+    pub(super) fn no_shell(&mut self, first: usize, what: &str) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            let is_constant = name.len() > 1 && name.chars().all(is_upper);
+            if !is_constant && !self.variables.is_mentioned(&name) {
+                continue;
+            }
+            let message = format!("`${name}` in `{what}` stays as it is: no shell reads it");
+            self.report.doubt(span, message).help(format!(
+                "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+            ));
+        }
+    }
+
+    /// The same of a value for a process, which may well have a `$` in it: only where the name is that of a variable.
+    pub(super) fn known_dollars(&mut self, first: usize) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            if self.variables.is_mentioned(&name) {
+                let message =
+                    format!("`${name}` in `environment` stays as it is: no shell reads it");
+                self.report.warning(span, message).help(format!(
+                    "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+                ));
+            }
+        }
+    }
+
     /// A single value of some type.
     pub(super) fn typed<T>(
         &mut self,
@@ -230,7 +278,12 @@ impl<'a> Reader<'a> {
         what: &str,
         parse: impl FnOnce(&str) -> Result<T, Bad>,
     ) -> Option<T> {
+        let first = self.dollars();
         let text = self.text(node, what)?;
+        // A pattern has a `$` for the end of a line.
+        if what != "log" {
+            self.no_shell(first, what);
+        }
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 

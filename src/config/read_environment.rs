@@ -22,15 +22,21 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                 }
                 match node.kind {
                     Kind::Null => pass_on(reader, &key.text, &mut out),
-                    _ => out.extend(
-                        reader.text(node, &key.text).map(|v| (key.text.to_string(), v.text)),
-                    ),
+                    _ => {
+                        let first = reader.dollars();
+                        let value = reader.text(node, &key.text);
+                        reader.known_dollars(first);
+                        out.extend(value.map(|v| (key.text.to_string(), v.text)));
+                    }
                 }
             }
         }
         Kind::Sequence(items) => {
             for item in items {
-                let Some(text) = reader.text(item, "environment") else { continue };
+                let first = reader.dollars();
+                let text = reader.text(item, "environment");
+                reader.known_dollars(first);
+                let Some(text) = text else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),
                     None => (text.text.as_str(), None),

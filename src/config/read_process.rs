@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::check::{Places, ProcessPlaces, Wait};
 use super::diagnostic::quote;
+use super::look::Parts;
 use super::node::{Kind, Node, Span};
 use super::read::{Fields, Reader};
 use super::read_depends::{self, Wanted};
@@ -117,6 +118,15 @@ fn process(
             reader.report.error(place.name, format!("process {} has no `command`", quote(name)));
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
     }
+    let at = |key: &str| fields.get(key).map(|node| node.span);
+    place.parts = Parts {
+        command: at("command"),
+        working_dir: at("working_dir"),
+        user: at("user"),
+        readiness: at("readiness"),
+        hooks: fields.key("hooks"),
+        drain: at("drain"),
+    };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
     let kinds = [("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];

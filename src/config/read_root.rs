@@ -23,7 +23,8 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
     let shutdown = shutdown(reader, &fields, &mut places);
-    let control = control(reader, &fields);
+    let control = control(reader, &fields, &mut places);
+    places.hooks = fields.key("hooks");
     let logging = logging(reader, &fields);
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
@@ -120,10 +121,11 @@ pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(
     signals
 }
 
-fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
+fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
     let fields =
         root.get("control").and_then(|node| reader.fields(node, &"control", &["listen", "socket"]));
     let Some(fields) = fields else { return Control::default() };
+    places.control_socket = fields.get("socket").map(|node| node.span);
     Control {
         listen: reader.field(&fields, "listen", values::listen),
         socket: reader.field(&fields, "socket", values::socket_path),

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use self::env::PodEnv;
 use self::manifest::{Container, Workload};
 use super::diagnostic::quote;
+use super::look::Looks;
 use super::node::Span;
 use super::report::{Problem, Report};
 use super::schema::{OnExit, OnlyIf, Process, ProcessKind, RestartPolicy};
@@ -48,6 +49,7 @@ pub fn check(
     manifest: &Path,
     name: Option<&str>,
     here: &Environment,
+    looks: Looks<'_>,
 ) -> Checked {
     let mut report = Report::default();
     let source = if manifest == Path::new("-") {
@@ -70,7 +72,7 @@ pub fn check(
         file,
         name,
         here,
-        |environment| super::load(configs, environment),
+        |environment, mounts| super::load_to_check(configs, environment, Looks { mounts, ..looks }),
         |names| {
             let text =
                 |path: &PathBuf| Source::read(path).map(|source| source.text).unwrap_or_default();
@@ -86,7 +88,7 @@ fn held_against(
     file: usize,
     name: Option<&str>,
     here: &Environment,
-    load: impl Fn(&Environment) -> Result<Loaded, Vec<Diagnostic>>,
+    load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
     mentioned: impl Fn(&mut Vec<&str>),
 ) -> Checked {
     let mut problems: Vec<Diagnostic> = Vec::new();
@@ -103,7 +105,7 @@ fn held_against(
                 .warning(span, message)
                 .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
         }
-        let (more, loaded) = match load(&env.environment()) {
+        let (more, loaded) = match load(&env.environment(), &manifest::mounts(&container.node)) {
             Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
             Err(mut problems) => {
                 problems.iter_mut().for_each(|problem| where_to_set(problem, &container, &env));

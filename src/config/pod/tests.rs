@@ -41,7 +41,9 @@ spec:
 fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> Checked {
     let mut report = Report::default();
     let file = report.add_source(Source::new("pod.yaml", manifest.to_owned()));
-    let load = |environment: &crate::config::Environment| testing::load_in(&[config], environment);
+    let load = |environment: &crate::config::Environment, _: &[std::path::PathBuf]| {
+        testing::load_in(&[config], environment)
+    };
     let mentioned =
         |names: &mut Vec<&str>| names.retain(|name| config.contains(&format!("${{{name}")));
     held_against(report, file, name, &here.iter().copied().collect(), load, mentioned)
