@@ -138,7 +138,6 @@ processes:
         "error: `a` cannot be started: `no-such-program` is in none of the directories",
         "error: `b` cannot be started: the working directory `/no/such/directory`",
     ];
-    let note = "not looked at: .*`/no/such/directory`.*`no-such-program`.*not the image";
     let check = |rig: Rig, args: &[&str], is_image: bool| {
         rig.write("drainit.yaml", rig.fill(MISSING));
         let args: Vec<_> = args.iter().chain(&["-c", "DIR/drainit.yaml"]).copied().collect();
@@ -153,10 +152,8 @@ processes:
                 false => ended.assert_no_line(line),
             };
         }
-        match is_image {
-            true => ended.assert_no_line(note),
-            false => ended.assert_line(note),
-        };
+        // One thing after the other.
+        ended.assert_no_line("not looked at");
     };
     check(Rig::not_init(), &["check"], false);
     check(Rig::not_init(), &["check", "--image"], true);

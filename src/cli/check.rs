@@ -68,7 +68,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     // Whoever closed the pipe has seen enough; the code says the rest.
     let _ = write(&problems, &fine);
-    let _ = not_looked_at(&unseen.into_inner(), is_image.get());
+    if !problems.iter().any(Diagnostic::is_error) {
+        let _ = not_looked_at(&unseen.into_inner(), is_image.get());
+    }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }

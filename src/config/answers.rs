@@ -60,6 +60,10 @@ pub(super) fn check(report: &mut Report, config: &Config, places: &Places) {
 fn readiness(report: &mut Report, config: &Config, places: &Places) {
     let control = &config.control;
     let mut first: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
+    let sockets = running(config).flat_map(|(index, process)| {
+        process.sockets.iter().map(move |socket| (Place::Path(socket), index))
+    });
+    let sockets: HashMap<Place<'_>, usize> = sockets.collect();
     for (index, process) in running(config) {
         let Some((place, path)) = asked(process) else { continue };
         let parts = &places.processes[index];
@@ -71,6 +75,13 @@ fn readiness(report: &mut Report, config: &Config, places: &Places) {
             let message =
                 format!("`{name}` is asked at {at}, where drainit itself answers: `control`");
             report.doubt(span, message).help(format!("write where `{name}` listens"));
+            continue;
+        }
+        if let Some(owner) = sockets.get(&place).filter(|owner| **owner != index) {
+            let owner = &config.processes[*owner].name;
+            let message =
+                format!("`{name}` is asked at {at}, which is one of the `sockets` of `{owner}`");
+            report.doubt(span, message).help(format!("write where `{name}` itself listens"));
             continue;
         }
         let others = first.entry(place).or_default();

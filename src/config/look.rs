@@ -9,11 +9,14 @@ use super::report::Report;
 use super::schema::Config;
 use super::{Severity, schema};
 
+/// Looks for what a config names, in this environment, but not below these paths.
+pub type Look<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+
 /// Who looks, and what cannot be seen.
 #[derive(Clone, Copy)]
 pub struct Looks<'a> {
     /// Looks for what a config names.
-    pub look: &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>,
+    pub look: Look<'a>,
     /// Where volumes will be mounted, so that what is there now means nothing.
     pub mounts: &'a [PathBuf],
 }

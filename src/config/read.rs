@@ -94,6 +94,9 @@ impl<'a> Reader<'a> {
     ) -> Option<Fields<'n>> {
         let entries = self.mapping(node, what, |what| {
             let keys = list(known.iter().copied());
+            if let Some(whole) = as_mapping(node, known) {
+                return format!("did you mean `{whole}`? Known here: {keys}");
+            }
             match what {
                 "" => format!("write `KEY: VALUE` lines; known here: {keys}"),
                 _ => format!("write `KEY: VALUE` lines, indented under it; known here: {keys}"),
@@ -258,10 +261,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same of a value for a process, which may well have a `$` in it: only where the name is that of a variable.
-    pub(super) fn known_dollars(&mut self, first: usize) {
+    /// Says of a `~` that no home directory is put in its place.
+    pub(super) fn no_tilde(&mut self, text: &str, what: &str, span: Span) {
+        if text.starts_with("~/") {
+            let message = format!("`~` in `{what}` stays as it is: no shell reads it");
+            self.report.doubt(span, message).help("write the whole path");
+        }
+    }
+
+    /// The same of a value for a process, which may well have a `$` in it: only where the name is that of a variable, or
+    /// all of the value.
+    pub(super) fn known_dollars(&mut self, first: usize, value: Option<&str>) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
-            if self.variables.is_mentioned(&name) {
+            let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
+            if is_all || self.variables.is_mentioned(&name) {
                 let message =
                     format!("`${name}` in `environment` stays as it is: no shell reads it");
                 self.report.warning(span, message).help(format!(
@@ -284,6 +297,7 @@ impl<'a> Reader<'a> {
         if what != "log" {
             self.no_shell(first, what);
         }
+        self.no_tilde(&text.text, what, text.span);
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
@@ -376,6 +390,24 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("kill_timeout", "stop_grace_period"),
     ("uid", "user"),
 ];
+
+/// A single value as the mapping that is probably meant: the value of the key that matters most.
+fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
+    let Kind::Scalar { text, .. } = &node.kind else { return None };
+    let of_probe = match text {
+        url if url.starts_with("http://") || url.starts_with("unix:") => "http",
+        path if path.starts_with('/') => "unix",
+        _ => "tcp",
+    };
+    let main = ["command", "condition", "admin", "prefix", of_probe];
+    let key = main.iter().find(|key| known.contains(key))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
+    let fits = text.len() <= 60 && !text.is_empty() && !text.contains(['"', '\\', '\n']);
+    fits.then(|| match text.chars().all(plain) {
+        true => format!("{{{key}: {text}}}"),
+        false => format!("{{{key}: \"{text}\"}}"),
+    })
+}
 
 fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);

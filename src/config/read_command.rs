@@ -46,6 +46,9 @@ impl Reader<'_> {
         }
         if !words.iter().any(|word| reads_dollars(word)) {
             self.no_shell(first, what);
+            for word in &words {
+                self.no_tilde(word, what, node.span);
+            }
         }
         Some(words)
     }

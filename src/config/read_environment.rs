@@ -25,7 +25,8 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     _ => {
                         let first = reader.dollars();
                         let value = reader.text(node, &key.text);
-                        reader.known_dollars(first);
+                        reader
+                            .known_dollars(first, value.as_ref().map(|value| value.text.as_str()));
                         out.extend(value.map(|v| (key.text.to_string(), v.text)));
                     }
                 }
@@ -35,7 +36,8 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
             for item in items {
                 let first = reader.dollars();
                 let text = reader.text(item, "environment");
-                reader.known_dollars(first);
+                let value = text.as_ref().and_then(|text| text.text.split_once('='));
+                reader.known_dollars(first, value.map(|(_, value)| value));
                 let Some(text) = text else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),

@@ -249,6 +249,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
         }
         _ => Ok((values::choice(text, &policies)?, None)),
     });
+    let is_known = written.is_some() || fields.get("restart").is_none();
     let (policy, most) = written.unwrap_or_default();
     let max = reader.field(fields, "restart_max", values::number);
     if let (Some(most), Some(span), true) = (most, fields.key("restart_max"), max.is_some()) {
@@ -257,6 +258,15 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
         problem.help("write one of the two");
     }
     let delay = reader.field(fields, "restart_delay", values::duration);
+    for (key, is_set) in [("restart_delay", delay.is_some()), ("restart_max", max.is_some())] {
+        let is_idle = is_known && is_set && policy == RestartPolicy::No;
+        if let Some(span) = fields.key(key).filter(|_| is_idle) {
+            let message =
+                format!("`{key}` does nothing: without `restart` nothing is started again");
+            let problem = reader.report.warning(span, message);
+            problem.help("add `restart: on-failure` or `always`, or remove it");
+        }
+    }
     Restart {
         policy,
         delay: delay.unwrap_or(Duration::from_secs(1)),

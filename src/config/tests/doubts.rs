@@ -45,6 +45,22 @@ fn a_variable_that_only_a_shell_would_put_in() {
             "command: [app], environment: {A: a$HOST}",
             vec!["W `$HOST` in `environment` stays as it is: no shell reads it".to_owned()],
         ),
+        (
+            "command: [app], environment: {PORT: $PORT}",
+            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+        ),
+        (
+            "command: [app], environment: [PORT=$PORT]",
+            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+        ),
+        (
+            "command: [app, ~/x], working_dir: ~/y",
+            vec![
+                "E `~` in `command` stays as it is: no shell reads it".to_owned(),
+                "E `~` in `working_dir` stays as it is: no shell reads it".to_owned(),
+            ],
+        ),
+        ("command: [sh, -c, ~/x]", vec![]),
         // These characters are meant, or somebody reads them.
         ("command: [app, $$PORT]", vec![]),
         ("command: [sh, -c, 'exec app $PORT']", vec![]),
@@ -110,6 +126,27 @@ fn an_answer_that_another_process_gives() {
         assert_eq!(told(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
         assert_eq!(told(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
     }
+}
+
+#[test]
+fn an_answer_at_the_socket_of_another() {
+    let text = "processes:
+  a: {command: [a], sockets: [/run/a.sock]}
+  b: {command: [b], readiness: {unix: /run/a.sock}}
+";
+    assert_eq!(
+        told(text, &[]),
+        ["E `b` is asked at /run/a.sock, which is one of the `sockets` of `a`"]
+    );
+}
+
+#[test]
+fn what_does_nothing_without_restart() {
+    let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
+    let says =
+        |key: &str| format!("W `{key}` does nothing: without `restart` nothing is started again");
+    assert_eq!(told(text, &[]), [says("restart_max"), says("restart_delay")]);
+    assert_eq!(told(&text.replace("restart_max", "restart: always, restart_max"), &[]), [""; 0]);
 }
 
 #[test]
