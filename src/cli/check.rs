@@ -27,7 +27,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pod: Option<PathBuf>,
     /// Whether this is the image that runs the config, so that what it names must be here [default: whether drainit is PID 1,
-    /// or PID 1 is drainit]
+    /// or PID 1 is drainit, or the config is at its default place in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
     /// The container of the manifest that runs drainit [default: each whose command names drainit, else the only one]
@@ -38,7 +38,8 @@ pub struct CheckArgs {
 /// Prints what is wrong; 0 if nothing is, or only warnings and they may be.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
-    let is_image = Cell::new(args.image.unwrap_or_else(survey::is_image));
+    let is_image =
+        Cell::new(args.image.unwrap_or_else(|| survey::is_image(args.files.is_default())));
     let unseen = RefCell::new(BTreeSet::new());
     let look = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
         let mut seen = survey::survey(config, environment, mounts, is_image.get());

@@ -29,6 +29,11 @@ impl ConfigFiles {
         vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
     }
 
+    /// Whether the config is where it is looked for when nobody says otherwise.
+    pub(super) fn is_default(&self) -> bool {
+        self.paths() == [PathBuf::from(DEFAULT)]
+    }
+
     /// The config, for a command that only wants to find the supervisor that runs it.
     pub(super) fn load(&self) -> Result<Loaded, String> {
         config::load_to_show(&self.paths(), &Environment::from_process()).map_err(|problems| {

@@ -21,13 +21,20 @@ const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
 /// Whether this file system is that of the image which runs the config: drainit is PID 1, as with `docker run IMAGE check`, or
 /// the child of an init that is; or PID 1 is a drainit, as with `docker exec`. A container alone says nothing: CI and
-/// development live in one.
+/// development live in one. But nobody there has the config at its own place, where no `-c` has to name it.
 #[must_use]
-pub fn is_image() -> bool {
+pub fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
         || init().trim() == "drainit"
         || nix::unistd::getppid().as_raw() == 1 && INITS.contains(&init().trim())
+        || config_is_at_its_place && is_container()
+}
+
+/// As Docker, Podman and Kubernetes show it.
+fn is_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
+        || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 /// Whether there is no program here but drainit, as in the image that it comes in: whoever checks a config there has brought
