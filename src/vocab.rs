@@ -253,7 +253,7 @@ impl fmt::Display for End {
 pub mod exit_code {
     /// Asked to stop, and everything stopped by itself.
     pub const OK: u8 = 0;
-    /// A process did not become ready in time.
+    /// A process did not become ready in time, or ended with 0 where that is a failure.
     pub const NOT_READY: u8 = 1;
     /// Wrong usage of the command line.
     pub const USAGE: u8 = 2;

@@ -120,6 +120,62 @@ fn a_warning_stops_nothing_unless_check_is_strict() {
 }
 
 #[test]
+fn check_looks_for_what_a_config_names_where_it_is_in_the_image() {
+    const MISSING: &str = "
+control: {socket: DIR/none/drainit.sock}
+processes:
+  a: {command: [no-such-program]}
+  b: {command: [sh], working_dir: /no/such/directory}
+  c: {command: [sh, script], readiness: {tcp: '127.0.0.1:1'}}
+  d: {command: [sleep, $TIME], readiness: {tcp: '127.0.0.1:1'}}
+";
+    let always = [
+        r"error: `d` is asked at 127\.0\.0\.1:1, and so is `c`",
+        r"error: `\$TIME` in `command` stays as it is",
+    ];
+    let here = [
+        "error: .*control.socket.*none`, does not exist",
+        "error: `a` cannot be started: `no-such-program` is in none of the directories",
+        "error: `b` cannot be started: the working directory `/no/such/directory`",
+    ];
+    let check = |rig: Rig, args: &[&str], is_image: bool| {
+        rig.write("drainit.yaml", rig.fill(MISSING));
+        let args: Vec<_> = args.iter().chain(&["-c", "DIR/drainit.yaml"]).copied().collect();
+        let ended = rig.run_with(&args);
+        ended.assert_code(78);
+        for line in always {
+            ended.assert_line(line);
+        }
+        for line in here {
+            match is_image {
+                true => ended.assert_line(line),
+                false => ended.assert_no_line(line),
+            };
+        }
+        // One thing after the other.
+        ended.assert_no_line("not looked at");
+    };
+    check(Rig::not_init(), &["check"], false);
+    check(Rig::not_init(), &["check", "--image"], true);
+    let Some(rig) = Rig::new() else { return };
+    check(rig, &["check"], true);
+    let Some(rig) = Rig::new() else { return };
+    check(rig, &["check", "--image=false"], false);
+
+    // What can only be seen in the image is no error elsewhere, and no start is refused for any of it.
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
+    let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
+    ended.assert_code(0).assert_line("not looked at: `no-such-program`");
+    let twice = "{command: [CHILD, NAME], readiness: {file: DIR/drainit.yaml}}";
+    let config = ["a", "b"].map(|name| format!("  {name}: {}\n", twice.replace("NAME", name)));
+    let drainit = Rig::not_init().start(&format!("processes:\n{}", config.concat()));
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("warning: `b` is asked at .*and so is `a`");
+}
+
+#[test]
 fn check_likes_a_good_config() {
     for args in [&["check"][..], &["check", "--strict"]] {
         let rig = Rig::not_init();

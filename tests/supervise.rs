@@ -32,6 +32,27 @@ fn the_code_of_a_process_that_ends_becomes_the_containers() {
 }
 
 #[test]
+fn an_end_with_code_0_can_be_a_failure_of_the_container() {
+    for (step, code) in [("exit=0", 1), ("exit=7", 7), ("die=KILL", 137)] {
+        let Some(rig) = Rig::new() else { return };
+        let config = format!(
+            "
+            processes:
+              base: {{command: [CHILD, base, touch=DIR/base], readiness: {{file: DIR/base}}}}
+              a: {{command: [CHILD, a, {step}], depends_on: [base], on_exit: failure-shutdown}}
+            "
+        );
+        rig.run(&config).assert_code(code).assert_stopped_in_order(&["base"]);
+    }
+    // Not where a stop was asked for.
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start("processes: {a: {command: [CHILD, a], on_exit: failure-shutdown}}");
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn a_real_time_signal_is_named_too() {
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {command: [sh, -c, 'kill -40 $$$$; sleep 5']}}")

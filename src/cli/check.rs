@@ -1,12 +1,17 @@
 //! `drainit check`: every error and warning of a config at once, and of the pod that it is to run in.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::config_files::ConfigFiles;
+use crate::config::look::Looks;
+use crate::config::schema::Config;
 use crate::config::{self, Diagnostic, Environment, Severity, pod};
+use crate::shell::survey;
 use crate::vocab::exit_code;
 
 /// Options of `check`.
@@ -21,6 +26,10 @@ pub struct CheckArgs {
     /// standard input
     #[arg(long, value_name = "FILE")]
     pod: Option<PathBuf>,
+    /// Whether this is the image that runs the config, so that what it names must be here [default: whether drainit is PID 1,
+    /// or PID 1 is drainit, or the config is at its default place in a container]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    image: Option<bool>,
     /// The container of the manifest that runs drainit [default: each whose command names drainit, else the only one]
     #[arg(long, value_name = "NAME", requires = "pod")]
     container: Option<String>,
@@ -29,12 +38,25 @@ pub struct CheckArgs {
 /// Prints what is wrong; 0 if nothing is, or only warnings and they may be.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
+    let is_image =
+        Cell::new(args.image.unwrap_or_else(|| survey::is_image(args.files.is_default())));
+    let unseen = RefCell::new(BTreeSet::new());
+    let look = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
+        let mut seen = survey::survey(config, environment, mounts, is_image.get());
+        if args.image.is_none() && !seen.has_program && is_image.get() && survey::is_bare() {
+            is_image.set(false);
+            seen = survey::survey(config, environment, mounts, false);
+        }
+        unseen.borrow_mut().extend(seen.unseen);
+        seen.findings
+    };
+    let looks = Looks { look: &look, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            let checked = pod::check(&paths, pod, args.container.as_deref(), &environment);
+            let checked = pod::check(&paths, pod, args.container.as_deref(), &environment, looks);
             (checked.problems, checked.looked_at.join("; "))
         }
-        None => match config::load_to_show(&paths, &environment) {
+        None => match config::load_to_check(&paths, &environment, looks) {
             Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
@@ -47,8 +69,28 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     // Whoever closed the pipe has seen enough; the code says the rest.
     let _ = write(&problems, &fine);
+    if !problems.iter().any(Diagnostic::is_error) {
+        let _ = not_looked_at(&unseen.into_inner(), is_image.get());
+    }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
+}
+
+/// What has to be looked at elsewhere, on one line.
+fn not_looked_at(unseen: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
+    const SHOWN: usize = 8;
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<_> = unseen.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    if let Some(more) = unseen.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        names.push(format!("{more} more"));
+    }
+    let why = match is_image {
+        true => "volumes are mounted there",
+        false => "this is not the image: `docker run --rm IMAGE check` looks there, `--image` here",
+    };
+    writeln!(io::stderr(), "not looked at: {} ({why})", names.join(", "))
 }
 
 fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {

@@ -34,4 +34,9 @@ impl ConfigFiles {
     pub(super) fn control(&self) -> Found {
         control::find(&self.paths(), &Environment::from_process())
     }
+
+    /// Whether the config is where it is looked for when nobody says otherwise.
+    pub(super) fn is_default(&self) -> bool {
+        self.paths() == [PathBuf::from(DEFAULT)]
+    }
 }

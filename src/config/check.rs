@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::look::Parts;
 use super::node::Span;
 use super::report::Report;
 use super::schema::{Config, ProcessKind};
@@ -24,6 +25,9 @@ pub(super) struct Places {
     pub(super) drain_over_tcp: Option<Span>,
     /// Waits of the container as a whole.
     pub(super) waits: Vec<Wait>,
+    pub(super) control_socket: Option<Span>,
+    /// Of the container.
+    pub(super) hooks: Option<Span>,
     /// In the order of the processes.
     pub(super) processes: Vec<ProcessPlaces>,
 }
@@ -31,8 +35,17 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(shutdown: Span) -> Self {
         let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        let (listen, drain_over_tcp) = (None, None);
-        Self { grace_period: shutdown, grace_variables, listen, drain_over_tcp, waits, processes }
+        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
+        Self {
+            grace_period: shutdown,
+            grace_variables,
+            listen,
+            drain_over_tcp,
+            waits,
+            control_socket,
+            hooks,
+            processes,
+        }
     }
 
     /// What is declared for a step of the shutdown.
@@ -59,6 +72,7 @@ pub(super) struct ProcessPlaces {
     /// In the order of `forward_signals`.
     pub(super) forward_signals: Vec<Span>,
     pub(super) waits: Vec<Wait>,
+    pub(super) parts: Parts,
 }
 
 impl ProcessPlaces {
@@ -72,6 +86,7 @@ impl ProcessPlaces {
             depends_on: Vec::new(),
             forward_signals: Vec::new(),
             waits: Vec::new(),
+            parts: Parts::default(),
         }
     }
 }

@@ -79,6 +79,24 @@ pub(super) fn names(text: &str) -> Vec<String> {
     out
 }
 
+/// Names behind a `$` without braces, each with the place of that in bytes: a shell would put values in, and nobody here does.
+pub(super) fn left_to_a_shell(text: &str) -> Vec<(&str, usize)> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('$')) {
+        let dollar = at + found;
+        let rest = text.get(dollar + 1..).unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
+        if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
+            out.push((name, dollar));
+        }
+        // `$$` is one that is meant.
+        at = dollar + 1 + if rest.starts_with('$') { 1 } else { name.len() };
+    }
+    out
+}
+
 fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Result<(), Malformed> {
     for part in parts {
         let (name, at, otherwise) = match part {

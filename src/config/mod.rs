@@ -5,6 +5,7 @@
 //!  text       Node      Node        Config                    Graph
 //! ```
 
+mod answers;
 pub mod args;
 mod check;
 pub(crate) mod command;
@@ -14,6 +15,7 @@ mod env_file;
 mod environment;
 mod expand;
 pub(crate) mod foreign;
+pub mod look;
 pub(crate) mod node;
 mod overlay;
 mod parse;
@@ -47,6 +49,7 @@ pub use environment::Environment;
 use self::check::Places;
 use self::diagnostic::quote;
 use self::environment::Variables;
+use self::look::Looks;
 use self::node::{Kind, Node, Span};
 use self::read::Reader;
 use self::report::Report;
@@ -75,7 +78,7 @@ pub struct Loaded {
 /// # Errors
 /// Every problem that was found, warnings too, in file order. At least one is an error.
 pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, false)
+    read(paths, environment, false, None)
 }
 
 /// As [`load`], for a command that shows something and ends: the trees of the files are left to the kernel. To take them
@@ -87,20 +90,36 @@ pub fn load_to_show(
     paths: &[PathBuf],
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    read(paths, environment, true)
+    read(paths, environment, true, None)
+}
+
+/// As [`load_to_show`], for `check`: what will hardly work is an error, and what the config names is looked for.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_to_check(
+    paths: &[PathBuf],
+    environment: &Environment,
+    looks: Looks<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    read(paths, environment, true, Some(looks))
 }
 
 fn read(
     paths: &[PathBuf],
     environment: &Environment,
     ends_soon: bool,
+    looks: Option<Looks<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut report = Report::default();
+    if looks.is_some() {
+        report.be_a_check();
+    }
     let roots = trees(&mut report, paths, environment);
     if ends_soon {
         std::mem::forget(roots.clone());
     }
-    finish(report, roots, environment, Accounts::new("/etc/passwd", "/etc/group"))
+    finish(report, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), looks)
 }
 
 /// The tree of each file; nothing where a file cannot be read.
@@ -163,6 +182,7 @@ fn finish(
     roots: Roots,
     environment: &Environment,
     accounts: Accounts,
+    looks: Option<Looks<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let Some(root) = merged(&mut report, roots) else { return Err(report.finish()) };
     let mut reader = Reader::new(&mut report, Variables::new(environment), accounts);
@@ -181,6 +201,10 @@ fn finish(
             Graph::default()
         }
     };
+    answers::check(&mut report, &config, &places);
+    if let Some(looks) = looks {
+        look::look(&mut report, &config, environment, &places, looks);
+    }
     let failed = report.has_errors();
     let diagnostics = report.finish();
     if failed {

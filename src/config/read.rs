@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::diagnostic::quote;
 use super::environment::{Origin, Variables};
-use super::expand::{Expanded, expand};
+use super::expand::{Expanded, expand, left_to_a_shell};
 use super::node::{Key, Kind, Node, Span};
 use super::report::Report;
 use super::suggest::{list, nearest};
@@ -27,6 +27,8 @@ pub(super) struct Reader<'a> {
     /// Whether every duration so far could be read, so that sums of them mean something.
     pub(super) durations_known: bool,
     text_left: usize,
+    /// Each `$NAME` of the values so far, and where it stands.
+    dollars: Vec<(String, Span)>,
 }
 
 /// A mapping whose keys are known to be known.
@@ -86,7 +88,14 @@ impl<'a> Reader<'a> {
         variables: Variables<'a>,
         accounts: Accounts,
     ) -> Self {
-        Self { report, variables, accounts, durations_known: true, text_left: MOST_TEXT }
+        Self {
+            report,
+            variables,
+            accounts,
+            durations_known: true,
+            text_left: MOST_TEXT,
+            dollars: Vec::new(),
+        }
     }
 
     /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file. It is put into words only
@@ -99,6 +108,9 @@ impl<'a> Reader<'a> {
     ) -> Option<Fields<'n>> {
         let entries = self.mapping(node, what, |what| {
             let keys = list(known.iter().copied());
+            if let Some(whole) = as_mapping(node, known) {
+                return format!("did you mean `{whole}`? Known here: {keys}");
+            }
             match what {
                 "" => format!("write `KEY: VALUE` lines; known here: {keys}"),
                 _ => format!("write `KEY: VALUE` lines, indented under it; known here: {keys}"),
@@ -185,6 +197,12 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
+        if raw.contains('$') {
+            for (name, at) in left_to_a_shell(raw) {
+                let span = self.inside(node.span, raw, at);
+                self.dollars.push((name.to_owned(), span));
+            }
+        }
         let is_changed = raw.contains('$') && expanded.text != *raw;
         let raw = is_changed.then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
@@ -237,6 +255,49 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How many `$NAME` there were so far, for those who ask about the next.
+    pub(super) fn dollars(&self) -> usize {
+        self.dollars.len()
+    }
+
+    /// Says of each `$NAME` since `first` that nothing is put in its place, but of those that look like something else.
+    pub(super) fn no_shell(&mut self, first: usize, what: &str) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+            let is_constant = name.len() > 1 && name.chars().all(is_upper);
+            if !is_constant && !self.variables.is_mentioned(&name) {
+                continue;
+            }
+            let message = format!("`${name}` in `{what}` stays as it is: no shell reads it");
+            self.report.doubt(span, message).help(format!(
+                "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+            ));
+        }
+    }
+
+    /// Says of a `~` that no home directory is put in its place.
+    pub(super) fn no_tilde(&mut self, text: &str, what: &str, span: Span) {
+        if text.starts_with("~/") {
+            let message = format!("`~` in `{what}` stays as it is: no shell reads it");
+            self.report.doubt(span, message).help("write the whole path");
+        }
+    }
+
+    /// The same of a value for a process, which may well have a `$` in it: only where the name is that of a variable, or
+    /// all of the value.
+    pub(super) fn known_dollars(&mut self, first: usize, value: Option<&str>) {
+        for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
+            let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
+            if is_all || self.variables.is_mentioned(&name) {
+                let message =
+                    format!("`${name}` in `environment` stays as it is: no shell reads it");
+                self.report.warning(span, message).help(format!(
+                    "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+                ));
+            }
+        }
+    }
+
     /// A single value of some type.
     pub(super) fn typed<T>(
         &mut self,
@@ -244,7 +305,13 @@ impl<'a> Reader<'a> {
         what: &str,
         parse: impl FnOnce(&str) -> Result<T, Bad>,
     ) -> Option<T> {
+        let first = self.dollars();
         let text = self.text(node, what)?;
+        // A pattern has a `$` for the end of a line.
+        if what != "log" {
+            self.no_shell(first, what);
+        }
+        self.no_tilde(&text.text, what, text.span);
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
@@ -337,6 +404,24 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("kill_timeout", "stop_grace_period"),
     ("uid", "user"),
 ];
+
+/// A single value as the mapping that is probably meant: the value of the key that matters most.
+fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
+    let Kind::Scalar { text, .. } = &node.kind else { return None };
+    let of_probe = match text {
+        url if url.starts_with("http://") || url.starts_with("unix:") => "http",
+        path if path.starts_with('/') => "unix",
+        _ => "tcp",
+    };
+    let main = ["command", "condition", "admin", "prefix", of_probe];
+    let key = main.iter().find(|key| known.contains(key))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
+    let fits = text.len() <= 60 && !text.is_empty() && !text.contains(['"', '\\', '\n']);
+    fits.then(|| match text.chars().all(plain) {
+        true => format!("{{{key}: {text}}}"),
+        false => format!("{{{key}: \"{text}\"}}"),
+    })
+}
 
 fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);

@@ -24,6 +24,7 @@ const LEAST_FILE: usize = 4096;
 impl Reader<'_> {
     /// A program and its arguments: a list, or one string that is split into words.
     pub(super) fn command(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
+        let first = self.dollars();
         let words = match &node.kind {
             Kind::Sequence(items) => elements(self, items, what)?,
             Kind::Scalar { text: raw, .. } => {
@@ -42,6 +43,12 @@ impl Reader<'_> {
             let problem = self.report.error(node.span, format!("`{what}` names no program"));
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
+        }
+        if !words.iter().any(|word| reads_dollars(word)) {
+            self.no_shell(first, what);
+            for word in &words {
+                self.no_tilde(word, what, node.span);
+            }
         }
         Some(words)
     }
@@ -71,6 +78,18 @@ impl Reader<'_> {
         let config = self.report.source(span.file()).map(|source| source.path.as_path());
         config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// Whether a program, or one that it is to start, makes something of a `$NAME` itself.
+fn reads_dollars(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    const KNOWN: &[&str] = &[
+        "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox", "su", "runuser",
+        "env", "envsubst", "awk", "gawk", "mawk", "perl", "ruby", "php", "php-fpm", "python",
+        "node", "tclsh", "nginx", "jq", "make",
+    ];
+    KNOWN.contains(&name)
 }
 
 /// The arguments of all elements; none, if one of them is wrong.

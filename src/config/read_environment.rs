@@ -25,15 +25,23 @@ pub(super) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                 match node.kind {
                     _ if node.tag == Some(Tag::Reset) => out.push((key.text.to_string(), None)),
                     Kind::Null => pass_on(reader, &key.text, &mut out),
-                    _ => out.extend(
-                        reader.text(node, &key.text).map(|v| (key.text.to_string(), Some(v.text))),
-                    ),
+                    _ => {
+                        let first = reader.dollars();
+                        let value = reader.text(node, &key.text);
+                        reader
+                            .known_dollars(first, value.as_ref().map(|value| value.text.as_str()));
+                        out.extend(value.map(|v| (key.text.to_string(), Some(v.text))));
+                    }
                 }
             }
         }
         Kind::Sequence(items) => {
             for item in items {
-                let Some(text) = reader.text(item, "environment") else { continue };
+                let first = reader.dollars();
+                let text = reader.text(item, "environment");
+                let value = text.as_ref().and_then(|text| text.text.split_once('='));
+                reader.known_dollars(first, value.map(|(_, value)| value));
+                let Some(text) = text else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),
                     None => (text.text.as_str(), None),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::check::{Places, ProcessPlaces, Wait};
 use super::diagnostic::quote;
+use super::look::Parts;
 use super::node::{Kind, Node, Span};
 use super::read::{Fields, Reader};
 use super::read_depends::{self, Wanted};
@@ -118,6 +119,15 @@ fn process(
             reader.report.error(place.name, format!("process {} has no `command`", quote(name)));
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
     }
+    let at = |key: &str| fields.get(key).map(|node| node.span);
+    place.parts = Parts {
+        command: at("command"),
+        working_dir: at("working_dir"),
+        user: at("user"),
+        readiness: at("readiness"),
+        hooks: fields.key("hooks"),
+        drain: at("drain"),
+    };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
     let kinds = [("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];
@@ -247,6 +257,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
         }
         _ => Ok((values::choice(text, &policies)?, None)),
     });
+    let is_known = written.is_some() || fields.get("restart").is_none();
     let (policy, most) = written.unwrap_or_default();
     let max = reader.field(fields, "restart_max", values::number);
     if let (Some(most), Some(span), true) = (most, fields.key("restart_max"), max.is_some()) {
@@ -255,11 +266,25 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
         problem.help("write one of the two");
     }
     let delay = reader.field(fields, "restart_delay", values::duration);
+    for (key, is_set) in [("restart_delay", delay.is_some()), ("restart_max", max.is_some())] {
+        let is_idle = is_known && is_set && policy == RestartPolicy::No;
+        if let Some(span) = fields.key(key).filter(|_| is_idle) {
+            let message =
+                format!("`{key}` does nothing: without `restart` nothing is started again");
+            let problem = reader.report.warning(span, message);
+            problem.help("add `restart: on-failure` or `always`, or remove it");
+        }
+    }
     Restart { policy, delay: delay.unwrap_or(Duration::from_secs(1)), max: most.or(max) }
 }
 
 fn on_exit(text: &str) -> Result<OnExit, Bad> {
-    values::choice(text, &[("shutdown", OnExit::Shutdown), ("ignore", OnExit::Ignore)])
+    let words = [
+        ("shutdown", OnExit::Shutdown),
+        ("failure-shutdown", OnExit::FailureShutdown),
+        ("ignore", OnExit::Ignore),
+    ];
+    values::choice(text, &words)
 }
 
 /// What only one process can have: a prefix, a socket.

@@ -24,12 +24,8 @@ pub(super) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
     let shutdown = shutdown(reader, &fields, &mut places);
-    let control = control(reader, &fields);
-    if let Some(node) = fields.get("control") {
-        let fields = Fields::unchecked(node);
-        let place = |name| fields.get(name).map(|node| node.span);
-        (places.listen, places.drain_over_tcp) = (place("listen"), place("drain_over_tcp"));
-    }
+    let control = control(reader, &fields, &mut places);
+    places.hooks = fields.key("hooks");
     let logging = logging(reader, &fields);
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
@@ -62,7 +58,7 @@ pub(super) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
         defaults.reverse();
         env(reader, &Node::new(node.span, Kind::Mapping(defaults)));
     }
-    let control = control(reader, &fields);
+    let control = control(reader, &fields, &mut Places::new(fields.span));
     used.retain(|name| reader.variables.get_set(name).is_none());
     (control, used)
 }
@@ -167,10 +163,13 @@ pub(super) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(
     signals
 }
 
-fn control(reader: &mut Reader<'_>, root: &Fields<'_>) -> Control {
+fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
     const KEYS: &[&str] = &["listen", "socket", "drain_over_tcp"];
     let fields = root.get("control").and_then(|node| reader.fields(node, &"control", KEYS));
     let Some(fields) = fields else { return Control::default() };
+    let place = |name| fields.get(name).map(|node| node.span);
+    places.control_socket = place("socket");
+    (places.listen, places.drain_over_tcp) = (place("listen"), place("drain_over_tcp"));
     Control {
         listen: reader.field(&fields, "listen", values::listen),
         socket: reader.field(&fields, "socket", values::socket_path),

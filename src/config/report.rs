@@ -19,6 +19,8 @@ pub(super) struct Report {
     more: usize,
     errors: bool,
     overflow: Problem,
+    /// Nothing is to be started: what will hardly work is said as an error.
+    is_check: bool,
 }
 
 /// A problem whose line is not yet looked up.
@@ -83,6 +85,19 @@ impl Report {
     /// Drops everything that was said so far.
     pub(super) fn forget(&mut self) {
         (self.problems, self.more, self.errors) = (Vec::new(), 0, false);
+    }
+
+    /// Takes what will hardly work for an error.
+    pub(super) fn be_a_check(&mut self) {
+        self.is_check = true;
+    }
+
+    /// Adds what will hardly work. A start goes on with a warning, since it may be meant; `check` is there to refuse it.
+    pub(super) fn doubt(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        match self.is_check {
+            true => self.error(span, message),
+            false => self.warning(span, message),
+        }
     }
 
     /// Whether there was an error.

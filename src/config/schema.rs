@@ -317,6 +317,8 @@ pub enum OnExit {
     /// The container stops, with the code of the process.
     #[default]
     Shutdown,
+    /// The same, and code 0 of the process is code 1 of the container, so that whoever runs it starts it again.
+    FailureShutdown,
     /// Nothing.
     Ignore,
 }

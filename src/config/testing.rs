@@ -69,7 +69,20 @@ pub(crate) fn load_in(
         |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
     let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
     let roots = sources.into_iter().map(|source| super::parsed(&mut report, source)).collect();
-    super::finish(report, roots, environment, Accounts::new("/nonexistent", "/nonexistent"))
+    super::finish(report, roots, environment, Accounts::new("/nonexistent", "/nonexistent"), None)
+}
+
+/// The problems that `check` has with a text, where nothing is looked for.
+pub(super) fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
+    let mut report = Report::default();
+    report.be_a_check();
+    let roots = vec![super::parsed(&mut report, Source::new("0.yaml", text.to_owned()))];
+    let accounts = Accounts::new("/nonexistent", "/nonexistent");
+    let environment = environment.iter().copied().collect();
+    match super::finish(report, roots, &environment, accounts, None) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    }
 }
 
 /// The variables of a process: `A=1`, or `!A` where it does not get one.

@@ -1,6 +1,7 @@
 //! Whole configs: what loads, what is refused and in which words, and what a hostile file costs.
 
 mod contract;
+mod doubts;
 mod hostile;
 mod only_if;
 mod overlay;

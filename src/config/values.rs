@@ -220,6 +220,11 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
             None => (text, None),
         }
     };
+    if port.is_none() && default_port.is_none() && host.parse::<u16>().is_ok() {
+        let help =
+            format!("write `127.0.0.1:{host}`, or `0.0.0.0:{host}` to listen at every address");
+        return Err(Bad::new("a port without an address", help));
+    }
     let port = match (port, default_port) {
         (Some(port), _) => port.parse().map_err(|_| bad("without a port from 0 to 65535"))?,
         (None, Some(port)) => port,
@@ -363,7 +368,7 @@ mod tests {
         }
         for (text, why) in [
             ("", "without a port"),
-            ("9901", "without a port"),
+            ("9901", "a port without an address"),
             (":9901", "without an address"),
             ("::1:5", "not an address"),
             ("[::1", "a `[` without its `]`"),

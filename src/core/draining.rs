@@ -112,8 +112,12 @@ impl Draining {
                 let spec = world.process(process);
                 let is_done = spec.oneshot && end.is_success() || world.is_answer(process, end);
                 // Whatever `restart` says.
-                if self.held && spec.on_exit == OnExit::Shutdown && !is_done {
-                    self.stop(world, Cause::Ended { process, end, before_ready: false });
+                if self.held && spec.on_exit != OnExit::Ignore && !is_done {
+                    let is_failure = spec.on_exit == OnExit::FailureShutdown;
+                    self.stop(
+                        world,
+                        Cause::Ended { process, end, before_ready: false, is_failure },
+                    );
                 }
             }
             Event::DrainTold { process, accepted } => {

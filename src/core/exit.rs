@@ -15,6 +15,8 @@ pub enum Cause {
         end: End,
         /// It had a readiness probe, and was not ready yet.
         before_ready: bool,
+        /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
+        is_failure: bool,
     },
     /// A process did not become ready in time.
     NotReady(ProcessId),
@@ -46,11 +48,38 @@ impl Cause {
         match self {
             Self::Signal(_) | Self::DrainAsked | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainAsked | Self::AllEnded => exit_code::OK,
-            // A start that failed must not look like a success.
-            Self::Ended { end, before_ready: true, .. } if end.is_success() => exit_code::NOT_READY,
+            // A start that failed must not look like a success, nor an end that the config calls a failure.
+            Self::Ended { end, before_ready, is_failure, .. }
+                if end.is_success() && (before_ready || is_failure) =>
+            {
+                exit_code::NOT_READY
+            }
             Self::Ended { end, .. } => end.exit_code(),
             Self::NotReady(_) | Self::HookFailed(_) => exit_code::NOT_READY,
             Self::SpawnFailed { exit_code, .. } => exit_code,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_with_code_0_is_a_failure_where_the_config_says_so() {
+        for (code, before_ready, is_failure, expected) in [
+            (0, false, false, 0),
+            (0, false, true, 1),
+            (0, true, false, 1),
+            (0, true, true, 1),
+            (7, false, true, 7),
+            (7, true, false, 7),
+        ] {
+            let end = End::Code(code);
+            let cause = Cause::Ended { process: ProcessId(0), end, before_ready, is_failure };
+            for killed in [false, true] {
+                assert_eq!(cause.exit_code(killed), expected, "{cause:?}");
+            }
         }
     }
 }

@@ -351,7 +351,8 @@ fn exited(world: &mut World, process: ProcessId, end: End, remains: bool) -> Ste
         world.stop_rest(process, kill_at, None);
     }
     // Its `post_stop` belongs to the shutdown, which begins now, and its deadline.
-    Err(Cause::Ended { process, end, before_ready })
+    let is_failure = on_exit == OnExit::FailureShutdown;
+    Err(Cause::Ended { process, end, before_ready, is_failure })
 }
 
 /// It is gone for good while the container goes on.

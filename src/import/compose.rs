@@ -179,8 +179,15 @@ fn env_file(process: &mut Process, node: &Node) {
         let path =
             scalar(item).or_else(|| get(entries(item), "path").and_then(|path| scalar(path)));
         files.extend(path.map(interpolate));
-        if get(entries(item), "required").and_then(|node| scalar(node)) == Some("false") {
-            process.note("an env_file that need not exist must exist here");
+        for (key, node) in entries(item) {
+            match (&*key.text, scalar(node)) {
+                ("path", _) | ("required", Some("true")) => {}
+                ("required", _) => process.note("an env_file that need not exist must exist here"),
+                (key, value) => process.note(format!(
+                    "env_file: {key}: {} is not carried over; a value in single quotes is taken as it is",
+                    value.unwrap_or_default()
+                )),
+            }
         }
     }
     process.set("env_file", Value::List(files));
@@ -194,17 +201,21 @@ fn restart(process: &mut Process, node: &Node) {
         Some((_, default)) => default.trim_end_matches('}'),
         None => policy,
     };
-    let (policy, max) = policy.split_once(':').unwrap_or((policy, ""));
+    let (policy, max) = match policy.split_once(':') {
+        Some((policy, max)) => (policy, Some(max)),
+        None => (policy, None),
+    };
     match policy {
-        "always" | "unless-stopped" => process.set_with(
-            "restart",
-            "always".into(),
-            "Compose never gives up; here `restart_max` (5 in a row) bounds it, and then `on_exit` decides",
-        ),
+        "always" | "unless-stopped" => process.set("restart", "always".into()),
         "on-failure" => process.set("restart", "on-failure".into()),
-        _ => {}
+        "no" | "false" => {}
+        _ => process.note(format!(
+            "restart: {} is not known here: it is `no`, `on-failure` or `always`",
+            scalar(node).unwrap_or_default()
+        )),
     }
-    if let Ok(max) = max.parse() {
-        process.set("restart_max", Value::Number(max));
+    if let Some(max) = max.filter(|_| policy == "on-failure") {
+        let max = max.parse().map_or_else(|_| Value::Text(interpolate(max)), Value::Number);
+        process.set("restart_max", max);
     }
 }

@@ -112,16 +112,23 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
         let condition = match of("condition") {
             Some("service_healthy") => "ready",
             Some("service_completed_successfully") => "completed",
-            _ => "started",
+            Some("service_started") | None => "started",
+            Some(other) => {
+                process.note(format!(
+                    "depends_on: condition {other} of {} is not known here: it is `started`, `ready` or `completed`",
+                    name.text
+                ));
+                "started"
+            }
         };
         needs.push((
             name.text.to_string(),
             Value::Map(vec![("condition".to_owned(), condition.into())]),
         ));
-        if of("restart") == Some("true") {
+        if of("restart").is_some_and(|restart| restart != "false") {
             process.note(format!("it is not restarted when {} is", name.text));
         }
-        if of("required") == Some("false") {
+        if of("required").is_some_and(|required| required != "true") {
             process.note(format!(
                 "{} must exist; give that an only_if where it may be missing",
                 name.text
@@ -137,7 +144,11 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     let mut list: Vec<String> = test
         .map(|node| items(node).into_iter().filter_map(scalar).map(str::to_owned).collect())
         .unwrap_or_default();
-    let off = get(check, "disable").and_then(|node| scalar(node)) == Some("true");
+    let disable = get(check, "disable").and_then(|node| scalar(node));
+    if let Some(unknown) = disable.filter(|value| !matches!(*value, "true" | "false")) {
+        process.note(format!("healthcheck: disable: {unknown} is not known here: it is asked"));
+    }
+    let off = disable == Some("true");
     if off || list.first().is_some_and(|word| word == "NONE") {
         return;
     }
@@ -164,9 +175,11 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
         }
     };
     let of = |key| get(check, key).and_then(|node| scalar(node));
-    if ["interval", "retries", "start_period"]
-        .iter()
-        .any(|key| of(key).is_some_and(|v| v.contains('$')))
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    let is_time = |text: &str| duration(text).is_ok();
+    let times = ["interval", "start_period"];
+    if times.into_iter().filter_map(of).any(|text| !is_time(text))
+        || of("retries").is_some_and(|text| !is_number(text))
     {
         process.note("its healthcheck has variables for its times: the `timeout` here is of Compose's defaults");
     }
@@ -174,6 +187,12 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
         let text = of(key);
         text.and_then(|text| duration(text).ok()).unwrap_or(Duration::from_secs(default))
     };
+    let used = ["test", "disable", "interval", "retries", "start_period"];
+    let keys = check.iter().map(|(key, _)| &*key.text);
+    let lost: Vec<_> = keys.filter(|key| !used.contains(key) && !key.starts_with("x-")).collect();
+    if !lost.is_empty() {
+        process.note(format!("of its healthcheck not carried over: {}", lost.join(", ")));
+    }
     // Compose calls it unhealthy then.
     let retries = of("retries").and_then(|retries| retries.parse().ok()).unwrap_or(3_u32);
     let timeout = time("start_period", 0) + time("interval", 30).saturating_mul(retries);

@@ -125,6 +125,41 @@ impl Draft {
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
+    /// Says what is the same of several processes once, where the first of them is, with the names of the others.
+    pub(super) fn say_once(&mut self) {
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        for process in &mut self.processes {
+            let (name, notes, entries) = (&process.name, &mut process.notes, &mut process.entries);
+            let mut is_new = |note: &String| match told.iter_mut().find(|(other, _)| other == note)
+            {
+                Some((_, others)) => {
+                    if !others.contains(name) {
+                        others.push(name.clone());
+                    }
+                    false
+                }
+                None => {
+                    told.push((note.clone(), Vec::new()));
+                    true
+                }
+            };
+            notes.retain(&mut is_new);
+            for entry in entries {
+                entry.note.take_if(|note| !is_new(note));
+            }
+        }
+        let notes = |process: &mut Process| {
+            let of_keys = process.entries.iter_mut().filter_map(|entry| entry.note.as_mut());
+            process.notes.iter_mut().chain(of_keys).for_each(|note| {
+                let others = told.iter().find(|(other, _)| other == note).map(|(_, others)| others);
+                if let Some(others) = others.filter(|others| !others.is_empty()) {
+                    note.push_str(&format!("; the same of {}", and_more(others)));
+                }
+            });
+        };
+        self.processes.iter_mut().for_each(notes);
+    }
+
     /// Makes every name one that a config allows, and no two the same.
     pub(super) fn mend_names(&mut self) {
         for index in 0..self.processes.len() {
@@ -179,6 +214,17 @@ impl Draft {
             }
         }
         out
+    }
+}
+
+/// The first names, and how many more there are.
+fn and_more(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [others @ .., last] if names.len() <= SHOWN => format!("{} and {last}", others.join(", ")),
+        _ => format!("{} and {} more", names[..SHOWN - 1].join(", "), names.len() + 1 - SHOWN),
     }
 }
 

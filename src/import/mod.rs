@@ -66,14 +66,18 @@ pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> 
 }
 
 fn convert(file: Foreign, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    let draft = match format {
+    let mut draft = match format {
         Format::Procfile => procfile::read(file),
         Format::Compose => compose::read(file),
         Format::Supervisord => supervisord::read(file),
     }?;
+    draft.say_once();
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod every_option;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;

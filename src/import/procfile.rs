@@ -57,7 +57,8 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         draft.env.push(("PORT".to_owned(), PORT.to_owned()));
     }
     draft.notes.push(
-        "A Procfile has no order: all of these start at once and stop at once. Say with `depends_on` who needs whom."
+        "A Procfile has no order: all of these start at once and stop at once. Say with `depends_on` who needs whom. \
+         No .env is read: name it as `env_file` where it is wanted."
             .to_owned(),
     );
     draft.mend_names();

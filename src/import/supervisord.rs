@@ -3,46 +3,27 @@
 use super::draft::{Draft, Process, Value};
 use super::ini::{self, Section};
 use super::shell_words::{self, Split};
-use super::supervisord_values::{expand, number, placeholders, truth, variables};
+use super::supervisord_values::{
+    TRUTHS, expand, int, number, placeholders, truth, unknown_placeholders, variables,
+};
 use crate::config::Diagnostic;
 use crate::config::foreign::Foreign;
 
 /// What it starts first has less; unless it is told, this.
 const PRIORITY: i64 = 999;
 
-/// Keys that are read elsewhere, or mean what happens here anyway: KILL goes to the group, and `readiness` says when a process
-/// has started.
-const KNOWN: [&str; 14] = [
-    "command",
-    "process_name",
-    "numprocs",
-    "numprocs_start",
-    "priority",
-    "autostart",
-    "autorestart",
-    "startsecs",
-    "startretries",
-    "exitcodes",
-    "redirect_stderr",
-    "stopasgroup",
-    "killasgroup",
-    "stderr_logfile",
-];
-/// Keys of [supervisord] that are about itself, or are read elsewhere.
-const ABOUT_ITSELF: [&str; 10] = [
-    "directory",
-    "environment",
-    "user",
-    "pidfile",
-    "nodaemon",
-    "loglevel",
-    "childlogdir",
-    "identifier",
-    "nocleanup",
-    "silent",
-];
-/// The ends of keys about files that are not written here.
-const LOG_KEYS: [&str; 5] = ["_maxbytes", "_backups", "_events_enabled", "_syslog", "logfile"];
+/// Keys that are read elsewhere, each with what is to be said of it there.
+const KNOWN: [&str; 6] =
+    ["command", "process_name", "priority", "autostart", "autorestart", "startretries"];
+/// Keys of [supervisord] that are read elsewhere.
+const KNOWN_OF_THE_WHOLE: [&str; 3] = ["directory", "environment", "user"];
+/// Keys of [supervisord] that are about itself.
+const ABOUT_ITSELF: [&str; 7] =
+    ["pidfile", "nodaemon", "loglevel", "childlogdir", "identifier", "nocleanup", "silent"];
+/// The ends of keys about the rotation of files that are not written here.
+const LOG_KEYS: [&str; 2] = ["logfile_maxbytes", "logfile_backups"];
+/// The most copies that are written out.
+const MOST_COPIES: i64 = 1000;
 
 /// The draft that a supervisord.conf is.
 pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
@@ -54,7 +35,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         }
     };
     let mut draft = Draft::default();
-    let mut priorities = Vec::new();
+    let (mut priorities, mut about_files) = (Vec::new(), Vec::new());
     let section = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = section("supervisord");
     for section in &sections {
@@ -71,6 +52,14 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
                     in_directory(&mut process, whole);
                     priorities.push(number(section, "priority").unwrap_or(PRIORITY));
                     draft.processes.push(process);
+                }
+                let is_about_files =
+                    |key: &&str| LOG_KEYS.iter().any(|end| key.ends_with(end));
+                let keys = section.entries.iter().map(|(key, _)| key.as_str());
+                for key in keys.filter(is_about_files) {
+                    if !about_files.contains(&key) {
+                        about_files.push(key);
+                    }
                 }
             }
             "supervisord" => of_the_whole(&mut draft, section),
@@ -102,6 +91,12 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         let span = file.line(include.line);
         return Err(file.fail(span, "there is no [program:…] in it", &help));
     }
+    if !about_files.is_empty() {
+        draft.notes.push(format!(
+            "{}: not carried over, because output goes to the container's, and no file grows.",
+            about_files.join(", ")
+        ));
+    }
     draft.notes.push(super::ON_EXIT.to_owned());
     draft.mend_names();
     order(&mut draft, &priorities);
@@ -109,20 +104,33 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 fn of_the_whole(draft: &mut Draft, section: &Section) {
-    for (name, value) in variables(section.get("environment").unwrap_or_default()) {
+    let (variables, odd) = variables(section.get("environment").unwrap_or_default());
+    for (name, value) in variables {
         draft.env.push((name, expand(&value, "", 0)));
+    }
+    if !odd.is_empty() {
+        draft
+            .notes
+            .push(format!("Of [supervisord] environment: {}: no `NAME=VALUE`.", odd.join(", ")));
+    }
+    for (key, value) in &section.entries {
+        let notes = unknown_placeholders(key, value).into_iter();
+        draft.notes.extend(notes.map(|note| format!("Of [supervisord] {note}.")));
     }
     if let Some(user) = section.get("user").filter(|user| !matches!(*user, "root" | "0")) {
         draft
             .notes
             .push(format!("supervisord runs as {user}: say so with USER in the Dockerfile."));
     }
-    let lost = section.entries.iter().map(|(key, _)| key.as_str()).filter(|key| {
-        !ABOUT_ITSELF.contains(key) && !LOG_KEYS.iter().any(|end| key.ends_with(end))
-    });
-    let lost: Vec<_> = lost.collect();
+    let is_about_itself = |key: &&str| ABOUT_ITSELF.contains(key) || key.starts_with("logfile");
+    let keys = section.entries.iter().map(|(key, _)| key.as_str());
+    let (own, lost): (Vec<_>, Vec<_>) =
+        keys.filter(|key| !KNOWN_OF_THE_WHOLE.contains(key)).partition(is_about_itself);
     if !lost.is_empty() {
         draft.notes.push(format!("Of [supervisord] not carried over: {}.", lost.join(", ")));
+    }
+    if !own.is_empty() {
+        draft.notes.push(format!("Of [supervisord] only about itself: {}.", own.join(", ")));
     }
 }
 
@@ -156,7 +164,7 @@ fn order(draft: &mut Draft, priorities: &[i64]) {
 
 /// `numprocs` of them.
 fn programs(section: &Section, program: &str) -> Vec<Process> {
-    let count = number(section, "numprocs").unwrap_or(1).clamp(1, 1000);
+    let count = number(section, "numprocs").unwrap_or(1).clamp(1, MOST_COPIES);
     let first = number(section, "numprocs_start").unwrap_or(0);
     let pattern = section.get("process_name").unwrap_or("%(program_name)s");
     let make = |number: i64| {
@@ -190,23 +198,50 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
                 let entry = |(name, value): (String, String)| {
                     (name, Value::Text(expand(&value, program, number)))
                 };
-                process.set(
-                    "environment",
-                    Value::Map(variables(raw).into_iter().map(entry).collect()),
-                );
+                let (variables, odd) = variables(raw);
+                process.set("environment", Value::Map(variables.into_iter().map(entry).collect()));
+                if !odd.is_empty() {
+                    process.note(format!("environment: {}: no `NAME=VALUE`", odd.join(", ")));
+                }
             }
             "stdout_logfile" | "stderr_logfile" => log_file(&mut process, key, &value),
-            "redirect_stderr" if truth(&value) == Some(true) => {
-                process.note("redirect_stderr: stdout and stderr stay apart here")
+            "redirect_stderr" if truth(&value) == Some(false) => {}
+            "redirect_stderr" => {
+                process.note("redirect_stderr: stdout and stderr stay apart here");
             }
-            "exitcodes" if value != "0" => {
+            "exitcodes" if value == "0" => {}
+            "exitcodes" => {
                 process.note(format!("exitcodes={value}: only 0 is no failure here"));
             }
+            "numprocs" if (1..=MOST_COPIES).contains(&int(raw).unwrap_or(0)) => {}
+            "numprocs" => process.note(format!(
+                "numprocs={raw}: how many there are to be is not known here: copy it as often as it is needed"
+            )),
+            "numprocs_start" if int(raw).is_some() => {}
+            "numprocs_start" => process.note(format!("numprocs_start={raw}: it is 0 here")),
+            "startsecs" if value == "1" => {}
+            "startsecs" => process.note(format!(
+                "startsecs={value}: supervisord takes it for started after so many seconds; say here what shows that it \
+                 is, with `readiness`"
+            )),
+            "stopasgroup" if truth(&value) == Some(false) => {}
+            "stopasgroup" => process.note(
+                "stopasgroup: the signal goes to the process here, and to what is left of its group when that has ended",
+            ),
+            "killasgroup" if truth(&value) == Some(true) => {}
+            "killasgroup" => process.note("killasgroup: KILL goes to the whole group here"),
             key if KNOWN.contains(&key) || LOG_KEYS.iter().any(|end| key.ends_with(end)) => {}
             key => lost.push(key.to_owned()),
         }
     }
-    restart(&mut process, section);
+    if let Some(priority) = section.get("priority")
+        && int(priority).is_none()
+    {
+        process.note(format!(
+            "priority={priority}: when it is started is not known here: say with `depends_on` what it needs"
+        ));
+    }
+    restart(&mut process, section, get("startretries"));
     process.set("log", Value::Map(vec![("prefix".to_owned(), Value::Text(name.to_owned()))]));
     if !lost.is_empty() {
         process.note(format!("not carried over: {}", lost.join(", ")));
@@ -257,32 +292,41 @@ fn autostart(process: &mut Process, value: &str) {
             "autostart={value}: supervisord starts it only when it is told; here it is started with the others, or leave it out"
         )),
         None if value.contains("${") => {
-            let condition = [("value", value), ("is", "true")];
-            let condition = condition.map(|(key, value)| (key.to_owned(), value.into()));
+            let words = TRUTHS.map(str::to_owned).to_vec();
+            let condition = [("value", value.into()), ("is", Value::List(words))];
+            let condition = condition.map(|(key, value)| (key.to_owned(), value));
             process.set("only_if", Value::Map(condition.to_vec()));
         }
+        None if !value.is_empty() => process.note(format!(
+            "autostart={value}: neither true nor false; here it is started with the others"
+        )),
         _ => {}
     }
 }
 
-fn restart(process: &mut Process, section: &Section) {
+fn restart(process: &mut Process, section: &Section, retries: Option<String>) {
     let wanted = section.get("autorestart").unwrap_or("unexpected");
     let policy = match truth(wanted) {
         Some(true) => "always",
         Some(false) => "no",
         None => "on-failure",
     };
-    if wanted.contains('%') {
+    if policy == "on-failure" && !wanted.eq_ignore_ascii_case("unexpected") {
         let note = format!("autorestart={wanted}: true is `always` here, and false is `no`");
         process.set_with("restart", policy.into(), note);
     } else {
         process.set("restart", policy.into());
     }
-    if let Some(retries) = section.get("startretries").and_then(|retries| retries.parse().ok())
-        && policy != "no"
-    {
-        let note = "startretries counts failed starts only; this counts every restart in a row";
-        process.set_with("restart_max", Value::Number(retries), note);
+    match retries {
+        Some(retries) if policy == "no" => process.note(format!(
+            "startretries={retries}: supervisord tries a failed start again in any case; here `restart` says whether"
+        )),
+        Some(retries) => {
+            let note = "startretries counts failed starts only; this counts every restart in a row";
+            let max = retries.parse().map_or(Value::Text(retries), Value::Number);
+            process.set_with("restart_max", max, note);
+        }
+        None => {}
     }
     process.set("on_exit", "ignore".into());
 }

@@ -4,8 +4,17 @@ use super::draft::{Process, literal};
 use super::ini::Section;
 
 pub(super) fn number(section: &Section, key: &str) -> Option<i64> {
-    section.get(key)?.parse().ok()
+    int(section.get(key)?)
 }
+
+/// As Python's `int` takes it.
+pub(super) fn int(text: &str) -> Option<i64> {
+    text.trim().parse().ok()
+}
+
+/// What is true, to the letter, as people write it.
+pub(super) const TRUTHS: [&str; 10] =
+    ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "1"];
 
 /// As supervisord takes it; of a variable nothing is known.
 pub(super) fn truth(value: &str) -> Option<bool> {
@@ -16,9 +25,9 @@ pub(super) fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// `A="b",C=d`.
-pub(super) fn variables(text: &str) -> Vec<(String, String)> {
-    let mut out: Vec<(String, String)> = Vec::new();
+/// `A="b",C=d`, and the parts that are nothing of the kind.
+pub(super) fn variables(text: &str) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut out, mut odd): (Vec<(String, String)>, Vec<String>) = (Vec::new(), Vec::new());
     let (mut part, mut quote) = (String::new(), None);
     let mut parts = Vec::new();
     for c in text.chars() {
@@ -30,13 +39,13 @@ pub(super) fn variables(text: &str) -> Vec<(String, String)> {
         }
     }
     parts.push(part);
-    for part in parts {
-        out.extend(
-            part.split_once('=')
-                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())),
-        );
+    for part in parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some((name, value)) => out.push((name.trim().to_owned(), value.trim().to_owned())),
+            None => odd.push(format!("`{part}`")),
+        }
     }
-    out
+    (out, odd)
 }
 
 /// Text with `%(…)s` put in, or written as a variable of a config.
@@ -79,12 +88,19 @@ fn placeholder(text: &str) -> Option<(&str, &str, usize)> {
 
 /// Those that have no counterpart.
 pub(super) fn placeholders(process: &mut Process, key: &str, raw: &str) {
+    unknown_placeholders(key, raw).into_iter().for_each(|note| process.note(note));
+}
+
+/// The same, as notes.
+pub(super) fn unknown_placeholders(key: &str, raw: &str) -> Vec<String> {
+    let mut notes = Vec::new();
     if raw.contains("%(here)s") {
-        process.note(format!(
+        notes.push(format!(
             "{key}: `%(here)s` is the directory of supervisord.conf, and `.` here: put the path in its place"
         ));
     }
     if expand(raw, "", 0).contains("%(") {
-        process.note(format!("{key}: its `%(…)` could not be understood"));
+        notes.push(format!("{key}: its `%(…)` could not be understood"));
     }
+    notes
 }

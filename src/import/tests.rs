@@ -87,9 +87,8 @@ services:
     # write here what postgres:17 runs, its ENTRYPOINT and CMD
     command: [db]
     environment: {A: "1"}
-    # asked until it is ready, and not again after that
+    # asked until it is ready, and not again after that; the same of web
     readiness: {exec: [pg_isready], interval: 1s, timeout: 20s}
-    # Compose never gives up; here `restart_max` (5 in a row) bounds it, and then `on_exit` decides
     restart: always
     on_exit: ignore
     log: {prefix: db}
@@ -108,7 +107,6 @@ services:
     command: [puma, "-p", "${PORT}"]
     user: "1000:1000"
     depends_on: {migrate: {condition: completed}}
-    # asked until it is ready, and not again after that
     readiness: {exec: [sh, "-c", "curl -f localhost || exit 1"], interval: 1s, timeout: 13s}
     on_exit: ignore
     stop_signal: SIGINT
@@ -146,11 +144,13 @@ umask=022
 [eventlistener:quit]
 command=quit.sh
 "#;
-    let php = |number: u32| {
+    let said = "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file; the same of
+  #   php_001
+  # not carried over: umask; the same of php_001
+";
+    let php = |number: u32, said: &str| {
         format!(
-            "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file
-  # not carried over: umask
-  php_00{number}:
+            "{said}  php_00{number}:
     command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
     environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
     restart: on-failure
@@ -169,7 +169,7 @@ command=quit.sh
     stop_grace_period: 5s
     log: {prefix: nginx}
 "#;
-    let meant = format!("{nginx}\n{}\n{}", php(0), php(1));
+    let meant = format!("{nginx}\n{}\n{}", php(0, said), php(1, ""));
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
@@ -187,7 +187,7 @@ services:
   worker: {command: "work $OPTIONS --url ${URL:-a b}", depends_on: {mail: {condition: service_healthy}}}
 "#;
     let meant = r#"  # its healthcheck has variables for its times: the `timeout` here is of Compose's defaults
-  # not carried over: image
+  # not carried over: image; the same of mail
   db:
     # write here what postgres runs, its ENTRYPOINT and CMD
     command: [db]
@@ -196,7 +196,6 @@ services:
     on_exit: ignore
     log: {prefix: db}
 
-  # not carried over: image
   # others wait until it is healthy, which its image may say how to see: write that here as `readiness`
   mail:
     # write here what mail runs, its ENTRYPOINT and CMD
@@ -209,7 +208,7 @@ services:
   #   it out
   # `${A:+b}` has no counterpart, and is text here: put a value in its place
   web:
-    # if its Dockerfile has an ENTRYPOINT, put it before
+    # if its Dockerfile has an ENTRYPOINT, put it before; the same of worker
     command: [sh, "-c", "exec ${WEB:-puma -p 80}"]
     environment: {A: "$${B:+c}"}
     # Compose does not wait until they are healthy; `condition: ready` does, and is mostly better
@@ -220,7 +219,6 @@ services:
   # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
   #   several
   worker:
-    # if its Dockerfile has an ENTRYPOINT, put it before
     command: [work, "${OPTIONS}", "--url", "${URL:-a b}"]
     depends_on: {mail: {condition: ready}}
     on_exit: ignore
@@ -256,7 +254,7 @@ command=/bin/bash -l -c 'a; b'
 "#;
     let meant = r#"  # directory: `%(here)s` is the directory of supervisord.conf, and `.` here: put the path in its place
   app:
-    only_if: {value: "${START}", is: "true"}
+    only_if: {value: "${START}", is: ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "1"]}
     # what the variable holds is a whole command line there: a shell makes words of it here
     command: [sh, "-c", "exec ${APP}"]
     working_dir: ./app
@@ -291,6 +289,25 @@ command=/bin/bash -l -c 'a; b'
     let whole = convert(Foreign::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
     assert!(whole.contains("# Of [supervisord] not carried over: minfds."), "{whole}");
     assert!(!whole.contains("supervisord runs as"), "{whole}");
+}
+
+#[test]
+fn what_is_the_same_of_many_is_said_once() {
+    let program =
+        |n| format!("[program:p{n}]\ncommand=/bin/p\nstartsecs=5\nstartretries=2\numask=022\n");
+    let text: String = (0..59).map(program).collect();
+    let whole = convert(Foreign::new("FILE", &text), "FILE", Format::Supervisord).unwrap();
+    for (words, place) in [
+        ("startsecs=5: ", "  p0:"),
+        ("not carried over: umask; the same of p1, p2, p3 and 55 more", "  p0:"),
+        ("startretries counts failed starts only", "    restart_max: 2"),
+    ] {
+        assert_eq!(whole.text.matches(words).count(), 1, "{words}: {}", whole.text);
+        let (_, rest) = whole.text.split_once(words).unwrap();
+        let next = rest.lines().skip(1).find(|line| !line.trim_start().starts_with('#'));
+        assert_eq!(next, Some(place), "{words}");
+    }
+    assert_eq!(whole.text.matches("restart_max: 2").count(), 59);
 }
 
 #[test]

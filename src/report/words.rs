@@ -137,7 +137,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
 pub fn why(cause: Cause, names: &Names) -> String {
     match cause {
         Cause::Signal(signal) => format!("{signal} received"),
-        Cause::Ended { process, end, before_ready } => {
+        Cause::Ended { process, end, before_ready, .. } => {
             let when = if before_ready { " before it was ready" } else { "" };
             format!("{} {end}{when}", names.of(process))
         }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use thiserror::Error;
 
+use super::look_up::{Found, look_up};
 use crate::config::schema::User;
 use crate::vocab::exit_code;
 
@@ -194,7 +195,86 @@ pub(super) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
     }
 }
 
-fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
+/// What would go wrong, as far as the file system tells; `path` is the PATH that the program gets, and `may` says whether a
+/// user may execute a file or enter a directory.
+pub(super) fn foresee(
+    attempt: &Attempt<'_>,
+    path: Option<&OsStr>,
+    may: fn(&fs::Metadata, &User) -> bool,
+) -> Option<SpawnError> {
+    let file = match attempt.working_dir {
+        Some(dir) => dir.join(attempt.program),
+        None => attempt.program.to_owned(),
+    };
+    let found = match fs::metadata(&file) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Some(denied(attempt, file));
+        }
+        Err(_) => return Some(SpawnError::Missing { path: file }),
+    };
+    if found.is_dir() {
+        return Some(SpawnError::Directory { path: file });
+    }
+    if found.permissions().mode() & 0o111 == 0 {
+        return Some(SpawnError::NotExecutable { path: file });
+    }
+    let allowed = match attempt.user {
+        Some(user) => {
+            let above = file.ancestors().skip(1).filter_map(|dir| fs::metadata(dir).ok());
+            may(&found, user) && above.into_iter().all(|dir| may(&dir, user))
+        }
+        None => nix::unistd::eaccess(&file, nix::unistd::AccessFlags::X_OK).is_ok(),
+    };
+    if !allowed {
+        return Some(denied(attempt, file));
+    }
+    // What cannot be read can be executed all the same, and then nothing more is seen.
+    File::open(&file).ok()?;
+    let head = head(&file);
+    if let Some((what, interpreter, hint)) = interpreter(&head) {
+        if !Path::new(&interpreter).exists() || is_cut_by_return(&head) {
+            return Some(SpawnError::NoInterpreter { path: file, what, interpreter, hint });
+        }
+        return behind_env(&head, path, attempt.working_dir).map(|interpreter| {
+            SpawnError::NoInterpreter {
+                path: file,
+                what: "its first line asks env for",
+                interpreter,
+                hint: "",
+            }
+        });
+    }
+    let is_elf = head.starts_with(b"\x7fELF");
+    (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
+}
+
+/// Whether a carriage return belongs to the name of the interpreter, as the kernel takes it where no argument stands between.
+fn is_cut_by_return(head: &[u8]) -> bool {
+    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
+    line.is_some_and(|line| {
+        line.ends_with(b"\r") && !line.trim_ascii().iter().any(u8::is_ascii_whitespace)
+    })
+}
+
+/// The program that a `#!/usr/bin/env NAME` asks for, where that is nowhere.
+fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<String> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.trim_ascii().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
+    if !words.next()?.ends_with(b"/env") {
+        return None;
+    }
+    let name = words.find(|word| *word != b"-S" && !word.contains(&b'='))?;
+    if name.starts_with(b"-") {
+        return None;
+    }
+    match look_up(OsStr::from_bytes(name), path, dir) {
+        Found::Program(_) => None,
+        _ => Some(String::from_utf8_lossy(name).into_owned()),
+    }
+}
+
+pub(super) fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
     let why = match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => "it is not a directory".to_owned(),
         Ok(_) => {
@@ -305,12 +385,12 @@ fn wrong_with_format(path: &Path) -> &'static str {
     }
 }
 
-fn cannot_become(user: &User, remedy: &'static str) -> SpawnError {
+pub(super) fn cannot_become(user: &User, remedy: &'static str) -> SpawnError {
     let own = format!("uid {}", nix::unistd::geteuid());
     SpawnError::User { own, wanted: format!("{}:{}", user.uid, user.gid), remedy }
 }
 
-fn remedy() -> &'static str {
+pub(super) fn remedy() -> &'static str {
     if nix::unistd::geteuid().is_root() {
         "add the capabilities SETUID and SETGID, or remove `user:`"
     } else {

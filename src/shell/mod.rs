@@ -36,6 +36,7 @@ pub(crate) mod say;
 pub mod signals;
 pub mod spawn;
 pub(crate) mod start;
+pub mod survey;
 pub mod sweep;
 pub(crate) mod sys;
 mod termination_log;

@@ -15,7 +15,7 @@ use std::process::Command;
 use nix::unistd::{Gid, Uid};
 
 pub use super::diagnose::SpawnError;
-use super::diagnose::{Attempt, diagnose};
+use super::diagnose::{Attempt, cannot_become, diagnose, remedy};
 use super::look_up::{Found, look_up};
 use super::reap::Pid;
 use super::sys::{Belongings, ChildSetup, Place};
@@ -171,6 +171,22 @@ fn nothing() -> io::Result<OwnedFd> {
         Ok(null) => Ok(null.into()),
         Err(_) => io::pipe().map(|(read, _write)| read.into()),
     }
+}
+
+/// Why drainit could not become `user`, as far as its own user tells.
+pub(super) fn cannot_change_user(user: &User) -> Option<SpawnError> {
+    difference(user)?;
+    let may = nix::unistd::geteuid().is_root() || may_set_ids();
+    (!may).then(|| cannot_become(user, remedy()))
+}
+
+/// Whether the effective capabilities allow it: CAP_SETGID and CAP_SETUID. Unknown is yes.
+fn may_set_ids() -> bool {
+    const NEEDED: u64 = 1 << 6 | 1 << 7;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_none_or(|bits| bits & NEEDED == NEEDED)
 }
 
 /// What must change to become `user`. `None` where drainit is that user already: then it keeps the groups that the

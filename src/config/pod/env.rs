@@ -81,6 +81,11 @@ impl PodEnv {
         }
     }
 
+    /// Every variable that is set.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().chain(self.unknown.keys()).map(String::as_str)
+    }
+
     /// The variables whose values are not known.
     pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, Span)> {
         self.unknown.iter().map(|(name, span)| (name.as_str(), *span))

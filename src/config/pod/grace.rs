@@ -6,6 +6,7 @@ use super::env::Value;
 use super::manifest::{key, seconds};
 use super::pre_stop::{PreStop, sidecar};
 use super::{Held, Severity};
+use crate::config::suggest::nearest;
 use crate::config::values;
 use crate::vocab::human;
 
@@ -70,7 +71,7 @@ pub(super) fn check(held: &mut Held<'_>, before: &PreStop) {
 /// Of `shutdown.reserve`.
 const DEFAULT_RESERVE: Duration = Duration::from_secs(2);
 
-/// Holds the variable that `grace_period` names against the pod. Whether something was wrong with it.
+/// Holds the variables that `grace_period` names against the pod. Whether something was wrong with them.
 fn variable(
     held: &mut Held<'_>,
     given: Duration,
@@ -78,8 +79,16 @@ fn variable(
     before: &PreStop,
     severity: Severity,
 ) -> bool {
-    let Some(name) = held.loaded.grace_variables.first().cloned() else { return false };
-    let (message, span) = match held.env.get(&name) {
+    let Some(first) = held.loaded.grace_variables.first().cloned() else { return false };
+    // Where one stands in the default of another, the first that is set counts.
+    let names = held.loaded.grace_variables.clone();
+    let known = names.iter().find(|name| matches!(held.env.get(name), Value::Known(_)));
+    let name = known.unwrap_or(&first);
+    let config = held.plan.grace_period;
+    // What is left for drainit after a hook that sleeps.
+    let left = given.saturating_sub(before.sleeps).as_secs();
+    let raised = config.saturating_add(before.sleeps).as_secs();
+    let (message, span, help) = match held.env.get(name) {
         Value::Known(word) => {
             let span = word.span;
             let Ok(value) = values::duration(&word.text) else { return true };
@@ -89,7 +98,13 @@ fn variable(
             }
             let message =
                 format!("`{name}` is {}, and {NAME} is {}{by_default}", human(value), human(given));
-            (message, span)
+            let help = match value > given {
+                true => format!(
+                    "write `{NAME}: {raised}` if the pod is to have that long, else `value: \"{left}\"` here"
+                ),
+                false => format!("write `value: \"{left}\"`"),
+            };
+            (message, span, help)
         }
         // That it is not known is said already.
         Value::Unknown(_) => return true,
@@ -102,11 +117,23 @@ fn variable(
                 "`{}` does not get `{name}`{from}, from which the config takes its `grace_period`: no container can learn {NAME}",
                 held.container.name
             );
-            (message, held.container.span)
+            let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
+            let meant = nearest(name, held.env.names());
+            let help = match meant {
+                Some(other) => {
+                    format!("write `{name}` where `{other}` stands, with the value \"{left}\"")
+                }
+                None if config > given => format!(
+                    "without it that is {}: write `{NAME}: {raised}` and {} if the pod is to have that long, else {}",
+                    human(config),
+                    entry(config.as_secs()),
+                    entry(left)
+                ),
+                None => format!("write {}", entry(left)),
+            };
+            (message, held.container.span, help)
         }
     };
-    let seconds = given.as_secs();
-    held.say(severity, span, message)
-        .help(format!("write `{{name: {name}, value: \"{seconds}\"}}` under `env`"));
+    held.say(severity, span, message).help(help);
     true
 }

@@ -1,5 +1,6 @@
 //! What a manifest of Kubernetes has in it: workloads, their containers, and in these what concerns drainit.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -81,6 +82,12 @@ pub(super) fn containers(pod: &Node) -> Vec<Container> {
     let main = items(pod, &["containers"]).iter().map(|node| container(node, false));
     let sidecars = items(pod, &["initContainers"]).iter().filter(is_always);
     main.chain(sidecars.map(|node| container(node, true))).collect()
+}
+
+/// Where volumes are mounted in a container.
+pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
+    let mounts = items(container, &["volumeMounts"]).iter();
+    mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
 }
 
 /// What is behind some keys, one in the other.

@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use self::env::PodEnv;
 use self::manifest::{Container, Workload};
 use super::diagnostic::quote;
+use super::look::Looks;
 use super::node::Span;
 use super::report::{Problem, Report};
+use super::schema::{OnExit, OnlyIf, Process, ProcessKind, RestartPolicy};
 use super::source::Source;
 use super::suggest::list;
 use super::{Diagnostic, Environment, Loaded, Severity, parse};
@@ -47,6 +49,7 @@ pub fn check(
     manifest: &Path,
     name: Option<&str>,
     here: &Environment,
+    looks: Looks<'_>,
 ) -> Checked {
     let mut report = Report::default();
     let source = if manifest == Path::new("-") {
@@ -69,7 +72,7 @@ pub fn check(
         file,
         name,
         here,
-        |environment| super::load(configs, environment),
+        |environment, mounts| super::load_to_check(configs, environment, Looks { mounts, ..looks }),
         |names| {
             let text =
                 |path: &PathBuf| Source::read(path).map(|source| source.text).unwrap_or_default();
@@ -85,7 +88,7 @@ fn held_against(
     file: usize,
     name: Option<&str>,
     here: &Environment,
-    load: impl Fn(&Environment) -> Result<Loaded, Vec<Diagnostic>>,
+    load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
     mentioned: impl Fn(&mut Vec<&str>),
 ) -> Checked {
     let mut problems: Vec<Diagnostic> = Vec::new();
@@ -102,9 +105,12 @@ fn held_against(
                 .warning(span, message)
                 .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
         }
-        let (more, loaded) = match load(&env.environment()) {
+        let (more, loaded) = match load(&env.environment(), &manifest::mounts(&container.node)) {
             Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
-            Err(problems) => (problems, None),
+            Err(mut problems) => {
+                problems.iter_mut().for_each(|problem| where_to_set(problem, &container, &env));
+                (problems, None)
+            }
         };
         // Several containers may run the same config.
         let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
@@ -123,6 +129,7 @@ fn held_against(
         };
         entry::check(&mut held);
         namespaces(&mut held);
+        restarts(&mut held);
         let before = pre_stop::check(&mut held);
         grace::check(&mut held, &before);
         probes::check(&mut held);
@@ -201,6 +208,47 @@ fn find(report: &mut Report, file: usize, name: Option<&str>) -> Vec<(Workload, 
         }
         (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
     }
+}
+
+/// Where a variable that the config lacks is set in this pod: its `env:` and the manifest's are easily confused.
+fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
+    let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
+    let Some((name, _)) = name.filter(|(name, _)| env.get(name) == env::Value::Missing) else {
+        return;
+    };
+    let here =
+        format!("in this pod: `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
+    problem.help = Some(match problem.help.take() {
+        Some(help) => format!("{here}; else {help}"),
+        None => here,
+    });
+}
+
+/// Where only a failure is restarted, a service that has ended with code 0 stays away. In a Job that is the purpose.
+fn restarts(held: &mut Held<'_>) {
+    let Some(policy) = manifest::text(&held.workload.pod, &["restartPolicy"]) else { return };
+    if policy.text != "OnFailure" || held.workload.kind != "Pod" || held.container.is_sidecar {
+        return;
+    }
+    let ends = |process: &&Process| {
+        process.kind == ProcessKind::Service
+            && process.restart.policy != RestartPolicy::Always
+            && process.on_exit == OnExit::Shutdown
+            && process.only_if != Some(OnlyIf::Never)
+    };
+    let config = &held.loaded.config;
+    let names: Vec<_> =
+        config.processes.iter().filter(ends).map(|process| process.name.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let message = format!(
+        "a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: {}",
+        list(names.into_iter())
+    );
+    held.say(Severity::Warning, policy.span, message).help(
+        "set `on_exit: failure-shutdown` in the config where a service must not end, or write `restartPolicy: Always` here",
+    );
 }
 
 /// A PID namespace that is not the container's own.

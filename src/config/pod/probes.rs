@@ -23,6 +23,8 @@ struct Probe {
     /// The path of an HTTP probe, without its query.
     path: Option<Word>,
     is_tcp: bool,
+    /// It wants TLS, or gRPC, by this name.
+    wants: Option<Word>,
     /// It goes to the kubelet's own loopback address, and not to the pod's.
     is_to_loopback: bool,
     /// The endpoint of drainit that a command asks, as far as that can be seen.
@@ -80,8 +82,8 @@ pub(super) fn check(held: &mut Held<'_>) {
 fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let port = match text(node, &["httpGet", "port"]).or_else(|| text(node, &["tcpSocket", "port"]))
-    {
+    let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
+    let port = match ports.filter_map(|how| text(node, &[how, "port"])).next() {
         Some(word) => Some(port(held, container, &word)?),
         None => None,
     };
@@ -97,6 +99,10 @@ fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
         port,
         path,
         is_tcp: get(node, &["tcpSocket"]).is_some(),
+        wants: match get(node, &["grpc"]) {
+            Some(grpc) => Some(Word { text: "gRPC".to_owned(), span: grpc.span }),
+            None => text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS"),
+        },
         is_to_loopback: ["httpGet", "tcpSocket"].iter().any(|how| {
             let host = text(node, &[how, "host"]);
             host.is_some_and(|host| {
@@ -183,8 +189,12 @@ fn answered(held: &mut Held<'_>, probe: &Probe) {
                     everywhere(listen)
                 ));
             }
-            if let Some(path) = &probe.path
-                && !matches!(&*path.text, "/livez" | "/readyz" | "/status" | "/metrics")
+            if let Some(wants) = &probe.wants {
+                let message = format!("drainit's port knows plain HTTP, and no {}", wants.text);
+                held.say(Severity::Error, wants.span, message)
+                    .help("write `httpGet` with `path` and `port`, without `scheme`");
+            }
+            if let Some(path) = probe.path.as_ref().filter(|path| !is_known_to_drainit(&path.text))
             {
                 let message = format!("drainit answers `{}` with 404", path.text);
                 held.say(Severity::Error, path.span, message)
@@ -215,6 +225,11 @@ fn answered(held: &mut Held<'_>, probe: &Probe) {
     }
 }
 
+/// Whether drainit answers at this path, and not with 404.
+fn is_known_to_drainit(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/status" | "/metrics")
+}
+
 /// Whether the pod has the node's network, and with it the kubelet's loopback addresses.
 fn is_on_host(held: &Held<'_>) -> bool {
     text(&held.workload.pod, &["hostNetwork"]).is_some_and(|word| word.text == "true")
@@ -229,24 +244,24 @@ fn everywhere(listen: SocketAddr) -> SocketAddr {
 
 /// A probe that fails while the container drains, as it should, gets it killed.
 fn liveness(held: &mut Held<'_>, probe: &Probe) {
-    let drained = held.plan.after_signal.drained_at();
     let whole = held.plan.after_signal.total;
+    let after_drain = whole.saturating_sub(held.plan.after_signal.drained_at());
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
     let asks_ready = probe.command_asks == Some("/readyz");
     let (severity, why, lasts) = match probe.port.map(|(port, _)| whose(held, port)) {
         Some(Port::Control) if path == "/readyz" => {
-            (Severity::Error, "`/readyz` turns 503 when the drain begins", drained)
+            (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
         None if asks_ready => {
-            (Severity::Error, "`/readyz` turns 503 when the drain begins", drained)
+            (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
         Some(Port::Admin { fails: true }) if path == "/ready" => {
-            (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", drained)
+            (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
         }
         Some(Port::Other) if closes(held) => {
             let why =
                 "if this is a listener of the drained Envoy, it is closed at the end of the drain";
-            (Severity::Warning, why, whole.saturating_sub(drained))
+            (Severity::Warning, why, after_drain)
         }
         _ => return,
     };
@@ -283,13 +298,18 @@ fn readiness(held: &mut Held<'_>, probe: &Probe) {
         return;
     }
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
+    let asks_drainit = matches!(path, "/livez" | "/readyz");
     let why = match probe.port.map(|(port, _)| whose(held, port)) {
         Some(Port::Control) if !probe.is_tcp && path == "/readyz" => return,
+        // That nobody answers it is said already.
+        Some(Port::Control) if probe.wants.is_some() => return,
+        Some(Port::Control) if !probe.is_tcp && !is_known_to_drainit(path) => return,
+        Some(Port::Admin { .. }) if asks_drainit || probe.wants.is_some() => return,
         Some(Port::Admin { fails: true }) if path == "/ready" => return,
         Some(Port::Admin { fails: false }) if path == "/ready" => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
-        Some(Port::Other) if probe.path.is_some() => return, // it may
+        Some(Port::Other) if !probe.is_tcp => return, // it may
         _ if probe.is_tcp => "a connection is accepted until the end".to_owned(),
         Some(_) => format!("`{path}` stays 200"),
         None if probe.command_asks == Some("/livez") => "`/livez` stays 200".to_owned(),

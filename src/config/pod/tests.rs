@@ -41,7 +41,9 @@ spec:
 fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> Checked {
     let mut report = Report::default();
     let file = report.add_source(Source::new("pod.yaml", manifest.to_owned()));
-    let load = |environment: &crate::config::Environment| testing::load_in(&[config], environment);
+    let load = |environment: &crate::config::Environment, _: &[std::path::PathBuf]| {
+        testing::load_in(&[config], environment)
+    };
     let mentioned =
         |names: &mut Vec<&str>| names.retain(|name| config.contains(&format!("${{{name}")));
     held_against(report, file, name, &here.iter().copied().collect(), load, mentioned)
@@ -258,7 +260,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             live,
             "{path: /readyz, port: control}, failureThreshold: 1",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` turns 503 when the drain begins, 10s of failures are enough, and that phase takes up to 15.25s",
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
             ],
         ),
         (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
@@ -266,7 +268,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             live,
             "{path: /ready, port: 9901}, periodSeconds: 4",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: Envoy's `/ready` turns 503 when the drain begins, 12s of failures are enough, and that phase takes up to 15.25s",
+                "17:26 E this liveness probe would kill the container while it stops: Envoy's `/ready` turns 503 when the drain begins, 12s of failures are enough, and that phase takes up to 32.25s",
             ],
         ),
         (
@@ -287,11 +289,33 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             "{path: /livez, port: metrics}",
             &["17:57 E the container has no port with the name `metrics`"],
         ),
+        // One fault is told once, and what is told of it does not contradict.
+        (ready, "{path: /ready, port: 9902}", &["18:44 E drainit answers `/ready` with 404"]),
+        (
+            ready,
+            "{path: /readyz, port: 9901}",
+            &["18:59 W drainit answers `/readyz` at port 9902, and not at 9901"],
+        ),
+        (
+            ready,
+            "{path: /readyz, port: 9902, scheme: HTTPS}",
+            &["18:73 E drainit's port knows plain HTTP, and no HTTPS"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {grpc: {port: 9902}}",
+            &["17:33 E drainit's port knows plain HTTP, and no gRPC"],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {grpc: {port: 9902}}",
+            &["18:34 E drainit's port knows plain HTTP, and no gRPC"],
+        ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` turns 503 when the drain begins, 10s of failures are enough, and that phase takes up to 15.25s",
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
             ],
         ),
         (
@@ -334,7 +358,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` turns 503 when the drain begins, 15s of failures are enough, and that phase takes up to 15.25s",
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 15s of failures are enough, and that phase takes up to 32.25s",
             ],
         ),
         (
@@ -379,6 +403,89 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
+    let name = "TERMINATION_GRACE_PERIOD_SECONDS";
+    let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 10}}}\n          image: gateway\n";
+    let with_hook = with(MANIFEST, "          image: gateway\n", hook);
+    let sixty = with(CONFIG, ":-30", ":-60");
+    let nested = with(
+        CONFIG,
+        "${TERMINATION_GRACE_PERIOD_SECONDS:-30}",
+        "${GRACE:-${TERMINATION_GRACE_PERIOD_SECONDS:-30}}",
+    );
+    let needed = with(CONFIG, ":-30", ":?must be passed");
+    for (config, manifest, help) in [
+        // Only the variable is missing.
+        (CONFIG, with(MANIFEST, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
+        // It has another name.
+        (
+            CONFIG,
+            with(MANIFEST, "{name: TERMINATION_GRACE_PERIOD_SECONDS", "{name: TERMINATION_GRACE_PERIOD_SECOND"),
+            format!("write `{name}` where `TERMINATION_GRACE_PERIOD_SECOND` stands, with the value \"45\""),
+        ),
+        // A hook takes its part of the time.
+        (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
+        // The pod gives less than the config wants.
+        (
+            &sixty,
+            with(MANIFEST, entry, ""),
+            format!(
+                "without it that is 1m: write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
+                 `env` if the pod is to have that long, else `{{name: {name}, value: \"45\"}}` under `env`"
+            ),
+        ),
+        (
+            CONFIG,
+            with(MANIFEST, "Seconds: 45", "Seconds: 20"),
+            "write `terminationGracePeriodSeconds: 45` if the pod is to have that long, else `value: \"20\"` here".to_owned(),
+        ),
+        (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 90"), "write `value: \"90\"`".to_owned()),
+        // Nothing is started without it, and two things are called `env`.
+        (
+            &needed,
+            with(MANIFEST, entry, ""),
+            format!(
+                "in this pod: `{{name: {name}, value: …}}` under `env` of `gateway`; else set {name} in the container's \
+                 environment, or under `env:`"
+            ),
+        ),
+    ] {
+        let checked = check(config, &manifest, None, &[]);
+        let helps: Vec<_> = checked.problems.iter().filter_map(|p| p.help.as_deref()).collect();
+        assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
+    }
+    // Of two variables the one counts that is set.
+    silent(&nested, MANIFEST);
+}
+
+#[test]
+fn what_a_pod_restarts_on_failure_only_must_not_end_with_0() {
+    let template = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: gateway}\nspec:\n  template:\n    spec:\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: gateway}\nspec:\n      restartPolicy: OnFailure\n";
+    let pod = with(MANIFEST, template, pod);
+    let checked = check(CONFIG, &pod, None, &[]);
+    let said = "5:22 W a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: \
+                `engine` and `router`";
+    assert_eq!(told(&checked), [said]);
+    let failure = CONFIG
+        .replace("stop_grace_period: 5s", "stop_grace_period: 5s, on_exit: failure-shutdown")
+        .replace("    drain:", "    restart: always\n    drain:");
+    silent(&failure, &pod);
+    silent(CONFIG, &pod.replace("OnFailure", "Always"));
+    // A job is done then.
+    silent(
+        CONFIG,
+        &with(
+            MANIFEST,
+            template,
+            &template.replace("apps/v1", "batch/v1").replace("Deployment", "Job"),
+        )
+        .replace("    spec:\n      term", "    spec:\n      restartPolicy: OnFailure\n      term"),
+    );
 }
 
 #[test]

@@ -145,9 +145,12 @@ fn the_mend_is_named() {
             "drain: {signal: USR1}",
             "write `KEY: VALUE` lines, indented under it; known here: `signal`, `time` and `min`",
         ),
+        ("args: --app.", "did you mean `{prefix: --app.}`? Known here: `prefix` and `refuse`"),
+        ("log: app", "did you mean `{prefix: app}`? Known here: `mode` and `prefix`"),
         (
-            "args: --app.",
-            "write `KEY: VALUE` lines, indented under it; known here: `prefix` and `refuse`",
+            "readiness: http://localhost:80/x",
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known here: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
+             `interval` and `timeout`",
         ),
     ] {
         assert_eq!(only(keys).2, help, "{keys}");
@@ -217,7 +220,7 @@ fn faults_outside_of_processes() {
         one("control: {listen: '10.0.0.1:1', drain_over_tcp: true}"),
         "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
     );
-    assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: without a port");
+    assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a word that is known here");
     assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
     assert_eq!(one("env: [A=1]"), "`env` must be a mapping, and this is a list");

@@ -1,0 +1,155 @@
+//! Whether each process is asked itself: an answer from another process says nothing.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::check::Places;
+use super::report::Report;
+use super::schema::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
+
+/// Where something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place<'c> {
+    Tcp(SocketAddr),
+    Path(&'c Path),
+}
+
+impl<'c> Place<'c> {
+    fn tcp(address: SocketAddr) -> Self {
+        // Who connects to `0.0.0.0` gets to this machine.
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        Self::Tcp(SocketAddr::new(ip, address.port()))
+    }
+
+    fn of(address: &'c Address) -> Self {
+        match address {
+            Address::Tcp(address) => Self::tcp(*address),
+            Address::Unix(path) => Self::Path(path),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Path(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Where the readiness of a process is asked, and at which path of an HTTP server.
+fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
+    match &process.readiness.as_ref()?.probe {
+        Probe::Tcp(address) => Some((Place::tcp(*address), None)),
+        Probe::Http(target) => Some((Place::of(&target.address), Some(&target.path))),
+        Probe::Unix(path) | Probe::File(path) => Some((Place::Path(path), None)),
+        Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
+    }
+}
+
+/// Looks for answers that another process gives, or drainit itself.
+pub(super) fn check(report: &mut Report, config: &Config, places: &Places) {
+    readiness(report, config, places);
+    admins(report, config, places);
+}
+
+fn readiness(report: &mut Report, config: &Config, places: &Places) {
+    let control = &config.control;
+    let mut first: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
+    let sockets = running(config).flat_map(|(index, process)| {
+        process.sockets.iter().map(move |socket| (Place::Path(socket), index))
+    });
+    let sockets: HashMap<Place<'_>, usize> = sockets.collect();
+    for (index, process) in running(config) {
+        let Some((place, path)) = asked(process) else { continue };
+        let parts = &places.processes[index];
+        let span = parts.parts.readiness.unwrap_or(parts.name);
+        let (name, at) = (&process.name, place.text());
+        let is_socket =
+            control.socket.as_deref().is_some_and(|socket| place == Place::Path(socket));
+        if is_socket || control.listen.is_some_and(|listen| meets(listen, place)) {
+            let message =
+                format!("`{name}` is asked at {at}, where drainit itself answers: `control`");
+            report.doubt(span, message).help(format!("write where `{name}` listens"));
+            continue;
+        }
+        if let Some(owner) = sockets.get(&place).filter(|owner| **owner != index) {
+            let owner = &config.processes[*owner].name;
+            let message =
+                format!("`{name}` is asked at {at}, which is one of the `sockets` of `{owner}`");
+            report.doubt(span, message).help(format!("write where `{name}` itself listens"));
+            continue;
+        }
+        let others = first.entry(place).or_default();
+        // Of two that are started on a condition only one may be there.
+        let other = others.iter().map(|other| &config.processes[*other]).find(|other| {
+            (other.only_if.is_none() || process.only_if.is_none())
+                // A server may answer for several, each at its path.
+                && !matches!((asked(other), path), (Some((_, Some(a))), Some(b)) if a != b)
+        });
+        if let Some(other) = other {
+            let message = format!(
+                "`{name}` is asked at {at}, and so is `{}`: it seems ready as soon as that answers",
+                other.name
+            );
+            let help = format!(
+                "write where `{name}` itself listens; if it has no address of its own, `depends_on: [{}]` is enough",
+                other.name
+            );
+            let is_same = asked(other).is_some_and(|(_, of_other)| of_other == path);
+            let problem = match is_same {
+                true => report.doubt(span, message),
+                // A gateway may accept connections for what stands behind it.
+                false => report.warning(span, message),
+            };
+            problem.help(help);
+        }
+        others.push(index);
+    }
+}
+
+/// Whether a connection to this place gets to a listener at this address.
+fn meets(listen: SocketAddr, place: Place<'_>) -> bool {
+    let Place::Tcp(asked) = place else { return false };
+    let is_everywhere = listen.ip().is_unspecified() && (listen.is_ipv6() || asked.is_ipv4());
+    listen.port() != 0
+        && listen.port() == asked.port()
+        && (is_everywhere || Place::tcp(listen) == place)
+}
+
+/// Two Envoys with the same admin: one of them would be drained twice, and the other one never.
+fn admins(report: &mut Report, config: &Config, places: &Places) {
+    let mut first: HashMap<Place<'_>, Vec<&Process>> = HashMap::new();
+    for (index, process) in running(config) {
+        let Some(DrainMethod::Envoy { admin, .. }) =
+            process.drain.as_ref().map(|drain| &drain.method)
+        else {
+            continue;
+        };
+        let place = Place::of(admin);
+        let others = first.entry(place).or_default();
+        let other =
+            others.iter().find(|other| other.only_if.is_none() || process.only_if.is_none());
+        if let Some(other) = other {
+            let parts = &places.processes[index];
+            let span = parts.drain.unwrap_or(parts.name);
+            let message = format!(
+                "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
+                other.name,
+                process.name,
+                place.text()
+            );
+            report.doubt(span, message).help("give each Envoy an admin of its own");
+        }
+        others.push(process);
+    }
+}
+
+fn running(config: &Config) -> impl Iterator<Item = (usize, &Process)> {
+    let processes = config.processes.iter().enumerate();
+    processes.filter(|(_, process)| process.only_if != Some(OnlyIf::Never))
+}
