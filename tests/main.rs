@@ -19,6 +19,7 @@ mod drain_command;
 mod drain_end;
 mod drain_faults;
 mod drain_kinds;
+mod early_signals;
 mod exec;
 mod exec_drain;
 mod exec_options;

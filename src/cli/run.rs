@@ -34,8 +34,7 @@ pub struct RunArgs {
 /// Runs until the container is to end; the code is the container's.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic::install();
-    // First of all: as PID 1, signals that nobody waits for are lost, and what comes while the config is read must count.
-    // A thread that is started later blocks them too.
+    // Signals are blocked already; before there is another thread, they are taken for good, so that it blocks them, too.
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let environment = Environment::from_process();
