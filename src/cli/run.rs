@@ -90,10 +90,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         listeners,
         successes: Vec::new(),
     };
-    match event_loop::run(setup) {
-        Ok(code) => code,
-        Err(error) => fail(format, &format!("cannot go on: {error}"), exit_code::SOFTWARE),
-    }
+    event_loop::run(setup)
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

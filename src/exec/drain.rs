@@ -73,10 +73,7 @@ pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
         listeners: None,
         successes: options.remap_exit.clone(),
     };
-    match event_loop::run(setup) {
-        Ok(code) => code,
-        Err(error) => fail(&format!("cannot go on: {error}"), exit_code::SOFTWARE),
-    }
+    event_loop::run(setup)
 }
 
 /// The config that says what the options say.

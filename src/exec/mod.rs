@@ -127,7 +127,9 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
-        Ok(Supervisor::new(options, &signals, child, &mut terminal).run()?)
+        let end = Supervisor::new(options, &signals, child, &mut terminal).run();
+        // Without drainit nobody would stop it, unless drainit is PID 1.
+        Ok(end.inspect_err(|_| panic::stop_all())?)
     });
     // For a script that goes on with this terminal.
     terminal.take_back();

@@ -112,12 +112,26 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// Whether a process group has a member, be it a zombie.
+/// Who is in a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Nobody.
+    Gone,
+    /// Somebody who can be signalled, be it a zombie.
+    Lives,
+    /// Only whom drainit may not signal.
+    Refuses,
+}
+
+/// Looks who is in a process group.
 #[must_use]
-pub fn group_exists(leader: Pid) -> bool {
+pub fn group(leader: Pid) -> Group {
     let probed = only_one(leader).and_then(|leader| sys::probe(-leader));
-    // EPERM: there is one, and it belongs to another user.
-    !probed.is_err_and(|error| matches!(errno(&error), Errno::ESRCH | Errno::EINVAL))
+    match probed.map_err(|error| errno(&error)) {
+        Err(Errno::ESRCH | Errno::EINVAL) => Group::Gone,
+        Err(Errno::EPERM) => Group::Refuses,
+        _ => Group::Lives,
+    }
 }
 
 /// 0, 1 and negative numbers mean groups, init and everybody to the kernel, and are never meant here.

@@ -91,6 +91,16 @@ fn left_over_within(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
+/// The living members of a process group, as far as `/proc` can tell.
+#[must_use]
+pub(super) fn members_of_group(leader: Pid) -> Vec<Descendant> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+    let members = pids.filter_map(Stat::read).filter(|stat| stat.lives && stat.group == leader);
+    members.map(|stat| stat.process).collect()
+}
+
 /// Whether a process is below drainit, as far as `/proc` can tell: up from parent to parent.
 #[must_use]
 pub fn is_descendant(pid: Pid) -> bool {
@@ -324,6 +334,8 @@ impl Descendant {
 struct Stat {
     process: Descendant,
     parent: Pid,
+    group: Pid,
+    session: Pid,
     lives: bool,
 }
 
@@ -349,6 +361,8 @@ impl Stat {
                 started: field(22)?.parse().ok()?,
             },
             parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
             // A main thread may end before the others, and then looks like a zombie.
             lives: !is_dead || threads > 1,
         })

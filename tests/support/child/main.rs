@@ -27,6 +27,7 @@
 //! | `horde=N` | leaves N orphans that wait for TERM |
 //! | `relay=MICROSECONDS,PATH` | leaves an orphan that forks itself and ends, and so on; PATH is locked while there is one |
 //! | `hog=N` | takes N MiB of memory, and keeps it |
+//! | `refuse=N` | as the only step, before a program and its arguments: runs that, and the kernel refuses it system call N where the second argument is 1 |
 //! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 //!
@@ -37,6 +38,7 @@
 #[path = "../event.rs"]
 mod event;
 mod orphans;
+mod refuse;
 mod report;
 mod servers;
 mod signals;
@@ -70,6 +72,9 @@ fn main() {
     }
     if let Some(last) = steps.first().and_then(|step| step.strip_prefix("record=")) {
         return signals::record(last.parse().unwrap());
+    }
+    if let Some(call) = steps.first().and_then(|step| step.strip_prefix("refuse=")) {
+        return refuse::run(call.parse().unwrap(), &steps[1..]);
     }
     let me = Me { name };
     me.note("start");
