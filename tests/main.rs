@@ -30,6 +30,7 @@ mod health;
 mod hooks;
 mod import;
 mod load_client;
+mod notify;
 mod output;
 mod plan;
 mod pod;

@@ -15,7 +15,7 @@ use super::exec::{explain, positive};
 use crate::config::schema::{Address, HttpTarget};
 use crate::config::values;
 use crate::shell::http::{RequestError, Response, request};
-use crate::vocab::exit_code;
+use crate::vocab::{exit_code, harmless};
 
 /// The reason why something is not ready names every process that is not.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -81,7 +81,7 @@ fn judge(answer: Result<Response, RequestError>, target: &HttpTarget) -> (String
             let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
             (control_address::first_line(&response), code)
         }
-        Err(error) => (format!("{target}: {error}"), exit_code::NOT_READY),
+        Err(error) => (harmless(&format!("{target}: {error}")).into_owned(), exit_code::NOT_READY),
     }
 }
 

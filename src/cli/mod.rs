@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::compat;
 use crate::shell::blocked;
-use crate::vocab::exit_code;
+use crate::vocab::{exit_code, harmless};
 
 /// The init that drains before it stops.
 #[derive(Debug, Parser)]
@@ -83,6 +83,6 @@ fn carry_out(args: Vec<OsString>) -> u8 {
 /// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
 fn fail(message: &str, code: u8) -> u8 {
     // Nobody may be reading.
-    let _ = writeln!(io::stderr(), "[drainit] error: {message}");
+    let _ = writeln!(io::stderr(), "[drainit] error: {}", harmless(message));
     code
 }

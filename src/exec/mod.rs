@@ -21,7 +21,7 @@ use crate::shell::say::{Stream, say};
 use crate::shell::spawn::SpawnError;
 use crate::shell::start::{ChildSetup, Place, start};
 use crate::shell::{boot, panic, reap};
-use crate::vocab::{Signal, exit_code};
+use crate::vocab::{Signal, exit_code, harmless};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -138,5 +138,5 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
 
 /// One of drainit's own lines.
 pub(crate) fn tell(message: &str) {
-    say(Stream::Stderr, &format!("[drainit] {message}\n"));
+    say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::news::{Family, Role};
 use super::reap::{Pid, kill_group};
 use super::spawn::SpawnRequest;
-use crate::vocab::{End, Signal, human};
+use crate::vocab::{End, Signal, harmless, human};
 
 /// A command that runs. Dropped before its end, its process group is killed.
 struct Running {
@@ -34,7 +34,8 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let (sender, end) = oneshot::channel();
     let spawned = family.borrow_mut().spawn(request, Role::Command(sender));
-    let mut running = Running { pid: spawned.map_err(|error| error.to_string())?, end };
+    let mut running =
+        Running { pid: spawned.map_err(|error| harmless(&error.to_string()).into_owned())?, end };
     match timeout(limit, &mut running.end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}")),

@@ -17,7 +17,7 @@ use super::children::{Ended, Rest};
 use super::clock;
 use super::drains::{self, RunningDrain};
 use super::launch;
-use super::listener::Listener;
+use super::listener::{Listener, Speaker};
 use super::news::{Family, News, Role, Sender};
 use super::notify::NotifySocket;
 use super::oom::OomKills;
@@ -34,7 +34,7 @@ use crate::core::event::{AfterEnd, Event, Note};
 use crate::core::spec::{HookId, Stage};
 use crate::report::Report;
 use crate::report::words::{self, Level, Names};
-use crate::vocab::{End, ProcessId, Signal, Time};
+use crate::vocab::{End, ProcessId, Signal, Time, harmless};
 
 /// The pause between two looks at process groups without their leader.
 const GROUP_LOOK: Duration = Duration::from_millis(50);
@@ -205,7 +205,15 @@ impl Hands {
         self.board.watch(process, Rc::clone(&said));
         let life = current.life;
         current.listener = socket.map(|socket| {
-            Listener::begin(socket, process, life, Rc::clone(&said), self.sender.clone())
+            let speaker = Speaker {
+                process,
+                name: wanted.name.clone(),
+                life,
+                pid,
+                family: Rc::clone(&self.family),
+                is_only_one: self.config.processes.len() == 1,
+            };
+            Listener::begin(socket, speaker, Rc::clone(&said), self.sender.clone())
         });
         current.watch = match &wanted.readiness {
             Some(Readiness { probe: Probe::Notify, .. }) | None => None,
@@ -233,7 +241,7 @@ impl Hands {
 
     fn start(&self, request: SpawnRequest, role: Role) -> Result<Pid, (u8, String)> {
         let started = self.family.borrow_mut().spawn(request, role);
-        started.map_err(|error| (error.exit_code(), error.to_string()))
+        started.map_err(|error| (error.exit_code(), harmless(&error.to_string()).into_owned()))
     }
 
     /// Reaps children, at most `most`. Nobody signals them any more.

@@ -15,6 +15,7 @@ use super::spawn::{self, SpawnRequest};
 use crate::config::schema::{
     Config, Drain, DrainMethod, Hook, LogFormat, OnlyIf, Probe, Process, Readiness,
 };
+use crate::vocab::harmless;
 
 /// Where a supervisor tells its child to report. drainit's own, from a supervisor above it, is not for its children.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
@@ -124,7 +125,8 @@ pub(super) fn holds(only_if: &OnlyIf) -> bool {
 pub(super) fn remove_sockets(name: &str, sockets: &[PathBuf]) {
     for path in sockets {
         if let Err(error) = remove_socket(path) {
-            tracing::warn!("{name}: cannot remove the socket {}: {error}", path.display());
+            let path = path.to_string_lossy();
+            tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
         }
     }
 }

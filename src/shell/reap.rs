@@ -77,10 +77,10 @@ pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// Whether a process is in the process group of one of our children, as these themselves are and most of their descendants.
-pub(crate) fn is_in_a_childs_group(pid: Pid) -> bool {
-    let group = only_one(pid).and_then(|pid| Ok(getpgid(Some(NixPid::from_raw(pid)))?));
-    group.is_ok_and(|group| has_child_in_group(group.as_raw()))
+/// The process group of a process, be it a zombie; `None` where there is no such process (any more).
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = NixPid::from_raw(only_one(pid).ok()?);
+    Some(getpgid(Some(pid)).ok()?.as_raw())
 }
 
 /// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and

@@ -19,6 +19,8 @@
 //! | `allow=PATH` | answers as a Python Executor: every request is allowed, but for those whose path has `refused` in it |
 //! | `http=ADDRESS,N` `http=ADDRESS,N,STATUS` | answers N requests with 503 or this, all others with 200 |
 //! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
+//! | `forge=TEXT` | the same to every such socket of a drainit that is found in /proc/net/unix, until there is one |
+//! | `rename=HEX` | takes this name (comm), which is written as hexadecimal digits |
 //! | `report=PATH` | writes what it was given, as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
@@ -110,6 +112,8 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "allow" => servers::allow(rest),
         "http" => servers::http(rest),
         "notify" => servers::notify(rest),
+        "forge" => servers::forge(rest),
+        "rename" => rename(rest),
         "report" => given.write(rest),
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
@@ -137,6 +141,13 @@ fn hog(mebibytes: usize) {
     for _ in 0..mebibytes {
         std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
+}
+
+fn rename(hex: &str) {
+    let digits = hex.as_bytes().chunks(2).map(|two| str::from_utf8(two).unwrap());
+    let name: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+    // Of the main thread, as proc(5) has it.
+    std::fs::write("/proc/self/comm", name).unwrap();
 }
 
 fn milliseconds(text: &str) -> Duration {
