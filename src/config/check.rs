@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::node::Span;
+use super::own_address;
 use super::report::Report;
 use super::schema::{Config, ProcessKind};
 use super::suggest::list;
@@ -44,6 +45,7 @@ impl Places {
 /// The same of one process.
 pub(super) struct ProcessPlaces {
     pub(super) name: Span,
+    pub(super) readiness: Option<Span>,
     pub(super) drain: Option<Span>,
     /// Where `min` is written; a `min` that is not gives way.
     pub(super) min: Option<Span>,
@@ -61,6 +63,7 @@ impl ProcessPlaces {
     pub(super) fn new(name: Span) -> Self {
         Self {
             name,
+            readiness: None,
             drain: None,
             min: None,
             prefix: None,
@@ -95,6 +98,7 @@ pub(super) fn check(
     }
     drains_without_order(report, config, graph, places);
     signals_that_stop(report, config, places);
+    own_address::check(report, config, places);
 }
 
 /// Warns of signals that are to be passed on, and never are.

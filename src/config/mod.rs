@@ -15,6 +15,7 @@ mod expand;
 pub(crate) mod foreign;
 pub(crate) mod node;
 mod overlay;
+mod own_address;
 mod parse;
 pub mod pod;
 mod read;
