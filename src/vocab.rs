@@ -306,8 +306,8 @@ pub fn visible(c: char) -> char {
     }
 }
 
-/// A text from outside, on one line and harmless to a terminal: the name of a process, what somebody answers, the path of a
-/// file. Otherwise it could pass for a line of drainit's own.
+/// A text from outside, on one line and harmless to a terminal: the name of a process, what
+/// somebody answers, the path of a file. Otherwise it could pass for a line of drainit's own.
 #[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {

@@ -48,7 +48,8 @@ fn with_many_arguments(rig: Rig) -> Running {
     rig.args(&["--"]).args(&["--a.x"; MANY]).start(CLAIMS)
 }
 
-/// The share of the time up to the start of the process that had passed when drainit was seen to block all signals.
+/// The share of the time up to the start of the process that had passed when drainit was seen to
+/// block all signals.
 fn share_before_the_block() -> Option<f64> {
     let drainit = with_many_arguments(Rig::new()?);
     wait_for_full(&drainit);

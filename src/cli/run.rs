@@ -34,7 +34,8 @@ pub struct RunArgs {
 /// Runs until the container is to end; the code is the container's.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic::install();
-    // Signals are blocked already; before there is another thread, they are taken for good, so that it blocks them, too.
+    // Signals are blocked already; before there is another thread, they are taken for good, so that
+    // it blocks them, too.
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let environment = Environment::from_process();

@@ -1,4 +1,5 @@
-//! What is drainit's own: a process must not remove the control socket, nor take drainit's answers for its own.
+//! What is drainit's own: a process must not remove the control socket, nor take drainit's answers
+//! for its own.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -69,8 +70,8 @@ fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 
-/// A path without `.`, `..` and doubled slashes. Nothing is looked up: what is checked may be another machine's. But that
-/// `/var/run` is `/run` is so everywhere.
+/// A path without `.`, `..` and doubled slashes. Nothing is looked up: what is checked may be
+/// another machine's. But that `/var/run` is `/run` is so everywhere.
 pub(super) fn normal(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut normal = PathBuf::new();

@@ -101,7 +101,8 @@ pub fn run(options: &Options) -> u8 {
 }
 
 fn supervise(options: &Options) -> Result<u8, ExecError> {
-    // They are blocked already where drainit is the program. What has come until the child runs is for the child.
+    // They are blocked already where drainit is the program. What has come until the child runs is
+    // for the child.
     let signals = Blocked::block()?;
     let handed_over = activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));

@@ -30,8 +30,9 @@ static FOUND: OnceLock<SignalSet> = OnceLock::new();
 /// The same, since drainit has taken all signals for good.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
-/// Blocks every signal before it is known what drainit is to do: PID 1 loses a signal that it neither blocks nor handles,
-/// and the command line may be long. Afterwards either [`Blocked::block`] or [`release`] is called.
+/// Blocks every signal before it is known what drainit is to do: PID 1 loses a signal that it
+/// neither blocks nor handles, and the command line may be long. Afterwards either
+/// [`Blocked::block`] or [`release`] is called.
 pub(crate) fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {
@@ -39,7 +40,8 @@ pub(crate) fn hold() {
     }
 }
 
-/// Gives back the mask that drainit was given, for a command that is no init. What has come since [`hold`] takes effect.
+/// Gives back the mask that drainit was given, for a command that is no init. What has come since
+/// [`hold`] takes effect.
 pub(crate) fn release() {
     if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
         let _ = sys::set_mask(*given);

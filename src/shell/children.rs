@@ -55,8 +55,9 @@ impl<R> Children<R> {
         Ok(pid)
     }
 
-    /// Reaps children that have ended, at most `most`, and forgets each at that moment: from then on the kernel may give
-    /// its pid to the next process that is started, while the ends of this batch are still being dealt with.
+    /// Reaps children that have ended, at most `most`, and forgets each at that moment: from then
+    /// on the kernel may give its pid to the next process that is started, while the ends of this
+    /// batch are still being dealt with.
     ///
     /// # Errors
     /// Those of [`reap_next`].

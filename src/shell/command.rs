@@ -18,7 +18,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Who would tell is in the table of children, so it is not reaped, and the pid still is its own.
+        // Who would tell is in the table of children, so it is not reaped, and the pid still is its
+        // own.
         if self.end.try_recv() == Err(TryRecvError::Empty) {
             let _ = kill_group(self.pid, Signal::KILL);
         }

@@ -35,7 +35,8 @@ use crate::graph::Graph;
 use crate::report::words::Names;
 use crate::vocab::{Signal, exit_code};
 
-/// At most so many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
+/// At most so many ends are taken in a row before anything else has its turn: a storm of orphans
+/// must not hold up a shutdown.
 const REAP_AT_ONCE: usize = 256;
 /// How long the last lines of processes are waited for at the end; only a pipe that somebody still holds takes longer.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -62,8 +63,9 @@ pub struct Setup {
     pub successes: Vec<u8>,
 }
 
-/// Runs the graph until the container is to end, and returns its exit code. Where the kernel refuses what drainit itself
-/// needs (descriptors, a timer), that is said, all processes are stopped, and the code is 70.
+/// Runs the graph until the container is to end, and returns its exit code. Where the kernel
+/// refuses what drainit itself needs (descriptors, a timer), that is said, all processes are
+/// stopped, and the code is 70.
 #[must_use]
 pub fn run(setup: Setup) -> u8 {
     let output = Arc::clone(&setup.output);
@@ -274,8 +276,9 @@ impl Loop {
             // The signal for them may have come already.
             self.hands.again();
         }
-        // Before anything is decided: the number of a group that is gone may be somebody else's from now on. And only now:
-        // what ended together with the leader of a process group does not live on without it.
+        // Before anything is decided: the number of a group that is gone may be somebody else's
+        // from now on. And only now: what ended together with the leader of a process group does
+        // not live on without it.
         let gone = self.hands.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.hands.leaves_a_group(one)).collect();
         for (one, remains) in ended.into_iter().zip(remains) {

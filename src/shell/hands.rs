@@ -257,7 +257,8 @@ impl Hands {
             .filter(|pid| self.family.borrow().role(*pid).is_some_and(is_its_own))
     }
 
-    /// Whether others live on in the process group of a process that has ended. They are signalled from now on.
+    /// Whether others live on in the process group of a process that has ended. They are signalled
+    /// from now on.
     pub(super) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
         let remains = group(ended.pid) != Group::Gone;

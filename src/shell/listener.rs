@@ -1,7 +1,7 @@
 //! Hears what one process says on its `NOTIFY_SOCKET`, from its start to its end.
 //!
-//! Whoever shares the network namespace finds the socket in `/proc/net/unix`. So only the process itself is believed, and
-//! who belongs to it.
+//! Whoever shares the network namespace finds the socket in `/proc/net/unix`. So only the process
+//! itself is believed, and who belongs to it.
 
 use std::cell::Cell;
 
@@ -73,7 +73,8 @@ impl Drop for Listener {
 }
 
 impl Speaker {
-    /// Whether a message is from the process, or from who belongs to it. That it is not is a warning, once.
+    /// Whether a message is from the process, or from who belongs to it. That it is not is a
+    /// warning, once.
     fn believes(&self, sender: Pid, message: &Message, has_warned: &Cell<bool>) -> bool {
         let is_child = |pid| self.family.borrow().role(pid).is_some();
         let why = match kin(sender, self.pid, is_child) {

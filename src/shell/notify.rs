@@ -102,7 +102,8 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// The next message that `believes` accepts from a sender with this PID; may be dropped at any time without losing one.
+    /// The next message that `believes` accepts from a sender with this PID; may be dropped at any
+    /// time without losing one.
     ///
     /// The sender may already be gone when it is asked about, as a shell's `systemd-notify --no-block` is. Senders outside
     /// our PID namespace have no PID here and are refused.

@@ -1,7 +1,8 @@
-//! Removes what an earlier life of a process has left: only sockets, and only where the path really leads.
+//! Removes what an earlier life of a process has left: only sockets, and only where the path really
+//! leads.
 //!
-//! drainit is often root, and the directory often belongs to a process that is not. That could put a symbolic link in its place,
-//! and drainit would remove a socket of somebody else.
+//! drainit is often root, and the directory often belongs to a process that is not. That could put
+//! a symbolic link in its place, and drainit would remove a socket of somebody else.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +20,8 @@ const MAX_LINKS: u32 = 40;
 /// Removes the socket at `path`, if there is one.
 ///
 /// # Errors
-/// Where something else is there, the way to it leads through a symbolic link of another user, or the kernel refuses.
+/// Where something else is there, the way to it leads through a symbolic link of another user, or
+/// the kernel refuses.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match try_remove(path) {
         // ENOTDIR: something else lies on the way, so there is no socket either.
@@ -38,7 +40,8 @@ fn try_remove(path: &Path) -> io::Result<()> {
     Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
-/// Opens a directory step by step. Symbolic links are followed if they are root's or drainit's own, as that of `/var/run` is.
+/// Opens a directory step by step. Symbolic links are followed if they are root's or drainit's own,
+/// as that of `/var/run` is.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;
@@ -68,7 +71,8 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// The parts of a path, the last one first. The first of an absolute one is `/`, which leads to the root from wherever.
+/// The parts of a path, the last one first. The first of an absolute one is `/`, which leads to the
+/// root from wherever.
 fn steps(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();

@@ -37,7 +37,8 @@ pub fn install() {
     }));
 }
 
-/// Does not return while a panic of another thread is being taken care of: what that stops must not be started again.
+/// Does not return while a panic of another thread is being taken care of: what that stops must not
+/// be started again.
 pub(super) fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) {
         std::thread::park();

@@ -77,7 +77,8 @@ pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// The process group of a process, be it a zombie; `None` where there is no such process (any more).
+/// The process group of a process, be it a zombie; `None` where there is no such process (any
+/// more).
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = NixPid::from_raw(only_one(pid).ok()?);
     Some(getpgid(Some(pid)).ok()?.as_raw())

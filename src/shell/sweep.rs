@@ -34,7 +34,8 @@ const LISTED: usize = 10;
 pub struct Descendant {
     /// Its pid.
     pub pid: Pid,
-    /// Its name (`comm`, at most 15 bytes), which it may have chosen itself, made harmless; empty where there is no `/proc`.
+    /// Its name (`comm`, at most 15 bytes), which it may have chosen itself, made harmless; empty
+    /// where there is no `/proc`.
     pub name: String,
     /// When it started, in ticks since boot. Together with the pid it names a process for good. 0 where there is no `/proc`.
     started: u64,
@@ -112,9 +113,10 @@ pub(super) enum Kin {
     Gone,
 }
 
-/// Whether `pid` belongs to the child `leader`, as far as the kernel can tell. Going up from parent to parent, the first child
-/// of drainit's that is met decides (`is_child` tells who is one); whoever has lost its parent, and has come to drainit, is
-/// known by its process group only. Without a `/proc` of our PID namespace that is all that can be asked for.
+/// Whether `pid` belongs to the child `leader`, as far as the kernel can tell. Going up from parent
+/// to parent, the first child of drainit's that is met decides (`is_child` tells who is one);
+/// whoever has lost its parent, and has come to drainit, is known by its process group only.
+/// Without a `/proc` of our PID namespace that is all that can be asked for.
 pub(super) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
     let by_group = || match reap::group_of(pid) {
         Some(group) if group == leader => Kin::Own,

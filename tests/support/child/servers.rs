@@ -86,7 +86,8 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
-/// Sends to whatever socket of sd_notify(3) a drainit has, whoever it is meant for. There may be none yet.
+/// Sends to whatever socket of sd_notify(3) a drainit has, whoever it is meant for. There may be
+/// none yet.
 pub(crate) fn forge(text: &str) {
     let addresses = || {
         let list = std::fs::read_to_string("/proc/net/unix").unwrap();
