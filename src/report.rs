@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::core::event::{AfterEnd, DrainEnd, Load, Note};
 use crate::core::exit::Cause;
-use crate::vocab::{End, ProcessId, Time, human};
+use crate::vocab::{End, ProcessId, Time, harmless, human};
 use words::Names;
 
 /// Collects, then tells.
@@ -175,7 +175,7 @@ impl Report {
     /// Something that only the shell knows, worth a line at the end.
     pub fn remark(&mut self, remark: String) {
         if self.began.is_some() || !self.drains.all.is_empty() {
-            self.remarks.push(remark);
+            self.remarks.push(harmless(&remark).into_owned());
         }
     }
 

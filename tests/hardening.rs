@@ -192,3 +192,61 @@ fn restarts_leave_no_descriptor_open() {
     // A few of the last ones may not have been read to their end yet.
     assert!(fds() < few + 20, "{} after {few}", fds());
 }
+
+#[test]
+fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
+    let rig = Rig::not_init();
+    let child = rig.fill("CHILD");
+    let refused = nix::libc::SYS_timerfd_settime.to_string();
+    let drainit = rig.wrapper(&[&child, "wrapper", &format!("refuse={refused}")]).start(
+        "
+        processes:
+          base: {command: [CHILD, base]}
+          a: {command: [CHILD, a, 'daemon=b', 'on=TERM:ignore'], depends_on: [base]}
+        ",
+    );
+    drainit.wait_for_start(&["base", "a", "b"]);
+    drainit.wait_for_line("everything is ready");
+    // The first moment that a timer is set to.
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(70)
+        .assert_line("error: drainit cannot go on: .*; all processes are stopped")
+        .assert_nothing_left()
+        .event("b", "got SIGTERM");
+}
+
+#[test]
+fn who_may_not_be_signalled_in_the_group_of_a_process_keeps_nobody_from_being_restarted() {
+    if !nix::unistd::geteuid().is_root() {
+        crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.wrapper(&["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]).run(
+        "
+        shutdown: {grace_period: 5s, reserve: 1s}
+        processes:
+          a:
+            # The substitution is over when the other user's process has begun, and has let go of the pipe.
+            command:
+              - sh
+              - -c
+              - up=$( (setpriv --reuid 10001 --clear-groups sh -c 'echo up; exec sleep 60 >/dev/null 2>&1' &) ); exit 3
+            restart: on-failure:2
+            restart_delay: 20ms
+        ",
+    );
+    let refused = r"a: not allowed to signal those that live on in its process group \d+ \(sleep\)";
+    let times =
+        ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
+    // Once for each life; the last one's belongs to the shutdown, and so to its report.
+    assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
+    ended
+        .assert_code(3)
+        .assert_line(refused)
+        .assert_line(&format!("   *{refused}"))
+        .assert_line("a: exited with code 3; restart 2 in")
+        .assert_line("left over: not allowed to send SIGTERM");
+}

@@ -1,11 +1,13 @@
 //! Supervision: what a process is given, what its end means, restarts, tasks and forwarded signals.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
 use crate::support::http::get_unix;
+use crate::support::record::Record;
 use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, ms};
 
@@ -110,6 +112,32 @@ fn success_is_no_failure() {
     );
     ended.assert_code(0);
     assert_eq!(ended.record.events.iter().filter(|event| event.what == "start").count(), 1);
+}
+
+#[test]
+fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
+    let Some(rig) = Rig::new() else { return };
+    for (name, script) in [("app", "rm \"$0\"; exit 3"), ("next", "exec sleep 60")] {
+        rig.write(name, format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(rig.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let drainit = rig.start(
+        "processes: {a: {command: [DIR/app], restart: on-failure, restart_delay: 20ms, restart_max: 1000}}",
+    );
+    drainit.wait_for_line("a: exited with code 127; restart 2 in");
+    fs::rename(drainit.path("next"), drainit.path("app")).unwrap();
+    let is_ready = |record: &Record| {
+        let started = record.lines.iter().filter(|line| line.text.ends_with("a: started"));
+        (started.count() == 2).then_some(())
+    };
+    drainit.wait("second start", LONG, is_ready);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    // At the first start nobody knows that it can be executed at all.
+    let Some(rig) = Rig::new() else { return };
+    rig.run("processes: {a: {command: [DIR/none], restart: always}}")
+        .assert_code(127)
+        .assert_no_line("restart 1");
 }
 
 #[test]

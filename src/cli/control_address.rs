@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::config_files::ConfigFiles;
 use crate::config::schema::{Address, Control};
 use crate::shell::http::Response;
+use crate::vocab::visible;
 
 /// What a probe keeps of an answer, in characters.
 const MAX_LINE: usize = 1000;
@@ -105,6 +106,6 @@ fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
 pub(super) fn first_line(response: &Response) -> String {
     let body = String::from_utf8_lossy(&response.body);
     let line = body.lines().next().unwrap_or_default().trim();
-    let line: String = line.chars().take(MAX_LINE).filter(|c| !c.is_control()).collect();
+    let line: String = line.chars().take(MAX_LINE).map(visible).collect();
     if line.is_empty() { response.status.to_string() } else { line }
 }

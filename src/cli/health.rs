@@ -15,7 +15,7 @@ use super::exec::{explain, positive};
 use crate::config::schema::HttpTarget;
 use crate::config::values;
 use crate::shell::http::{RequestError, Response, request};
-use crate::vocab::exit_code;
+use crate::vocab::{exit_code, harmless};
 
 /// The reason why something is not ready names every process that is not.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -81,7 +81,10 @@ fn judge(answer: Result<Response, RequestError>, target: &HttpTarget, doubt: &st
             let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
             (control_address::first_line(&response), code)
         }
-        Err(error) => (format!("{target}: {error}{doubt}"), exit_code::NOT_READY),
+        Err(error) => {
+            let line = format!("{target}: {error}{doubt}");
+            (harmless(&line).into_owned(), exit_code::NOT_READY)
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compat;
-use crate::vocab::exit_code;
+use crate::shell::blocked;
+use crate::vocab::{exit_code, harmless};
 
 /// The init that drains before it stops.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ enum Command {
 /// Parses the command line and carries it out.
 #[must_use]
 pub fn main() -> ExitCode {
+    // First of all: the first stop signal may come right after the exec.
+    blocked::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| exec::exec_plainly(&args));
     ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
@@ -57,7 +60,11 @@ pub fn main() -> ExitCode {
 // Not inlined, so that the way to a plain `exec` is short and can lie in one place (start.ld).
 #[inline(never)]
 fn carry_out(args: Vec<OsString>) -> u8 {
-    match Cli::try_parse_from(args) {
+    let parsed = Cli::try_parse_from(args);
+    if !matches!(parsed, Ok(Cli { command: Command::Run(_) | Command::Exec(_) })) {
+        blocked::release();
+    }
+    match parsed {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Exec(args) }) => exec::exec(*args),
         Ok(Cli { command: Command::Check(args) }) => check::check(&args),
@@ -76,6 +83,6 @@ fn carry_out(args: Vec<OsString>) -> u8 {
 /// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
 fn fail(message: &str, code: u8) -> u8 {
     // Nobody may be reading.
-    let _ = writeln!(io::stderr(), "[drainit] error: {message}");
+    let _ = writeln!(io::stderr(), "[drainit] error: {}", harmless(message));
     code
 }

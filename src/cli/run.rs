@@ -16,7 +16,7 @@ use crate::shell::output::Output;
 use crate::shell::own_line::own_line;
 use crate::shell::signals::Signals;
 use crate::shell::{boot, clock, panic, trace};
-use crate::vocab::exit_code;
+use crate::vocab::{exit_code, harmless, harmless_lines};
 
 /// How long a reader has for what is said before there is a supervisor.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -34,8 +34,8 @@ pub struct RunArgs {
 /// Runs until the container is to end; the code is the container's.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic::install();
-    // First of all: as PID 1, signals that nobody waits for are lost, and what comes while the config is read must count.
-    // A thread that is started later blocks them too.
+    // Signals are blocked already; before there is another thread, they are taken for good, so that
+    // it blocks them, too.
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
@@ -66,13 +66,13 @@ pub(super) fn run(args: RunArgs) -> u8 {
     complain(&output, format, &loaded.warnings);
     let args = match args::route(&loaded.config, &args.args) {
         Ok(args) => args,
-        Err(error) => return fail(format, &error.to_string(), exit_code::USAGE),
+        Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::USAGE),
     };
     let control = &loaded.config.control;
     let wanted = control.listen.is_some() || control.socket.is_some();
     let listeners = match wanted.then(|| Listeners::bind(control)).transpose() {
         Ok(listeners) => listeners,
-        Err(error) => return fail(format, &error.to_string(), exit_code::CONFIG),
+        Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
     let level = match trace::level(std::env::var(trace::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
@@ -93,10 +93,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         listeners,
         successes: Vec::new(),
     };
-    match event_loop::run(setup) {
-        Ok(code) => code,
-        Err(error) => fail(format, &format!("cannot go on: {error}"), exit_code::SOFTWARE),
-    }
+    event_loop::run(setup)
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
@@ -111,7 +108,7 @@ fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
 /// `head` is what stands before it in text.
 fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
     let line = match format {
-        LogFormat::Text => format!("{head}{message}\n").into_bytes(),
+        LogFormat::Text => format!("{head}{}\n", harmless_lines(message)).into_bytes(),
         LogFormat::Json => own_line(format, Stream::Stderr, level, SystemTime::now(), message),
     };
     output.push(Stream::Stderr, &line);

@@ -51,14 +51,13 @@ fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
     }
 }
 
-/// Looks for answers that another process gives, or drainit itself.
+/// Looks for answers that another process gives.
 pub(super) fn check(report: &mut Report, config: &Config, places: &Places) {
     readiness(report, config, places);
     admins(report, config, places);
 }
 
 fn readiness(report: &mut Report, config: &Config, places: &Places) {
-    let control = &config.control;
     let mut first: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
     let sockets = running(config).flat_map(|(index, process)| {
         process.sockets.iter().map(move |socket| (Place::Path(socket), index))
@@ -69,14 +68,6 @@ fn readiness(report: &mut Report, config: &Config, places: &Places) {
         let parts = &places.processes[index];
         let span = parts.parts.readiness.unwrap_or(parts.name);
         let (name, at) = (&process.name, place.text());
-        let is_socket =
-            control.socket.as_deref().is_some_and(|socket| place == Place::Path(socket));
-        if is_socket || control.listen.is_some_and(|listen| meets(listen, place)) {
-            let message =
-                format!("`{name}` is asked at {at}, where drainit itself answers: `control`");
-            report.doubt(span, message).help(format!("write where `{name}` listens"));
-            continue;
-        }
         if let Some(owner) = sockets.get(&place).filter(|owner| **owner != index) {
             let owner = &config.processes[*owner].name;
             let message =
@@ -110,15 +101,6 @@ fn readiness(report: &mut Report, config: &Config, places: &Places) {
         }
         others.push(index);
     }
-}
-
-/// Whether a connection to this place gets to a listener at this address.
-fn meets(listen: SocketAddr, place: Place<'_>) -> bool {
-    let Place::Tcp(asked) = place else { return false };
-    let is_everywhere = listen.ip().is_unspecified() && (listen.is_ipv6() || asked.is_ipv4());
-    listen.port() != 0
-        && listen.port() == asked.port()
-        && (is_everywhere || Place::tcp(listen) == place)
 }
 
 /// Two Envoys with the same admin: one of them would be drained twice, and the other one never.

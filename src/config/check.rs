@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::look::Parts;
 use super::node::Span;
+use super::own_address;
 use super::report::Report;
 use super::schema::{Config, ProcessKind};
 use super::suggest::list;
@@ -61,6 +62,7 @@ impl Places {
 /// The same of one process.
 pub(super) struct ProcessPlaces {
     pub(super) name: Span,
+    pub(super) readiness: Option<Span>,
     pub(super) drain: Option<Span>,
     /// Where `min` is written; a `min` that is not gives way.
     pub(super) min: Option<Span>,
@@ -79,6 +81,7 @@ impl ProcessPlaces {
     pub(super) fn new(name: Span) -> Self {
         Self {
             name,
+            readiness: None,
             drain: None,
             min: None,
             prefix: None,
@@ -115,6 +118,7 @@ pub(super) fn check(
     drains_without_order(report, config, graph, places);
     signals_that_stop(report, config, places);
     drain_by_hand(report, config, places);
+    own_address::check(report, config, places);
 }
 
 /// Warns where a drain cannot be asked for, or only seems to be allowed.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::vocab::{harmless, visible};
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -48,7 +50,7 @@ impl Diagnostic {
     pub fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),
-            line => format!("{}:{line}: {}", self.file.display(), self.message),
+            line => format!("{}:{line}: {}", harmless(&self.file.to_string_lossy()), self.message),
         }
     }
 }
@@ -62,7 +64,8 @@ impl fmt::Display for Diagnostic {
             Severity::Warning => "warning",
         };
         write!(f, "{severity}: {}", self.message)?;
-        let file = self.file.display();
+        let file = self.file.to_string_lossy();
+        let file = harmless(&file);
         let number = if self.line == 0 { String::new() } else { self.line.to_string() };
         let margin = " ".repeat(number.len());
         match self.line {
@@ -106,22 +109,6 @@ pub(super) fn excerpt(line: &str, column: usize) -> (String, usize) {
     }
     let text = text.trim_end().to_owned();
     (text, offset)
-}
-
-/// A character that takes one place and does nothing to a terminal.
-fn visible(c: char) -> char {
-    match c {
-        '\t' => ' ',
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-        '\u{7f}' => '\u{2421}',
-        '\u{80}'..='\u{9f}' => '\u{fffd}',
-        // Marks that reorder text or take no place would make the line lie about what is in it.
-        '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => '\u{fffd}',
-        other => other,
-    }
 }
 
 /// The longest text that is repeated in a message, in characters.

@@ -18,6 +18,7 @@ pub(crate) mod foreign;
 pub mod look;
 pub(crate) mod node;
 mod overlay;
+mod own_address;
 mod parse;
 pub mod pod;
 mod read;

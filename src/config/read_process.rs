@@ -9,6 +9,7 @@ use super::check::{Places, ProcessPlaces, Wait};
 use super::diagnostic::quote;
 use super::look::Parts;
 use super::node::{Kind, Node, Span};
+use super::own_address::normal;
 use super::read::{Fields, Reader};
 use super::read_depends::{self, Wanted};
 use super::read_drain::drain;
@@ -169,6 +170,7 @@ fn process(
         // It takes no time at the end.
         (place.waits, place.min, place.drain) = (Vec::new(), None, None);
     }
+    place.readiness = fields.get("readiness").map(|node| node.span);
     let process = Process {
         name: name.to_owned(),
         command,
@@ -290,7 +292,7 @@ fn on_exit(text: &str) -> Result<OnExit, Bad> {
 /// What only one process can have: a prefix, a socket.
 fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlaces]) {
     let mut prefixes: HashMap<&str, &str> = HashMap::new();
-    let mut sockets: HashMap<&PathBuf, &str> = HashMap::new();
+    let mut sockets: HashMap<PathBuf, &str> = HashMap::new();
     for (process, place) in processes.iter().zip(places) {
         if let (Some(route), Some(span)) = (&process.args, place.prefix) {
             if let Some(first) = prefixes.get(route.prefix.as_str()) {
@@ -304,7 +306,7 @@ fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlace
             }
         }
         for (socket, span) in process.sockets.iter().zip(&place.sockets) {
-            if let Some(first) = sockets.get(socket) {
+            if let Some(first) = sockets.get(&normal(socket)) {
                 let path = quote(&socket.to_string_lossy());
                 let problem = reader
                     .report
@@ -312,7 +314,7 @@ fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlace
                 problem
                     .help("name it where it is listened on; starting one would remove the other's");
             } else {
-                sockets.insert(socket, &process.name);
+                sockets.insert(normal(socket), &process.name);
             }
         }
     }

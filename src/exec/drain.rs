@@ -16,7 +16,7 @@ use crate::shell::event_loop::{self, Setup};
 use crate::shell::output::Output;
 use crate::shell::signals::Signals;
 use crate::shell::{boot, clock, panic, trace};
-use crate::vocab::{Signal, exit_code, human};
+use crate::vocab::{Signal, exit_code, harmless, human};
 
 /// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -75,10 +75,7 @@ pub fn run(options: &Options, drain: &DrainOptions) -> u8 {
         listeners: None,
         successes: options.remap_exit.clone(),
     };
-    match event_loop::run(setup) {
-        Ok(code) => code,
-        Err(error) => fail(&format!("cannot go on: {error}"), exit_code::SOFTWARE),
-    }
+    event_loop::run(setup)
 }
 
 /// The config that says what the options say.
@@ -97,8 +94,10 @@ pub fn config(options: &Options, drain: &DrainOptions) -> Result<Config, String>
     };
     let command = options.command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let name = command.first().and_then(|program| Path::new(program).file_name());
-    let name =
-        name.map_or_else(|| "command".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = name.map_or_else(
+        || "command".to_owned(),
+        |name| harmless(&name.to_string_lossy()).into_owned(),
+    );
     let grace_period = options.grace_period.unwrap_or(DEFAULT_GRACE);
     let shutdown = Shutdown {
         grace_period,

@@ -21,7 +21,7 @@ use crate::shell::say::{Stream, say};
 use crate::shell::spawn::SpawnError;
 use crate::shell::start::{ChildSetup, Place, start};
 use crate::shell::{boot, panic, reap};
-use crate::vocab::{Signal, exit_code};
+use crate::vocab::{Signal, exit_code, harmless};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -101,7 +101,8 @@ pub fn run(options: &Options) -> u8 {
 }
 
 fn supervise(options: &Options) -> Result<u8, ExecError> {
-    // First of all: what PID 1 gets before it asks for signals is lost.
+    // They are blocked already where drainit is the program. What has come until the child runs is
+    // for the child.
     let signals = Blocked::block()?;
     let handed_over = activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
@@ -127,7 +128,9 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
-        Ok(Supervisor::new(options, &signals, child, &mut terminal).run()?)
+        let end = Supervisor::new(options, &signals, child, &mut terminal).run();
+        // Without drainit nobody would stop it, unless drainit is PID 1.
+        Ok(end.inspect_err(|_| panic::stop_all())?)
     });
     // For a script that goes on with this terminal.
     terminal.take_back();
@@ -136,5 +139,5 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
 
 /// One of drainit's own lines.
 pub(crate) fn tell(message: &str) {
-    say(Stream::Stderr, &format!("[drainit] {message}\n"));
+    say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
 }

@@ -24,7 +24,29 @@ pub(crate) const ALL: SignalSet = SignalSet::MAX;
 /// Every signal that is no real-time signal.
 pub(crate) const FIRST_31: SignalSet = (1 << 31) - 1;
 
+/// The mask that drainit was given, since [`hold`].
+static FOUND: OnceLock<SignalSet> = OnceLock::new();
+
+/// The same, since drainit has taken all signals for good.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
+
+/// Blocks every signal before it is known what drainit is to do: PID 1 loses a signal that it
+/// neither blocks nor handles, and the command line may be long. Afterwards either
+/// [`Blocked::block`] or [`release`] is called.
+pub(crate) fn hold() {
+    // The kernel documents no error.
+    if let Ok(given) = sys::set_mask(ALL) {
+        let _ = FOUND.set(given);
+    }
+}
+
+/// Gives back the mask that drainit was given, for a command that is no init. What has come since
+/// [`hold`] takes effect.
+pub(crate) fn release() {
+    if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
+        let _ = sys::set_mask(*given);
+    }
+}
 
 /// The mask that drainit was given; `None` where it still has that.
 pub(crate) fn given() -> Option<SignalSet> {
@@ -58,8 +80,8 @@ impl Blocked {
     /// # Errors
     /// None that the kernel documents.
     pub(crate) fn block() -> io::Result<Self> {
-        let given = sys::set_mask(ALL)?;
-        GIVEN.get_or_init(|| given);
+        let before = sys::set_mask(ALL)?;
+        let given = *GIVEN.get_or_init(|| FOUND.get().copied().unwrap_or(before));
         // Whoever started drainit may ignore CHLD, and then the kernel tells nobody how children end; without TSTP's
         // default, drainit cannot stop with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {

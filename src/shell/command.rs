@@ -2,24 +2,25 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
 use super::news::{Family, Role};
 use super::reap::{Pid, kill_group};
 use super::spawn::SpawnRequest;
-use crate::vocab::{End, Signal, human};
+use crate::vocab::{End, Signal, harmless, human};
 
 /// A command that runs. Dropped before its end, its process group is killed.
 struct Running {
     pid: Pid,
-    family: Family,
+    end: Receiver<End>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not reaped yet, so the pid still is its own.
-        if self.family.borrow().role(self.pid).is_some() {
+        // Who would tell is in the table of children, so it is not reaped, and the pid still is its
+        // own.
+        if self.end.try_recv() == Err(TryRecvError::Empty) {
             let _ = kill_group(self.pid, Signal::KILL);
         }
     }
@@ -34,10 +35,9 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let (sender, end) = oneshot::channel();
     let spawned = family.borrow_mut().spawn(request, Role::Command(sender));
-    let running = Running { pid: spawned.map_err(|error| error.to_string())?, family };
-    let end = timeout(limit, end).await;
-    drop(running);
-    match end {
+    let mut running =
+        Running { pid: spawned.map_err(|error| harmless(&error.to_string()).into_owned())?, end };
+    match timeout(limit, &mut running.end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}")),
         Ok(Err(_)) => Err("its command was lost".to_owned()),

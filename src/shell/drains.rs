@@ -18,7 +18,7 @@ use super::spawn::SpawnRequest;
 use crate::config::schema::{Drain, DrainMethod, HttpMethod, HttpTarget};
 use crate::core::event::Event;
 use crate::report::Report;
-use crate::vocab::{ProcessId, Signal};
+use crate::vocab::{ProcessId, Signal, harmless};
 
 /// How long a request that is refused is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -123,7 +123,7 @@ impl Subject {
 
     /// Something is not as it should be: a line in the log, and one in the report.
     pub(super) fn complain(&self, what: &str) {
-        let line = format!("{}: {what}", self.name);
+        let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");
         self.report.borrow_mut().remark(line);
     }

@@ -16,13 +16,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::blocked::only;
 use super::board::Board;
+use super::children::Rest;
 use super::clock::{self, Timer};
 use super::hands::{Hands, awake};
 use super::news::{News, Sender};
 use super::output::Output;
-use super::reap::{Reaped, reap_next};
+use super::panic;
 use super::signals::{Received, SignalStream, Signals};
 use super::sys::{self, SignalSet};
+use super::termination_log;
 use crate::config::schema::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
@@ -35,7 +37,8 @@ use crate::graph::Graph;
 use crate::report::words::Names;
 use crate::vocab::{ProcessId, Signal, Time, exit_code};
 
-/// So many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
+/// At most so many ends are taken in a row before anything else has its turn: a storm of orphans
+/// must not hold up a shutdown.
 const REAP_AT_ONCE: usize = 256;
 /// How long the last lines of processes are waited for at the end; only a pipe that somebody still holds takes longer.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -65,11 +68,24 @@ pub struct Setup {
     pub successes: Vec<u8>,
 }
 
-/// Runs the graph until the container is to end, and returns its exit code.
-///
-/// # Errors
-/// When the kernel refuses what drainit itself needs: descriptors, a timer.
-pub fn run(setup: Setup) -> io::Result<u8> {
+/// Runs the graph until the container is to end, and returns its exit code. Where the kernel
+/// refuses what drainit itself needs (descriptors, a timer), that is said, all processes are
+/// stopped, and the code is 70.
+#[must_use]
+pub fn run(setup: Setup) -> u8 {
+    let output = Arc::clone(&setup.output);
+    run_to_the_end(setup).unwrap_or_else(|error| {
+        let line = format!("drainit cannot go on: {error}; all processes are stopped");
+        tracing::error!("{line}");
+        termination_log::write(&line);
+        panic::stop_all();
+        // Where nobody reads, the code has to do.
+        let _ = output.flush(FLUSH);
+        exit_code::SOFTWARE
+    })
+}
+
+fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     let settling = Settling::default();
     let is_settled = Arc::clone(&settling.is_settled);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -234,6 +250,7 @@ impl Loop {
 
     /// Waits for one thing to happen, and deals with it and with every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
+        panic::wait_if_failing();
         // Not `biased`: whoever floods drainit with signals must not keep the rest from its turn.
         tokio::select! {
             received = self.signals.next() => {
@@ -292,29 +309,25 @@ impl Loop {
 
     /// Takes the ends of children, known ones and orphans.
     fn reap(&mut self) -> io::Result<()> {
-        let mut ended = Vec::new();
-        let reaped = loop {
-            match reap_next()? {
-                Reaped::Child(pid, end) if ended.len() < REAP_AT_ONCE => ended.push((pid, end)),
-                Reaped::Child(pid, end) => {
-                    ended.push((pid, end));
-                    // There are more, and the signal for them may have come already.
-                    self.hands.again();
-                    break Reaped::NoneNow;
-                }
-                other => break other,
-            }
-        };
-        // Only now: what ended together with the leader of a process group does not live on without it.
-        for (pid, end) in ended {
-            if let Some(event) = self.hands.ended(pid, end) {
+        let (ended, rest) = self.hands.reap(REAP_AT_ONCE)?;
+        if rest == Rest::More {
+            // The signal for them may have come already.
+            self.hands.again();
+        }
+        // Before anything is decided: the number of a group that is gone may be somebody else's
+        // from now on. And only now: what ended together with the leader of a process group does
+        // not live on without it.
+        let gone = self.hands.groups_gone();
+        let remains: Vec<_> = ended.iter().map(|one| self.hands.leaves_a_group(one)).collect();
+        for (one, remains) in ended.into_iter().zip(remains) {
+            if let Some(event) = self.hands.ended(one, remains) {
                 self.step(event)?;
             }
         }
-        for process in self.hands.groups_gone() {
+        for process in gone {
             self.step(Event::GroupGone(process))?;
         }
-        if matches!(reaped, Reaped::NoChildren) && self.hands.sweeping() {
+        if rest == Rest::Nobody && self.hands.sweeping() {
             self.step(Event::Leftovers(0))?;
         }
         Ok(())

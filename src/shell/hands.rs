@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,20 @@ use tokio::time::timeout;
 
 use super::board::Board;
 use super::child_log::ChildLog;
+use super::children::{Ended, Rest};
+use super::clock;
 use super::drains::{self, RunningDrain};
 use super::launch;
-use super::listener::Listener;
+use super::listener::{Listener, Speaker};
 use super::news::{Family, News, Role, Sender};
 use super::notify::NotifySocket;
 use super::oom::OomKills;
 use super::output::Output;
 use super::probe::LastFailure;
 use super::readiness::{self, Watch};
-use super::reap::{Pid, group_exists, has_children, kill, kill_group};
+use super::reap::{Group, Pid, group, has_children, kill, kill_group};
 use super::spawn::SpawnRequest;
-use super::sweep::{Sweep, Swept, list};
+use super::sweep::{Sweep, Swept, list, members_of_group};
 use super::termination_log;
 use super::verify::Verification;
 use crate::config::schema::{Config, Hook, Probe, Process, Readiness};
@@ -31,7 +34,7 @@ use crate::core::event::{AfterEnd, Event, Note};
 use crate::core::spec::{HookId, Stage};
 use crate::report::Report;
 use crate::report::words::{self, Level, Names};
-use crate::vocab::{End, ProcessId, Signal, Time};
+use crate::vocab::{End, ProcessId, Signal, Time, harmless};
 
 /// The pause between two looks at process groups without their leader.
 const GROUP_LOOK: Duration = Duration::from_millis(50);
@@ -59,7 +62,7 @@ pub(super) struct Hands {
     /// At the end: who has been told what.
     sweep: Option<Sweep>,
     /// Process groups that live on without the process that led them.
-    groups: Vec<(ProcessId, Pid)>,
+    groups: Vec<LeftGroup>,
     /// Looks at them again and again: not everybody in them must be a descendant whose end is told.
     groups_watch: Option<AbortHandle>,
 }
@@ -82,6 +85,14 @@ struct Current {
 struct HookRun {
     pid: Pid,
     log: Option<Rc<ChildLog>>,
+}
+
+/// A process group that lives on without the process that led it.
+struct LeftGroup {
+    process: ProcessId,
+    leader: Pid,
+    /// Since when nobody is in it whom drainit may signal.
+    refuses: Option<Time>,
 }
 
 impl Hands {
@@ -194,7 +205,15 @@ impl Hands {
         self.board.watch(process, Rc::clone(&said));
         let life = current.life;
         current.listener = socket.map(|socket| {
-            Listener::begin(socket, process, life, Rc::clone(&said), self.sender.clone())
+            let speaker = Speaker {
+                process,
+                name: wanted.name.clone(),
+                life,
+                pid,
+                family: Rc::clone(&self.family),
+                is_only_one: self.config.processes.len() == 1,
+            };
+            Listener::begin(socket, speaker, Rc::clone(&said), self.sender.clone())
         });
         current.watch = match &wanted.readiness {
             Some(Readiness { probe: Probe::Notify, .. }) | None => None,
@@ -222,12 +241,37 @@ impl Hands {
 
     fn start(&self, request: SpawnRequest, role: Role) -> Result<Pid, (u8, String)> {
         let started = self.family.borrow_mut().spawn(request, role);
-        started.map_err(|error| (error.exit_code(), error.to_string()))
+        started.map_err(|error| (error.exit_code(), harmless(&error.to_string()).into_owned()))
     }
 
-    /// A child has been reaped.
-    pub(super) fn ended(&mut self, pid: Pid, end: End) -> Option<Event> {
-        let role = self.family.borrow_mut().remove(pid);
+    /// Reaps children, at most `most`. Nobody signals them any more.
+    pub(super) fn reap(&mut self, most: usize) -> io::Result<(Vec<Ended<Role>>, Rest)> {
+        self.family.borrow_mut().reap(most)
+    }
+
+    /// The pid of a process as long as it is its own.
+    fn pid(&self, process: ProcessId) -> Option<Pid> {
+        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        self.lives[process.index()]
+            .pid
+            .filter(|pid| self.family.borrow().role(*pid).is_some_and(is_its_own))
+    }
+
+    /// Whether others live on in the process group of a process that has ended. They are signalled
+    /// from now on.
+    pub(super) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
+        let Some(Role::Process(process)) = ended.role else { return false };
+        let remains = group(ended.pid) != Group::Gone;
+        if remains {
+            self.groups.push(LeftGroup { process, leader: ended.pid, refuses: None });
+            self.watch_groups();
+        }
+        remains
+    }
+
+    /// A child has been reaped. `remains`: others live on in its process group.
+    pub(super) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
+        let Ended { pid, end, role } = ended;
         let is_oom = end == End::Signal(Signal::KILL) && self.oom_kills.explain_one();
         let end = if is_oom { End::OutOfMemory } else { end };
         match role {
@@ -269,18 +313,13 @@ impl Hands {
                     log.pump();
                 }
                 self.board.pid(process, None);
-                let remains = group_exists(pid);
-                if remains {
-                    self.groups.push((process, pid));
-                    self.watch_groups();
-                }
                 Some(Event::Exited { process, end, remains })
             }
         }
     }
 
     pub(super) fn signal(&self, process: ProcessId, signal: Signal) -> Option<Event> {
-        if let Some(pid) = self.lives[process.index()].pid
+        if let Some(pid) = self.pid(process)
             && let Err(error) = kill(pid, signal)
         {
             tracing::warn!("{}: cannot send {signal}: {error}", self.names.of(process));
@@ -289,9 +328,11 @@ impl Hands {
     }
 
     pub(super) fn stop_group(&self, process: ProcessId, signal: Signal) -> Option<Event> {
-        for (_, leader) in self.groups.iter().filter(|(of, _)| *of == process) {
-            let sent = awake(signal).map(|signal| kill_group(*leader, signal));
-            if let Some(Err(error)) = sent.into_iter().find(Result::is_err) {
+        for leader in self.groups_of(process) {
+            let sent = awake(signal).map(|signal| kill_group(leader, signal));
+            // That nobody in it may be signalled is reported when it has lasted a moment.
+            let is_news = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+            if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_news)) {
                 let name = self.names.of(process);
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
@@ -299,18 +340,51 @@ impl Hands {
         None
     }
 
-    /// The process groups that are empty by now.
+    /// The numbers of the process groups that it has left.
+    fn groups_of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
+        self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
+    }
+
+    /// The process groups that are empty by now, or hold only whom drainit may not signal.
     pub(super) fn groups_gone(&mut self) -> Vec<ProcessId> {
-        let (there, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.groups)
-            .into_iter()
-            .partition(|(_, leader)| group_exists(*leader));
-        self.groups = there;
+        let now = clock::now();
+        let mut gone = Vec::new();
+        for mut left in std::mem::take(&mut self.groups) {
+            left.refuses = match group(left.leader) {
+                Group::Gone => {
+                    gone.push(left.process);
+                    continue;
+                }
+                Group::Lives => None,
+                Group::Refuses => Some(left.refuses.unwrap_or(now)),
+            };
+            // Not at once: who has ended already may only not be reaped yet by its parent.
+            if left.refuses.is_some_and(|since| now.since(since) >= GROUP_LOOK) {
+                self.refused(&left);
+                gone.push(left.process);
+            } else {
+                self.groups.push(left);
+            }
+        }
         if self.groups.is_empty()
             && let Some(watch) = self.groups_watch.take()
         {
             watch.abort();
         }
-        gone.into_iter().map(|(process, _)| process).collect()
+        gone
+    }
+
+    /// Nobody could ever stop what is left in this group: it is reported, and no longer waited for.
+    fn refused(&self, left: &LeftGroup) {
+        let name = self.names.of(left.process);
+        let members = members_of_group(left.leader);
+        let who = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
+        let line = format!(
+            "{name}: not allowed to signal those that live on in its process group{who}, most likely another user's, so \
+            they are not waited for; run drainit as root, or all of them as one user"
+        );
+        tracing::warn!("{line}");
+        self.report.borrow_mut().remark(line);
     }
 
     fn watch_groups(&mut self) {
@@ -326,9 +400,8 @@ impl Hands {
     }
 
     pub(super) fn kill(&self, process: ProcessId) -> Option<Event> {
-        let rest = self.groups.iter().filter(|(of, _)| *of == process).map(|(_, leader)| *leader);
-        let pid = self.lives[process.index()].pid;
-        for leader in pid.into_iter().chain(rest) {
+        let pid = self.pid(process);
+        for leader in pid.into_iter().chain(self.groups_of(process)) {
             if let Err(error) = kill_group(leader, Signal::KILL) {
                 let name = self.names.of(process);
                 tracing::warn!("{name}: cannot kill its process group: {error}");
@@ -370,7 +443,9 @@ impl Hands {
     }
 
     pub(super) fn abort_hook(&self, id: HookId) -> Option<Event> {
+        let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
         if let Some(run) = self.hooks.get(&id)
+            && self.family.borrow().role(run.pid).is_some_and(is_its_own)
             && let Err(error) = kill_group(run.pid, Signal::KILL)
         {
             tracing::warn!("{}: cannot be killed: {error}", words::hook_name(id, &self.names));
@@ -391,7 +466,7 @@ impl Hands {
     pub(super) fn drain(&mut self, process: ProcessId) -> Option<Event> {
         let config = Rc::clone(&self.config);
         let wanted = &config.processes[process.index()];
-        let (drain, pid) = (wanted.drain.as_ref()?, self.lives[process.index()].pid?);
+        let (drain, pid) = (wanted.drain.as_ref()?, self.pid(process)?);
         let subject = drains::Subject {
             process,
             name: wanted.name.clone(),
@@ -563,6 +638,6 @@ pub(super) fn awake(signal: Signal) -> [Signal; 2] {
 }
 
 /// drainit itself lacks something, most likely descriptors.
-fn no_resources(error: std::io::Error) -> (u8, String) {
+fn no_resources(error: io::Error) -> (u8, String) {
     (crate::vocab::exit_code::CANNOT_EXECUTE, format!("cannot be started: {error}"))
 }

@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::config::schema::Address;
-use crate::vocab::human;
+use crate::vocab::{harmless, human};
 
 /// What the head of an answer and hyper's read buffer may take.
 const MAX_HEAD: usize = 64 * 1024;
@@ -79,7 +79,7 @@ pub enum RequestError {
     #[error("answered something that is not HTTP ({0})")]
     Protocol(hyper::Error),
     /// The body is not what was asked for.
-    #[error("answered something else than asked for ({0})")]
+    #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
     /// The path cannot be written into a request.
     #[error("{0:?} is not a valid request path")]

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use memchr::memrchr_iter;
 
+use crate::vocab::harmless;
+
 /// How many are kept.
 pub(super) const LAST_LINES: usize = 20;
 
@@ -32,7 +34,7 @@ impl LastLines {
     }
 
     pub(super) fn texts(&self) -> Vec<String> {
-        self.0.iter().map(|line| text(line).into_owned()).collect()
+        self.0.iter().map(|line| harmless(&text(line)).into_owned()).collect()
     }
 }
 

@@ -1,20 +1,21 @@
 //! From a process or hook of the config to what [`super::spawn`] is asked for: environment, arguments, descriptors.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::child_log::{ChildLog, forms};
 use super::lines::{Form, Stream};
+use super::old_socket;
 use super::output::Output;
 use super::spawn::{self, SpawnRequest};
 use crate::config::schema::{
     Config, Drain, DrainMethod, Hook, LogFormat, OnlyIf, Probe, Process, Readiness,
 };
+use crate::vocab::harmless;
 
 /// Where a supervisor tells its child to report. drainit's own, from a supervisor above it, is not for its children.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
@@ -128,22 +129,9 @@ pub(super) fn holds(only_if: &OnlyIf) -> bool {
 /// Removes what an earlier life has left; only sockets: a path that was written wrong must not cost a file.
 pub(super) fn remove_sockets(name: &str, sockets: &[PathBuf]) {
     for path in sockets {
-        if let Err(error) = remove_socket(path) {
-            tracing::warn!("{name}: cannot remove the socket {}: {error}", path.display());
+        if let Err(error) = old_socket::remove(path) {
+            let path = path.to_string_lossy();
+            tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
         }
-    }
-}
-
-fn remove_socket(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        },
-        Ok(_) => Err(io::Error::other("it is not a socket, so it is left alone")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // ENOTDIR: something else lies on the way, so there is no socket either.
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
-        Err(error) => Err(error),
     }
 }

@@ -1,13 +1,17 @@
 //! Hears what one process says on its `NOTIFY_SOCKET`, from its start to its end.
+//!
+//! Whoever shares the network namespace finds the socket in `/proc/net/unix`. So only the process
+//! itself is believed, and who belongs to it.
+
+use std::cell::Cell;
 
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::news::News;
-use super::news::Sender;
-use super::notify::NotifySocket;
+use super::news::{Family, News, Sender};
+use super::notify::{Message, NotifySocket};
 use super::probe::LastFailure;
-use super::reap::{Pid, is_in_a_childs_group};
-use super::sweep::is_descendant;
+use super::reap::Pid;
+use super::sweep::{Kin, describe, kin};
 use crate::vocab::ProcessId;
 
 /// Listens until it is dropped.
@@ -15,18 +19,30 @@ pub(super) struct Listener {
     task: AbortHandle,
 }
 
+/// One life of a process that is listened to.
+pub(super) struct Speaker {
+    pub(super) process: ProcessId,
+    pub(super) name: String,
+    pub(super) life: u32,
+    pub(super) pid: Pid,
+    pub(super) family: Family,
+    /// The config has no other process whose message it could be.
+    pub(super) is_only_one: bool,
+}
+
 impl Listener {
-    /// Begins to listen to this life of a process. What it says of its state is kept in `said`.
+    /// Begins to listen. What the process says of its state is kept in `said`.
     pub(super) fn begin(
         socket: NotifySocket,
-        process: ProcessId,
-        life: u32,
+        speaker: Speaker,
         said: LastFailure,
         sender: Sender,
     ) -> Self {
         let task = spawn_local(async move {
+            let has_warned = Cell::new(false);
             loop {
-                let message = match socket.recv(is_ours).await {
+                let believes = |pid, message: &Message| speaker.believes(pid, message, &has_warned);
+                let message = match socket.recv(believes).await {
                     Ok(message) => message,
                     Err(error) => {
                         *said.borrow_mut() = Some(format!("its notify socket is broken: {error}"));
@@ -36,6 +52,7 @@ impl Listener {
                 if let Some(status) = message.status {
                     *said.borrow_mut() = Some(format!("it says: {status}"));
                 }
+                let (process, life) = (speaker.process, speaker.life);
                 // Where nobody receives, the loop has ended, and nothing matters any more.
                 if message.ready {
                     let _ = sender.send(News::Ready { process, life });
@@ -55,9 +72,33 @@ impl Drop for Listener {
     }
 }
 
-/// Whether a process belongs to drainit. PID 1 sees nobody else, but for what was put into its namespace on purpose. A
-/// sender that has ended already cannot be told from a stranger, and is refused where there are strangers; without a `/proc`
-/// also one that has left its process group.
-fn is_ours(pid: Pid) -> bool {
-    std::process::id() == 1 || is_descendant(pid) || is_in_a_childs_group(pid)
+impl Speaker {
+    /// Whether a message is from the process, or from who belongs to it. That it is not is a
+    /// warning, once.
+    fn believes(&self, sender: Pid, message: &Message, has_warned: &Cell<bool>) -> bool {
+        let is_child = |pid| self.family.borrow().role(pid).is_some();
+        let why = match kin(sender, self.pid, is_child) {
+            Kin::Own => return true,
+            // PID 1 sees nobody from outside, and so there is nobody else.
+            Kin::Gone if self.is_only_one && std::process::id() == 1 => return true,
+            Kin::Gone => {
+                "which had ended before drainit could see whose it was; let the sender wait as `systemd-notify` does without \
+                 --no-block, or send from the process itself"
+            }
+            Kin::Stranger => {
+                "which is neither the process itself, nor below it, nor in its process group"
+            }
+        };
+        let line = format!(
+            "{}: {message} is not believed: it comes from pid {}, {why}",
+            self.name,
+            describe(sender)
+        );
+        if has_warned.replace(true) {
+            tracing::debug!("{line}");
+        } else {
+            tracing::warn!("{line}");
+        }
+        false
+    }
 }

@@ -5,6 +5,7 @@
 //! and the kernel's word on who sent a datagram is asked before it is believed.
 
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
@@ -19,7 +20,7 @@ use nix::{cmsg_space, libc};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use crate::vocab::ProcessId;
+use crate::vocab::{ProcessId, harmless};
 
 /// systemd's own bound of a datagram.
 const MAX_DATAGRAM: usize = 4096;
@@ -33,7 +34,7 @@ pub struct Message {
     pub stopping: bool,
     /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. drainit's own word; systemd passes over it.
     pub drained: bool,
-    /// `STATUS=…`, one line for people.
+    /// `STATUS=…`, one line for people, made harmless.
     pub status: Option<String>,
 }
 
@@ -49,12 +50,27 @@ impl Message {
                 _ => {
                     let status = line.strip_prefix(b"STATUS=").map(str::from_utf8);
                     if let Some(Ok(status)) = status {
-                        message.status = Some(status.to_owned());
+                        message.status = Some(harmless(status).into_owned());
                     }
                 }
             }
         }
         message
+    }
+}
+
+/// What it says, for a message about it.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (self.ready, "READY=1"),
+            (self.stopping, "STOPPING=1"),
+            (self.drained, "DRAINED=1"),
+            (self.status.is_some(), "STATUS="),
+        ];
+        let said: Vec<_> =
+            flags.iter().filter(|(is_said, _)| *is_said).map(|(_, it)| *it).collect();
+        f.write_str(&said.join(" "))
     }
 }
 
@@ -86,21 +102,22 @@ impl NotifySocket {
         format!("@{}", self.name)
     }
 
-    /// The next message from a sender whose PID `is_ours` accepts; may be dropped at any time without losing one.
+    /// The next message that `believes` accepts from a sender with this PID; may be dropped at any
+    /// time without losing one.
     ///
     /// The sender may already be gone when it is asked about, as a shell's `systemd-notify --no-block` is. Senders outside
     /// our PID namespace have no PID here and are refused.
     ///
     /// # Errors
     /// When the socket is broken, which the kernel has no reason for.
-    pub async fn recv(&self, is_ours: impl Fn(i32) -> bool) -> io::Result<Message> {
+    pub async fn recv(&self, believes: impl Fn(i32, &Message) -> bool) -> io::Result<Message> {
         loop {
             let fd = self.socket.as_raw_fd();
             let received = self.socket.async_io(Interest::READABLE, || receive(fd)).await?;
             if let Some((sender, message)) = received
                 && message != Message::default()
                 && sender > 0
-                && is_ours(sender)
+                && believes(sender, &message)
             {
                 return Ok(message);
             }
@@ -163,7 +180,7 @@ mod tests {
 
     async fn next(socket: &NotifySocket) -> Option<Message> {
         let own = i32::try_from(std::process::id()).unwrap();
-        let received = socket.recv(|pid| pid == own);
+        let received = socket.recv(|pid, _| pid == own);
         timeout(Duration::from_millis(50), received).await.ok().map(Result::unwrap)
     }
 
@@ -199,7 +216,7 @@ mod tests {
     async fn strangers_and_oversized_datagrams_are_refused() {
         let socket = listener();
         send(&socket, b"READY=1");
-        let refused = timeout(Duration::from_millis(50), socket.recv(|_| false)).await;
+        let refused = timeout(Duration::from_millis(50), socket.recv(|_, _| false)).await;
         assert!(refused.is_err());
         let mut long = b"READY=1\n".to_vec();
         long.resize(MAX_DATAGRAM + 1, b'x');
@@ -242,7 +259,8 @@ mod tests {
             .spawn();
         let Ok(mut child) = child else { return }; // no Python on this machine
         let pid = i32::try_from(child.id()).unwrap();
-        let received = timeout(Duration::from_secs(10), socket.recv(|sender| sender == pid)).await;
+        let received =
+            timeout(Duration::from_secs(10), socket.recv(|sender, _| sender == pid)).await;
         assert!(received.unwrap().unwrap().ready);
         assert!(child.wait().unwrap().success());
     }

@@ -6,6 +6,7 @@ use tracing::Level;
 
 use super::lines::{Stream, write_json_string};
 use crate::config::schema::LogFormat;
+use crate::vocab::harmless_lines;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
@@ -29,7 +30,8 @@ pub fn own_line(
     message: &str,
 ) -> Vec<u8> {
     let time = stamp(now);
-    let message = message.trim_end_matches('\n');
+    // Whatever is in it: no escape sequence of somebody else reaches a terminal.
+    let message = harmless_lines(message.trim_end_matches('\n'));
     let mut out = Vec::with_capacity(message.len() + 128);
     match format {
         LogFormat::Text => {
@@ -55,7 +57,7 @@ pub fn own_line(
                 "{{\"time\":\"{time}\",\"process\":\"drainit\",\"stream\":\"{stream}\",\"level\":\"{level}\",\"message\":"
             );
             out.extend_from_slice(head.as_bytes());
-            write_json_string(message, &mut out);
+            write_json_string(&message, &mut out);
             out.extend_from_slice(b"}\n");
         }
     }

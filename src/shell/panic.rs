@@ -1,4 +1,5 @@
 //! The end that must not happen: drainit itself panics. It is said, the processes are brought down, and the exit code is 70.
+//! So is it where the kernel refuses what drainit needs to go on.
 //!
 //! Everything happens inside the panic hook, because nothing of what follows can be trusted: a release build aborts after
 //! the hook, and an abort of PID 1 shows as 139 and takes all processes down without a word.
@@ -31,10 +32,23 @@ pub fn install() {
             std::thread::park();
         }
         tell(info);
-        bring_down(Signal::TERM, MOMENT);
-        bring_down(Signal::KILL, AFTER_KILL);
+        stop_all();
         sys::exit_now(exit_code::SOFTWARE);
     }));
+}
+
+/// Does not return while a panic of another thread is being taken care of: what that stops must not
+/// be started again.
+pub(super) fn wait_if_failing() {
+    while FAILING.load(Ordering::Relaxed) {
+        std::thread::park();
+    }
+}
+
+/// Stops everything below drainit, where drainit itself cannot go on: TERM, a moment, KILL.
+pub(crate) fn stop_all() {
+    bring_down(Signal::TERM, MOMENT);
+    bring_down(Signal::KILL, AFTER_KILL);
 }
 
 /// Not through the output's queues, which may be what has failed.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::schema::{HttpTarget, Probe};
 use crate::shell::http::{describe_io, get_status};
 use crate::shell::inotify::PathWatch;
-use crate::vocab::human;
+use crate::vocab::{harmless, human};
 
 /// The bound of a single attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub async fn wait_ready(
     run: &RunCommand,
 ) {
     let fail = |reason: String| {
-        *last_failure.borrow_mut() = Some(reason);
+        *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
     };
     match probe {
         Probe::Unix(path) => {

@@ -77,10 +77,11 @@ pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// Whether a process is in the process group of one of our children, as these themselves are and most of their descendants.
-pub(crate) fn is_in_a_childs_group(pid: Pid) -> bool {
-    let group = only_one(pid).and_then(|pid| Ok(getpgid(Some(NixPid::from_raw(pid)))?));
-    group.is_ok_and(|group| has_child_in_group(group.as_raw()))
+/// The process group of a process, be it a zombie; `None` where there is no such process (any
+/// more).
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = NixPid::from_raw(only_one(pid).ok()?);
+    Some(getpgid(Some(pid)).ok()?.as_raw())
 }
 
 /// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and
@@ -112,12 +113,26 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// Whether a process group has a member, be it a zombie.
+/// Who is in a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Nobody.
+    Gone,
+    /// Somebody who can be signalled, be it a zombie.
+    Lives,
+    /// Only whom drainit may not signal.
+    Refuses,
+}
+
+/// Looks who is in a process group.
 #[must_use]
-pub fn group_exists(leader: Pid) -> bool {
+pub fn group(leader: Pid) -> Group {
     let probed = only_one(leader).and_then(|leader| sys::probe(-leader));
-    // EPERM: there is one, and it belongs to another user.
-    !probed.is_err_and(|error| matches!(errno(&error), Errno::ESRCH | Errno::EINVAL))
+    match probed.map_err(|error| errno(&error)) {
+        Err(Errno::ESRCH | Errno::EINVAL) => Group::Gone,
+        Err(Errno::EPERM) => Group::Refuses,
+        _ => Group::Lives,
+    }
 }
 
 /// 0, 1 and negative numbers mean groups, init and everybody to the kernel, and are never meant here.

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use super::reap::{self, Pid};
 use super::{blocked, clock, sys};
-use crate::vocab::{Signal, Time};
+use crate::vocab::{Signal, Time, harmless};
 
 /// How often the list is read again, and for how long, while new processes appear: what forks faster than it is found
 /// must not hold up the end.
@@ -34,7 +34,8 @@ const LISTED: usize = 10;
 pub struct Descendant {
     /// Its pid.
     pub pid: Pid,
-    /// Its name (`comm`, at most 15 bytes); empty where there is no `/proc`.
+    /// Its name (`comm`, at most 15 bytes), which it may have chosen itself, made harmless; empty
+    /// where there is no `/proc`.
     pub name: String,
     /// When it started, in ticks since boot. Together with the pid it names a process for good. 0 where there is no `/proc`.
     started: u64,
@@ -60,8 +61,8 @@ pub fn left_over() -> io::Result<Vec<Descendant>> {
 /// As [`left_over`]; where others have so many processes that `/proc` cannot be read by `end`, not all are found.
 fn left_over_within(end: Time) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
-    if fs::read_link("/proc/self")?.to_str() != Some(own.to_string().as_str()) {
-        let message = "the /proc here belongs to another PID namespace";
+    if !is_proc_ours() {
+        let message = "there is no /proc of our PID namespace";
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
     }
     let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
@@ -91,20 +92,77 @@ fn left_over_within(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Whether a process is below drainit, as far as `/proc` can tell: up from parent to parent.
+/// The living members of a process group, as far as `/proc` can tell.
 #[must_use]
-pub fn is_descendant(pid: Pid) -> bool {
+pub(super) fn members_of_group(leader: Pid) -> Vec<Descendant> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+    let members = pids.filter_map(Stat::read).filter(|stat| stat.lives && stat.group == leader);
+    members.map(|stat| stat.process).collect()
+}
+
+/// Whom a process belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kin {
+    /// To the process that was asked about: itself, below it, or in its process group.
+    Own,
+    /// To somebody else.
+    Stranger,
+    /// It has ended, and nobody can tell.
+    Gone,
+}
+
+/// Whether `pid` belongs to the child `leader`, as far as the kernel can tell. Going up from parent
+/// to parent, the first child of drainit's that is met decides (`is_child` tells who is one);
+/// whoever has lost its parent, and has come to drainit, is known by its process group only.
+/// Without a `/proc` of our PID namespace that is all that can be asked for.
+pub(super) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
+    let by_group = || match reap::group_of(pid) {
+        Some(group) if group == leader => Kin::Own,
+        Some(_) => Kin::Stranger,
+        None => Kin::Gone,
+    };
+    if pid == leader {
+        return Kin::Own;
+    }
     let own = std::process::id().cast_signed();
-    let mut next = Some(pid);
-    // A chain is not longer than this, unless pids change hands while it is walked.
-    for _ in 0..MAX_DEPTH {
-        match next {
-            Some(pid) if pid == own => return true,
-            Some(pid) if pid > 1 => next = Stat::read(pid).map(|stat| stat.parent),
-            _ => return false,
+    if !is_proc_ours() {
+        return by_group();
+    }
+    'again: for _ in 0..MAX_PASSES {
+        let (mut next, mut is_in_group) = (pid, false);
+        for _ in 0..MAX_DEPTH {
+            if next == leader || next == own {
+                return if next == leader || is_in_group { Kin::Own } else { Kin::Stranger };
+            }
+            if next <= 1 || is_child(next) {
+                return Kin::Stranger;
+            }
+            match Stat::read(next) {
+                Some(stat) => {
+                    is_in_group |= stat.group == leader;
+                    next = stat.parent;
+                }
+                None if next == pid => return by_group(),
+                // A parent has ended meanwhile, and its child has another one.
+                None => continue 'again,
+            }
         }
     }
-    false
+    by_group()
+}
+
+/// How a process is called, for a message; its pid where nobody can tell.
+pub(super) fn describe(pid: Pid) -> String {
+    let name = Stat::read(pid).map(|stat| stat.process.name).unwrap_or_default();
+    list(&[Descendant { pid, name, started: 0 }])
+}
+
+/// Whether `/proc` is that of our PID namespace.
+fn is_proc_ours() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own.as_str()))
 }
 
 /// Who they are, in a line that thousands of them do not fill.
@@ -324,6 +382,7 @@ impl Descendant {
 struct Stat {
     process: Descendant,
     parent: Pid,
+    group: Pid,
     lives: bool,
 }
 
@@ -345,10 +404,11 @@ impl Stat {
         Some(Self {
             process: Descendant {
                 pid: pid.parse().ok()?,
-                name: name.to_owned(),
+                name: harmless(name).into_owned(),
                 started: field(22)?.parse().ok()?,
             },
             parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
             // A main thread may end before the others, and then looks like a zombie.
             lives: !is_dead || threads > 1,
         })

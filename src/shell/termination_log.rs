@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 
+use crate::vocab::harmless_lines;
+
 /// Kubernetes makes this file where a pod has one. drainit never creates it.
 const PATH: &str = "/dev/termination-log";
 /// Kubernetes shows no more.
@@ -11,6 +13,7 @@ const MAX: usize = 4096;
 
 /// Writes the report where there is somebody to read it.
 pub(super) fn write(text: &str) {
+    let text = harmless_lines(text);
     let mut end = text.len().min(MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

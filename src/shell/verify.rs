@@ -19,6 +19,7 @@ use super::envoy::{Call, sample};
 use super::envoy_stats::Sample;
 use super::http::{Client, RequestError, Response};
 use crate::config::schema::{Address, DrainMethod, Process};
+use crate::vocab::harmless;
 use findings::Facts;
 
 /// The bound of a single request; nobody waits for it.
@@ -78,7 +79,7 @@ impl Verification {
                 tracing::debug!("{}: nothing speaks against its drain", subject.name);
             }
             for finding in findings {
-                tracing::warn!("{}: {finding}", subject.name);
+                tracing::warn!("{}: {}", subject.name, harmless(&finding));
             }
         });
         Some(Self(task.abort_handle()))

@@ -150,24 +150,6 @@ fn what_does_nothing_without_restart() {
 }
 
 #[test]
-fn an_answer_that_drainit_gives() {
-    for (control, readiness, at) in [
-        ("listen: '127.0.0.1:9902'", "tcp: '127.0.0.1:9902'", "127.0.0.1:9902"),
-        ("listen: '0.0.0.0:9902'", "http: 'http://127.0.0.1:9902/readyz'", "127.0.0.1:9902"),
-        ("listen: '[::]:9902'", "tcp: '127.0.0.1:9902'", "127.0.0.1:9902"),
-        ("socket: /run/d.sock", "unix: /run/d.sock", "/run/d.sock"),
-    ] {
-        let text = format!(
-            "control: {{{control}}}\nprocesses:\n  a: {{command: [a], readiness: {{{readiness}}}}}\n"
-        );
-        let message = format!("E `a` is asked at {at}, where drainit itself answers: `control`");
-        assert_eq!(told(&text, &[]), [message], "{text}");
-    }
-    let text = "control: {listen: '10.0.0.1:80'}\nprocesses: {a: {command: [a], readiness: {tcp: '127.0.0.1:80'}}}\n";
-    assert_eq!(told(text, &[]), [""; 0]);
-}
-
-#[test]
 fn two_envoys_with_one_admin() {
     let text = "processes:
   a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}

@@ -394,3 +394,49 @@ fn a_drain_that_nobody_can_ask_for_is_told() {
         assert!(!warned(control), "{control}");
     }
 }
+
+#[test]
+fn what_is_drainits_own_is_nobodys() {
+    const TEXT: &str = "
+control: {socket: /run/drainit.sock, listen: \"0.0.0.0:9902\"}
+processes:
+  a: {command: [x], KEYS}
+  b: {command: [x]}
+";
+    for (keys, what) in [
+        (
+            "sockets: [/run/drainit.sock]",
+            Some("`sockets` of `a` holds drainit's own `control.socket`"),
+        ),
+        ("sockets: [/run/other, /var/run/x/..//./drainit.sock]", Some("which would be removed")),
+        ("readiness: {unix: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
+        ("readiness: {file: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
+        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("looks at drainit's own `control.listen`")),
+        (
+            "readiness: {http: \"http://localhost:9902/readyz\"}",
+            Some("drainit's own `control.listen`"),
+        ),
+        (
+            "drain: {envoy: {admin: \"unix:/run/drainit.sock\"}}",
+            Some("`drain` of `a` is sent to drainit's own"),
+        ),
+        (
+            "drain: {http: {url: \"unix:/run/drainit.sock:/drain\"}}",
+            Some("is sent to drainit's own"),
+        ),
+        ("sockets: [/run/drainit.sock2], readiness: {tcp: \"127.0.0.1:9903\"}", None),
+        ("readiness: {tcp: \"[::1]:9902\"}", Some("drainit's own `control.listen`")),
+    ] {
+        let found = problems(&TEXT.replace("KEYS", keys));
+        let found: Vec<_> = found.iter().filter(|problem| problem.is_error()).collect();
+        assert_eq!(found.len(), usize::from(what.is_some()), "{keys}: {found:#?}");
+        if let Some(what) = what {
+            assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
+        }
+    }
+    // One path, written in two ways.
+    let found = problems(
+        "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
+    );
+    assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
+}

@@ -19,6 +19,8 @@
 //! | `allow=PATH` | answers as a Python Executor: every request is allowed, but for those whose path has `refused` in it |
 //! | `http=ADDRESS,N` `http=ADDRESS,N,STATUS` | answers N requests with 503 or this, all others with 200 |
 //! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
+//! | `forge=TEXT` | the same to every such socket of a drainit that is found in /proc/net/unix, until there is one |
+//! | `rename=HEX` | takes this name (comm), which is written as hexadecimal digits |
 //! | `report=PATH` | writes what it was given, as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
@@ -27,6 +29,7 @@
 //! | `horde=N` | leaves N orphans that wait for TERM |
 //! | `relay=MICROSECONDS,PATH` | leaves an orphan that forks itself and ends, and so on; PATH is locked while there is one |
 //! | `hog=N` | takes N MiB of memory, and keeps it |
+//! | `refuse=N` | as the only step, before a program and its arguments: runs that, and the kernel refuses it system call N where the second argument is 1 |
 //! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 //!
@@ -37,6 +40,7 @@
 #[path = "../event.rs"]
 mod event;
 mod orphans;
+mod refuse;
 mod report;
 mod servers;
 mod signals;
@@ -70,6 +74,9 @@ fn main() {
     }
     if let Some(last) = steps.first().and_then(|step| step.strip_prefix("record=")) {
         return signals::record(last.parse().unwrap());
+    }
+    if let Some(call) = steps.first().and_then(|step| step.strip_prefix("refuse=")) {
+        return refuse::run(call.parse().unwrap(), &steps[1..]);
     }
     let me = Me { name };
     me.note("start");
@@ -105,6 +112,8 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "allow" => servers::allow(rest),
         "http" => servers::http(rest),
         "notify" => servers::notify(rest),
+        "forge" => servers::forge(rest),
+        "rename" => rename(rest),
         "report" => given.write(rest),
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
@@ -132,6 +141,13 @@ fn hog(mebibytes: usize) {
     for _ in 0..mebibytes {
         std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
+}
+
+fn rename(hex: &str) {
+    let digits = hex.as_bytes().chunks(2).map(|two| str::from_utf8(two).unwrap());
+    let name: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+    // Of the main thread, as proc(5) has it.
+    std::fs::write("/proc/self/comm", name).unwrap();
 }
 
 fn milliseconds(text: &str) -> Duration {

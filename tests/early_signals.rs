@@ -1,0 +1,144 @@
+//! Signals that come right after the exec, before drainit has read its command line or its config.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::thread;
+
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+
+use crate::support::{Duration, LONG, Rig, Running, Signal};
+
+/// So many arguments that reading the command line takes much longer than what comes before it.
+const MANY: usize = 20_000;
+
+/// One process that claims all arguments, and passes over them.
+const CLAIMS: &str = "
+processes:
+  a: {command: [sh, -c, 'exec sleep 60', sh], args: {prefix: '--a.'}}
+";
+
+/// The blocked signals of a process, as proc(5) has them.
+fn blocked(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
+}
+
+/// The kernel lets nobody block KILL and STOP.
+const FULL: u64 = !(1 << 8 | 1 << 18);
+
+fn wait_for_full(drainit: &Running) {
+    let pid = drainit.pid();
+    while blocked(pid) != FULL {
+        assert!(drainit.record().ended.is_none(), "{}", drainit.record());
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// The processor time that drainit has used.
+fn processor_time(drainit: &Running) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/schedstat", drainit.pid())).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+fn with_many_arguments(rig: Rig) -> Running {
+    rig.args(&["--"]).args(&["--a.x"; MANY]).start(CLAIMS)
+}
+
+/// The share of the time up to the start of the process that had passed when drainit was seen to
+/// block all signals.
+fn share_before_the_block() -> Option<f64> {
+    let drainit = with_many_arguments(Rig::new()?);
+    wait_for_full(&drainit);
+    let until_blocked = processor_time(&drainit);
+    drainit.wait_for_line("a: started");
+    let share = until_blocked.as_secs_f64() / processor_time(&drainit).as_secs_f64();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    Some(share)
+}
+
+#[test]
+fn signals_are_blocked_before_the_command_line_is_read() {
+    // It may be seen late, and never early.
+    let mut shares = Vec::new();
+    for _ in 0..5 {
+        let Some(share) = share_before_the_block() else { return };
+        shares.push(share);
+    }
+    let least = shares.iter().copied().fold(1.0, f64::min);
+    assert!(least < 0.3, "{shares:?}");
+}
+
+#[test]
+fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = with_many_arguments(rig);
+        wait_for_full(&drainit);
+        drainit.signal(signal);
+        drainit.wait_exit(LONG).assert_code(0).assert_line(&format!("stopping: {signal} received"));
+    }
+    // The command gets it as soon as it runs.
+    let Some(rig) = Rig::new() else { return };
+    let mut args = vec!["exec"];
+    args.extend(["--remap-exit=9"; MANY]);
+    args.extend(["--", "sleep", "60"]);
+    let drainit = rig.start_with(&args);
+    wait_for_full(&drainit);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(128 + 15);
+}
+
+/// A pipe in the place of the config, which has a writer, so that drainit waits for it.
+fn config_in_a_pipe(rig: &Rig) -> fs::File {
+    let path = rig.path("pipe");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    fs::File::options().read(true).write(true).open(path).unwrap()
+}
+
+/// Waits until drainit has opened the config.
+fn wait_for_reader(drainit: &Running) {
+    let fds = format!("/proc/{}/fd", drainit.pid());
+    let is_pipe = |fd: fs::DirEntry| {
+        fs::read_link(fd.path()).is_ok_and(|target| {
+            fs::metadata(&target).is_ok_and(|target| target.file_type().is_fifo())
+        })
+    };
+    let has_opened = || fs::read_dir(Path::new(&fds)).unwrap().flatten().any(is_pipe);
+    drainit.wait_until("the config opened", has_opened);
+}
+
+#[test]
+fn a_signal_that_comes_while_the_config_is_read_is_heard() {
+    let Some(rig) = Rig::new() else { return };
+    let mut pipe = config_in_a_pipe(&rig);
+    let drainit = rig.start_with(&["run", "-c", "DIR/pipe"]);
+    wait_for_reader(&drainit);
+    assert_eq!(blocked(drainit.pid()), FULL);
+    drainit.signal(Signal::SIGTERM);
+    pipe.write_all(b"processes: {a: {command: [sleep, '60']}}\n").unwrap();
+    drop(pipe);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIGTERM received");
+}
+
+#[test]
+fn a_command_that_is_no_init_has_the_signals_that_it_was_given() {
+    for (wrapper, mask) in [(&[][..], 0), (&["env", "--block-signal=USR1"], 1 << 9)] {
+        for command in ["check", "plan"] {
+            let rig = Rig::not_init().wrapper(wrapper);
+            let pipe = config_in_a_pipe(&rig);
+            let drainit = rig.start_with(&[command, "-c", "DIR/pipe"]);
+            wait_for_reader(&drainit);
+            assert_eq!(blocked(drainit.pid()), mask, "{command}");
+            drainit.signal(Signal::SIGINT);
+            // By the signal, so there is no code; with the reason that nothing else was written.
+            let ended = drainit.wait_exit(LONG);
+            ended.assert_code(-1).assert_no_line("pipe");
+            drop(pipe);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Whose messages of sd_notify(3) are believed, and what becomes of their text.
+
+use crate::support::{LONG, Rig, Signal, Stream};
+
+/// As PID 1 and not.
+fn both() -> impl Iterator<Item = Rig> {
+    [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
+}
+
+const REFUSED: &str = r"warning: a: .*=.* is not believed: it comes from pid \d+ \(\w+\), which is neither the process itself";
+
+#[test]
+fn one_process_cannot_say_that_another_is_ready() {
+    for rig in both() {
+        let ended = rig.run(
+            "
+            processes:
+              a: {command: [CHILD, a], readiness: {notify: true, timeout: 1500ms}}
+              b: {command: [CHILD, b, forge=READY=1, forge=STATUS=lies, forge=READY=1, touch=DIR/b]}
+            ",
+        );
+        ended
+            .assert_code(1)
+            .assert_line("a: not ready after")
+            .assert_line(REFUSED)
+            .assert_no_line("a: ready")
+            .assert_no_line("lies")
+            .event("b", "touch");
+        let warnings = ended.text(Stream::Stderr).matches("is not believed").count();
+        assert_eq!(warnings, 1, "{}", ended.record);
+    }
+}
+
+#[test]
+fn one_process_cannot_say_that_another_is_drained() {
+    for rig in both() {
+        let drainit = rig.start(
+            "
+            processes:
+              a:
+                command: [CHILD, a, 'on=USR1:touch:DIR/told']
+                drain: {notify: {signal: USR1, time: 1500ms}}
+              b: {command: [CHILD, b, await=DIR/told, forge=DRAINED=1, touch=DIR/b]}
+            ",
+        );
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_line("a: drain over after .*: its time is over")
+            .assert_line(REFUSED)
+            .event("b", "touch");
+    }
+}
+
+#[test]
+fn who_belongs_to_a_process_may_speak_for_it() {
+    for command in [
+        "[CHILD, a, notify=READY=1]",
+        "[CHILD, a, 'spawn=c,notify=READY=1']",
+        // In a session of its own, and below it.
+        "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
+        // Without its parent, in its process group.
+        "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
+        // The sender ends at once, but waits until drainit has heard it.
+        "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
+    ] {
+        for rig in both() {
+            let drainit = rig.start(&format!(
+                "
+                processes:
+                  a: {{command: {command}, readiness: {{notify: true}}}}
+                  b: {{command: [CHILD, b]}}
+                "
+            ));
+            if command.contains("systemd-notify") && !has("systemd-notify") {
+                continue;
+            }
+            drainit.wait_for_line("everything is ready");
+            drainit.signal(Signal::SIGTERM);
+            drainit.wait_exit(LONG).assert_no_line("is not believed");
+        }
+    }
+}
+
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+}
+
+#[test]
+fn who_has_left_its_process_altogether_cannot() {
+    for rig in both() {
+        let ended = rig.run(
+            "
+            processes:
+              a: {command: [CHILD, a, 'daemon=c,notify=READY=1'], readiness: {notify: true, timeout: 1s}}
+              b: {command: [CHILD, b]}
+            ",
+        );
+        ended.assert_code(1).assert_line(REFUSED).event("c", "notify");
+    }
+}
+
+#[test]
+fn a_status_is_one_harmless_line() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        r#"
+        processes:
+          a:
+            command: [CHILD, a, "notify=STATUS=half\r[drainit] done \e[31mred"]
+            readiness: {notify: true, timeout: 500ms}
+        "#,
+    );
+    ended.assert_code(1).assert_line("it says: half␍\\[drainit\\] done ␛\\[31mred");
+    let raw = ended.text(Stream::Stderr);
+    assert!(!raw.contains('\u{1b}') && !raw.contains('\r'), "{raw}");
+}
+
+#[test]
+fn a_name_and_last_lines_are_harmless() {
+    let Some(rig) = Rig::new() else { return };
+    // `x`, a newline, `[drainit] no` with an escape before it.
+    let drainit = rig.start(
+        r#"
+        shutdown: {grace_period: 3s, reserve: 500ms}
+        processes:
+          a: {command: [CHILD, a, 'daemon=c,rename=780a1b5b316d6e6f,touch=DIR/c']}
+          b:
+            command: [CHILD, b, "print=one\e[2Jtwo", await=DIR/end, exit=3]
+            depends_on: [a]
+            log: {prefix: b}
+        "#,
+    );
+    drainit.wait_for_event("c", "touch");
+    drainit.wait_for_line("two");
+    drainit.touch("end");
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(3)
+        .assert_line(r"b: exited with code 3.*; its last lines:")
+        .assert_line(r"\[drainit\] .*  one␛\[2Jtwo")
+        .assert_line(r"left over: \d+ \(x␊␛\[1mno\)");
+    let own = ended.text(Stream::Stderr);
+    let own: Vec<_> = own.lines().filter(|line| line.starts_with("[drainit]")).collect();
+    assert!(!own.concat().contains('\u{1b}'), "{own:?}");
+}
