@@ -134,7 +134,8 @@ fn a_command_that_is_no_init_has_the_signals_that_it_was_given() {
             let drainit = rig.start_with(&[command, "-c", "DIR/pipe"]);
             wait_for_reader(&drainit);
             assert_eq!(blocked(drainit.pid()), mask, "{command}");
-            drainit.signal(Signal::SIGINT);
+            // Not INT, which whoever runs the tests in the background ignores.
+            drainit.signal(Signal::SIGTERM);
             // By the signal, so there is no code; with the reason that nothing else was written.
             let ended = drainit.wait_exit(LONG);
             ended.assert_code(-1).assert_no_line("pipe");

@@ -218,7 +218,9 @@ fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
         AfterEnd::Nothing if end.is_success() => {
             (Level::Info, format!("{name}: {end} (on_exit: ignore)"))
         }
-        AfterEnd::Nothing => (Level::Warning, format!("{name}: {end}; it is not restarted")),
+        AfterEnd::Nothing => {
+            (Level::Warning, format!("{name}: {end} (on_exit: ignore), and stays down"))
+        }
         AfterEnd::GivesUp => {
             (Level::Error, format!("{name}: {end}, and restart_max is reached: it stays down"))
         }
