@@ -122,3 +122,17 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 400ms.*{reason}"));
     }
 }
+
+#[test]
+fn an_answer_from_before_the_start_is_somebody_elses() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let rig = Rig::not_init();
+    let drainit = rig.start(&format!(
+        "processes: {{a: {{command: [CHILD, a], readiness: {{tcp: '{address}'}}}}}}"
+    ));
+    drainit.wait_for_line(&format!("warning.*a: {address} answers before the process is started"));
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}

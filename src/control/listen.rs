@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::config::schema::Control;
 use crate::shell::http::describe_io;
+use crate::shell::old_socket;
 
 /// Why the control server cannot listen where it was told to.
 #[derive(Debug, Error)]
@@ -118,7 +119,7 @@ impl Drop for SocketName {
         let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
         if self.made.is_some() && there == self.made {
             // At the end there is nobody left to tell, and the next start removes it.
-            let _ = fs::remove_file(&self.path);
+            let _ = old_socket::remove(&self.path);
         }
     }
 }
@@ -137,7 +138,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if is_listening(path).map_err(failed)? {
         return Err(BindError::InUse(path.to_owned()));
     }
-    fs::remove_file(path).map_err(failed)
+    old_socket::remove(path).map_err(failed)
 }
 
 /// Without blocking: where the backlog of a hung listener is full, a connect would wait for it.

@@ -119,7 +119,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::Unkillable(id) => (
             Level::Error,
             format!(
-                "{}: survives KILL (it hangs in the kernel), not waited for any longer",
+                "{}: survives KILL (it hangs in the kernel, or may not be signalled), not waited for any longer",
                 name(id)
             ),
         ),

@@ -22,7 +22,7 @@ use super::news::{Family, News, Role, Sender};
 use super::notify::NotifySocket;
 use super::oom::OomKills;
 use super::output::Output;
-use super::probe::LastFailure;
+use super::probe::{LastFailure, answered_already};
 use super::readiness::{self, Watch};
 use super::reap::{Group, Pid, group, has_children, kill, kill_group};
 use super::spawn::SpawnRequest;
@@ -193,6 +193,7 @@ impl Hands {
             self.config.logging.format,
         )
         .map_err(no_resources)?;
+        self.warn_of_somebody_else(process, wanted);
         let pid = self.start(request, Role::Process(process))?;
         self.keep_open(log.as_ref());
         let current = &mut self.lives[process.index()];
@@ -228,6 +229,20 @@ impl Hands {
         };
         current.said = said;
         Ok(())
+    }
+
+    /// Says that the readiness of a process is answered before it is started. Only the first time:
+    /// later it may be the rest of its earlier life.
+    fn warn_of_somebody_else(&self, process: ProcessId, wanted: &Process) {
+        let is_first = self.lives[process.index()].life == 0;
+        let readiness = wanted.readiness.as_ref().filter(|_| is_first);
+        if let Some(address) = readiness.and_then(|wanted| answered_already(&wanted.probe)) {
+            tracing::warn!(
+                "{}: {address} answers before the process is started: another process listens there, \
+                 and its answers will be taken for readiness",
+                wanted.name
+            );
+        }
     }
 
     /// Remembers a log whose last lines are wanted at the end, and forgets those that have ended, with their pipes.

@@ -25,7 +25,7 @@ mod listener;
 mod look_up;
 mod news;
 pub mod notify;
-mod old_socket;
+pub(crate) mod old_socket;
 pub(crate) mod oom;
 pub mod output;
 pub mod own_line;

@@ -22,7 +22,7 @@ const MAX_LINKS: u32 = 40;
 /// # Errors
 /// Where something else is there, the way to it leads through a symbolic link of another user, or
 /// the kernel refuses.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match try_remove(path) {
         // ENOTDIR: something else lies on the way, so there is no socket either.
         Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, pending};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,13 +15,15 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::schema::{HttpTarget, Probe};
+use crate::config::schema::{Address, HttpTarget, Probe};
 use crate::shell::http::{describe_io, get_status};
 use crate::shell::inotify::PathWatch;
 use crate::vocab::{harmless, human};
 
 /// The bound of a single attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
+/// How long a connection on this machine takes at most.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The pauses between the looks before a watch is made.
@@ -40,6 +43,21 @@ pub type LastFailure = Rc<RefCell<Option<String>>>;
 /// What runs the command of an `exec` probe: ready, or why not. It bounds and reaps the command itself, also when it is
 /// dropped.
 pub type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// The address at which something on this machine already answers the probe, although its process
+/// has not been started yet: what answers later may not be the process either.
+pub(super) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
+    let address = match probe {
+        Probe::Tcp(address) => *address,
+        Probe::Http(HttpTarget { address: Address::Tcp(address), .. }) => *address,
+        _ => return None,
+    };
+    // Nothing but this machine: elsewhere it would have to be waited for.
+    let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
+    let stream =
+        is_here.then(|| std::net::TcpStream::connect_timeout(&address, AT_ONCE).ok()).flatten()?;
+    (stream.local_addr().ok()? != address).then_some(address)
+}
 
 /// Returns when the probe has seen the process ready. It has no limit of its own: whoever waits drops it.
 ///

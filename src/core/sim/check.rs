@@ -23,6 +23,7 @@ pub(super) struct Checker<'a> {
     last_signal: Option<Time>,
     exit: Option<u8>,
     killed: bool,
+    hook_hung: bool,
     sweeping: Option<Signal>,
     asked: Vec<Option<(Time, Duration)>>,
     group_killed: Vec<bool>,
@@ -55,6 +56,7 @@ impl<'a> Checker<'a> {
             last_signal: None,
             exit: None,
             killed: false,
+            hook_hung: false,
             sweeping: None,
             asked: vec![None; count],
             group_killed: vec![false; count],
@@ -173,6 +175,7 @@ impl<'a> Checker<'a> {
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
                 self.killed = true;
             }
+            Action::AbortHook(HookId { stage: Stage::PostStop, .. }) => self.hook_hung = true,
             Action::Unready => {
                 self.hold(!self.unready, "unready twice");
                 self.unready = true;
@@ -280,7 +283,7 @@ impl<'a> Checker<'a> {
         }
         self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
         // What hangs from before takes its time until the deadline.
-        if self.has_faultless_shutdown() && !self.killed {
+        if self.has_faultless_shutdown() && !self.killed && !self.hook_hung {
             self.hold(now <= deadline, "later than the deadline, though all obey");
         }
         if let Cause::Signal(_) = cause {

@@ -267,7 +267,11 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             max: rng.maybe(3, |rng| rng.below(4) as u32),
         },
         required: !rng.once_in(4),
-        on_exit: if rng.once_in(odds.ignore) { OnExit::Ignore } else { OnExit::Shutdown },
+        on_exit: match rng.below(4) {
+            _ if rng.once_in(odds.ignore) => OnExit::Ignore,
+            0 => OnExit::FailureShutdown,
+            _ => OnExit::Shutdown,
+        },
         stop_signal: Signal::TERM,
         stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
         hooks: hooks(rng, odds),
