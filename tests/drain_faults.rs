@@ -17,7 +17,7 @@ processes:
     stop_grace_period: 1s
     drain: {envoy: {admin: 'ADMIN', TIMES, fail_healthcheck: true}}
 ";
-const DRAIN: &str = "POST /drain_listeners?graceful";
+const DRAIN: &str = "POST /drain_listeners?graceful&skip_exit";
 const FAIL: &str = "POST /healthcheck/fail";
 const CLOSE: &str = "POST /drain_listeners";
 

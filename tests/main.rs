@@ -30,6 +30,7 @@ mod health;
 mod hooks;
 mod import;
 mod load_client;
+mod new_connections;
 mod notify;
 mod output;
 mod plan;
