@@ -155,9 +155,9 @@ impl Draining {
     }
 
     /// When something is due.
-    pub(super) fn wakes_at(&self) -> Option<Time> {
+    pub(super) fn wakes_at(&self, now: Time) -> Option<Time> {
         let drains = self.progress().filter_map(|progress| match progress {
-            Progress::Active(active) => Some(active.wakes_at()),
+            Progress::Active(active) => Some(active.wakes_at(now)),
             Progress::LastLook { until } => Some(*until),
             _ => None,
         });

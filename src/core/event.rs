@@ -132,8 +132,16 @@ pub enum Action {
     AbortHook(HookId),
     /// The shutdown has begun: `/readyz` turns 503, readiness probes end.
     Unready,
-    /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s.
-    Drain(ProcessId),
+    /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s, seldom at first
+    /// and often from [`QUIET`](super::drain::QUIET) before `min` is over.
+    Drain {
+        /// Which process.
+        process: ProcessId,
+        /// The shortest wait, from now: nothing that is seen ends it before.
+        min: Duration,
+        /// The longest, as granted.
+        longest: Duration,
+    },
     /// Make it refuse new connections, where it does not yet, and count what is left; answer with
     /// [`Event::ListenersClosed`].
     CloseListeners(ProcessId),

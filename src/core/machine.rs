@@ -107,7 +107,7 @@ impl Machine {
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(),
-            Phase::Draining(draining) => draining.wakes_at(),
+            Phase::Draining(draining) => draining.wakes_at(self.world.now),
             Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,

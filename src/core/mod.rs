@@ -16,7 +16,7 @@
 //! [`world`]: how far each process is, and the actions of this step.
 
 pub mod budget;
-mod drain;
+pub mod drain;
 pub mod draining;
 pub mod event;
 pub mod exit;

@@ -178,11 +178,14 @@ impl<'a> Checker<'a> {
                 self.unready = true;
             }
             Action::Sweep(signal) => self.sweeping = Some(signal),
-            Action::Drain(process) => {
+            Action::Drain { process, min, longest } => {
                 for dependent in self.above(process) {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
-                self.hold(self.drain[process.index()].is_some(), "a drain without a word");
+                let Some((_, granted)) = self.drain[process.index()] else {
+                    self.fail("a drain without a word")
+                };
+                self.hold(min <= longest && longest == granted, "a drain of another length");
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
