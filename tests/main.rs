@@ -8,6 +8,7 @@ mod support;
 mod admin_faults;
 mod args;
 mod arm64;
+mod at_once;
 mod bare;
 mod compat_dumb_init;
 mod compat_tini;

@@ -134,6 +134,11 @@ impl Active {
         })
     }
 
+    /// Whether it can be looked into, and be made to refuse new connections.
+    pub(super) fn closes(&self) -> bool {
+        self.closes
+    }
+
     /// Whether it has taken the drain. If not, only `min` is held: new requests still arrive, but none is told to leave.
     pub(super) fn told(&mut self, accepted: bool) {
         if self.accepted.is_none() {

@@ -172,6 +172,16 @@ impl Draining {
             && self.hook_until.is_none()
     }
 
+    /// Whether the end of this process, now, would be the end of its traffic. Other kinds than Envoy's may end in answer to
+    /// their drain.
+    pub(super) fn is_undrained(&self, process: ProcessId) -> bool {
+        match &self.drains[process.index()] {
+            Progress::NotDue => true,
+            Progress::Active(active) => active.closes(),
+            _ => false,
+        }
+    }
+
     /// How far each drain is.
     fn progress(&self) -> impl Iterator<Item = &Progress> {
         self.drained.iter().map(|id| &self.drains[id.index()])

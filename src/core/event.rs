@@ -233,6 +233,15 @@ pub enum Note {
         /// What was seen last.
         last: Load,
     },
+    /// It has ended before its drain was over, because of a signal that drainit did not send.
+    EndedUndrained {
+        /// Which process.
+        process: ProcessId,
+        /// Which signal that probably was.
+        signal: Signal,
+        /// What speaks for it.
+        with: Alongside,
+    },
     /// It was asked to end.
     Stopping {
         /// Which process.
@@ -286,6 +295,17 @@ pub enum AfterEnd {
     Shutdown,
     /// The container stops: it was restarted as often as it may.
     Exhausted,
+}
+
+/// What an end came with that shows its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alongside {
+    /// So long after the first stop signal.
+    After(Duration),
+    /// So long before it.
+    Before(Duration),
+    /// At the same time as the ends of others.
+    Others,
 }
 
 /// What a further stop signal does.

@@ -221,6 +221,11 @@ impl<'a> Checker<'a> {
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
             }
+            Note::EndedUndrained { process, .. } => {
+                self.hold(!procs[process.index()].alive, "ended, and alive");
+                self.hold(self.asked[process.index()].is_none(), "by itself, and asked to");
+                self.hold(self.deadline.is_some(), "undrained, and nothing stops");
+            }
             Note::Stopping { process, limit, .. } => {
                 if let Some(asked) = &mut self.asked[process.index()] {
                     asked.1 = limit;

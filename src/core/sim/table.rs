@@ -1,7 +1,7 @@
 //! Single schedules whose every action is known: sentences of the contract, one by one.
 
 use super::*;
-use crate::core::event::{AfterEnd, Hurry};
+use crate::core::event::{AfterEnd, Alongside, Hurry};
 use crate::core::machine::Phase;
 
 const ENGINE: ProcessId = ProcessId(0);
@@ -132,6 +132,66 @@ fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
     assert!(play.at(5000, Event::Tick).is_empty());
     assert_eq!(play.at(5100, sample), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
+    let told = |notes: Vec<Note>| {
+        let mut notes = notes.into_iter().filter_map(|note| match note {
+            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, with } => Some(with),
+            _ => None,
+        });
+        let with = notes.next();
+        assert_eq!(notes.next(), None, "said once");
+        with
+    };
+    let term = Event::Signal(Signal::TERM);
+    // Envoy ends with code 0 at TERM; others by it.
+    let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
+    for end in [exited(ROUTER), by_term] {
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(1004, end)), Some(Alongside::After(MS(4))));
+        // Seen before the signal is.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, end)), None);
+        assert_eq!(told(play.notes(1003, term)), Some(Alongside::Before(MS(3))));
+        assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
+        // As PID 1 drainit does not get it.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1020, end)), Some(Alongside::Others));
+        // Long after, or long before: another reason.
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(4000, end)), None);
+        let mut play = Play::up(gateway());
+        play.at(1000, end);
+        assert_eq!(told(play.notes(2000, term)), None);
+    }
+    // A crash is one, whenever it comes; and what is drained already has lost nothing.
+    let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    assert_eq!(told(play.notes(1004, crash)), None);
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    play.at(1001, term);
+    assert_eq!(told(play.notes(1100, term)), None, "asked to end");
+    assert_eq!(told(play.notes(1104, exited(ROUTER))), None);
+}
+
+#[test]
+fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former_life() {
+    let mut spec = gateway();
+    let always = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(5) };
+    spec.processes[ROUTER.index()].restart = always;
+    let mut play = Play::up(spec);
+    play.at(1000, exited(ROUTER));
+    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ROUTER)]);
+    play.at(1100, Event::Spawned(ROUTER));
+    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    assert!(!notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. })), "{notes:?}");
 }
 
 #[test]
