@@ -65,6 +65,7 @@ impl Pace {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
