@@ -53,8 +53,8 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it
-	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick)
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it, ROW="drain time" for the rows that are called so
+	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
 budget: static python valgrind ## instructions and size of the static binary, held against benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit

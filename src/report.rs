@@ -148,7 +148,9 @@ impl Report {
             Note::Ended { next: AfterEnd::GivesUp, .. } => {
                 self.remarks.push(words::line(note, &self.names).1);
             }
-            Note::NotDrained(_) => self.remarks.push(words::line(note, &self.names).1),
+            Note::NotDrained(_) | Note::EndedUndrained { .. } => {
+                self.remarks.push(words::line(note, &self.names).1)
+            }
             Note::Hurried(_)
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed

@@ -182,7 +182,9 @@ fn an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min() {
     outcome
         .assert_code(0)
         .assert_took(MIN..MIN + ms(6000))
-        .assert_said(r"warning: router: POST /drain_listeners\?graceful: no answer within")
+        .assert_said(
+            r"warning: router: POST /drain_listeners\?graceful&skip_exit: no answer within",
+        )
         .assert_said(
             "drain router: .*it did not take the drain, so only min was held; connections unknown",
         )

@@ -27,7 +27,7 @@ processes:
 ";
 /// What one drain of an Envoy is, and no more.
 const ONCE: [&str; 3] =
-    ["POST /drain_listeners?graceful", "POST /healthcheck/fail", "POST /drain_listeners"];
+    ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
 
 fn start_with(drain: &str) -> Option<Running> {
     let config = CONFIG.replace("DRAIN", drain).replace("LISTEN", &free_address().to_string());

@@ -17,7 +17,7 @@ processes:
     stop_grace_period: 1s
     drain: {envoy: {admin: 'ADMIN', TIMES, fail_healthcheck: true}}
 ";
-const DRAIN: &str = "POST /drain_listeners?graceful";
+const DRAIN: &str = "POST /drain_listeners?graceful&skip_exit";
 const FAIL: &str = "POST /healthcheck/fail";
 const CLOSE: &str = "POST /drain_listeners";
 
@@ -93,6 +93,23 @@ fn without_connections_it_is_over_after_min() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     assert_between(&ended, drained_for(&ended, t0), ms(800)..ms(2500));
+}
+
+#[test]
+fn it_is_asked_seldom_until_min_is_nearly_over() {
+    let admin = Admin::tcp(0);
+    let Some(drainit) = start(&admin, "time: 8s, min: 3s") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_between(&ended, drained_for(&ended, t0), ms(3000)..ms(4500));
+    let seen = admin.seen();
+    let early = seen.iter().filter(|seen| {
+        seen.what.starts_with("GET /stats") && (t0..t0 + ms(2500)).contains(&seen.at)
+    });
+    // Every 250 ms; it was every 25.
+    let early = early.count();
+    assert!((2..=20).contains(&early), "{early} looks: {seen:?}");
 }
 
 #[test]

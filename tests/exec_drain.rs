@@ -82,7 +82,10 @@ fn an_envoy_alone_is_drained_first() {
     let told = ended.event("a", "got SIGQUIT").at;
     assert!(told >= quiet && told - asked >= ms(300) && told - quiet < ms(6000));
     ended.assert_line(r"^\[drainit\].*drain");
-    assert_eq!(admin.posts().first().map(String::as_str), Some("POST /drain_listeners?graceful"));
+    assert_eq!(
+        admin.posts().first().map(String::as_str),
+        Some("POST /drain_listeners?graceful&skip_exit")
+    );
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn an_envoy_alone_may_keep_connections_and_its_health() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).event("a", "got SIGTERM");
     let posts = admin.posts();
-    assert_eq!(posts.first().map(String::as_str), Some("POST /drain_listeners?graceful"));
+    assert_eq!(posts.first().map(String::as_str), Some("POST /drain_listeners?graceful&skip_exit"));
     assert!(!posts.iter().any(|post| post.contains("healthcheck")), "{posts:?}");
 }
 

@@ -45,14 +45,14 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
             change: |config| {
                 config["admin"]["allow_paths"] = serde_json::json!([
                     {"exact": "/ready"}, {"exact": "/server_info"}, {"exact": "/listeners"},
-                    {"exact": "/drain_listeners"}, {"exact": "/healthcheck/fail"}, {"exact": "/stats"},
+                    {"exact": "/drain_listeners"}, {"exact": "/drain_listeners?graceful"}, {"exact": "/healthcheck/fail"}, {"exact": "/stats"},
                 ]);
             },
             ..RealEnvoy::default()
         };
         let Some((drainit, address)) = envoy.start() else { return };
         drainit.wait_for_line(&format!(
-            r"{WARNING}its drain will fail, its admin does not allow /drain_listeners\?graceful, /stats\?filter=…; let `admin"
+            r"{WARNING}its drain will fail, its admin does not allow /drain_listeners\?graceful&skip_exit, /stats\?filter=…; let `admin"
         ));
         let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
         assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");

@@ -54,6 +54,8 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
   The inits are PID 1 of a namespace. Nearly all of it is the kernel's work, to fork and to reap, and the same for all: by some
   per cent their order changes from run to run.
 - **drain**: a real Envoy with ten idle clients, who leave together at a random moment; `min: 0s`. The bash entrypoint sleeps.
+- **polls of a drain**: processor time of an Envoy without clients from 1.5 s after SIGTERM to 1.5 s before `min` is over. Nobody
+  else asks Envoy whether its drain is over; the bash entrypoint sleeps. `make bench ROWS=polling` is this alone.
 - **scale**: a tree in which each process waits for the tenth of its number. *fork and exec* is a static program that starts
   as many of the same processes and stops them. s6 needs two processes for each.
 - **config**: `drainit plan` and `check` of that tree with 5,000 processes. Of supervisord, its own reading of its own config.

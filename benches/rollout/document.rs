@@ -32,13 +32,15 @@ where the protocol lets a server say goodbye.
   Clients know this address only.
 - All of it is inside a namespace of the bench, without names and without a way out: nothing reaches another network, and
   whatever ends the bench, Ctrl-C too, the kernel clears it away.
-- 100 clients (20 for \"a new connection every 50 ms\"), each with one connection. They honour `Connection: close` and
-  GOAWAY, and never retry. HTTP/1.1 clients find out that an idle connection was closed by using it, as blocking clients
-  do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms. Clients that have no rate, because
-  they send when they have the last answer, wait 1 s after a failure.
+- 100 clients (20 for \"a new connection every 50 ms\" and the row below it), each with one connection. They honour
+  `Connection: close` and GOAWAY, and never retry. HTTP/1.1 clients find out that an idle connection was closed by using
+  it, as blocking clients do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms. Clients
+  that have no rate, because they send when they have the last answer, wait 1 s after a failure.
 - At least 2 s after the clients began the old pod gets SIGTERM. 1 s later, unless the row says otherwise, the service
   sends new connections to the new pod. Traffic goes on until 2 s after the old pod is gone, and long enough for every
   client to use its connection once more.
+- *New connections, drain time 1 s*: a new connection every 50 ms, Envoy runs with `--drain-time-s 1` whatever stops the pod,
+  and the service learns 4 s after SIGTERM. `make bench-rollout ROW=\"drain time\"` measures this row alone.
 - *failed*: sent, and no whole answer with status 200. *refused*: nobody listened. *seconds*: from SIGTERM until the pod
   was gone. A WebSocket or TCP session counts as one request, and is lost if it is cut before its client ends it.
 - *At full speed* is [wrk](https://github.com/wg/wrk) with 100 connections, and its own counts, whose meaning was measured

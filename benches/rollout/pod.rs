@@ -70,8 +70,13 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Starts it and waits until it answers.
-    pub(crate) async fn start(mode: Mode, version: &str, upstream: &Upstream) -> io::Result<Self> {
+    /// Starts it and waits until it answers. `drain_time` is Envoy's `--drain-time-s`.
+    pub(crate) async fn start(
+        mode: Mode,
+        version: &str,
+        drain_time: Option<&str>,
+        upstream: &Upstream,
+    ) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = node::directory().join(format!("pod{number}"));
@@ -79,7 +84,7 @@ impl Pod {
         let network = Network::new()?;
         let config = directory.join("envoy.yaml");
         fs::write(&config, envoy_config(upstream)?)?;
-        let mut child = command(mode, &network, &envoy::binary(version)?, &config)
+        let mut child = command(mode, &network, &envoy::binary(version)?, drain_time, &config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -161,11 +166,18 @@ fn envoy_config(upstream: &Upstream) -> io::Result<String> {
     Ok(config)
 }
 
-fn command(mode: Mode, network: &Network, envoy: &Path, config: &Path) -> Command {
+fn command(
+    mode: Mode,
+    network: &Network,
+    envoy: &Path,
+    drain_time: Option<&str>,
+    config: &Path,
+) -> Command {
     if mode == Mode::Drainit {
         let mut command = network.command(&envoy::checkout().join("target/release/drainit"));
         command.arg("run").arg("-c").arg(files().join("drainit.yaml"));
         command.env("ENVOY", envoy).env("ENVOY_CONFIG", config).env("ADMIN_PORT", ADMIN);
+        command.envs(drain_time.map(|seconds| ("ENVOY_DRAIN_SECONDS", seconds)));
         return command;
     }
     let mut command = if mode == Mode::Plain {
@@ -177,8 +189,9 @@ fn command(mode: Mode, network: &Network, envoy: &Path, config: &Path) -> Comman
     };
     command.arg("-c").arg(config);
     command.args(["--log-level", "warning", "--concurrency", "2", "--disable-hot-restart"]);
-    if mode == Mode::RecipeWithDrainTime {
-        command.args(["--drain-time-s", DRAIN_SECONDS]);
+    let tuned = (mode == Mode::RecipeWithDrainTime).then_some(DRAIN_SECONDS);
+    if let Some(seconds) = drain_time.or(tuned) {
+        command.args(["--drain-time-s", seconds]);
     }
     command
 }

@@ -78,8 +78,8 @@ pub(crate) fn roll_out(row: &Row, mode: Mode) -> io::Result<Outcome> {
 async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let upstream = Upstream::start().await?;
     let (mut old, new) = tokio::try_join!(
-        Pod::start(mode, row.envoy, &upstream),
-        Pod::start(Mode::Plain, row.envoy, &upstream)
+        Pod::start(mode, row.envoy, row.drain_time, &upstream),
+        Pod::start(Mode::Plain, row.envoy, row.drain_time, &upstream)
     )?;
     let mut service = Service::new(old.address())?;
     let tally = Tally::new();

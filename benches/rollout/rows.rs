@@ -30,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) before: Duration,
     /// Traffic after the old pod is gone.
     pub(crate) after: Duration,
+    /// Envoy's `--drain-time-s`, where that is not its default, or what the mode makes of it.
+    pub(crate) drain_time: Option<&'static str>,
     /// It needs the machine for itself.
     pub(crate) alone: bool,
     /// Why these clients cannot be told in time.
@@ -66,6 +68,7 @@ impl Row {
             learn: USUAL_LEARN,
             before: MARGIN,
             after: MARGIN,
+            drain_time: None,
             alone: false,
             impolite: None,
         }
@@ -132,6 +135,12 @@ fn special() -> Vec<Row> {
     rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
     let fresh = Requests { clients: 20, is_fresh: true, ..usual };
     rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
+    // Within drainit's `min`, and long after Envoy would have closed its listeners by itself.
+    rows.push(Row {
+        learn: 4 * SECOND,
+        drain_time: Some("1"),
+        ..requests("HTTP/1.1, new connections, drain time 1 s", fresh)
+    });
     let looking = Requests { idle_close: IdleClose::Noticed, ..usual };
     rows.push(requests("HTTP/1.1, clients that see an idle close", looking));
     let idle = Requests { pace: Pace::Every { period: 20 * SECOND, spread: SECOND }, ..usual };

@@ -1,6 +1,5 @@
 //! The listeners of the control server, bound before anything is started so that an error stops nothing half-way.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -15,9 +15,9 @@ use super::spec::DrainSpec;
 use super::world::World;
 use crate::vocab::{ProcessId, Time};
 
-/// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples, and than a client
-/// takes from its connect to its first request.
-const QUIET: Duration = Duration::from_millis(200);
+/// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples near the end, and than a
+/// client takes from its connect to its first request. A sample older than this shows nothing about now.
+pub const QUIET: Duration = Duration::from_millis(200);
 
 /// How far the drain of one process is.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ impl Active {
             return Progress::Over;
         }
         world.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
-        world.act(Action::Drain(process));
+        world.act(Action::Drain { process, min, longest });
         world.told[process.index()] = drain.told_by.map(|_| now);
         Progress::Active(Self {
             since: now,
@@ -132,6 +132,11 @@ impl Active {
             sampled_at: now,
             closing: Closing::NotYet,
         })
+    }
+
+    /// Whether it can be looked into, and be made to refuse new connections.
+    pub(super) fn closes(&self) -> bool {
+        self.closes
     }
 
     /// Whether it has taken the drain. If not, only `min` is held: new requests still arrive, but none is told to leave.
@@ -191,12 +196,13 @@ impl Active {
     }
 
     /// When something is due.
-    pub(super) fn wakes_at(&self) -> Time {
+    pub(super) fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
             Closing::Closed => self.until,
             Closing::NotYet => {
-                let is_done = self.reported || self.is_shown_quiet() && self.accepted == Some(true);
+                let is_done =
+                    self.reported || now < self.min_until && self.is_quiet(self.min_until);
                 if is_done { self.until.min(self.min_until) } else { self.until }
             }
         }
@@ -253,13 +259,11 @@ impl Active {
         }
     }
 
+    /// Whether samples from the first to the last have shown it quiet for long enough, up to this moment.
     fn is_quiet(&self, now: Time) -> bool {
-        self.is_shown_quiet() && self.min_until <= now && self.accepted == Some(true)
-    }
-
-    /// Whether samples from the first to the last have shown it quiet for long enough.
-    fn is_shown_quiet(&self) -> bool {
-        self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at)
+        let is_shown = self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at);
+        let is_fresh = now.since(self.sampled_at) <= QUIET;
+        is_shown && is_fresh && self.min_until <= now && self.accepted == Some(true)
     }
 
     fn close(&mut self, world: &mut World, process: ProcessId, why: DrainEnd, deadline: Time) {

@@ -155,9 +155,9 @@ impl Draining {
     }
 
     /// When something is due.
-    pub(super) fn wakes_at(&self) -> Option<Time> {
+    pub(super) fn wakes_at(&self, now: Time) -> Option<Time> {
         let drains = self.progress().filter_map(|progress| match progress {
-            Progress::Active(active) => Some(active.wakes_at()),
+            Progress::Active(active) => Some(active.wakes_at(now)),
             Progress::LastLook { until } => Some(*until),
             _ => None,
         });
@@ -170,6 +170,16 @@ impl Draining {
         self.progress().all(Progress::is_past)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
+    }
+
+    /// Whether the end of this process, now, would be the end of its traffic. Other kinds than Envoy's may end in answer to
+    /// their drain.
+    pub(super) fn is_undrained(&self, process: ProcessId) -> bool {
+        match &self.drains[process.index()] {
+            Progress::NotDue => true,
+            Progress::Active(active) => active.closes(),
+            _ => false,
+        }
     }
 
     /// How far each drain is.

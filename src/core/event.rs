@@ -132,8 +132,16 @@ pub enum Action {
     AbortHook(HookId),
     /// The shutdown has begun: `/readyz` turns 503, readiness probes end.
     Unready,
-    /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s.
-    Drain(ProcessId),
+    /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s, seldom at first
+    /// and often from [`QUIET`](super::drain::QUIET) before `min` is over.
+    Drain {
+        /// Which process.
+        process: ProcessId,
+        /// The shortest wait, from now: nothing that is seen ends it before.
+        min: Duration,
+        /// The longest, as granted.
+        longest: Duration,
+    },
     /// Make it refuse new connections, where it does not yet, and count what is left; answer with
     /// [`Event::ListenersClosed`].
     CloseListeners(ProcessId),
@@ -225,6 +233,15 @@ pub enum Note {
         /// What was seen last.
         last: Load,
     },
+    /// It has ended before its drain was over, because of a signal that drainit did not send.
+    EndedUndrained {
+        /// Which process.
+        process: ProcessId,
+        /// Which signal that probably was.
+        signal: Signal,
+        /// What speaks for it.
+        with: Alongside,
+    },
     /// It was asked to end.
     Stopping {
         /// Which process.
@@ -278,6 +295,17 @@ pub enum AfterEnd {
     Shutdown,
     /// The container stops: it was restarted as often as it may.
     Exhausted,
+}
+
+/// What an end came with that shows its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alongside {
+    /// So long after the first stop signal.
+    After(Duration),
+    /// So long before it.
+    Before(Duration),
+    /// At the same time as the ends of others.
+    Others,
 }
 
 /// What a further stop signal does.

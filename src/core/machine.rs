@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::at_once::AtOnce;
 use super::draining::Draining;
 use super::event::{Action, Event};
 use super::exit::Cause;
@@ -10,7 +11,7 @@ use super::finishing::Finishing;
 use super::running::Running;
 use super::spec::Spec;
 use super::stopping::Stopping;
-use super::world::World;
+use super::world::{Life, World};
 use crate::vocab::{ProcessId, Signal, Time};
 
 /// Stop signals that come closer than this are one: some send each signal to a process and then to its group, and the
@@ -22,6 +23,7 @@ const ONE_SIGNAL: Duration = Duration::from_millis(5);
 pub struct Machine {
     world: World,
     phase: Phase,
+    at_once: AtOnce,
 }
 
 /// Where the container is.
@@ -76,7 +78,11 @@ impl Machine {
     /// A machine to which nothing has happened yet; [`Event::Start`] begins.
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
-        Self { world: World::new(spec, now), phase: Phase::Running(Running::default()) }
+        Self {
+            world: World::new(spec, now),
+            phase: Phase::Running(Running::default()),
+            at_once: AtOnce::default(),
+        }
     }
 
     /// Takes one event, and gives back what is to be done, in this order.
@@ -92,6 +98,8 @@ impl Machine {
         {
             forward(world, signal);
         }
+        self.hear(event);
+        let world = &mut self.world;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(world, event),
             Phase::Draining(draining) => draining.handle(world, event),
@@ -99,7 +107,39 @@ impl Machine {
             Phase::Finishing(finishing) => finishing.handle(world, event),
             Phase::Done => Phase::Done,
         };
+        // Nothing comes after the exit, and there is nothing to be told of a life that goes on.
+        if self.phase.shutdown().is_some() {
+            for note in self.at_once.notes() {
+                self.world.note(note);
+            }
+        }
         std::mem::take(&mut self.world.actions)
+    }
+
+    /// Remembers what may show that a stop signal was sent to every process at once.
+    fn hear(&mut self, event: Event) {
+        let world = &self.world;
+        match event {
+            Event::Signal(signal) if world.spec.stop_signals.contains(&signal) => {
+                self.at_once.asked(world.now, signal);
+            }
+            // It is back, and will be drained.
+            Event::Spawned(process) => self.at_once.started(process),
+            Event::Exited { process, end, .. } if world.told[process.index()].is_none() => {
+                let (life, spec) = (world.life(process), world.process(process));
+                let is_missed = match &self.phase {
+                    Phase::Running(_) => true,
+                    Phase::Draining(draining) => draining.is_undrained(process),
+                    _ => false,
+                };
+                let is_drained = spec.drain.is_some_and(|drain| !drain.time.is_zero());
+                if let Life::Starting { .. } | Life::Ready { .. } = life {
+                    let undrained = is_drained && is_missed && matches!(life, Life::Ready { .. });
+                    self.at_once.ended(world.now, process, spec, end, undrained);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// When [`Event::Tick`] is due, if nothing happens before. Always later than the last `now`.
@@ -107,7 +147,7 @@ impl Machine {
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(),
-            Phase::Draining(draining) => draining.wakes_at(),
+            Phase::Draining(draining) => draining.wakes_at(self.world.now),
             Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,

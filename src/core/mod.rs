@@ -15,8 +15,9 @@
 //! Each phase is a type that consumes the one before, so there is no way back. What outlives a phase lies in
 //! [`world`]: how far each process is, and the actions of this step.
 
+mod at_once;
 pub mod budget;
-mod drain;
+pub mod drain;
 pub mod draining;
 pub mod event;
 pub mod exit;

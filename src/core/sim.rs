@@ -26,8 +26,12 @@ mod worst;
 use check::Checker;
 use scenario::{Behaviour, Scenario};
 
-/// Samples of a drained process come this often.
+/// Samples of a drained process come this often, once the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
+/// And so often before.
+const SELDOM: Duration = Duration::from_millis(700);
+/// What the shell knows as "soon".
+const SOON: Duration = Duration::from_millis(300);
 /// What obeys takes this long to end.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// Longer than any scenario may take from T0.
@@ -83,6 +87,7 @@ struct Proc {
     instance: u32,
     /// Since when connections are closing, and until when new ones come.
     drained_at: Option<Time>,
+    min_until: Option<Time>,
     sampling: bool,
     closed: bool,
     accepted: u64,
@@ -238,7 +243,12 @@ impl Sim<'_> {
                 if !self.procs[id.index()].sampling {
                     return None;
                 }
-                self.push(self.now + SAMPLES, Happening::Sample { process });
+                let until_min = self.procs[id.index()]
+                    .min_until
+                    .map(|min| min.since(self.now))
+                    .unwrap_or_default();
+                let pause = until_min.saturating_sub(SOON).clamp(SAMPLES, SELDOM);
+                self.push(self.now + pause, Happening::Sample { process });
                 Some(Event::DrainSample { process: id, load })
             }
             Happening::LeftoversGone => {
@@ -304,12 +314,13 @@ impl Sim<'_> {
                     self.deliver(events, now + after, Event::HookEnded { hook, success });
                 }
             }
-            Action::Drain(process) => {
+            Action::Drain { process, min, .. } => {
                 let is_seen = self.scenario.spec.processes[process.index()]
                     .drain
                     .is_some_and(|drain| drain.closes);
                 let proc = &mut self.procs[process.index()];
                 proc.drained_at = Some(now);
+                proc.min_until = Some(now + min);
                 proc.sampling = is_seen;
                 self.push(now + SAMPLES, Happening::Sample { process: process.0 });
                 if let (false, Some(after)) = (is_seen, self.behaviour(process).reports_after) {

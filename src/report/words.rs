@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::event::{AfterEnd, DrainEnd, Hurry, Load, Note, Unit};
+use crate::core::event::{AfterEnd, Alongside, DrainEnd, Hurry, Load, Note, Unit};
 use crate::core::exit::Cause;
 use crate::core::spec::{HookId, Stage};
 use crate::vocab::{End, ProcessId, Signal, human};
@@ -85,6 +85,21 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 drain_end(why, last)
             );
             (if why == DrainEnd::MinHeld { Level::Warning } else { Level::Info }, text)
+        }
+        Note::EndedUndrained { process, signal, with } => {
+            let when = match with {
+                Alongside::After(after) => format!("{} after the stop signal", human(after)),
+                Alongside::Before(before) => format!("{} before the stop signal", human(before)),
+                Alongside::Others => "at the same time as other processes".to_owned(),
+            };
+            (
+                Level::Warning,
+                format!(
+                    "{}: ended by itself {when}, before it was drained: {signal} was probably sent to every process at once \
+                     (kill -TERM -1, a node shutdown); requests in flight were cut",
+                    name(process)
+                ),
+            )
         }
         Note::Stopping { process, signal: Signal::KILL, .. } => {
             (Level::Info, format!("{}: SIGKILL", name(process)))

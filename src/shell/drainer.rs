@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::clock;
 use super::closing::ClosingWatch;
@@ -12,15 +13,12 @@ use super::drains::Subject;
 use super::envoy::{Call, begin_drain, close_listeners, sample};
 use super::envoy_stats::Sample;
 use super::http::Client;
+use super::pace::Pace;
 use crate::config::schema::{Address, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
 use crate::report::{Moment, Traffic};
 use crate::vocab::Time;
 
-/// The pause between two looks. The statistics of a large Envoy cost it time; so it is at least this many times longer
-/// than the last look took.
-const PAUSE: Duration = Duration::from_millis(25);
-const PAUSE_FACTOR: u32 = 4;
 /// How long the count at the end may take; the core is not more patient with the closing of the listeners as a whole.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 /// When it is to be seen that connections are closed, where every response closes its own.
@@ -32,8 +30,12 @@ pub(super) struct Drainer {
     pub(super) admin: Address,
     pub(super) fail_healthcheck: bool,
     pub(super) until: DrainUntil,
-    /// The longest wait.
-    pub(super) time: Duration,
+    /// Before this the drain cannot be over.
+    pub(super) min_until: Time,
+    /// The longest wait, as granted.
+    pub(super) longest: Duration,
+    /// The next poll is due now: something has changed that it is to show.
+    pub(super) again: Notify,
     /// Counts up when the listeners are closed: a look that began before tells nothing about after.
     pub(super) epoch: Cell<u32>,
     /// It has said that its listeners are closed.
@@ -66,14 +68,20 @@ impl Drainer {
             CLOSING_SEEN
         } else {
             // A gradual drain of that length has by then closed every fourth connection that was used.
-            CLOSING_SEEN.max(self.time / 2)
+            CLOSING_SEEN.max(self.longest / 2)
         });
         // Before the calls have an effect; they wait for it no longer than it is bounded. Where it fails the next look says so.
-        let began = clock::now();
-        let first = sample(&mut client).await.unwrap_or_default();
+        let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
+        let first = sample(&mut client).await;
+        let now = clock::now();
+        let pause = match &first {
+            Ok(sample) => pace.after_answer(now, now.since(began), self.load(sample).active),
+            Err(_) => Duration::ZERO,
+        };
+        let first = first.unwrap_or_default();
         watch.before(&first);
         self.seen(began, &first, Moment::Start);
-        tokio::join!(self.tell(), self.look(client, watch));
+        tokio::join!(self.tell(), self.look(client, watch, pace, pause));
     }
 
     async fn tell(&self) {
@@ -89,6 +97,8 @@ impl Drainer {
         self.told.set(told);
         let accepted = told != Told::Nothing;
         self.subject.send(Event::DrainTold { process: self.subject.process, accepted });
+        // The watch counts from the first look after this.
+        self.again.notify_one();
     }
 
     /// The drain is over; says so where nobody knows whether it ever began.
@@ -98,12 +108,27 @@ impl Drainer {
         }
     }
 
-    async fn look(&self, mut client: Client, mut watch: ClosingWatch) {
+    async fn look(
+        &self,
+        mut client: Client,
+        mut watch: ClosingWatch,
+        mut pace: Pace,
+        mut pause: Duration,
+    ) {
         let mut failing = false;
         loop {
+            let _ = timeout(pause, self.again.notified()).await;
             let (began, epoch, moment) = (Instant::now(), self.epoch.get(), self.moment());
             let began_at = clock::now();
-            match sample(&mut client).await {
+            let sampled = sample(&mut client).await;
+            pause = match &sampled {
+                Ok(sample) => {
+                    let active = self.load(sample).active;
+                    pace.after_answer(clock::now(), began.elapsed(), active)
+                }
+                Err(_) => pace.after_failure(began.elapsed()),
+            };
+            match sampled {
                 Ok(sample) if epoch == self.epoch.get() => {
                     failing = false;
                     self.seen(began_at, &sample, moment);
@@ -125,7 +150,6 @@ impl Drainer {
                     self.subject.send(Event::DrainSample { process: self.subject.process, load });
                 }
             }
-            sleep(PAUSE.max(began.elapsed() * PAUSE_FACTOR)).await;
         }
     }
 
@@ -147,6 +171,8 @@ impl Drainer {
             self.seen(began, &sample, self.moment());
         }
         self.subject.send(Event::ListenersClosed(self.subject.process));
+        // Whether nothing has slipped in before, the core learns from the next look.
+        self.again.notify_one();
     }
 
     /// Keeps what was seen, for the report and the core. What a slow look tells may be as old as its beginning.

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Method;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
+use super::clock;
 use super::command;
 use super::drainer::Drainer;
 use super::http::{RequestError, request};
@@ -38,6 +40,9 @@ pub(super) enum RunningDrain {
 /// Whose drain it is, and whom it tells.
 pub(super) struct Subject {
     pub(super) process: ProcessId,
+    /// The shortest and the longest wait, as the core has granted them.
+    pub(super) min: Duration,
+    pub(super) longest: Duration,
     pub(super) name: String,
     pub(super) pid: Pid,
     pub(super) sender: Sender,
@@ -52,14 +57,17 @@ impl RunningDrain {
         family: &Family,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, String>,
     ) -> Self {
+        let limit = subject.longest;
         match &drain.method {
             DrainMethod::Envoy { admin, fail_healthcheck, until } => {
                 let drainer = Rc::new(Drainer {
+                    min_until: clock::now() + subject.min,
+                    longest: subject.longest,
+                    again: Notify::new(),
                     subject,
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
-                    time: drain.time,
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
                     told: Cell::default(),
@@ -69,7 +77,7 @@ impl RunningDrain {
                 Self::Envoy(drainer, task.abort_handle())
             }
             DrainMethod::Http { method, target } => {
-                let (method, target, limit) = (*method, target.clone(), drain.time);
+                let (method, target) = (*method, target.clone());
                 let task = spawn_local(async move {
                     let result = ask(method, &target, limit).await;
                     subject.ended(result.map_err(|error| format!("its drain request: {error}")));
@@ -77,7 +85,7 @@ impl RunningDrain {
                 Self::Task(task.abort_handle())
             }
             DrainMethod::Exec(words) => {
-                let (request, family, limit) = (command(words), Rc::clone(family), drain.time);
+                let (request, family) = (command(words), Rc::clone(family));
                 let task = spawn_local(async move {
                     let result = match request {
                         Ok(request) => command::run(request, family, limit).await,

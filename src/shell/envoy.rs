@@ -1,6 +1,7 @@
 //! Envoy's admin: the calls that begin and end a drain, and the sample that tells how it goes.
 //!
-//! - `POST /drain_listeners?graceful` tells clients to go away, but only some of them under Envoy's default strategy.
+//! - `POST /drain_listeners?graceful&skip_exit` tells clients to go away, but only some of them under Envoy's default
+//!   strategy. Without `skip_exit` Envoy closes every listener when its `--drain-time-s` is over, which may be within `min`.
 //! - `POST /healthcheck/fail` makes every response close its connection, from then on.
 //! - Plain `POST /drain_listeners` closes the listen sockets at once; what was accepted stays, and stays counted.
 //!
@@ -46,7 +47,7 @@ impl Call {
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
-            Self::DrainListeners => "/drain_listeners?graceful",
+            Self::DrainListeners => "/drain_listeners?graceful&skip_exit",
             Self::FailHealthcheck => "/healthcheck/fail",
             Self::CloseListeners => "/drain_listeners",
         }
@@ -86,8 +87,8 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// Begins the drain: `drain_listeners?graceful`, then, if wanted, `healthcheck/fail`, each tried again until it is done or
-/// 2 s are over. The attempts alternate, so that a call which fails for good does not take the other one's time. One
+/// Begins the drain: `drain_listeners?graceful&skip_exit`, then, if wanted, `healthcheck/fail`, each tried again until it is
+/// done or 2 s are over. The attempts alternate, so that a call which fails for good does not take the other one's time. One
 /// outcome a call, in this order.
 pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOutcome> {
     let calls: &[Call] = if fail_healthcheck {
@@ -167,9 +168,12 @@ mod tests {
         let outcomes = begin_drain(&server.address, true).await;
         assert_eq!(
             texts(&outcomes),
-            ["POST /drain_listeners?graceful: done", "POST /healthcheck/fail: done"]
+            ["POST /drain_listeners?graceful&skip_exit: done", "POST /healthcheck/fail: done"]
         );
-        assert_eq!(server.seen(), ["POST /drain_listeners?graceful", "POST /healthcheck/fail"]);
+        assert_eq!(
+            server.seen(),
+            ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail"]
+        );
         assert_eq!(begin_drain(&server.address, false).await.len(), 1);
         assert_eq!(
             close_listeners(&server.address).await.to_string(),
@@ -184,7 +188,10 @@ mod tests {
         let outcomes = begin_drain(&server.address, true).await;
         assert_eq!(outcomes.iter().map(|o| o.attempts).collect::<Vec<_>>(), [3, 1]);
         assert!(outcomes.iter().all(|o| o.result.is_ok()));
-        assert_eq!(texts(&outcomes)[0], "POST /drain_listeners?graceful: done (3 attempts)");
+        assert_eq!(
+            texts(&outcomes)[0],
+            "POST /drain_listeners?graceful&skip_exit: done (3 attempts)"
+        );
     }
 
     #[tokio::test]

@@ -378,7 +378,7 @@ impl Loop {
             Action::RunHook(hook) => self.hands.run_hook(hook),
             Action::AbortHook(hook) => self.hands.abort_hook(hook),
             Action::Unready => self.hands.unready(),
-            Action::Drain(process) => self.hands.drain(process),
+            Action::Drain { process, min, longest } => self.hands.drain(process, min, longest),
             Action::CloseListeners(process) => self.hands.close_listeners(process),
             Action::EndDrain(process) => self.hands.end_drain(process),
             Action::Sweep(signal) => Some(self.hands.sweep(signal)),

@@ -478,12 +478,19 @@ impl Hands {
         None
     }
 
-    pub(super) fn drain(&mut self, process: ProcessId) -> Option<Event> {
+    pub(super) fn drain(
+        &mut self,
+        process: ProcessId,
+        min: Duration,
+        longest: Duration,
+    ) -> Option<Event> {
         let config = Rc::clone(&self.config);
         let wanted = &config.processes[process.index()];
         let (drain, pid) = (wanted.drain.as_ref()?, self.pid(process)?);
         let subject = drains::Subject {
             process,
+            min,
+            longest,
             name: wanted.name.clone(),
             pid,
             sender: self.sender.clone(),

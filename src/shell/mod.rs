@@ -29,6 +29,7 @@ pub(crate) mod old_socket;
 pub(crate) mod oom;
 pub mod output;
 pub mod own_line;
+mod pace;
 pub mod panic;
 pub mod probe;
 mod readiness;

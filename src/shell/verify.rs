@@ -267,7 +267,7 @@ mod tests {
         let findings = verify(&subject(&server.address), SHORT).await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(
-            findings[0].contains("/drain_listeners?graceful, /healthcheck/fail"),
+            findings[0].contains("/drain_listeners?graceful&skip_exit, /healthcheck/fail"),
             "{findings:?}"
         );
         assert_eq!(
@@ -275,7 +275,7 @@ mod tests {
             [
                 "GET /server_info",
                 "GET /drainit",
-                "GET /drain_listeners?graceful",
+                "GET /drain_listeners?graceful&skip_exit",
                 "GET /healthcheck/fail",
                 "GET /drain_listeners",
                 &format!("GET {STATS_PATH}"),

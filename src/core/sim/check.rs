@@ -181,11 +181,14 @@ impl<'a> Checker<'a> {
                 self.unready = true;
             }
             Action::Sweep(signal) => self.sweeping = Some(signal),
-            Action::Drain(process) => {
+            Action::Drain { process, min, longest } => {
                 for dependent in self.above(process) {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
-                self.hold(self.drain[process.index()].is_some(), "a drain without a word");
+                let Some((_, granted)) = self.drain[process.index()] else {
+                    self.fail("a drain without a word")
+                };
+                self.hold(min <= longest && longest == granted, "a drain of another length");
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
@@ -220,6 +223,11 @@ impl<'a> Checker<'a> {
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
+            }
+            Note::EndedUndrained { process, .. } => {
+                self.hold(!procs[process.index()].alive, "ended, and alive");
+                self.hold(self.asked[process.index()].is_none(), "by itself, and asked to");
+                self.hold(self.deadline.is_some(), "undrained, and nothing stops");
             }
             Note::Stopping { process, limit, .. } => {
                 if let Some(asked) = &mut self.asked[process.index()] {

@@ -1,7 +1,7 @@
 //! Single schedules whose every action is known: sentences of the contract, one by one.
 
 use super::*;
-use crate::core::event::{AfterEnd, Hurry};
+use crate::core::event::{AfterEnd, Alongside, Hurry};
 use crate::core::machine::Phase;
 
 const ENGINE: ProcessId = ProcessId(0);
@@ -83,6 +83,11 @@ fn load(active: u64, total: u64) -> Load {
     Load { active: Some(active), total: Some(total), ..Load::default() }
 }
 
+/// The router is drained for at most so long.
+fn drain(longest: u64) -> Action {
+    Action::Drain { process: ROUTER, min: MS(5000), longest: MS(longest) }
+}
+
 fn stop(process: ProcessId) -> Action {
     Action::Stop { process, signal: Signal::TERM }
 }
@@ -94,7 +99,7 @@ fn exited(process: ProcessId) -> Event {
 #[test]
 fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, Action::Drain(ROUTER)]);
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
     assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
     let seen = play.samples(50, 5000, 0);
     assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
@@ -105,6 +110,88 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
     assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
+    let sample = Event::DrainSample { process: ROUTER, load: load(0, 100) };
+    let up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        assert!(play.at(1000, sample).is_empty());
+        assert!(play.at(3000, sample).is_empty());
+        play
+    };
+    let mut play = up();
+    assert!(play.at(4900, sample).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    // Much can have come since 3 s.
+    let mut play = up();
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
+    assert!(play.at(5000, Event::Tick).is_empty());
+    assert_eq!(play.at(5100, sample), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
+    let told = |notes: Vec<Note>| {
+        let mut notes = notes.into_iter().filter_map(|note| match note {
+            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, with } => Some(with),
+            _ => None,
+        });
+        let with = notes.next();
+        assert_eq!(notes.next(), None, "said once");
+        with
+    };
+    let term = Event::Signal(Signal::TERM);
+    // Envoy ends with code 0 at TERM; others by it.
+    let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
+    for end in [exited(ROUTER), by_term] {
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(1004, end)), Some(Alongside::After(MS(4))));
+        // Seen before the signal is.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, end)), None);
+        assert_eq!(told(play.notes(1003, term)), Some(Alongside::Before(MS(3))));
+        assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
+        // As PID 1 drainit does not get it.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1020, end)), Some(Alongside::Others));
+        // Long after, or long before: another reason.
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(4000, end)), None);
+        let mut play = Play::up(gateway());
+        play.at(1000, end);
+        assert_eq!(told(play.notes(2000, term)), None);
+    }
+    // A crash is one, whenever it comes; and what is drained already has lost nothing.
+    let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    assert_eq!(told(play.notes(1004, crash)), None);
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    play.at(1001, term);
+    assert_eq!(told(play.notes(1100, term)), None, "asked to end");
+    assert_eq!(told(play.notes(1104, exited(ROUTER))), None);
+}
+
+#[test]
+fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former_life() {
+    let mut spec = gateway();
+    let always = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(5) };
+    spec.processes[ROUTER.index()].restart = always;
+    let mut play = Play::up(spec);
+    play.at(1000, exited(ROUTER));
+    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ROUTER)]);
+    play.at(1100, Event::Spawned(ROUTER));
+    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    assert!(!notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. })), "{notes:?}");
 }
 
 #[test]
@@ -213,7 +300,7 @@ fn the_end_of_the_drained_process_ends_the_wait() {
 fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
     let mut play = Play::up(gateway());
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-    assert_eq!(play.at(0, crash), [Action::Unready, Action::Drain(ROUTER)]);
+    assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
     play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
     assert!(play.samples(50, 4950, 9).is_empty());
     assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
@@ -374,7 +461,7 @@ fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
 #[test]
 fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
     let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::DrainAsked), [Action::Unready, Action::Drain(ROUTER)]);
+    assert_eq!(play.at(0, Event::DrainAsked), [Action::Unready, drain(15_000)]);
     assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
     assert!(play.at(10, Event::DrainAsked).is_empty(), "asked again");
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
@@ -457,7 +544,7 @@ fn while_a_drain_is_held_nothing_is_restarted() {
     spec.processes[0].restart.policy = RestartPolicy::Always;
     let mut play = Play::up(spec);
     play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    assert_eq!(play.at(10, Event::DrainAsked), [Action::Unready, Action::Drain(ROUTER)]);
+    assert_eq!(play.at(10, Event::DrainAsked), [Action::Unready, drain(15_000)]);
     play.at(11, Event::DrainTold { process: ROUTER, accepted: true });
     assert!(play.at(2000, Event::Tick).is_empty());
 }

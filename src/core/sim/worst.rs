@@ -101,7 +101,7 @@ impl Worst {
                 Stage::PreStop => self.end(What::PreStop, process),
                 Stage::PostStop => self.end(What::PostStop, process),
             },
-            Action::Drain(process) => {
+            Action::Drain { process, .. } => {
                 self.begin(What::Drain, Some(process));
                 self.events.push_back(Event::DrainTold { process, accepted: true });
             }

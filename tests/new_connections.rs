@@ -1,0 +1,50 @@
+//! New connections while a real Envoy is drained: served until nobody waits for them any more, then refused.
+
+use std::process::Command;
+use std::thread;
+
+use crate::support::client::{Client, Went};
+use crate::support::envoy::{DEFAULT, TESTED};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Signal, ms, now};
+
+/// By itself, Envoy closes its listeners when `--drain-time-s` is over, which is long before `min` is.
+fn assert_served_until_drained(version: &'static str, drain: &'static str) {
+    let flags = &["--concurrency", "2", "--drain-time-s", "1"];
+    let envoy = RealEnvoy { version, flags, drain, ..RealEnvoy::default() };
+    let Some((drainit, address)) = envoy.start() else { return };
+    let (mut served, mut went) = (0, Vec::new());
+    thread::scope(|scope| {
+        let draining = scope.spawn(|| {
+            let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
+            drain.args(["drain", "--socket"]).arg(drainit.path("control.sock")).status().unwrap()
+        });
+        let began = drainit.wait_for_line("router: draining, at least 3s").at;
+        while now() < began + ms(2500) {
+            match Client::new(address).request(0).went {
+                Went::Answered { .. } => served += 1,
+                lost => went.push((now() - began, lost)),
+            }
+            thread::sleep(ms(50));
+        }
+        assert!(draining.join().unwrap().success(), "{}", drainit.record());
+    });
+    // How many there are depends on the machine; that there are some after the 1 s, on nothing.
+    assert!(served > 10 && went.is_empty(), "{version}: {served} served, but {went:?}");
+    // It is held now: Envoy lives, and takes nobody any more.
+    assert_eq!(Client::new(address).request(0).went, Went::Refused, "{}", drainit.record());
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("drain over after .*: no connection left");
+}
+
+#[test]
+fn a_short_drain_time_of_envoy_refuses_nobody_within_min() {
+    thread::scope(|scope| {
+        for version in TESTED {
+            scope.spawn(|| assert_served_until_drained(version, "time: 6s, min: 3s"));
+        }
+        let gradual = "time: 6s, min: 3s, fail_healthcheck: false";
+        scope.spawn(|| assert_served_until_drained(DEFAULT, gradual));
+    });
+}
