@@ -14,18 +14,17 @@ use std::time::Duration;
 
 use super::terminal::Terminal;
 use super::{Options, tell};
+use crate::core::machine::ONE_SIGNAL;
 use crate::core::spec::SWEEP_PAUSE;
 use crate::shell::blocked::Blocked;
 use crate::shell::clock;
 use crate::shell::oom::OomKills;
-use crate::shell::reap::{self, Pid, Reaped, reap_next};
+use crate::shell::reap::{self, Pid, REAP_AT_ONCE, Reaped, reap_next};
 use crate::shell::signals::Received;
 use crate::shell::sweep::Sweep;
 use crate::shell::sys;
 use crate::vocab::{End, Signal, Time, human};
 
-/// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
-const REAP_AT_ONCE: usize = 256;
 /// Orphans that end within this time of each other make a storm. Then they are reaped as many as come in `BATCH`: to be woken
 /// up for each of them would take the processor from whoever makes them, and from all others.
 const STORM: Duration = Duration::from_millis(1);
@@ -34,8 +33,6 @@ const BATCH: Duration = Duration::from_micros(300);
 const AFTER_KILL: Duration = Duration::from_secs(2);
 /// What stops a process.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
-/// Stop signals that come closer than this are one, as in `run`: some send each signal to a process and to its group.
-const ONE_SIGNAL: Duration = Duration::from_millis(5);
 /// How long descendants have that are to stop, where no grace period is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 

@@ -20,7 +20,7 @@ use super::clock::{self, Timer};
 use super::hands::{Hands, awake};
 use super::news::{News, Sender};
 use super::output::Output;
-use super::reap::{Reaped, reap_next};
+use super::reap::{REAP_AT_ONCE, Reaped, reap_next};
 use super::signals::{Received, SignalStream, Signals};
 use super::sys::{self, SignalSet};
 use crate::config::schema::Config;
@@ -35,8 +35,6 @@ use crate::graph::Graph;
 use crate::report::words::Names;
 use crate::vocab::{ProcessId, Signal, Time, exit_code};
 
-/// So many ends are taken in a row before anything else has its turn: a storm of orphans must not hold up a shutdown.
-const REAP_AT_ONCE: usize = 256;
 /// How long the last lines of processes are waited for at the end; only a pipe that somebody still holds takes longer.
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long a reader of the output has for what is left.
