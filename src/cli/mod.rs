@@ -54,8 +54,6 @@ pub fn main() -> ExitCode {
     ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
 }
 
-// Not inlined, so that the way to a plain `exec` is short and can lie in one place (start.ld).
-#[inline(never)]
 fn carry_out(args: Vec<OsString>) -> u8 {
     match Cli::try_parse_from(args) {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),

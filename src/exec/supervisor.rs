@@ -22,7 +22,6 @@ use crate::shell::oom::OomKills;
 use crate::shell::reap::{self, Pid, REAP_AT_ONCE, Reaped, reap_next};
 use crate::shell::signals::Received;
 use crate::shell::sweep::Sweep;
-use crate::shell::sys;
 use crate::vocab::{End, Signal, Time, human};
 
 /// Orphans that end within this time of each other make a storm. Then they are reaped as many as come in `BATCH`: to be woken
@@ -35,9 +34,6 @@ const AFTER_KILL: Duration = Duration::from_secs(2);
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 /// How long descendants have that are to stop, where no grace period is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-
-/// After so long without a signal there is little to do, and it may be for months.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Supervisor<'a> {
@@ -64,8 +60,6 @@ pub(super) struct Supervisor<'a> {
     has_more: bool,
     /// When orphans were reaped last.
     last_orphans: Option<Time>,
-    /// It was quiet for a while, and drainit's own code has been let go. Not before: a child that ends soon needs it again at once.
-    is_settled: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -90,7 +84,6 @@ impl<'a> Supervisor<'a> {
             may_stop: false,
             has_more: false,
             last_orphans: None,
-            is_settled: false,
         }
     }
 
@@ -98,15 +91,7 @@ impl<'a> Supervisor<'a> {
     pub(super) fn run(mut self) -> io::Result<End> {
         loop {
             let timeout = if self.has_more { Some(Duration::ZERO) } else { self.timeout() };
-            let settles = !self.is_settled && timeout.is_none();
-            let received = self.signals.wait(if settles { Some(SETTLED) } else { timeout })?;
-            if settles && received.is_none() {
-                self.is_settled = true;
-                sys::release_code();
-                // Back to sleep on the shortest way, which needs few of these pages.
-                continue;
-            }
-            if let Some(received) = received {
+            if let Some(received) = self.signals.wait(timeout)? {
                 if received.signal != Signal::CHLD {
                     self.receive(received);
                 } else if received.sender.is_some() {
