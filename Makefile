@@ -25,8 +25,7 @@ build: ## target/release/drainit
 
 static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
-	@[ ! src/start.ld -nt $(STATIC)/drainit ] || touch src/main.rs # cargo does not know that it is a source
-	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV),$(START)); \
+	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
@@ -75,18 +74,17 @@ clean: ## everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) rustc --release --locked --bin drainit --target $(1) -- $(3) && \
+build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
 	install target/$(1)/release/drainit $(STATIC)/
-# Side by side what starts a command. Not where there is no source yet, as while Dockerfile.example builds the dependencies.
-START = $(addprefix -C link-arg=-T,$(wildcard src/start.ld))
-# At a fixed address, so that nothing has to be put in place before `main`, and with copies of up to 128 bytes as moves, which
-# for a small binary would be `rep movs` from 65 on: see docs/performance.md. Not where the compiler does not know the option.
-MOVES = -C llvm-args=-max-store-memcpy=8
-KNOWN_MOVES = $(shell rustc $(MOVES) --crate-type lib --emit asm=- - </dev/null >/dev/null 2>&1 && echo "$(MOVES)")
-STATIC_FLAGS = -C relocation-model=static $(if $(filter x86_64,$(ARCH)),$(KNOWN_MOVES))
-GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static $(STATIC_FLAGS)"
+# rustc links a static PIE by itself only for x86-64. Elsewhere the linker is asked for one, and given the start files of
+# musl that belong to it.
+GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-static-pie"
+MUSL_CRT = $(shell rustc --print target-libdir --target $(MUSL))/self-contained
+MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-nostartfiles -static-pie \
+	$(addprefix $(MUSL_CRT)/,rcrt1.o crti.o crtbeginS.o) -lc $(addprefix $(MUSL_CRT)/,crtendS.o crtn.o))
 # The linker of another machine; there is no C to compile.
-MUSL_ENV = RUSTFLAGS="$(STATIC_FLAGS)" $(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
+MUSL_ENV = $(if $(filter-out x86_64,$(ARCH)),RUSTFLAGS="$(MUSL_PIE)") \
+	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*

@@ -4,9 +4,8 @@
     benches/budget.py [--update] [DRAINIT]      target/static/drainit unless given, which `make static` makes
 
 Instructions are counted by callgrind, so that they are the same on a loaded machine: of the static binary, which has no
-loader, and of drainit alone, without the processes that it starts. `exec-stretches` is over how much of the binary the code
-lies that `exec` runs: each 64 KiB of it are mapped by a fault of their own. More than 5 % above the budget is an error.
-`--update` writes what is measured.
+loader, and of drainit alone, without the processes that it starts. More than 5 % above the budget is an error. `--update`
+writes what is measured.
 """
 import os
 import re
@@ -77,20 +76,15 @@ def workloads(directory):
     ]
 
 
-def callgrind(drainit, args, directory):
-    """Instructions, and how many stretches of 64 KiB they lie in."""
+def instructions(drainit, args, directory):
     counted = os.path.join(directory, "callgrind")
-    command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--dump-instr=yes", "--compress-pos=no",
-               "--trace-children=no", drainit, *args]
+    command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
     # Nothing of who runs this: PATH is searched, and the environment copied.
     env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
     run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
     if run.returncode:
         sys.exit(f"drainit {' '.join(args)}: exit code {run.returncode}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}")
-    found = re.search(r"Collected : (\d+)", run.stderr)
-    with open(counted) as lines:
-        stretches = {int(line.split()[0], 16) >> 16 for line in lines if line.startswith("0x")}
-    return int(found[1]), len(stretches)
+    return int(re.search(r"Collected : (\d+)", run.stderr)[1])
 
 
 def kind(drainit):
@@ -135,9 +129,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for name, args in workloads(directory):
             # Where there are children, chance adds a turn of the loop here and there, and never takes one away.
-            measured[name], stretches = min(callgrind(drainit, args, directory) for _ in range(2 if args[0] == "run" else 1))
-            if name == "exec":
-                measured["exec-stretches"] = stretches
+            measured[name] = min(instructions(drainit, args, directory) for _ in range(2 if args[0] == "run" else 1))
     tables, name = read(), kind(drainit)
     if "--update" in sys.argv:
         tables[name] = measured

@@ -5,13 +5,19 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::support::admin::Admin;
+use crate::support::elf;
 use crate::support::envoy::checkout;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal};
 
+/// Where `make static ARCH=aarch64` leaves the binary.
+fn binary() -> PathBuf {
+    checkout().join("target/static/aarch64/drainit")
+}
+
 /// PID 1 of a namespace under the emulator; `None` (and the test is skipped) where one of the three is not to be had.
 fn rig() -> Option<Rig> {
-    let drainit = checkout().join("target/static/aarch64/drainit");
+    let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");
     // Where Rust has no standard library for arm64 and cannot get it, nothing can be tested, not even in CI.
     if !drainit.exists()
@@ -61,4 +67,11 @@ fn a_single_command_has_its_code() {
     drainit.wait_for_start(&["a", "b"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(7);
+}
+
+#[test]
+fn it_is_a_static_pie_with_full_relro() {
+    if rig().is_some() {
+        elf::assert_hardened(&binary());
+    }
 }

@@ -179,8 +179,6 @@ fn while_nothing_happens_nothing_is_done() {
             let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
-        // After a quiet second it lets its code go, once: see an_idle_drainit_gives_the_memory_of_its_code_back.
-        drainit.wait_until("settled", || drainit.mapped_code() < 2500);
         drainit.wait_until("asleep", || status().contains("State:\tS"));
         let before = status();
         std::thread::sleep(ms(1500));

@@ -461,33 +461,6 @@ fn a_stopped_process_is_woken_to_end() {
 }
 
 #[test]
-fn an_idle_drainit_gives_the_memory_of_its_code_back() {
-    let run = Rig::not_init().start(
-        "
-        control: {socket: DIR/control}
-        processes: {a: {command: [CHILD, a], log: {prefix: a}}}
-        ",
-    );
-    let exec = Rig::not_init().start_with(&["exec", "--", "CHILD", "a"]);
-    let called = |name: &str| {
-        let rename = format!("exec -a {name} \"$@\"");
-        Rig::not_init().wrapper(&["bash", "-c", &rename, "bash"]).start_with(&["CHILD", "a"])
-    };
-    let (tini, dumb_init) = (called("tini"), called("dumb-init"));
-    // KiB, of a build without optimisation. With nothing given back it is 7,800 and 6,200.
-    for (drainit, limit) in [(run, 4500), (exec, 2500), (tini, 2500), (dumb_init, 2500)] {
-        drainit.wait_for_start(&["a"]);
-        drainit.wait_until("given back", || drainit.mapped_code() < limit);
-        if drainit.path("control").exists() {
-            get_unix(&drainit.path("control"), "/metrics").unwrap();
-            drainit.wait_until("given back again", || drainit.mapped_code() < limit);
-        }
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
-    }
-}
-
-#[test]
 fn a_service_that_stays_down_is_an_error_and_the_container_is_not_ready() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

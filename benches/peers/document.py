@@ -35,7 +35,7 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
 ## How it is measured
 
 - **start and end one process**: hyperfine without a shell, in rounds that take turns, so that a noisy moment hits all. The
-  processor decides how near to 0.6 of tini's time anything can come: see [performance.md](performance.md#exec).
+  ratio to tini depends on the processor, see [performance.md](performance.md#exec).
 - **graph up**, **stop**: three processes in a chain, ready at once, each with a Unix socket; drainit, Horust, s6 and runit are
   told to wait for it, supervisord can only start in an order, the bash entrypoint is that of
   [examples/api-gateway/rollout](../examples/api-gateway/rollout/entrypoint.sh). Each takes 50 ms to end and notes when it is
@@ -43,10 +43,13 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
   a process was ending are taken off. Who stops everything at once has an easy time here, and is named.
 - **idle**: everything that belongs to the init or supervisor (s6-supervise, runsv and prefixers too), not what it runs: context
   switches and the scheduler's nanoseconds of all its threads. All peers at the same time.
-- **memory**: `smaps_rollup` of the same processes, added up. *Private* are pages that nobody else has mapped, those of the binary
-  included, though the kernel may drop these; *proportional* shares the others out. drainit has its HTTP endpoints on over TCP
-  and over a Unix socket, supervisord its Unix socket. drainit was asked for `/status` a moment before: an answer takes code back into
-  memory for a second ([performance.md](performance.md#memory)).
+- **memory**: `smaps_rollup` of the same processes, added up. *Anonymous* pages (`Pss_Anon` and `SwapPss`) are stack, heap and
+  the data that a program has written to: without swap the kernel cannot reclaim them, and each container has its own. All
+  other pages are those of files, nearly all of them code. The kernel drops these when it needs memory and reads them again
+  when they are run, and they are in memory once for all containers of an image on a node. *Proportional* (`Pss`) adds them,
+  each divided by the number of processes that map it: here one drainit, so that all of its code counts as its own, while libc
+  is shared with every other program of the machine. drainit has its HTTP endpoints on over TCP and over a Unix socket and was
+  asked for `/status` a moment before, supervisord has its Unix socket.
 - **logs**: a writer of 156-byte lines, 400 of them at once or each alone, the logger on a CPU of its own, and a reader that
   only counts; the figure is the CPU time of the logger alone. For the time a line waits the writer puts the time into each line. For mixed lines, 32 writers
   write each line in two pieces, and every line is compared with what was written.

@@ -22,14 +22,6 @@ DRAINIT = os.environ.get("DRAINIT", str(ROOT / "target/static/drainit"))
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def copy(program, path):
-    """A copy whose pages do not count as written to."""
-    shutil.copy(program, path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-    return path
-
-
 def rounds(full, quick):
     """How often something is measured."""
     return quick if QUICK else full
@@ -205,13 +197,16 @@ def switches(pid):
 
 
 def memory(pid):
-    """(private, proportional, private and written to) in KiB: what `smaps_rollup` says."""
+    """(anonymous, proportional) in KiB, from `smaps_rollup`.
+
+    Anonymous pages have no file to be read from again, so without swap the kernel cannot reclaim them: stack, heap, and the
+    pages of a file that were written to. `Pss_Anon` divides a page among the processes that share it after a fork.
+    """
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, number = line.split()[:2]
         fields[name.rstrip(":")] = int(number)
-    written = fields["Private_Dirty"] + fields["Swap"]
-    return fields["Private_Clean"] + written, fields["Pss"], written
+    return fields["Pss_Anon"] + fields["SwapPss"], fields["Pss"]
 
 
 class Scratch:

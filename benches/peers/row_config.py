@@ -7,7 +7,7 @@ import supervisors
 from table import US, Row
 
 COUNT = 5000
-LIMIT_MS = 50
+LIMIT_MS = 100
 # Debian's own, which has the module.
 PYTHON = "/usr/bin/python3"
 READ = """

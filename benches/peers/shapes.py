@@ -2,8 +2,8 @@
 
     python3 benches/peers/shapes.py [N…]
 
-For each process milliseconds on the clock and of drainit's processor time, to start and to stop; what is written to of its
-memory; and milliseconds for `/status`. `bare` is what fork, exec and the end of the same program cost alone.
+For each process milliseconds on the clock and of drainit's processor time, to start and to stop; and for all of them the KiB
+of drainit's memory that cannot be reclaimed, and the milliseconds for `/status`. `bare` is what fork, exec and the end of the same program cost alone.
 """
 
 import os
@@ -47,7 +47,7 @@ def measure(command, directory, count, is_drainit):
     started = time.monotonic()
     # drainit still has to see the last one.
     time.sleep(0.3)
-    cpu_started, written = cpu(process.pid), kit.memory(process.pid)[2]
+    cpu_started, anonymous = cpu(process.pid), kit.memory(process.pid)[0]
     status = row_scale.status(directory / "control.sock", "GET", "/status") if is_drainit else None
     cpu_asked, asked = cpu(process.pid), time.monotonic()
     process.terminate()
@@ -56,24 +56,23 @@ def measure(command, directory, count, is_drainit):
     if process.wait() != 0:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}")
     each = [1000 * (started - began), cpu_started, 1000 * (ended - asked), cpu_ended - cpu_asked]
-    return [value / count for value in each], written, status
+    return [value / count for value in each], anonymous, status
 
 
 def main(sizes):
     kit.adopt_orphans()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    print("                 start: clock     cpu   stop: clock     cpu   status ms   KiB written to")
+    print("                 start: clock     cpu   stop: clock     cpu   status ms  KiB anonymous")
     for count in sizes:
         for shape in ["bare", *SHAPES]:
             with kit.Scratch() as directory:
-                drainit = kit.copy(kit.DRAINIT, directory / "drainit")
                 if shape == "bare":
                     command = row_scale.bare(directory, [None] * count)
                 else:
-                    command = [drainit, *supervisors.drainit(directory, graph(directory, count, **SHAPES[shape]))[1:]]
-                each, written, status = measure(command, directory, count, shape != "bare")
+                    command = supervisors.drainit(directory, graph(directory, count, **SHAPES[shape]))
+                each, anonymous, status = measure(command, directory, count, shape != "bare")
             print("{:8}{:6}{:16.3f}{:8.3f}{:14.3f}{:8.3f}".format(shape, count, *each)
-                  + ("" if status is None else f"{status:12.1f}{written:17}"), flush=True)
+                  + ("" if status is None else f"{status:12.1f}{anonymous:15}"), flush=True)
 
 
 if __name__ == "__main__":

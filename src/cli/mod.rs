@@ -57,8 +57,6 @@ pub fn main() -> ExitCode {
     ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
 }
 
-// Not inlined, so that the way to a plain `exec` is short and can lie in one place (start.ld).
-#[inline(never)]
 fn carry_out(args: Vec<OsString>) -> u8 {
     let parsed = Cli::try_parse_from(args);
     if !matches!(parsed, Ok(Cli { command: Command::Run(_) | Command::Exec(_) })) {

@@ -11,7 +11,6 @@ use crate::shell::blocked::{Blocked, FIRST_31};
 use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
 use crate::shell::say::{Stream, say};
 use crate::shell::start::{ChildSetup, Place, start_like_execvp};
-use crate::shell::sys;
 use crate::vocab::Signal;
 
 const VERSION: &str = "dumb-init v1.2.5";
@@ -144,7 +143,6 @@ impl DumbInit {
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
-        sys::release_code();
         self.forward_and_reap(&signals, child)
     }
 

@@ -15,7 +15,7 @@ use crate::shell::blocked::{Blocked, only};
 use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
 use crate::shell::say::{Stream, say};
 use crate::shell::start::{ChildSetup, Place, start_like_execvp};
-use crate::shell::{boot, signals, sys};
+use crate::shell::{boot, signals};
 use crate::vocab::Signal;
 
 const VERSION: &str = "tini version 0.19.0";
@@ -179,7 +179,6 @@ impl Tini {
                     Level::Info,
                     &format!("Spawned child process '{name}' with pid '{child}'"),
                 );
-                sys::release_code();
                 self.forward_and_reap(&signals, child)
             }
             Err(error) => {

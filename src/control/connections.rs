@@ -78,9 +78,6 @@ pub(super) trait Answer {
         caller: Caller,
         has_head: &Cell<bool>,
     ) -> impl Future<Output = ()>;
-
-    /// A connection is over, and it may be long until the next one.
-    fn answered(&self);
 }
 
 /// At most this many connections of one listener, few enough that they never exhaust drainit's descriptors.
@@ -101,10 +98,7 @@ pub(super) async fn accept<A: Answer + 'static>(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next() => {
-                answer.answered();
-                continue;
-            }
+            Some(_) = tasks.join_next() => continue,
         };
         open.retain(|connection| !connection.task.is_finished());
         match accepted {

@@ -168,6 +168,7 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -44,8 +44,6 @@ pub trait Supervisor {
     fn status(&self) -> Status;
     /// Begin to drain, and stop nothing. Asked again, or during a shutdown, it changes nothing.
     fn drain(&self);
-    /// A connection is over, and it may be long until the next one.
-    fn answered(&self);
 }
 
 /// Answers with what `supervisor` says at the moment of each request, until it is dropped; that also closes all connections and
@@ -108,10 +106,6 @@ impl<S: Supervisor> Answer for Server<S> {
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;
-    }
-
-    fn answered(&self) {
-        self.supervisor.answered();
     }
 }
 

@@ -33,8 +33,6 @@ impl Supervisor for Still {
     fn drain(&self) {
         self.drains.set(self.drains.get() + 1);
     }
-
-    fn answered(&self) {}
 }
 
 /// A server on both kinds of listener, with a status that the test may change.

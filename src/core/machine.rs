@@ -16,7 +16,7 @@ use crate::vocab::{ProcessId, Signal, Time};
 
 /// Stop signals that come closer than this are one: some send each signal to a process and then to its group, and the
 /// kernel merges those that come closer still.
-const ONE_SIGNAL: Duration = Duration::from_millis(5);
+pub(crate) const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// See the picture in [`super`].
 #[derive(Debug)]

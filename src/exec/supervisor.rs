@@ -14,18 +14,16 @@ use std::time::Duration;
 
 use super::terminal::Terminal;
 use super::{Options, tell};
+use crate::core::machine::ONE_SIGNAL;
 use crate::core::spec::SWEEP_PAUSE;
 use crate::shell::blocked::Blocked;
 use crate::shell::clock;
 use crate::shell::oom::OomKills;
-use crate::shell::reap::{self, Pid, Reaped, reap_next};
+use crate::shell::reap::{self, Pid, REAP_AT_ONCE, Reaped, reap_next};
 use crate::shell::signals::Received;
 use crate::shell::sweep::Sweep;
-use crate::shell::sys;
 use crate::vocab::{End, Signal, Time, human};
 
-/// So many are reaped in a row before signals have their turn: a storm of orphans must not hold up a stop.
-const REAP_AT_ONCE: usize = 256;
 /// Orphans that end within this time of each other make a storm. Then they are reaped as many as come in `BATCH`: to be woken
 /// up for each of them would take the processor from whoever makes them, and from all others.
 const STORM: Duration = Duration::from_millis(1);
@@ -34,13 +32,8 @@ const BATCH: Duration = Duration::from_micros(300);
 const AFTER_KILL: Duration = Duration::from_secs(2);
 /// What stops a process.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
-/// Stop signals that come closer than this are one, as in `run`: some send each signal to a process and to its group.
-const ONE_SIGNAL: Duration = Duration::from_millis(5);
 /// How long descendants have that are to stop, where no grace period is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-
-/// After so long without a signal there is little to do, and it may be for months.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Supervisor<'a> {
@@ -67,8 +60,6 @@ pub(super) struct Supervisor<'a> {
     has_more: bool,
     /// When orphans were reaped last.
     last_orphans: Option<Time>,
-    /// It was quiet for a while, and drainit's own code has been let go. Not before: a child that ends soon needs it again at once.
-    is_settled: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -93,7 +84,6 @@ impl<'a> Supervisor<'a> {
             may_stop: false,
             has_more: false,
             last_orphans: None,
-            is_settled: false,
         }
     }
 
@@ -101,15 +91,7 @@ impl<'a> Supervisor<'a> {
     pub(super) fn run(mut self) -> io::Result<End> {
         loop {
             let timeout = if self.has_more { Some(Duration::ZERO) } else { self.timeout() };
-            let settles = !self.is_settled && timeout.is_none();
-            let received = self.signals.wait(if settles { Some(SETTLED) } else { timeout })?;
-            if settles && received.is_none() {
-                self.is_settled = true;
-                sys::release_code();
-                // Back to sleep on the shortest way, which needs few of these pages.
-                continue;
-            }
-            if let Some(received) = received {
+            if let Some(received) = self.signals.wait(timeout)? {
                 if received.signal != Signal::CHLD {
                     self.receive(received);
                 } else if received.sender.is_some() {

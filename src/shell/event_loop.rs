@@ -3,13 +3,11 @@
 //! Everything is on one thread: spawn, table entry and reaping can not overtake each other. Whatever may take time
 //! (probes, drains, logs) is a local task that sends an event when it is done.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::BitOr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -22,6 +20,7 @@ use super::hands::{Hands, awake};
 use super::news::{News, Sender};
 use super::output::Output;
 use super::panic;
+use super::reap::REAP_AT_ONCE;
 use super::signals::{Received, SignalStream, Signals};
 use super::sys::{self, SignalSet};
 use super::termination_log;
@@ -30,22 +29,17 @@ use crate::control::listen::Listeners;
 use crate::control::status::Status;
 use crate::control::{Supervisor, serve};
 use crate::core::budget::Budget;
-use crate::core::event::{Action, Event, Note};
+use crate::core::event::{Action, Event};
 use crate::core::machine::Machine;
 use crate::core::spec::{HookId, Spec, Stage};
 use crate::graph::Graph;
 use crate::report::words::Names;
 use crate::vocab::{ProcessId, Signal, Time, exit_code};
 
-/// At most so many ends are taken in a row before anything else has its turn: a storm of orphans
-/// must not hold up a shutdown.
-const REAP_AT_ONCE: usize = 256;
 /// How long the last lines of processes are waited for at the end; only a pipe that somebody still holds takes longer.
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long a reader of the output has for what is left.
 const FLUSH: Duration = Duration::from_millis(500);
-/// So long after everything is ready, or somebody has been answered, there is little left to do, and it may be for long.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// Everything that a run needs, made and checked before anything starts.
 pub struct Setup {
@@ -86,21 +80,11 @@ pub fn run(setup: Setup) -> u8 {
 }
 
 fn run_to_the_end(setup: Setup) -> io::Result<u8> {
-    let settling = Settling::default();
-    let is_settled = Arc::clone(&settling.is_settled);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // The last moment before drainit sleeps: what is run after it is mapped again.
-        .on_thread_park(move || {
-            if is_settled.swap(false, Ordering::Relaxed) {
-                sys::release_code();
-            }
-        })
-        .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup, settling))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))
 }
 
-async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
+async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
     let Setup { config, graph, args, output, signals, began, listeners, successes } = setup;
     let reserve = config.shutdown.reserve;
@@ -111,11 +95,7 @@ async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let board = Board::new(names.clone(), Machine::new(spec, began));
     if let Some(listeners) = listeners {
-        let controlled = Controlled {
-            board: Rc::clone(&board),
-            sender: sender.clone(),
-            settling: settling.clone(),
-        };
+        let controlled = Controlled { board: Rc::clone(&board), sender: sender.clone() };
         tokio::task::spawn_local(async move {
             let Err(error) = serve(listeners, controlled).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
@@ -126,7 +106,6 @@ async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
     let mut supervisor = Loop {
         hands,
         board,
-        settling,
         signals: signals.into_stream()?,
         stop_signals,
         unstarted: Vec::new(),
@@ -162,7 +141,6 @@ async fn supervise(setup: Setup, settling: Settling) -> io::Result<u8> {
 struct Controlled {
     board: Rc<Board>,
     sender: Sender,
-    settling: Settling,
 }
 
 impl Supervisor for Controlled {
@@ -174,38 +152,11 @@ impl Supervisor for Controlled {
         // Where nobody receives, drainit is at its end.
         let _ = self.sender.send(News::Event(Event::DrainAsked));
     }
-
-    fn answered(&self) {
-        self.settling.begin();
-    }
-}
-
-/// Lets drainit's own code go a moment later, once for all who ask for it meanwhile.
-#[derive(Clone, Default)]
-struct Settling {
-    is_under_way: Rc<Cell<bool>>,
-    /// The moment is over.
-    is_settled: Arc<AtomicBool>,
-}
-
-impl Settling {
-    fn begin(&self) {
-        if self.is_under_way.replace(true) {
-            return;
-        }
-        let Self { is_under_way, is_settled } = self.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(SETTLED).await;
-            is_under_way.set(false);
-            is_settled.store(true, Ordering::Relaxed);
-        });
-    }
 }
 
 struct Loop {
     hands: Hands,
     board: Rc<Board>,
-    settling: Settling,
     signals: SignalStream,
     stop_signals: SignalSet,
     /// Processes that were not started because a stop signal had arrived, which the core does not
@@ -383,9 +334,6 @@ impl Loop {
             Action::EndDrain(process) => self.hands.end_drain(process),
             Action::Sweep(signal) => Some(self.hands.sweep(signal)),
             Action::Note(note) => {
-                if note == Note::AllReady {
-                    self.settling.begin();
-                }
                 self.board.note(&note);
                 self.hands.note(clock::now(), &note)
             }

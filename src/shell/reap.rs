@@ -16,6 +16,9 @@ use crate::vocab::{End, Signal};
 /// A process id as the kernel counts them.
 pub type Pid = i32;
 
+/// At most this many are reaped in a row before anything else has its turn: a storm of orphans must not hold up a stop.
+pub(crate) const REAP_AT_ONCE: usize = 256;
+
 /// What there was to reap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaped {

@@ -1,13 +1,10 @@
 //! The only file with `unsafe`, with those below it: system calls that neither std nor nix offers, or that they offer
 //! without real-time signals. Each function here is safe to call; what it may do to other processes is its caller's
-//! business. And how the static binary copies memory, which nobody here calls by name.
+//! business.
 
 #![allow(unsafe_code)]
 
 mod child;
-#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
-mod copy;
-mod pages;
 
 use std::ffi::CStr;
 use std::io;
@@ -25,7 +22,6 @@ pub(super) use self::child::{
     Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
 };
 pub(crate) use self::child::{ChildSetup, Place};
-pub(crate) use self::pages::release_code;
 use crate::vocab::Signal;
 
 /// Turns the kernel's `-1` into the error that goes with it.
@@ -34,7 +30,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Before `main`, Rust opens `/dev/null` in the place of a closed standard descriptor, so that no file gets its number,
-/// and aborts where there is no `/dev/null`. The C library calls this before that; then none is closed any more.
+/// and aborts where there is no `/dev/null`. The C library calls this before that; then none is closed any more. The only
+/// other way is a `main` without Rust's runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;

@@ -1,7 +1,9 @@
-//! The static binary and every signal there is: its C library is another one, and keeps other signals for itself.
+//! The static binary: how it is linked, and every signal there is, because its C library is another one and keeps other
+//! signals for itself.
 
 use crate::support::Rig;
 use crate::support::docker_images::static_drainit;
+use crate::support::elf;
 use crate::{bare, exec_signals, run_signals};
 
 /// As PID 1 and not, each with the static binary.
@@ -41,4 +43,10 @@ fn every_signal_can_be_an_end() {
 fn it_starts_without_a_dev_null() {
     let Some(drainit) = static_drainit() else { return };
     bare::works_with_nothing(|rig| rig.drainit(drainit));
+}
+
+#[test]
+fn it_is_a_static_pie_with_full_relro() {
+    let Some(drainit) = static_drainit() else { return };
+    elf::assert_hardened(drainit);
 }

@@ -6,6 +6,7 @@ pub(crate) mod docker;
 pub(crate) mod docker_gateway;
 pub(crate) mod docker_images;
 #[allow(dead_code)]
+pub(crate) mod elf;
 pub(crate) mod envoy;
 pub(crate) mod event;
 pub(crate) mod files;

@@ -143,24 +143,6 @@ impl Running {
         children.split_whitespace().filter(is_in_state).count()
     }
 
-    /// How much of drainit's own code the kernel has mapped for it, in KiB (proc(5), `smaps`).
-    pub(crate) fn mapped_code(&self) -> u64 {
-        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.pid())).unwrap();
-        let mut is_code = false;
-        let mut sum = 0;
-        for line in smaps.lines() {
-            let mut fields = line.split_whitespace();
-            match (fields.next().unwrap_or_default(), fields.next().unwrap_or_default()) {
-                ("Rss:", size) if is_code => sum += size.parse::<u64>().unwrap(),
-                (first, rights) if !first.ends_with(':') => {
-                    is_code = rights.starts_with("r-") && line.ends_with("/drainit");
-                }
-                _ => {}
-            }
-        }
-        sum
-    }
-
     /// Waits for the end of drainit, and of all that it has written.
     #[track_caller]
     pub(crate) fn wait_exit(mut self, within: Duration) -> Ended {
