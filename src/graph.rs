@@ -5,9 +5,9 @@ use std::collections::{BinaryHeap, HashMap};
 
 use thiserror::Error;
 
-use crate::config::schema::{Process, StartCondition};
-use crate::config::suggest::nearest;
-use crate::vocab::ProcessId;
+use crate::config::{Process, StartCondition};
+use crate::types::ProcessId;
+use crate::types::suggest::nearest;
 
 /// Who waits for whom. Made by [`Graph::build`], so it has no unknown names and no cycles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -224,8 +224,8 @@ fn cycle(processes: &[Process], circle: &[usize]) -> GraphError {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::schema::Dependency;
-    use crate::config::testing::process;
+    use crate::config::Dependency;
+    use crate::load::testing::process;
     use std::time::{Duration, Instant};
 
     fn processes(edges: &[(&str, &[&str])]) -> Vec<Process> {

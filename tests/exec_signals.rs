@@ -65,7 +65,7 @@ pub(crate) fn can_end(rig: Rig, number: i32) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]);
     let ended = rig.run_with(&["exec", "-v", "--", "sh", "-c", &script]);
     ended.assert_code(128 + number);
-    let name = drainit::vocab::Signal::from_number(number).unwrap().to_string();
+    let name = drainit::types::Signal::from_number(number).unwrap().to_string();
     ended.assert_line(&format!("was ended by {}$", name.replace('+', "\\+")));
 }
 

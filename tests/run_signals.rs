@@ -111,7 +111,7 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
     let ended = rig.run(&config);
     ended.assert_code(0);
     for number in fatal() {
-        let name = drainit::vocab::Signal::from_number(number).unwrap().to_string();
+        let name = drainit::types::Signal::from_number(number).unwrap().to_string();
         ended.assert_line(&format!("p{number}: was ended by {} ", name.replace('+', "\\+")));
     }
 }

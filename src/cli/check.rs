@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::config_files::ConfigFiles;
-use crate::config::look::Looks;
-use crate::config::schema::Config;
-use crate::config::{self, Diagnostic, Environment, Severity, pod};
-use crate::shell::survey;
-use crate::vocab::exit_code;
+use crate::cli::config_files::ConfigFiles;
+use crate::cli::image;
+use crate::config::Config;
+use crate::load::check::image::ImageLookup;
+use crate::load::{Diagnostic, Environment, Severity};
+use crate::types::exit_code;
+use crate::{kubernetes, load};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -39,24 +40,25 @@ pub struct CheckArgs {
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =
-        Cell::new(args.image.unwrap_or_else(|| survey::is_image(args.files.is_default())));
+        Cell::new(args.image.unwrap_or_else(|| image::is_image(args.files.is_default())));
     let unseen = RefCell::new(BTreeSet::new());
     let look = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
-        let mut seen = survey::survey(config, environment, mounts, is_image.get());
-        if args.image.is_none() && !seen.has_program && is_image.get() && survey::is_bare() {
+        let mut seen = image::survey(config, environment, mounts, is_image.get());
+        if args.image.is_none() && !seen.has_program && is_image.get() && image::is_bare() {
             is_image.set(false);
-            seen = survey::survey(config, environment, mounts, false);
+            seen = image::survey(config, environment, mounts, false);
         }
         unseen.borrow_mut().extend(seen.unseen);
         seen.findings
     };
-    let looks = Looks { look: &look, mounts: &[] };
+    let looks = ImageLookup { look: &look, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            let checked = pod::check(&paths, pod, args.container.as_deref(), &environment, looks);
+            let checked =
+                kubernetes::check(&paths, pod, args.container.as_deref(), &environment, looks);
             (checked.problems, checked.looked_at.join("; "))
         }
-        None => match config::load_to_check(&paths, &environment, looks) {
+        None => match load::load_to_check(&paths, &environment, looks) {
             Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);

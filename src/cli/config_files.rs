@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::Environment;
-use crate::config::control::{self, Found};
+use crate::load::Environment;
+use crate::load::control;
+use crate::load::control::Found;
 
 /// The variable that names the file where no `-c` does.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";

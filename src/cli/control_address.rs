@@ -5,10 +5,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::config_files::ConfigFiles;
-use crate::config::schema::{Address, Control};
-use crate::shell::http::Response;
-use crate::vocab::visible;
+use crate::cli::config_files::ConfigFiles;
+use crate::config::{Address, Control};
+use crate::http::Response;
+use crate::types::visible;
 
 /// What a probe keeps of an answer, in characters.
 const MAX_LINE: usize = 1000;

@@ -10,12 +10,13 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use super::config_files::ConfigFiles;
-use super::control_address::{self, Found};
-use super::fail;
-use crate::config::schema::Address;
-use crate::shell::http::{RequestError, Response, request};
-use crate::vocab::exit_code;
+use crate::cli::config_files::ConfigFiles;
+use crate::cli::control_address;
+use crate::cli::control_address::Found;
+use crate::cli::fail;
+use crate::config::Address;
+use crate::http::{RequestError, Response, request};
+use crate::types::exit_code;
 
 /// One question and its answer.
 const LIMIT: Duration = Duration::from_secs(2);

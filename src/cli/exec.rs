@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::exec_drain::DrainArgs;
-use crate::config::schema::Drain;
-use crate::config::values;
-use crate::exec::drain::{self, DrainOptions};
+use crate::cli::exec_drain::DrainArgs;
+use crate::config::Drain;
+use crate::exec;
+use crate::exec::ExecOptions;
 use crate::exec::rewrite::{Rewrite, signal};
-use crate::exec::{self, Options};
-use crate::vocab::{Signal, exit_code, human};
+use crate::exec::with_drain;
+use crate::exec::with_drain::DrainOptions;
+use crate::load::values;
+use crate::types::{Signal, exit_code, human};
 
 /// Runs one command without a config.
 #[derive(Debug, Args)]
@@ -80,7 +82,7 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
         (first, _) if first.as_encoded_bytes().starts_with(b"-") => return None,
         _ => rest,
     };
-    (verb == "exec" && !command.is_empty()).then(|| exec::run(&Options::new(command.to_vec())))
+    (verb == "exec" && !command.is_empty()).then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
 
 /// Runs the command to its end; the exit code for drainit.
@@ -92,14 +94,14 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
             exit_code::USAGE
         }
         None => match drain {
-            Some(drain) => drain::run(&options, &drain),
+            Some(drain) => with_drain::run(&options, &drain),
             None => exec::run(&options),
         },
     }
 }
 
-fn options(args: ExecArgs) -> (Options, Option<DrainOptions>) {
-    let mut options = Options::new(args.command);
+fn options(args: ExecArgs) -> (ExecOptions, Option<DrainOptions>) {
+    let mut options = ExecOptions::new(args.command);
     if !args.stop_signals.is_empty() {
         options.stop_signals = args.stop_signals;
     }
@@ -116,7 +118,7 @@ fn options(args: ExecArgs) -> (Options, Option<DrainOptions>) {
 }
 
 /// What does not go together, beyond what clap knows.
-fn wrong(options: &Options, drain: Option<&DrainOptions>) -> Option<String> {
+fn wrong(options: &ExecOptions, drain: Option<&DrainOptions>) -> Option<String> {
     let delay = options.signal_delay;
     if let Some(grace) = options.grace_period
         && delay >= grace
@@ -136,7 +138,7 @@ fn wrong(options: &Options, drain: Option<&DrainOptions>) -> Option<String> {
         let (min, time) = (human(min), human(time));
         return Some(format!("--drain-min {min} is longer than --drain-time {time}"));
     }
-    drain::config(options, drain).err()
+    with_drain::config(options, drain).err()
 }
 
 pub(super) fn explain(bad: values::Bad) -> String {

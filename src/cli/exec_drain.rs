@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::exec::{duration, explain};
-use crate::config::schema::{DrainMethod, DrainUntil, HttpMethod};
-use crate::config::{command, values};
-use crate::exec::drain::DrainOptions;
+use crate::cli::exec::{duration, explain};
+use crate::config::{DrainMethod, DrainUntil, HttpMethod};
+use crate::exec::with_drain::DrainOptions;
+use crate::load::{shell_split, values};
 
-/// Options of `exec` about its drain.
+/// ExecOptions of `exec` about its drain.
 // An option of one kind has `requires` and `conflicts_with_all`: where another kind is given, clap forgives that the
 // required one is missing, because the two could not be given together.
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ fn until(text: &str) -> Result<DrainUntil, String> {
 }
 
 fn program(text: &str) -> Result<DrainMethod, String> {
-    command::program(text).map(DrainMethod::Exec).map_err(explain)
+    shell_split::program(text).map(DrainMethod::Exec).map_err(explain)
 }
 
 fn told(text: &str) -> Result<DrainMethod, String> {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use clap::Args;
 use hyper::Method;
 
-use super::config_files::ConfigFiles;
-use super::control_address::{self, Found};
-use super::exec::{explain, positive};
-use crate::config::schema::HttpTarget;
-use crate::config::values;
-use crate::shell::http::{RequestError, Response, request};
-use crate::vocab::{exit_code, harmless};
+use crate::cli::config_files::ConfigFiles;
+use crate::cli::control_address;
+use crate::cli::control_address::Found;
+use crate::cli::exec::{explain, positive};
+use crate::config::HttpTarget;
+use crate::http::{RequestError, Response, request};
+use crate::load::values;
+use crate::types::{exit_code, harmless};
 
 /// The reason why something is not ready names every process that is not.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -48,11 +49,13 @@ pub(super) fn health(args: HealthArgs) -> u8 {
     let timeout = args.timeout;
     let (target, doubt) = match target(args) {
         Ok(found) => found,
-        Err(reason) => return super::fail(&reason, exit_code::CONFIG),
+        Err(reason) => return crate::cli::fail(&reason, exit_code::CONFIG),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return super::fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+        Err(error) => {
+            return crate::cli::fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
+        }
     };
     let answer = request(&target.address, Method::GET, &target.path, timeout, MAX_ANSWER);
     let (line, code) = judge(runtime.block_on(answer), &target, &doubt);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::check::plural;
+use crate::cli::check::plural;
 use crate::import::{Format, import};
-use crate::vocab::exit_code;
+use crate::types::exit_code;
 
 /// Options of `import`.
 #[derive(Debug, Args)]

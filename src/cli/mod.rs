@@ -1,12 +1,13 @@
 //! The command line: one file a command.
 
 pub mod check;
-mod config_files;
-mod control_address;
+pub mod config_files;
+pub mod control_address;
 pub mod drain;
 pub mod exec;
-mod exec_drain;
+pub mod exec_drain;
 pub mod health;
+pub mod image;
 pub mod import;
 pub mod plan;
 pub mod run;
@@ -18,8 +19,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compat;
-use crate::shell::blocked;
-use crate::vocab::{exit_code, harmless};
+use crate::os::signal::mask;
+use crate::types::{exit_code, harmless};
 
 /// The init that drains before it stops.
 #[derive(Debug, Parser)]
@@ -32,44 +33,44 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the processes of a config, supervise them, drain and stop them in order
-    Run(run::RunArgs),
+    Run(crate::cli::run::RunArgs),
     /// Run one command, without a config: forward signals, reap orphans
-    Exec(Box<exec::ExecArgs>),
+    Exec(Box<crate::cli::exec::ExecArgs>),
     /// Say everything that is wrong with a config
-    Check(check::CheckArgs),
+    Check(crate::cli::check::CheckArgs),
     /// Show the order of the start, and the longest shutdown against the grace period
-    Plan(plan::PlanArgs),
+    Plan(crate::cli::plan::PlanArgs),
     /// Take the traffic away from the running container, and stop nothing
-    Drain(drain::DrainArgs),
+    Drain(crate::cli::drain::DrainArgs),
     /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
-    Import(import::ImportArgs),
+    Import(crate::cli::import::ImportArgs),
     /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
-    Health(health::HealthArgs),
+    Health(crate::cli::health::HealthArgs),
 }
 
 /// Parses the command line and carries it out.
 #[must_use]
 pub fn main() -> ExitCode {
     // First of all: the first stop signal may come right after the exec.
-    blocked::hold();
+    mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
-    let code = compat::run(&args).or_else(|| exec::exec_plainly(&args));
+    let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));
     ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
 }
 
 fn carry_out(args: Vec<OsString>) -> u8 {
     let parsed = Cli::try_parse_from(args);
     if !matches!(parsed, Ok(Cli { command: Command::Run(_) | Command::Exec(_) })) {
-        blocked::release();
+        mask::release();
     }
     match parsed {
-        Ok(Cli { command: Command::Run(args) }) => run::run(args),
-        Ok(Cli { command: Command::Exec(args) }) => exec::exec(*args),
-        Ok(Cli { command: Command::Check(args) }) => check::check(&args),
-        Ok(Cli { command: Command::Plan(args) }) => plan::plan(&args),
-        Ok(Cli { command: Command::Drain(args) }) => drain::drain(&args),
-        Ok(Cli { command: Command::Import(args) }) => import::run(&args),
-        Ok(Cli { command: Command::Health(args) }) => health::health(args),
+        Ok(Cli { command: Command::Run(args) }) => crate::cli::run::run(args),
+        Ok(Cli { command: Command::Exec(args) }) => crate::cli::exec::exec(*args),
+        Ok(Cli { command: Command::Check(args) }) => crate::cli::check::check(&args),
+        Ok(Cli { command: Command::Plan(args) }) => crate::cli::plan::plan(&args),
+        Ok(Cli { command: Command::Drain(args) }) => crate::cli::drain::drain(&args),
+        Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
+        Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
             let _ = error.print();

@@ -5,10 +5,11 @@ use std::mem::ManuallyDrop;
 
 use clap::{Args, ValueEnum};
 
-use super::config_files::ConfigFiles;
-use crate::config::{self, Environment, Loaded};
+use crate::cli::config_files::ConfigFiles;
+use crate::load;
+use crate::load::{Environment, Loaded};
 use crate::plan::{Plan, json, mermaid, svg, text};
-use crate::vocab::exit_code;
+use crate::types::exit_code;
 
 /// Options of `plan`.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ enum Format {
 pub(super) fn plan(args: &PlanArgs) -> u8 {
     // Nothing is taken apart: at the end the kernel gets all memory back at once.
     let loaded =
-        ManuallyDrop::new(config::load_to_show(&args.files.paths(), &Environment::from_process()));
+        ManuallyDrop::new(load::load_to_show(&args.files.paths(), &Environment::from_process()));
     let (problems, plan) = match &*loaded {
         Ok(Loaded { config, graph, warnings, .. }) => {
             (warnings, Some(ManuallyDrop::new(Plan::new(config, graph))))

@@ -6,17 +6,20 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tracing::Level;
 
-use super::config_files::ConfigFiles;
-use crate::config::schema::LogFormat;
-use crate::config::{self, Diagnostic, Environment, args};
+use crate::cli::config_files::ConfigFiles;
+use crate::config::LogFormat;
 use crate::control::listen::Listeners;
-use crate::shell::event_loop::{self, Setup};
-use crate::shell::lines::Stream;
-use crate::shell::output::Output;
-use crate::shell::own_line::own_line;
-use crate::shell::signals::Signals;
-use crate::shell::{boot, clock, panic, trace};
-use crate::vocab::{exit_code, harmless, harmless_lines};
+use crate::load;
+use crate::load::{Diagnostic, Environment, args};
+use crate::logging::Output;
+use crate::logging::format::own_line;
+use crate::logging::split::Stream;
+use crate::logging::subscriber;
+use crate::os::signal::fd::Signals;
+use crate::os::{boot, clock, panic_hook};
+use crate::supervisor::event_loop;
+use crate::supervisor::event_loop::Setup;
+use crate::types::{exit_code, harmless, harmless_lines};
 
 /// How long a reader has for what is said before there is a supervisor.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -33,7 +36,7 @@ pub struct RunArgs {
 
 /// Runs until the container is to end; the code is the container's.
 pub(super) fn run(args: RunArgs) -> u8 {
-    panic::install();
+    panic_hook::install();
     // Signals are blocked already; before there is another thread, they are taken for good, so that
     // it blocks them, too.
     let began = clock::now();
@@ -55,7 +58,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(signals) => signals,
         Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
-    let loaded = match config::load(&args.files.paths(), &environment) {
+    let loaded = match load::load(&args.files.paths(), &environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(&output, format, &problems);
@@ -74,7 +77,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
-    let level = match trace::level(std::env::var(trace::LEVEL_VARIABLE).ok().as_deref()) {
+    let level = match subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
         Err(error) => {
             say(&output, format, Level::WARN, "[drainit] warning: ", &error.to_string());
@@ -82,7 +85,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     output.set_format(format);
-    trace::install(Arc::clone(&output), level);
+    subscriber::install(Arc::clone(&output), level);
     let setup = Setup {
         config: loaded.config,
         graph: loaded.graph,

@@ -4,14 +4,14 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::getopt::{Known, Options};
-use super::{describe, leading_number, shown};
-use crate::exec::terminal::Terminal;
-use crate::shell::blocked::{Blocked, FIRST_31};
-use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
-use crate::shell::say::{Stream, say};
-use crate::shell::start::{ChildSetup, Place, start_like_execvp};
-use crate::vocab::Signal;
+use crate::compat::getopt::{Known, Options};
+use crate::compat::{describe, leading_number, shown};
+use crate::os::reap::{Pid, Reaped, kill, kill_group, reap_next};
+use crate::os::signal::mask::{BlockedSignals, FIRST_31};
+use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
+use crate::os::stdio::{Stream, say};
+use crate::os::terminal::Terminal;
+use crate::types::Signal;
 
 const VERSION: &str = "dumb-init v1.2.5";
 /// For wrong usage.
@@ -116,7 +116,7 @@ impl DumbInit {
     }
 
     fn supervise(&mut self, command: &[OsString]) -> io::Result<u8> {
-        let signals = Blocked::block()?;
+        let signals = BlockedSignals::block()?;
         let place = if self.session { self.give_terminal_up() } else { Place::Same };
         // Its children start with nothing blocked and nothing ignored; real-time signals it leaves alone.
         let setup =
@@ -164,11 +164,11 @@ impl DumbInit {
         if has_terminal { Place::SessionWithTerminal } else { Place::Session }
     }
 
-    fn forward_and_reap(&mut self, signals: &Blocked, child: Pid) -> io::Result<u8> {
+    fn forward_and_reap(&mut self, signals: &BlockedSignals, child: Pid) -> io::Result<u8> {
         loop {
             let Some(received) = signals.wait(None)? else { continue };
             let number = received.signal.number();
-            self.debug(&format!("Received signal {number}."));
+            self.debug(&format!("ReceivedSignal signal {number}."));
             let ignored = self.ignored_once.get_mut(place(number)).is_some_and(std::mem::take);
             if ignored {
                 self.debug(&format!("Ignoring tty hand-off signal {number}."));

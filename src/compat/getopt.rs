@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::shown;
+use crate::compat::shown;
 
 /// An option that a program knows.
 pub(super) struct Known {

@@ -4,9 +4,9 @@
 //! environment variables, messages and exit codes are theirs. What their documentation says is the measure, and the
 //! programs as Debian ships them; the tests run both side by side.
 
-mod dumb_init;
-mod getopt;
-mod tini;
+pub mod dumb_init;
+pub mod getopt;
+pub mod tini;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,8 +17,10 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     let (called, args) = args.split_first()?;
     let name = Path::new(called).file_name()?.to_str()?;
     match name {
-        "tini" | "tini-static" | "docker-init" => Some(tini::run(called, name, args)),
-        "dumb-init" => Some(dumb_init::run(called, args)),
+        "tini" | "tini-static" | "docker-init" => {
+            Some(crate::compat::tini::run(called, name, args))
+        }
+        "dumb-init" => Some(crate::compat::dumb_init::run(called, args)),
         _ => None,
     }
 }

@@ -8,15 +8,16 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::getopt::{Known, Options};
-use super::{describe, leading_number, shown};
-use crate::exec::terminal::Terminal;
-use crate::shell::blocked::{Blocked, only};
-use crate::shell::reap::{Pid, Reaped, kill, kill_group, reap_next};
-use crate::shell::say::{Stream, say};
-use crate::shell::start::{ChildSetup, Place, start_like_execvp};
-use crate::shell::{boot, signals};
-use crate::vocab::Signal;
+use crate::compat::getopt::{Known, Options};
+use crate::compat::{describe, leading_number, shown};
+use crate::os::boot;
+use crate::os::reap::{Pid, Reaped, kill, kill_group, reap_next};
+use crate::os::signal::fd;
+use crate::os::signal::mask::{BlockedSignals, only};
+use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
+use crate::os::stdio::{Stream, say};
+use crate::os::terminal::Terminal;
+use crate::types::Signal;
 
 const VERSION: &str = "tini version 0.19.0";
 /// What the program returns for its own failures.
@@ -151,7 +152,7 @@ impl Tini {
     }
 
     fn supervise(&self, command: &[OsString]) -> io::Result<u8> {
-        let signals = Blocked::block()?;
+        let signals = BlockedSignals::block()?;
         if let Some(signal) = self.parent_death_signal {
             boot::set_parent_death_signal(signal)?;
         }
@@ -193,11 +194,11 @@ impl Tini {
         }
     }
 
-    fn forward_and_reap(&self, signals: &Blocked, child: Pid) -> io::Result<u8> {
+    fn forward_and_reap(&self, signals: &BlockedSignals, child: Pid) -> io::Result<u8> {
         loop {
             match signals.wait(None)?.map(|received| received.signal) {
                 None => {}
-                Some(Signal::CHLD) => self.log(Level::Debug, "Received SIGCHLD"),
+                Some(Signal::CHLD) => self.log(Level::Debug, "ReceivedSignal SIGCHLD"),
                 // tini ignores these, which a terminal sends to what writes from the background.
                 Some(Signal::TTIN | Signal::TTOU) => {}
                 Some(signal) => self.pass_on(child, signal),
@@ -210,7 +211,7 @@ impl Tini {
     }
 
     fn pass_on(&self, child: Pid, signal: Signal) {
-        self.log(Level::Debug, &format!("Passing signal: '{}'", signals::describe(signal)));
+        self.log(Level::Debug, &format!("Passing signal: '{}'", fd::describe(signal)));
         let sent = if self.group { kill_group(child, signal) } else { kill(child, signal) };
         match sent {
             Ok(true) => {}
@@ -245,7 +246,7 @@ impl Tini {
                 let text = match end.signal() {
                     None => format!("exited normally (with status '{}')", end.exit_code()),
                     Some(signal) => {
-                        format!("exited with signal (with signal '{}')", signals::describe(signal))
+                        format!("exited with signal (with signal '{}')", fd::describe(signal))
                     }
                 };
                 self.log(Level::Info, &format!("Main child {text}"));

@@ -31,16 +31,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection may last.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// From the accept to the last byte of the head of its request.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// From the accept to the last byte of the answer.
-    pub(super) whole: Duration,
+    pub(crate) whole: Duration,
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
+pub(crate) enum Caller {
     /// Somebody who may open the private socket.
     Socket,
     /// Somebody who reaches the port, from this address.
@@ -48,7 +48,7 @@ pub(super) enum Caller {
 }
 
 /// Either kind of listener.
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -70,7 +70,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// What a connection is answered by.
-pub(super) trait Answer {
+pub(crate) trait Answer {
     /// Reads one request from the stream and answers it. `has_head` is set once the head of the request is there.
     fn converse(
         &self,
@@ -81,13 +81,13 @@ pub(super) trait Answer {
 }
 
 /// At most this many connections of one listener, few enough that they never exhaust drainit's descriptors.
-pub(super) fn most_connections() -> usize {
+pub(crate) fn most_connections() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST * SHARE, |(soft, _)| soft);
     usize::try_from((soft / SHARE).clamp(FEWEST, MOST)).unwrap_or(usize::MAX)
 }
 
 /// Accepts for as long as it is polled, at most `most` connections at once. Inside a `LocalSet`.
-pub(super) async fn accept<A: Answer + 'static>(
+pub(crate) async fn accept<A: Answer + 'static>(
     listener: Listener,
     most: usize,
     limits: Limits,
@@ -150,7 +150,7 @@ async fn converse(answer: &impl Answer, stream: Watched, caller: Caller, limits:
 }
 
 /// A stream that notes when something was read or written.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     stream: Box<dyn Stream>,
     heard: Rc<Cell<Instant>>,
 }

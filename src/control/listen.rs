@@ -14,9 +14,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use thiserror::Error;
 
-use crate::config::schema::Control;
-use crate::shell::http::describe_io;
-use crate::shell::old_socket;
+use crate::config::Control;
+use crate::http::describe_io;
+use crate::os::stale_socket;
 
 /// Why the control server cannot listen where it was told to.
 #[derive(Debug, Error)]
@@ -48,10 +48,10 @@ pub enum BindError {
 /// What `control:` asks for. Dropping it closes the listeners and removes the socket.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) tcp: Option<TcpListener>,
-    pub(super) unix: Option<BoundSocket>,
+    pub(crate) tcp: Option<TcpListener>,
+    pub(crate) unix: Option<BoundSocket>,
     /// `control.drain_over_tcp`
-    pub(super) drain_over_tcp: bool,
+    pub(crate) drain_over_tcp: bool,
 }
 
 impl Listeners {
@@ -90,9 +90,9 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 
 /// A Unix socket in the file system, for its owner only (0600), removed at the end.
 #[derive(Debug)]
-pub(super) struct BoundSocket {
-    pub(super) listener: UnixListener,
-    pub(super) name: SocketName,
+pub(crate) struct BoundSocket {
+    pub(crate) listener: UnixListener,
+    pub(crate) name: SocketName,
 }
 
 impl BoundSocket {
@@ -107,7 +107,7 @@ impl BoundSocket {
 
 /// The file of a socket, which goes when this is dropped.
 #[derive(Debug)]
-pub(super) struct SocketName {
+pub(crate) struct SocketName {
     path: PathBuf,
     /// Device and inode of what we made: only that is removed.
     made: Option<(u64, u64)>,
@@ -118,7 +118,7 @@ impl Drop for SocketName {
         let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
         if self.made.is_some() && there == self.made {
             // At the end there is nobody left to tell, and the next start removes it.
-            let _ = old_socket::remove(&self.path);
+            let _ = stale_socket::remove(&self.path);
         }
     }
 }
@@ -137,7 +137,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if is_listening(path).map_err(failed)? {
         return Err(BindError::InUse(path.to_owned()));
     }
-    old_socket::remove(path).map_err(failed)
+    stale_socket::remove(path).map_err(failed)
 }
 
 /// Without blocking: where the backlog of a hung listener is full, a connect would wait for it.
@@ -172,7 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::shell::test_server::scratch_path;
+    use crate::testing::http_server::scratch_path;
 
     fn socket_at(path: &Path) -> Result<Listeners, BindError> {
         Listeners::bind(&Control { socket: Some(path.to_owned()), ..Control::default() })

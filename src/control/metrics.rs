@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::status::{ProcessState, Status};
+use crate::control::status::{ProcessState, Status};
 
 /// Writes all metrics.
-pub(super) fn render(status: &Status) -> String {
+pub(crate) fn render(status: &Status) -> String {
     let mut text = Metrics(String::new());
     text.family("drainit_info", "gauge", "The version of drainit.");
     text.sample("drainit_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -108,8 +108,8 @@ impl Metrics {
 mod tests {
     use std::time::Duration;
 
-    use super::super::status::{ShutdownStatus, example};
     use super::*;
+    use crate::control::status::{ShutdownStatus, example};
 
     #[test]
     fn every_process_and_the_container_are_there() {

@@ -4,10 +4,12 @@
 //! One request a connection, a second for its head, five for all of it, and a bounded number of connections for each
 //! listener: nobody who asks, slowly or often, costs the supervision anything, or takes the answers from somebody else.
 
-mod connections;
+pub mod connections;
 pub mod listen;
-mod metrics;
+pub mod metrics;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,9 +29,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, UnixListener};
 
-use connections::{Answer, Caller, Limits, Listener, Watched, accept, most_connections};
-use listen::Listeners;
-use status::Status;
+use crate::control::connections::{
+    Answer, Caller, Limits, Listener, Watched, accept, most_connections,
+};
+use crate::control::listen::Listeners;
+use crate::control::status::Status;
 
 /// So long may a connection last.
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
@@ -39,7 +43,7 @@ const MAX_HEAD: usize = 16 * 1024;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What the endpoints ask of the supervisor.
-pub trait Supervisor {
+pub trait SupervisorHandle {
     /// How everything is at this moment.
     fn status(&self) -> Status;
     /// Begin to drain, and stop nothing. Asked again, or during a shutdown, it changes nothing.
@@ -53,14 +57,14 @@ pub trait Supervisor {
 /// When the runtime cannot watch the listeners: no descriptor is left.
 pub async fn serve(
     listeners: Listeners,
-    supervisor: impl Supervisor + 'static,
+    supervisor: impl SupervisorHandle + 'static,
 ) -> io::Result<Infallible> {
     serve_within(listeners, supervisor, LIMITS).await
 }
 
 async fn serve_within(
     listeners: Listeners,
-    supervisor: impl Supervisor + 'static,
+    supervisor: impl SupervisorHandle + 'static,
     limits: Limits,
 ) -> io::Result<Infallible> {
     let Listeners { tcp, unix, drain_over_tcp } = listeners;
@@ -87,7 +91,7 @@ struct Server<S> {
     drain_over_tcp: bool,
 }
 
-impl<S: Supervisor> Answer for Server<S> {
+impl<S: SupervisorHandle> Answer for Server<S> {
     async fn converse(&self, stream: Watched, caller: Caller, has_head: &Cell<bool>) {
         let answer = |request: Request<Incoming>| {
             has_head.set(true);
@@ -147,7 +151,11 @@ fn is_for_us<B>(request: &Request<B>) -> bool {
 }
 
 /// The whole protocol. Hyper leaves the body out where the method is HEAD.
-fn respond(method: &Method, path: &str, supervisor: &dyn Supervisor) -> Response<Full<Bytes>> {
+fn respond(
+    method: &Method,
+    path: &str,
+    supervisor: &dyn SupervisorHandle,
+) -> Response<Full<Bytes>> {
     let known = ["/livez", "/readyz", "/status", "/metrics"];
     if !known.contains(&path) {
         let body = format!("there are {}, and POST /drain\n", known.join(", "));
@@ -172,7 +180,7 @@ fn respond(method: &Method, path: &str, supervisor: &dyn Supervisor) -> Response
         },
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, metrics::render(&status))
+            response(StatusCode::OK, format, crate::control::metrics::render(&status))
         }
     }
 }
@@ -181,7 +189,7 @@ fn respond(method: &Method, path: &str, supervisor: &dyn Supervisor) -> Response
 fn drain<B>(
     request: &Request<B>,
     permission: Result<(), &'static str>,
-    supervisor: &dyn Supervisor,
+    supervisor: &dyn SupervisorHandle,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::POST {
         return refuse("POST");
@@ -189,7 +197,7 @@ fn drain<B>(
     if let Err(reason) = permission {
         return response(StatusCode::FORBIDDEN, TEXT, reason.to_owned());
     }
-    if supervisor.status().phase == status::Phase::Starting {
+    if supervisor.status().phase == crate::control::status::ContainerPhase::Starting {
         let body = "not everything is ready yet, so there is nothing to drain\n".to_owned();
         return response(StatusCode::CONFLICT, TEXT, body);
     }
@@ -211,6 +219,3 @@ fn response(code: StatusCode, content_type: &'static str, body: String) -> Respo
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
-
-#[cfg(test)]
-mod tests;

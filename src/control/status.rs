@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// How far it is.
-    pub phase: Phase,
+    pub phase: ContainerPhase,
     /// What `/readyz` answers: everything is ready, and no shutdown has begun.
     pub ready: bool,
     /// Since drainit began.
@@ -24,7 +24,7 @@ pub struct Status {
 /// How far the container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub enum ContainerPhase {
     /// Not everything is ready yet.
     Starting,
     /// Everything was ready once.
@@ -162,7 +162,7 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 }
 
 #[cfg(test)]
-pub(super) fn example() -> Status {
+pub(crate) fn example() -> Status {
     let process = |name: &str, state, pid, restarts| ProcessStatus {
         name: name.to_owned(),
         state,
@@ -172,7 +172,7 @@ pub(super) fn example() -> Status {
         message: None,
     };
     Status {
-        phase: Phase::Running,
+        phase: ContainerPhase::Running,
         ready: true,
         uptime: Duration::from_secs(3),
         processes: vec![

@@ -11,11 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::status::{Phase, ShutdownStatus, example};
-use super::*;
-use crate::config::schema::{Address, Control};
-use crate::shell::http::{self, request};
-use crate::shell::test_server::scratch_path;
+use crate::config::{Address, Control};
+use crate::control::status::{ContainerPhase, ShutdownStatus, example};
+use crate::control::*;
+use crate::http;
+use crate::http::request;
+use crate::testing::http_server::scratch_path;
 
 /// A supervisor that only counts.
 struct Still {
@@ -24,7 +25,7 @@ struct Still {
     drains: Rc<Cell<u32>>,
 }
 
-impl Supervisor for Still {
+impl SupervisorHandle for Still {
     fn status(&self) -> Status {
         self.asked.set(self.asked.get() + 1);
         self.status.borrow().clone()
@@ -134,7 +135,7 @@ async fn readyz_follows_the_status() {
         {
             let mut status = rig.status.borrow_mut();
             status.ready = false;
-            status.phase = Phase::Draining;
+            status.phase = ContainerPhase::Draining;
             status.shutdown = Some(ShutdownStatus {
                 cause: "SIGTERM".to_owned(),
                 elapsed: Duration::ZERO,

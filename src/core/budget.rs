@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::spec::{AFTER_KILL, DrainSpec, ProcessSpec, Spec, Wait};
-use crate::vocab::{ProcessId, Time};
+use crate::core::spec::{AFTER_KILL, DrainSpec, ProcessSpec, Spec, Wait};
+use crate::types::{ProcessId, Time};
 
 /// What each stop keeps at least, whatever a `min` asks for; in all not more than a quarter of the window.
 const LEAST: Duration = Duration::from_secs(1);

@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use super::budget::Budget;
-use super::event::{Action, DrainEnd, Load, Note};
-use super::spec::DrainSpec;
-use super::world::World;
-use crate::vocab::{ProcessId, Time};
+use crate::core::budget::Budget;
+use crate::core::event::{Action, DrainEnd, Load, Note};
+use crate::core::spec::DrainSpec;
+use crate::core::state::State;
+use crate::types::{ProcessId, Time};
 
 /// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples near the end, and than a
 /// client takes from its connect to its first request. A sample older than this shows nothing about now.
@@ -21,7 +21,7 @@ pub const QUIET: Duration = Duration::from_millis(200);
 
 /// How far the drain of one process is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// Not begun.
     NotDue,
     /// Told, and waited for.
@@ -36,17 +36,17 @@ pub(super) enum Progress {
 
 impl Progress {
     /// Whether nobody waits for its traffic any more.
-    pub(super) fn is_past(&self) -> bool {
+    pub(crate) fn is_past(&self) -> bool {
         matches!(self, Self::Past { .. } | Self::LastLook { .. } | Self::Over)
     }
 
     /// Its process is about to be stopped: what has happened since its drain was over belongs into the report.
-    pub(super) fn look_again(&mut self, world: &mut World, process: ProcessId, deadline: Time) {
+    pub(crate) fn look_again(&mut self, state: &mut State, process: ProcessId, deadline: Time) {
         if let Self::Past { at } = *self {
             // At the deadline there is no time for that, and in the same step there is nothing new.
-            *self = if at < world.now && !world.is_past(deadline) {
-                world.act(Action::CloseListeners(process));
-                Self::LastLook { until: world.now + Budget::closing(world.now, deadline) }
+            *self = if at < state.now && !state.is_past(deadline) {
+                state.act(Action::CloseListeners(process));
+                Self::LastLook { until: state.now + Budget::closing(state.now, deadline) }
             } else {
                 Self::Over
             };
@@ -54,9 +54,9 @@ impl Progress {
     }
 
     /// The last look has been taken, or is not waited for.
-    pub(super) fn end_last_look(&mut self, world: &mut World, process: ProcessId) {
+    pub(crate) fn end_last_look(&mut self, state: &mut State, process: ProcessId) {
         if let Self::LastLook { .. } = *self {
-            world.act(Action::EndDrain(process));
+            state.act(Action::EndDrain(process));
             *self = Self::Over;
         }
     }
@@ -64,7 +64,7 @@ impl Progress {
 
 /// A drain that is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Active {
+pub(crate) struct Active {
     since: Time,
     /// Until when at least.
     min_until: Time,
@@ -100,25 +100,25 @@ enum Closing {
 
 impl Active {
     /// Tells the process. `wish` is how long it would wait at most; the deadline may allow less.
-    pub(super) fn begin(
-        world: &mut World,
+    pub(crate) fn begin(
+        state: &mut State,
         process: ProcessId,
         drain: DrainSpec,
         wish: Duration,
         deadline: Time,
     ) -> Progress {
-        let now = world.now;
-        let longest = world.budget.drain(process, wish, drain.min, now, deadline);
+        let now = state.now;
+        let longest = state.budget.drain(process, wish, drain.min, now, deadline);
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
-                world.note(Note::NotDrained(process));
+                state.note(Note::NotDrained(process));
             }
             return Progress::Over;
         }
-        world.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
-        world.act(Action::Drain { process, min, longest });
-        world.told[process.index()] = drain.told_by.map(|_| now);
+        state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
+        state.act(Action::Drain { process, min, longest });
+        state.told[process.index()] = drain.told_by.map(|_| now);
         Progress::Active(Self {
             since: now,
             min_until: now + min,
@@ -135,12 +135,12 @@ impl Active {
     }
 
     /// Whether it can be looked into, and be made to refuse new connections.
-    pub(super) fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.closes
     }
 
     /// Whether it has taken the drain. If not, only `min` is held: new requests still arrive, but none is told to leave.
-    pub(super) fn told(&mut self, accepted: bool) {
+    pub(crate) fn told(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
@@ -151,12 +151,12 @@ impl Active {
     }
 
     /// It says that it is drained.
-    pub(super) fn reported(&mut self) {
+    pub(crate) fn reported(&mut self) {
         self.reported = true;
     }
 
     /// What was seen at this moment.
-    pub(super) fn sampled(&mut self, now: Time, load: Load) {
+    pub(crate) fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
             // The first sample; quiet counts from here.
@@ -173,9 +173,9 @@ impl Active {
     }
 
     /// It refuses new connections, or nobody knows. Whether the drain is over with that.
-    pub(super) fn closed(&mut self, world: &mut World, process: ProcessId) -> bool {
+    pub(crate) fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
-            Closing::Asked { why: DrainEnd::Quiet, .. } if !world.is_past(self.until) => {
+            Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
                 // What was accepted just before is still waited for: the next sample tells.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
@@ -183,7 +183,7 @@ impl Active {
             }
             Closing::Asked { why, .. } => {
                 let why = if why == DrainEnd::Quiet { self.at_end } else { why };
-                self.over(world, process, why);
+                self.over(state, process, why);
                 true
             }
             Closing::NotYet | Closing::Closed => false,
@@ -191,12 +191,12 @@ impl Active {
     }
 
     /// There is no reason to wait longer than `min` any more.
-    pub(super) fn only_min(&mut self) {
+    pub(crate) fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
     }
 
     /// When something is due.
-    pub(super) fn wakes_at(&self, now: Time) -> Time {
+    pub(crate) fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
             Closing::Closed => self.until,
@@ -209,49 +209,49 @@ impl Active {
     }
 
     /// Goes on as far as the time allows. Whether it is over.
-    pub(super) fn step(&mut self, world: &mut World, process: ProcessId, deadline: Time) -> bool {
+    pub(crate) fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
         let over = match self.closing {
-            Closing::NotYet if self.reported && world.is_past(self.min_until) => {
+            Closing::NotYet if self.reported && state.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
-            Closing::NotYet | Closing::Closed if world.is_past(self.until) => {
+            Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // What is left is counted with it, also where they are closed already. An admin that does not answer would not close the listeners; at the deadline there is no time for that.
                 let closes =
-                    self.closes && self.accepted != Some(false) && !world.is_past(deadline);
+                    self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
-                    self.close(world, process, self.at_end, deadline);
+                    self.close(state, process, self.at_end, deadline);
                 }
                 (!closes).then_some(self.at_end)
             }
-            Closing::NotYet if self.is_quiet(world.now) => {
-                self.close(world, process, DrainEnd::Quiet, deadline);
+            Closing::NotYet if self.is_quiet(state.now) => {
+                self.close(state, process, DrainEnd::Quiet, deadline);
                 None
             }
-            Closing::Asked { until, why: DrainEnd::Quiet } if world.is_past(until) => {
+            Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
                 // Whether it has closed or not: only a fresh look shows that nothing has slipped in.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
-                world.is_past(self.until).then_some(self.at_end)
+                state.is_past(self.until).then_some(self.at_end)
             }
-            Closing::Asked { until, why } if world.is_past(until) => Some(why),
+            Closing::Asked { until, why } if state.is_past(until) => Some(why),
             _ => None,
         };
         if let Some(why) = over {
-            self.over(world, process, why);
+            self.over(state, process, why);
         }
         over.is_some()
     }
 
     /// Tells that nobody waits any longer, and why.
-    pub(super) fn over(&self, world: &mut World, process: ProcessId, why: DrainEnd) {
-        world.act(Action::EndDrain(process));
-        let took = world.now.since(self.since);
-        world.note(Note::DrainOver { process, why, took, last: self.last });
+    pub(crate) fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
+        state.act(Action::EndDrain(process));
+        let took = state.now.since(self.since);
+        state.note(Note::DrainOver { process, why, took, last: self.last });
     }
 
     /// What becomes of it when it is over: whether there is something to look at once more.
-    pub(super) fn past(&self, now: Time) -> Progress {
+    pub(crate) fn past(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
             Progress::Past { at: now }
         } else {
@@ -266,10 +266,10 @@ impl Active {
         is_shown && is_fresh && self.min_until <= now && self.accepted == Some(true)
     }
 
-    fn close(&mut self, world: &mut World, process: ProcessId, why: DrainEnd, deadline: Time) {
-        world.act(Action::CloseListeners(process));
+    fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
+        state.act(Action::CloseListeners(process));
         // `step` has dealt with the deadline itself.
-        let until = world.now + Budget::closing(world.now, deadline);
+        let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }
 }

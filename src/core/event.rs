@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::exit::Cause;
-use super::spec::HookId;
-use crate::vocab::{End, ProcessId, Signal};
+use crate::core::cause::Cause;
+use crate::core::spec::HookId;
+use crate::types::{End, ProcessId, Signal};
 
 /// What happened. The shell reports each fact once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub enum Action {
     /// The shutdown has begun: `/readyz` turns 503, readiness probes end.
     Unready,
     /// Tell it to let its traffic go, answer with [`Event::DrainTold`]; keep giving [`Event::DrainSample`]s, seldom at first
-    /// and often from [`QUIET`](super::drain::QUIET) before `min` is over.
+    /// and often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.
     Drain {
         /// Which process.
         process: ProcessId,

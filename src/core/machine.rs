@@ -1,77 +1,21 @@
 //! The machine: which phase it is, and the one door for events.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::at_once::AtOnce;
-use super::draining::Draining;
-use super::event::{Action, Event};
-use super::exit::Cause;
-use super::finishing::Finishing;
-use super::running::Running;
-use super::spec::Spec;
-use super::stopping::Stopping;
-use super::world::{Life, World};
-use crate::vocab::{ProcessId, Signal, Time};
-
-/// Stop signals that come closer than this are one: some send each signal to a process and then to its group, and the
-/// kernel merges those that come closer still.
-pub(crate) const ONE_SIGNAL: Duration = Duration::from_millis(5);
+use crate::core::broadcast::AtOnce;
+use crate::core::event::{Action, Event};
+use crate::core::phase::Phase;
+use crate::core::phase::running::Running;
+use crate::core::spec::Spec;
+use crate::core::state::{Lifecycle, State};
+use crate::types::{ProcessId, Signal, Time};
 
 /// See the picture in [`super`].
 #[derive(Debug)]
 pub struct Machine {
-    world: World,
+    state: State,
     phase: Phase,
     at_once: AtOnce,
-}
-
-/// Where the container is.
-#[derive(Debug)]
-pub enum Phase {
-    /// Starting and supervising.
-    Running(Running),
-    /// The traffic is taken away.
-    Draining(Draining),
-    /// The processes are stopped.
-    Stopping(Stopping),
-    /// What is left over is cleared.
-    Finishing(Finishing),
-    /// [`Action::Exit`] was given.
-    Done,
-}
-
-/// What is true of a shutdown from its first moment on.
-#[derive(Clone, Copy, Debug)]
-pub struct Shutdown {
-    /// Why.
-    pub cause: Cause,
-    /// The first stop signal or the unasked end.
-    pub t0: Time,
-    /// When everything must be gone.
-    pub deadline: Time,
-    /// Stop signals so far.
-    pub signals: u32,
-    /// When the last of them came.
-    pub last_signal: Option<Time>,
-    /// Something had to be killed.
-    pub killed: bool,
-}
-
-impl Shutdown {
-    /// Counts a further stop signal. How many there are now; `None` if it is the last one once more.
-    pub(super) fn count_signal(&mut self, now: Time) -> Option<u32> {
-        let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
-        self.last_signal = Some(now);
-        self.signals += u32::from(!is_again);
-        (!is_again).then_some(self.signals)
-    }
-
-    /// When not even a process that survived KILL is waited for: half of the reserve, but time enough to reap.
-    #[must_use]
-    pub fn hard_end(&self, world: &World) -> Time {
-        self.deadline + world.spec.after_deadline()
-    }
 }
 
 impl Machine {
@@ -79,7 +23,7 @@ impl Machine {
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         Self {
-            world: World::new(spec, now),
+            state: State::new(spec, now),
             phase: Phase::Running(Running::default()),
             at_once: AtOnce::default(),
         }
@@ -89,53 +33,54 @@ impl Machine {
     ///
     /// `now` must not go back. Moments that have come by `now` are dealt with in the same step.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
-        self.world.now = now.max(self.world.now);
-        let world = &mut self.world;
-        world.touched.clear();
-        world.arrived.clear();
+        self.state.now = now.max(self.state.now);
+        let state = &mut self.state;
+        state.touched.clear();
+        state.arrived.clear();
         if let Event::Signal(signal) = event
-            && !world.spec.stop_signals.contains(&signal)
+            && !state.spec.stop_signals.contains(&signal)
         {
-            forward(world, signal);
+            forward(state, signal);
         }
         self.hear(event);
-        let world = &mut self.world;
+        let state = &mut self.state;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Running(running) => running.handle(world, event),
-            Phase::Draining(draining) => draining.handle(world, event),
-            Phase::Stopping(stopping) => stopping.handle(world, event),
-            Phase::Finishing(finishing) => finishing.handle(world, event),
+            Phase::Running(running) => running.handle(state, event),
+            Phase::Draining(draining) => draining.handle(state, event),
+            Phase::Stopping(stopping) => stopping.handle(state, event),
+            Phase::Finishing(finishing) => finishing.handle(state, event),
             Phase::Done => Phase::Done,
         };
         // Nothing comes after the exit, and there is nothing to be told of a life that goes on.
         if self.phase.shutdown().is_some() {
             for note in self.at_once.notes() {
-                self.world.note(note);
+                self.state.note(note);
             }
         }
-        std::mem::take(&mut self.world.actions)
+        std::mem::take(&mut self.state.actions)
     }
 
     /// Remembers what may show that a stop signal was sent to every process at once.
     fn hear(&mut self, event: Event) {
-        let world = &self.world;
+        let state = &self.state;
         match event {
-            Event::Signal(signal) if world.spec.stop_signals.contains(&signal) => {
-                self.at_once.asked(world.now, signal);
+            Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
+                self.at_once.asked(state.now, signal);
             }
             // It is back, and will be drained.
             Event::Spawned(process) => self.at_once.started(process),
-            Event::Exited { process, end, .. } if world.told[process.index()].is_none() => {
-                let (life, spec) = (world.life(process), world.process(process));
+            Event::Exited { process, end, .. } if state.told[process.index()].is_none() => {
+                let (life, spec) = (state.life(process), state.process(process));
                 let is_missed = match &self.phase {
                     Phase::Running(_) => true,
                     Phase::Draining(draining) => draining.is_undrained(process),
                     _ => false,
                 };
                 let is_drained = spec.drain.is_some_and(|drain| !drain.time.is_zero());
-                if let Life::Starting { .. } | Life::Ready { .. } = life {
-                    let undrained = is_drained && is_missed && matches!(life, Life::Ready { .. });
-                    self.at_once.ended(world.now, process, spec, end, undrained);
+                if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = life {
+                    let undrained =
+                        is_drained && is_missed && matches!(life, Lifecycle::Ready { .. });
+                    self.at_once.ended(state.now, process, spec, end, undrained);
                 }
             }
             _ => {}
@@ -147,12 +92,12 @@ impl Machine {
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(),
-            Phase::Draining(draining) => draining.wakes_at(self.world.now),
+            Phase::Draining(draining) => draining.wakes_at(self.state.now),
             Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,
         };
-        of_phase.into_iter().chain(self.world.wakes_at()).min()
+        of_phase.into_iter().chain(self.state.wakes_at()).min()
     }
 
     /// Where the container is.
@@ -163,31 +108,18 @@ impl Machine {
 
     /// How far each process is.
     #[must_use]
-    pub fn world(&self) -> &World {
-        &self.world
-    }
-}
-
-impl Phase {
-    /// The shutdown, once it has begun.
-    #[must_use]
-    pub fn shutdown(&self) -> Option<&Shutdown> {
-        match self {
-            Self::Running(_) | Self::Done => None,
-            Self::Draining(draining) => Some(&draining.shutdown),
-            Self::Stopping(stopping) => Some(&stopping.shutdown),
-            Self::Finishing(finishing) => Some(&finishing.shutdown),
-        }
+    pub fn state(&self) -> &State {
+        &self.state
     }
 }
 
 /// Passes a signal on to those who ask for it.
-fn forward(world: &mut World, signal: Signal) {
-    let spec = Rc::clone(&world.spec);
+fn forward(state: &mut State, signal: Signal) {
+    let spec = Rc::clone(&state.spec);
     let wants = |id: &ProcessId| spec.processes[id.index()].forward_signals.contains(&signal);
     for process in spec.ids().filter(wants) {
-        if world.life(process).is_alive() {
-            world.act(Action::Signal { process, signal });
+        if state.life(process).is_alive() {
+            state.act(Action::Signal { process, signal });
         }
     }
 }

@@ -13,25 +13,21 @@
 //! ```
 //!
 //! Each phase is a type that consumes the one before, so there is no way back. What outlives a phase lies in
-//! [`world`]: how far each process is, and the actions of this step.
+//! [`state`]: how far each process is, and the actions of this step.
 
-mod at_once;
+pub mod broadcast;
 pub mod budget;
+pub mod cause;
 pub mod drain;
-pub mod draining;
 pub mod event;
-pub mod exit;
-pub mod finishing;
 pub mod machine;
-pub mod restart;
-pub mod running;
-pub mod spec;
-pub mod stopping;
-pub mod world;
-
+pub mod phase;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod pure;
+pub(crate) mod purity;
+pub mod restart;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
-mod sim;
+pub(crate) mod sim;
+pub mod spec;
+pub mod state;

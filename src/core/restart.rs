@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::schema::{Restart, RestartPolicy};
-use crate::vocab::End;
+use crate::config::{Restart, RestartPolicy};
+use crate::types::End;
 
 /// The longest pause between two starts.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::config::schema::{
+use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, OnExit, OnlyIf, ProcessKind, Restart, StartCondition,
 };
 use crate::graph::Graph;
-use crate::vocab::{ProcessId, Signal};
+use crate::types::{ProcessId, Signal};
 
 /// The kernel needs a moment to end what was killed; more of it for much memory.
-pub(super) const AFTER_KILL: Duration = Duration::from_millis(200);
+pub(crate) const AFTER_KILL: Duration = Duration::from_millis(200);
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// The least pause between two looks for descendants that are left: who forks and ends all the time may be missed by one.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);

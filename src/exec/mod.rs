@@ -3,29 +3,29 @@
 //! There is no runtime, no thread and no timer here: between two signals drainit sleeps in one system call. What comes
 //! before that is the start-up time that everybody pays, so it is little.
 
-mod activation;
-pub mod drain;
+pub mod event_loop;
 pub mod rewrite;
-mod supervisor;
-pub(crate) mod terminal;
+pub mod socket_activation;
+pub mod with_drain;
 
 use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use self::rewrite::Rewrites;
-use self::supervisor::Supervisor;
-use self::terminal::Terminal;
-use crate::shell::blocked::{self, Blocked};
-use crate::shell::say::{Stream, say};
-use crate::shell::spawn::SpawnError;
-use crate::shell::start::{ChildSetup, Place, start};
-use crate::shell::{boot, panic, reap};
-use crate::vocab::{Signal, exit_code, harmless};
+use crate::exec::event_loop::CommandLoop;
+use crate::exec::rewrite::Rewrites;
+use crate::os::signal::mask;
+use crate::os::signal::mask::BlockedSignals;
+use crate::os::spawn::SpawnError;
+use crate::os::spawn::single::{ChildSetup, Place, start};
+use crate::os::stdio::{Stream, say};
+use crate::os::terminal::Terminal;
+use crate::os::{boot, panic_hook, reap};
+use crate::types::{Signal, exit_code, harmless};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ExecOptions {
     /// The program and its arguments.
     pub command: Vec<OsString>,
     /// Signals go to the child's whole process group.
@@ -50,7 +50,7 @@ pub struct Options {
     pub verbose: bool,
 }
 
-impl Options {
+impl ExecOptions {
     /// A command, and otherwise what is usual.
     #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
@@ -86,8 +86,8 @@ enum ExecError {
 /// Runs the command to its end. Returns the exit code for drainit: the command's own, 128 plus the signal that ended it,
 /// or 126 or 127 where it could not be started.
 #[must_use]
-pub fn run(options: &Options) -> u8 {
-    panic::install();
+pub fn run(options: &ExecOptions) -> u8 {
+    panic_hook::install();
     match supervise(options) {
         Ok(code) => options.code(code),
         Err(error) => {
@@ -100,11 +100,11 @@ pub fn run(options: &Options) -> u8 {
     }
 }
 
-fn supervise(options: &Options) -> Result<u8, ExecError> {
+fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     // They are blocked already where drainit is the program. What has come until the child runs is
     // for the child.
-    let signals = Blocked::block()?;
-    let handed_over = activation::handed_over();
+    let signals = BlockedSignals::block()?;
+    let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
     if options.subreaper {
         boot::become_subreaper()?;
@@ -115,7 +115,7 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
     let mut terminal = Terminal::find();
     let setup = ChildSetup {
         mask: signals.given(),
-        defaults: blocked::ALL,
+        defaults: mask::ALL,
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
         // A signal that drainit cannot act on would leave the child behind.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
@@ -128,9 +128,9 @@ fn supervise(options: &Options) -> Result<u8, ExecError> {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
-        let end = Supervisor::new(options, &signals, child, &mut terminal).run();
+        let end = CommandLoop::new(options, &signals, child, &mut terminal).run();
         // Without drainit nobody would stop it, unless drainit is PID 1.
-        Ok(end.inspect_err(|_| panic::stop_all())?)
+        Ok(end.inspect_err(|_| panic_hook::stop_all())?)
     });
     // For a script that goes on with this terminal.
     terminal.take_back();

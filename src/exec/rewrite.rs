@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::config::suggest::nearest;
-use crate::vocab::Signal;
+use crate::types::Signal;
+use crate::types::suggest::nearest;
 
 /// `S:R` for some signals; the others are passed on as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 
 use std::rc::Rc;
 
-use super::compose_values::{
+use crate::import::compose_values::{
     depends_on, environment, has_alternative, interpolate, readiness, words,
 };
-use super::draft::{Draft, Process, Value};
-use super::yaml::{Entries, entries, get, items, scalar};
-use crate::config::Diagnostic;
-use crate::config::foreign::Foreign;
-use crate::config::node::{Kind, Node, Span};
+use crate::import::draft::{Draft, Process, Value};
+use crate::import::input::Foreign;
+use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::load::Diagnostic;
+use crate::load::yaml::node::{Kind, Node, Span};
 
 const NAMES: &str = "Services know each other by their names there. In one container all of them are at 127.0.0.1, so no two can \
                      have the same port: write that address in place of the names, or give the container these names \
@@ -55,7 +55,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
     if draft.processes.len() > 1 {
         draft.notes.push(NAMES.to_owned());
     }
-    draft.notes.push(super::ON_EXIT.to_owned());
+    draft.notes.push(crate::import::ON_EXIT.to_owned());
     tasks(&mut draft);
     conditions(&mut draft);
     draft.mend_names();

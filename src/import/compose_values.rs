@@ -1,11 +1,12 @@
 //! Single values of a Compose service.
 
-use super::draft::{Process, Value};
-use super::procfile;
-use super::shell_words::{self, Split};
-use super::yaml::{Entries, entries, get, items, scalar};
-use crate::config::node::{Kind, Node};
-use crate::config::values::duration;
+use crate::import::draft::{Process, Value};
+use crate::import::procfile;
+use crate::import::shell_words;
+use crate::import::shell_words::Split;
+use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::load::values::duration;
+use crate::load::yaml::node::{Kind, Node};
 use std::time::Duration;
 
 /// Text with variables as Compose writes them, written as a config does.

@@ -1,7 +1,7 @@
 //! Nothing is left out silently: every option that a format documents is in the config, or in a comment.
 
-use super::{Format, convert};
-use crate::config::foreign::Foreign;
+use crate::import::input::Foreign;
+use crate::import::{Format, convert};
 
 /// What a file becomes.
 fn draft(format: Format, text: &str) -> String {

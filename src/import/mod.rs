@@ -3,20 +3,27 @@
 //! A reader for each format makes a [`draft::Draft`]; what a format says and a config cannot, becomes a comment at the
 //! place where somebody will look for it. Nothing is left out silently.
 
-mod compose;
-mod compose_values;
-mod draft;
-mod ini;
-mod procfile;
-mod shell_words;
-mod supervisord;
-mod supervisord_values;
-mod yaml;
+pub mod compose;
+pub mod compose_values;
+pub mod draft;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+pub(crate) mod every_option;
+pub mod ini;
+pub mod input;
+pub mod procfile;
+pub mod shell_words;
+pub mod supervisord;
+pub mod supervisord_values;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+pub mod yaml;
 
 use std::path::Path;
 
-use crate::config::Diagnostic;
-use crate::config::foreign::Foreign;
+use crate::import::input::Foreign;
+use crate::load::Diagnostic;
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -67,17 +74,10 @@ pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> 
 
 fn convert(file: Foreign, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
     let mut draft = match format {
-        Format::Procfile => procfile::read(file),
-        Format::Compose => compose::read(file),
-        Format::Supervisord => supervisord::read(file),
+        Format::Procfile => crate::import::procfile::read(file),
+        Format::Compose => crate::import::compose::read(file),
+        Format::Supervisord => crate::import::supervisord::read(file),
     }?;
     draft.say_once();
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
-mod every_option;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
-mod tests;

@@ -1,9 +1,10 @@
 //! Procfiles, as Foreman, Honcho, Overmind and Heroku read them: `NAME: COMMAND`, and the command is a shell's.
 
-use super::draft::{Draft, Process, Value, literal};
-use super::shell_words::{self, Line};
-use crate::config::Diagnostic;
-use crate::config::foreign::Foreign;
+use crate::import::draft::{Draft, Process, Value, literal};
+use crate::import::input::Foreign;
+use crate::import::shell_words;
+use crate::import::shell_words::Line;
+use crate::load::Diagnostic;
 
 /// What Foreman gives as PORT to the first process.
 const PORT: &str = "5000";

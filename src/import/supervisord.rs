@@ -1,13 +1,15 @@
 //! supervisord.conf.
 
-use super::draft::{Draft, Process, Value};
-use super::ini::{self, Section};
-use super::shell_words::{self, Split};
-use super::supervisord_values::{
+use crate::import::draft::{Draft, Process, Value};
+use crate::import::ini;
+use crate::import::ini::Section;
+use crate::import::input::Foreign;
+use crate::import::shell_words;
+use crate::import::shell_words::Split;
+use crate::import::supervisord_values::{
     TRUTHS, expand, int, number, placeholders, truth, unknown_placeholders, variables,
 };
-use crate::config::Diagnostic;
-use crate::config::foreign::Foreign;
+use crate::load::Diagnostic;
 
 /// What it starts first has less; unless it is told, this.
 const PRIORITY: i64 = 999;
@@ -97,7 +99,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
             about_files.join(", ")
         ));
     }
-    draft.notes.push(super::ON_EXIT.to_owned());
+    draft.notes.push(crate::import::ON_EXIT.to_owned());
     draft.mend_names();
     order(&mut draft, &priorities);
     Ok(draft)

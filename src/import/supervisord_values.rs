@@ -1,7 +1,7 @@
 //! Single values of a supervisord.conf.
 
-use super::draft::{Process, literal};
-use super::ini::Section;
+use crate::import::draft::{Process, literal};
+use crate::import::ini::Section;
 
 pub(super) fn number(section: &Section, key: &str) -> Option<i64> {
     int(section.get(key)?)

@@ -1,8 +1,8 @@
 //! Whole files in, whole configs out; and what comes out is a config.
 
-use super::{Format, convert};
-use crate::config::foreign::Foreign;
-use crate::config::testing;
+use crate::import::input::Foreign;
+use crate::import::{Format, convert};
+use crate::load::testing;
 
 /// The processes of what a file becomes, which must be a sound config.
 #[track_caller]

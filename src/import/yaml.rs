@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::config::node::{Key, Kind, Node};
+use crate::load::yaml::node::{Key, Kind, Node};
 
 /// The entries of a mapping, in file order.
 pub(super) type Entries<'a> = &'a [(Key, Rc<Node>)];

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Plan;
-use super::timeline::Timeline;
-use crate::config::schema::StartCondition;
+use crate::config::StartCondition;
+use crate::plan::Plan;
+use crate::plan::timeline::Timeline;
 
 #[derive(Serialize)]
 struct Whole<'a> {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::Plan;
-use super::text::is_shown;
-use crate::vocab::human;
+use crate::plan::Plan;
+use crate::plan::text::is_shown;
+use crate::types::human;
 
 /// The text of the chart. Times are milliseconds since T0, which Mermaid takes for moments in 1970.
 #[must_use]

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Plan;
-use super::text::{LABEL, cut_to, is_shown};
-use super::timeline::Timeline;
-use crate::vocab::human;
+use crate::plan::Plan;
+use crate::plan::text::{LABEL, cut_to, is_shown};
+use crate::plan::timeline::Timeline;
+use crate::types::human;
 
 const WIDTH: f64 = 880.0;
 /// Where the bars begin, and how wide they are in all.

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Plan, json, mermaid, svg, text};
-use crate::config::testing::load;
+use crate::load::testing::load;
+use crate::plan::{Plan, json, mermaid, svg, text};
 
 const GATEWAY: &str = "
 shutdown: {grace_period: '${GRACE:-30}', readiness_delay: 2s}

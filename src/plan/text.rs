@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::timeline::{Step, Timeline, What};
-use super::{Plan, Start};
-use crate::config::schema::StartCondition;
-use crate::vocab::human;
+use crate::config::StartCondition;
+use crate::plan::timeline::{Step, Timeline, What};
+use crate::plan::{Plan, Start};
+use crate::types::human;
 
 /// The width of a terminal.
 const COLUMNS: usize = 100;
 /// The longest label in front of the bars.
-pub(super) const LABEL: usize = 36;
+pub(crate) const LABEL: usize = 36;
 /// The times in front of the bars, `12.75s of 15s`.
 const TIMES: usize = 16;
 
@@ -169,7 +169,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
 }
 
 /// A drain and a stop always; what is not there, or takes no time by itself, never.
-pub(super) fn is_shown(step: &Step) -> bool {
+pub(crate) fn is_shown(step: &Step) -> bool {
     !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
 }
 
@@ -204,7 +204,7 @@ fn paragraph(out: &mut String, title: &str, separator: &str, items: impl Iterato
     let _ = writeln!(out, "{line}");
 }
 
-pub(super) fn cut_to(text: String, most: usize) -> String {
+pub(crate) fn cut_to(text: String, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
         None => text,

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use crate::core::budget::{self, Budget};
+use crate::core::budget;
+use crate::core::budget::Budget;
 use crate::core::spec::Spec;
-use crate::vocab::{ProcessId, Time};
+use crate::types::{ProcessId, Time};
 
 /// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

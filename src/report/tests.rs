@@ -1,7 +1,7 @@
 //! The report's lines and counts.
 
-use super::*;
-use crate::vocab::Signal;
+use crate::report::*;
+use crate::types::Signal;
 
 #[test]
 fn it_tells_each_phase() {

@@ -1,16 +1,16 @@
 //! Random graphs, and how each process of them behaves.
 
-use super::*;
+use crate::core::sim::*;
 
 /// A small generator (xorshift64*): the same seed gives the same scenario for ever.
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -18,7 +18,7 @@ impl Rng {
     }
 
     /// True once in `times`.
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
@@ -26,7 +26,7 @@ impl Rng {
         values[self.below(N as u64) as usize]
     }
 
-    pub(super) fn millis(&mut self, below: u64) -> Duration {
+    pub(crate) fn millis(&mut self, below: u64) -> Duration {
         Duration::from_millis(self.below(below))
     }
 
@@ -67,50 +67,50 @@ impl Odds {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Scenario {
-    pub(super) seed: u64,
-    pub(super) spec: Rc<Spec>,
-    pub(super) behaviours: Vec<Behaviour>,
-    pub(super) signals: Vec<(Duration, Signal)>,
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) spec: Rc<Spec>,
+    pub(crate) behaviours: Vec<Behaviour>,
+    pub(crate) signals: Vec<(Duration, Signal)>,
     /// When a drain without a stop is asked for.
-    pub(super) drain_asked: Option<Duration>,
+    pub(crate) drain_asked: Option<Duration>,
     /// Events that make no sense where they come.
-    pub(super) noise: Vec<(Duration, Event)>,
+    pub(crate) noise: Vec<(Duration, Event)>,
     /// How the container's own hooks end.
-    pub(super) hooks: HookEnds,
-    pub(super) leftovers: usize,
-    pub(super) missed_looks: u64,
-    pub(super) leftovers_end_after_term: Option<Duration>,
+    pub(crate) hooks: HookEnds,
+    pub(crate) leftovers: usize,
+    pub(crate) missed_looks: u64,
+    pub(crate) leftovers_end_after_term: Option<Duration>,
     /// A stop signal is pending before the start.
-    pub(super) stopped_before_start: bool,
+    pub(crate) stopped_before_start: bool,
     /// From this moment on no fault begins and every process does as it is told: see
     /// [`Scenario::live`].
-    pub(super) faults_end: Option<Duration>,
+    pub(crate) faults_end: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Behaviour {
-    pub(super) condition: bool,
-    pub(super) hooks: HookEnds,
-    pub(super) spawn_fails: Option<u8>,
-    pub(super) ready_after: Option<Duration>,
+pub(crate) struct Behaviour {
+    pub(crate) condition: bool,
+    pub(crate) hooks: HookEnds,
+    pub(crate) spawn_fails: Option<u8>,
+    pub(crate) ready_after: Option<Duration>,
     /// Codes from 200 on are signals.
-    pub(super) dies_after: Option<(Duration, u8)>,
-    pub(super) ends_after_term: Option<Duration>,
-    pub(super) ends_after_kill: Option<Duration>,
+    pub(crate) dies_after: Option<(Duration, u8)>,
+    pub(crate) ends_after_term: Option<Duration>,
+    pub(crate) ends_after_kill: Option<Duration>,
     /// Others of its group outlive it, until so long after they are asked; `Err`: until they are killed.
-    pub(super) group: Option<Result<Duration, ()>>,
-    pub(super) drain_answer: Option<(Duration, bool)>,
+    pub(crate) group: Option<Result<Duration, ()>>,
+    pub(crate) drain_answer: Option<(Duration, bool)>,
     /// When it says that it is drained, where it cannot be looked into.
-    pub(super) reports_after: Option<Duration>,
-    pub(super) close_answer: Option<Duration>,
-    pub(super) stats_unknown: bool,
-    pub(super) endpoint_removed: Duration,
-    pub(super) connections_end: Duration,
+    pub(crate) reports_after: Option<Duration>,
+    pub(crate) close_answer: Option<Duration>,
+    pub(crate) stats_unknown: bool,
+    pub(crate) endpoint_removed: Duration,
+    pub(crate) connections_end: Duration,
 }
 
 impl Scenario {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let count = 1 + rng.below(7) as u16;
         let odds = Odds::new(rng);
@@ -173,7 +173,7 @@ impl Scenario {
     /// The same, but after a random time no more faults begin, and a stop signal follows. What hangs
     /// by then goes on hanging. A shutdown that begins later has to end in order, in time and by
     /// itself: in the other mode a fault that comes later may hide that it would not.
-    pub(super) fn live(seed: u64) -> Self {
+    pub(crate) fn live(seed: u64) -> Self {
         let mut scenario = Self::new(seed);
         let rng = &mut Rng::new(seed ^ 0x11FE);
         let faults_end = rng.millis(30_000);

@@ -1,0 +1,85 @@
+//! Why the container stops, and with which code.
+
+use crate::types::{End, ProcessId, Signal, exit_code};
+
+/// What began the shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A stop signal.
+    Signal(Signal),
+    /// A process ended without having been asked to.
+    Ended {
+        /// Which process.
+        process: ProcessId,
+        /// How.
+        end: End,
+        /// It had a readiness probe, and was not ready yet.
+        before_ready: bool,
+        /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
+        is_failure: bool,
+    },
+    /// A process did not become ready in time.
+    NotReady(ProcessId),
+    /// A command cannot be executed.
+    SpawnFailed {
+        /// Of which process.
+        process: ProcessId,
+        /// 126 or 127.
+        exit_code: u8,
+    },
+    /// A `pre_start` hook failed: the container's, or a process's.
+    HookFailed(Option<ProcessId>),
+    /// A drain was asked for; only after it there will be a reason to stop.
+    DrainAsked,
+    /// Every process has completed, and none is left to run.
+    AllEnded,
+}
+
+impl Cause {
+    /// Whether somebody asked for the shutdown.
+    #[must_use]
+    pub fn is_asked(self) -> bool {
+        matches!(self, Self::Signal(_) | Self::DrainAsked)
+    }
+
+    /// The exit code of the container (contract, "Exit codes"). The code of the culprit is worth more than 137.
+    #[must_use]
+    pub fn exit_code(self, killed: bool) -> u8 {
+        match self {
+            Self::Signal(_) | Self::DrainAsked | Self::AllEnded if killed => exit_code::KILLED,
+            Self::Signal(_) | Self::DrainAsked | Self::AllEnded => exit_code::OK,
+            // A start that failed must not look like a success, nor an end that the config calls a failure.
+            Self::Ended { end, before_ready, is_failure, .. }
+                if end.is_success() && (before_ready || is_failure) =>
+            {
+                exit_code::NOT_READY
+            }
+            Self::Ended { end, .. } => end.exit_code(),
+            Self::NotReady(_) | Self::HookFailed(_) => exit_code::NOT_READY,
+            Self::SpawnFailed { exit_code, .. } => exit_code,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_with_code_0_is_a_failure_where_the_config_says_so() {
+        for (code, before_ready, is_failure, expected) in [
+            (0, false, false, 0),
+            (0, false, true, 1),
+            (0, true, false, 1),
+            (0, true, true, 1),
+            (7, false, true, 7),
+            (7, true, false, 7),
+        ] {
+            let end = End::Code(code);
+            let cause = Cause::Ended { process: ProcessId(0), end, before_ready, is_failure };
+            for killed in [false, true] {
+                assert_eq!(cause.exit_code(killed), expected, "{cause:?}");
+            }
+        }
+    }
+}

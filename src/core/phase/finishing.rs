@@ -1,0 +1,144 @@
+//! The last phase: descendants that are left are told to end, then killed; `post_stop`; exit.
+
+use crate::core::budget::Budget;
+use crate::core::event::{Action, Event, Hurry, Note};
+use crate::core::phase::{Phase, Shutdown};
+use crate::core::spec::{AFTER_KILL, HookId, SWEEP_PAUSE, Stage};
+use crate::core::state::State;
+use crate::types::{Signal, Time};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Finishing {
+    /// What is true since T0.
+    pub shutdown: Shutdown,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Descendants got this signal, and those that come to light get it, too. `again`: when it is looked next; `None` while
+    /// the look that began at `began` is not answered.
+    Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
+    /// The container's `post_stop` hook runs.
+    Hook { until: Time },
+}
+
+impl Finishing {
+    /// Every process of the graph is gone. `no_mercy`: there is no time for TERM.
+    pub(crate) fn enter(shutdown: Shutdown, no_mercy: bool, state: &mut State) -> Phase {
+        if no_mercy {
+            return Self::kill(shutdown, state);
+        }
+        let until = state.now + Budget::leftovers(state.now, shutdown.deadline);
+        Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
+    }
+
+    /// Takes one event.
+    pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
+        self.take_answer(state);
+        match (event, self.step) {
+            (Event::Leftovers(0), Step::Sweep { .. }) => {
+                return Self::hook(self.shutdown, state);
+            }
+            (Event::Leftovers(_), Step::Sweep { signal: Signal::KILL, .. }) => {
+                self.shutdown.killed = true;
+            }
+            (
+                Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
+                Step::Hook { .. },
+            ) => {
+                return exit(&self.shutdown, state);
+            }
+            (Event::Signal(signal), step) if state.spec.stop_signals.contains(&signal) => {
+                let count = self.shutdown.count_signal(state.now);
+                if count > Some(2) {
+                    state.note(Note::Hurried(Hurry::KillAll));
+                }
+                match step {
+                    Step::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
+                        return Self::kill(self.shutdown, state);
+                    }
+                    Step::Hook { .. } if count > Some(2) => {
+                        state.abort_hook(None, Stage::PostStop);
+                        return exit(&self.shutdown, state);
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        self.advance(state)
+    }
+
+    /// When the step is over.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        match self.step {
+            Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
+            Step::Hook { until } => Some(until),
+        }
+    }
+
+    fn advance(self, state: &mut State) -> Phase {
+        match self.step {
+            Step::Sweep { signal, until, .. } if state.is_past(until) => match signal {
+                Signal::KILL => {
+                    state.note(Note::LeftoversRemain);
+                    let shutdown = Shutdown { killed: true, ..self.shutdown };
+                    Self::hook(shutdown, state)
+                }
+                _ => Self::kill(self.shutdown, state),
+            },
+            Step::Sweep { signal, until, again: Some(again), .. } if state.is_past(again) => {
+                Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
+            }
+            Step::Hook { until } if state.is_past(until) => {
+                state.abort_hook(None, Stage::PostStop);
+                exit(&self.shutdown, state)
+            }
+            _ => Phase::Finishing(self),
+        }
+    }
+}
+
+impl Finishing {
+    fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
+        let until = state.now + AFTER_KILL;
+        Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
+    }
+
+    fn sweep(shutdown: Shutdown, signal: Signal, until: Time, state: &mut State) -> Self {
+        state.act(Action::Sweep(signal));
+        Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
+    }
+
+    /// What comes next after a look is its answer. Among thousands of processes it takes long: as long again there is time
+    /// to reap, and what was killed has its moment when all have been.
+    fn take_answer(&mut self, state: &State) {
+        let latest = self.shutdown.deadline + state.spec.after_deadline();
+        if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
+            let took = state.now.since(*began);
+            *again = Some(state.now + took.max(SWEEP_PAUSE));
+            if *signal == Signal::KILL {
+                *until = (*until).max(latest.min(*until + took));
+            }
+        }
+    }
+
+    /// The container's last hook gets what is left, and a part of the reserve.
+    fn hook(shutdown: Shutdown, state: &mut State) -> Phase {
+        match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
+            Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
+                let until = state.run_hook(None, Stage::PostStop, within);
+                Phase::Finishing(Self { shutdown, step: Step::Hook { until } })
+            }
+            _ => exit(&shutdown, state),
+        }
+    }
+}
+
+fn exit(shutdown: &Shutdown, state: &mut State) -> Phase {
+    state.over = Some(shutdown.deadline + state.spec.reserve);
+    state.act(Action::Exit(shutdown.cause.exit_code(shutdown.killed)));
+    Phase::Done
+}

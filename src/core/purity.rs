@@ -1,0 +1,51 @@
+//! The core stays pure: no clock, no system calls, no async, no environment. This test reads its sources.
+
+use std::fs;
+use std::path::Path;
+
+/// What would let the state in.
+const WORLD: [&str; 10] = [
+    "tokio",
+    "nix",
+    "libc",
+    "std::process",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "Instant",
+    "SystemTime",
+    "thread",
+];
+
+#[test]
+fn nothing_of_the_world_is_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![root.join("graph.rs")];
+    for directory in ["types", "config", "core", "core/phase", "plan", "report"] {
+        let entries = fs::read_dir(root.join(directory)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    let mut checked = 0;
+    for file in files.iter().filter(|file| {
+        file.is_file()
+            && !["purity.rs", "tests.rs", "agreement.rs"].iter().any(|name| file.ends_with(name))
+    }) {
+        checked += 1;
+        let text = fs::read_to_string(file).unwrap();
+        let tests = text.find("\nmod tests {");
+        let code = text[..tests.unwrap_or(text.len())]
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for (number, line) in code.enumerate() {
+            for word in WORLD {
+                assert!(
+                    !line.contains(word),
+                    "{}: code line {}: {line}",
+                    file.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+    assert!(checked >= 30, "only {checked} files were found");
+}

@@ -1,0 +1,797 @@
+//! Single schedules whose every action is known: sentences of the contract, one by one.
+
+use crate::core::event::{AfterEnd, Alongside, Hurry};
+use crate::core::phase::Phase;
+use crate::core::sim::*;
+
+const ENGINE: ProcessId = ProcessId(0);
+const ROUTER: ProcessId = ProcessId(1);
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// A router that depends on an engine, both without readiness probes, stopped within 30 s − 2 s.
+fn gateway() -> Spec {
+    let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
+        dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
+        dependents: dependents.to_vec(),
+        left_out: false,
+        oneshot: false,
+        conditional: false,
+        readiness_timeout: None,
+        restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
+        on_exit: OnExit::Shutdown,
+        required: true,
+        stop_signal: Signal::TERM,
+        stop: Wait::new(Some(MS(5000))),
+        hooks: HookWaits::default(),
+        drain: None,
+        forward_signals: Vec::new(),
+    };
+    let mut router = process(&[ENGINE], &[]);
+    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, told_by: None };
+    router.drain = Some(drain);
+    Spec {
+        window: MS(28_000),
+        reserve: MS(2000),
+        readiness_delay: Duration::ZERO,
+        stop_signals: vec![Signal::TERM],
+        hooks: HookWaits::default(),
+        processes: vec![process(&[], &[ROUTER]), router],
+        order: vec![ENGINE, ROUTER],
+    }
+}
+
+/// A machine and its clock, in milliseconds since it began.
+struct Play {
+    machine: Machine,
+}
+
+impl Play {
+    /// Everything is up at 0.
+    fn up(spec: Spec) -> Self {
+        let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+        assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+        play.at(0, Event::Spawned(ROUTER));
+        play
+    }
+
+    /// What an event leads to, without the notes.
+    fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
+        let mut actions = self.machine.handle(Time(MS(millis)), event);
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    }
+
+    fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
+        let note = |action| if let Action::Note(note) = action { Some(note) } else { None };
+        self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
+    }
+
+    /// Samples as an Envoy that takes the drain and whose connections end at `gone` would give them.
+    fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
+        let mut seen = Vec::new();
+        for millis in (from..=to).step_by(50) {
+            let load = load(active, 100);
+            let actions = self.at(millis, Event::DrainSample { process: ROUTER, load });
+            seen.extend(actions.into_iter().map(|action| (millis, action)));
+        }
+        seen
+    }
+}
+
+fn load(active: u64, total: u64) -> Load {
+    Load { active: Some(active), total: Some(total), ..Load::default() }
+}
+
+/// The router is drained for at most so long.
+fn drain(longest: u64) -> Action {
+    Action::Drain { process: ROUTER, min: MS(5000), longest: MS(longest) }
+}
+
+fn stop(process: ProcessId) -> Action {
+    Action::Stop { process, signal: Signal::TERM }
+}
+
+fn exited(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Code(0), remains: false }
+}
+
+#[test]
+fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
+    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
+    let seen = play.samples(50, 5000, 0);
+    assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
+    // Only a look from after the close shows that nothing slipped in.
+    assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
+    let seen = play.samples(5050, 5050, 0);
+    assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
+    assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
+    let sample = Event::DrainSample { process: ROUTER, load: load(0, 100) };
+    let up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        assert!(play.at(1000, sample).is_empty());
+        assert!(play.at(3000, sample).is_empty());
+        play
+    };
+    let mut play = up();
+    assert!(play.at(4900, sample).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    // Much can have come since 3 s.
+    let mut play = up();
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
+    assert!(play.at(5000, Event::Tick).is_empty());
+    assert_eq!(play.at(5100, sample), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
+    let told = |notes: Vec<Note>| {
+        let mut notes = notes.into_iter().filter_map(|note| match note {
+            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, with } => Some(with),
+            _ => None,
+        });
+        let with = notes.next();
+        assert_eq!(notes.next(), None, "said once");
+        with
+    };
+    let term = Event::Signal(Signal::TERM);
+    // Envoy ends with code 0 at TERM; others by it.
+    let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
+    for end in [exited(ROUTER), by_term] {
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(1004, end)), Some(Alongside::After(MS(4))));
+        // Seen before the signal is.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, end)), None);
+        assert_eq!(told(play.notes(1003, term)), Some(Alongside::Before(MS(3))));
+        assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
+        // As PID 1 drainit does not get it.
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1020, end)), Some(Alongside::Others));
+        // Long after, or long before: another reason.
+        let mut play = Play::up(gateway());
+        play.at(1000, term);
+        assert_eq!(told(play.notes(4000, end)), None);
+        let mut play = Play::up(gateway());
+        play.at(1000, end);
+        assert_eq!(told(play.notes(2000, term)), None);
+    }
+    // A crash is one, whenever it comes; and what is drained already has lost nothing.
+    let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    assert_eq!(told(play.notes(1004, crash)), None);
+    let mut play = Play::up(gateway());
+    play.at(1000, term);
+    play.at(1001, term);
+    assert_eq!(told(play.notes(1100, term)), None, "asked to end");
+    assert_eq!(told(play.notes(1104, exited(ROUTER))), None);
+}
+
+#[test]
+fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former_life() {
+    let mut spec = gateway();
+    let always = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(5) };
+    spec.processes[ROUTER.index()].restart = always;
+    let mut play = Play::up(spec);
+    play.at(1000, exited(ROUTER));
+    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ROUTER)]);
+    play.at(1100, Event::Spawned(ROUTER));
+    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    assert!(!notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. })), "{notes:?}");
+}
+
+#[test]
+fn a_busy_one_is_waited_for_until_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 14_950, 3).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
+    let mut spec = gateway();
+    spec.window = MS(10_000);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, told_by: None };
+    spec.processes[ROUTER.index()].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let mut play = Play::up(spec.clone());
+    assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+    // One that is turned off is not missed.
+    spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
+    let mut play = Play::up(spec);
+    assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
+}
+
+#[test]
+fn a_missing_statistic_is_unknown_never_zero() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    for millis in (50..15_000).step_by(50) {
+        let half = Load { active: Some(0), ..Load::default() };
+        for load in [Load::default(), half] {
+            assert!(play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty());
+        }
+    }
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn a_new_connection_takes_the_quiet_back() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    // Opened and closed between two looks, again and again: never open, never quiet.
+    for (count, millis) in (50..=8000).step_by(50).enumerate() {
+        let load = load(0, count as u64);
+        assert!(
+            play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty(),
+            "{millis}"
+        );
+    }
+    let load = load(0, 159);
+    assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
+    // That nobody has looked meanwhile shows nothing.
+    assert!(play.at(8300, Event::Tick).is_empty());
+    let look = Event::DrainSample { process: ROUTER, load };
+    assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
+}
+
+#[test]
+fn an_admin_that_cannot_be_reached_holds_min_and_no_more() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(2000, Event::DrainTold { process: ROUTER, accepted: false }).is_empty());
+    assert!(play.at(4999, Event::Tick).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_second_signal_cuts_the_wait_and_keeps_the_order_a_third_kills() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    let second = play.at(1000, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let third = play.at(1500, Event::Signal(Signal::TERM));
+    assert_eq!(third, [Action::Kill(ROUTER), Action::Kill(ENGINE)]);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    play.at(1501, killed(ROUTER));
+    assert_eq!(play.at(1502, killed(ENGINE)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(1502, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(1, Event::Signal(Signal::TERM)).is_empty());
+    assert!(play.at(2, Event::Signal(Signal::TERM)).is_empty());
+    assert!(!play.at(500, Event::Signal(Signal::TERM)).is_empty());
+}
+
+#[test]
+fn the_end_of_the_drained_process_ends_the_wait() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(700, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+#[test]
+fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
+    let mut play = Play::up(gateway());
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 4950, 9).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    assert_eq!(
+        play.at(5010, Event::ListenersClosed(ROUTER)),
+        [Action::EndDrain(ROUTER), stop(ROUTER)]
+    );
+    assert_eq!(play.at(5020, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(5020, Event::Leftovers(0)), [Action::Exit(7)]);
+}
+
+#[test]
+fn what_ignores_its_signal_is_killed_at_its_limit_and_the_rest_is_stopped_in_order() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    assert!(play.at(4999, Event::Tick).is_empty());
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    let killed = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    assert_eq!(play.at(5001, killed), [stop(ENGINE)]);
+    play.at(5100, exited(ENGINE));
+    assert_eq!(play.at(5100, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
+    let mut spec = Spec { window: MS(6000), ..gateway() };
+    spec.processes = undrained(spec.processes);
+    let mut play = Play::up(spec);
+    let limit = |notes: Vec<Note>| {
+        notes.into_iter().find_map(|note| match note {
+            Note::Stopping { limit, .. } => Some(limit),
+            _ => None,
+        })
+    };
+    // 5 s and 5 s were declared, and there are 6: half of it each.
+    assert_eq!(limit(play.notes(0, Event::Signal(Signal::TERM))), Some(MS(3000)));
+    play.at(3000, Event::Tick);
+    // That the kernel lacked memory meanwhile is no reason for what drainit has done itself.
+    let killed =
+        play.notes(3000, Event::Exited { process: ROUTER, end: End::OutOfMemory, remains: false });
+    let (end, took) = (End::Signal(Signal::KILL), Some(MS(3000)));
+    assert_eq!(killed[0], Note::Stopped { process: ROUTER, end, took, killed: true });
+    assert_eq!(limit(killed), Some(MS(3000)));
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
+}
+
+#[test]
+fn nobody_waits_to_be_seen_when_all_are_gone() {
+    let processes = undrained(gateway().processes);
+    let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
+    assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
+fn left_over_processes_get_term_a_moment_then_kill() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Leftovers(2)).is_empty());
+    assert!(play.at(39, Event::Tick).is_empty());
+    // Those that have come to light since.
+    assert_eq!(play.at(40, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(59, Event::Tick).is_empty());
+    assert_eq!(play.at(2019, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    assert!(play.at(2020, Event::Leftovers(1)).is_empty());
+    assert_eq!(play.at(2025, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn what_nobody_finds_is_looked_for_as_long_as_there_is_somebody() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (2040..2220).step_by(20) {
+        assert!(play.at(now - 20, Event::Tick).is_empty());
+        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    }
+    assert!(play.at(2200, Event::Tick).is_empty());
+    let end = play.machine.handle(Time(MS(2220)), Event::Tick);
+    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
+}
+
+#[test]
+fn a_look_among_thousands_leaves_time_to_reap() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    // As long as it took itself.
+    assert!(play.at(320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(619, Event::Tick).is_empty());
+    assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(920, Event::Tick).is_empty());
+    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    // The last of them was killed only now.
+    assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(2519, Event::Tick).is_empty());
+    assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
+}
+
+#[test]
+fn a_restart_waits_longer_each_time_and_is_given_up_at_its_limit() {
+    let mut spec = gateway();
+    spec.processes[1].restart =
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(2) };
+    let mut play = Play::up(spec);
+    let crash = Event::Exited { process: ROUTER, end: End::Signal(Signal::KILL), remains: false };
+    let mut now = 0;
+    for (attempt, delay) in [(1, 100), (2, 200)] {
+        let next = AfterEnd::Restart { delay: MS(delay), attempt };
+        let end = End::Signal(Signal::KILL);
+        assert_eq!(play.notes(now, crash), [Note::Ended { process: ROUTER, end, next }]);
+        now += delay;
+        assert_eq!(play.at(now, Event::Tick), [Action::Spawn(ROUTER)]);
+        play.at(now, Event::Spawned(ROUTER));
+    }
+    assert_eq!(play.at(now, crash), [Action::Unready, stop(ENGINE)]);
+    play.at(now, exited(ENGINE));
+    assert_eq!(play.at(now, Event::Leftovers(0)), [Action::Exit(137)], "128 + KILL: its own code");
+}
+
+#[test]
+fn a_stop_signal_after_a_crash_does_not_hurry() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.notes(100, Event::Signal(Signal::TERM)), [Note::Hurried(Hurry::Continue)]);
+    let second = play.at(200, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_process_that_waits_is_never_started_once_the_stop_has_begun() {
+    let mut spec = gateway();
+    spec.processes[0].readiness_timeout = Some(MS(10_000));
+    let mut machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+    machine.handle(Time(Duration::ZERO), Event::Start);
+    machine.handle(Time(Duration::ZERO), Event::Spawned(ENGINE));
+    let mut play = Play { machine };
+    assert_eq!(play.at(50, Event::Signal(Signal::TERM)), [Action::Unready, stop(ENGINE)]);
+    assert!(play.at(60, Event::Ready(ENGINE)).is_empty());
+    play.at(70, exited(ENGINE));
+    assert_eq!(play.at(70, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
+    for process in &mut processes {
+        process.drain = None;
+    }
+    processes
+}
+
+#[test]
+fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::DrainAsked), [Action::Unready, drain(15_000)]);
+    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainAsked).is_empty(), "asked again");
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
+    assert_eq!(play.machine.next_wakeup(), None);
+    // The kubelet's grace period began with the drain: 28 s of it less 6 are left.
+    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A gateway that was drained at 5.05 s, because somebody had asked for it.
+fn held(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.samples(50, 5000, 0);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
+    play
+}
+
+#[test]
+fn what_was_drained_a_while_ago_is_counted_once_more_before_its_stop() {
+    let look = || Action::CloseListeners(ROUTER);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // An admin that hangs is not waited for.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert!(play.at(6249, Event::Tick).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
+    assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
+    // Nor by somebody in a hurry.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    let second = play.at(6100, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    // What is gone by then is not looked at.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::EndDrain(ROUTER), stop(ENGINE)]);
+}
+
+#[test]
+fn while_a_drain_is_held_nothing_is_restarted() {
+    for (on_exit, policy) in [
+        (OnExit::Shutdown, RestartPolicy::Always),
+        (OnExit::Shutdown, RestartPolicy::OnFailure),
+        (OnExit::Ignore, RestartPolicy::Always),
+    ] {
+        let mut spec = gateway();
+        spec.processes[0].restart = Restart { policy, delay: MS(1000), max: Some(5) };
+        spec.processes[0].on_exit = on_exit;
+        let mut play = held(spec);
+        let end = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        let actions = play.at(6000, end);
+        if on_exit == OnExit::Ignore {
+            assert!(actions.is_empty(), "the container goes on without it: {actions:?}");
+            assert_eq!(play.machine.next_wakeup(), None);
+            continue;
+        }
+        // The container is what is restarted, by whoever runs it.
+        assert_eq!(actions, [Action::CloseListeners(ROUTER)]);
+        let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+        assert_eq!(play.at(6100, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
+        assert_eq!(play.at(6100, Event::Leftovers(0)), [Action::Exit(7)]);
+    }
+    // Nor what waited for its restart when the drain was asked for.
+    let mut spec = gateway();
+    spec.processes[0].restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.at(10, Event::DrainAsked), [Action::Unready, drain(15_000)]);
+    play.at(11, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(2000, Event::Tick).is_empty());
+}
+
+#[test]
+fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    // One slipped in before the listeners were closed, and stays.
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert!(play.samples(5050, 14_950, 1).is_empty());
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::DrainAsked);
+    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(1000, Event::Signal(Signal::TERM)).is_empty(), "it goes on");
+    let second = play.at(2000, Event::Signal(Signal::TERM));
+    assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::DrainAsked);
+    play.at(100, Event::DrainTold { process: ROUTER, accepted: false });
+    assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
+    let notes = play.notes(600_000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes[0], Note::ShutdownBegan { cause, window: MS(28_000) });
+}
+
+#[test]
+fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    // The container was paused meanwhile.
+    let kills = [ENGINE, ROUTER].map(Action::Kill);
+    let mut actions = play.at(90_000, Event::Tick);
+    assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
+    actions.sort_by_key(|action| *action == kills[1]);
+    assert_eq!(actions, kills);
+    let killed =
+        |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
+    assert!(play.at(90_010, killed(ENGINE)).is_empty());
+    assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
+    // What even KILL does not end is not waited for: neither here nor there.
+    for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::Signal(Signal::TERM));
+        play.at(15_000.min(deadline - 1), Event::Tick);
+        play.at(deadline, Event::Tick);
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(gives_up))));
+        assert!(play.notes(gives_up, Event::Tick).contains(&Note::Unkillable(ROUTER)));
+    }
+}
+
+#[test]
+fn what_reports_itself_is_waited_for_until_it_does() {
+    let mut spec = gateway();
+    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, told_by: None };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    assert!(play.at(9000, Event::Tick).is_empty());
+    assert_eq!(play.at(9001, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(10, Event::Drained(ROUTER)).is_empty(), "min is held");
+    assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+/// A router that is told by QUIT, and a drain of it that was asked for.
+fn told_by_quit() -> Play {
+    let mut spec = gateway();
+    let told_by = Some(Signal::QUIT);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, told_by };
+    spec.processes[1].drain = Some(drain);
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    play
+}
+
+#[test]
+fn the_end_that_answers_a_drain_is_no_reason_to_stop() {
+    for (millis, end) in [
+        (2000, End::Code(0)),
+        (2000, End::Signal(Signal::QUIT)),
+        // When its time was over already.
+        (20_000, End::Code(0)),
+    ] {
+        let mut play = told_by_quit();
+        play.at(15_000.min(millis - 1), Event::Tick);
+        let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
+        let took = Some(MS(millis));
+        assert_eq!(notes[0], Note::Stopped { process: ROUTER, end, took, killed: false });
+        assert_eq!(play.machine.next_wakeup(), None, "nothing is stopped");
+        assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
+        play.at(21_100, exited(ENGINE));
+        assert_eq!(play.at(21_100, Event::Leftovers(0)), [Action::Exit(0)]);
+    }
+}
+
+#[test]
+fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
+    for (end, code) in
+        [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
+    {
+        let mut play = told_by_quit();
+        let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
+        assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
+        play.at(2100, exited(ENGINE));
+        assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
+    }
+}
+
+#[test]
+fn a_wait_from_before_the_stop_is_fitted_into_it_and_nobody_is_killed_unasked() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    spec.processes[ROUTER.index()].drain = None;
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    // By the crash itself, and by a signal while a restart waits for the rest of the group.
+    for restart in [RestartPolicy::No, RestartPolicy::Always] {
+        spec.processes[ROUTER.index()].restart.policy = restart;
+        let mut play = Play::up(spec.clone());
+        play.at(0, crash);
+        play.at(0, Event::Signal(Signal::TERM));
+        let kill_at = play.machine.next_wakeup().unwrap();
+        assert_eq!(kill_at, Time(MS(3000)), "the engine's second is kept");
+        assert_eq!(play.at(3000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.at(3001, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+    }
+}
+
+#[test]
+fn a_hook_from_before_the_stop_is_fitted_into_it() {
+    let mut spec = gateway();
+    spec.window = MS(4000);
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.drain, router.on_exit) = (None, OnExit::Ignore);
+    router.hooks.post_stop = Some(Wait::new(Some(MS(60_000))));
+    spec.processes[ENGINE.index()].stop = Wait::new(Some(MS(1000)));
+    let mut play = Play::up(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PostStop };
+    assert_eq!(play.at(0, exited(ROUTER)), [Action::RunHook(hook)]);
+    play.at(1000, Event::Signal(Signal::TERM));
+    let over = play.machine.next_wakeup().unwrap();
+    assert!(over < Time(MS(5000)), "{over:?}");
+    let abort = Action::AbortHook(hook);
+    assert_eq!(play.machine.handle(over, Event::Tick)[0], abort);
+}
+
+#[test]
+fn what_survives_its_kill_does_not_hold_its_dependencies_back() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(1000, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert!(play.at(6199, Event::Tick).is_empty());
+    assert_eq!(play.at(6200, Event::Tick), [stop(ENGINE)]);
+    // It may yet end.
+    assert!(play.at(6300, exited(ROUTER)).is_empty());
+    assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
+fn a_stop_signal_from_before_the_start_starts_nothing() {
+    let mut spec = gateway();
+    spec.hooks = HookWaits {
+        pre_start: Some(Wait::new(None)),
+        pre_stop: Some(Wait::new(None)),
+        post_stop: Some(Wait::new(None)),
+    };
+    let mut machine = Machine::new(Rc::new(spec), Time(MS(100)));
+    let mut at = |millis, event| {
+        let mut actions = machine.handle(Time(MS(millis)), event);
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
+    };
+    let stopped = [Action::Unready, Action::Sweep(Signal::TERM)];
+    assert_eq!(at(100, Event::Signal(Signal::TERM)), stopped);
+    assert!(at(110, Event::Start).is_empty());
+    assert_eq!(at(110, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn a_drain_that_was_held_leaves_the_stop_its_time() {
+    let window_after = |over: u64, signal: u64| {
+        let mut spec = gateway();
+        for process in &mut spec.processes {
+            process.stop = Wait::new(None);
+        }
+        let mut play = Play::up(spec);
+        play.at(0, Event::DrainAsked);
+        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        play.samples(over - 200, over, 0);
+        play.at(over, Event::ListenersClosed(ROUTER));
+        play.samples(over, over, 0);
+        match play.notes(signal, Event::Signal(Signal::TERM))[..] {
+            [Note::ShutdownBegan { window, .. }, ..] => window,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // As a `preStop` hook: the drain is part of the grace period.
+    assert_eq!(window_after(10_000, 10_500), MS(17_500));
+    // By hand, and later.
+    assert_eq!(window_after(10_000, 12_100), MS(28_000));
+    // Three seconds for each of two stops would not be left.
+    let mut spec = gateway();
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainAsked);
+    let signal = Event::Signal(Signal::TERM);
+    let cause = Cause::Signal(Signal::TERM);
+    let began = Note::ShutdownBegan { cause, window: MS(28_000) };
+    assert_eq!(play.notes(22_500, signal)[0], began);
+}
+
+#[test]
+fn what_has_failed_for_good_is_missed_unless_it_may_be() {
+    for (required, ready) in [(true, false), (false, true)] {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.on_exit, router.required) = (OnExit::Ignore, required);
+        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
+        let mut play = Play::up(spec);
+        let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
+        let next = AfterEnd::GivesUp;
+        let given_up = Note::Ended { process: ROUTER, end: End::Code(1), next };
+        assert_eq!(play.notes(50, crash), [given_up]);
+        let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+        assert_eq!(running.is_ready(play.machine.state()), ready);
+    }
+}

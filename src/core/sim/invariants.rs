@@ -1,0 +1,416 @@
+//! The promises, held against every step of a run.
+
+use crate::core::sim::*;
+
+/// A stop that comes later than this after a drain that was asked for has nothing to do with it.
+const FOLLOWS: Duration = Duration::from_secs(2);
+
+/// What has happened so far, as far as promises speak of it.
+pub(crate) struct Checker<'a> {
+    scenario: &'a Scenario,
+    trace: Vec<String>,
+    /// Nothing may be started any more.
+    unready: bool,
+    /// The start came before the shutdown.
+    has_begun: bool,
+    start: Time,
+    t0: Option<Time>,
+    /// When the last drain was over that was asked for without a stop.
+    held_over: Option<Time>,
+    deadline: Option<Time>,
+    cause: Option<Cause>,
+    stop_signals: u32,
+    last_signal: Option<Time>,
+    exit: Option<u8>,
+    killed: bool,
+    hook_hung: bool,
+    sweeping: Option<Signal>,
+    asked: Vec<Option<(Time, Duration)>>,
+    group_killed: Vec<bool>,
+    killed_in_shutdown: Vec<bool>,
+    /// From when on a process that was killed counts as one that KILL does not end.
+    survives_at: Vec<Option<Time>>,
+    was_ready: Vec<bool>,
+    ended: Vec<bool>,
+    drain: Vec<Option<(Time, Duration)>>,
+    draining: Vec<bool>,
+    drained: Vec<bool>,
+    last_active: Vec<Option<u64>>,
+    told: Vec<Option<bool>>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(scenario: &'a Scenario, now: Time) -> Self {
+        let count = scenario.spec.processes.len();
+        Self {
+            scenario,
+            trace: Vec::new(),
+            unready: false,
+            has_begun: false,
+            start: now,
+            t0: None,
+            held_over: None,
+            deadline: None,
+            cause: None,
+            stop_signals: 0,
+            last_signal: None,
+            exit: None,
+            killed: false,
+            hook_hung: false,
+            sweeping: None,
+            asked: vec![None; count],
+            group_killed: vec![false; count],
+            killed_in_shutdown: vec![false; count],
+            survives_at: vec![None; count],
+            was_ready: vec![false; count],
+            ended: vec![false; count],
+            drain: vec![None; count],
+            draining: vec![false; count],
+            drained: vec![false; count],
+            last_active: vec![None; count],
+            told: vec![None; count],
+        }
+    }
+
+    pub(crate) fn exited(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    #[track_caller]
+    pub(crate) fn fail(&self, why: &str) -> ! {
+        panic!(
+            "seed {}: {why}\n{:#?}\n{}",
+            self.scenario.seed,
+            self.scenario.spec,
+            self.trace.join("\n")
+        );
+    }
+
+    #[track_caller]
+    fn hold(&self, holds: bool, why: &str) {
+        if !holds {
+            self.fail(why);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// The kernel needs a moment to end what is killed now; from then on nobody waits for it.
+    fn survivor_at(&self, now: Time) -> Time {
+        let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+        now + Duration::from_millis(200).min(left / 4)
+    }
+
+    pub(crate) fn event(&mut self, now: Time, event: Event, _procs: &[Proc]) {
+        self.has_begun |= event == Event::Start && self.deadline.is_none();
+        self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
+        match event {
+            Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
+                let is_again = self.last_signal.is_some_and(|last| {
+                    now.since(last) < Duration::from_millis(5) && self.deadline.is_some()
+                });
+                self.last_signal = Some(now);
+                self.stop_signals += u32::from(!is_again);
+            }
+            Event::Exited { process, .. } => self.ended[process.index()] = true,
+            Event::Leftovers(found) if found > 0 => {
+                self.killed |= self.sweeping == Some(Signal::KILL);
+            }
+            Event::Ready(process) => self.was_ready[process.index()] = true,
+            Event::DrainTold { process, accepted } => self.told[process.index()] = Some(accepted),
+            Event::DrainSample { process, load } => self.last_active[process.index()] = load.active,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
+        self.trace.push(format!("{:>10.3} > {action:?}", now.0.as_secs_f64() - 1000.0));
+        self.hold(self.exit.is_none(), "something is done after the exit");
+        let spec = &self.scenario.spec;
+        match *action {
+            Action::Spawn(process) => {
+                self.hold(!self.unready, "a start after the shutdown has begun");
+                for (on, condition) in &spec.processes[process.index()].dependencies {
+                    self.hold(
+                        self.is_reached(*on, *condition, procs),
+                        "a start before what it depends on",
+                    );
+                }
+            }
+            Action::RunHook(HookId { stage, .. }) => {
+                self.hold(self.has_begun, "a hook where nothing has begun");
+                let is_late = stage == Stage::PreStart && self.unready;
+                self.hold(!is_late, "a pre_start hook after the shutdown has begun");
+            }
+            Action::Stop { process, .. } => {
+                self.hold(self.deadline.is_some(), "a stop without a reason");
+                self.hold(procs[process.index()].alive, "a stop for what is gone");
+                self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
+                self.hold(!self.draining.contains(&true), "a stop while a drain goes on");
+                for dependent in self.above(process) {
+                    let proc = procs[dependent.index()];
+                    let is_gone = !proc.alive && !proc.group;
+                    let survives = self.survives_at[dependent.index()].is_some_and(|at| at <= now);
+                    self.hold(is_gone || survives, "stopped before a dependent");
+                }
+                self.asked[process.index()] = Some((now, Duration::MAX));
+            }
+            Action::Kill(process) if procs[process.index()].group => {
+                self.killed_in_shutdown[process.index()] |= self.deadline.is_some();
+                self.killed |= self.deadline.is_some();
+                self.survives_at[process.index()] = Some(self.survivor_at(now));
+            }
+            Action::Kill(process) => {
+                self.hold(self.deadline.is_some(), "a KILL without a shutdown");
+                self.hold(!self.has_faultless_shutdown(), "a KILL, though all obey");
+                self.hold(procs[process.index()].alive, "a KILL for what is gone");
+                self.hold(!self.group_killed[process.index()], "killed twice");
+                if self.stop_signals < 3 {
+                    self.was_asked_in_time(now, process);
+                }
+                self.group_killed[process.index()] = true;
+                self.killed_in_shutdown[process.index()] = true;
+                self.survives_at[process.index()] = Some(self.survivor_at(now));
+                self.killed = true;
+            }
+            Action::AbortHook(HookId { stage: Stage::PostStop, .. }) => self.hook_hung = true,
+            Action::Unready => {
+                self.hold(!self.unready, "unready twice");
+                self.unready = true;
+            }
+            Action::Sweep(signal) => self.sweeping = Some(signal),
+            Action::Drain { process, min, longest } => {
+                for dependent in self.above(process) {
+                    self.hold(!self.draining[dependent.index()], "drained while a dependent is");
+                }
+                let Some((_, granted)) = self.drain[process.index()] else {
+                    self.fail("a drain without a word")
+                };
+                self.hold(min <= longest && longest == granted, "a drain of another length");
+                self.hold(!self.drained[process.index()], "a drain begins again");
+                self.drained[process.index()] = true;
+                self.draining[process.index()] = true;
+            }
+            Action::CloseListeners(process) => {
+                self.hold(procs[process.index()].alive, "a look at what is gone");
+                self.draining[process.index()] = true;
+            }
+            Action::EndDrain(process) => self.draining[process.index()] = false,
+            Action::Note(note) => self.note(now, note, procs),
+            Action::Exit(code) => self.exit(now, code, procs),
+            _ => {}
+        }
+    }
+
+    /// The report counts what was killed in the shutdown, and nothing from before it.
+    pub(crate) fn holds_report(&self, killed: usize) {
+        let really = self.killed_in_shutdown.iter().filter(|killed| **killed).count();
+        self.hold(killed == really, "the report counts other kills than there were");
+    }
+
+    fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
+        match note {
+            Note::ShutdownBegan { cause, window } => {
+                self.hold(self.deadline.is_none(), "two shutdowns");
+                self.hold(window <= self.scenario.spec.window, "more time than there is");
+                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOWS);
+                if is_apart && !self.draining.contains(&true) {
+                    let full = window == self.scenario.spec.window;
+                    self.hold(full, "a drain of before takes time from the stop");
+                }
+                self.t0 = Some(now);
+                self.deadline = Some(now + window);
+                self.cause = Some(cause);
+            }
+            Note::EndedUndrained { process, .. } => {
+                self.hold(!procs[process.index()].alive, "ended, and alive");
+                self.hold(self.asked[process.index()].is_none(), "by itself, and asked to");
+                self.hold(self.deadline.is_some(), "undrained, and nothing stops");
+            }
+            Note::Stopping { process, limit, .. } => {
+                if let Some(asked) = &mut self.asked[process.index()] {
+                    asked.1 = limit;
+                }
+                let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+                self.hold(limit <= left, "a limit beyond the deadline");
+            }
+            Note::DrainBegan { process, longest, .. } => {
+                self.drain[process.index()] = Some((now, longest))
+            }
+            Note::DrainAsked => {
+                self.held_over = Some(now + self.scenario.spec.readiness_delay);
+            }
+            Note::DrainOver { process, why, .. } => {
+                self.held_over = self.held_over.map(|at| at.max(now));
+                let Some((since, longest)) = self.drain[process.index()] else {
+                    self.fail("over without a begin")
+                };
+                let times = self.scenario.spec.processes[process.index()].drain.unwrap();
+                let held = now.since(since) >= times.min.min(longest);
+                match why {
+                    DrainEnd::Quiet => {
+                        self.hold(held, "quiet before min");
+                        self.hold(
+                            self.last_active[process.index()] == Some(0),
+                            "quiet with connections",
+                        );
+                        self.hold(
+                            self.told[process.index()] == Some(true),
+                            "quiet though it was never told",
+                        );
+                    }
+                    DrainEnd::Reported => self.hold(held, "over before min, whatever it reports"),
+                    DrainEnd::MinHeld => self.hold(held, "min was not held"),
+                    DrainEnd::TimeOver => self.hold(held, "over before min"),
+                    DrainEnd::DeadlineNeedsIt => {}
+                    DrainEnd::ProcessGone => {
+                        self.hold(!procs[process.index()].alive, "gone, and alive")
+                    }
+                    DrainEnd::Hurried => self.hold(self.stop_signals >= 2, "hurried by nobody"),
+                }
+                let longest = longest + Duration::from_millis(250);
+                self.hold(now.since(since) <= longest, "a drain longer than its bound");
+            }
+            _ => {}
+        }
+    }
+
+    fn exit(&mut self, now: Time, code: u8, procs: &[Proc]) {
+        self.exit = Some(code);
+        let (Some(deadline), Some(cause)) = (self.deadline, self.cause) else {
+            self.fail("an exit without a reason")
+        };
+        let spec = &self.scenario.spec;
+        let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
+        let hard_end = deadline + reap;
+        self.hold(now <= hard_end + Duration::from_millis(200), "later than the deadline allows");
+        if procs.iter().any(|proc| proc.alive || proc.group) {
+            self.hold(now >= hard_end, "an exit with a process alive");
+        }
+        self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
+        // What hangs from before takes its time until the deadline.
+        if self.has_faultless_shutdown() && !self.killed && !self.hook_hung {
+            self.hold(now <= deadline, "later than the deadline, though all obey");
+        }
+        if let Cause::Signal(_) = cause {
+            self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
+        }
+    }
+
+    /// Whether no fault has begun since the shutdown has.
+    fn has_faultless_shutdown(&self) -> bool {
+        let from = self.scenario.faults_end.map(|after| self.start + after);
+        self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
+    }
+
+    /// Only a third signal kills without asking. Else a process was asked to stop, and had its share of the time.
+    fn was_asked_in_time(&self, now: Time, process: ProcessId) {
+        let share = self.share(process);
+        // What survives its KILL takes time from the others, but not all of it.
+        let is_obstructed = self.scenario.behaviours.iter().any(|of| of.ends_after_kill.is_none());
+        match self.asked[process.index()] {
+            Some((at, limit)) => {
+                self.hold(now >= at + limit, "a KILL before its limit");
+                self.hold(is_obstructed || limit >= share, "less time to stop than its share");
+            }
+            None => {
+                let is_due = share >= Duration::from_millis(1);
+                self.hold(!is_due, "a KILL without having been asked to stop");
+            }
+        }
+    }
+
+    /// The least time that a process has between its stop signal and KILL: its part of what the
+    /// drains leave for the stops, in proportion to what is declared along its longest path.
+    fn share(&self, process: ProcessId) -> Duration {
+        let spec = &self.scenario.spec;
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let need = |id: ProcessId| {
+            let process = &spec.processes[id.index()];
+            hook(process.hooks.pre_stop) + process.stop.need + hook(process.hooks.post_stop)
+        };
+        let least =
+            |id: ProcessId| spec.processes[id.index()].stop.need.min(Duration::from_secs(1));
+        let min = |id: ProcessId| {
+            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
+        };
+        let all = self.longest_path(need);
+        let before_drains = spec.readiness_delay.max(hook(spec.hooks.pre_stop));
+        let total = before_drains + self.longest_path(min) + all;
+        let left = spec
+            .window
+            .mul_f64(fraction(all, total))
+            .min(self.longest_path(least).min(spec.window / 4))
+            .min(all);
+        // The listeners of drained processes are closed, and counted once more, in part of it.
+        let left = left / 2;
+        let path = self.path_through(process, need);
+        let stop = spec.processes[process.index()].stop;
+        // The kernel needs a moment for each KILL.
+        let moments = Duration::from_millis(3 * spec.processes.len() as u64);
+        left.mul_f64(fraction(stop.need, path)).min(stop.need).saturating_sub(moments)
+    }
+
+    /// The heaviest path of dependencies, from a process that nobody depends on.
+    fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
+        let ids = self.scenario.spec.ids();
+        ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
+    }
+
+    /// The heaviest path that goes through this process.
+    fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
+        let spec = &self.scenario.spec;
+        let count = spec.processes.len();
+        let (mut above, mut below) = (vec![Duration::ZERO; count], vec![Duration::ZERO; count]);
+        // A process depends on such with a lower number only.
+        for id in spec.ids() {
+            let needs = spec.processes[id.index()].dependencies.iter();
+            below[id.index()] =
+                needs.map(|(on, _)| below[on.index()] + weight(*on)).max().unwrap_or_default();
+        }
+        for id in (0..count).rev() {
+            let users = spec.processes[id].dependents.iter();
+            above[id] = users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
+        }
+        above[process.index()] + weight(process) + below[process.index()]
+    }
+
+    fn above(&self, process: ProcessId) -> Vec<ProcessId> {
+        let mut found = self.scenario.spec.processes[process.index()].dependents.clone();
+        let mut next = 0;
+        while let Some(id) = found.get(next).copied() {
+            for dependent in &self.scenario.spec.processes[id.index()].dependents {
+                if !found.contains(dependent) {
+                    found.push(*dependent);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
+    fn is_reached(&self, on: ProcessId, condition: StartCondition, procs: &[Proc]) -> bool {
+        let spec = &self.scenario.spec.processes[on.index()];
+        let started = procs[on.index()].instance > 0;
+        let skipped = spec.conditional && !self.scenario.behaviours[on.index()].condition;
+        let ended = self.ended[on.index()];
+        skipped
+            || match condition {
+                StartCondition::Started => started,
+                StartCondition::Ready if spec.readiness_timeout.is_none() && !spec.oneshot => {
+                    started
+                }
+                StartCondition::Ready => {
+                    self.was_ready[on.index()]
+                        || ended && (spec.oneshot || spec.on_exit == OnExit::Ignore)
+                }
+                StartCondition::Completed => ended,
+            }
+    }
+}
+
+fn fraction(part: Duration, whole: Duration) -> f64 {
+    if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
+}

@@ -1,0 +1,437 @@
+//! The core against random graphs, random behaviour and random moments: millions of schedules instead of sleeping.
+//!
+//! A [`Scenario`] is drawn from a seed, [`run`] plays it in simulated time and holds every step against the promises
+//! of the contract. A failure names its seed; `DRAINIT_SIM_SEED=… cargo test sim` plays it alone, and
+//! `DRAINIT_SIM_RUNS=1000000 cargo test --release sim` plays many.
+
+mod cases;
+mod invariants;
+pub(crate) mod scenario;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::{OnExit, Restart, RestartPolicy, StartCondition};
+use crate::core::cause::Cause;
+use crate::core::event::{Action, DrainEnd, Event, Load, Note};
+use crate::core::machine::Machine;
+use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
+use crate::report::Report;
+use crate::report::messages::Names;
+use crate::types::{End, ProcessId, Signal, Time};
+
+use crate::core::sim::invariants::Checker;
+use crate::core::sim::scenario::{Behaviour, Scenario};
+
+/// Samples of a drained process come this often, once the drain can soon be over.
+const SAMPLES: Duration = Duration::from_millis(50);
+/// And so often before.
+const SELDOM: Duration = Duration::from_millis(700);
+/// What the shell knows as "soon".
+const SOON: Duration = Duration::from_millis(300);
+/// What obeys takes this long to end.
+const OBEYS_WITHIN: Duration = Duration::from_millis(2);
+/// Longer than any scenario may take from T0.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// The outside state of one run.
+struct Sim<'a> {
+    scenario: &'a Scenario,
+    start: Time,
+    now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
+    sequence: u64,
+    procs: Vec<Proc>,
+    leftovers: usize,
+    /// So many looks for them find nobody.
+    missed_looks: u64,
+    trace: Vec<(Time, Action)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Deliver(EventKey),
+    /// `asked`: it answers a signal of drainit's.
+    Dies {
+        process: u16,
+        instance: u32,
+        end: u8,
+        asked: bool,
+    },
+    GroupEnds {
+        process: u16,
+        instance: u32,
+    },
+    BecomesReady {
+        process: u16,
+        instance: u32,
+    },
+    Sample {
+        process: u16,
+    },
+    LeftoversGone,
+}
+
+/// [`Event`]s are not ordered; the queue needs something that is.
+type EventKey = usize;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proc {
+    alive: bool,
+    /// Others of its group are there without it.
+    group: bool,
+    killed: bool,
+    instance: u32,
+    /// Since when connections are closing, and until when new ones come.
+    drained_at: Option<Time>,
+    min_until: Option<Time>,
+    sampling: bool,
+    closed: bool,
+    accepted: u64,
+}
+
+/// Plays one scenario to its end.
+fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
+    let start = Time(Duration::from_secs(1000));
+    let mut sim = Sim {
+        scenario,
+        start,
+        now: start,
+        queue: BinaryHeap::new(),
+        sequence: 0,
+        procs: vec![Proc::default(); scenario.spec.processes.len()],
+        leftovers: scenario.leftovers,
+        missed_looks: scenario.missed_looks,
+        trace: Vec::new(),
+    };
+    let mut events: Vec<Event> = Vec::new();
+    let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
+    let mut report = Report::new(Names(vec![String::new(); scenario.behaviours.len()]));
+    let mut checker = Checker::new(scenario, sim.now);
+    for &(after, signal) in &scenario.signals {
+        sim.deliver(&mut events, start + after, Event::Signal(signal));
+    }
+    if let Some(after) = scenario.drain_asked {
+        sim.deliver(&mut events, start + after, Event::DrainAsked);
+    }
+    for &(after, event) in &scenario.noise {
+        sim.deliver(&mut events, start + after, event);
+    }
+    let mut first = vec![Event::Start];
+    if scenario.stopped_before_start {
+        first.push(Event::Signal(Signal::TERM));
+    }
+    while !checker.exited() {
+        let event = match first.pop() {
+            Some(event) => event,
+            None => {
+                let wakeup = machine.next_wakeup();
+                let queued = sim.queue.peek().map(|Reverse((at, ..))| *at);
+                match (wakeup, queued) {
+                    (Some(wakeup), queued) if queued.is_none_or(|at| wakeup < at) => {
+                        sim.now = wakeup;
+                        Event::Tick
+                    }
+                    (_, Some(at)) => {
+                        sim.now = at;
+                        let Reverse((_, _, happening)) = sim.queue.pop().unwrap();
+                        match sim.happen(&events, happening) {
+                            Some(event) => event,
+                            None => continue,
+                        }
+                    }
+                    (None, None) => checker.fail("nothing will ever happen again"),
+                    (Some(_), None) => unreachable!(),
+                }
+            }
+        };
+        if sim.now.since(start) > FOREVER {
+            checker.fail("it never ends");
+        }
+        checker.event(sim.now, event, &sim.procs);
+        let actions = machine.handle(sim.now, event);
+        for action in actions {
+            if let Action::Note(note) = &action {
+                report.note(sim.now, note);
+            }
+            checker.action(sim.now, &action, &sim.procs);
+            sim.carry_out(&mut events, &action);
+            sim.trace.push((sim.now, action));
+        }
+        if let Some(wakeup) = machine.next_wakeup()
+            && wakeup <= sim.now
+        {
+            checker.fail("the next wake-up is not in the future");
+        }
+    }
+    checker.holds_report(report.killed());
+    // Nothing that comes later may have an effect.
+    for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
+        assert!(machine.handle(sim.now + Duration::from_secs(9), event).is_empty());
+    }
+    sim.trace
+}
+
+impl Sim<'_> {
+    fn push(&mut self, at: Time, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, happening)));
+    }
+
+    fn deliver(&mut self, events: &mut Vec<Event>, at: Time, event: Event) {
+        events.push(event);
+        self.push(at, Happening::Deliver(events.len() - 1));
+    }
+
+    fn behaviour(&self, id: ProcessId) -> &Behaviour {
+        &self.scenario.behaviours[id.index()]
+    }
+
+    /// Whether no more faults begin.
+    fn obeys(&self) -> bool {
+        self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
+    }
+
+    /// A time that was drawn, or a short one where no more faults begin.
+    fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
+        if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
+    }
+
+    /// What the event loop would learn of it.
+    fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
+        match happening {
+            Happening::Deliver(key) => Some(events[key]),
+            Happening::Dies { process, instance, end, asked } => {
+                let oneshot = self.scenario.spec.processes[usize::from(process)].oneshot;
+                let end = match (asked, self.obeys()) {
+                    (false, true) if oneshot => 0,
+                    (false, true) => return None,
+                    _ => end,
+                };
+                let proc = &mut self.procs[usize::from(process)];
+                if !proc.alive || proc.instance != instance {
+                    return None;
+                }
+                proc.alive = false;
+                proc.sampling = false;
+                let end = match end {
+                    0..=199 => End::Code(end),
+                    _ => End::Signal(Signal::from_number(i32::from(end) - 200).unwrap()),
+                };
+                let id = ProcessId(process);
+                let remains = self.behaviour(id).group.is_some() && !self.procs[id.index()].killed;
+                self.procs[id.index()].group =
+                    remains && !self.scenario.spec.processes[id.index()].oneshot;
+                Some(Event::Exited { process: id, end, remains })
+            }
+            Happening::GroupEnds { process, instance } => {
+                let proc = &mut self.procs[usize::from(process)];
+                let ends = proc.instance == instance && std::mem::take(&mut proc.group);
+                ends.then_some(Event::GroupGone(ProcessId(process)))
+            }
+            Happening::BecomesReady { process, instance } => {
+                let proc = self.procs[usize::from(process)];
+                (proc.alive && proc.instance == instance)
+                    .then_some(Event::Ready(ProcessId(process)))
+            }
+            Happening::Sample { process } => {
+                let id = ProcessId(process);
+                let load = self.load(id);
+                if !self.procs[id.index()].sampling {
+                    return None;
+                }
+                let until_min = self.procs[id.index()]
+                    .min_until
+                    .map(|min| min.since(self.now))
+                    .unwrap_or_default();
+                let pause = until_min.saturating_sub(SOON).clamp(SAMPLES, SELDOM);
+                self.push(self.now + pause, Happening::Sample { process });
+                Some(Event::DrainSample { process: id, load })
+            }
+            Happening::LeftoversGone => {
+                self.leftovers = 0;
+                Some(Event::Leftovers(0))
+            }
+        }
+    }
+
+    /// Connections that close one after the other once the drain is on, and new ones while there is an endpoint.
+    fn load(&mut self, id: ProcessId) -> Load {
+        let behaviour = self.scenario.behaviours[id.index()].clone();
+        let proc = &mut self.procs[id.index()];
+        let Some(drained_at) = proc.drained_at else { return Load::default() };
+        if behaviour.stats_unknown {
+            return Load::default();
+        }
+        let elapsed = self.now.since(drained_at);
+        if elapsed < behaviour.endpoint_removed && !proc.closed {
+            proc.accepted += 1;
+        }
+        let active = u64::from(elapsed < behaviour.connections_end);
+        Load { active: Some(active), total: Some(proc.accepted), ..Load::default() }
+    }
+
+    fn carry_out(&mut self, events: &mut Vec<Event>, action: &Action) {
+        let now = self.now;
+        match *action {
+            Action::CheckCondition(process) => {
+                let holds = self.behaviour(process).condition;
+                self.deliver(events, now, Event::Condition { process, holds });
+            }
+            Action::Spawn(process) => self.spawn(events, process),
+            Action::Stop { process, .. } => {
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
+                    self.die(process, after, 200 + 15, true);
+                }
+            }
+            Action::StopGroup { process, .. } => {
+                let after = self.behaviour(process).group.and_then(Result::ok);
+                if let Some(after) = self.unless_obeying(after) {
+                    self.end_group(process, after);
+                }
+            }
+            Action::Kill(process) if self.procs[process.index()].group => {
+                self.end_group(process, Duration::from_millis(1));
+            }
+            Action::Kill(process) => {
+                self.procs[process.index()].killed = true;
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.die(process, after, 200 + 9, true);
+                }
+            }
+            Action::RunHook(hook) => {
+                let ends = match hook.process {
+                    Some(process) => self.behaviour(process).hooks,
+                    None => self.scenario.hooks,
+                };
+                let drawn = ends[hook.stage as usize];
+                if let Some((after, success)) =
+                    if self.obeys() { Some((OBEYS_WITHIN, true)) } else { drawn }
+                {
+                    self.deliver(events, now + after, Event::HookEnded { hook, success });
+                }
+            }
+            Action::Drain { process, min, .. } => {
+                let is_seen = self.scenario.spec.processes[process.index()]
+                    .drain
+                    .is_some_and(|drain| drain.closes);
+                let proc = &mut self.procs[process.index()];
+                proc.drained_at = Some(now);
+                proc.min_until = Some(now + min);
+                proc.sampling = is_seen;
+                self.push(now + SAMPLES, Happening::Sample { process: process.0 });
+                if let (false, Some(after)) = (is_seen, self.behaviour(process).reports_after) {
+                    self.deliver(events, now + after, Event::Drained(process));
+                }
+                if let Some((after, accepted)) = self.behaviour(process).drain_answer {
+                    self.deliver(events, now + after, Event::DrainTold { process, accepted });
+                }
+            }
+            Action::CloseListeners(process) => {
+                if let Some(after) = self.behaviour(process).close_answer {
+                    self.procs[process.index()].closed = true;
+                    self.deliver(events, now + after, Event::ListenersClosed(process));
+                }
+            }
+            Action::EndDrain(process) => self.procs[process.index()].sampling = false,
+            Action::Sweep(_) if self.missed_looks > 0 && self.leftovers > 0 => {
+                self.missed_looks -= 1;
+                self.deliver(events, now, Event::Tick);
+            }
+            Action::Sweep(signal) => {
+                let found = self.leftovers;
+                self.deliver(events, now, Event::Leftovers(found));
+                if found > 0 {
+                    let after = if signal == Signal::KILL {
+                        Some(Duration::from_millis(1))
+                    } else {
+                        self.unless_obeying(self.scenario.leftovers_end_after_term)
+                    };
+                    if let Some(after) = after {
+                        self.push(now + after, Happening::LeftoversGone);
+                    }
+                }
+            }
+            Action::Signal { .. }
+            | Action::AbortHook(_)
+            | Action::Unready
+            | Action::Note(_)
+            | Action::Exit(_) => {}
+        }
+    }
+
+    fn spawn(&mut self, events: &mut Vec<Event>, process: ProcessId) {
+        let behaviour = self.behaviour(process).clone();
+        if let Some(exit_code) = behaviour.spawn_fails {
+            self.deliver(events, self.now, Event::SpawnFailed { process, exit_code });
+            return;
+        }
+        let proc = &mut self.procs[process.index()];
+        assert!(!proc.alive && !proc.group, "{process:?} is started while it is alive");
+        proc.alive = true;
+        proc.instance += 1;
+        let instance = proc.instance;
+        self.deliver(events, self.now, Event::Spawned(process));
+        if let Some(after) = behaviour.ready_after {
+            self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
+        }
+        if let Some((after, code)) = behaviour.dies_after {
+            self.die(process, after, code, false);
+        }
+    }
+
+    fn end_group(&mut self, process: ProcessId, after: Duration) {
+        let instance = self.procs[process.index()].instance;
+        self.push(self.now + after, Happening::GroupEnds { process: process.0, instance });
+    }
+
+    fn die(&mut self, process: ProcessId, after: Duration, end: u8, asked: bool) {
+        let instance = self.procs[process.index()].instance;
+        self.push(self.now + after, Happening::Dies { process: process.0, instance, end, asked });
+    }
+}
+
+#[test]
+fn random_schedules_keep_every_promise() {
+    if show_one(Scenario::new) {
+        return;
+    }
+    for seed in 0..runs() {
+        run(&Scenario::new(seed));
+    }
+}
+
+#[test]
+fn once_faults_end_every_stop_is_in_order_and_in_time() {
+    if show_one(Scenario::live) {
+        return;
+    }
+    for seed in 0..runs() {
+        run(&Scenario::live(seed));
+    }
+}
+
+/// How many seeds are played.
+fn runs() -> u64 {
+    std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100_000)
+}
+
+/// Shows one run, if it is asked for.
+fn show_one(scenario: impl Fn(u64) -> Scenario) -> bool {
+    let Ok(seed) = std::env::var("DRAINIT_SIM_SEED") else { return false };
+    let scenario = scenario(seed.parse().unwrap());
+    eprintln!("{scenario:#?}");
+    for (at, action) in run(&scenario) {
+        eprintln!("{:>12.3} {action:?}", at.0.as_secs_f64() - 1000.0);
+    }
+    true
+}
+
+#[test]
+fn the_same_events_give_the_same_actions() {
+    for seed in 0..500 {
+        assert_eq!(run(&Scenario::new(seed)), run(&Scenario::new(seed)), "seed {seed}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The admin calls against a real Envoy: the one that `DRAINIT_TEST_ENVOY` names. Without it there is nothing to test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::time::{Instant, sleep};
+
+use crate::config::Address;
+use crate::envoy::admin::{begin_drain, close_listeners, sample};
+use crate::envoy::stats::Sample;
+use crate::http::{Client, get_status};
+use crate::testing::http_server::scratch_path;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+struct Envoy {
+    child: Child,
+    admin: Address,
+    port: SocketAddr,
+    directory: PathBuf,
+}
+
+impl Envoy {
+    /// One HTTP listener on TCP, and the admin on a Unix socket.
+    async fn start() -> Option<Self> {
+        let program = std::env::var_os("DRAINIT_TEST_ENVOY")?;
+        let socket = scratch_path("admin.sock");
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let hcm =
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+        let router = "envoy.extensions.filters.http.router.v3.Router";
+        let config = serde_json::json!({
+            "admin": {"address": {"pipe": {"path": socket, "mode": 384}}},
+            "static_resources": {"listeners": [{
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": port.port()}},
+                "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
+                    "@type": format!("type.googleapis.com/{hcm}"),
+                    "stat_prefix": "ingress",
+                    "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                        {"match": {"prefix": "/"}, "direct_response": {"status": 200}},
+                    ]}]},
+                    "http_filters": [{"name": "router", "typed_config": {
+                        "@type": format!("type.googleapis.com/{router}"),
+                    }}],
+                }}]}],
+            }]},
+        });
+        let child = Command::new(program)
+            .args(["--disable-hot-restart", "--concurrency", "2", "--config-yaml"])
+            .arg(config.to_string())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let directory = socket.parent().unwrap().to_owned();
+        let envoy = Self { child, admin: Address::Unix(socket), port, directory };
+        let begin = Instant::now();
+        while get_status(&envoy.admin, "/ready", LIMIT).await.ok() != Some(StatusCode::OK) {
+            assert!(begin.elapsed() < Duration::from_secs(20), "Envoy is not ready");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Some(envoy)
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Asks until the sample is as expected.
+async fn until(statistics: &mut Client, expected: impl Fn(&Sample) -> bool) -> Sample {
+    let begin = Instant::now();
+    loop {
+        let found = sample(statistics).await.unwrap();
+        if expected(&found) {
+            return found;
+        }
+        assert!(begin.elapsed() < LIMIT, "{found:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_real_envoy_is_drained_and_counted() {
+    let Some(envoy) = Envoy::start().await else { return };
+    let mut statistics = Client::new(envoy.admin.clone());
+    let idle = sample(&mut statistics).await.unwrap();
+    assert_eq!(
+        (idle.active, idle.accepted_total, idle.requests_total),
+        (Some(0), Some(0), Some(0))
+    );
+
+    let mut kept = Client::new(Address::Tcp(envoy.port));
+    kept.get("/", LIMIT, 100).await.unwrap();
+    let silent = TcpStream::connect(envoy.port).unwrap();
+    let busy = until(&mut statistics, |found| found.active == Some(2)).await;
+    assert_eq!((busy.requests_total, busy.drain_close), (Some(1), Some(0)));
+
+    for outcome in begin_drain(&envoy.admin, true).await {
+        assert_eq!((outcome.attempts, outcome.result.is_ok()), (1, true), "{outcome}");
+    }
+    // It accepts all the same, and every response closes its connection.
+    kept.get("/", LIMIT, 100).await.unwrap();
+    kept.get("/", LIMIT, 100).await.unwrap();
+    let drained = until(&mut statistics, |found| found.active == Some(1)).await;
+    assert_eq!((drained.accepted_total, drained.drain_close), (Some(3), Some(2)));
+
+    let closed = close_listeners(&envoy.admin).await;
+    assert!(closed.result.is_ok(), "{closed}");
+    let begin = Instant::now();
+    while TcpStream::connect(envoy.port).is_ok() {
+        assert!(begin.elapsed() < LIMIT, "it still accepts");
+        sleep(Duration::from_millis(10)).await;
+    }
+    // What was accepted stays, and stays counted, until it goes by itself.
+    assert!(sample(&mut statistics).await.unwrap().active >= Some(1));
+    drop(silent);
+    until(&mut statistics, |found| found.active == Some(0)).await;
+}

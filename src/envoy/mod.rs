@@ -1,0 +1,9 @@
+//! The client of an Envoy: its admin interface, its statistics, and checks of its drain.
+
+pub mod admin;
+#[cfg(test)]
+pub(crate) mod admin_tests;
+pub mod close_watch;
+pub mod poll_pace;
+pub mod preflight;
+pub mod stats;

@@ -1,0 +1,150 @@
+//! How often a draining Envoy is asked for its statistics. An answer costs it time for each statistic that it has, so it is
+//! asked seldom while the drain cannot be over, and never for more than a few per cent of a core. Pure.
+
+use std::time::Duration;
+
+use crate::core::drain::QUIET;
+use crate::types::Time;
+
+/// The least pause while the drain can be over.
+const OFTEN: Duration = Duration::from_millis(25);
+/// The least pause while it cannot.
+const SELDOM: Duration = Duration::from_millis(250);
+/// A pause is at least this many times as long as the answer took: 3 % of a core, whatever the size of the Envoy.
+const FACTOR: u32 = 30;
+/// The pause after which a second poll confirms that nothing is open and nothing new came.
+const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
+/// For the answers to the two polls that show a quiet Envoy at the very end of `min`, at least.
+const SPARE: Duration = Duration::from_millis(20);
+
+/// The pauses of one drain.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// Before this the drain cannot be over.
+    min_until: Time,
+    was_quiet: bool,
+    /// Polls in a row that were not answered.
+    failures: u32,
+}
+
+impl Pace {
+    pub(crate) fn new(min_until: Time) -> Self {
+        Self { min_until, was_quiet: false, failures: 0 }
+    }
+
+    /// The pause after an answer that took so long and told of so many open connections (or requests).
+    pub(crate) fn after_answer(
+        &mut self,
+        now: Time,
+        took: Duration,
+        active: Option<u64>,
+    ) -> Duration {
+        self.failures = 0;
+        let rest = took * FACTOR;
+        let lead = CONFIRM + SPARE.max(took * 2);
+        let cannot_end = self.min_until.since(now).saturating_sub(lead);
+        if !cannot_end.is_zero() {
+            self.was_quiet = false;
+            return SELDOM.max(rest).min(cannot_end);
+        }
+        let is_quiet = active == Some(0);
+        let has_turned_quiet = is_quiet && !self.was_quiet;
+        self.was_quiet = is_quiet;
+        // Not each time: an Envoy whose connections come and go would be asked all the time.
+        if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
+    }
+
+    /// The pause after a poll that was given up or failed after so long: longer each time, because an Envoy that is too large
+    /// to answer in time works for it all the same.
+    pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
+        self.was_quiet = false;
+        let patience = SELDOM * (1 << self.failures.min(6));
+        self.failures += 1;
+        SELDOM.max(patience.min(took * FACTOR))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// When an Envoy is asked that answers after `took`, and how much of the time it works for it.
+    fn polls(min: u64, end: u64, took: u64, active: impl Fn(u64) -> u64) -> (Vec<u64>, f64) {
+        let mut pace = Pace::new(Time(ms(min)));
+        let (mut now, mut asked) = (0, Vec::new());
+        while now < end {
+            asked.push(now);
+            now += took;
+            let pause = pace.after_answer(Time(ms(now)), ms(took), Some(active(now)));
+            now += u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        }
+        let works = u64::try_from(asked.len()).unwrap_or(u64::MAX) * took;
+        (
+            asked,
+            f64::from(u32::try_from(works).unwrap_or(u32::MAX))
+                / f64::from(u32::try_from(now).unwrap_or(1)),
+        )
+    }
+
+    #[test]
+    fn it_is_seldom_until_shortly_before_min_is_over_and_costs_little_whatever_the_size() {
+        for (took, most) in [(1, 0.01), (3, 0.02), (20, 0.05), (60, 0.06), (250, 0.10)] {
+            let (asked, part) = polls(15_000, 15_000, took, |_| 3);
+            assert!(part <= most, "{took} ms: {part}, {asked:?}");
+            let early = asked.iter().filter(|at| **at < 14_000);
+            assert!(early.count() <= 60, "{took} ms: {asked:?}");
+        }
+        // After it, a small one is asked as often as is useful.
+        let (asked, part) = polls(0, 1000, 1, |_| 3);
+        assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
+    }
+
+    #[test]
+    fn two_polls_show_a_quiet_one_just_before_min_is_over() {
+        for took in [1, 5, 20, 60, 150] {
+            let (asked, _) = polls(5000, 5000, took, |_| 0);
+            let [.., first, second] = asked[..] else { panic!("{asked:?}") };
+            assert!(second + took <= 5000, "{took} ms: {asked:?}");
+            assert!(5000 - (second + took) < 200, "{took} ms: stale, {asked:?}");
+            assert!(second >= first + 200 || took < 10, "{took} ms: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_connection_is_missed_soon_and_that_is_confirmed_at_once() {
+        for took in [1, 20, 60] {
+            let (asked, _) = polls(0, 20_000, took, |now| u64::from(now < 10_000));
+            let seen = asked.iter().position(|at| at + took >= 10_000).unwrap_or_default();
+            let late = asked[seen] - 10_000.min(asked[seen]);
+            assert!(late <= 31 * took + 25, "{took} ms: {late} ms late");
+            let confirmed = asked[seen + 1] - asked[seen] - took;
+            assert!((200..=210).contains(&confirmed), "{took} ms: {confirmed}");
+        }
+    }
+
+    #[test]
+    fn connections_that_come_and_go_cost_no_more_than_twice_as_much() {
+        let flapping = std::cell::Cell::new(0);
+        let (_, part) = polls(0, 60_000, 60, |_| {
+            flapping.set(1 - flapping.get());
+            flapping.get()
+        });
+        assert!(part < 0.065, "{part}");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_asked_less_and_less() {
+        let mut pace = Pace::new(Time(ms(0)));
+        let hangs: Vec<_> = (0..8).map(|_| pace.after_failure(ms(500)).as_millis()).collect();
+        assert_eq!(hangs, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000]);
+        let mut pace = Pace::new(Time(ms(0)));
+        assert!((0..8).all(|_| pace.after_failure(ms(0)) == SELDOM), "refused at once");
+        pace.after_answer(Time(ms(0)), ms(1), Some(0));
+        assert_eq!(pace.after_failure(ms(500)), SELDOM);
+    }
+}

@@ -1,0 +1,236 @@
+//! What is wrong with a drain, judged from what its Envoy tells while it is healthy, in words that say the mend. Pure.
+
+use std::time::Duration;
+
+use crate::config::Address;
+use crate::envoy::preflight::{EnvoyOptions, PreflightTarget, Sample};
+use crate::http::RequestError;
+use crate::types::human;
+
+/// The statistics, as somebody writes them into `allow_paths`.
+pub(super) const STATS: &str = "/stats?filter=…";
+
+/// What is known of an Envoy. `None` is unknown, and nothing follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) options: Option<EnvoyOptions>,
+    /// The paths that the drain needs, and that are not allowed.
+    pub(super) refused: Vec<&'static str>,
+    pub(super) sample: Option<Sample>,
+    /// Whether it has a listener for clients.
+    pub(super) serves: Option<bool>,
+    /// Listeners that take no notice of `healthcheck/fail`.
+    pub(super) modify_only: Vec<String>,
+}
+
+/// The admin has not answered as an admin does, for so long.
+pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
+    let admin = match admin {
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let what = match error {
+        RequestError::Status(status) if status.is_client_error() => error.to_string(),
+        _ => format!("has not answered for {}: {error}", human(patience)),
+    };
+    format!(
+        "it cannot be drained, its admin at {admin} {what}; let `drain.envoy.admin` be the `admin.address` of its config"
+    )
+}
+
+impl Facts {
+    /// Whether the drain that Envoy does by itself has not told everybody when the wait is over.
+    pub(super) fn is_too_slow(&self, wait: Duration) -> bool {
+        self.gradual().is_some_and(|time| time > wait)
+    }
+
+    /// The time over which Envoy spreads its drain, if it does.
+    fn gradual(&self) -> Option<Duration> {
+        let options =
+            self.options.as_ref().filter(|options| options.drain_strategy != "Immediate")?;
+        let seconds: f64 = options.drain_time.strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// A sentence for each thing that speaks against the drain; none when all is well.
+    pub(super) fn findings(&self, subject: &PreflightTarget) -> Vec<String> {
+        let all = [
+            self.refusal(),
+            self.slowness(subject),
+            self.deaf_listeners(subject),
+            self.missing_statistics(subject),
+            self.single_worker(subject),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn refusal(&self) -> Option<String> {
+        (!self.refused.is_empty()).then(|| {
+            format!(
+                "its drain will fail, its admin does not allow {}; let `admin.allow_paths` match them with their \
+                 queries: {{prefix: /drain_listeners}}, {{exact: /healthcheck/fail}}, {{prefix: \"/stats?filter=\"}}",
+                self.refused.join(", ")
+            )
+        })
+    }
+
+    fn slowness(&self, subject: &PreflightTarget) -> Option<String> {
+        let time =
+            self.gradual().filter(|time| *time > subject.wait && !subject.fail_healthcheck)?;
+        Some(format!(
+            "its drain is too slow: spread over {} (--drain-time-s), it has at most {:.1} % of the responses close \
+             their connection within the {} that are waited; set `fail_healthcheck: true`, or start it with \
+             `--drain-strategy immediate` or a --drain-time-s of {} or less, by which it then drains the old listener of \
+             an update, too",
+            human(time),
+            subject.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
+            human(subject.wait),
+            subject.wait.as_secs()
+        ))
+    }
+
+    fn deaf_listeners(&self, subject: &PreflightTarget) -> Option<String> {
+        if self.modify_only.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "healthcheck/fail does not close the connections of listener {}, because of its `drain_type: MODIFY_ONLY`, \
+             and what else would takes longer than the {} that are waited; set `drain_type: DEFAULT`, or start Envoy with \
+             `--drain-strategy immediate`",
+            self.modify_only.join(", "),
+            human(subject.wait)
+        ))
+    }
+
+    fn missing_statistics(&self, subject: &PreflightTarget) -> Option<String> {
+        let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
+        let missing: Vec<_> = [
+            (sample.active, "listener.*.downstream_cx_active"),
+            (sample.accepted_total, "listener.*.downstream_cx_total"),
+        ]
+        .into_iter()
+        .filter_map(|(value, name)| value.is_none().then_some(name))
+        .collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "Envoy has no statistic {}, so its drain cannot end early and always takes {}; let \
+                 `stats_config.stats_matcher` include it",
+                missing.join(", "),
+                human(subject.wait)
+            )
+        })
+    }
+
+    fn single_worker(&self, subject: &PreflightTarget) -> Option<String> {
+        let single = self.options.as_ref().is_some_and(|options| options.concurrency == 1);
+        (single && asks_for_no_worker(&subject.command)).then(|| {
+            "`--concurrency 0` is one worker thread, not one a core; leave it out for one a core, or write the number"
+                .to_owned()
+        })
+    }
+}
+
+/// Whether a command line has `--concurrency 0`; also the one inside `sh -c "…"`.
+fn asks_for_no_worker(command: &[String]) -> bool {
+    let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+    words.contains(&"--concurrency=0")
+        || words.windows(2).any(|pair| pair == ["--concurrency", "0"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(fail_healthcheck: bool) -> PreflightTarget {
+        PreflightTarget {
+            name: "router".to_owned(),
+            admin: Address::Unix("/run/admin.sock".into()),
+            fail_healthcheck,
+            wait: Duration::from_secs(15),
+            command: Vec::new(),
+        }
+    }
+
+    fn options(drain_time: &str, drain_strategy: &str, concurrency: u32) -> Option<EnvoyOptions> {
+        let (drain_time, drain_strategy) = (drain_time.to_owned(), drain_strategy.to_owned());
+        Some(EnvoyOptions { drain_time, drain_strategy, concurrency })
+    }
+
+    /// As an Envoy with stock flags is.
+    fn healthy() -> Facts {
+        Facts {
+            options: options("600s", "Gradual", 2),
+            sample: Some(Sample { active: Some(0), accepted_total: Some(0), ..Sample::default() }),
+            serves: Some(true),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_when_all_is_well_or_unknown() {
+        assert!(healthy().findings(&subject(true)).is_empty());
+        assert!(Facts::default().findings(&subject(false)).is_empty());
+        let idle = Facts { sample: Some(Sample::default()), serves: Some(false), ..healthy() };
+        assert!(idle.findings(&subject(true)).is_empty(), "no listener yet");
+    }
+
+    #[test]
+    fn a_gradual_drain_must_fit_into_the_wait() {
+        for (time, strategy, finding) in [
+            ("600s", "Gradual", true),
+            ("15.5s", "Gradual", true),
+            ("15s", "Gradual", false),
+            ("600s", "Immediate", false),
+            ("", "", false),
+        ] {
+            let facts = Facts { options: options(time, strategy, 2), ..healthy() };
+            let findings = facts.findings(&subject(false));
+            assert_eq!(!findings.is_empty(), finding, "{time} {strategy}: {findings:?}");
+        }
+        let findings = healthy().findings(&subject(false));
+        assert!(findings[0].contains("spread over 10m"), "{findings:?}");
+        assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
+        // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than `min`.
+        assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
+    }
+
+    #[test]
+    fn no_worker_is_told_from_one() {
+        for (command, concurrency, finding) in [
+            ("envoy --concurrency 0", 1, true),
+            ("envoy --concurrency=0 -c x", 1, true),
+            ("envoy --concurrency 1", 1, false),
+            ("envoy", 1, false),
+            ("envoy --concurrency 0", 8, false),
+        ] {
+            let facts = Facts { options: options("5s", "Gradual", concurrency), ..healthy() };
+            for command in [
+                command.split(' ').map(str::to_owned).collect(),
+                vec!["sh".to_owned(), "-c".to_owned(), format!("exec {command}")],
+            ] {
+                let findings = facts.findings(&PreflightTarget { command, ..subject(true) });
+                assert_eq!(!findings.is_empty(), finding, "{findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_told_with_its_mend() {
+        let facts = Facts {
+            refused: vec!["/healthcheck/fail", STATS],
+            sample: Some(Sample { active: Some(0), ..Sample::default() }),
+            modify_only: vec!["one".to_owned(), "two".to_owned()],
+            ..healthy()
+        };
+        let findings = facts.findings(&subject(true));
+        let expected = [
+            "its drain will fail, its admin does not allow /healthcheck/fail, /stats?filter=…; let `admin.allow_paths`",
+            "healthcheck/fail does not close the connections of listener one, two",
+            "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
+        ];
+        assert_eq!(findings.len(), expected.len(), "{findings:?}");
+        for (finding, begin) in findings.iter().zip(expected) {
+            assert!(finding.starts_with(begin), "{finding}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! ImageLookup, while an Envoy is healthy, whether its drain will work, and warns if not: a mistake in the configuration would
+//! otherwise show only at the shutdown that fails.
+//!
+//! Everything is a `GET`. Envoy (1.37.0, 1.38.3 and 1.40.0) answers 405 to the `GET` of a call that is a `POST`, and 403
+//! where `admin.allow_paths` has no match for the path with its query, so a call can be tried without being made. It logs
+//! the 405 as an error. So the calls are only tried where there is an `allow_paths`, which shows in its 403 to a path that
+//! nobody has: without one that is a 404.
+
+pub mod findings;
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use crate::config::{Address, DrainMethod, Process};
+use crate::envoy::admin::{Call, sample};
+use crate::envoy::preflight::findings::Facts;
+use crate::envoy::stats::Sample;
+use crate::http::{Client, RequestError, Response};
+use crate::types::harmless;
+
+/// The bound of a single request; nobody waits for it.
+const CALL_LIMIT: Duration = Duration::from_secs(2);
+/// How long an admin may take until it answers and Envoy is initialized.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The first pause between attempts; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// `/server_info` holds the command line, which may hold a whole config.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+const NOBODYS: &str = "/drainit";
+const SERVER_INFO: &str = "/server_info";
+const LISTENERS: &str = "/listeners";
+/// The drain types of all listeners, and hardly more: the mask leaves out what makes a dump large.
+const DRAIN_TYPES: [&str; 2] = [
+    "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
+    "/config_dump?resource=dynamic_listeners&mask=active_state.listener.name,active_state.listener.drain_type",
+];
+
+/// The drain that is looked at.
+#[derive(Clone, Debug)]
+struct PreflightTarget {
+    /// The name of the process.
+    name: String,
+    /// Its admin.
+    admin: Address,
+    /// Whether `healthcheck/fail` is a part of the drain.
+    fail_healthcheck: bool,
+    /// The longest that the drain can last.
+    wait: Duration,
+    /// The command line of the process.
+    command: Vec<String>,
+}
+
+/// A verification under way; dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Verification(AbortHandle);
+
+impl Verification {
+    /// Begins, where the process is an Envoy that is drained. `window` is the longest that a shutdown can last.
+    pub(crate) fn begin(process: &Process, args: &[String], window: Duration) -> Option<Self> {
+        let drain = process.drain.as_ref()?;
+        let DrainMethod::Envoy { admin, fail_healthcheck, .. } = &drain.method else { return None };
+        let subject = PreflightTarget {
+            name: process.name.clone(),
+            admin: admin.clone(),
+            fail_healthcheck: *fail_healthcheck,
+            wait: drain.time.min(window),
+            command: [&process.command, args].concat(),
+        };
+        let task = spawn_local(async move {
+            let findings = verify(&subject, PATIENCE).await;
+            if findings.is_empty() {
+                tracing::debug!("{}: nothing speaks against its drain", subject.name);
+            }
+            for finding in findings {
+                tracing::warn!("{}: {}", subject.name, harmless(&finding));
+            }
+        });
+        Some(Self(task.abort_handle()))
+    }
+}
+
+impl Drop for Verification {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What `/server_info` tells.
+#[derive(Clone, Debug, Deserialize)]
+struct ServerInfo {
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    command_line_options: EnvoyOptions,
+}
+
+/// The flags that Envoy runs with.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct EnvoyOptions {
+    #[serde(default)]
+    drain_time: String,
+    #[serde(default)]
+    drain_strategy: String,
+    #[serde(default)]
+    concurrency: u32,
+}
+
+/// What speaks against the drain, a sentence each, with the mend.
+async fn verify(subject: &PreflightTarget, patience: Duration) -> Vec<String> {
+    let mut client = Client::new(subject.admin.clone());
+    let mut facts = Facts::default();
+    match until_initialized(&mut client, patience).await {
+        Ok(server) => facts.options = Some(server.command_line_options),
+        // What the drain itself needs may be allowed all the same.
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
+        Err(error) => {
+            return vec![crate::envoy::preflight::findings::unusable(
+                &subject.admin,
+                &error,
+                patience,
+            )];
+        }
+    }
+    if status(&mut client, NOBODYS).await == Some(StatusCode::FORBIDDEN) {
+        for call in [Call::DrainListeners, Call::FailHealthcheck, Call::CloseListeners] {
+            let is_needed = subject.fail_healthcheck || call != Call::FailHealthcheck;
+            // A single answer that is lost is no finding.
+            if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
+                facts.refused.push(call.path());
+            }
+        }
+    }
+    match sample(&mut client).await {
+        Ok(found) => facts.sample = Some(found),
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {
+            facts.refused.push(crate::envoy::preflight::findings::STATS)
+        }
+        Err(_) => {}
+    }
+    facts.serves = ok_text(&mut client, LISTENERS).await.map(|list| serves_clients(&list));
+    if subject.fail_healthcheck && facts.is_too_slow(subject.wait) {
+        for path in DRAIN_TYPES {
+            let dump = ok_text(&mut client, path).await.unwrap_or_default();
+            facts.modify_only.extend(modify_only(&dump));
+        }
+    }
+    facts.findings(subject)
+}
+
+/// Asks until Envoy serves. After `patience` what was answered last has to do.
+async fn until_initialized(
+    client: &mut Client,
+    patience: Duration,
+) -> Result<ServerInfo, RequestError> {
+    let deadline = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let answer = get(client, SERVER_INFO).await.and_then(Response::into_ok_body);
+        let result = answer.and_then(|body| {
+            serde_json::from_slice(&body)
+                .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
+        });
+        let is_final = match &result {
+            Ok(ServerInfo { state, .. }) => !state.ends_with("INITIALIZING"),
+            Err(RequestError::Status(status)) => status.is_client_error(),
+            Err(_) => false,
+        };
+        if is_final || Instant::now() + pause >= deadline {
+            return result;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn status(client: &mut Client, path: &str) -> Option<StatusCode> {
+    get(client, path).await.ok().map(|answer| answer.status)
+}
+
+async fn get(client: &mut Client, path: &str) -> Result<Response, RequestError> {
+    client.get(path, CALL_LIMIT, MAX_ANSWER).await
+}
+
+async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
+    let body = get(client, path).await.ok()?.into_ok_body().ok()?;
+    String::from_utf8(body).ok()
+}
+
+/// Whether clients can connect to one of these: a line is `NAME::ADDRESS`.
+fn serves_clients(listeners: &str) -> bool {
+    listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
+}
+
+/// The names of the listeners that take no notice of `healthcheck/fail`.
+fn modify_only(dump: &str) -> Vec<String> {
+    let dump: serde_json::Value = serde_json::from_str(dump).unwrap_or_default();
+    let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let listeners = configs.iter().map(|config| match &config["active_state"] {
+        serde_json::Value::Null => &config["listener"],
+        active => &active["listener"],
+    });
+    listeners
+        .filter(|listener| listener["drain_type"] == "MODIFY_ONLY")
+        .map(|listener| listener["name"].as_str().unwrap_or("without a name").to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::envoy::stats::STATS_PATH;
+    use crate::testing::http_server::Behaviour::*;
+    use crate::testing::http_server::Server;
+
+    const SHORT: Duration = Duration::from_millis(300);
+
+    fn subject(admin: &Address) -> PreflightTarget {
+        PreflightTarget {
+            name: "router".to_owned(),
+            admin: admin.clone(),
+            fail_healthcheck: true,
+            wait: Duration::from_secs(15),
+            command: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_admin_that_does_not_answer_is_waited_for_and_then_told() {
+        for behaviour in
+            [CloseAtOnce, CloseHalfWay, NotHttp, EndlessHead, Answer(500, ""), Oversized]
+        {
+            let server = Server::tcp(&[behaviour]);
+            let begin = Instant::now();
+            let findings = verify(&subject(&server.address), SHORT).await;
+            assert!(begin.elapsed() < SHORT * 4, "{behaviour:?}");
+            assert!(findings[0].contains("its admin at http://127.0.0.1:"), "{findings:?}");
+            assert_eq!(findings.len(), 1);
+            assert!(server.connections() > 1, "{behaviour:?}: tried once only");
+        }
+        let findings = verify(&subject(&Server::tcp_refusing()), SHORT).await;
+        assert!(findings[0].contains("connection refused"), "{findings:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_admin_of_an_envoy_is_told_at_once() {
+        let server = Server::tcp(&[Answer(404, "")]);
+        let findings = verify(&subject(&server.address), PATIENCE).await;
+        assert!(findings[0].contains("answered 404 Not Found"), "{findings:?}");
+        assert_eq!(server.seen(), ["GET /server_info"]);
+    }
+
+    #[tokio::test]
+    async fn an_envoy_that_is_not_initialized_is_waited_for() {
+        let server = Server::unix(&[
+            Answer(503, ""),
+            Answer(200, r#"{"state":"INITIALIZING"}"#),
+            Answer(200, r#"{"state":"LIVE"}"#),
+        ]);
+        let mut client = Client::new(server.address.clone());
+        let found = until_initialized(&mut client, PATIENCE).await.unwrap();
+        assert_eq!(found.state, "LIVE");
+        assert_eq!(server.connections(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_admin_that_forbids_everything_is_asked_once_for_each_path() {
+        let server = Server::unix(&[Answer(403, "")]);
+        let findings = verify(&subject(&server.address), SHORT).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(
+            findings[0].contains("/drain_listeners?graceful&skip_exit, /healthcheck/fail"),
+            "{findings:?}"
+        );
+        assert_eq!(
+            server.seen(),
+            [
+                "GET /server_info",
+                "GET /drainit",
+                "GET /drain_listeners?graceful&skip_exit",
+                "GET /healthcheck/fail",
+                "GET /drain_listeners",
+                &format!("GET {STATS_PATH}"),
+                "GET /listeners",
+            ]
+        );
+    }
+
+    #[test]
+    fn listeners_of_clients_are_told_from_internal_ones() {
+        assert!(serves_clients("inner::envoy://inner/\ngateway::[::]:8080\n"));
+        assert!(serves_clients("uds::/run/a.sock\n"));
+        assert!(!serves_clients("inner::envoy://inner/\n"));
+        assert!(!serves_clients(""));
+    }
+
+    #[test]
+    fn drain_types_are_found_in_both_kinds_of_dump() {
+        let dump = r#"{"configs":[{"listener":{"name":"a"}},{"listener":{"name":"b","drain_type":"MODIFY_ONLY"}},
+            {"active_state":{"listener":{"name":"c","drain_type":"MODIFY_ONLY"}}}]}"#;
+        assert_eq!(modify_only(dump), ["b", "c"]);
+        assert!(modify_only("{}").is_empty());
+        assert!(modify_only("no").is_empty());
+    }
+}

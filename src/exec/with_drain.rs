@@ -1,0 +1,308 @@
+//! `exec` with a drain: the ordinary supervisor with a config of one process, so that drain, deadline, second and third
+//! signal and the report are the same as in `run`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{
+    Config, Control, Drain, DrainMethod, Hooks, LogMode, Logging, OnExit, Process, ProcessKind,
+    Restart, RestartPolicy, Shutdown,
+};
+use crate::exec::{ExecOptions, tell};
+use crate::graph::Graph;
+use crate::logging::Output;
+use crate::logging::subscriber;
+use crate::os::signal::fd::Signals;
+use crate::os::{boot, clock, panic_hook};
+use crate::supervisor::event_loop;
+use crate::supervisor::event_loop::Setup;
+use crate::types::{Signal, exit_code, harmless, human};
+
+/// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
+const RESERVE: Duration = Duration::from_secs(2);
+/// The grace period where none is given, as Kubernetes has it.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a process may take to stop where nothing is said (`stop_grace_period` of a config).
+const USUAL_STOP: Duration = Duration::from_secs(10);
+
+/// How and how long the process is drained.
+#[derive(Clone, Debug)]
+pub struct DrainOptions {
+    /// How it is told.
+    pub method: DrainMethod,
+    /// The longest wait; unless given, that of a config. Zero turns draining off.
+    pub time: Option<Duration>,
+    /// The shortest wait; unless given, that of a config or less, so that it fits.
+    pub min: Option<Duration>,
+}
+
+/// Runs the command and drains it before it is stopped. Returns the exit code for drainit, as `run` has it.
+#[must_use]
+pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
+    panic_hook::install();
+    let began = clock::now();
+    let signals = match boot::prepare().and_then(|()| Signals::install()) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+    };
+    if let Some(Err(error)) = options.parent_death_signal.map(boot::set_parent_death_signal) {
+        return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
+    }
+    let config = match config(options, drain) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, exit_code::USAGE),
+    };
+    let graph = Graph::edgeless(config.processes.len());
+    let output = Output::stdio();
+    let level = subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref());
+    let level = level.unwrap_or_else(|error| {
+        tell(&format!("warning: {error}"));
+        tracing::Level::INFO
+    });
+    let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
+    subscriber::install(Arc::clone(&output), level);
+    if let Some(warning) = cut_short(&config, drain) {
+        tracing::warn!("{warning}");
+    }
+    let setup = Setup {
+        config,
+        graph,
+        args: vec![Vec::new()],
+        output,
+        signals,
+        began,
+        listeners: None,
+        successes: options.remap_exit.clone(),
+    };
+    event_loop::run(setup)
+}
+
+/// The config that says what the options say.
+///
+/// # Errors
+/// What does not fit together, or cannot be said in a config.
+pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
+    if options.parent_death_signal == Some(Signal::KILL) {
+        return Err("--parent-death-signal KILL leaves no time to drain; use TERM".to_owned());
+    }
+    let text = |arg: &OsString| {
+        arg.to_str().map(str::to_owned).ok_or_else(|| {
+            let arg = arg.to_string_lossy();
+            format!("`{arg}` is not UTF-8, which a command that is drained must be")
+        })
+    };
+    let command = options.command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    let name = command.first().and_then(|program| Path::new(program).file_name());
+    let name = name.map_or_else(
+        || "command".to_owned(),
+        |name| harmless(&name.to_string_lossy()).into_owned(),
+    );
+    let grace_period = options.grace_period.unwrap_or(DEFAULT_GRACE);
+    let shutdown = Shutdown {
+        grace_period,
+        reserve: RESERVE.min(grace_period / 10),
+        readiness_delay: options.signal_delay,
+        signals: options.stop_signals.clone(),
+    };
+    let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
+    let room = room(&shutdown);
+    let time = drain.time.unwrap_or(Drain::DEFAULT_TIME);
+    let min = drain.min.unwrap_or(drain.method.default_min().min(room)).min(time);
+    if min > room || room.is_zero() {
+        let waits = match (delay, human(delay), human(min)) {
+            (Duration::ZERO, _, min) => format!("--drain-min {min} does not fit into"),
+            (_, delay, _) if room.is_zero() => format!("--signal-delay {delay} leaves nothing of"),
+            (_, delay, min) => {
+                format!("--signal-delay {delay} and --drain-min {min} do not fit into")
+            }
+        };
+        return Err(format!(
+            "{waits} the {} of --grace-period {} without its reserve of {}",
+            human(window),
+            human(grace_period),
+            human(shutdown.reserve),
+        ));
+    }
+    let method = drain.method.clone();
+    let process = Process {
+        name,
+        command,
+        kind: ProcessKind::Service,
+        only_if: None,
+        args: None,
+        sockets: Vec::new(),
+        depends_on: Vec::new(),
+        readiness: None,
+        stop_signal: stop_signal(options)?,
+        // What the longest drain leaves, where that is more than the usual.
+        stop_grace_period: Some(room.saturating_sub(time)).filter(|rest| *rest > USUAL_STOP),
+        environment: Vec::new(),
+        working_dir: None,
+        user: None,
+        required: true,
+        restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
+        on_exit: OnExit::Shutdown,
+        forward_signals: forwarded(options)?,
+        hooks: Hooks::default(),
+        drain: (!time.is_zero()).then_some(Drain { method, time, min }),
+        log: LogMode::Inherit,
+    };
+    Ok(Config {
+        env: Vec::new(),
+        shutdown,
+        control: Control::default(),
+        logging: Logging::default(),
+        hooks: Hooks::default(),
+        processes: vec![process],
+    })
+}
+
+/// What a drain and a stop can have of the grace period.
+fn room(shutdown: &Shutdown) -> Duration {
+    shutdown.window().saturating_sub(shutdown.readiness_delay)
+}
+
+/// That a drain cannot take the time it was given. The default is less where there is less, as nobody has asked for it.
+fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
+    let (shutdown, time) = (&config.shutdown, drain.time?);
+    let room = room(shutdown);
+    (time > room).then(|| {
+        format!(
+            "--drain-time {} is cut short to the {} that --grace-period {} leaves; make that longer, and the pod's, too",
+            human(time),
+            human(room),
+            human(shutdown.grace_period)
+        )
+    })
+}
+
+/// What the one stop signal of a process is, which every signal that asks for the stop leads to.
+fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
+    let of = |signal: &Signal| options.rewrites.of(*signal);
+    let first = options.stop_signals.first().map_or(Some(Signal::TERM), of);
+    let rewritten = options.stop_signals.iter().find(|signal| of(signal) != Some(**signal));
+    match rewritten.map_or(first, of) {
+        Some(signal) => Ok(signal),
+        None => Err("a stop signal that is dropped leaves nothing to stop the process with \
+            when it is drained"
+            .to_owned()),
+    }
+}
+
+/// Every signal but those that stop, as without a drain.
+fn forwarded(options: &ExecOptions) -> Result<Vec<Signal>, String> {
+    let mut forwarded = Vec::new();
+    let others = (1..=64)
+        .filter_map(Signal::from_number)
+        .filter(|signal| ![Signal::KILL, Signal::CHLD].contains(signal))
+        .filter(|signal| !options.stop_signals.contains(signal));
+    for signal in others {
+        match options.rewrites.of(signal) {
+            None => {}
+            Some(same) if same == signal => forwarded.push(signal),
+            Some(other) => {
+                return Err(format!(
+                    "{signal} cannot become {other}: where the command is drained, \
+                    only stop signals are rewritten; others can be dropped"
+                ));
+            }
+        }
+    }
+    Ok(forwarded)
+}
+
+fn fail(message: &str, code: u8) -> u8 {
+    tell(&format!("error: {message}"));
+    code
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
+    use crate::exec::rewrite::Rewrite;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn options(grace: Option<u64>, rewrites: &[&str]) -> ExecOptions {
+        let mut options = ExecOptions::new(vec!["/usr/bin/envoy".into(), "-c".into()]);
+        options.grace_period = grace.map(seconds);
+        options.rewrites = rewrites.iter().map(|text| text.parse::<Rewrite>().unwrap()).collect();
+        options
+    }
+
+    fn envoy() -> DrainMethod {
+        DrainMethod::Envoy {
+            admin: Address::Unix("/run/admin.sock".into()),
+            fail_healthcheck: true,
+            until: DrainUntil::Connections,
+        }
+    }
+
+    fn drain(time: u64, min: Option<u64>) -> DrainOptions {
+        DrainOptions { method: envoy(), time: Some(seconds(time)), min: min.map(seconds) }
+    }
+
+    #[test]
+    fn the_config_says_what_the_options_say() {
+        let config = config(&options(Some(60), &["TERM:QUIT", "HUP:0"]), &drain(15, None)).unwrap();
+        let process = &config.processes[0];
+        assert_eq!((process.name.as_str(), process.command.len()), ("envoy", 2));
+        assert_eq!(process.stop_signal, Signal::QUIT);
+        assert_eq!(config.shutdown.grace_period, seconds(60));
+        assert_eq!(config.shutdown.reserve, seconds(2));
+        let drain = process.drain.as_ref().unwrap();
+        assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
+        // All of what the drain leaves, even at its longest.
+        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15)));
+        for (signal, forwarded) in
+            [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
+        {
+            assert_eq!(process.forward_signals.contains(&signal), forwarded, "{signal}");
+        }
+    }
+
+    #[test]
+    fn a_min_that_is_not_given_gives_way() {
+        for (grace, time, min) in [(30, 15, 5000), (30, 3, 3000), (3, 15, 2700), (1, 15, 900)] {
+            let config = config(&options(Some(grace), &[]), &drain(time, None)).unwrap();
+            let drain = config.processes[0].drain.as_ref().unwrap();
+            assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
+            // Otherwise what is usual, or what is left.
+            assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
+        }
+        assert!(config(&options(Some(3), &[]), &drain(15, Some(3))).is_err());
+        for (time, is_told) in [(Some(60), true), (Some(28), false), (None, false)] {
+            let drain = DrainOptions { method: envoy(), time: time.map(seconds), min: None };
+            let config = config(&options(None, &[]), &drain).unwrap();
+            assert_eq!(cut_short(&config, &drain).is_some(), is_told, "{time:?}");
+        }
+        assert!(config(&options(None, &[]), &drain(0, None)).unwrap().processes[0].drain.is_none());
+    }
+
+    #[test]
+    fn each_kind_has_the_times_of_a_config() {
+        let target = HttpTarget { address: Address::Unix("/run/a".into()), path: "/drain".into() };
+        for (method, min) in [
+            (envoy(), 5),
+            (DrainMethod::Http { method: HttpMethod::Put, target }, 0),
+            (DrainMethod::Exec(vec!["/app/drain".into()]), 0),
+            (DrainMethod::Signal(Signal::USR1), 0),
+            (DrainMethod::Notify(Signal::USR1), 0),
+        ] {
+            let said = |min| {
+                let drain = DrainOptions { method: method.clone(), time: None, min };
+                config(&options(None, &[]), &drain).unwrap().processes.remove(0).drain.unwrap()
+            };
+            assert_eq!(said(None).min, seconds(min), "{method:?}");
+            assert_eq!(said(Some(seconds(8))).min, seconds(8), "{method:?}");
+            assert_eq!(format!("{:?}", said(None).method), format!("{method:?}"));
+        }
+    }
+}

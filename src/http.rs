@@ -1,0 +1,386 @@
+//! HTTP/1.1 requests to a server on this machine, each inside one bound of time and one of size.
+//!
+//! Hyper directly on a TCP or Unix stream: no proxy variables, no redirects, no name resolution, no pool, no thread.
+//! What is on the other side may be broken in any way; a request ends at its limit all the same.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::config::Address;
+use crate::types::{harmless, human};
+
+/// What the head of an answer and hyper's read buffer may take.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A complete answer, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, at most as long as the caller allowed.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Nothing, if the status is a 2xx.
+    ///
+    /// # Errors
+    /// [`RequestError::Status`] for every other status.
+    pub fn into_success(self) -> Result<(), RequestError> {
+        if self.status.is_success() { Ok(()) } else { Err(RequestError::Status(self.status)) }
+    }
+
+    /// The body of a 200; anything else is an error.
+    ///
+    /// # Errors
+    /// [`RequestError::Status`] for every other status.
+    pub fn into_ok_body(self) -> Result<Vec<u8>, RequestError> {
+        if self.status == StatusCode::OK {
+            Ok(self.body)
+        } else {
+            Err(RequestError::Status(self.status))
+        }
+    }
+}
+
+/// Why a request has no usable answer; reads on after the name of the server.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// It could not be reached, or the connection broke.
+    #[error("{}", describe_io(.0))]
+    Io(io::Error),
+    /// The whole exchange was not over in this time.
+    #[error("no answer within {}", human(*.0))]
+    Timeout(Duration),
+    /// It answered, but not what was hoped for.
+    #[error("answered {0}")]
+    Status(StatusCode),
+    /// The body is longer than this many bytes.
+    #[error("answered more than {0} bytes")]
+    TooLarge(usize),
+    /// The connection ended too early.
+    #[error("closed the connection before its answer was complete")]
+    Incomplete,
+    /// What came is not HTTP/1.
+    #[error("answered something that is not HTTP ({0})")]
+    Protocol(hyper::Error),
+    /// The body is not what was asked for.
+    #[error("answered something else than asked for ({})", harmless(.0))]
+    Malformed(String),
+    /// The path cannot be written into a request.
+    #[error("{0:?} is not a valid request path")]
+    Path(String),
+}
+
+impl From<hyper::Error> for RequestError {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::Incomplete;
+        }
+        let cause = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<io::Error>());
+        match cause {
+            Some(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Self::Incomplete,
+            Some(cause) => match cause.raw_os_error() {
+                Some(code) => Self::Io(io::Error::from_raw_os_error(code)),
+                None => Self::Protocol(error),
+            },
+            None => Self::Protocol(error),
+        }
+    }
+}
+
+/// An I/O error as one reads it at 3 a.m.: `connection refused`, without the number.
+#[must_use]
+pub fn describe_io(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        // What connect(2) on a Unix socket says when the listener's backlog is full: it listens, but does not accept.
+        return "does not accept connections (its backlog is full)".to_owned();
+    }
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// One request on a connection of its own; `limit` covers everything from the connect to the last byte of the body.
+///
+/// # Errors
+/// Whenever there is no complete answer of at most `max_body` bytes within `limit`.
+pub async fn request(
+    address: &Address,
+    method: Method,
+    path: &str,
+    limit: Duration,
+    max_body: usize,
+) -> Result<Response, RequestError> {
+    let request = build(address, method, path)?;
+    within(limit, async {
+        Connection::open(address).await?.exchange(request, Some(max_body)).await
+    })
+    .await
+}
+
+/// `GET`, of which only the status matters: the body is not waited for.
+///
+/// # Errors
+/// Whenever there is no head of an answer within `limit`.
+pub async fn get_status(
+    address: &Address,
+    path: &str,
+    limit: Duration,
+) -> Result<StatusCode, RequestError> {
+    let request = build(address, Method::GET, path)?;
+    within(limit, async {
+        Ok(Connection::open(address).await?.exchange(request, None).await?.status)
+    })
+    .await
+}
+
+/// Asks one server again and again, on one connection for as long as both sides keep it.
+pub struct Client {
+    address: Address,
+    kept: Option<Connection>,
+}
+
+impl Client {
+    /// Connects only when it is asked for something.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address, kept: None }
+    }
+
+    /// `GET`; when the kept connection has gone stale, once more on a new one. `limit` covers both.
+    ///
+    /// # Errors
+    /// As [`request`]; after an error the connection is not used again.
+    pub async fn get(
+        &mut self,
+        path: &str,
+        limit: Duration,
+        max_body: usize,
+    ) -> Result<Response, RequestError> {
+        let request = build(&self.address, Method::GET, path)?;
+        within(limit, async {
+            // Taken out: a call that is dropped half-way leaves no connection with half an answer in it.
+            if let Some(mut kept) = self.kept.take() {
+                match kept.exchange(request.clone(), Some(max_body)).await {
+                    Err(RequestError::Incomplete | RequestError::Io(_)) => {}
+                    answer => {
+                        self.kept = answer.is_ok().then_some(kept);
+                        return answer;
+                    }
+                }
+            }
+            let mut fresh = Connection::open(&self.address).await?;
+            let answer = fresh.exchange(request, Some(max_body)).await?;
+            self.kept = Some(fresh);
+            Ok(answer)
+        })
+        .await
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    timeout(limit, exchange).await.unwrap_or(Err(RequestError::Timeout(limit)))
+}
+
+fn build(
+    address: &Address,
+    method: Method,
+    path: &str,
+) -> Result<Request<Empty<Bytes>>, RequestError> {
+    let host = match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .header("user-agent", concat!("drainit/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|_| RequestError::Path(path.to_owned()))
+}
+
+/// A connection and the future that does its reading and writing. That future is polled only while an exchange is
+/// under way, in the same task: nothing is spawned, and dropping the connection closes it.
+struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    driver: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Connection {
+    async fn open(address: &Address) -> Result<Self, RequestError> {
+        match address {
+            Address::Tcp(address) => {
+                Self::over(TcpStream::connect(address).await.map_err(RequestError::Io)?).await
+            }
+            Address::Unix(path) => Self::over(connect_unix(path).await?).await,
+        }
+    }
+
+    async fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        stream: S,
+    ) -> Result<Self, RequestError> {
+        let (sender, connection) =
+            Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
+        // Its error is not lost: hyper hands it to the exchange that is waiting.
+        let driver = Box::pin(async move { drop(connection.await) });
+        Ok(Self { sender, driver: Some(driver) })
+    }
+
+    /// Sends and reads the answer; without `max_body` only its head.
+    async fn exchange(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+        max_body: Option<usize>,
+    ) -> Result<Response, RequestError> {
+        let Self { sender, driver } = self;
+        let mut exchange = pin!(async {
+            sender.ready().await?;
+            let answer = sender.send_request(request).await?;
+            let status = answer.status();
+            let body = match max_body {
+                Some(max) => collect(answer.into_body(), max).await?,
+                None => Vec::new(),
+            };
+            Ok(Response { status, body })
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
+                // Dropping it ends whatever still waits for it, instead of leaving that to the limit.
+                *driver = None;
+            }
+            exchange.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
+    UnixStream::connect(path).await.map_err(RequestError::Io)
+}
+
+async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, RequestError> {
+    let mut collected = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if data.len() > max - collected.len() {
+            return Err(RequestError::TooLarge(max));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::testing::http_server::Behaviour::*;
+    use crate::testing::http_server::Server;
+
+    const LIMIT: Duration = Duration::from_millis(150);
+
+    async fn get(server: &Server) -> Result<Response, RequestError> {
+        request(&server.address, Method::GET, "/x?y=1", LIMIT, 1000).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_with_its_status_and_body() {
+        for server in
+            [Server::tcp(&[Answer(404, "nothing")]), Server::unix(&[Answer(404, "nothing")])]
+        {
+            let answer = get(&server).await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (404, &b"nothing"[..]));
+            assert_eq!(server.seen(), ["GET /x?y=1"]);
+            assert_eq!(answer.into_ok_body().unwrap_err().to_string(), "answered 404 Not Found");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_that_a_server_does_takes_longer_than_the_limit() {
+        for (behaviour, message) in [
+            (Hang, "no answer within 150ms"),
+            (Trickle, "no answer within 150ms"),
+            (Endless, "answered more than 1000 bytes"),
+            (Oversized, "answered more than 1000 bytes"),
+            (CloseHalfWay, "closed the connection before its answer was complete"),
+            (CloseAtOnce, "closed the connection before its answer was complete"),
+            (NotHttp, "answered something that is not HTTP (invalid HTTP version parsed)"),
+            (EndlessHead, "answered something that is not HTTP (message head is too large)"),
+        ] {
+            for server in [Server::tcp(&[behaviour]), Server::unix(&[behaviour])] {
+                let begin = Instant::now();
+                let error = get(&server).await.unwrap_err();
+                assert_eq!(error.to_string(), message, "{behaviour:?}");
+                assert!(begin.elapsed() < LIMIT * 4, "{behaviour:?}: {:?}", begin.elapsed());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_reached_says_why() {
+        let address = Server::tcp_refusing();
+        let error = request(&address, Method::GET, "/", LIMIT, 10).await.unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+        let address = Address::Unix("/nonexistent/admin.sock".into());
+        let error = request(&address, Method::GET, "/", LIMIT, 10).await.unwrap_err();
+        assert_eq!(error.to_string(), "no such file or directory");
+        let error = request(&address, Method::GET, "/a b", LIMIT, 10).await.unwrap_err();
+        assert_eq!(error.to_string(), "\"/a b\" is not a valid request path");
+    }
+
+    #[tokio::test]
+    async fn a_status_is_known_before_the_body_has_come() {
+        let server = Server::tcp(&[Endless]);
+        assert_eq!(get_status(&server.address, "/", LIMIT).await.unwrap(), StatusCode::OK);
+        let server = Server::tcp(&[Hang]);
+        assert!(get_status(&server.address, "/", LIMIT).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_keeps_its_connection() {
+        let server = Server::unix(&[KeepAlive(3), Answer(200, "second connection")]);
+        let mut client = Client::new(server.address.clone());
+        for _ in 0..3 {
+            assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
+        }
+        assert_eq!(server.connections(), 1);
+        // The server has closed it in the meantime, and the fourth call does not notice.
+        assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
+        assert_eq!(server.connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_client_goes_on_after_a_failed_and_an_abandoned_call() {
+        let server = Server::tcp(&[Hang, Trickle, Answer(200, "fine")]);
+        let mut client = Client::new(server.address.clone());
+        assert!(matches!(client.get("/", LIMIT, 100).await, Err(RequestError::Timeout(_))));
+        assert!(timeout(LIMIT / 3, client.get("/", LIMIT, 100)).await.is_err());
+        assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"fine");
+        assert_eq!(server.connections(), 3);
+    }
+}

@@ -1,0 +1,148 @@
+//! How a container is started: its `command` and `args`.
+
+use crate::kubernetes::manifest::{Container, Word, base, words};
+use crate::kubernetes::{Held, Severity};
+use crate::load::args;
+use crate::load::args::ArgsError;
+
+/// What a container runs, as far as the manifest says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The image's `ENTRYPOINT`, with these arguments for it.
+    Image(Vec<Word>),
+    /// drainit, with these arguments.
+    Drainit(Vec<Word>),
+    /// drainit, as a child of a shell that gets the signals: this word holds the script.
+    Hidden(Word),
+    /// Something else.
+    Other(Word),
+}
+
+/// Reads `command` and `args`.
+pub(super) fn entry(container: &Container) -> Entry {
+    let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
+    let Some(program) = command.first().cloned() else { return Entry::Image(args) };
+    let all: Vec<_> = command.into_iter().chain(args).collect();
+    if is_shell(&program.text) {
+        let script = all.iter().skip(1).skip_while(|word| !is_script_flag(&word.text)).nth(1);
+        return match script {
+            Some(script) => of_script(script),
+            None => Entry::Other(program),
+        };
+    }
+    match all.iter().position(|word| base(&word.text) == "drainit") {
+        Some(place) => Entry::Drainit(all[place + 1..].to_vec()),
+        None => Entry::Other(program),
+    }
+}
+
+/// Whether the manifest shows that this is drainit's container.
+pub(super) fn names_drainit(container: &Container) -> bool {
+    let shown = match entry(container) {
+        Entry::Drainit(_) | Entry::Hidden(_) => true,
+        Entry::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
+        Entry::Other(_) => false,
+    };
+    let hook = words(&container.node, &["lifecycle", "preStop", "exec", "command"]);
+    shown
+        || hook.iter().any(|word| word.text.split_whitespace().any(|word| base(word) == "drainit"))
+}
+
+pub(super) fn is_shell(program: &str) -> bool {
+    matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
+}
+
+/// `-c`, also behind other flags: `-ec`.
+pub(super) fn is_script_flag(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
+}
+
+/// `exec drainit …` takes the place of the shell; anything else leaves that in between.
+fn of_script(script: &Word) -> Entry {
+    let words: Vec<_> = script.text.split_whitespace().collect();
+    // Not where a script only copies or looks at it.
+    let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
+    let Some(place) = words.windows(2).position(starts) else {
+        return Entry::Other(script.clone());
+    };
+    if place == 0 || words[place - 1] != "exec" {
+        return Entry::Hidden(script.clone());
+    }
+    // What a shell makes of the rest is its own.
+    let word = |text: &&str| Word { text: (*text).to_owned(), span: script.span };
+    Entry::Drainit(words.get(place + 1).iter().map(|text| word(text)).collect())
+}
+
+/// Holds `command` and `args` against the config.
+pub(super) fn check(held: &mut Held<'_>) {
+    let span = held.container.span;
+    let arguments = match entry(held.container) {
+        Entry::Hidden(script) => {
+            held.say(Severity::Error, script.span, "the shell gets the signals here, and drainit, its child, does not")
+                .help("write `command: [drainit, run]`, or `exec drainit run` as the last command of the script");
+            return;
+        }
+        Entry::Other(word) => {
+            let message = format!("the command of `{}` does not run drainit", held.container.name);
+            held.say(Severity::Warning, word.span, message)
+                .help("`command` takes the place of the image's ENTRYPOINT: write `command: [drainit, run]`, or remove it");
+            return;
+        }
+        Entry::Drainit(words) => words,
+        // An ENTRYPOINT that is drainit alone, or with its `run`.
+        Entry::Image(words) => {
+            let words = match words.first() {
+                Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
+                _ => words,
+            };
+            if words.first().is_some_and(|word| word.text == "run") {
+                words
+            } else {
+                [vec![Word { text: "run".to_owned(), span }], words].concat()
+            }
+        }
+    };
+    match arguments.split_first() {
+        Some((run, rest)) if run.text == "run" => route(held, rest),
+        Some((other, _)) => {
+            let message = format!("`drainit {}` does not run a config", other.text);
+            held.say(Severity::Error, other.span, message).help("write `command: [drainit, run]`");
+        }
+        None => {
+            held.say(Severity::Error, span, "drainit is not told what to do")
+                .help("write `command: [drainit, run]`");
+        }
+    }
+}
+
+/// Executor the container's arguments out as `run` will.
+fn route(held: &mut Held<'_>, words: &[Word]) {
+    let mut rest = words;
+    loop {
+        rest = match rest {
+            [first, ..] if first.text == "--" => {
+                rest = &rest[1..];
+                break;
+            }
+            [first, _, more @ ..] if first.text == "-c" || first.text == "--config" => more,
+            [first, more @ ..]
+                if first.text.starts_with("-c") || first.text.starts_with("--config=") =>
+            {
+                more
+            }
+            _ => break,
+        };
+    }
+    let texts: Vec<_> = rest.iter().map(|word| held.env.fill(&word.text)).collect();
+    // A value that nobody knows here may hold anything.
+    let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let Err(error) = args::route(&held.loaded.config, &texts) else { return };
+    let (ArgsError::Unclaimed { arg, .. }
+    | ArgsError::Refused { arg, .. }
+    | ArgsError::NoOption { arg }) = &error;
+    let place = texts.iter().position(|text| text == arg);
+    let span =
+        place.and_then(|place| rest.get(place)).map_or(held.container.span, |word| word.span);
+    held.say(Severity::Error, span, format!("drainit would not start: {error}"))
+        .help("correct it here, or `args` of the process in the config");
+}

@@ -1,0 +1,139 @@
+//! `terminationGracePeriodSeconds`, and the variable that carries it.
+
+use std::time::Duration;
+
+use crate::kubernetes::env::Value;
+use crate::kubernetes::manifest::{key, seconds};
+use crate::kubernetes::pre_stop::{PreStop, sidecar};
+use crate::kubernetes::{Held, Severity};
+use crate::load::values;
+use crate::types::human;
+use crate::types::suggest::nearest;
+
+/// Where a pod says nothing.
+const DEFAULT: Duration = Duration::from_secs(30);
+const NAME: &str = "terminationGracePeriodSeconds";
+
+/// Holds the plan against the time that the kubelet gives.
+pub(super) fn check(held: &mut Held<'_>, before: &PreStop) {
+    let pod = std::rc::Rc::clone(&held.workload.pod);
+    let (given, span) = match seconds(&pod, &[NAME]) {
+        Some((given, span)) => (given, span),
+        None => (DEFAULT, key(&pod, NAME).unwrap_or(held.container.span)),
+    };
+    sidecar(held, before);
+    let grace = held.plan.grace_period;
+    let total = held.plan.after_signal.total;
+    let window = held.plan.window();
+    let fits = before.sleeps.saturating_add(total).max(window) <= given;
+    let severity = if fits { Severity::Warning } else { Severity::Error };
+    let by_default = if key(&pod, NAME).is_none() { " by default" } else { "" };
+    let told = variable(held, given, by_default, before, severity);
+    let hook = match before.sleeps.is_zero() {
+        true => String::new(),
+        false => format!("after a preStop hook of {} ", human(before.sleeps)),
+    };
+    let needed = before.sleeps.saturating_add(grace);
+    let needed = needed.as_secs() + u64::from(needed.subsec_nanos() > 0);
+    if !fits && !told {
+        let takes = match window > given {
+            true => format!("drainit's deadline is {} after the stop signal", human(window)),
+            false => format!("{hook}the shutdown takes up to {}", human(total)),
+        };
+        let message = format!("{takes}, and the kubelet kills after {}", human(given));
+        let help = match before.sleeps.is_zero() {
+            true => format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config"),
+            false => format!(
+                "remove the hook, or write `{NAME}: {needed}` and leave the config's `grace_period` at {}",
+                human(grace)
+            ),
+        };
+        held.say(Severity::Error, span, message)
+            .help(format!("{help}; `drainit plan` shows what takes how long"));
+    } else if !told && grace != given && needed != given.as_secs() {
+        let message = format!(
+            "the config's `grace_period` is {}, and {NAME} is {}{by_default}",
+            human(grace),
+            human(given)
+        );
+        held.say(Severity::Warning, span, message).help(format!(
+            "write `grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-30}}` in the config, and pass that variable with the \
+             value of `{NAME}`"
+        ));
+    }
+    let slack = given.saturating_sub(window);
+    if let (Some(span), true, true) = (before.span, before.is_unknown, slack <= DEFAULT_RESERVE) {
+        held.say(Severity::Warning, span, "the time of this hook is part of the grace period, and how long it takes is not known here")
+            .help("remove it if drainit does the same; else make `shutdown.reserve` longer by its time");
+    }
+}
+
+/// Of `shutdown.reserve`.
+const DEFAULT_RESERVE: Duration = Duration::from_secs(2);
+
+/// Holds the variables that `grace_period` names against the pod. Whether something was wrong with them.
+fn variable(
+    held: &mut Held<'_>,
+    given: Duration,
+    by_default: &str,
+    before: &PreStop,
+    severity: Severity,
+) -> bool {
+    let Some(first) = held.loaded.grace_variables.first().cloned() else { return false };
+    // Where one stands in the default of another, the first that is set counts.
+    let names = held.loaded.grace_variables.clone();
+    let known = names.iter().find(|name| matches!(held.env.get(name), Value::Known(_)));
+    let name = known.unwrap_or(&first);
+    let config = held.plan.grace_period;
+    // What is left for drainit after a hook that sleeps.
+    let left = given.saturating_sub(before.sleeps).as_secs();
+    let raised = config.saturating_add(before.sleeps).as_secs();
+    let (message, span, help) = match held.env.get(name) {
+        Value::Known(word) => {
+            let span = word.span;
+            let Ok(value) = values::duration(&word.text) else { return true };
+            // A hook that sleeps may be counted here, too.
+            if value == given || value.saturating_add(before.sleeps) == given {
+                return false;
+            }
+            let message =
+                format!("`{name}` is {}, and {NAME} is {}{by_default}", human(value), human(given));
+            let help = match value > given {
+                true => format!(
+                    "write `{NAME}: {raised}` if the pod is to have that long, else `value: \"{left}\"` here"
+                ),
+                false => format!("write `value: \"{left}\"`"),
+            };
+            (message, span, help)
+        }
+        // That it is not known is said already.
+        Value::Unknown(_) => return true,
+        Value::Missing => {
+            let from = match held.env.from {
+                Some(_) => ", unless `envFrom` has it",
+                None => "",
+            };
+            let message = format!(
+                "`{}` does not get `{name}`{from}, from which the config takes its `grace_period`: no container can learn {NAME}",
+                held.container.name
+            );
+            let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
+            let meant = nearest(name, held.env.names());
+            let help = match meant {
+                Some(other) => {
+                    format!("write `{name}` where `{other}` stands, with the value \"{left}\"")
+                }
+                None if config > given => format!(
+                    "without it that is {}: write `{NAME}: {raised}` and {} if the pod is to have that long, else {}",
+                    human(config),
+                    entry(config.as_secs()),
+                    entry(left)
+                ),
+                None => format!("write {}", entry(left)),
+            };
+            (message, held.container.span, help)
+        }
+    };
+    held.say(severity, span, message).help(help);
+    true
+}

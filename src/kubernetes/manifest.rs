@@ -1,0 +1,142 @@
+//! What a manifest of Kubernetes has in it: workloads, their containers, and in these what concerns drainit.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::load::yaml::node::{Kind, Node, Span};
+
+/// Something that makes pods.
+#[derive(Clone, Debug)]
+pub(super) struct Workload {
+    /// `Deployment`, `Pod` and so on.
+    pub(super) kind: String,
+    /// `metadata.name`.
+    pub(super) name: String,
+    /// The `spec` of the pod.
+    pub(super) pod: Rc<Node>,
+}
+
+/// A container that may run drainit.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    /// Its name.
+    pub(super) name: String,
+    /// Where that stands.
+    pub(super) span: Span,
+    /// All of it.
+    pub(super) node: Rc<Node>,
+    /// It is an init container with `restartPolicy: Always`, which lives as long as the pod.
+    pub(super) is_sidecar: bool,
+}
+
+/// Text and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) span: Span,
+}
+
+/// Every workload of some documents, and the kinds of all that is something else.
+pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
+    while let Some(node) = todo.pop() {
+        let Some(kind) = text(&node, &["kind"]) else { continue };
+        let path: &[&str] = match &*kind.text {
+            "Pod" => &["spec"],
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
+                &["spec", "template", "spec"]
+            }
+            "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
+            "List" => {
+                todo.extend(items(&node, &["items"]).iter().rev().cloned());
+                continue;
+            }
+            _ => {
+                others.push(kind.text);
+                continue;
+            }
+        };
+        let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
+        if let Some(pod) = get(&node, path) {
+            found.push(Workload { kind: kind.text, name, pod: Rc::clone(pod) });
+        }
+    }
+    (found, others)
+}
+
+/// The containers of a pod that live as long as it does.
+pub(super) fn containers(pod: &Node) -> Vec<Container> {
+    let container = |node: &Rc<Node>, is_sidecar| {
+        let name = text(node, &["name"]);
+        Container {
+            span: name.as_ref().map_or(node.span, |name| name.span),
+            name: name.map(|name| name.text).unwrap_or_default(),
+            node: Rc::clone(node),
+            is_sidecar,
+        }
+    };
+    let is_always =
+        |node: &&Rc<Node>| text(node, &["restartPolicy"]).is_some_and(|word| word.text == "Always");
+    let main = items(pod, &["containers"]).iter().map(|node| container(node, false));
+    let sidecars = items(pod, &["initContainers"]).iter().filter(is_always);
+    main.chain(sidecars.map(|node| container(node, true))).collect()
+}
+
+/// Where volumes are mounted in a container.
+pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
+    let mounts = items(container, &["volumeMounts"]).iter();
+    mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
+}
+
+/// What is behind some keys, one in the other.
+pub(super) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
+    let (name, rest) = path.split_first()?;
+    let Kind::Mapping(entries) = &node.kind else { return None };
+    let (_, value) = entries.iter().find(|(key, _)| &*key.text == *name)?;
+    match rest {
+        [] => (!matches!(value.kind, Kind::Null)).then_some(value),
+        rest => get(value, rest),
+    }
+}
+
+/// Where a key stands.
+pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
+    let Kind::Mapping(entries) = &node.kind else { return None };
+    entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
+}
+
+/// A single value.
+pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
+    word(get(node, path)?)
+}
+
+/// A list; empty where there is none.
+pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
+    match get(node, path).map(|node| &node.kind) {
+        Some(Kind::Sequence(items)) => items,
+        _ => &[],
+    }
+}
+
+/// A list of single values.
+pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
+    items(node, path).iter().filter_map(word).collect()
+}
+
+/// A number of seconds, and where it stands.
+pub(super) fn seconds(node: &Node, path: &[&str]) -> Option<(Duration, Span)> {
+    let word = text(node, path)?;
+    Some((Duration::from_secs(word.text.parse().ok()?), word.span))
+}
+
+fn word(node: &Rc<Node>) -> Option<Word> {
+    let Kind::Scalar { text, .. } = &node.kind else { return None };
+    Some(Word { text: text.clone(), span: node.span })
+}
+
+/// The last part of a path.
+pub(super) fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

@@ -1,0 +1,283 @@
+//! `check --pod`: a config held against the manifest of the pod that it is to run in.
+//!
+//! The config is read with the environment that the manifest gives the container, and its [`Plan`] is held against what
+//! the kubelet does. Facts about the kubelet: `killContainer` in pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace
+//! period includes `preStop`, then the wait for other containers where this one is a sidecar), `doProbe` in
+//! pkg/kubelet/prober/worker.go (liveness probes end with the deletion of a pod), and
+//! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
+
+pub mod entry;
+pub mod env;
+pub mod grace;
+pub mod manifest;
+pub mod pre_stop;
+pub mod probes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{OnExit, OnlyIf, Process, ProcessKind, RestartPolicy};
+use crate::kubernetes::env::PodEnv;
+use crate::kubernetes::manifest::{Container, Workload};
+use crate::load::check::image::ImageLookup;
+use crate::load::diagnostics::collector::{Collector, Problem};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::source::Source;
+use crate::load::yaml::node::Span;
+use crate::load::{Diagnostic, Environment, Loaded, Severity, yaml};
+use crate::plan::Plan;
+use crate::types::suggest::list;
+
+/// The result of holding a config against a manifest.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is wrong with the config, then what is wrong with the manifest.
+    pub problems: Vec<Diagnostic>,
+    /// The containers that were looked at: `Deployment gateway, container router`.
+    pub looked_at: Vec<String>,
+}
+
+/// Reads a manifest (`-`: standard input) and holds the config against each container in it that runs drainit.
+///
+/// That is the container `name` if one is given, else each whose command names drainit, else the only one there is. `here`
+/// tells the values of variables that the manifest takes from elsewhere.
+#[must_use]
+pub fn check(
+    configs: &[PathBuf],
+    manifest: &Path,
+    name: Option<&str>,
+    here: &Environment,
+    looks: ImageLookup<'_>,
+) -> Checked {
+    let mut report = Collector::default();
+    let source = if manifest == Path::new("-") {
+        Source::read_stdin()
+    } else {
+        Source::read_manifest(manifest)
+    };
+    let file = match source {
+        Ok(source) => report.add_source(source),
+        Err(bad) => {
+            let file = report.add_source(Source::unread(manifest));
+            let message = format!("{} {}", quote(&manifest.to_string_lossy()), bad.message);
+            let help = "name the manifest of a workload, or `-` for standard input";
+            report.error(Span::whole(file), message).help(help);
+            return Checked { problems: report.finish(), looked_at: Vec::new() };
+        }
+    };
+    held_against(
+        report,
+        file,
+        name,
+        here,
+        |environment, mounts| {
+            crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..looks })
+        },
+        |names| {
+            let text =
+                |path: &PathBuf| Source::read(path).map(|source| source.text).unwrap_or_default();
+            let texts: Vec<_> = configs.iter().map(text).collect();
+            names.retain(|name| texts.iter().any(|text| text.contains(&format!("${{{name}"))));
+        },
+    )
+}
+
+/// The same with a manifest that is read. `load` reads the config; `mentioned` keeps the variables that it names.
+fn held_against(
+    mut report: Collector,
+    file: usize,
+    name: Option<&str>,
+    here: &Environment,
+    load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
+    mentioned: impl Fn(&mut Vec<&str>),
+) -> Checked {
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut looked_at = Vec::new();
+    for (workload, container) in find(&mut report, file, name) {
+        let env = PodEnv::read(&mut report, &container.node, here);
+        let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
+        mentioned(&mut unknown);
+        for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
+            let message = format!(
+                "the value of `{name}`, which the config uses, is not known here: it counts as unset"
+            );
+            report
+                .warning(span, message)
+                .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
+        }
+        let (more, loaded) =
+            match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
+                Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
+                Err(mut problems) => {
+                    problems.iter_mut().for_each(|problem| where_to_set(problem, &container, &env));
+                    (problems, None)
+                }
+            };
+        // Several containers may run the same config.
+        let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
+        problems.extend(new);
+        looked_at
+            .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
+        let Some(loaded) = loaded else { continue };
+        let plan = Plan::new(&loaded.config, &loaded.graph);
+        let mut held = Held {
+            report: &mut report,
+            workload: &workload,
+            container: &container,
+            env,
+            loaded: &loaded,
+            plan,
+        };
+        crate::kubernetes::entry::check(&mut held);
+        namespaces(&mut held);
+        restarts(&mut held);
+        let before = crate::kubernetes::pre_stop::check(&mut held);
+        crate::kubernetes::grace::check(&mut held, &before);
+        crate::kubernetes::probes::check(&mut held);
+    }
+    problems.extend(report.finish());
+    Checked { problems, looked_at }
+}
+
+/// One container and the config that it runs.
+struct Held<'a> {
+    report: &'a mut Collector,
+    workload: &'a Workload,
+    container: &'a Container,
+    env: PodEnv,
+    loaded: &'a Loaded,
+    plan: Plan<'a>,
+}
+
+impl Held<'_> {
+    fn say(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
+        match severity {
+            Severity::Error => self.report.error(span, message),
+            Severity::Warning => self.report.warning(span, message),
+        }
+    }
+
+    /// Whether anything is drained or waited for before the stop.
+    fn takes_traffic_away(&self) -> bool {
+        !self.plan.after_signal.drained_at().is_zero()
+    }
+}
+
+/// The containers that run drainit.
+fn find(report: &mut Collector, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
+    let text_has_braces = report.source(file).is_some_and(|source| source.text.contains("{{"));
+    let whole = Span::whole(file);
+    let documents = yaml::parse_manifest(report, file);
+    if report.has_errors() && text_has_braces {
+        let problem = report.error(whole, "this looks like a template, and not like a manifest");
+        problem.help("render it first: `helm template CHART | drainit check --pod -`");
+        return Vec::new();
+    }
+    let Some(documents) = documents else { return Vec::new() };
+    let (workloads, others) = crate::kubernetes::manifest::workloads(&documents);
+    if workloads.is_empty() {
+        let kinds = match others.is_empty() {
+            true => String::new(),
+            false => format!(", only {}", list(others.iter().map(String::as_str))),
+        };
+        report
+            .error(whole, format!("there is no workload in this file{kinds}"))
+            .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
+        return Vec::new();
+    }
+    let of = |workload: Workload| {
+        let containers = crate::kubernetes::manifest::containers(&workload.pod);
+        containers.into_iter().map(move |container| (workload.clone(), container))
+    };
+    let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
+    let runs_drainit: Vec<_> = match name {
+        Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
+        None => all
+            .iter()
+            .filter(|(_, container)| crate::kubernetes::entry::names_drainit(container))
+            .collect(),
+    };
+    match (runs_drainit.as_slice(), all.as_slice(), name) {
+        ([], [only], None) => vec![only.clone()],
+        ([], _, _) => {
+            let message = match name {
+                Some(name) => format!("no container has the name {}", quote(name)),
+                None => "which container runs drainit cannot be seen here".to_owned(),
+            };
+            let names = list(all.iter().map(|(_, container)| container.name.as_str()));
+            report
+                .error(whole, message)
+                .help(format!("name it with `--container NAME`: there are {names}"));
+            Vec::new()
+        }
+        (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
+    }
+}
+
+/// Where a variable that the config lacks is set in this pod: its `env:` and the manifest's are easily confused.
+fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
+    let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
+    let Some((name, _)) =
+        name.filter(|(name, _)| env.get(name) == crate::kubernetes::env::Value::Missing)
+    else {
+        return;
+    };
+    let here =
+        format!("in this pod: `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
+    problem.help = Some(match problem.help.take() {
+        Some(help) => format!("{here}; else {help}"),
+        None => here,
+    });
+}
+
+/// Where only a failure is restarted, a service that has ended with code 0 stays away. In a Job that is the purpose.
+fn restarts(held: &mut Held<'_>) {
+    let Some(policy) = crate::kubernetes::manifest::text(&held.workload.pod, &["restartPolicy"])
+    else {
+        return;
+    };
+    if policy.text != "OnFailure" || held.workload.kind != "Pod" || held.container.is_sidecar {
+        return;
+    }
+    let ends = |process: &&Process| {
+        process.kind == ProcessKind::Service
+            && process.restart.policy != RestartPolicy::Always
+            && process.on_exit == OnExit::Shutdown
+            && process.only_if != Some(OnlyIf::Never)
+    };
+    let config = &held.loaded.config;
+    let names: Vec<_> =
+        config.processes.iter().filter(ends).map(|process| process.name.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let message = format!(
+        "a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: {}",
+        list(names.into_iter())
+    );
+    held.say(Severity::Warning, policy.span, message).help(
+        "set `on_exit: failure-shutdown` in the config where a service must not end, or write `restartPolicy: Always` here",
+    );
+}
+
+/// A PID namespace that is not the container's own.
+fn namespaces(held: &mut Held<'_>) {
+    for (name, whose) in
+        [("shareProcessNamespace", "all containers of the pod"), ("hostPID", "the node")]
+    {
+        let pod = &held.workload.pod;
+        let Some(value) =
+            crate::kubernetes::manifest::text(pod, &[name]).filter(|value| value.text == "true")
+        else {
+            continue;
+        };
+        let message =
+            format!("with `{name}` drainit is not PID 1: it shares its processes with {whose}");
+        held.say(Severity::Warning, value.span, message).help(
+            "remove it unless it is needed: drainit stops its own processes in either case, but orphans that were adopted \
+             by somebody else are not seen, and other containers can signal these processes",
+        );
+    }
+}

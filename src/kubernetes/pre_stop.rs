@@ -1,0 +1,196 @@
+//! `lifecycle`: what happens before drainit is told to stop, and by which signal.
+
+use std::time::Duration;
+
+use crate::kubernetes::entry::{is_script_flag, is_shell};
+use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
+use crate::kubernetes::{Held, Severity};
+use crate::load::yaml::node::Span;
+use crate::types::{Signal, human};
+
+/// What a `preStop` hook comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PreStop {
+    /// Where it stands.
+    pub(super) span: Option<Span>,
+    /// How long it sleeps, while drainit knows of nothing.
+    pub(super) sleeps: Duration,
+    /// It is `drainit drain`, whose time counts for drainit.
+    pub(super) drains: bool,
+    /// It does something else, for a time that is not known.
+    pub(super) is_unknown: bool,
+}
+
+/// ImageLookup at the hook, and says what is wrong with it.
+pub(super) fn check(held: &mut Held<'_>) -> PreStop {
+    stop_signal(held);
+    let node = std::rc::Rc::clone(&held.container.node);
+    let hook = get(&node, &["lifecycle", "preStop"]);
+    let mut found = PreStop { span: hook.map(|hook| hook.span), ..PreStop::default() };
+    let command = words(&node, &["lifecycle", "preStop", "exec", "command"]);
+    if let Some((time, span)) = seconds(&node, &["lifecycle", "preStop", "sleep", "seconds"]) {
+        (found.span, found.sleeps) = (Some(span), time);
+    } else if let Some(first) = command.first() {
+        found.span = Some(first.span);
+        read_command(held, &command, &mut found);
+    } else {
+        found.is_unknown = hook.is_some();
+        drain_by_get(held);
+    }
+    over_tcp(held, &command);
+    if let (Some(span), false) = (found.span, found.sleeps.is_zero())
+        && held.takes_traffic_away()
+    {
+        let time = human(found.sleeps);
+        let message = format!(
+            "this sleep of {time} comes on top of drainit's own drain: the pod stops {time} later for nothing"
+        );
+        held.say(Severity::Warning, span, message).help(
+            "remove it: a drained process goes on serving for `min`, while it spreads that the endpoint is gone, and \
+             `readiness_delay` is for what needs longer",
+        );
+    }
+    found
+}
+
+/// The kubelet's `httpGet` is a GET.
+fn drain_by_get(held: &mut Held<'_>) {
+    let path = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
+    let Some(path) = path.filter(|path| path.text == "/drain") else { return };
+    let port = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
+    let number = port.and_then(|port| {
+        let mut ports = items(&held.container.node, &["ports"]).iter();
+        let named =
+            ports.find(|has| text(has, &["name"]).is_some_and(|name| name.text == port.text));
+        let number = named.and_then(|port| text(port, &["containerPort"]));
+        number.map_or(port.text, |number| number.text).parse().ok()
+    });
+    let listen = held.loaded.config.control.listen.map(|listen| listen.port());
+    if number.is_some() && number == listen {
+        let message = "the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain";
+        held.say(Severity::Error, path.span, message).help(
+            "write `preStop: {exec: {command: [drainit, drain]}}`, and set `control: {socket: /run/drainit.sock}` in the config",
+        );
+    }
+}
+
+/// A command that posts to the control port: `curl -X POST http://127.0.0.1:9902/drain`.
+fn over_tcp(held: &mut Held<'_>, command: &[Word]) {
+    let control = &held.loaded.config.control;
+    let Some(listen) = control.listen.filter(|_| !control.drain_over_tcp) else { return };
+    let target = format!(":{}/drain", listen.port());
+    let trimmed = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&target);
+    let Some(word) = command.iter().find(|word| word.text.split_whitespace().any(trimmed)) else {
+        return;
+    };
+    let message = "drainit refuses this: the drain is not taken over TCP";
+    held.say(Severity::Error, word.span, message).help(
+        "write `command: [drainit, drain]`, and set `control: {socket: /run/drainit.sock}` in the config",
+    );
+}
+
+/// Kubernetes takes `lifecycle.stopSignal` in place of the image's STOPSIGNAL.
+fn stop_signal(held: &mut Held<'_>) {
+    let Some(word) = text(&held.container.node, &["lifecycle", "stopSignal"]) else { return };
+    let stops = |signal| held.loaded.config.shutdown.signals.contains(&signal);
+    if !Signal::parse(&word.text).is_some_and(stops) {
+        let message = format!("`{}` does not stop drainit", word.text);
+        held.say(Severity::Error, word.span, message)
+            .help("name one of `shutdown.signals` here, or add this one there");
+    }
+}
+
+fn read_command(held: &mut Held<'_>, command: &[Word], found: &mut PreStop) {
+    let program = command.first().map(|word| word.text.as_str()).unwrap_or_default();
+    if is_shell(program) {
+        let script = command.iter().skip_while(|word| !is_script_flag(&word.text)).nth(1);
+        let Some(script) = script else {
+            found.is_unknown = true;
+            return;
+        };
+        let parts = script.text.split([';', '\n', '&', '|']);
+        for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+            let words: Vec<_> = part.split_whitespace().collect();
+            one_command(held, &words, script.span, found);
+        }
+    } else if let Some(first) = command.first() {
+        let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
+        one_command(held, &words, first.span, found);
+    }
+}
+
+fn one_command(held: &mut Held<'_>, words: &[&str], span: Span, found: &mut PreStop) {
+    match words {
+        [program, times @ ..] if base(program) == "sleep" => {
+            let times: Option<Duration> = times.iter().map(|time| sleep_time(time)).sum();
+            found.sleeps += times.unwrap_or_default();
+            found.is_unknown |= times.is_none();
+        }
+        [program, "drain", rest @ ..] if base(program) == "drainit" => {
+            found.drains = true;
+            drain_command(held, rest, span);
+        }
+        [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
+        _ => found.is_unknown = true,
+    }
+}
+
+/// What `sleep` of coreutils and BusyBox takes.
+fn sleep_time(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(number) => (number, text.chars().last()?),
+        None => (text, 's'),
+    };
+    let each = match unit {
+        'm' => 60.0,
+        'h' => 3600.0,
+        'd' => 86400.0,
+        _ => 1.0,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * each).ok()
+}
+
+/// It must be answered.
+fn drain_command(held: &mut Held<'_>, options: &[&str], span: Span) {
+    let control = held.loaded.config.control.clone();
+    let socket = options.iter().position(|word| *word == "--socket");
+    let socket = socket.and_then(|place| options.get(place + 1)).copied();
+    let socket = socket.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
+    match socket {
+        Some(path) if control.socket.as_deref() != Some(std::path::Path::new(path)) => {
+            let message = format!("nobody answers `drainit drain` at {path}");
+            held.say(Severity::Error, span, message).help(format!(
+                "set `control: {{socket: {path}}}` in the config, or name its socket here"
+            ));
+        }
+        None if control.socket.is_none() => {
+            let message = match control.listen {
+                None => "nobody answers `drainit drain`: the config has no `control`",
+                Some(_) if control.drain_over_tcp => return,
+                Some(_) => {
+                    "`drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken over TCP"
+                }
+            };
+            held.say(Severity::Error, span, message)
+                .help("set `control: {socket: /run/drainit.sock}` in the config");
+        }
+        _ => {}
+    }
+}
+
+/// A sidecar gets TERM when the main containers are gone, but its `preStop` hook runs at once.
+pub(super) fn sidecar(held: &mut Held<'_>, before: &PreStop) {
+    if !held.container.is_sidecar || before.drains {
+        return;
+    }
+    let span = key(&held.container.node, "lifecycle").unwrap_or(held.container.span);
+    held.say(
+        Severity::Warning,
+        span,
+        "a sidecar gets its stop signal only when the main containers have ended, and drainit counts `grace_period` from then",
+    )
+    .help(
+        "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: the drain begins with the end of the pod, and \
+         drainit counts from there",
+    );
+}

@@ -1,0 +1,757 @@
+//! Manifests: the right one is silent, and each fault is told at its place.
+
+use crate::kubernetes::{Checked, held_against};
+use crate::load::diagnostics::collector::Collector;
+use crate::load::source::Source;
+use crate::load::{Diagnostic, testing};
+
+const CONFIG: &str = "
+shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
+control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}
+processes:
+  engine: {command: [engine], stop_grace_period: 5s}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    args: {prefix: '--rtr.', refuse: [config-path]}
+    drain: {envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}
+";
+
+const MANIFEST: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  template:
+    spec:
+      terminationGracePeriodSeconds: 45
+      containers:
+        - name: gateway
+          image: gateway
+          command: [drainit, run]
+          args: [--rtr.concurrency, \"2\"]
+          env:
+            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}
+          ports:
+            - {name: control, containerPort: 9902}
+          livenessProbe: {httpGet: {path: /livez, port: control}}
+          readinessProbe: {httpGet: {path: /readyz, port: 9902}}
+";
+
+fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> Checked {
+    let mut report = Collector::default();
+    let file = report.add_source(Source::new("pod.yaml", manifest.to_owned()));
+    let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
+        testing::load_in(&[config], environment)
+    };
+    let mentioned =
+        |names: &mut Vec<&str>| names.retain(|name| config.contains(&format!("${{{name}")));
+    held_against(report, file, name, &here.iter().copied().collect(), load, mentioned)
+}
+
+/// One line for each: `line:column severity message`.
+fn told(checked: &Checked) -> Vec<String> {
+    let line = |d: &Diagnostic| {
+        format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
+    };
+    checked.problems.iter().map(line).collect()
+}
+
+#[track_caller]
+fn silent(config: &str, manifest: &str) {
+    let checked = check(config, manifest, None, &[]);
+    assert_eq!(told(&checked), [""; 0], "{manifest}");
+    assert_eq!(checked.looked_at.len(), 1, "{manifest}");
+}
+
+/// Replaces text that must be there.
+#[track_caller]
+fn with(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn what_fits_says_nothing() {
+    silent(CONFIG, MANIFEST);
+}
+
+#[test]
+fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
+    let live = "{path: /livez, port: control}";
+    let ready = "{path: /readyz, port: 9902}";
+    let image = "          image: gateway\n";
+    let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
+    let pod = "      terminationGracePeriodSeconds: 45\n";
+    let rows: &[(&str, &str, &[&str])] = &[
+        // The grace period and its variable.
+        (
+            "Seconds: 45",
+            "Seconds: 20",
+            &[
+                "14:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 20s",
+            ],
+        ),
+        (
+            "Seconds: 45",
+            "Seconds: 90",
+            &[
+                "14:63 W `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 1m 30s",
+            ],
+        ),
+        (
+            pod,
+            "",
+            &[
+                "13:63 E `TERMINATION_GRACE_PERIOD_SECONDS` is 45s, and terminationGracePeriodSeconds is 30s by default",
+            ],
+        ),
+        (
+            "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n",
+            "",
+            &[
+                "9:17 W `gateway` does not get `TERMINATION_GRACE_PERIOD_SECONDS`, from which the config takes its `grace_period`: no container can learn terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "value: 45",
+            &[
+                "14:63 E the value of `TERMINATION_GRACE_PERIOD_SECONDS` is no text, and Kubernetes refuses that",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "valueFrom: {configMapKeyRef: {name: a, key: b}}",
+            &[
+                "14:56 W the value of `TERMINATION_GRACE_PERIOD_SECONDS`, which the config uses, is not known here: it counts as unset",
+            ],
+        ),
+        // What comes before.
+        (
+            image,
+            &hook("{sleep: {seconds: 15}}"),
+            &[
+                "7:38 E after a preStop hook of 15s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
+                "10:50 W this sleep of 15s comes on top of drainit's own drain: the pod stops 15s later for nothing",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [sleep, \"5\"]}}"),
+            &[
+                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [sh, -c, \"echo bye; sleep 20\"]}}"),
+            &[
+                "7:38 E after a preStop hook of 20s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
+                "10:50 W this sleep of 20s comes on top of drainit's own drain: the pod stops 20s later for nothing",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [/app/deregister]}}"),
+            &[
+                "10:50 W the time of this hook is part of the grace period, and how long it takes is not known here",
+            ],
+        ),
+        (
+            image,
+            &hook("{httpGet: {path: /bye, port: 80}}"),
+            &[
+                "10:32 W the time of this hook is part of the grace period, and how long it takes is not known here",
+            ],
+        ),
+        (
+            image,
+            &hook("{exec: {command: [drainit, drain, --socket, /tmp/x.sock]}}"),
+            &["10:50 E nobody answers `drainit drain` at /tmp/x.sock"],
+        ),
+        (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
+        (
+            image,
+            &hook("{httpGet: {path: /drain, port: control}}"),
+            &[
+                "10:32 W the time of this hook is part of the grace period, and how long it takes is not known here",
+                "10:49 E the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain",
+            ],
+        ),
+        (
+            image,
+            &hook(
+                "{exec: {command: [sh, -c, \"curl -XPOST http://localhost:9902/drain; sleep 1\"]}}",
+            ),
+            &[
+                "10:50 W the time of this hook is part of the grace period, and how long it takes is not known here",
+                "10:50 W this sleep of 1s comes on top of drainit's own drain: the pod stops 1s later for nothing",
+                "10:58 E drainit refuses this: the drain is not taken over TCP",
+            ],
+        ),
+        (
+            image,
+            &format!("          lifecycle: {{stopSignal: SIGUSR1}}\n{image}"),
+            &["10:35 E `SIGUSR1` does not stop drainit"],
+        ),
+        (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
+        // How it is started.
+        (
+            "[drainit, run]",
+            "[sh, -c, drainit run]",
+            &["11:29 E the shell gets the signals here, and drainit, its child, does not"],
+        ),
+        (
+            "[drainit, run]",
+            "[/bin/bash, -ec, \"prepare && drainit run -c /a\"]",
+            &["11:37 E the shell gets the signals here, and drainit, its child, does not"],
+        ),
+        ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
+        ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
+        (
+            "[drainit, run]",
+            "[/entrypoint.sh]",
+            &["11:21 W the command of `gateway` does not run drainit"],
+        ),
+        ("[drainit, run]", "[drainit, exec]", &["11:30 E `drainit exec` does not run a config"]),
+        (
+            "[drainit, run]",
+            "[drainit]",
+            &["12:18 E `drainit --rtr.concurrency` does not run a config"],
+        ),
+        (
+            "--rtr.concurrency",
+            "--rt.concurrency",
+            &[
+                "12:18 E drainit would not start: argument `--rt.concurrency` is claimed by no process; known prefixes are `--rtr.`; did you mean `--rtr.concurrency`?",
+            ],
+        ),
+        (
+            "--rtr.concurrency, ",
+            "--rtr.config-path, ",
+            &[
+                "12:18 E drainit would not start: argument `--rtr.config-path` is refused: `config-path` of process `router` is set by the config, and not from outside",
+            ],
+        ),
+        (
+            "--rtr.concurrency, ",
+            "-c, /etc/drainit.yaml, --, stray, ",
+            &[
+                "12:45 E drainit would not start: argument `stray` is claimed by no process; known prefixes are `--rtr.`",
+            ],
+        ),
+        ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
+        // Whose processes they are.
+        (
+            pod,
+            &format!("{pod}      shareProcessNamespace: true\n"),
+            &[
+                "8:30 W with `shareProcessNamespace` drainit is not PID 1: it shares its processes with all containers of the pod",
+            ],
+        ),
+        (
+            pod,
+            &format!("{pod}      hostPID: true\n"),
+            &["8:16 W with `hostPID` drainit is not PID 1: it shares its processes with the node"],
+        ),
+        // Probes.
+        (
+            live,
+            "{path: /readyz, port: control}, failureThreshold: 1",
+            &[
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
+            ],
+        ),
+        (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
+        (
+            live,
+            "{path: /ready, port: 9901}, periodSeconds: 4",
+            &[
+                "17:26 E this liveness probe would kill the container while it stops: Envoy's `/ready` turns 503 when the drain begins, 12s of failures are enough, and that phase takes up to 32.25s",
+            ],
+        ),
+        (
+            live,
+            "{path: /, port: 8080}, periodSeconds: 4",
+            &[
+                "17:26 W this liveness probe would kill the container while it stops: if this is a listener of the drained Envoy, it is closed at the end of the drain, 12s of failures are enough, and that phase takes up to 17s",
+            ],
+        ),
+        (live, "{path: /health, port: control}", &["17:43 E drainit answers `/health` with 404"]),
+        (
+            live,
+            "{path: /livez, port: 9903}",
+            &["17:57 W drainit answers `/livez` at port 9902, and not at 9903"],
+        ),
+        (
+            live,
+            "{path: /livez, port: metrics}",
+            &["17:57 E the container has no port with the name `metrics`"],
+        ),
+        // One fault is told once, and what is told of it does not contradict.
+        (ready, "{path: /ready, port: 9902}", &["18:44 E drainit answers `/ready` with 404"]),
+        (
+            ready,
+            "{path: /readyz, port: 9901}",
+            &["18:59 W drainit answers `/readyz` at port 9902, and not at 9901"],
+        ),
+        (
+            ready,
+            "{path: /readyz, port: 9902, scheme: HTTPS}",
+            &["18:73 E drainit's port knows plain HTTP, and no HTTPS"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {grpc: {port: 9902}}",
+            &["17:33 E drainit's port knows plain HTTP, and no gRPC"],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {grpc: {port: 9902}}",
+            &["18:34 E drainit's port knows plain HTTP, and no gRPC"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
+            &[
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
+            ],
+        ),
+        (
+            "port: control}",
+            "port: control}, terminationGracePeriodSeconds: 5",
+            &[
+                "17:98 W after this probe has failed, the kubelet kills after 5s, and the shutdown takes up to 32.25s",
+            ],
+        ),
+        (
+            "          readinessProbe: {httpGet: {path: /readyz, port: 9902}}\n",
+            "",
+            &[
+                "9:17 W `gateway` has no readiness probe: it gets requests before its processes are ready",
+            ],
+        ),
+        (
+            ready,
+            "{path: /livez, port: 9902}",
+            &[
+                "18:44 W this readiness probe does not tell that the container drains: `/livez` stays 200",
+            ],
+        ),
+        (
+            ready,
+            "{path: /server_info, port: 9901}",
+            &[
+                "18:44 W this readiness probe does not tell that the container drains: `/server_info` stays 200",
+            ],
+        ),
+        (ready, "{path: /ready, port: 9901}", &[]),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {tcpSocket: {port: 8080}}",
+            &[
+                "18:27 W this readiness probe does not tell that the container drains: a connection is accepted until the end",
+            ],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
+            &[
+                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 15s of failures are enough, and that phase takes up to 32.25s",
+            ],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health, --live]}, periodSeconds: 5}",
+            &[],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health, --live]}}",
+            &[
+                "18:27 W this readiness probe does not tell that the container drains: `/livez` stays 200",
+            ],
+        ),
+        (
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health]}}",
+            &[],
+        ),
+        // The manifest itself.
+        (
+            "kind: Deployment",
+            "kind: Service",
+            &["0:0 E there is no workload in this file, only `Service`"],
+        ),
+        ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
+        (
+            "command: [drainit, run]",
+            "x: y\n        - name: other",
+            &["0:0 E which container runs drainit cannot be seen here"],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, expected) in rows {
+        let checked = check(CONFIG, &with(MANIFEST, from, to), None, &[]);
+        for problem in &checked.problems {
+            assert!(problem.help.is_some(), "no mend: {problem}");
+        }
+        let found = told(&checked);
+        if found != *expected {
+            wrong += &format!("{to:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
+    let name = "TERMINATION_GRACE_PERIOD_SECONDS";
+    let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 10}}}\n          image: gateway\n";
+    let with_hook = with(MANIFEST, "          image: gateway\n", hook);
+    let sixty = with(CONFIG, ":-30", ":-60");
+    let nested = with(
+        CONFIG,
+        "${TERMINATION_GRACE_PERIOD_SECONDS:-30}",
+        "${GRACE:-${TERMINATION_GRACE_PERIOD_SECONDS:-30}}",
+    );
+    let needed = with(CONFIG, ":-30", ":?must be passed");
+    for (config, manifest, help) in [
+        // Only the variable is missing.
+        (CONFIG, with(MANIFEST, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
+        // It has another name.
+        (
+            CONFIG,
+            with(MANIFEST, "{name: TERMINATION_GRACE_PERIOD_SECONDS", "{name: TERMINATION_GRACE_PERIOD_SECOND"),
+            format!("write `{name}` where `TERMINATION_GRACE_PERIOD_SECOND` stands, with the value \"45\""),
+        ),
+        // A hook takes its part of the time.
+        (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
+        // The pod gives less than the config wants.
+        (
+            &sixty,
+            with(MANIFEST, entry, ""),
+            format!(
+                "without it that is 1m: write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
+                 `env` if the pod is to have that long, else `{{name: {name}, value: \"45\"}}` under `env`"
+            ),
+        ),
+        (
+            CONFIG,
+            with(MANIFEST, "Seconds: 45", "Seconds: 20"),
+            "write `terminationGracePeriodSeconds: 45` if the pod is to have that long, else `value: \"20\"` here".to_owned(),
+        ),
+        (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 90"), "write `value: \"90\"`".to_owned()),
+        // Nothing is started without it, and two things are called `env`.
+        (
+            &needed,
+            with(MANIFEST, entry, ""),
+            format!(
+                "in this pod: `{{name: {name}, value: …}}` under `env` of `gateway`; else set {name} in the container's \
+                 environment, or under `env:`"
+            ),
+        ),
+    ] {
+        let checked = check(config, &manifest, None, &[]);
+        let helps: Vec<_> = checked.problems.iter().filter_map(|p| p.help.as_deref()).collect();
+        assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
+    }
+    // Of two variables the one counts that is set.
+    silent(&nested, MANIFEST);
+}
+
+#[test]
+fn what_a_pod_restarts_on_failure_only_must_not_end_with_0() {
+    let template = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: gateway}\nspec:\n  template:\n    spec:\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: gateway}\nspec:\n      restartPolicy: OnFailure\n";
+    let pod = with(MANIFEST, template, pod);
+    let checked = check(CONFIG, &pod, None, &[]);
+    let said = "5:22 W a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: \
+                `engine` and `router`";
+    assert_eq!(told(&checked), [said]);
+    let failure = CONFIG
+        .replace("stop_grace_period: 5s", "stop_grace_period: 5s, on_exit: failure-shutdown")
+        .replace("    drain:", "    restart: always\n    drain:");
+    silent(&failure, &pod);
+    silent(CONFIG, &pod.replace("OnFailure", "Always"));
+    // A job is done then.
+    silent(
+        CONFIG,
+        &with(
+            MANIFEST,
+            template,
+            &template.replace("apps/v1", "batch/v1").replace("Deployment", "Job"),
+        )
+        .replace("    spec:\n      term", "    spec:\n      restartPolicy: OnFailure\n      term"),
+    );
+}
+
+#[test]
+fn what_the_config_lacks_for_its_pod_is_told() {
+    let grace = "grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}'";
+    let control = "control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}";
+    let sleep = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
+    let drain = "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n          image: gateway\n";
+    let image = "          image: gateway\n";
+    let rows: &[(&str, &str, &str, &str, &[&str])] = &[
+        (grace, "grace_period: 45s", "", "", &[]),
+        (
+            grace,
+            "grace_period: 30s",
+            "",
+            "",
+            &[
+                "7:38 W the config's `grace_period` is 30s, and terminationGracePeriodSeconds is 45s",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 60s",
+            "",
+            "",
+            &[
+                "7:38 E drainit's deadline is 58s after the stop signal, and the kubelet kills after 45s",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 60s, reserve: 50s",
+            "",
+            "",
+            &[
+                "10:59 W the declared waits do not fit into the shutdown: router drain time 15s + engine stop_grace_period 5s = 20s, and `grace_period` minus `reserve` is 10s",
+                "7:38 W the config's `grace_period` is 1m, and terminationGracePeriodSeconds is 45s",
+            ],
+        ),
+        // Either may count the hook.
+        (
+            grace,
+            "grace_period: 40s",
+            image,
+            sleep,
+            &[
+                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+            ],
+        ),
+        (
+            grace,
+            "grace_period: 33s",
+            image,
+            sleep,
+            &[
+                "7:38 W the config's `grace_period` is 33s, and terminationGracePeriodSeconds is 45s",
+                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+            ],
+        ),
+        (", time: 15s, min: 5s", ", time: 0", image, sleep, &[]),
+        (
+            "0.0.0.0",
+            "127.0.0.1",
+            "",
+            "",
+            &[
+                "17:57 E the kubelet cannot reach this port: the config's `control.listen` is 127.0.0.1:9902, and it asks at the pod's address",
+                "18:59 E the kubelet cannot reach this port: the config's `control.listen` is 127.0.0.1:9902, and it asks at the pod's address",
+            ],
+        ),
+        (
+            "'0.0.0.0:9902'",
+            "'[::1]:9902'",
+            "      containers:",
+            "      hostNetwork: true\n      containers:",
+            &[
+                "18:57 E the kubelet cannot reach this port: the config's `control.listen` is [::1]:9902, and it asks at the pod's address",
+                "19:59 E the kubelet cannot reach this port: the config's `control.listen` is [::1]:9902, and it asks at the pod's address",
+            ],
+        ),
+        (
+            control,
+            "",
+            "",
+            "",
+            &[
+                "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "18:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
+            ],
+        ),
+        (
+            control,
+            "",
+            image,
+            drain,
+            &[
+                "10:50 E nobody answers `drainit drain`: the config has no `control`",
+                "18:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
+            ],
+        ),
+        (
+            control,
+            "control: {listen: '0.0.0.0:9902'}",
+            image,
+            drain,
+            &[
+                "3:19 W `drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
+                 everybody who reaches the port, by a proxy or a port-forward too, could drain the container",
+                "10:50 E `drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken \
+                 over TCP",
+            ],
+        ),
+        (control, "control: {listen: '0.0.0.0:9902', drain_over_tcp: true}", image, drain, &[]),
+        (
+            control,
+            "",
+            "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
+            "readinessProbe: {exec: {command: [drainit, health]}}",
+            &[
+                "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
+                "18:45 E nobody answers `drainit health`: the config has no `control`",
+            ],
+        ),
+        (
+            "time: 15s, ",
+            "time: 15s, fail_healthcheck: false, ",
+            "{path: /readyz, port: 9902}",
+            "{path: /ready, port: 9901}",
+            &[
+                "18:44 W this readiness probe does not tell that the container drains: with `fail_healthcheck: false` Envoy's `/ready` stays 200",
+            ],
+        ),
+        (
+            "time: 15s",
+            "tiem: 15s",
+            "",
+            "",
+            &["10:53 E unknown key `tiem` in `processes.router.drain.envoy`"],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, in_manifest, instead, expected) in rows {
+        let found =
+            told(&check(&with(CONFIG, from, to), &with(MANIFEST, in_manifest, instead), None, &[]));
+        if found != *expected {
+            wrong += &format!("{to:?} {instead:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_kind_of_workload_is_found() {
+    let nested = |from: &str, to: &str| with(MANIFEST, from, to);
+    for kind in ["StatefulSet", "DaemonSet", "ReplicaSet", "Job"] {
+        silent(CONFIG, &nested("Deployment", kind));
+    }
+    let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
+    let spec = &MANIFEST[MANIFEST.find("  template").unwrap()..];
+    silent(
+        CONFIG,
+        &format!("kind: CronJob\nspec:\n  jobTemplate:\n    spec:\n    {}", indented(spec, "    ")),
+    );
+    let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
+    silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
+    silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
+    // As `helm template` writes it.
+    let others =
+        "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
+    silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
+}
+
+#[test]
+fn the_container_is_the_one_that_runs_drainit_or_the_one_that_is_named() {
+    let quiet = with(MANIFEST, "          command: [drainit, run]\n", "");
+    silent(CONFIG, &quiet);
+    let two = with(
+        &quiet,
+        "        - name: gateway",
+        "        - {name: other, image: x}\n        - name: gateway",
+    );
+    assert_eq!(
+        told(&check(CONFIG, &two, None, &[])),
+        ["0:0 E which container runs drainit cannot be seen here"]
+    );
+    assert_eq!(told(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
+    assert_eq!(
+        told(&check(CONFIG, &two, Some("gatway"), &[])),
+        ["0:0 E no container has the name `gatway`"]
+    );
+    // Each that runs drainit, and what they have in common once.
+    let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
+    let config = with(CONFIG, "time: 15s", "time: 99s");
+    let checked = check(&config, &both, None, &[]);
+    assert_eq!(
+        checked.looked_at,
+        ["Deployment gateway, container gateway", "Deployment second, container gateway"]
+    );
+    assert_eq!(checked.problems.len(), 1, "{:?}", told(&checked));
+}
+
+#[test]
+fn a_sidecar_is_to_drain_with_its_pod_and_not_after_the_others() {
+    let sidecar = with(
+        MANIFEST,
+        "      containers:\n",
+        "      containers: [{name: app, image: app}]\n      initContainers:\n        - {name: prepare, image: x, command: [drainit, exec, x]}\n",
+    );
+    let sidecar = with(
+        &sidecar,
+        "          image: gateway\n",
+        "          restartPolicy: Always\n          image: gateway\n",
+    );
+    assert_eq!(
+        told(&check(CONFIG, &sidecar, None, &[])),
+        [
+            "11:17 W a sidecar gets its stop signal only when the main containers have ended, and drainit counts \
+             `grace_period` from then"
+        ]
+    );
+    silent(
+        CONFIG,
+        &with(
+            &sidecar,
+            "          image: gateway\n",
+            "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n",
+        ),
+    );
+}
+
+#[test]
+fn the_config_sees_the_variables_of_the_manifest() {
+    let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
+    // Too much for the config, so it is seen.
+    let told_of = |manifest: &str, here: &[(&str, &str)]| {
+        told(&check(CONFIG, manifest, None, here)).len().min(1)
+    };
+    assert_eq!(told_of(&more("{name: DELAY, value: 50s}"), &[]), 1);
+    assert_eq!(told_of(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]), 1);
+    assert_eq!(told_of(MANIFEST, &[("DELAY", "50s")]), 0, "what is set here is not set there");
+    let secret = more("{name: DELAY, valueFrom: {secretKeyRef: {name: a, key: b}}}");
+    assert_eq!(
+        told(&check(CONFIG, &secret, None, &[])),
+        [
+            "15:29 W the value of `DELAY`, which the config uses, is not known here: it counts as unset"
+        ]
+    );
+    assert_eq!(told(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
+    let unused = more("{name: PASSWORD, valueFrom: {secretKeyRef: {name: a, key: b}}}");
+    silent(CONFIG, &unused);
+}
+
+#[test]
+fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
+    let config = with(CONFIG, "0.0.0.0", "127.0.0.1");
+    let manifest =
+        with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
+    silent(&config, &manifest.replace("httpGet: {", "httpGet: {host: 127.0.0.1, "));
+}
+
+#[test]
+fn a_template_is_to_be_rendered_first() {
+    let template = with(MANIFEST, "45", "{{ .Values.grace }}");
+    let checked = check(CONFIG, &template, None, &[]);
+    let help = checked.problems.iter().filter_map(|problem| problem.help.as_deref());
+    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", told(&checked));
+}

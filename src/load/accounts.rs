@@ -1,0 +1,194 @@
+//! `user:` by `/etc/passwd` and `/etc/group`, as Docker reads it.
+//!
+//! The files are read by hand: the C library's lookup may load plugins, which a static PID 1 must not do.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::config::User;
+use crate::load::values::Bad;
+use crate::types::suggest::nearest;
+
+/// The largest file of accounts that is read.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// The accounts of the image, read when they are first asked for.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    passwd_path: PathBuf,
+    group_path: PathBuf,
+    passwd: Option<Vec<Account>>,
+    group: Option<Vec<Group>>,
+}
+
+#[derive(Debug)]
+struct Account {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
+}
+
+impl Accounts {
+    /// The accounts in these two files; one that does not exist has none.
+    pub(crate) fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
+        Self { passwd_path: passwd.into(), group_path: group.into(), passwd: None, group: None }
+    }
+
+    /// `uid`, `name`, and each with `:gid` or `:group`. As with Docker: a number needs no account, and without one has
+    /// group 0; an account that was found brings its supplementary groups unless a group is named.
+    pub(crate) fn find(&mut self, text: &str) -> Result<User, Bad> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        if user.is_empty() || group == Some("") {
+            return Err(Bad::new("not a user", "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`"));
+        }
+        let account = self.account(user)?;
+        let gid = group.map(|group| self.gid(group)).transpose()?;
+        let groups = match (&account.name, gid) {
+            (name, None) if !name.is_empty() => self.groups_of(name, account.gid),
+            _ => Vec::new(),
+        };
+        Ok(User { uid: account.uid, gid: gid.unwrap_or(account.gid), groups })
+    }
+
+    fn account(&mut self, user: &str) -> Result<Account, Bad> {
+        let path = self.passwd_path.clone();
+        let passwd = self
+            .passwd
+            .get_or_insert_with(|| lines(&path).iter().filter_map(|l| account(l)).collect());
+        let number = user.parse::<u32>().ok();
+        // A name that looks like a number is still a name.
+        let found = passwd
+            .iter()
+            .find(|account| account.name == user)
+            .or_else(|| passwd.iter().find(|account| Some(account.uid) == number));
+        match (found, number) {
+            (Some(found), _) => Ok(Account { name: found.name.clone(), ..*found }),
+            (None, Some(uid)) if uid != u32::MAX => {
+                Ok(Account { name: String::new(), uid, gid: 0 })
+            }
+            _ => Err(unknown("user", user, &path, passwd.iter().map(|a| a.name.as_str()))),
+        }
+    }
+
+    fn gid(&mut self, group: &str) -> Result<u32, Bad> {
+        let path = self.group_path.clone();
+        let groups = self.groups();
+        let number = group.parse::<u32>().ok();
+        match (groups.iter().find(|g| g.name == group), number) {
+            (Some(found), _) => Ok(found.gid),
+            (None, Some(gid)) if gid != u32::MAX => Ok(gid),
+            _ => Err(unknown("group", group, &path, groups.iter().map(|g| g.name.as_str()))),
+        }
+    }
+
+    fn groups_of(&mut self, user: &str, primary: u32) -> Vec<u32> {
+        let member =
+            |group: &&Group| group.gid != primary && group.members.iter().any(|m| m == user);
+        let mut gids: Vec<_> = self.groups().iter().filter(member).map(|group| group.gid).collect();
+        gids.sort_unstable();
+        gids.dedup();
+        gids
+    }
+
+    fn groups(&mut self) -> &[Group] {
+        let path = &self.group_path;
+        self.group.get_or_insert_with(|| lines(path).iter().filter_map(|l| group(l)).collect())
+    }
+}
+
+fn unknown<'a>(kind: &str, name: &str, path: &Path, known: impl Iterator<Item = &'a str>) -> Bad {
+    let help = match nearest(name, known) {
+        Some(known) => format!("did you mean `{known}`? A number works without an entry there"),
+        None => format!("add it to {}, or write its number", path.display()),
+    };
+    Bad::new(format!("no {kind} of {}", path.display()), help)
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let mut bytes = Vec::new();
+    // No file is an empty file: an image from scratch has none.
+    if let Ok(file) = std::fs::File::open(path) {
+        let _ = file.take(LARGEST).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+/// `name:password:uid:gid:…`
+fn account(line: &str) -> Option<Account> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+    let uid = fields.nth(1)?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    Some(Account { name, uid, gid })
+}
+
+/// `name:password:gid:member,member`
+fn group(line: &str) -> Option<Group> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+    let gid = fields.nth(1)?.parse().ok()?;
+    let members =
+        fields.next().unwrap_or_default().split(',').map(|m| m.trim().to_owned()).collect();
+    Some(Group { name, gid, members })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::testing::Dir;
+
+    #[test]
+    fn users_are_found_as_docker_finds_them() {
+        let dir = Dir::new();
+        let passwd = dir.write(
+            "passwd",
+            b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/:\nbad:x:y:z\n77:x:9:9::/:\n",
+        );
+        let group = dir.write(
+            "group",
+            b"root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n",
+        );
+        let mut accounts = Accounts::new(passwd, group);
+        for (text, uid, gid, groups) in [
+            ("0", 0, 0, &[200][..]),
+            ("10001", 10001, 0, &[]),
+            ("10001:10001", 10001, 10001, &[]),
+            ("10001:tls", 10001, 200, &[]),
+            ("101", 101, 102, &[150, 200]),
+            ("envoy", 101, 102, &[150, 200]),
+            ("envoy:tls", 101, 200, &[]),
+            ("envoy:7", 101, 7, &[]),
+            ("77", 9, 9, &[]),
+        ] {
+            assert_eq!(
+                accounts.find(text).unwrap(),
+                User { uid, gid, groups: groups.to_vec() },
+                "{text}"
+            );
+        }
+        assert!(accounts.find("evnoy").unwrap_err().help.starts_with("did you mean `envoy`?"));
+        assert!(accounts.find("nobody").unwrap_err().why.starts_with("no user of "));
+        assert!(accounts.find("envoy:web").unwrap_err().why.starts_with("no group of "));
+        for text in ["", ":", "a:", ":b", "4294967295", "-1", "1:4294967296"] {
+            assert!(accounts.find(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_accounts_knows_numbers() {
+        let mut accounts = Accounts::new("/nonexistent/passwd", "/nonexistent/group");
+        assert_eq!(accounts.find("5:6").unwrap(), User { uid: 5, gid: 6, groups: vec![] });
+        assert!(accounts.find("root").is_err());
+    }
+}

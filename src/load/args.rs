@@ -1,0 +1,167 @@
+//! The container's arguments, each to the process that claims it by `args.prefix`.
+
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::types::suggest::{list, nearest};
+
+/// Arguments that cannot be handed out.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ArgsError {
+    /// No prefix matches.
+    #[error("argument `{arg}` is claimed by no process; {known}{suggestion}")]
+    Unclaimed {
+        /// The argument.
+        arg: String,
+        /// The prefixes that there are, as a sentence.
+        known: String,
+        /// What was probably meant, as a sentence; may be empty.
+        suggestion: String,
+    },
+    /// The process must not get this option.
+    #[error(
+        "argument `{arg}` is refused: `{option}` of process `{process}` is set by the config, and not from outside"
+    )]
+    Refused {
+        /// The argument.
+        arg: String,
+        /// The option without its prefix and value.
+        option: String,
+        /// The process that would get it.
+        process: String,
+    },
+    /// A prefix with nothing behind it.
+    #[error("argument `{arg}` names no option: write it like `{arg}OPTION`")]
+    NoOption {
+        /// The argument.
+        arg: String,
+    },
+}
+
+/// What each process gets in addition to its `command`, in the order of [`Config::processes`].
+///
+/// An argument that begins with a prefix goes to its process with `--` in place of the prefix; of several prefixes the
+/// longest counts. The argument behind it goes along as its value, unless it begins with `--` or with a prefix itself.
+///
+/// # Errors
+/// The first argument that nobody claims, or that `refuse` names.
+pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
+    let mut routed = vec![Vec::new(); config.processes.len()];
+    let mut args = args.iter().peekable();
+    while let Some(arg) = args.next() {
+        let (process, option) = claim(config, arg).ok_or_else(|| unclaimed(config, arg))?;
+        if option.is_empty() {
+            return Err(ArgsError::NoOption { arg: arg.clone() });
+        }
+        let name = option.split_once('=').map_or(option, |(name, _)| name);
+        let (entry, out) = (&config.processes[process], &mut routed[process]);
+        let refused = entry.args.iter().flat_map(|route| &route.refuse);
+        if refused.into_iter().any(|refused| refused.trim_start_matches('-') == name) {
+            let (option, process) = (name.to_owned(), entry.name.clone());
+            return Err(ArgsError::Refused { arg: arg.clone(), option, process });
+        }
+        out.push(format!("--{option}"));
+        out.extend(
+            args.next_if(|next| !next.starts_with("--") && claim(config, next).is_none()).cloned(),
+        );
+    }
+    Ok(routed)
+}
+
+/// The process with the longest prefix of `arg`, and the rest of `arg`.
+fn claim<'a>(config: &Config, arg: &'a str) -> Option<(usize, &'a str)> {
+    let routes = config
+        .processes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, process)| Some((index, process.args.as_ref()?)));
+    routes
+        .filter_map(|(index, route)| {
+            Some((route.prefix.len(), index, arg.strip_prefix(&route.prefix)?))
+        })
+        .max_by_key(|(length, ..)| *length)
+        .map(|(_, index, rest)| (index, rest))
+}
+
+fn unclaimed(config: &Config, arg: &str) -> ArgsError {
+    let prefixes = || {
+        config.processes.iter().filter_map(|p| p.args.as_ref()).map(|route| route.prefix.as_str())
+    };
+    let known = match prefixes().next() {
+        None => "no process has `args`".to_owned(),
+        Some(_) => format!("known prefixes are {}", list(prefixes())),
+    };
+    // `--rt.concurrency`: what stands up to the dot is what was meant as a prefix.
+    let start = arg.find(['.', '=']).map_or(arg, |end| &arg[..=end]);
+    let option = arg.strip_prefix(start).unwrap_or_default();
+    let suggestion = match nearest(start, prefixes()) {
+        Some(prefix) => format!("; did you mean `{prefix}{option}`?"),
+        None => String::new(),
+    };
+    ArgsError::Unclaimed { arg: arg.to_owned(), known, suggestion }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::testing::config;
+
+    fn routed(args: &[&str]) -> Result<Vec<Vec<String>>, ArgsError> {
+        let config = config(
+            r#"
+            processes:
+              py: {command: [py], args: {prefix: "--py.", refuse: [socket, --listen]}}
+              none: {command: [none]}
+              rtr: {command: [envoy], args: {prefix: "--rtr."}}
+              sub: {command: [sub], args: {prefix: "--rtr.sub."}}
+            "#,
+        );
+        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+        route(&config, &args)
+    }
+
+    #[test]
+    fn each_argument_goes_where_its_prefix_says() {
+        let out = routed(&["--rtr.concurrency", "4", "--py.x=1", "--rtr.sub.a", "--rtr.v", "-1"])
+            .unwrap();
+        assert_eq!(out[0], ["--x=1"]);
+        assert!(out[1].is_empty());
+        assert_eq!(out[2], ["--concurrency", "4", "--v", "-1"]);
+        assert_eq!(out[3], ["--a"]);
+        assert_eq!(routed(&[]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_nobody_claims_is_an_error_that_helps() {
+        let message = |args: &[&str]| routed(args).unwrap_err().to_string();
+        assert_eq!(
+            message(&["--rt.concurrency=4"]),
+            "argument `--rt.concurrency=4` is claimed by no process; known prefixes are `--py.`, `--rtr.` and \
+             `--rtr.sub.`; did you mean `--rtr.concurrency=4`?"
+        );
+        assert!(
+            message(&["stray"]).starts_with("argument `stray` is claimed by no process; known")
+        );
+        assert!(message(&["--rtr.a", "1", "stray"]).starts_with("argument `stray`"));
+        assert_eq!(
+            message(&["--py."]),
+            "argument `--py.` names no option: write it like `--py.OPTION`"
+        );
+        let none = config("processes: {a: {command: [a]}}");
+        assert!(
+            route(&none, &["x".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .ends_with("no process has `args`")
+        );
+    }
+
+    #[test]
+    fn refused_options_are_refused_in_every_form() {
+        for arg in ["--py.socket", "--py.socket=x", "--py.listen"] {
+            assert!(matches!(routed(&[arg]), Err(ArgsError::Refused { .. })), "{arg}");
+        }
+        assert!(routed(&["--py.sockets", "--rtr.socket"]).is_ok());
+    }
+}

@@ -1,0 +1,394 @@
+//! What only the whole config can tell: whether the waits fit into the grace period, and whether the order makes sense.
+//!
+//! What comes after what in a shutdown is known to [`Timeline::walk`] alone.
+
+pub mod image;
+pub mod own_address;
+pub mod shared_addresses;
+
+use std::time::Duration;
+
+use crate::load::check::image::Parts;
+use crate::load::yaml::node::Span;
+
+use crate::config::{Config, ProcessKind};
+use crate::core::spec::Spec;
+use crate::graph::Graph;
+use crate::load::diagnostics::collector::Collector;
+use crate::plan::timeline::{Timeline, What};
+use crate::types::suggest::list;
+use crate::types::{ProcessId, human};
+
+/// Where things stand that can only be judged together.
+pub(crate) struct Places {
+    /// `grace_period`, or what stands for it where it is not written.
+    pub(crate) grace_period: Span,
+    /// The variables from which it is made.
+    pub(crate) grace_variables: Vec<String>,
+    /// `control.listen` and `control.drain_over_tcp`, where they are written.
+    pub(crate) listen: Option<Span>,
+    pub(crate) drain_over_tcp: Option<Span>,
+    /// Waits of the container as a whole.
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) control_socket: Option<Span>,
+    /// Of the container.
+    pub(crate) hooks: Option<Span>,
+    /// In the order of the processes.
+    pub(crate) processes: Vec<ProcessPlaces>,
+}
+
+impl Places {
+    pub(crate) fn new(shutdown: Span) -> Self {
+        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
+        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
+        Self {
+            grace_period: shutdown,
+            grace_variables,
+            listen,
+            drain_over_tcp,
+            waits,
+            control_socket,
+            hooks,
+            processes,
+        }
+    }
+
+    /// What is declared for a step of the shutdown.
+    fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
+        let waits = match process {
+            Some(id) => &self.processes.get(id.index())?.waits,
+            None => &self.waits,
+        };
+        waits.iter().find(|wait| wait.what == what)
+    }
+}
+
+/// The same of one process.
+pub(crate) struct ProcessPlaces {
+    pub(crate) name: Span,
+    pub(crate) readiness: Option<Span>,
+    pub(crate) drain: Option<Span>,
+    /// Where `min` is written; a `min` that is not gives way.
+    pub(crate) min: Option<Span>,
+    pub(crate) prefix: Option<Span>,
+    /// In the order of `sockets`.
+    pub(crate) sockets: Vec<Span>,
+    /// In the order of `depends_on`.
+    pub(crate) depends_on: Vec<Span>,
+    /// In the order of `forward_signals`.
+    pub(crate) forward_signals: Vec<Span>,
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) parts: Parts,
+}
+
+impl ProcessPlaces {
+    pub(crate) fn new(name: Span) -> Self {
+        Self {
+            name,
+            readiness: None,
+            drain: None,
+            min: None,
+            prefix: None,
+            sockets: Vec::new(),
+            depends_on: Vec::new(),
+            forward_signals: Vec::new(),
+            waits: Vec::new(),
+            parts: Parts::default(),
+        }
+    }
+}
+
+/// A time that the shutdown is declared to take.
+pub(crate) struct Wait {
+    pub(crate) what: What,
+    pub(crate) duration: Duration,
+    pub(crate) span: Span,
+}
+
+/// Checks times and order; shrinks a `min` that is not written until it fits.
+pub(crate) fn check(
+    report: &mut Collector,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+    with_times: bool,
+) {
+    if with_times && minima(report, config, graph, places) {
+        shrink_default_minima(report, config, graph, places);
+    }
+    if with_times {
+        declared_waits(report, config, graph, places);
+    }
+    drains_without_order(report, config, graph, places);
+    signals_that_stop(report, config, places);
+    drain_by_hand(report, config, places);
+    own_address::check(report, config, places);
+}
+
+/// Warns where a drain cannot be asked for, or only seems to be allowed.
+fn drain_by_hand(report: &mut Collector, config: &Config, places: &Places) {
+    let control = &config.control;
+    let is_drained = config.processes.iter().any(|process| process.drain.is_some());
+    match (control.listen, places.listen, places.drain_over_tcp) {
+        (Some(_), Some(listen), None) if control.socket.is_none() && is_drained => {
+            let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
+                           everybody who reaches the port, by a proxy or a port-forward too, could drain the container";
+            report.warning(listen, message).help(
+                "add `socket: /run/drainit.sock`, for drainit's own user only; or write `drain_over_tcp: false` if nobody is to \
+                 drain it by hand, `true` if everybody on this machine may",
+            );
+        }
+        (None, _, Some(span)) if control.drain_over_tcp => {
+            let problem = report.warning(span, "without `listen`, `drain_over_tcp` allows nothing");
+            problem.help(
+                "add `listen: 127.0.0.1:9902`, or remove it: `socket` takes the drain anyway",
+            );
+        }
+        (Some(listen), _, Some(span))
+            if control.drain_over_tcp
+                && !listen.ip().is_loopback()
+                && !listen.ip().is_unspecified() =>
+        {
+            let message = format!(
+                "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches {listen}"
+            );
+            report.warning(span, message).help(format!(
+                "write `listen: 0.0.0.0:{0}` or `listen: 127.0.0.1:{0}`",
+                listen.port()
+            ));
+        }
+        _ => {}
+    }
+}
+
+/// Warns of signals that are to be passed on, and never are.
+fn signals_that_stop(report: &mut Collector, config: &Config, places: &Places) {
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        for (signal, span) in process.forward_signals.iter().zip(&place.forward_signals) {
+            if config.shutdown.signals.contains(signal) {
+                let name = &process.name;
+                let message =
+                    format!("{signal} is not passed on to `{name}`: it stops the container");
+                let help = "take it out of `forward_signals`, or out of `shutdown.signals`";
+                report.warning(*span, message).help(help);
+            }
+        }
+    }
+}
+
+/// Without an order, each written `min` can still be held against the time that there is.
+pub(crate) fn each_min(report: &mut Collector, config: &Config, places: &Places) {
+    minima(report, config, &Graph::edgeless(config.processes.len()), places);
+}
+
+/// The steps of a shutdown that take the time which `of` says, and on which its end depends; dependents first.
+fn longest(
+    config: &Config,
+    graph: &Graph,
+    of: impl Fn(What, Option<ProcessId>) -> Option<Duration>,
+) -> Vec<(What, Option<ProcessId>, Duration)> {
+    let walk =
+        Timeline::walk(&Spec::new(config, graph), true, |what, process, _| of(what, process));
+    walk.critical_steps().map(|step| (step.what, step.process, step.takes)).collect()
+}
+
+/// `router drain time`
+fn term(config: &Config, what: What, process: Option<ProcessId>) -> String {
+    let key = match what {
+        What::ReadinessDelay => "readiness_delay",
+        What::Drain => "drain time",
+        What::Stop => "stop_grace_period",
+        What::PreStop => "pre_stop timeout",
+        What::PostStop => "post_stop timeout",
+        What::Close | What::Count | What::Leftovers => what.word(),
+    };
+    match process.and_then(|id| config.processes.get(id.index())) {
+        Some(process) => format!("{} {key}", process.name),
+        None => key.to_owned(),
+    }
+}
+
+fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
+    let min = |(process, place): (&crate::config::Process, &ProcessPlaces)| match (
+        &process.drain,
+        place.min,
+    ) {
+        (Some(drain), Some(_)) => drain.min,
+        _ => Duration::ZERO,
+    };
+    config.processes.iter().zip(&places.processes).map(min).collect()
+}
+
+/// Refuses written `min`s that cannot be kept. Whether they fit.
+fn minima(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) -> bool {
+    let written = written_minima(config, places);
+    if written.iter().all(Duration::is_zero) {
+        return true;
+    }
+    let path = longest(config, graph, |what, process| match (what, process) {
+        (What::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
+        (What::Drain, Some(id)) => written.get(id.index()).copied(),
+        _ => None,
+    });
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    let drains = path.iter().filter_map(|(_, process, takes)| Some(((*process)?, takes)));
+    let largest = drains.max_by_key(|(_, takes)| **takes);
+    let Some(span) = largest.and_then(|(id, _)| places.processes[id.index()].min) else {
+        return true;
+    };
+    if sum <= config.shutdown.window() {
+        return true;
+    }
+    let terms = path.iter().map(|&(what, process, takes)| match process {
+        Some(id) => (format!("{} min", config.processes[id.index()].name), takes),
+        None => (term(config, what, None), takes),
+    });
+    let sum_text = sum_of(terms);
+    let message =
+        format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
+    report
+        .error(span, message)
+        .help("make `min` shorter, or `shutdown.grace_period` (the pod's, too) longer");
+    false
+}
+
+/// For each process, the largest sum of `of` along a path from it to what it depends on.
+fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
+    let mut sums = vec![Duration::ZERO; of.len()];
+    for id in &graph.order {
+        let below = graph.dependencies[id.index()].iter().map(|(on, _)| sums[on.index()]).max();
+        sums[id.index()] = of[id.index()].saturating_add(below.unwrap_or_default());
+    }
+    sums
+}
+
+/// Cuts each `min` that is only a default to what the written ones leave, dependents first.
+fn shrink_default_minima(
+    report: &mut Collector,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+) {
+    let room = config.shutdown.window().saturating_sub(config.shutdown.readiness_delay);
+    let of = written_minima(config, places);
+    let below = below(graph, &of);
+    let mut above = vec![Duration::ZERO; of.len()];
+    for id in graph.order.iter().rev() {
+        let index = id.index();
+        let process = &mut config.processes[index];
+        let mut taken = above[index];
+        if let Some(drain) = &mut process.drain {
+            // What is below without this process itself, whose written `min` is 0 here.
+            let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
+            if let (None, Some(span), true) =
+                (places.processes[index].min, places.processes[index].drain, drain.min > left)
+            {
+                let (from, to) = (human(drain.min), human(left));
+                let message = format!(
+                    "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
+                    process.name
+                );
+                let problem = report.warning(span, message);
+                problem.help(format!("write the `min` that is meant, or a longer `shutdown.grace_period`: {WINDOW} is what there is"));
+                drain.min = left;
+            }
+            taken = taken.saturating_add(drain.min);
+        }
+        for (dependency, _) in &graph.dependencies[index] {
+            let above = &mut above[dependency.index()];
+            *above = (*above).max(taken);
+        }
+    }
+}
+
+/// Warns when everything that is declared to take time takes more than there is.
+fn declared_waits(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) {
+    // Mostly they would fit even one after the other, and no path has to be found.
+    let waits = places.processes.iter().flat_map(|place| &place.waits).chain(&places.waits);
+    let all = waits.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.duration));
+    if all <= config.shutdown.window() {
+        return;
+    }
+    let path = longest(config, graph, |what, process| Some(places.wait(what, process)?.duration));
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    if sum <= config.shutdown.window() {
+        return;
+    }
+    let waits = path.iter().filter_map(|&(what, process, _)| places.wait(what, process));
+    // The last maximum, which from behind is the first.
+    let largest = waits.rev().max_by_key(|wait| wait.duration);
+    let span = largest.map_or(places.grace_period, |wait| wait.span);
+    let sum =
+        sum_of(path.iter().map(|&(what, process, takes)| (term(config, what, process), takes)));
+    let message =
+        format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
+    report.warning(span, message).help(
+        "they are cut short when it comes to that, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` \
+         (the pod's, too) longer",
+    );
+}
+
+const WINDOW: &str = "`grace_period` minus `reserve`";
+
+fn window(config: &Config) -> String {
+    format!("{WINDOW} is {}", human(config.shutdown.window()))
+}
+
+/// `a 5s + b 10s = 15s`
+fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
+    const MOST: usize = 12;
+    let terms: Vec<_> = terms.collect();
+    let sum = terms.iter().fold(Duration::ZERO, |sum, (_, duration)| sum.saturating_add(*duration));
+    let shown =
+        terms.iter().take(MOST).map(|(what, duration)| format!("{what} {}", human(*duration)));
+    let mut shown: Vec<_> = shown.collect();
+    if terms.len() > MOST {
+        shown.push(format!("{} more", terms.len() - MOST));
+    }
+    match terms.len() {
+        1 => shown.concat(),
+        _ => format!("{} = {}", shown.join(" + "), human(sum)),
+    }
+}
+
+/// Warns where a drained process and others are stopped at the same time, because nothing says what comes first.
+fn drains_without_order(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) {
+    let mut looked_at = 0;
+    for (index, process) in config.processes.iter().enumerate() {
+        let (Some(_), Some(span)) = (&process.drain, places.processes[index].drain) else {
+            continue;
+        };
+        if !graph.dependencies[index].is_empty() || looked_at == 50 {
+            continue;
+        }
+        looked_at += 1; // each takes time for the whole graph
+        let mut waits = vec![false; config.processes.len()];
+        waits[index] = true;
+        let mut todo = vec![index];
+        while let Some(index) = todo.pop() {
+            for dependent in &graph.dependents[index] {
+                if !std::mem::replace(&mut waits[dependent.index()], true) {
+                    todo.push(dependent.index());
+                }
+            }
+        }
+        let others = config.processes.iter().zip(&waits);
+        let others = others.filter(|(other, waits)| !**waits && other.kind == ProcessKind::Service);
+        let others: Vec<_> = others.map(|(other, _)| other.name.as_str()).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let named = match others.len() {
+            1..=3 => list(others.iter().copied()),
+            more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
+        };
+        let message = format!(
+            "`{}` is drained, but depends on nothing: others are stopped at the same time as it",
+            process.name
+        );
+        let problem = report.warning(span, message);
+        problem.help(format!(
+            "name in its `depends_on` what its last requests need; the others are {named}"
+        ));
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether each process is asked itself: an answer from another process says nothing.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
+use crate::load::check::Places;
+use crate::load::diagnostics::collector::Collector;
+
+/// Where something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place<'c> {
+    Tcp(SocketAddr),
+    Path(&'c Path),
+}
+
+impl<'c> Place<'c> {
+    fn tcp(address: SocketAddr) -> Self {
+        // Who connects to `0.0.0.0` gets to this machine.
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        Self::Tcp(SocketAddr::new(ip, address.port()))
+    }
+
+    fn of(address: &'c Address) -> Self {
+        match address {
+            Address::Tcp(address) => Self::tcp(*address),
+            Address::Unix(path) => Self::Path(path),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Path(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Where the readiness of a process is asked, and at which path of an HTTP server.
+fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
+    match &process.readiness.as_ref()?.probe {
+        Probe::Tcp(address) => Some((Place::tcp(*address), None)),
+        Probe::Http(target) => Some((Place::of(&target.address), Some(&target.path))),
+        Probe::Unix(path) | Probe::File(path) => Some((Place::Path(path), None)),
+        Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
+    }
+}
+
+/// ImageLookup for answers that another process gives.
+pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
+    readiness(report, config, places);
+    admins(report, config, places);
+}
+
+fn readiness(report: &mut Collector, config: &Config, places: &Places) {
+    let mut first: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
+    let sockets = running(config).flat_map(|(index, process)| {
+        process.sockets.iter().map(move |socket| (Place::Path(socket), index))
+    });
+    let sockets: HashMap<Place<'_>, usize> = sockets.collect();
+    for (index, process) in running(config) {
+        let Some((place, path)) = asked(process) else { continue };
+        let parts = &places.processes[index];
+        let span = parts.parts.readiness.unwrap_or(parts.name);
+        let (name, at) = (&process.name, place.text());
+        if let Some(owner) = sockets.get(&place).filter(|owner| **owner != index) {
+            let owner = &config.processes[*owner].name;
+            let message =
+                format!("`{name}` is asked at {at}, which is one of the `sockets` of `{owner}`");
+            report.doubt(span, message).help(format!("write where `{name}` itself listens"));
+            continue;
+        }
+        let others = first.entry(place).or_default();
+        // Of two that are started on a condition only one may be there.
+        let other = others.iter().map(|other| &config.processes[*other]).find(|other| {
+            (other.only_if.is_none() || process.only_if.is_none())
+                // A server may answer for several, each at its path.
+                && !matches!((asked(other), path), (Some((_, Some(a))), Some(b)) if a != b)
+        });
+        if let Some(other) = other {
+            let message = format!(
+                "`{name}` is asked at {at}, and so is `{}`: it seems ready as soon as that answers",
+                other.name
+            );
+            let help = format!(
+                "write where `{name}` itself listens; if it has no address of its own, `depends_on: [{}]` is enough",
+                other.name
+            );
+            let is_same = asked(other).is_some_and(|(_, of_other)| of_other == path);
+            let problem = match is_same {
+                true => report.doubt(span, message),
+                // A gateway may accept connections for what stands behind it.
+                false => report.warning(span, message),
+            };
+            problem.help(help);
+        }
+        others.push(index);
+    }
+}
+
+/// Two Envoys with the same admin: one of them would be drained twice, and the other one never.
+fn admins(report: &mut Collector, config: &Config, places: &Places) {
+    let mut first: HashMap<Place<'_>, Vec<&Process>> = HashMap::new();
+    for (index, process) in running(config) {
+        let Some(DrainMethod::Envoy { admin, .. }) =
+            process.drain.as_ref().map(|drain| &drain.method)
+        else {
+            continue;
+        };
+        let place = Place::of(admin);
+        let others = first.entry(place).or_default();
+        let other =
+            others.iter().find(|other| other.only_if.is_none() || process.only_if.is_none());
+        if let Some(other) = other {
+            let parts = &places.processes[index];
+            let span = parts.drain.unwrap_or(parts.name);
+            let message = format!(
+                "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
+                other.name,
+                process.name,
+                place.text()
+            );
+            report.doubt(span, message).help("give each Envoy an admin of its own");
+        }
+        others.push(process);
+    }
+}
+
+fn running(config: &Config) -> impl Iterator<Item = (usize, &Process)> {
+    let processes = config.processes.iter().enumerate();
+    processes.filter(|(_, process)| process.only_if != Some(OnlyIf::Never))
+}

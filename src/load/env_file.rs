@@ -1,0 +1,143 @@
+//! The lines of an `env_file`, as Compose writes them: `NAME=VALUE`, comments, quotes, and `export` before it.
+
+use crate::load::values::Bad;
+
+/// A line that says something.
+pub(crate) struct Entry<'t> {
+    /// From 1.
+    pub(crate) line: usize,
+    /// A name and its value, or what is wrong.
+    pub(crate) content: Result<(&'t str, Value), Bad>,
+}
+
+/// What stands behind the name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// Nothing, not even a `=`: the container's variable is passed on.
+    PassedOn,
+    /// Text in single quotes.
+    Literal(String),
+    /// Text in which variables are put in.
+    Template(String),
+}
+
+/// Every line that is neither empty nor a comment.
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
+    text.lines().zip(1..).filter_map(|(text, line)| {
+        let text = text.trim();
+        let says_something = !text.is_empty() && !text.starts_with('#');
+        says_something.then(|| Entry { line, content: entry(text) })
+    })
+}
+
+fn entry(line: &str) -> Result<(&str, Value), Bad> {
+    let line = match line.strip_prefix("export") {
+        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
+        _ => line,
+    };
+    let (name, value) = match line.split_once('=') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim())),
+        None => (without_comment(line), None),
+    };
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
+        // The line itself is not repeated: it may hold a secret.
+        return Err(Bad::new(
+            "this line of an `env_file` has no name before a `=`",
+            "write `NAME=VALUE`",
+        ));
+    }
+    let value = match value {
+        None => Value::PassedOn,
+        Some(value) if value.starts_with('\'') => {
+            let (inside, rest) = value[1..].split_once('\'').ok_or_else(unclosed)?;
+            nothing_more(rest)?;
+            Value::Literal(inside.to_owned())
+        }
+        Some(value) if value.starts_with('"') => Value::Template(double_quoted(&value[1..])?),
+        Some(value) => Value::Template(without_comment(value).to_owned()),
+    };
+    Ok((name, value))
+}
+
+/// What comes before a `#` that stands at the start or after a blank.
+fn without_comment(text: &str) -> &str {
+    let comment = text
+        .match_indices('#')
+        .map(|(at, _)| at)
+        .find(|&at| text[..at].trim_end().len() < at || at == 0);
+    comment.map_or(text, |at| &text[..at]).trim_end()
+}
+
+fn double_quoted(text: &str) -> Result<String, Bad> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next().ok_or_else(unclosed)? {
+            '"' => break,
+            '\\' => match chars.next().ok_or_else(unclosed)? {
+                'n' => out.push('\n'),
+                'r' => out.push('\r'),
+                't' => out.push('\t'),
+                '$' => out.push_str("$$"),
+                c @ ('\\' | '"') => out.push(c),
+                c => out.extend(['\\', c]),
+            },
+            c => out.push(c),
+        }
+    }
+    nothing_more(chars.as_str())?;
+    Ok(out)
+}
+
+fn nothing_more(rest: &str) -> Result<(), Bad> {
+    match without_comment(rest).is_empty() {
+        true => Ok(()),
+        false => Err(Bad::new(
+            "something follows the closing quote",
+            "put all of the value into the quotes",
+        )),
+    }
+}
+
+fn unclosed() -> Bad {
+    Bad::new(
+        "a quote is not closed in its line",
+        "close it; for a line break write `\\n` in double quotes",
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_compose_reads_them() {
+        let template = |text: &str| Value::Template(text.to_owned());
+        for (line, name, value) in [
+            ("A=1", "A", template("1")),
+            ("  A = b c  ", "A", template("b c")),
+            ("export A=1 # why", "A", template("1")),
+            ("A=1#2", "A", template("1#2")),
+            ("A=", "A", template("")),
+            ("A=#", "A", template("")),
+            ("A", "A", Value::PassedOn),
+            ("A # why", "A", Value::PassedOn),
+            ("A='${B} # x' # y", "A", Value::Literal("${B} # x".to_owned())),
+            (r#"A="a\n\"${B}\" \$ \\ \d" # y"#, "A", template("a\n\"${B}\" $$ \\ \\d")),
+            ("exported=1", "exported", template("1")),
+            ("A==b", "A", template("=b")),
+        ] {
+            assert_eq!(entry(line.trim()).unwrap(), (name, value), "{line}");
+        }
+        for line in ["=1", "a b=1", "A='x", "A=\"x", "A=\"x\\", "A='x'y", "\"A\"=1", "export =1"] {
+            assert!(entry(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_keep_their_numbers() {
+        let lines: Vec<_> = parse("# a\n\nA=1\r\n  # b\nB=2").map(|entry| entry.line).collect();
+        assert_eq!(lines, [3, 5]);
+    }
+}

@@ -1,0 +1,101 @@
+//! The variables that a config can use.
+
+use std::collections::BTreeMap;
+
+/// A snapshot of the environment of the container. Variables that are not UTF-8 are left out: no config can name
+/// their value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// The value of a variable, empty or not.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The value of a variable that is not empty: a set but empty variable counts as unset.
+    #[must_use]
+    pub fn get_set(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+/// Where the value of a variable comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The container's environment.
+    Container,
+    /// The `env:` of the config.
+    Env,
+    /// The `env_file` that is being read.
+    File,
+}
+
+/// What `${…}` sees: the container's environment on top of the `env:` of the config.
+#[derive(Debug)]
+pub(crate) struct Variables<'a> {
+    container: &'a Environment,
+    env: BTreeMap<String, String>,
+    file: BTreeMap<String, String>,
+}
+
+impl<'a> Variables<'a> {
+    pub(crate) fn new(container: &'a Environment) -> Self {
+        Self { container, env: BTreeMap::new(), file: BTreeMap::new() }
+    }
+
+    /// The container's environment alone.
+    pub(crate) fn container(&self) -> &'a Environment {
+        self.container
+    }
+
+    /// Adds an entry of `env:`.
+    pub(crate) fn set_default(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Adds an entry of the `env_file` that is being read.
+    pub(crate) fn set_in_file(&mut self, name: &str, value: &str) {
+        self.file.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Forgets the `env_file` that was read.
+    pub(crate) fn end_of_file(&mut self) {
+        self.file.clear();
+    }
+
+    /// A value that is not empty, and where it comes from.
+    pub(crate) fn get_set(&self, name: &str) -> Option<(&str, Origin)> {
+        let container = self.container.get_set(name).map(|value| (value, Origin::Container));
+        let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
+        let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
+        container.or_else(file).or_else(env)
+    }
+
+    /// Whether somebody set it, be it to nothing.
+    pub(crate) fn is_mentioned(&self, name: &str) -> bool {
+        self.container.get(name).is_some()
+            || self.file.contains_key(name)
+            || self.env.contains_key(name)
+    }
+}
+
+fn non_empty<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<&'m str> {
+    map.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}

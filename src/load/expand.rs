@@ -1,0 +1,358 @@
+//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`.
+//!
+//! What comes out is never read as YAML and never expanded again, so a variable cannot change the structure of a
+//! config.
+
+use crate::load::environment::{Origin, Variables};
+
+/// The kernel takes no argument and no variable that is longer (`MAX_ARG_STRLEN`, 32 pages).
+pub(crate) const LONGEST: usize = 128 * 1024;
+/// Defaults within defaults.
+const DEEPEST: usize = 8;
+
+/// A piece of a text.
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'t> {
+    Text(&'t str),
+    Variable {
+        name: &'t str,
+        /// Where its `$` stands, in bytes.
+        at: usize,
+        otherwise: Otherwise<'t>,
+    },
+}
+
+/// What stands for a variable that is not set.
+#[derive(Debug, PartialEq, Eq)]
+enum Otherwise<'t> {
+    Empty,
+    Default(Vec<Part<'t>>),
+    Message(Vec<Part<'t>>),
+}
+
+/// A text that cannot be expanded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// What is wrong, in one line.
+    pub(crate) message: String,
+    /// How to mend it.
+    pub(crate) help: String,
+    /// Where, in bytes of the text.
+    pub(crate) at: usize,
+}
+
+/// The result, and how it came about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expanded {
+    /// The text with all values put in.
+    pub(crate) text: String,
+    /// The variables whose values are in it.
+    pub(crate) used: Vec<(String, Origin)>,
+    /// Variables that nobody set and that have no default, with the place of their `$` in bytes.
+    pub(crate) unset: Vec<(String, usize)>,
+}
+
+/// Puts the values of `variables` into `text`.
+pub(crate) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
+    if !text.contains('$') {
+        return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
+    }
+    let mut out = Expanded::default();
+    let parts = Scanner { text, at: 0, depth: 0 }.parts()?;
+    put(&parts, variables, &mut out)?;
+    Ok(out)
+}
+
+/// The variables that `text` uses, those in defaults too.
+pub(crate) fn names(text: &str) -> Vec<String> {
+    fn collect(parts: &[Part<'_>], out: &mut Vec<String>) {
+        for part in parts {
+            let Part::Variable { name, otherwise, .. } = part else { continue };
+            out.push((*name).to_owned());
+            if let Otherwise::Default(parts) | Otherwise::Message(parts) = otherwise {
+                collect(parts, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    collect(&Scanner { text, at: 0, depth: 0 }.parts().unwrap_or_default(), &mut out);
+    out
+}
+
+/// Names behind a `$` without braces, each with the place of that in bytes: a shell would put values in, and nobody here does.
+pub(crate) fn left_to_a_shell(text: &str) -> Vec<(&str, usize)> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('$')) {
+        let dollar = at + found;
+        let rest = text.get(dollar + 1..).unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
+        if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
+            out.push((name, dollar));
+        }
+        // `$$` is one that is meant.
+        at = dollar + 1 + if rest.starts_with('$') { 1 } else { name.len() };
+    }
+    out
+}
+
+fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Result<(), Malformed> {
+    for part in parts {
+        let (name, at, otherwise) = match part {
+            Part::Text(text) => {
+                out.text.push_str(text);
+                continue;
+            }
+            Part::Variable { name, at, otherwise } => (*name, *at, otherwise),
+        };
+        match (variables.get_set(name), otherwise) {
+            (Some((value, origin)), _) => {
+                out.text.push_str(value);
+                out.used.push((name.to_owned(), origin));
+            }
+            (None, Otherwise::Default(default)) => put(default, variables, out)?,
+            (None, Otherwise::Message(message)) => {
+                let mut why = Expanded::default();
+                put(message, variables, &mut why)?;
+                let why =
+                    if why.text.is_empty() { String::new() } else { format!(": {}", why.text) };
+                return Err(Malformed {
+                    message: format!("`{name}` is not set{}", printable(&why)),
+                    help: format!("set {name} in the container's environment, or under `env:`"),
+                    at,
+                });
+            }
+            (None, Otherwise::Empty) => {
+                if !variables.is_mentioned(name) {
+                    out.unset.push((name.to_owned(), at));
+                }
+            }
+        }
+        if out.text.len() > LONGEST {
+            return Err(Malformed {
+                message: format!("longer than {LONGEST} bytes once variables are put in"),
+                help: "no argument and no variable of a process can be that long".to_owned(),
+                at,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// On one line, and nothing that a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+struct Scanner<'t> {
+    text: &'t str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'t> Scanner<'t> {
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn since(&self, start: usize) -> &'t str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Everything up to the end, or within a default up to its `}`.
+    fn parts(&mut self) -> Result<Vec<Part<'t>>, Malformed> {
+        let mut parts = Vec::new();
+        let mut start = self.at;
+        let flush = |parts: &mut Vec<Part<'t>>, text: &'t str| {
+            if !text.is_empty() {
+                parts.push(Part::Text(text));
+            }
+        };
+        loop {
+            let rest = self.rest();
+            if rest.is_empty() || (self.depth > 0 && rest.starts_with('}')) {
+                flush(&mut parts, self.since(start));
+                return Ok(parts);
+            }
+            if rest.starts_with("$$") {
+                self.at += 1;
+                flush(&mut parts, self.since(start));
+                self.at += 1;
+                start = self.at;
+            } else if rest.starts_with("${") {
+                flush(&mut parts, self.since(start));
+                parts.push(self.variable()?);
+                start = self.at;
+            } else {
+                self.at += rest.chars().next().map_or(1, char::len_utf8);
+            }
+        }
+    }
+
+    /// From `${` to its `}`.
+    fn variable(&mut self) -> Result<Part<'t>, Malformed> {
+        let at = self.at;
+        let wrong = |message: String, help: &str| Malformed { message, help: help.to_owned(), at };
+        self.at += 2;
+        let name_at = self.at;
+        let length = self.rest().find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        self.at += length.unwrap_or(self.rest().len());
+        let name = self.since(name_at);
+        let rest = self.rest();
+        if rest.is_empty() {
+            return Err(wrong(
+                "`${` without its `}`".to_owned(),
+                "add the `}`, or write `$$` for a `$`",
+            ));
+        }
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let help =
+                "a name has letters, digits and `_`, and no digit first; write `$$` for a `$`";
+            return Err(wrong("`${` without the name of a variable".to_owned(), help));
+        }
+        let otherwise = if rest.starts_with(":-") {
+            self.at += 2;
+            Otherwise::Default(self.nested(at)?)
+        } else if rest.starts_with(":?") {
+            self.at += 2;
+            Otherwise::Message(self.nested(at)?)
+        } else {
+            Otherwise::Empty
+        };
+        if self.rest().starts_with('}') {
+            self.at += 1;
+            return Ok(Part::Variable { name, at, otherwise });
+        }
+        if self.rest().is_empty() {
+            return Err(wrong(
+                "`${` without its `}`".to_owned(),
+                "add the `}`, or write `$$` for a `$`",
+            ));
+        }
+        let operator: String =
+            self.rest().chars().take(2).take_while(|c| !c.is_control() && *c != '}').collect();
+        let help = match operator.chars().next() {
+            None => {
+                let help = "add the `}` in the same line, or write `$$` for a `$`";
+                return Err(wrong("`${` without its `}`".to_owned(), help));
+            }
+            Some('-') => {
+                format!("write `${{{name}:-default}}`: a set but empty variable counts as unset")
+            }
+            Some('?') => {
+                format!("write `${{{name}:?message}}`: a set but empty variable counts as unset")
+            }
+            _ => "write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`".to_owned(),
+        };
+        Err(wrong(format!("`{operator}` after `${{{name}` means nothing here"), &help))
+    }
+
+    fn nested(&mut self, at: usize) -> Result<Vec<Part<'t>>, Malformed> {
+        if self.depth == DEEPEST {
+            return Err(Malformed {
+                message: format!("defaults within defaults, more than {DEEPEST} deep"),
+                help: "give the inner ones names under `env:`".to_owned(),
+                at,
+            });
+        }
+        self.depth += 1;
+        let parts = self.parts();
+        self.depth -= 1;
+        parts
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::environment::Environment;
+
+    fn run(text: &str) -> Result<Expanded, Malformed> {
+        let environment: Environment =
+            [("A", "1"), ("EMPTY", ""), ("TRICK", "${A}$$")].into_iter().collect();
+        let mut variables = Variables::new(&environment);
+        variables.set_default("A", "never");
+        variables.set_default("D", "def");
+        variables.set_default("EMPTY", "filled");
+        variables.set_default("NOTHING", "");
+        expand(text, &variables)
+    }
+
+    #[test]
+    fn values_are_put_in() {
+        for (text, expected) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("${A}", "1"),
+            ("x${A}y${D}z", "x1ydefz"),
+            ("$A", "$A"),
+            ("a$", "a$"),
+            ("$$", "$"),
+            ("$${A}", "${A}"),
+            ("$$${A}", "$1"),
+            ("${NO:-fallback}", "fallback"),
+            ("${NO:-}", ""),
+            ("${NO:-${A}}", "1"),
+            ("${NO:-a${NOT:-b${D}}c}", "abdefc"),
+            ("${NO:-http://x:80/}", "http://x:80/"),
+            ("${NO:-a$$}", "a$"),
+            ("${A:-${NO}}", "1"),
+            ("${A:?needed}", "1"),
+            ("${EMPTY}", "filled"),
+            ("${TRICK}", "${A}$$"),
+            ("ä${A}ö", "ä1ö"),
+            ("}", "}"),
+        ] {
+            assert_eq!(run(text).unwrap().text, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_set_is_empty_and_named() {
+        let out = run("ä${NO}${NOTHING}").unwrap();
+        assert_eq!((out.text.as_str(), out.unset), ("ä", vec![("NO".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn the_origin_is_known() {
+        let used = run("${A}${D}${NO:-${A}}").unwrap().used;
+        let origins: Vec<_> = used.iter().map(|(name, origin)| (name.as_str(), *origin)).collect();
+        assert_eq!(
+            origins,
+            [("A", Origin::Container), ("D", Origin::Env), ("A", Origin::Container)]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_where() {
+        for (text, message, at) in [
+            ("ab${", "`${` without its `}`", 2),
+            ("${A", "`${` without its `}`", 0),
+            ("${A:-x", "`${` without its `}`", 0),
+            ("x: ${A\ny: }", "`${` without its `}`", 3),
+            ("x${}", "`${` without the name of a variable", 1),
+            ("${1X}", "`${` without the name of a variable", 0),
+            ("${ä}", "`${` without the name of a variable", 0),
+            ("${A:+x}", "`:+` after `${A` means nothing here", 0),
+            ("${A-x}", "`-x` after `${A` means nothing here", 0),
+            ("${A }", "` ` after `${A` means nothing here", 0),
+            ("${NO:?give ${A}}", "`NO` is not set: give 1", 0),
+            ("${NO:?}", "`NO` is not set", 0),
+            ("${A}${EMPTY:-}${NOTHING:?x}", "`NOTHING` is not set: x", 14),
+        ] {
+            let error = run(text).unwrap_err();
+            assert_eq!((error.message.as_str(), error.at), (message, at), "{text}");
+        }
+        assert!(run("${A-x}").unwrap_err().help.contains("${A:-default}"));
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        assert!(run(&"${A:-".repeat(100_000)).is_err());
+        let environment: Environment = [("B", "b".repeat(100_000))].into_iter().collect();
+        let out = expand(&"${B}".repeat(1000), &Variables::new(&environment));
+        assert!(out.unwrap_err().message.starts_with("longer than 131072 bytes"));
+    }
+}

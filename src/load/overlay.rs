@@ -1,0 +1,251 @@
+//! One file on top of another, by Compose's merge rules: mappings merge key by key, single values replace, lists grow
+//! without repeating what is in them. A `command` replaces, because half of two commands is none.
+//!
+//! `!reset` takes a key away, `!override` replaces a value where it would be merged. In
+//! `environment` a variable that is taken away is more than one that is not written: the process
+//! does not get it from anywhere else either. So there a `!reset` stays in the merged tree, for the
+//! reader.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::load::yaml::node::{Key, Kind, Node, Span, Tag};
+
+/// How the value at a place is merged.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// By what it is: mapping, list or single value.
+    ByKind,
+    /// The later one counts.
+    Replace,
+    /// A list of names, or a mapping of them.
+    Names,
+    /// A list of `NAME=VALUE`, or a mapping.
+    Pairs,
+    /// A list, or a single value.
+    OneOrMore,
+    /// A command, or a mapping with one.
+    Hook,
+    /// A mapping in which only one of these keys can be set.
+    OneOf(&'static [&'static str]),
+}
+
+/// The ways in which readiness can be seen: keys of `readiness:` that exclude each other.
+pub(crate) const PROBES: &[&str] = &["unix", "tcp", "http", "exec", "file", "log", "notify"];
+
+/// The ways to drain: keys of `drain:` that exclude each other.
+pub(crate) const DRAINS: &[&str] = &["envoy", "http", "exec", "signal", "notify"];
+
+/// The rule for a place, named by its keys from the root.
+fn rule(place: &[&str]) -> Rule {
+    match place {
+        ["processes", _, rest @ ..] => match rest {
+            ["command" | "log" | "only_if"]
+            | ["readiness", "exec"]
+            | ["drain", "only_if"]
+            | ["drain", "envoy", "admin"]
+            | ["drain", "exec", "command"] => Rule::Replace,
+            ["drain", "exec"] => Rule::Hook,
+            ["depends_on"] => Rule::Names,
+            ["environment"] => Rule::Pairs,
+            ["env_file"] => Rule::OneOrMore,
+            ["readiness"] => Rule::OneOf(PROBES),
+            ["drain"] => Rule::OneOf(DRAINS),
+            ["hooks", rest @ ..] => hook_rule(rest),
+            _ => Rule::ByKind,
+        },
+        ["hooks", rest @ ..] => hook_rule(rest),
+        _ => Rule::ByKind,
+    }
+}
+
+fn hook_rule(rest: &[&str]) -> Rule {
+    match rest {
+        [_] => Rule::Hook,
+        [_, "command"] => Rule::Replace,
+        _ => Rule::ByKind,
+    }
+}
+
+/// `over` on top of `base`.
+pub(crate) fn merge(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
+    merge_at(&[], base, over)
+}
+
+fn merge_at(place: &[&str], base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
+    if over.tag == Some(Tag::Override) {
+        return Rc::clone(over);
+    }
+    // Nothing in the later file is no wish to take something away; that is what `!reset` is for. Only a variable
+    // without a value has a meaning: it comes from the container.
+    if matches!(over.kind, Kind::Null) && !matches!(place, ["processes", _, "environment", _]) {
+        return Rc::clone(base);
+    }
+    if is_reset(base) {
+        return Rc::clone(over);
+    }
+    let rule = rule(place);
+    let merged = match rule {
+        Rule::Replace => None,
+        Rule::ByKind | Rule::OneOf(_) => by_kind(place, base, over, rule),
+        Rule::Names => {
+            by_kind(place, &named(base, entry_of_name), &named(over, entry_of_name), rule)
+        }
+        Rule::Pairs => {
+            by_kind(place, &named(base, entry_of_pair), &named(over, entry_of_pair), rule)
+        }
+        Rule::OneOrMore => by_kind(place, &listed(base), &listed(over), rule),
+        Rule::Hook if matches!(over.kind, Kind::Mapping(_)) => {
+            by_kind(place, &hook(base), over, rule)
+        }
+        Rule::Hook => None,
+    };
+    merged.unwrap_or_else(|| Rc::clone(over))
+}
+
+/// Merges mappings and lists; `None` where one replaces the other.
+fn by_kind(place: &[&str], base: &Rc<Node>, over: &Rc<Node>, rule: Rule) -> Option<Rc<Node>> {
+    let kind = match (&base.kind, &over.kind) {
+        (Kind::Mapping(base), Kind::Mapping(over)) => {
+            let exclusive = match rule {
+                Rule::OneOf(keys) => keys,
+                _ => &[],
+            };
+            Kind::Mapping(mappings(place, base, over, exclusive))
+        }
+        (Kind::Sequence(base), Kind::Sequence(over)) => Kind::Sequence(lists(base, over)),
+        _ => return None,
+    };
+    Some(Rc::new(Node::new(over.span, kind)))
+}
+
+type Entries = [(Key, Rc<Node>)];
+
+fn mappings(
+    place: &[&str],
+    base: &Entries,
+    over: &Entries,
+    exclusive: &[&str],
+) -> Vec<(Key, Rc<Node>)> {
+    let is_exclusive = |key: &Key| exclusive.contains(&&*key.text);
+    let later: HashMap<&str, &Rc<Node>> =
+        over.iter().map(|(key, node)| (&*key.text, node)).collect();
+    let earlier: HashSet<&str> = base.iter().map(|(key, _)| &*key.text).collect();
+    let switched =
+        over.iter().any(|(key, node)| is_exclusive(key) && !matches!(node.kind, Kind::Null));
+    let mut merged = Vec::with_capacity(base.len() + over.len());
+    for (key, node) in base {
+        match later.get(&*key.text) {
+            Some(over) if is_reset(over) => {
+                if holds_variables(place) {
+                    merged.push((key.clone(), Rc::clone(over)));
+                }
+            }
+            Some(over) => {
+                let place = [place, &[&*key.text]].concat();
+                merged.push((key.clone(), merge_at(&place, node, over)));
+            }
+            None if switched && is_exclusive(key) => {}
+            None => merged.push((key.clone(), Rc::clone(node))),
+        }
+    }
+    merged.extend(over.iter().filter(|(key, _)| !earlier.contains(&*key.text)).cloned());
+    merged
+}
+
+fn lists(base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let mut merged = base.to_vec();
+    let known: HashSet<&str> = base.iter().filter_map(|item| scalar(item)).collect();
+    let is_new = |item: &&Rc<Node>| scalar(item).is_none_or(|text| !known.contains(text));
+    merged.extend(over.iter().filter(is_new).cloned());
+    merged
+}
+
+fn scalar(node: &Node) -> Option<&str> {
+    match &node.kind {
+        Kind::Scalar { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// A list as the mapping that says the same. What is no such list stays, for the reader to complain about.
+fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
+    let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
+    let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
+    let mut places = HashMap::new();
+    for item in items {
+        let Some(text) = scalar(item) else { return Rc::clone(node) };
+        let (key, value) = entry(text, item.span);
+        let place = *places.entry(Rc::clone(&key.text)).or_insert(entries.len());
+        match entries.get_mut(place) {
+            Some(earlier) => *earlier = (key, Rc::new(value)),
+            None => entries.push((key, Rc::new(value))),
+        }
+    }
+    Rc::new(Node::new(node.span, Kind::Mapping(entries)))
+}
+
+fn entry_of_name(text: &str, span: Span) -> (Key, Node) {
+    (Key { text: text.into(), span }, Node::new(span, Kind::Null))
+}
+
+fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
+    let (name, kind) = match text.split_once('=') {
+        Some((name, value)) => (name, Kind::Scalar { text: value.to_owned(), quoted: true }),
+        None => (text, Kind::Null),
+    };
+    (Key { text: name.into(), span }, Node::new(span, kind))
+}
+
+/// A single value as the list that says the same.
+fn listed(node: &Rc<Node>) -> Rc<Node> {
+    match node.kind {
+        Kind::Scalar { .. } => Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)]))),
+        _ => Rc::clone(node),
+    }
+}
+
+/// The command of a hook as the mapping that says the same.
+fn hook(node: &Rc<Node>) -> Rc<Node> {
+    match node.kind {
+        Kind::Scalar { .. } | Kind::Sequence(_) => {
+            let key = Key { text: "command".into(), span: node.span };
+            Rc::new(Node::new(node.span, Kind::Mapping(vec![(key, Rc::clone(node))])))
+        }
+        _ => Rc::clone(node),
+    }
+}
+
+fn is_reset(node: &Rc<Node>) -> bool {
+    node.tag == Some(Tag::Reset)
+}
+
+/// Whether this is the `environment` of a process, whose entries keep their `!reset`.
+fn holds_variables(place: &[&str]) -> bool {
+    matches!(place, ["processes", _, "environment"])
+}
+
+/// Takes away what is still tagged `!reset` when all files are merged, because nothing was there to reset.
+pub(crate) fn without_resets(root: &Rc<Node>) -> Rc<Node> {
+    without_resets_at(&[], root)
+}
+
+fn without_resets_at(place: &[&str], node: &Rc<Node>) -> Rc<Node> {
+    if !node.extent().has_reset || holds_variables(place) {
+        return Rc::clone(node);
+    }
+    let kind = match &node.kind {
+        Kind::Null | Kind::Scalar { .. } => return Rc::clone(node),
+        Kind::Sequence(items) => Kind::Sequence(
+            items.iter().map(|item| without_resets_at(&[place, &["-"]].concat(), item)).collect(),
+        ),
+        Kind::Mapping(entries) => {
+            let kept = entries.iter().filter(|(_, node)| !is_reset(node));
+            let inner = |(key, node): &(Key, Rc<Node>)| {
+                (key.clone(), without_resets_at(&[place, &[&*key.text]].concat(), node))
+            };
+            Kind::Mapping(kept.map(inner).collect())
+        }
+    };
+    Rc::new(Node::new(node.span, kind))
+}

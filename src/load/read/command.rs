@@ -1,0 +1,219 @@
+//! Commands: a list of arguments, or one string. An element of the list may be made of parts, and may depend on a
+//! condition; and so may a single value.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::expand::LONGEST;
+use crate::load::read::Reader;
+use crate::load::read::only_if;
+use crate::load::read::only_if::condition;
+use crate::load::shell_split::{split, without_shell};
+use crate::load::source::Source;
+use crate::load::values;
+use crate::load::yaml::node::{Kind, Node, Span};
+use crate::types::suggest::list;
+
+/// What an element of a command can be, beside plain text.
+const ELEMENTS: &[&str] = &["text", "file", "join", "args"];
+/// What a part of a `join` can be: the same, but one text.
+const PARTS: &[&str] = &["text", "file", "join"];
+/// What a file is counted as at least, so that a small config cannot have countless files read.
+const LEAST_FILE: usize = 4096;
+
+impl Reader<'_> {
+    /// A program and its arguments: a list, or one string that is split into words.
+    pub(crate) fn command(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
+        let first = self.dollars();
+        let words = match &node.kind {
+            Kind::Sequence(items) => elements(self, items, what)?,
+            Kind::Scalar { text: raw, .. } => {
+                let text = self.text(node, what)?;
+                let words = without_shell(raw).and_then(|()| split(&text.text));
+                words.map_err(|bad| self.refuse(&text, what, bad)).ok()?
+            }
+            Kind::Null | Kind::Mapping(_) => {
+                let message =
+                    format!("`{what}` must be a command, and this is {}", node.kind_name());
+                self.report.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
+                return None;
+            }
+        };
+        if words.first().is_none_or(String::is_empty) {
+            let problem = self.report.error(node.span, format!("`{what}` names no program"));
+            problem.help("write `[PROGRAM, ARGUMENT, …]`");
+            return None;
+        }
+        if !words.iter().any(|word| reads_dollars(word)) {
+            self.no_shell(first, what);
+            for word in &words {
+                self.no_tilde(word, what, node.span);
+            }
+        }
+        Some(words)
+    }
+
+    /// Where a single value may be chosen by conditions: the value itself, or of a list the first
+    /// element that is not left out.
+    pub(crate) fn first<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
+        let Kind::Sequence(items) = &node.kind else { return Some(node) };
+        let mut found = None;
+        for item in items {
+            let value = match item.kind {
+                Kind::Mapping(_) => chosen(self, item, what, &["text"])?.map(|(_, value)| value),
+                _ => Some(&**item),
+            };
+            found = found.or(value);
+        }
+        if found.is_none() {
+            let message = format!("every element of `{what}` is left out");
+            let problem = self.report.error(node.span, message);
+            problem.help("end the list with an element without `only_if`");
+        }
+        found
+    }
+
+    /// A relative path, from the directory of the file that names it.
+    pub(crate) fn beside(&self, span: Span, path: &Path) -> PathBuf {
+        let config = self.report.source(span.file()).map(|source| source.path.as_path());
+        config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// Whether a program, or one that it is to start, makes something of a `$NAME` itself.
+fn reads_dollars(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    const KNOWN: &[&str] = &[
+        "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox", "su", "runuser",
+        "env", "envsubst", "awk", "gawk", "mawk", "perl", "ruby", "php", "php-fpm", "python",
+        "node", "tclsh", "nginx", "jq", "make",
+    ];
+    KNOWN.contains(&name)
+}
+
+/// The arguments of all elements; none, if one of them is wrong.
+fn elements(reader: &mut Reader<'_>, items: &[Rc<Node>], what: &str) -> Option<Vec<String>> {
+    let mut words = Vec::with_capacity(items.len());
+    let mut fine = true;
+    for item in items {
+        // All of them, whatever comes before: each is to tell its problems.
+        fine &= element(reader, item, what, &mut words).is_some();
+    }
+    fine.then_some(words)
+}
+
+/// Adds the arguments that an element stands for: one, several under one condition, or none.
+fn element(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &str,
+    words: &mut Vec<String>,
+) -> Option<()> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        words.push(reader.text(node, what)?.text);
+        return Some(());
+    }
+    match chosen(reader, node, what, ELEMENTS)? {
+        Some(("args", value)) => {
+            let items = reader.items(value, "args")?;
+            words.extend(elements(reader, items, "args")?);
+        }
+        Some((kind, value)) => words.push(text_of(reader, value, kind)?),
+        None => {}
+    }
+    Some(())
+}
+
+/// A part of a `join`; nothing where its condition does not hold.
+fn part(reader: &mut Reader<'_>, node: &Node) -> Option<Option<String>> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        return Some(Some(reader.text(node, "join")?.text));
+    }
+    match chosen(reader, node, "join", PARTS)? {
+        Some((kind, value)) => Some(Some(text_of(reader, value, kind)?)),
+        None => Some(None),
+    }
+}
+
+/// Which of `kinds` a mapping has. Nothing where its condition does not hold: then only its keys are looked at, since
+/// the file or the variable that it names may well be missing.
+fn chosen<'n>(
+    reader: &mut Reader<'_>,
+    node: &'n Node,
+    what: &str,
+    kinds: &[&'static str],
+) -> Option<Option<(&'static str, &'n Node)>> {
+    let fields = reader.fields(node, &what, &[kinds, &[only_if::KEY]].concat())?;
+    let mut found = kinds.iter().filter_map(|kind| Some((*kind, fields.get(kind)?)));
+    let Some((kind, value)) = found.next() else {
+        if !fields.has_unknown {
+            let message = format!("this element of `{what}` does not say what it is");
+            let help = format!("add one of {}", list(kinds.iter().copied()));
+            reader.report.error(fields.span, message).help(help);
+        }
+        return None;
+    };
+    if let Some((second, _)) = found.next() {
+        let span = fields.key(second).unwrap_or(fields.span);
+        let message = format!("an element can have one of `{kind}` and `{second}`, not both");
+        reader.report.error(span, message).help("make them two elements, or join them");
+        return None;
+    }
+    let holds = match fields.get(only_if::KEY) {
+        Some(node) => condition(reader, node, &only_if::KEY)?.holds_now(),
+        None => true,
+    };
+    Some(holds.then_some((kind, value)))
+}
+
+fn text_of(reader: &mut Reader<'_>, node: &Node, kind: &str) -> Option<String> {
+    let text = match kind {
+        "file" => file(reader, node)?,
+        "join" => {
+            let parts: Vec<_> =
+                reader.items(node, kind)?.iter().map(|node| part(reader, node)).collect();
+            let parts: Vec<_> = parts.into_iter().collect::<Option<Vec<_>>>()?;
+            parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
+        }
+        _ => return Some(reader.text(node, kind)?.text),
+    };
+    // Its NUL counts, too.
+    if text.len() >= LONGEST {
+        let message = format!("`{kind}` becomes {} bytes", text.len());
+        reader.report.error(node.span, message).help(TOO_LONG);
+        return None;
+    }
+    Some(text)
+}
+
+const TOO_LONG: &str =
+    "no argument of a process can have 128 KiB; let the program read a file itself";
+
+/// The content of a file, with its variables put in, without the newlines at its end.
+fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let path = reader.typed(node, "file", values::path)?;
+    let path = reader.beside(node.span, &path);
+    let source = match Source::read_argument(&path) {
+        Ok(source) => source,
+        Err(bad) => {
+            let message = format!("`file` {} {}", quote(&path.to_string_lossy()), bad.message);
+            let help = "a relative path begins at the directory of the config that names it; \
+                        with `only_if: {path_exists: PATH}` the file may be missing";
+            let help = if bad.help.is_empty() { help.to_owned() } else { bad.help };
+            reader.report.error(node.span, message).help(help);
+            return None;
+        }
+    };
+    reader.charge(node.span, source.text.len().max(LEAST_FILE))?;
+    let raw = source.text.clone();
+    let file = reader.report.add_source(source);
+    let place = |reader: &Reader<'_>, at| match reader.report.source(file) {
+        Some(source) => source.place(file, at),
+        None => Span::whole(file),
+    };
+    let mut text = reader.put_in(&raw, place)?.text;
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Some(text)
+}

@@ -1,0 +1,45 @@
+//! `log:` of a process.
+
+use std::fmt::Display;
+
+use crate::config::LogMode;
+use crate::load::read::Reader;
+use crate::load::values;
+use crate::load::values::Bad;
+use crate::load::yaml::node::Node;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Inherit,
+    Prefix,
+}
+
+/// Where the output of the process `name` goes.
+pub(crate) fn log(reader: &mut Reader<'_>, node: &Node, what: &dyn Display, name: &str) -> LogMode {
+    let Some(fields) = reader.fields(node, what, &["mode", "prefix"]) else {
+        return LogMode::Inherit;
+    };
+    let modes = [("inherit", Mode::Inherit), ("prefix", Mode::Prefix)];
+    let mode = reader.field(&fields, "mode", |text| values::choice(text, &modes));
+    let prefix = reader.field(&fields, "prefix", prefix);
+    if mode != Some(Mode::Inherit) {
+        return LogMode::Prefix(prefix.unwrap_or_else(|| name.to_owned()));
+    }
+    if let Some(span) = fields.key("prefix").filter(|_| prefix.is_some()) {
+        let problem = reader
+            .report
+            .error(span, "with `mode: inherit` drainit does not see the lines to prefix");
+        problem.help("remove the `prefix`, or the `mode`");
+    }
+    LogMode::Inherit
+}
+
+fn prefix(text: &str) -> Result<String, Bad> {
+    if text.is_empty() {
+        return Err(Bad::new("not a prefix", "leave it out to use the name of the process"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Bad::new("more than one line, or a control character", "write a short word"));
+    }
+    Ok(text.to_owned())
+}

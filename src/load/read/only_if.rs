@@ -1,0 +1,86 @@
+//! `only_if:` of a process, of a drain, and of an element of a command.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use crate::config::OnlyIf;
+use crate::load::read::Reader;
+use crate::load::values;
+use crate::load::yaml::node::{Kind, Node};
+
+/// The key that it stands behind, wherever it may.
+pub(crate) const KEY: &str = "only_if";
+
+/// What must hold, all of it. Variables do not change while drainit runs, so what a value says is known.
+pub(crate) struct Condition {
+    value_holds: bool,
+    path: Option<PathBuf>,
+}
+
+impl Condition {
+    /// Whether it holds at this moment.
+    pub(crate) fn holds_now(&self) -> bool {
+        self.value_holds && self.path.as_ref().is_none_or(|path| path.exists())
+    }
+
+    /// What is left to be looked at when a process is to start; nothing, if it holds whatever there is.
+    pub(crate) fn at_start(self) -> Option<OnlyIf> {
+        if self.value_holds { self.path.map(OnlyIf::PathExists) } else { Some(OnlyIf::Never) }
+    }
+}
+
+/// Reads a condition. `what` names it: `processes.router.only_if`.
+pub(crate) fn condition(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+) -> Option<Condition> {
+    let fields = reader.fields(node, what, &["path_exists", "value", "is", "is_not"])?;
+    let path = reader.field(&fields, "path_exists", values::path);
+    let wanted = match (fields.get("is"), fields.get("is_not")) {
+        (Some(node), None) => Some((alternatives(reader, node, "is"), true)),
+        (None, Some(node)) => Some((alternatives(reader, node, "is_not"), false)),
+        (None, None) => None,
+        (Some(_), Some(node)) => {
+            let message = format!("`{what}` can have one of `is` and `is_not`, not both");
+            reader.report.error(node.span, message).help("keep one of them");
+            return None;
+        }
+    };
+    let value = fields.get("value");
+    let (message, help) = match (value, &wanted) {
+        (Some(_), None) => {
+            ("does not say what `value` must be", "add `is: TEXT`, or `is_not: TEXT`")
+        }
+        (None, Some(_)) => ("does not say what is compared", "add `value: \"${VAR}\"`"),
+        (None, None) if fields.get("path_exists").is_none() => {
+            ("has no condition", "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`")
+        }
+        _ => ("", ""),
+    };
+    if !message.is_empty() {
+        if !fields.has_unknown {
+            reader.report.error(fields.span, format!("`{what}` {message}")).help(help);
+        }
+        return None;
+    }
+    let value = value.map(|node| reader.text(node, "value"));
+    let value_holds = match (value, wanted) {
+        (Some(value), Some((texts, must))) => texts?.contains(&value?.text) == must,
+        _ => true,
+    };
+    Some(Condition { value_holds, path })
+}
+
+/// One text, or a list of them.
+fn alternatives(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Vec<String>> {
+    let Kind::Sequence(items) = &node.kind else {
+        return Some(vec![reader.text(node, what)?.text]);
+    };
+    if items.is_empty() {
+        let problem = reader.report.error(node.span, format!("`{what}` names nothing"));
+        problem.help("write the text that is meant, or a list of several");
+        return None;
+    }
+    items.iter().map(|item| Some(reader.text(item, what)?.text)).collect()
+}

@@ -1,0 +1,324 @@
+//! `processes:`, entry by entry.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{
+    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
+};
+use crate::load::check::image::Parts;
+use crate::load::check::own_address::normal;
+use crate::load::check::{Places, ProcessPlaces, Wait};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::read::depends_on;
+use crate::load::read::depends_on::Wanted;
+use crate::load::read::drain::drain;
+use crate::load::read::environment::{env_files, environment};
+use crate::load::read::log::log;
+use crate::load::read::only_if;
+use crate::load::read::only_if::condition;
+use crate::load::read::readiness::readiness;
+use crate::load::read::root::{hooks, signals};
+use crate::load::read::{Fields, Reader};
+use crate::load::values;
+use crate::load::values::Bad;
+use crate::load::yaml::node::{Kind, Node, Span};
+use crate::plan::timeline::What;
+use crate::types::Signal;
+
+const KEYS: &[&str] = &[
+    "command",
+    "type",
+    "only_if",
+    "args",
+    "sockets",
+    "depends_on",
+    "readiness",
+    "stop_signal",
+    "stop_grace_period",
+    "env_file",
+    "environment",
+    "working_dir",
+    "user",
+    "restart",
+    "restart_delay",
+    "restart_max",
+    "on_exit",
+    "required",
+    "forward_signals",
+    "hooks",
+    "drain",
+    "log",
+];
+
+/// Every process, also those with problems, so that what others say about them can be checked.
+pub(crate) fn processes(
+    reader: &mut Reader<'_>,
+    root: &Fields<'_>,
+    places: &mut Places,
+) -> Vec<Process> {
+    let entries = match root.get("processes") {
+        Some(node) => reader.entries(node, &"processes"),
+        None => Some(&[][..]),
+    };
+    let Some(entries) = entries else { return Vec::new() };
+    let mut processes = Vec::with_capacity(entries.len());
+    let mut wanted = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        if key.text.starts_with("x-") {
+            continue;
+        }
+        name(reader, &key.text, key.span);
+        let mut place = ProcessPlaces::new(key.span);
+        let (process, needs) = process(reader, &key.text, node, &mut place);
+        processes.push(process);
+        wanted.push(needs);
+        places.processes.push(place);
+    }
+    if processes.is_empty() {
+        let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
+        let problem = reader.report.error(span, "there is no process");
+        problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+    }
+    depends_on::resolve(reader, &mut processes, wanted, &mut places.processes);
+    unique(reader, &processes, &places.processes);
+    processes
+}
+
+fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || !name.chars().all(fits) {
+        let problem =
+            reader.report.error(span, format!("{} cannot be the name of a process", quote(name)));
+        problem.help("use letters, digits, `_`, `-` and `.`");
+    }
+}
+
+/// `processes.NAME`
+struct Place<'a>(&'a str);
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "processes.{}", self.0)
+    }
+}
+
+fn process(
+    reader: &mut Reader<'_>,
+    name: &str,
+    node: &Node,
+    place: &mut ProcessPlaces,
+) -> (Process, Vec<Wanted>) {
+    let what = &Place(name);
+    // A name with nothing behind it is a process without a command, which is what it is told.
+    let fields = match node.kind {
+        Kind::Null => Fields::none(place.name),
+        _ => reader.fields(node, what, KEYS).unwrap_or_else(|| Fields::none(place.name)),
+    };
+    let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
+    if fields.get("command").is_none() && is_mapping {
+        let problem =
+            reader.report.error(place.name, format!("process {} has no `command`", quote(name)));
+        problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
+    }
+    let at = |key: &str| fields.get(key).map(|node| node.span);
+    place.parts = Parts {
+        command: at("command"),
+        working_dir: at("working_dir"),
+        user: at("user"),
+        readiness: at("readiness"),
+        hooks: fields.key("hooks"),
+        drain: at("drain"),
+    };
+    let command =
+        fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
+    let kinds = [("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];
+    let kind =
+        reader.field(&fields, "type", |text| values::choice(text, &kinds)).unwrap_or_default();
+    if kind == ProcessKind::Oneshot {
+        for key in ["readiness", "drain"] {
+            if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
+                let problem = reader
+                    .report
+                    .error(span, format!("a oneshot has no `{key}`: it ends by itself"));
+                problem.help(format!("remove `{key}`, or `type: oneshot`"));
+            }
+        }
+    }
+    let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
+    let drain = fields.get("drain").and_then(|node| drain(reader, node, what, place));
+    if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
+        place.waits.push(Wait { what: What::Stop, duration, span: node.span });
+    }
+    let hooks = match fields.get("hooks") {
+        Some(node) => hooks(reader, node, &format_args!("{what}.hooks"), &mut place.waits),
+        None => Hooks::default(),
+    };
+    let mut environment_of_process =
+        fields.get("env_file").map(|node| env_files(reader, node)).unwrap_or_default();
+    environment_of_process
+        .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
+    let needs =
+        fields.get("depends_on").map(|node| depends_on::wanted(reader, node)).unwrap_or_default();
+    let forwarded =
+        fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
+    let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
+    place.forward_signals = spans;
+    let only_if = fields.get(only_if::KEY).and_then(|node| {
+        condition(reader, node, &format_args!("{what}.{}", only_if::KEY))?.at_start()
+    });
+    if only_if == Some(OnlyIf::Never) {
+        // It takes no time at the end.
+        (place.waits, place.min, place.drain) = (Vec::new(), None, None);
+    }
+    place.readiness = fields.get("readiness").map(|node| node.span);
+    let process = Process {
+        name: name.to_owned(),
+        command,
+        kind,
+        only_if,
+        args: fields.get("args").and_then(|node| args(reader, node, what, place)),
+        sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
+        depends_on: Vec::new(),
+        readiness: fields
+            .get("readiness")
+            .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness"))),
+        stop_signal: reader
+            .field(&fields, "stop_signal", values::stop_signal)
+            .unwrap_or(Signal::TERM),
+        stop_grace_period,
+        environment: environment_of_process,
+        working_dir: reader.field(&fields, "working_dir", values::path),
+        user: fields.get("user").and_then(|node| {
+            let text = reader.text(node, "user")?;
+            reader.accounts.find(&text.text).map_err(|bad| reader.refuse(&text, "user", bad)).ok()
+        }),
+        restart: restart(reader, &fields),
+        on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
+        required: reader.field(&fields, "required", values::boolean).unwrap_or(true),
+        forward_signals,
+        hooks,
+        drain,
+        log: match fields.get("log") {
+            Some(node) => log(reader, node, &format_args!("{what}.log"), name),
+            None => LogMode::Inherit,
+        },
+    };
+    if let (false, OnExit::Shutdown, Some(span)) =
+        (process.required, process.on_exit, fields.key("required"))
+    {
+        let why = format!("{what} may be missing, but its end stops the container");
+        reader.report.error(span, why).help("add `on_exit: ignore`");
+    }
+    (process, needs)
+}
+
+fn args(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+    place: &mut ProcessPlaces,
+) -> Option<ArgRoute> {
+    let what = format!("{what}.args");
+    let fields = reader.fields(node, &what, &["prefix", "refuse"])?;
+    let refuse =
+        fields.get("refuse").map(|node| reader.list(node, "refuse", |text| Ok(text.to_owned())));
+    let Some(node) = fields.get("prefix") else {
+        let problem = reader.report.error(fields.span, format!("`{what}` has no `prefix`"));
+        problem.help("write which arguments are meant: `{prefix: \"--app.\"}`");
+        return None;
+    };
+    let prefix = reader.typed(node, "prefix", |text| match text {
+        "" => Err(Bad::new("every argument begins with that", "write a prefix such as `--app.`")),
+        _ => Ok(text.to_owned()),
+    })?;
+    place.prefix = Some(node.span);
+    Some(ArgRoute { prefix, refuse: refuse.into_iter().flatten().map(|(name, _)| name).collect() })
+}
+
+fn sockets(reader: &mut Reader<'_>, node: &Node, place: &mut ProcessPlaces) -> Vec<PathBuf> {
+    let mut sockets: Vec<PathBuf> = Vec::new();
+    for (path, span) in reader.list(node, "sockets", values::socket_path) {
+        if !sockets.contains(&path) {
+            sockets.push(path);
+            place.sockets.push(span);
+        }
+    }
+    sockets
+}
+
+fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
+    let policies = [
+        ("no", RestartPolicy::No),
+        ("on-failure", RestartPolicy::OnFailure),
+        ("always", RestartPolicy::Always),
+    ];
+    let written = reader.field(fields, "restart", |text| match text.split_once(':') {
+        Some(("on-failure", most)) => Ok((RestartPolicy::OnFailure, Some(values::number(most)?))),
+        _ if text == "unless-stopped" => {
+            Err(Bad::new("there is nobody here to stop one process for good", "write `always`"))
+        }
+        _ => Ok((values::choice(text, &policies)?, None)),
+    });
+    let is_known = written.is_some() || fields.get("restart").is_none();
+    let (policy, most) = written.unwrap_or_default();
+    let max = reader.field(fields, "restart_max", values::number);
+    if let (Some(most), Some(span), true) = (most, fields.key("restart_max"), max.is_some()) {
+        let problem =
+            reader.report.error(span, format!("`restart` already sets the limit, to {most}"));
+        problem.help("write one of the two");
+    }
+    let delay = reader.field(fields, "restart_delay", values::duration);
+    for (key, is_set) in [("restart_delay", delay.is_some()), ("restart_max", max.is_some())] {
+        let is_idle = is_known && is_set && policy == RestartPolicy::No;
+        if let Some(span) = fields.key(key).filter(|_| is_idle) {
+            let message =
+                format!("`{key}` does nothing: without `restart` nothing is started again");
+            let problem = reader.report.warning(span, message);
+            problem.help("add `restart: on-failure` or `always`, or remove it");
+        }
+    }
+    Restart { policy, delay: delay.unwrap_or(Duration::from_secs(1)), max: most.or(max) }
+}
+
+fn on_exit(text: &str) -> Result<OnExit, Bad> {
+    let words = [
+        ("shutdown", OnExit::Shutdown),
+        ("failure-shutdown", OnExit::FailureShutdown),
+        ("ignore", OnExit::Ignore),
+    ];
+    values::choice(text, &words)
+}
+
+/// What only one process can have: a prefix, a socket.
+fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlaces]) {
+    let mut prefixes: HashMap<&str, &str> = HashMap::new();
+    let mut sockets: HashMap<PathBuf, &str> = HashMap::new();
+    for (process, place) in processes.iter().zip(places) {
+        if let (Some(route), Some(span)) = (&process.args, place.prefix) {
+            if let Some(first) = prefixes.get(route.prefix.as_str()) {
+                let prefix = quote(&route.prefix);
+                let problem = reader
+                    .report
+                    .error(span, format!("process `{first}` already has the prefix {prefix}"));
+                problem.help("give each process a prefix of its own");
+            } else {
+                prefixes.insert(&route.prefix, &process.name);
+            }
+        }
+        for (socket, span) in process.sockets.iter().zip(&place.sockets) {
+            if let Some(first) = sockets.get(&normal(socket)) {
+                let path = quote(&socket.to_string_lossy());
+                let problem = reader
+                    .report
+                    .error(*span, format!("process `{first}` already has the socket {path}"));
+                problem
+                    .help("name it where it is listened on; starting one would remove the other's");
+            } else {
+                sockets.insert(normal(socket), &process.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Everything of a config outside `processes:`.
+
+use std::fmt::Display;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::{Config, Control, Hook, Hooks, LogFormat, Logging, Shutdown};
+use crate::load::check::{Places, Wait};
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::expand;
+use crate::load::read::process;
+use crate::load::read::{Fields, Reader};
+use crate::load::values;
+use crate::load::yaml::node::{Kind, Node, Span};
+use crate::plan::timeline::What;
+use crate::types::Signal;
+
+const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
+
+/// Reads a whole config.
+pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
+    let fields = reader.fields(node, &"", ROOT).unwrap_or_else(|| Fields::none(node.span));
+    // First, because everything else may use them.
+    let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
+    let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
+    let shutdown = shutdown(reader, &fields, &mut places);
+    let control = control(reader, &fields, &mut places);
+    places.hooks = fields.key("hooks");
+    let logging = logging(reader, &fields);
+    let hooks = match fields.get("hooks") {
+        Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
+        None => Hooks::default(),
+    };
+    let processes = match node.kind {
+        Kind::Mapping(_) => process::processes(reader, &fields, &mut places),
+        _ => Vec::new(), // said above
+    };
+    (Config { env, shutdown, control, logging, hooks, processes }, places)
+}
+
+/// Reads `control`, and of `env` what it uses. With it the variables that it uses and that nothing sets.
+pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
+    let fields = Fields::unchecked(node);
+    let mut used = Vec::new();
+    if let Some(node) = fields.get("control") {
+        names(node, &mut used);
+    }
+    let mut defaults = Vec::new();
+    if let Some(node) = fields.get("env") {
+        // From the last on, because each may use those before it.
+        for (key, value) in Fields::unchecked(node).entries().iter().rev() {
+            let is_set = reader.variables.container().get_set(&key.text).is_some();
+            if !is_set && used.iter().any(|name| **name == *key.text) {
+                names(value, &mut used);
+                defaults.push((key.clone(), Rc::clone(value)));
+            }
+        }
+        defaults.reverse();
+        env(reader, &Node::new(node.span, Kind::Mapping(defaults)));
+    }
+    let control = control(reader, &fields, &mut Places::new(fields.span));
+    used.retain(|name| reader.variables.get_set(name).is_none());
+    (control, used)
+}
+
+/// The variables that a value and everything in it uses.
+fn names(node: &Node, out: &mut Vec<String>) {
+    match &node.kind {
+        Kind::Null => {}
+        Kind::Scalar { text, .. } => {
+            for name in expand::names(text) {
+                if !out.contains(&name) {
+                    out.push(name);
+                }
+            }
+        }
+        Kind::Sequence(items) => items.iter().for_each(|item| names(item, out)),
+        Kind::Mapping(entries) => entries.iter().for_each(|(_, node)| names(node, out)),
+    }
+}
+
+/// Every default becomes visible to what follows; those that the container overrides are not exported again.
+fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
+    let mut exported = Vec::new();
+    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
+        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+            continue;
+        }
+        let Some(value) = reader.text(node, &key.text) else { continue };
+        reader.variables.set_default(&key.text, &value.text);
+        if reader.variables.container().get_set(&key.text).is_none() {
+            exported.push((key.text.to_string(), value.text));
+        }
+    }
+    exported
+}
+
+/// Whether a variable can have this name.
+pub(crate) fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let problem =
+            reader.report.error(span, format!("{} cannot be the name of a variable", quote(name)));
+        problem.help("a name is not empty and has no `=`");
+    }
+    right
+}
+
+fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
+    const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
+    let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", KEYS));
+    let fields = fields.unwrap_or_else(|| Fields::none(root.span));
+    let mut time = |name, default| {
+        let duration = reader.duration(&fields, name, values::duration);
+        duration.unwrap_or(Duration::from_secs(default))
+    };
+    let (grace_period, reserve) = (time("grace_period", 30), time("reserve", 2));
+    let readiness_delay = time("readiness_delay", 0);
+    let at = |name: &str| fields.get(name).map(|node| node.span);
+    if let Some(node) = fields.get("grace_period") {
+        places.grace_period = node.span;
+        if let Kind::Scalar { text, .. } = &node.kind {
+            places.grace_variables = expand::names(text);
+        }
+    }
+    if reserve >= grace_period && reader.durations_known {
+        let span = at("reserve").or(at("grace_period")).unwrap_or(fields.span);
+        let (reserve, grace_period) =
+            (crate::types::human(reserve), crate::types::human(grace_period));
+        let message =
+            format!("`reserve` ({reserve}) leaves nothing of `grace_period` ({grace_period})");
+        reader.report.error(span, message).help("make `reserve` smaller, or `grace_period` longer");
+        reader.durations_known = false;
+    }
+    if !readiness_delay.is_zero() {
+        let span = at("readiness_delay").unwrap_or(fields.span);
+        places.waits.push(Wait { what: What::ReadinessDelay, duration: readiness_delay, span });
+    }
+    let signals = match fields.get("signals") {
+        None => vec![Signal::TERM, Signal::INT, Signal::QUIT],
+        Some(node) => {
+            let is_list = matches!(&node.kind, Kind::Sequence(items) if items.is_empty());
+            if is_list {
+                let problem = reader
+                    .report
+                    .error(node.span, "without `signals` nothing could stop the container");
+                problem.help("write `[TERM, INT, QUIT]`, or leave it out");
+            }
+            signals(reader, node, "signals").into_iter().map(|(signal, _)| signal).collect()
+        }
+    };
+    Shutdown { grace_period, reserve, readiness_delay, signals }
+}
+
+/// A list of signals that can be caught, each once.
+pub(crate) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(Signal, Span)> {
+    let mut signals: Vec<(Signal, Span)> = Vec::new();
+    for (signal, span) in reader.list(node, what, values::catchable_signal) {
+        if signals.iter().all(|(known, _)| *known != signal) {
+            signals.push((signal, span));
+        }
+    }
+    signals
+}
+
+fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
+    const KEYS: &[&str] = &["listen", "socket", "drain_over_tcp"];
+    let fields = root.get("control").and_then(|node| reader.fields(node, &"control", KEYS));
+    let Some(fields) = fields else { return Control::default() };
+    let place = |name| fields.get(name).map(|node| node.span);
+    places.control_socket = place("socket");
+    (places.listen, places.drain_over_tcp) = (place("listen"), place("drain_over_tcp"));
+    Control {
+        listen: reader.field(&fields, "listen", values::listen),
+        socket: reader.field(&fields, "socket", values::socket_path),
+        drain_over_tcp: reader
+            .field(&fields, "drain_over_tcp", values::boolean)
+            .unwrap_or_default(),
+    }
+}
+
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
+    let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &["format"]));
+    let node = fields.and_then(|fields| fields.get("format"));
+    let format =
+        node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
+    let Some(wanted) = reader.variables.container().get_set("DRAINIT_LOG_FORMAT") else {
+        return Logging { format: format.unwrap_or_default() };
+    };
+    let format = values::choice(wanted, FORMATS).unwrap_or_else(|bad| {
+        let span = node.map_or(Span::whole(root.span.file()), |node| node.span);
+        let message = format!(
+            "`DRAINIT_LOG_FORMAT` in the container's environment is {}: {}",
+            quote(wanted),
+            bad.why
+        );
+        reader.report.error(span, message).help(bad.help);
+        LogFormat::default()
+    });
+    Logging { format }
+}
+
+/// `hooks:` of the container or of a process. Timeouts that are written and lie in the shutdown go to `waits`.
+pub(crate) fn hooks(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+    waits: &mut Vec<Wait>,
+) -> Hooks {
+    let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
+        return Hooks::default();
+    };
+    let mut hook = |name: &'static str, wait: Option<What>| {
+        let node = fields.get(name)?;
+        let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
+        if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
+            waits.push(Wait { what, duration, span });
+        }
+        Some(hook)
+    };
+    Hooks {
+        pre_start: hook("pre_start", None),
+        pre_stop: hook("pre_stop", Some(What::PreStop)),
+        post_stop: hook("post_stop", Some(What::PostStop)),
+    }
+}
+
+/// A command, or a mapping with one; and where its timeout is written.
+fn hook(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+    name: &str,
+) -> Option<(Hook, Option<Span>)> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        let command = reader.command(node, name)?;
+        return Some((Hook { command, timeout: None }, None));
+    }
+    let fields = reader.fields(node, what, &["command", "timeout"])?;
+    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
+    let Some(command) = fields.get("command") else {
+        reader
+            .report
+            .error(fields.span, format!("`{what}` has no `command`"))
+            .help("add `command: [PROGRAM, …]`");
+        return None;
+    };
+    let command = reader.command(command, "command")?;
+    let written = fields.get("timeout").map(|node| node.span);
+    Some((Hook { command, timeout }, written))
+}

@@ -1,0 +1,142 @@
+//! What the tests of the config share.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::config::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy};
+use crate::load::accounts::Accounts;
+use crate::load::diagnostics::collector::Collector;
+use crate::load::source::Source;
+use crate::load::{Diagnostic, Environment, Loaded};
+use crate::types::Signal;
+
+/// A directory that goes away with the test.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("drainit-config-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a config means that has nothing wrong with it.
+pub(crate) fn config(text: &str) -> Config {
+    load(&[text], &[]).unwrap().config
+}
+
+/// Loads texts as if they were files named `0.yaml`, `1.yaml`, and so on.
+pub(crate) fn load(
+    texts: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Loaded, Vec<Diagnostic>> {
+    load_in(texts, &environment.iter().copied().collect())
+}
+
+/// The same in an environment that is at hand.
+pub(crate) fn load_in(
+    texts: &[&str],
+    environment: &Environment,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut report = Collector::default();
+    let source =
+        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
+    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
+    let roots =
+        sources.into_iter().map(|source| crate::load::parsed(&mut report, source)).collect();
+    crate::load::finish(
+        report,
+        roots,
+        environment,
+        Accounts::new("/nonexistent", "/nonexistent"),
+        None,
+    )
+}
+
+/// The problems that `check` has with a text, where nothing is looked for.
+pub(crate) fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
+    let mut report = Collector::default();
+    report.be_a_check();
+    let roots = vec![crate::load::parsed(&mut report, Source::new("0.yaml", text.to_owned()))];
+    let accounts = Accounts::new("/nonexistent", "/nonexistent");
+    let environment = environment.iter().copied().collect();
+    match crate::load::finish(report, roots, &environment, accounts, None) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    }
+}
+
+/// The variables of a process: `A=1`, or `!A` where it does not get one.
+pub(crate) fn variables(process: &Process) -> Vec<String> {
+    let text = |(name, value): &(String, Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => format!("!{name}"),
+    };
+    process.environment.iter().map(text).collect()
+}
+
+/// `control` alone, of texts as [`load_in`] names them.
+pub(crate) fn find_control(
+    texts: &[&str],
+    environment: &Environment,
+) -> crate::load::control::Found {
+    let mut report = Collector::default();
+    let source =
+        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
+    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
+    let roots =
+        sources.into_iter().map(|source| crate::load::parsed(&mut report, source)).collect();
+    crate::load::control::found(report, roots, environment)
+}
+
+/// A process with nothing special about it.
+pub(crate) fn process(name: &str) -> Process {
+    Process {
+        name: name.to_owned(),
+        command: vec!["true".to_owned()],
+        kind: ProcessKind::Service,
+        only_if: None,
+        args: None,
+        sockets: Vec::new(),
+        depends_on: Vec::new(),
+        readiness: None,
+        stop_signal: Signal::TERM,
+        stop_grace_period: None,
+        environment: Vec::new(),
+        working_dir: None,
+        user: None,
+        restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
+        on_exit: OnExit::Shutdown,
+        required: true,
+        forward_signals: Vec::new(),
+        hooks: Hooks::default(),
+        drain: None,
+        log: LogMode::Inherit,
+    }
+}

@@ -1,0 +1,161 @@
+//! What will hardly work: an error of `check`, a warning of a start.
+
+use crate::load::{Diagnostic, testing};
+
+/// `E message`, and the warnings of a start, which must be the same problems.
+#[track_caller]
+fn told(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let line = |d: &Diagnostic| {
+        assert!(d.help.is_some(), "no mend: {d}");
+        let severity = if d.is_error() { "E" } else { "W" };
+        format!("{severity} {}", d.message)
+    };
+    let checked: Vec<_> = testing::checked(text, environment).iter().map(line).collect();
+    let started = testing::load(&[text], environment).unwrap_or_else(|problems| {
+        panic!("refused: {text}\n{problems:?}");
+    });
+    let warnings: Vec<_> = started.warnings.iter().map(line).collect();
+    let as_warnings: Vec<_> = checked.iter().map(|line| line.replacen("E ", "W ", 1)).collect();
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(warnings), sorted(as_warnings), "{text}");
+    checked
+}
+
+#[test]
+fn a_variable_that_only_a_shell_would_put_in() {
+    let set = &[("port", "80"), ("HOST", "h")];
+    let says = |name: &str, what: &str| {
+        format!("E `${name}` in `{what}` stays as it is: no shell reads it")
+    };
+    for (process, expected) in [
+        ("command: [app, --port, $PORT]", vec![says("PORT", "command")]),
+        ("command: app --port $PORT", vec![says("PORT", "command")]),
+        (
+            "command: [app, '--url=http://$HOST:$port/']",
+            vec![says("HOST", "command"), says("port", "command")],
+        ),
+        ("command: [app, {text: $PORT}]", vec![says("PORT", "command")]),
+        ("command: [app], working_dir: $HOME/app", vec![says("HOME", "working_dir")]),
+        ("command: [app], readiness: {exec: [probe, $PORT]}", vec![says("PORT", "exec")]),
+        ("command: [app], hooks: {pre_stop: [bye, $PORT]}", vec![says("PORT", "pre_stop")]),
+        (
+            "command: [app], environment: {A: a$HOST}",
+            vec!["W `$HOST` in `environment` stays as it is: no shell reads it".to_owned()],
+        ),
+        (
+            "command: [app], environment: {PORT: $PORT}",
+            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+        ),
+        (
+            "command: [app], environment: [PORT=$PORT]",
+            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+        ),
+        (
+            "command: [app, ~/x], working_dir: ~/y",
+            vec![
+                "E `~` in `command` stays as it is: no shell reads it".to_owned(),
+                "E `~` in `working_dir` stays as it is: no shell reads it".to_owned(),
+            ],
+        ),
+        ("command: [sh, -c, ~/x]", vec![]),
+        // These characters are meant, or somebody reads them.
+        ("command: [app, $$PORT]", vec![]),
+        ("command: [sh, -c, 'exec app $PORT']", vec![]),
+        ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", vec![]),
+        ("command: [envsubst, '$PORT']", vec![]),
+        ("command: [/usr/bin/python3.12, -c, 'print($PORT)']", vec![]),
+        ("command: [app, 's/$/x/', '$1', a$, '$x', $other]", vec![]),
+        ("command: [app], environment: {PASSWORD: a$SECRET}", vec![]),
+        ("command: [app], readiness: {log: 'up$'}", vec![]),
+        ("command: [app, '${HOST}']", vec![]),
+    ] {
+        let process = match process.strip_prefix("command: app") {
+            Some(_) => format!("\n    {process}"),
+            None => format!("{{{process}}}"),
+        };
+        let text = format!("processes:\n  a: {process}\n");
+        assert_eq!(told(&text, set), expected, "{text}");
+    }
+    let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
+    let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
+    assert_eq!(place, Some((3, 34)));
+}
+
+#[test]
+fn an_answer_that_another_process_gives() {
+    let asked = |at: &str| {
+        format!("E `b` is asked at {at}, and so is `a`: it seems ready as soon as that answers")
+    };
+    for (a, b, expected) in [
+        ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:80'", vec![asked("127.0.0.1:80")]),
+        ("tcp: '0.0.0.0:80'", "tcp: 'localhost:80'", vec![asked("127.0.0.1:80")]),
+        (
+            "http: 'http://127.0.0.1:80/x'",
+            "http: 'http://127.0.0.1:80/x'",
+            vec![asked("127.0.0.1:80")],
+        ),
+        ("unix: /run/a.sock", "unix: /run/a.sock", vec![asked("/run/a.sock")]),
+        ("http: 'unix:/run/a.sock:/x'", "http: 'unix:/run/a.sock:/x'", vec![asked("/run/a.sock")]),
+        ("file: /run/ready", "file: /run/ready", vec![asked("/run/ready")]),
+        // A gateway may accept for what stands behind it, and answer for each at its path.
+        (
+            "tcp: '127.0.0.1:80'",
+            "http: 'http://127.0.0.1:80/b'",
+            vec![asked("127.0.0.1:80").replace("E ", "W ")],
+        ),
+        ("http: 'http://127.0.0.1:80/a'", "http: 'http://127.0.0.1:80/b'", vec![]),
+        ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:81'", vec![]),
+        ("tcp: '127.0.0.1:80'", "tcp: '[::1]:80'", vec![]),
+        ("log: up", "log: up", vec![]),
+        ("exec: [true]", "exec: [true]", vec![]),
+    ] {
+        let both = |a_if: &str, b_if: &str| {
+            format!(
+                "processes:\n  a: {{command: [a], readiness: {{{a}}}{a_if}}}\n  b: {{command: [b], readiness: {{{b}}}{b_if}}}\n"
+            )
+        };
+        assert_eq!(told(&both("", ""), &[]), expected, "{a} {b}");
+        // Where one of them is left out there is no other; of two that depend on a file each may be the only one.
+        let never = ", only_if: {value: '', is: x}";
+        let perhaps = ", only_if: {path_exists: /x}";
+        assert_eq!(told(&both(never, ""), &[]), [""; 0], "{a} {b}");
+        assert_eq!(told(&both("", never), &[]), [""; 0], "{a} {b}");
+        assert_eq!(told(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
+        assert_eq!(told(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
+    }
+}
+
+#[test]
+fn an_answer_at_the_socket_of_another() {
+    let text = "processes:
+  a: {command: [a], sockets: [/run/a.sock]}
+  b: {command: [b], readiness: {unix: /run/a.sock}}
+";
+    assert_eq!(
+        told(text, &[]),
+        ["E `b` is asked at /run/a.sock, which is one of the `sockets` of `a`"]
+    );
+}
+
+#[test]
+fn what_does_nothing_without_restart() {
+    let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
+    let says =
+        |key: &str| format!("W `{key}` does nothing: without `restart` nothing is started again");
+    assert_eq!(told(text, &[]), [says("restart_max"), says("restart_delay")]);
+    assert_eq!(told(&text.replace("restart_max", "restart: always, restart_max"), &[]), [""; 0]);
+}
+
+#[test]
+fn two_envoys_with_one_admin() {
+    let text = "processes:
+  a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}
+  b: {command: [b], depends_on: [a], drain: {envoy: {admin: 'http://localhost:9901'}}}
+";
+    let found: Vec<_> = told(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("E `a` and `b` have the same `admin`, 127.0.0.1:9901"), "{found:?}");
+}

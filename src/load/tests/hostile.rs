@@ -1,0 +1,210 @@
+//! Files that want to cost time or memory, and files that are no configs at all.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::load::Environment;
+use crate::load::testing::{Dir, load};
+use crate::load::tests::{lines, problems};
+
+/// The processor time that this thread has used: what others do on the machine must not fail a test.
+fn used() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+/// Every problem, and that they came soon.
+#[track_caller]
+fn soon(text: &str) -> String {
+    let start = used();
+    let found = lines(&problems(text));
+    let took = used() - start;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    found.join("\n")
+}
+
+#[test]
+fn alias_bombs_are_refused() {
+    let mut laughs = "a0: &a0 [lol, lol]\n".to_owned();
+    for n in 1..100 {
+        let list = vec![format!("*a{}", n - 1); 10].join(", ");
+        writeln!(laughs, "a{n}: &a{n} [{list}]").unwrap();
+    }
+    assert!(soon(&laughs).contains("more than 400000 values"));
+
+    let mut fan = format!("x: &x [{}]\ny:\n", "a, ".repeat(1000));
+    fan.push_str(&"  - *x\n".repeat(100_000));
+    assert!(soon(&fan).contains("more than 400000 values"));
+
+    let mut merges = "x: &x {".to_owned();
+    (0..1000).for_each(|n| write!(merges, "k{n}: v, ").unwrap());
+    merges.push_str("}\ny:\n");
+    merges.push_str(&"  - {<<: *x}\n".repeat(100_000));
+    assert!(soon(&merges).contains("more than 400000 values"));
+
+    let mut deep = "a0: &a0 [x]\n".to_owned();
+    (1..100_000).for_each(|n| writeln!(deep, "a{n}: &a{n} [*a{}]", n - 1).unwrap());
+    assert!(soon(&deep).contains("nested more than 64 levels deep"));
+
+    assert!(soon("a: &a [*a]").contains("inside what it stands for"));
+    assert!(soon("a: &a {<<: *a}").contains("inside what it stands for"));
+}
+
+#[test]
+fn nesting_is_bounded() {
+    for (text, expected) in [
+        ("[".repeat(100_000), "nested"),
+        ("{a: ".repeat(100_000), "nested"),
+        ("- ".repeat(100_000), "nested"),
+        ("? ".repeat(100_000), "nested"),
+        (format!("a: {}", "[\n ".repeat(100_000)), "nested"),
+    ] {
+        let found = soon(&text);
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn large_files_are_read_or_refused_soon() {
+    soon(&"#".repeat(4 << 20));
+    soon(&format!("a: \"{}\"", "x".repeat(4 << 20)));
+    soon(&format!("a: {}", "x ".repeat(2 << 20)));
+    soon(&format!("a: |\n{}", "  x\n".repeat(1 << 20)));
+    assert!(soon(&format!("[{}]", "a,".repeat(1 << 20))).contains("more than 400000 values"));
+    assert!(soon(&"- a\n".repeat(1 << 20)).contains("more than 400000 values"));
+    let mut keys = String::new();
+    (0..200_000).for_each(|n| writeln!(keys, "k{n}: v").unwrap());
+    assert!(soon(&keys).contains("unknown key `k0`"));
+    assert!(problems(&keys).len() < 60);
+    let same = "same: v\n".repeat(200_000);
+    assert!(soon(&same).contains("duplicate key `same`"));
+}
+
+#[test]
+fn variables_cannot_blow_up() {
+    let mut text = "env:\n  A0: xxxxxxxxxxxxxxxx\n".to_owned();
+    (1..60).for_each(|n| writeln!(text, "  A{n}: ${{A{}}}${{A{}}}", n - 1, n - 1).unwrap());
+    assert!(
+        soon(&format!("{text}processes: {{a: {{command: [a]}}}}"))
+            .contains("longer than 131072 bytes")
+    );
+
+    let long = "x".repeat(100_000);
+    let words = "  - ${X}\n".repeat(5000);
+    let text = format!("processes:\n a:\n  command:\n{words}");
+    let start = used();
+    let errors = load(&[&text], &[("X", &long)]).unwrap_err();
+    assert!(used() - start < Duration::from_secs(2));
+    assert!(errors[0].message.contains("more than 32 MiB"));
+    assert!(soon(&format!("a: \"{}\"", "${A:-".repeat(100_000))).contains("unknown key"));
+}
+
+/// A config in which each process has most of what a process can have.
+fn large(count: usize) -> String {
+    let mut text = "processes:\n".to_owned();
+    for n in 0..count {
+        writeln!(text, "  p{n}:\n    command: [app, --number, \"{n}\", \"${{HOST:-h}}\"]").unwrap();
+        if n > 0 {
+            writeln!(text, "    depends_on: [p{}]", n - 1).unwrap();
+        }
+        writeln!(text, "    args: {{prefix: \"--p{n}.\", refuse: [a, b]}}").unwrap();
+        writeln!(text, "    sockets: [/run/p{n}.sock]").unwrap();
+        writeln!(text, "    readiness: {{unix: /run/p{n}.sock, timeout: 15s}}").unwrap();
+        writeln!(
+            text,
+            "    environment: {{A: '1', B: '2', C: '3', D: '4'}}\n    log: {{prefix: p{n}}}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn five_thousand_processes_are_quick() {
+    let text = large(5000);
+    let start = used();
+    let loaded = load(&[&text], &[]).unwrap();
+    let took = used() - start;
+    assert_eq!(loaded.graph.order.len(), 5000);
+    assert_eq!(loaded.warnings, []);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+
+    let over = text.replace("    command:", "    restart: always\n    command:");
+    let start = used();
+    assert_eq!(load(&[&text, &over], &[]).unwrap().graph.order.len(), 5000);
+    assert!(used() - start < Duration::from_secs(2), "{:?}", used() - start);
+}
+
+#[test]
+fn five_thousand_wrong_processes_are_quick_too() {
+    let text = large(5000).replace("depends_on: [p", "depends_on: [q").replace("timeout", "timeot");
+    let start = used();
+    let found = problems(&text);
+    assert!(used() - start < Duration::from_secs(3), "{:?}", used() - start);
+    assert_eq!(found.len(), 51);
+}
+
+const SEED: &str = r#"
+env: {A: "1", B: "${A:-x}"}
+x-c: &c {restart: always, environment: [A=1, B]}
+shutdown: {grace_period: '${G:-30}', reserve: 2s, signals: [TERM, INT]}
+hooks: {pre_stop: {command: "a 'b c'", timeout: 3s}}
+processes:
+  one:
+    <<: *c
+    command: [a, "b\n", 'c', "${B:?why}"]
+    args: {prefix: "--a.", refuse: [x]}
+    readiness: {http: "http://127.0.0.1:1/x?y", interval: 1ms}
+  two:
+    command: >
+      folded text
+    depends_on: {one: {condition: ready}}
+    user: 1:2
+    drain: {envoy: {admin: 'unix:/a', time: 5, min: 1}}
+    log: !override {prefix: x}
+"#;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,200}") {
+        let _ = problems(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let dir = Dir::new();
+        let _ = crate::load::load(&[dir.write("any", &bytes)], &Environment::default());
+    }
+
+    #[test]
+    fn any_yaml_like_text_is_answered(text in "[a:\\-\\[\\]{},&*!|>'\"%@`# \t\n\r?~<$.\u{feff}0é]{0,120}") {
+        let _ = problems(&text);
+    }
+
+    #[test]
+    fn a_damaged_config_is_answered(
+        at in 0..SEED.len(),
+        length in 0..12_usize,
+        put in "[a:\\-\\[\\]{},&*!|>'\"%@# \t\n?~<$.\\\\]{0,6}",
+        from in 0..SEED.len(),
+        copied in 0..80_usize,
+    ) {
+        let copied = SEED.get(from..(from + copied).min(SEED.len())).unwrap_or_default();
+        let end = (at + length).min(SEED.len());
+        let text = format!("{}{put}{copied}{}", &SEED[..at], &SEED[end..]);
+        for diagnostic in problems(&text) {
+            let _ = diagnostic.to_string();
+            prop_assert!(!diagnostic.message.contains('\n'));
+        }
+        let _ = load(&[SEED, &text], &[]);
+        let _ = load(&[&text, SEED], &[]);
+    }
+}
+
+#[test]
+fn the_seed_of_the_damage_is_sound() {
+    assert_eq!(problems(SEED), []);
+}

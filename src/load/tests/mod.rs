@@ -1,0 +1,36 @@
+//! Whole configs: what loads, what is refused and in which words, and what a hostile file costs.
+
+mod contract;
+mod doubts;
+mod hostile;
+mod only_if;
+mod overlay;
+mod parts;
+mod problems;
+mod times;
+mod values;
+
+use crate::load::Diagnostic;
+use crate::load::testing::load;
+
+/// The diagnostics of one file, errors and warnings.
+fn problems(text: &str) -> Vec<Diagnostic> {
+    problems_in(text, &[])
+}
+
+fn problems_in(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
+    match load(&[text], environment) {
+        Ok(loaded) => loaded.warnings,
+        Err(diagnostics) => diagnostics,
+    }
+}
+
+/// One line for each: `line:column message`.
+fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
+}
+
+/// A config with one process `a` that has these further keys.
+fn process_with(keys: &str) -> String {
+    format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
+}

@@ -1,0 +1,140 @@
+//! Conditions: of a process, of a drain, of an element of a command, of an admin's address.
+
+use crate::config::{DrainMethod, OnlyIf, Process};
+use crate::load::testing::load;
+use crate::load::tests::process_with;
+
+fn process(keys: &str) -> Process {
+    let environment = [("ON", "true"), ("EMPTY", ""), ("MODE", "b")];
+    let loaded = load(&[&process_with(keys)], &environment).unwrap();
+    assert_eq!(loaded.warnings, [], "{keys}");
+    loaded.config.processes.into_iter().next().unwrap()
+}
+
+const DRAIN: &str = "signal: {signal: USR1}";
+
+#[test]
+fn a_value_is_compared_when_the_config_is_read() {
+    for (condition, holds) in [
+        ("value: \"${ON}\", is: true", true),
+        ("value: \"${ON}\", is: \"true\"", true),
+        ("value: \"${ON}\", is: TRUE", false),
+        ("value: \"${ON}\", is_not: true", false),
+        ("value: \"${EMPTY:-false}\", is: true", false),
+        ("value: \"${MODE}\", is: [a, b]", true),
+        ("value: \"${MODE}\", is_not: [a, b]", false),
+        ("value: \"${MODE}\", is_not: [a, c]", true),
+        ("value: \"${NONE:-}\", is_not: ''", false),
+        ("value: \"${MODE}\", is_not: ''", true),
+        ("value: \"${MODE}\", is: \"${MODE}\"", true),
+        ("path_exists: /, value: \"${ON}\", is: true", true),
+        ("path_exists: /, value: \"${ON}\", is: false", false),
+        ("path_exists: /nonexistent, value: \"${ON}\", is: true", false),
+        ("path_exists: /nonexistent", false),
+    ] {
+        let drain = process(&format!("drain: {{only_if: {{{condition}}}, {DRAIN}}}")).drain;
+        assert_eq!(drain.is_some(), holds, "{condition}");
+        let text =
+            format!("processes: {{a: {{command: [a, {{text: b, only_if: {{{condition}}}}}]}}}}");
+        let loaded = load(&[&text], &[("ON", "true"), ("EMPTY", ""), ("MODE", "b")]).unwrap();
+        assert_eq!(loaded.config.processes[0].command.len() == 2, holds, "{condition}");
+    }
+}
+
+#[test]
+fn the_path_of_a_process_is_left_for_its_start() {
+    let path = Some(OnlyIf::PathExists("/nonexistent".into()));
+    for (condition, expected) in [
+        ("path_exists: /nonexistent", path.clone()),
+        ("path_exists: /nonexistent, value: x, is: x", path),
+        ("path_exists: /, value: x, is: y", Some(OnlyIf::Never)),
+        ("value: x, is: y", Some(OnlyIf::Never)),
+        ("value: x, is: x", None),
+    ] {
+        assert_eq!(process(&format!("only_if: {{{condition}}}")).only_if, expected, "{condition}");
+    }
+}
+
+#[test]
+fn what_is_left_out_takes_no_time_at_the_end() {
+    let long = |condition: &str| {
+        let text = format!(
+            "shutdown: {{grace_period: 10s}}\nprocesses:\n  b: {{command: [b]}}\n  a:\n    command: [a]\n    \
+             depends_on: [b]\n    stop_grace_period: 60s\n    {condition}\n"
+        );
+        load(&[&text], &[]).map(|loaded| loaded.warnings.len())
+    };
+    assert_eq!(long(""), Ok(1));
+    assert_eq!(long("only_if: {value: x, is: y}"), Ok(0));
+    let drain = "{envoy: {admin: 'unix:/a', time: 60s, min: 50s}, only_if: {value: x, is: NO}}";
+    let never = format!("drain: {}\n    only_if: {{value: x, is: y}}", drain.replace("NO", "x"));
+    assert_eq!(long(&never), Ok(0));
+    let none = format!("drain: {drain}").replace("\n", "");
+    assert_eq!(long(&none), Ok(1), "its stop alone");
+}
+
+#[test]
+fn a_drain_that_is_left_out_is_read_all_the_same() {
+    let keys = "drain: {only_if: {value: x, is: y}, envoy: {admin: 'unix:/a', time: abc}}";
+    let errors = load(&[&process_with(keys)], &[]).unwrap_err();
+    assert_eq!(errors[0].message, "`time` is `abc`: not a duration");
+}
+
+#[test]
+fn a_later_file_replaces_a_condition_and_keeps_the_drain() {
+    let base = process_with(
+        "drain: {only_if: {value: x, is: y}, signal: {signal: USR1}}\n    only_if: {path_exists: /x}",
+    );
+    let over = "processes: {a: {only_if: {value: x, is: x}, drain: {only_if: {path_exists: /}}}}";
+    let process = &load(&[&base, over], &[]).unwrap().config.processes[0];
+    assert_eq!(process.only_if, None);
+    assert!(matches!(process.drain.as_ref().unwrap().method, DrainMethod::Signal(_)));
+    let over = "processes: {a: {drain: {exec: [x]}}}";
+    let base = process_with("drain: {exec: [y, z]}");
+    let process = &load(&[&base, over], &[]).unwrap().config.processes[0];
+    let method = &process.drain.as_ref().unwrap().method;
+    assert!(matches!(method, DrainMethod::Exec(words) if words == &["x"]), "{method:?}");
+}
+
+fn admin(admin: &str, more: &[&str]) -> Result<String, Vec<String>> {
+    let base = process_with(&format!("drain: {{envoy: {{admin: {admin}}}}}"));
+    let texts: Vec<&str> = [base.as_str()].into_iter().chain(more.iter().copied()).collect();
+    let loaded = load(&texts, &[("ON", "true")]);
+    let loaded = loaded.map_err(|all| all.into_iter().map(|d| d.message).collect::<Vec<_>>())?;
+    let drain = loaded.config.processes[0].drain.as_ref().unwrap();
+    let DrainMethod::Envoy { admin, .. } = &drain.method else { panic!() };
+    Ok(admin.to_string())
+}
+
+#[test]
+fn the_first_address_that_is_not_left_out_is_the_admins() {
+    let on = "{text: 'http://127.0.0.1:1', only_if: {value: \"${ON}\", is: \"true\"}}";
+    let off = "{text: \"http://${NONE:?x}\", only_if: {value: \"${ON}\", is_not: \"true\"}}";
+    let last = "unix:/a";
+    for (list, expected) in [
+        (format!("[{on}, {last}]"), "http://127.0.0.1:1"),
+        (format!("[{off}, {last}]"), "unix:/a"),
+        (format!("[{off}, {on}]"), "http://127.0.0.1:1"),
+        (format!("[{last}, {on}]"), "unix:/a"),
+        ("[{text: 'unix:/b'}]".to_owned(), "unix:/b"),
+    ] {
+        assert_eq!(admin(&list, &[]).as_deref(), Ok(expected), "{list}");
+    }
+    // A later file replaces the list, by an address or by another list.
+    let list = format!("[{off}, {last}]");
+    for over in ["unix:/c", "[unix:/c]"] {
+        let over = format!("processes: {{a: {{drain: {{envoy: {{admin: '{over}'}}}}}}}}")
+            .replace("'[", "[")
+            .replace("]'", "]");
+        assert_eq!(admin(&list, &[&over]).as_deref(), Ok("unix:/c"), "{over}");
+    }
+    for (list, message) in [
+        (format!("[{off}]"), "every element of `admin` is left out"),
+        ("[]".to_owned(), "every element of `admin` is left out"),
+        (format!("[{on}, {{file: /x}}]"), "unknown key `file` in `admin`"),
+        (format!("[{off}, nonsense]"), "`admin` is `nonsense`: "),
+    ] {
+        let problems = admin(&list, &[]).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(message), "{list}: {problems:?}");
+    }
+}

@@ -1,0 +1,202 @@
+//! Elements of a command that are made of parts.
+
+use crate::load;
+use crate::load::testing::{Dir, load};
+use crate::load::tests::{lines, problems};
+use crate::load::{Diagnostic, Environment};
+
+fn command(elements: &str) -> Vec<String> {
+    let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
+    let loaded = load(&[&text], &[("ON", "true"), ("HOST", "h")]).unwrap();
+    assert_eq!(loaded.warnings, [], "{elements}");
+    loaded.config.processes[0].command[1..].to_vec()
+}
+
+#[test]
+fn elements_become_arguments() {
+    const OFF: &str = "only_if: {value: \"${ON}\", is: 'false'}";
+    const ON: &str = "only_if: {value: \"${ON}\", is: 'true'}";
+    for (elements, arguments) in [
+        ("{text: b}", &["b"][..]),
+        ("{text: \"${HOST}:1\"}, c", &["h:1", "c"]),
+        ("{text: ''}", &[""]),
+        (&format!("{{text: b, {ON}}}"), &["b"]),
+        (&format!("{{text: b, {OFF}}}, c"), &["c"]),
+        (&format!("{{args: [--flag, value], {ON}}}"), &["--flag", "value"]),
+        (&format!("{{args: [--flag, value], {OFF}}}"), &[]),
+        (&format!("{{args: [--flag, {{text: x, {OFF}}}, {{join: [y, z]}}]}}"), &["--flag", "y\nz"]),
+        ("{args: []}", &[]),
+        ("{join: [x, {text: y}]}", &["x\ny"]),
+        (&format!("{{join: [x, {{text: y, {OFF}}}, z]}}"), &["x\nz"]),
+        (&format!("{{join: [{{text: y, {OFF}}}]}}"), &[""]),
+        (&format!("{{join: [x, {{join: [y, z], {ON}}}]}}"), &["x\ny\nz"]),
+        ("{text: b, x-note: c}", &["b"]),
+        // what is left out may name what is not there
+        (&format!("{{text: \"${{NONE:?not set}}\", {OFF}}}"), &[]),
+        ("{file: /nonexistent, only_if: {path_exists: /nonexistent}}", &[]),
+    ] {
+        assert_eq!(command(elements), arguments, "{elements}");
+    }
+}
+
+/// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a directory.
+fn load_in(dir: &Dir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
+    let config = dir.write("c.yaml", text.as_bytes());
+    let environment: Environment = [("HOST", "h")].into_iter().collect();
+    let loaded = load::load(&[config], &environment)?;
+    assert_eq!(loaded.warnings, []);
+    Ok(loaded.config.processes[0].command[1..].to_vec())
+}
+
+#[test]
+fn a_file_is_read_with_its_variables() {
+    let dir = Dir::new();
+    dir.write("override.yaml", b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
+    assert_eq!(
+        load_in(&dir, "{file: override.yaml}").unwrap(),
+        ["node: {id: h}\n# $HOST $x\nkey: d"]
+    );
+    dir.write("empty", b"\n");
+    assert_eq!(
+        load_in(&dir, "{file: empty}, {join: [x, {file: empty}, y]}").unwrap(),
+        ["", "x\n\ny"]
+    );
+    // in hooks and probes, too; and a later file replaces all of it
+    let config = dir.write(
+        "h.yaml",
+        b"processes: {a: {command: [a, {file: none}], hooks: {pre_start: [b, {file: empty}]}, readiness: {exec: [c, {text: d}]}}}",
+    );
+    let over = dir.write("over.yaml", b"processes: {a: {command: [a, {file: empty}]}}");
+    let loaded = load::load(&[config, over], &Environment::default()).unwrap();
+    let process = &loaded.config.processes[0];
+    assert_eq!(process.command, ["a", ""]);
+    assert_eq!(process.hooks.pre_start.as_ref().unwrap().command, ["b", ""]);
+}
+
+#[test]
+fn problems_in_a_file_have_their_place() {
+    let dir = Dir::new();
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
+    let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
+    // what cannot be read ends the reading of this file
+    assert_eq!(lines(&errors), ["4:4 `${` without its `}`"]);
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
+    let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
+    assert_eq!(lines(&errors), ["2:4 `MUST` is not set: say where"]);
+    assert!(errors[0].file.ends_with("bad.yaml"));
+    assert_eq!(
+        errors[0].to_string().lines().skip(2).take(3).collect::<Vec<_>>(),
+        ["  |", "2 | ä: ${MUST:?say where} x", "  |    ^^^^^^^^^^^^^^^^^^"]
+    );
+    dir.write("bad.yaml", b"a: 1\r\nb: ${NONE}\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a, {file: bad.yaml}]}}");
+    let loaded = load::load(&[config], &Environment::default()).unwrap();
+    assert_eq!(lines(&loaded.warnings), ["2:4 `NONE` is not set: nothing is put in its place"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_an_argument_is_refused() {
+    let dir = Dir::new();
+    dir.write("binary", b"\x7fELF\0");
+    dir.write("latin", b"\xe4");
+    let large = dir.write("large", b"");
+    std::fs::File::options().write(true).open(&large).unwrap().set_len(10 << 20).unwrap();
+    dir.write("long", "x".repeat(128 * 1024).as_bytes());
+    dir.write("longest", format!("{}\n", "x".repeat(128 * 1024 - 1)).as_bytes());
+    dir.write("half", "x".repeat(64 * 1024).as_bytes());
+    nix::unistd::mkfifo(&dir.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(dir.path("directory")).unwrap();
+    for (elements, message) in [
+        ("{file: none}", "none` does not exist"),
+        ("{file: directory}", "directory` is a directory"),
+        ("{file: binary}", "binary` has a NUL byte at byte 4"),
+        ("{file: latin}", "latin` is not UTF-8 at byte 0"),
+        ("{file: large}", "large` is larger than 128 KiB"),
+        ("{file: long}", "`file` becomes 131072 bytes"),
+        ("{file: pipe}", "pipe` is a pipe"),
+        ("{join: [{file: half}, {file: half}]}", "`join` becomes 131073 bytes"),
+        ("{file: ''}", "`file` is empty: an empty path"),
+    ] {
+        let errors = load_in(&dir, elements).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].message.ends_with(message), "{elements}: {errors:?}");
+        assert!(errors[0].file.ends_with("c.yaml") && errors[0].line == 1, "{errors:?}");
+        assert!(errors[0].help.as_ref().is_some_and(|help| !help.is_empty()), "{errors:?}");
+    }
+    assert_eq!(load_in(&dir, "{file: longest}").unwrap()[0].len(), 128 * 1024 - 1);
+}
+
+#[test]
+fn files_named_countless_times_are_refused() {
+    let dir = Dir::new();
+    dir.write("x", b"");
+    let mut text = "x: &x [{file: x}".to_owned();
+    text.push_str(&", {file: x}".repeat(999));
+    text.push_str("]\nprocesses:\n");
+    let text = text.replacen("x:", "x-x:", 1);
+    let many: String =
+        (0..100).map(|n| format!("  p{n}: {{command: [a, {{args: *x}}]}}\n")).collect();
+    let config = dir.write("c.yaml", (text + &many).as_bytes());
+    let errors = load::load(&[config], &Environment::default()).unwrap_err();
+    assert!(errors[0].message.starts_with("more than 32 MiB of text"), "{}", errors[0]);
+}
+
+#[test]
+fn wrong_elements_say_so() {
+    let one = |element: &str| {
+        let found = problems(&format!("processes: {{a: {{command: [a, {element}]}}}}"));
+        assert_eq!(found.len(), 1, "{element}: {found:#?}");
+        (found[0].message.clone(), found[0].help.clone().unwrap_or_default())
+    };
+    for (element, message, help) in [
+        (
+            "{}",
+            "this element of `command` does not say what it is",
+            "add one of `text`, `file`, `join` and `args`",
+        ),
+        (
+            "{only_if: {path_exists: /}}",
+            "this element of `command` does not say what it is",
+            "add one of `text`, `file`, `join` and `args`",
+        ),
+        ("{fiel: x}", "unknown key `fiel` in `command`", "did you mean `file`?"),
+        ("{text: x, onlyif: {}}", "unknown key `onlyif` in `command`", "did you mean `only_if`?"),
+        (
+            "{text: x, file: y}",
+            "an element can have one of `text` and `file`, not both",
+            "make them two elements, or join them",
+        ),
+        ("{text: [x]}", "`text` must be a single value, and this is a list", ""),
+        (
+            "{join: x}",
+            "`join` must be a list, and this is a single value",
+            "put it into brackets: `[…]`",
+        ),
+        (
+            "{args: x}",
+            "`args` must be a list, and this is a single value",
+            "put it into brackets: `[…]`",
+        ),
+        (
+            "{join: [{args: [x]}]}",
+            "unknown key `args` in `join`",
+            "known here: `text`, `file`, `join` and `only_if`",
+        ),
+        ("{join: [[x]]}", "`join` must be a single value, and this is a list", ""),
+        (
+            "{text: x, only_if: {}}",
+            "`only_if` has no condition",
+            "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`",
+        ),
+        ("[x]", "`command` must be a single value, and this is a list", ""),
+    ] {
+        assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
+    }
+    // what is left out is still looked at
+    let (message, _) = one("{txet: x, only_if: {value: x, is: y}}");
+    assert_eq!(message, "unknown key `txet` in `command`");
+    let all_left_out =
+        problems("processes: {a: {command: [{text: a, only_if: {value: x, is: y}}]}}");
+    assert_eq!(all_left_out[0].message, "`command` names no program");
+}

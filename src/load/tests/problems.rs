@@ -1,0 +1,442 @@
+//! What is said about each fault, and where.
+
+use crate::load::testing::Dir;
+use crate::load::tests::{lines, problems, problems_in, process_with};
+use crate::load::{Environment, load};
+
+/// The only problem of a process with these keys: its place within the line, its message and its help.
+#[track_caller]
+fn only(keys: &str) -> (usize, String, String) {
+    let found = problems(&process_with(keys));
+    assert_eq!(found.len(), 1, "{keys}: {found:#?}");
+    assert_eq!(found[0].line, 4, "{found:#?}");
+    (found[0].column, found[0].message.clone(), found[0].help.clone().unwrap_or_default())
+}
+
+#[test]
+fn every_kind_of_fault_of_a_process() {
+    for (keys, column, message) in [
+        ("comand: [b]", 5, "unknown key `comand` in `processes.a`"),
+        ("healthcheck: {}", 5, "unknown key `healthcheck` in `processes.a`"),
+        (
+            "only_if: {exists: /x, path_exists: /y}",
+            15,
+            "unknown key `exists` in `processes.a.only_if`",
+        ),
+        ("only_if: {}", 14, "`processes.a.only_if` has no condition"),
+        ("only_if: {value: x}", 14, "`processes.a.only_if` does not say what `value` must be"),
+        ("only_if: {is: x}", 14, "`processes.a.only_if` does not say what is compared"),
+        (
+            "only_if: {value: x, is: x, is_not: y}",
+            40,
+            "`processes.a.only_if` can have one of `is` and `is_not`, not both",
+        ),
+        ("only_if: {value: x, is: []}", 29, "`is` names nothing"),
+        (
+            "drain: {only_if: {is: x}, signal: {signal: USR1}}",
+            22,
+            "`processes.a.drain.only_if` does not say what is compared",
+        ),
+        (
+            "drain: {only_if: {value: x, is: y}}",
+            12,
+            "`processes.a.drain` does not say how to drain",
+        ),
+        ("args: {refuse: [x]}", 11, "`processes.a.args` has no `prefix`"),
+        ("args: {prefix: ''}", 20, "`prefix` is empty: every argument begins with that"),
+        ("args: x", 11, "`processes.a.args` must be a mapping, and this is a single value"),
+        ("sockets: /run/x", 14, "`sockets` must be a list, and this is a single value"),
+        ("sockets: [{a: b}]", 15, "`sockets` must be a single value, and this is a mapping"),
+        ("depends_on: b", 17, "`depends_on` must be a list or a mapping"),
+        ("depends_on: [b]", 18, "process `a` depends on `b`, which does not exist"),
+        ("depends_on: [a]", 18, "process `a` depends on itself"),
+        ("readiness: {}", 16, "`processes.a.readiness` does not say what to look at"),
+        ("readiness: {timeout: 5}", 16, "`processes.a.readiness` does not say what to look at"),
+        (
+            "readiness: {unix: /a, tcp: 1.2.3.4:5}",
+            27,
+            "`processes.a.readiness` can have one of `unix` and `tcp`, not both",
+        ),
+        ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
+        ("readiness: {notify: false}", 25, "`notify` is `false`: that says nothing"),
+        (
+            "readiness: {log: '('}",
+            22,
+            "`log` is `(`: not a regular expression: found open group without closing ')'",
+        ),
+        (
+            "readiness: {http: 'https://127.0.0.1/'}",
+            23,
+            "`http` is `https://127.0.0.1/`: https, and drainit has no TLS: what it asks is on the same machine",
+        ),
+        ("readiness: {exec: []}", 23, "`exec` names no program"),
+        ("drain: {exce: [x]}", 13, "unknown key `exce` in `processes.a.drain`"),
+        ("drain: {envoy: {time: 5s}}", 20, "`processes.a.drain.envoy` has no `admin`"),
+        (
+            "drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}",
+            28,
+            "`admin` is `http://127.0.0.1:1/x`: more than an address: drainit adds the paths itself",
+        ),
+        ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
+        (
+            "stop_signal: STOP",
+            18,
+            "`stop_signal` is `STOP`: it only halts a process, and nobody can catch it",
+        ),
+        (
+            "forward_signals: [USR1, KILL]",
+            29,
+            "`forward_signals` is `KILL`: a signal that nobody can catch, because the kernel acts on it itself",
+        ),
+        ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
+        ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
+        ("restart: sometimes", 14, "`restart` is `sometimes`: not a word that is known here"),
+        (
+            "restart: unless-stopped",
+            14,
+            "`restart` is `unless-stopped`: there is nobody here to stop one process for good",
+        ),
+        ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
+        ("restart_max: -1", 18, "`restart_max` is `-1`: not a whole number"),
+        ("on_exit: halt", 14, "`on_exit` is `halt`: not a word that is known here"),
+        ("type: job", 11, "`type` is `job`: not a word that is known here"),
+        (
+            "log: {mode: inherit, prefix: x}",
+            26,
+            "with `mode: inherit` drainit does not see the lines to prefix",
+        ),
+        (
+            "log: {prefix: \"a\\nb\"}",
+            19,
+            "`prefix` is `a\\nb`: more than one line, or a control character",
+        ),
+        ("hooks: {pre_stop: {timeout: 5s}}", 23, "`processes.a.hooks.pre_stop` has no `command`"),
+        ("hooks: {stop: [x]}", 13, "unknown key `stop` in `processes.a.hooks`"),
+        ("environment: x", 18, "`environment` must be a mapping, or a list of `NAME=VALUE`"),
+        ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
+        ("environment: {A: [x]}", 22, "`A` must be a single value, and this is a list"),
+        ("working_dir: \"/a\\0\"", 18, "`working_dir` has a NUL character"),
+        ("env_file: none.env", 15, "`env_file` `none.env` does not exist"),
+        ("<<: 5", 9, "`<<` can merge mappings only, and this is a single value"),
+        ("working_dir: !secret /x", 18, "unknown tag `!secret`"),
+        ("[a, b]: c", 5, "a key must be text, and this is a list"),
+    ] {
+        let (found_column, found, _) = only(keys);
+        assert_eq!((found.as_str(), found_column), (message, column), "{keys}");
+    }
+}
+
+#[test]
+fn the_mend_is_named() {
+    for (keys, help) in [
+        ("comand: [b]", "did you mean `command`?"),
+        ("healthcheck: {}", "did you mean `readiness`?"),
+        ("depends-on: [b]", "did you mean `depends_on`?"),
+        ("stop_signal: SIGTREM", "did you mean `TERM`?"),
+        ("only_if: {valeu: x, is: y}", "did you mean `value`?"),
+        ("only_if: {value: x, isnot: y}", "did you mean `is_not`?"),
+        ("drain: {exce: [x], envoy: {admin: 'unix:/a'}}", "did you mean `exec`?"),
+        ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
+        ("restart: onfailure", "did you mean `on-failure`?"),
+        ("restart: unless-stopped", "write `always`"),
+        ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
+        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every one"),
+        (
+            "drain: {signal: USR1}",
+            "write `KEY: VALUE` lines, indented under it; known here: `signal`, `time` and `min`",
+        ),
+        ("args: --app.", "did you mean `{prefix: --app.}`? Known here: `prefix` and `refuse`"),
+        ("log: app", "did you mean `{prefix: app}`? Known here: `mode` and `prefix`"),
+        (
+            "readiness: http://localhost:80/x",
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known here: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
+             `interval` and `timeout`",
+        ),
+    ] {
+        assert_eq!(only(keys).2, help, "{keys}");
+    }
+}
+
+#[test]
+fn a_process_needs_a_command() {
+    for (text, message) in [
+        ("processes: {a: {}}", "1:13 process `a` has no `command`"),
+        ("processes: {a: }", "1:13 process `a` has no `command`"),
+        ("processes: {a: {command: }}", "1:13 process `a` has no `command`"),
+        ("processes: {a: {command: []}}", "1:26 `command` names no program"),
+        ("processes: {a: {command: ''}}", "1:26 `command` names no program"),
+        ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
+        (
+            "processes: {a: {command: [a, null]}}",
+            "1:30 `command` must be a single value, and this is nothing",
+        ),
+        (
+            "processes: {a: {command: {a: b}}}",
+            "1:26 `command` must be a command, and this is a mapping",
+        ),
+        ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, and this is a list"),
+        (
+            "processes: {a: {command: a | b}}",
+            "1:26 `command` is `a | b`: no shell reads it, so `|` would be an argument like any other",
+        ),
+        ("processes: {'a b': {command: [a]}}", "1:13 `a b` cannot be the name of a process"),
+        ("processes: {}", "1:1 there is no process"),
+        ("processes:", "1:1 there is no process"),
+        ("shutdown: {}", "0:0 there is no process"),
+        ("processes: [a]", "1:12 `processes` must be a mapping, and this is a list"),
+        ("[a]", "1:1 a config must be a mapping, and this is a list"),
+    ] {
+        let found = lines(&problems(text));
+        assert_eq!(found.first().map(String::as_str), Some(message), "{text}");
+        assert!(found.len() == 1 || text == "[a]", "{found:?}");
+    }
+}
+
+#[test]
+fn faults_outside_of_processes() {
+    let one = |text: &str| {
+        let found = problems(&format!("processes: {{a: {{command: [a]}}}}\n{text}"));
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        found[0].message.clone()
+    };
+    assert_eq!(one("proceses: {}"), "unknown key `proceses` at the top level");
+    assert_eq!(
+        one("shutdown: {signals: []}"),
+        "without `signals` nothing could stop the container"
+    );
+    assert_eq!(
+        one("shutdown: {signals: [CHLD]}"),
+        "`signals` is `CHLD`: a signal that the end of every child sends, too"
+    );
+    assert_eq!(
+        one("control: {drain_over_tcp: yes}"),
+        "`drain_over_tcp` is `yes`: neither true nor false"
+    );
+    assert_eq!(
+        one("control: {socket: /a, drain_over_tcp: true}"),
+        "without `listen`, `drain_over_tcp` allows nothing"
+    );
+    assert_eq!(
+        one("control: {listen: '10.0.0.1:1', drain_over_tcp: true}"),
+        "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
+    );
+    assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
+    assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a word that is known here");
+    assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
+    assert_eq!(one("env: [A=1]"), "`env` must be a mapping, and this is a list");
+    let long = "a".repeat(110);
+    assert!(one(&format!("control: {{socket: /{long}}}")).contains("111 bytes long"));
+    assert_eq!(problems("x-a: {b: 1}\nprocesses: {a: {command: [a], x-b: \"${C}\"}, x-c: 5}"), []);
+    let found = problems_in("processes: {a: {command: [a]}}", &[("DRAINIT_LOG_FORMAT", "xml")]);
+    assert!(found[0].is_error() && found[0].message.starts_with("`DRAINIT_LOG_FORMAT`"));
+}
+
+#[test]
+fn all_faults_are_told_at_once_and_in_order() {
+    let text = r#"shutdown:
+  grace_period: abc
+  reserve: 2s
+  reserve: 3s
+processes:
+  engine:
+    command: [engine]
+    args: {prefix: "--x."}
+    sockets: [/run/x.sock]
+    depends_on: [router]
+  router:
+    comand: [envoy]
+    args: {prefix: "--x."}
+    sockets: [/run/x.sock]
+    depends_on: [engnie, engine]
+    environment: {A: "${UNSET}", B: "${MUST:?say where}"}
+  task:
+    type: oneshot
+    command: [t]
+    readiness: {tcp: "127.0.0.1:1"}
+  last:
+    command: [l]
+    depends_on: {router: {condition: completed}, task: {condition: service_healthy}}
+"#;
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "2:17 `grace_period` is `abc`: not a duration",
+            "4:3 duplicate key `reserve`",
+            "10:18 circular dependency `engine -> router -> engine`",
+            "11:3 process `router` has no `command`",
+            "12:5 unknown key `comand` in `processes.router`",
+            "13:20 process `engine` already has the prefix `--x.`",
+            "14:15 process `engine` already has the socket `/run/x.sock`",
+            "15:18 process `router` depends on `engnie`, which does not exist",
+            "16:23 `UNSET` is not set: nothing is put in its place",
+            "16:38 `MUST` is not set: say where",
+            "20:5 a oneshot has no `readiness`: it ends by itself",
+            "23:38 `router` is a service, which never completes",
+            "23:68 `condition` is `service_healthy`: that is Compose's word",
+        ]
+    );
+}
+
+#[test]
+fn diagnostics_look_like_this() {
+    let text = "processes:\n  router:\n    comand: [envoy]\n    command: [envoy, \"${A-b}\"]\n    command: x\n";
+    let shown: Vec<_> = problems(text).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown.join("\n\n"),
+        "\
+error: unknown key `comand` in `processes.router`
+ --> 0.yaml:3:5
+  |
+3 |     comand: [envoy]
+  |     ^^^^^^
+  |
+  = help: did you mean `command`?
+
+error: `-b` after `${A` means nothing here
+ --> 0.yaml:4:23
+  |
+4 |     command: [envoy, \"${A-b}\"]
+  |                       ^^^^^^^
+  |
+  = help: write `${A:-default}`: a set but empty variable counts as unset
+
+error: duplicate key `command`
+ --> 0.yaml:5:5
+  |
+5 |     command: x
+  |     ^^^^^^^
+  |
+  = help: it is already set in line 4; remove one of them"
+    );
+}
+
+#[test]
+fn broken_yaml_is_explained() {
+    for (text, place, message) in [
+        ("a: b: c", "1:5", "a `:` that does not belong here"),
+        ("a:\n\t- b", "2:2", "a tab where blanks are needed"),
+        ("a: [\"x]", "1:5", "a quote is opened here and never closed"),
+        ("a: 'x\nb: y", "2:1", "text in quotes goes on in this line, which is not indented"),
+        ("a:\n   b: c\n  d: e", "3:3", "the indentation does not fit"),
+        ("a: *b", "1:4", "an alias to an anchor that is not defined above"),
+        ("a: [b", "", "unclosed bracket '['"),
+        ("a: [b}", "", "mismatched bracket '[' closed by '}'"),
+        ("a: [{b: c} d]", "", "a list that goes on without `,` or `]`"),
+        ("a: [${B}]", "", "`${` inside `[…]` or `{…}`"),
+        ("a: \"\\q\"", "1:4", "an escape that YAML does not know"),
+        ("a: @b", "1:4", "a character that cannot begin a value"),
+    ] {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{text:?}: {found:#?}");
+        assert_eq!(found[0].message, format!("not valid YAML: {message}"), "{text:?}");
+        let at = format!("{}:{}", found[0].line, found[0].column);
+        assert!(place.is_empty() || at == place, "{text:?}: {at}");
+        assert!(found[0].help.is_some());
+    }
+    assert_eq!(lines(&problems("a: 1\n---\nb: 2\n")), ["2:1 a second document begins here"]);
+    assert_eq!(lines(&problems("# only this\n")), ["0:0 `0.yaml` is empty"]);
+    assert_eq!(lines(&problems("")), ["0:0 `0.yaml` is empty"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
+    let dir = Dir::new();
+    let none = dir.path("none.yaml");
+    let nul = dir.write("nul.yaml", b"a: b\n\0");
+    let paths = [none.clone(), dir.root().to_owned(), nul];
+    let environment: Environment =
+        [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
+    let errors = load(&paths, &environment).unwrap_err();
+    assert_eq!(errors.len(), 3);
+    assert!(errors[0].message.ends_with("none.yaml` does not exist"));
+    assert!(errors[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
+    assert!(errors[1].message.ends_with("is a directory"));
+    assert!(errors[2].message.ends_with("has a NUL byte at byte 5"));
+    assert_eq!(errors[2].line, 2);
+    let default = load(&["/etc/drainit.yaml".into()], &Environment::default()).unwrap_err();
+    assert!(default[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
+    assert_eq!(
+        load(&[], &Environment::default()).unwrap_err()[0].message,
+        "no config file is given"
+    );
+}
+
+#[test]
+fn an_env_file_names_its_lines_and_keeps_its_secrets() {
+    let dir = Dir::new();
+    dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
+    let errors = load(&[config], &Environment::default()).unwrap_err();
+    let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);
+    assert!(errors[0].file.ends_with("a.env"));
+    assert!(!shown.join("").contains("hunter2"), "{shown:?}");
+}
+
+#[test]
+fn a_drain_that_nobody_can_ask_for_is_told() {
+    let warned = |control: &str| {
+        let text = format!(
+            "control: {control}\nprocesses: {{a: {{command: [a], drain: {{signal: {{signal: USR1, time: 5s}}}}}}}}"
+        );
+        let found = problems(&text);
+        assert!(found.iter().all(|problem| !problem.is_error()), "{found:#?}");
+        found.iter().any(|problem| problem.message.contains("`POST /drain` will be refused"))
+    };
+    assert!(warned("{listen: '0.0.0.0:9902'}"));
+    for control in [
+        "{listen: '0.0.0.0:9902', socket: /run/d.sock}",
+        "{listen: '0.0.0.0:9902', drain_over_tcp: false}",
+        "{listen: '0.0.0.0:9902', drain_over_tcp: true}",
+        "{socket: /run/d.sock}",
+        "{}",
+    ] {
+        assert!(!warned(control), "{control}");
+    }
+}
+
+#[test]
+fn what_is_drainits_own_is_nobodys() {
+    const TEXT: &str = "
+control: {socket: /run/drainit.sock, listen: \"0.0.0.0:9902\"}
+processes:
+  a: {command: [x], KEYS}
+  b: {command: [x]}
+";
+    for (keys, what) in [
+        (
+            "sockets: [/run/drainit.sock]",
+            Some("`sockets` of `a` holds drainit's own `control.socket`"),
+        ),
+        ("sockets: [/run/other, /var/run/x/..//./drainit.sock]", Some("which would be removed")),
+        ("readiness: {unix: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
+        ("readiness: {file: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
+        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("looks at drainit's own `control.listen`")),
+        (
+            "readiness: {http: \"http://localhost:9902/readyz\"}",
+            Some("drainit's own `control.listen`"),
+        ),
+        (
+            "drain: {envoy: {admin: \"unix:/run/drainit.sock\"}}",
+            Some("`drain` of `a` is sent to drainit's own"),
+        ),
+        (
+            "drain: {http: {url: \"unix:/run/drainit.sock:/drain\"}}",
+            Some("is sent to drainit's own"),
+        ),
+        ("sockets: [/run/drainit.sock2], readiness: {tcp: \"127.0.0.1:9903\"}", None),
+        ("readiness: {tcp: \"[::1]:9902\"}", Some("drainit's own `control.listen`")),
+    ] {
+        let found = problems(&TEXT.replace("KEYS", keys));
+        let found: Vec<_> = found.iter().filter(|problem| problem.is_error()).collect();
+        assert_eq!(found.len(), usize::from(what.is_some()), "{keys}: {found:#?}");
+        if let Some(what) = what {
+            assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
+        }
+    }
+    // One path, written in two ways.
+    let found = problems(
+        "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
+    );
+    assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
+}

@@ -1,0 +1,159 @@
+//! Whether the waits fit into the grace period.
+
+use std::time::Duration;
+
+use crate::load::testing::load;
+use crate::load::tests::{lines, problems};
+
+const CHAIN: &str = "
+processes:
+  db: {command: [db], stop_grace_period: DB}
+  engine: {command: [engine], depends_on: [db], drain: {envoy: {admin: 'unix:/a', ENGINE}}}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    drain: {envoy: {admin: 'unix:/b', ROUTER}}
+";
+
+fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
+    let text = CHAIN.replace("DB", db).replace("ENGINE", engine).replace("ROUTER", router);
+    format!("shutdown: {{{shutdown}}}{text}")
+}
+
+#[test]
+fn what_fits_says_nothing() {
+    assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
+}
+
+#[test]
+fn written_minima_that_do_not_fit_are_an_error_with_the_sum() {
+    let text = chain(
+        "1s",
+        "time: 20s, min: 10s",
+        "time: 20s, min: 16s",
+        "readiness_delay: 3s, grace_period: 30",
+    );
+    let found = problems(&text);
+    assert_eq!(
+        lines(&found),
+        [
+            "8:55 `min` does not fit into the shutdown: readiness_delay 3s + router min 16s + engine min 10s = 29s, \
+             and `grace_period` minus `reserve` is 28s",
+            "8:45 the declared waits do not fit into the shutdown: readiness_delay 3s + router drain time 20s + engine \
+             drain time 20s + db stop_grace_period 1s = 44s, and `grace_period` minus `reserve` is 28s",
+        ][..]
+            .iter()
+            .rev()
+            .copied()
+            .collect::<Vec<_>>()
+    );
+    assert!(found.iter().any(crate::load::tests::Diagnostic::is_error));
+}
+
+#[test]
+fn a_minimum_that_is_only_a_default_gives_way() {
+    let text = chain("0", "time: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
+    let loaded = load(&[&text], &[]).unwrap();
+    let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
+    assert_eq!((min(1), min(2)), (Duration::ZERO, Duration::from_secs(5)));
+    assert_eq!(
+        lines(&loaded.warnings)[0],
+        "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
+    );
+    // but not for one that is written
+    let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
+    let loaded = load(&[&text], &[]).unwrap();
+    let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
+    assert_eq!((min(1), min(2)), (Duration::from_secs(1), Duration::from_secs(4)));
+}
+
+#[test]
+fn declared_waits_are_added_up_along_the_longest_path() {
+    let text = "
+hooks: {pre_stop: {command: [x], timeout: 2s}, post_stop: [y]}
+processes:
+  short: {command: [a], stop_grace_period: 20s}
+  base: {command: [a], stop_grace_period: 15s}
+  top: {command: [a], depends_on: [base], stop_grace_period: 10s, hooks: {post_stop: {command: [x], timeout: 3s}}}
+";
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "5:43 the declared waits do not fit into the shutdown: pre_stop timeout 2s + top stop_grace_period 10s + top \
+          post_stop timeout 3s + base stop_grace_period 15s = 30s, and `grace_period` minus `reserve` is 28s"
+        ]
+    );
+}
+
+#[test]
+fn a_drain_beside_others_is_a_warning() {
+    let text = "
+processes:
+  engine: {command: [a]}
+  task: {command: [a], type: oneshot}
+  router: {command: [a], drain: {envoy: {admin: 'unix:/b'}}}
+";
+    let found = problems(text);
+    assert_eq!(
+        lines(&found),
+        [
+            "5:41 `router` is drained, but depends on nothing: others are stopped at the same time as it"
+        ]
+    );
+    assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    // not when all others wait for it
+    assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
+}
+
+#[test]
+fn the_reserve_leaves_something() {
+    for shutdown in ["grace_period: 2", "grace_period: 5s, reserve: 5s", "reserve: 1m"] {
+        let found = problems(&chain("0", "time: 1s", "time: 1s", shutdown));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.starts_with("`reserve` ("), "{found:?}");
+    }
+}
+
+#[test]
+fn times_that_cannot_be_read_are_not_added_up() {
+    let found = problems(&chain("1h", "time: 1h", "time: 1h", "grace_period: soon"));
+    assert_eq!(lines(&found), ["1:26 `grace_period` is `soon`: not a duration"]);
+}
+
+#[test]
+fn a_min_that_cannot_fit_is_found_beside_a_cycle() {
+    let text = chain("1s", "time: 50s, min: 50s", "time: 1s", "")
+        .replace("[db], s", "[db], depends_on: [router], s");
+    let found = lines(&problems(&text));
+    assert!(found.iter().any(|line| line.contains("circular dependency")), "{found:?}");
+    assert!(found.iter().any(|line| line.contains("engine min 50s")), "{found:?}");
+}
+
+#[test]
+fn drains_of_one_branch_and_stops_of_another_add_up() {
+    let text = "
+shutdown: {grace_period: 30s}
+processes:
+  db: {command: [a], stop_grace_period: 20s}
+  cache: {command: [a]}
+  router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
+";
+    // No path has both; but nothing is stopped before every drain is over.
+    assert_eq!(
+        lines(&problems(text)),
+        [
+            "4:41 the declared waits do not fit into the shutdown: router drain time 15s + db stop_grace_period 20s = 35s, \
+             and `grace_period` minus `reserve` is 28s"
+        ]
+    );
+}
+
+#[test]
+fn the_container_s_hook_and_the_readiness_delay_run_at_the_same_time() {
+    let text = "
+shutdown: {readiness_delay: 20s}
+hooks: {pre_stop: {command: [x], timeout: 25s}}
+processes: {a: {command: [a]}}
+";
+    assert_eq!(problems(text), []);
+}

@@ -1,0 +1,242 @@
+//! What the ways of writing a value mean.
+
+use std::time::Duration;
+
+use crate::config::{
+    DrainMethod, DrainUntil, Hook, HttpMethod, LogMode, Probe, Process, ProcessKind, RestartPolicy,
+    StartCondition,
+};
+use crate::load;
+use crate::load::Environment;
+use crate::load::testing::{Dir, load, variables};
+use crate::load::tests::process_with;
+use crate::types::Signal;
+
+fn process(keys: &str) -> Process {
+    let environment = [("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")];
+    let loaded = load(&[&process_with(keys)], &environment).unwrap();
+    assert_eq!(loaded.warnings, [], "{keys}");
+    loaded.config.processes.into_iter().next().unwrap()
+}
+
+fn environment(keys: &str) -> Vec<String> {
+    variables(&process(keys))
+}
+
+#[test]
+fn text_stays_as_it_is_written() {
+    let process = process(
+        "environment: {A: no, B: 0777, C: 1.10, D: \"${HOST}: #x\", E: '$${F}', G: ~, H: 'null'}",
+    );
+    assert_eq!(variables(&process), ["A=no", "B=0777", "C=1.10", "D=h: #x", "E=${F}", "H=null"]);
+    assert_eq!(self::process("restart: no").restart.policy, RestartPolicy::No);
+}
+
+#[test]
+fn the_environment_can_be_a_list_and_passes_variables_on() {
+    assert_eq!(
+        environment("environment: [A=1, B=, HOST, EMPTY, NONE]"),
+        ["A=1", "B=", "HOST=h", "EMPTY="]
+    );
+    assert_eq!(environment("environment: {HOST: , NONE: , A: =x}"), ["HOST=h", "A==x"]);
+}
+
+#[test]
+fn a_variable_is_taken_away_in_whatever_form_it_is_said() {
+    for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
+        let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
+        assert_eq!(found, ["A=1", "!HOST"], "{reset}");
+    }
+    // Also by way of an anchor; and on top of an env_file, which comes before.
+    let dir = Dir::new();
+    dir.write("one.env", b"A=1\nB=2\n");
+    let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
+                env_file: one.env, environment: {<<: *none, C: '3'}}}";
+    let config = dir.write("c.yaml", text.as_bytes());
+    let loaded = load::load(&[config], &Environment::default()).unwrap();
+    assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
+}
+
+#[test]
+fn a_command_can_be_a_string() {
+    for (command, words) in [
+        ("envoy -c '/etc/e x.yaml'", &["envoy", "-c", "/etc/e x.yaml"][..]),
+        ("${PROC} \"${HOST} ${HOST}\"", &["proc", "h h"]),
+    ] {
+        let text =
+            format!("processes: {{a: {{command: {}}}}}", serde_json::to_string(command).unwrap());
+        let loaded = load(&[&text], &[("HOST", "h"), ("PROC", "proc")]).unwrap();
+        assert_eq!(loaded.config.processes[0].command, words);
+    }
+    // in a list, a value is one argument whatever is in it
+    let loaded = load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "b c | d")]).unwrap();
+    assert_eq!(loaded.config.processes[0].command, ["a", "b c | d"]);
+}
+
+#[test]
+fn restart_and_the_rest() {
+    let restart = process("restart: 'on-failure:3'").restart;
+    assert_eq!(
+        (restart.policy, restart.max, restart.delay),
+        (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
+    );
+    let restart = process(
+        "{restart: always, restart_max: 0, restart_delay: 250ms}"
+            .trim_matches(['{', '}'])
+            .replace(", ", "\n    ")
+            .as_str(),
+    )
+    .restart;
+    assert_eq!(
+        (restart.policy, restart.max, restart.delay),
+        (RestartPolicy::Always, Some(0), Duration::from_millis(250))
+    );
+    assert_eq!(process("type: oneshot").kind, ProcessKind::Oneshot);
+    assert_eq!(process("stop_signal: KILL").stop_signal, Signal::KILL);
+    assert_eq!(process("stop_signal: RTMIN+3").stop_signal.number(), 37);
+}
+
+#[test]
+fn log_modes() {
+    let prefix = |text: &str| LogMode::Prefix(text.to_owned());
+    for (log, mode) in [
+        ("{prefix: x}", prefix("x")),
+        ("{}", prefix("a")),
+        ("{mode: prefix}", prefix("a")),
+        ("{mode: inherit}", LogMode::Inherit),
+        ("", LogMode::Inherit),
+    ] {
+        assert_eq!(process(&format!("log: {log}")).log, mode, "{log}");
+    }
+}
+
+#[test]
+fn hooks_can_be_short() {
+    let hooks =
+        process("hooks: {pre_start: [a, b], pre_stop: c d, post_stop: {command: e, timeout: 1s}}")
+            .hooks;
+    let words =
+        |hook: Option<Hook>| hook.map(|hook| (hook.command.join(" "), hook.timeout)).unwrap();
+    assert_eq!(words(hooks.pre_start), ("a b".to_owned(), None));
+    assert_eq!(words(hooks.pre_stop), ("c d".to_owned(), None));
+    assert_eq!(words(hooks.post_stop), ("e".to_owned(), Some(Duration::from_secs(1))));
+}
+
+#[test]
+fn every_probe() {
+    type Check = fn(&Probe) -> bool;
+    let probes: [(&str, Check); 7] = [
+        ("unix: /a.sock", |p| matches!(p, Probe::Unix(_))),
+        ("tcp: localhost:80", |p| matches!(p, Probe::Tcp(_))),
+        ("http: 'unix:/a.sock:/ready'", |p| matches!(p, Probe::Http(_))),
+        ("exec: test -e /x", |p| matches!(p, Probe::Exec(words) if words.len() == 3)),
+        ("file: /x", |p| matches!(p, Probe::File(_))),
+        (
+            "log: 'ready in \\d+ ms'",
+            |p| matches!(p, Probe::Log(regex) if regex.is_match("ready in 5 ms")),
+        ),
+        ("notify: true", |p| matches!(p, Probe::Notify)),
+    ];
+    for (probe, check) in probes {
+        let process = process(&format!("readiness: {{{probe}}}"));
+        assert!(check(&process.readiness.unwrap().probe), "{probe}");
+    }
+}
+
+#[test]
+fn a_oneshot_must_complete_unless_something_else_is_written() {
+    let text = "
+processes:
+  task: {command: [t], type: oneshot}
+  a: {command: [a], depends_on: [task]}
+  b: {command: [a], depends_on: {task: {condition: started}, a: }}
+";
+    let config = load(&[text], &[]).unwrap().config;
+    let conditions = |index: usize| {
+        config.processes[index].depends_on.iter().map(|d| d.condition).collect::<Vec<_>>()
+    };
+    assert_eq!(conditions(1), [StartCondition::Completed]);
+    assert_eq!(conditions(2), [StartCondition::Started, StartCondition::Ready]);
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys() {
+    let text = "
+x-common: &common
+  restart: always
+  environment: &env {A: '1'}
+x-more: &more {restart: no, stop_grace_period: 3s}
+processes:
+  a: {<<: *common, command: [a]}
+  b:
+    <<: [*common, *more]
+    command: [b]
+    environment: {<<: *env, B: '2'}
+  c: {command: [c], <<: *more}
+";
+    let config = load(&[text], &[]).unwrap().config;
+    let [a, b, c] = &config.processes[..] else { panic!("{:?}", config.processes) };
+    assert_eq!((a.restart.policy, a.environment.len()), (RestartPolicy::Always, 1));
+    assert_eq!(
+        (b.restart.policy, b.stop_grace_period),
+        (RestartPolicy::Always, Some(Duration::from_secs(3)))
+    );
+    assert_eq!(b.environment.len(), 2);
+    assert_eq!(c.restart.policy, RestartPolicy::No);
+}
+
+#[test]
+fn env_defaults_build_on_each_other() {
+    let text = "
+env: {A: '1', B: '${A}${HOST}', C: '${B:-x}', D: '${NONE:-d}'}
+processes: {a: {command: ['${C}', '${D}']}}
+";
+    let loaded = load(&[text], &[("HOST", "h"), ("A", "2")]).unwrap();
+    assert_eq!(loaded.config.processes[0].command, ["2h", "d"]);
+    let names: Vec<_> = loaded.config.env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["B", "C", "D"]);
+}
+
+#[test]
+fn an_env_file_comes_before_the_environment() {
+    let dir = Dir::new();
+    dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
+    dir.write("two.env", b"A=3");
+    let config = dir.write(
+        "c.yaml",
+        b"processes: {a: {command: [a], env_file: [one.env, two.env], environment: {C: x}}}",
+    );
+    let environment: Environment = [("HOST", "h")].into_iter().collect();
+    let loaded = load::load(&[config], &environment).unwrap();
+    let values = variables(&loaded.config.processes[0]);
+    assert_eq!(values, ["A=1", "B=1-h", "C=${A}", "HOST=h", "A=3", "C=x"]);
+}
+
+#[test]
+fn what_variables_hold_is_only_text() {
+    let loaded =
+        load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
+    assert_eq!(loaded.config.processes.len(), 1);
+    assert_eq!(loaded.config.processes[0].command[1], "]}\n  b: ${Y}");
+}
+
+#[test]
+fn each_kind_of_drain_is_read() {
+    let drain = |text: &str| process(&format!("drain: {{{text}}}")).drain.unwrap();
+    let seconds = Duration::from_secs;
+    let http = drain("http: {url: 'http://127.0.0.1:8080/drain', time: 20s, min: 1s}");
+    assert_eq!((http.time, http.min), (seconds(20), seconds(1)));
+    assert!(matches!(http.method, DrainMethod::Http { method: HttpMethod::Post, .. }));
+    let exec = drain("exec: [/app/drain, --now]");
+    assert_eq!((exec.time, exec.min), (seconds(15), seconds(0)));
+    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.len() == 2));
+    let exec = drain("exec: {command: /app/drain --now, time: 5s}");
+    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.len() == 2));
+    let signal = drain("signal: {signal: QUIT}");
+    assert!(matches!(signal.method, DrainMethod::Signal(Signal::QUIT)));
+    let notify = drain("notify: {signal: USR1}");
+    assert!(matches!(notify.method, DrainMethod::Notify(Signal::USR1)));
+    let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
+    assert!(matches!(envoy.method, DrainMethod::Envoy { until: DrainUntil::Requests, .. }));
+    assert_eq!(envoy.min, seconds(5));
+}

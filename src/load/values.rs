@@ -1,0 +1,427 @@
+//! Single values: text to durations, signals, addresses and the like. What goes wrong is said so that it can follow
+//! the value itself: "`time` is `abc`: not a duration".
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
+use crate::types::Signal;
+use crate::types::suggest::{list, nearest};
+
+/// A value that is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bad {
+    /// Why, to follow the value.
+    pub(crate) why: String,
+    /// What to write in its place.
+    pub(crate) help: String,
+}
+
+impl Bad {
+    pub(crate) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { why: why.into(), help: help.into() }
+    }
+}
+
+/// Longer waits are slips of the pen.
+const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
+
+const DURATION_HELP: &str =
+    "write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`";
+
+/// `500ms`, `15s`, `2m`, `1m 30s`, or a bare number of seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, Bad> {
+    let not = || Bad::new("not a duration", DURATION_HELP);
+    let mut rest = text.trim();
+    if rest.starts_with('-') {
+        return Err(Bad::new("a negative duration", DURATION_HELP));
+    }
+    if rest.is_empty() {
+        return Err(not());
+    }
+    let mut seconds = 0.0;
+    let mut parts = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| not())?;
+        let after = after.trim_start();
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        seconds += number
+            * match unit {
+                "us" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                "" if parts == 0 && after.is_empty() => 1.0,
+                _ => return Err(not()),
+            };
+        parts += 1;
+        rest = after.trim_start();
+    }
+    if seconds > TEN_YEARS {
+        return Err(Bad::new("longer than ten years", DURATION_HELP));
+    }
+    // Through whole microseconds, so that 0.1 is 100 ms and not a nanosecond less.
+    Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).map_err(|_| not())
+}
+
+/// A duration that is not zero.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, Bad> {
+    match duration(text)? {
+        Duration::ZERO => Err(Bad::new("must be longer than 0", DURATION_HELP)),
+        duration => Ok(duration),
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(text: &str) -> Result<bool, Bad> {
+    match text {
+        "true" | "True" | "TRUE" => Ok(true),
+        "false" | "False" | "FALSE" => Ok(false),
+        _ => Err(Bad::new("neither true nor false", "write `true` or `false`")),
+    }
+}
+
+/// A whole number.
+pub(crate) fn number(text: &str) -> Result<u32, Bad> {
+    text.trim()
+        .parse()
+        .map_err(|_| Bad::new("not a whole number", "write a number from 0 up, such as `5`"))
+}
+
+/// One of a few words.
+pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Bad> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let names = || words.iter().map(|(word, _)| *word);
+    let help = match nearest(text, names()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("write one of {}", list(names())),
+    };
+    Err(Bad::new("not a word that is known here", help))
+}
+
+/// What there must be none of for a drain to be over.
+pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Bad> {
+    choice(text, &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)])
+}
+
+/// The method of a request that drains.
+pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Bad> {
+    let words = [
+        ("POST", HttpMethod::Post),
+        ("PUT", HttpMethod::Put),
+        ("GET", HttpMethod::Get),
+        ("DELETE", HttpMethod::Delete),
+    ];
+    choice(text, &words)
+}
+
+/// A signal that drainit can hear, to act on it or pass it on.
+pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Bad> {
+    let why = match any_signal(text)? {
+        Signal::KILL | Signal::STOP => {
+            "a signal that nobody can catch, because the kernel acts on it itself"
+        }
+        Signal::CHLD => "a signal that the end of every child sends, too",
+        signal => return Ok(signal),
+    };
+    Err(Bad::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
+}
+
+/// A signal that can ask a process to do something.
+pub(crate) fn stop_signal(text: &str) -> Result<Signal, Bad> {
+    match any_signal(text)? {
+        Signal::STOP => Err(Bad::new(
+            "it only halts a process, and nobody can catch it",
+            "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal",
+        )),
+        signal => Ok(signal),
+    }
+}
+
+fn any_signal(text: &str) -> Result<Signal, Bad> {
+    Signal::parse(text).ok_or_else(|| {
+        let help = match nearest(text.trim().trim_start_matches("SIG"), Signal::names()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "write a name such as `TERM`, `USR1` or `RTMIN+3`, or a number".to_owned(),
+        };
+        Bad::new("not a signal", help)
+    })
+}
+
+/// The longest path of a Unix socket: `sun_path` has 108 bytes, with the NUL (unix(7)).
+const SOCKET_PATH: usize = 107;
+
+/// A path; never empty.
+pub(crate) fn path(text: &str) -> Result<PathBuf, Bad> {
+    match text {
+        "" => Err(Bad::new("an empty path", "write the path")),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+/// The path of a Unix socket.
+pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Bad> {
+    if text.len() > SOCKET_PATH {
+        let why = format!(
+            "{} bytes long, and the path of a Unix socket may have {SOCKET_PATH}",
+            text.len()
+        );
+        return Err(Bad::new(why, "use a shorter path, such as one under /run"));
+    }
+    if text.starts_with("unix:") {
+        return Err(Bad::new("not a path", "only the path stands here, without `unix:`"));
+    }
+    path(text)
+}
+
+/// `host:port` to listen on. Port 0 lets the kernel choose.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, Bad> {
+    host_port(text, None)
+}
+
+/// `host:port` to connect to.
+pub(crate) fn tcp(text: &str) -> Result<SocketAddr, Bad> {
+    nonzero_port(host_port(text, None)?)
+}
+
+fn nonzero_port(address: SocketAddr) -> Result<SocketAddr, Bad> {
+    match address.port() {
+        0 => Err(Bad::new(
+            "nothing can be reached at port 0",
+            "write the port that the process listens on",
+        )),
+        _ => Ok(address),
+    }
+}
+
+const HOST_PORT_HELP: &str = "write an IP address or `localhost`, and a port: `127.0.0.1:9901`";
+
+fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
+    let bad = |why: &str| Bad::new(why, HOST_PORT_HELP);
+    if text.contains("://") {
+        return Err(bad("a URL, and only an address and a port stand here"));
+    }
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or_else(|| bad("a `[` without its `]`"))?;
+        (host, port.strip_prefix(':'))
+    } else if text.matches(':').count() > 1 {
+        return Err(Bad::new("not an address", "an IPv6 address stands in brackets: `[::1]:9901`"));
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    if port.is_none() && default_port.is_none() && host.parse::<u16>().is_ok() {
+        let help =
+            format!("write `127.0.0.1:{host}`, or `0.0.0.0:{host}` to listen at every address");
+        return Err(Bad::new("a port without an address", help));
+    }
+    let port = match (port, default_port) {
+        (Some(port), _) => port.parse().map_err(|_| bad("without a port from 0 to 65535"))?,
+        (None, Some(port)) => port,
+        (None, None) => return Err(bad("without a port")),
+    };
+    let ip = match host {
+        "" => {
+            return Err(Bad::new(
+                "without an address",
+                "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every one",
+            ));
+        }
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host => host.parse().map_err(|_| {
+            let why =
+                "not an IP address, and drainit asks no name server (an init must not hang in one)";
+            Bad::new(why, HOST_PORT_HELP)
+        })?,
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+const URL_HELP: &str = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
+
+/// `http://host:port/path`, or `unix:/path.sock` with `:/path` after it.
+pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
+    let help = URL_HELP;
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Bad::new("not a URL: it has a blank or a control character", help));
+    }
+    if let Some(rest) = text.strip_prefix("unix:") {
+        let (socket, path) = match rest.split_once(":/") {
+            Some((socket, path)) => (socket, format!("/{path}")),
+            None => (rest, "/".to_owned()),
+        };
+        return Ok(HttpTarget { address: Address::Unix(unix(socket)?), path });
+    }
+    if text.starts_with("https:") {
+        let why = "https, and drainit has no TLS: what it asks is on the same machine";
+        return Err(Bad::new(why, "use a plain `http://` address of the process"));
+    }
+    let Some(rest) = text.strip_prefix("http://") else {
+        return Err(Bad::new("not a URL", help));
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(Bad::new("a URL with a user name", "leave the part up to the `@` out"));
+    }
+    if path.contains('#') {
+        return Err(Bad::new("a URL with a fragment", "leave the `#` and what follows out"));
+    }
+    let address = Address::Tcp(nonzero_port(host_port(authority, Some(80))?)?);
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    Ok(HttpTarget { address, path })
+}
+
+/// `http://host:port` or `unix:/path`: a server, without a path on it.
+pub(crate) fn server(text: &str) -> Result<Address, Bad> {
+    let help = "write `http://127.0.0.1:9901` or `unix:/run/envoy-admin.sock`";
+    let target = http(text).map_err(|bad| match bad.help.as_str() {
+        // An example with a path is none here.
+        URL_HELP => Bad { help: help.to_owned(), ..bad },
+        own => Bad { help: format!("{own}; {help}"), ..bad },
+    })?;
+    match target.path.as_str() {
+        "/" => Ok(target.address),
+        _ => Err(Bad::new("more than an address: drainit adds the paths itself", help)),
+    }
+}
+
+/// The socket of a `unix:` address; `unix:///path` is the same as `unix:/path`.
+fn unix(text: &str) -> Result<PathBuf, Bad> {
+    let text = match text.strip_prefix("//") {
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => text,
+    };
+    socket_path(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("15", 15_000),
+            ("0.5", 500),
+            ("0.1", 100),
+            (" 2 ", 2000),
+            ("500ms", 500),
+            ("15s", 15_000),
+            ("1.5s", 1500),
+            ("2m", 120_000),
+            ("1m 30s", 90_000),
+            ("1m30s", 90_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "", " ", "abc", "NaN", "inf", "1e3", "5x", "1 2", "1m 30", "s", ".", "1..2", "+5",
+            "5s!", "١",
+        ] {
+            assert_eq!(duration(text).unwrap_err().why, "not a duration", "{text}");
+        }
+        assert_eq!(duration("-1").unwrap_err().why, "a negative duration");
+        assert_eq!(duration("5000000000").unwrap_err().why, "longer than ten years");
+        assert_eq!(duration(&"9".repeat(400)).unwrap_err().why, "longer than ten years");
+        assert!(positive_duration("0ms").is_err());
+    }
+
+    #[test]
+    fn signals() {
+        assert_eq!(stop_signal("SIGKILL"), Ok(Signal::KILL));
+        assert_eq!(catchable_signal("usr1"), Ok(Signal::USR1));
+        for number in 1..=64 {
+            let (text, signal) = (number.to_string(), Signal::from_number(number).unwrap());
+            let can_stop = signal != Signal::STOP;
+            let can_be_heard = ![Signal::KILL, Signal::STOP, Signal::CHLD].contains(&signal);
+            assert_eq!(stop_signal(&text).ok(), Some(signal).filter(|_| can_stop));
+            assert_eq!(catchable_signal(&text).ok(), Some(signal).filter(|_| can_be_heard));
+        }
+        assert_eq!(stop_signal("TREM").unwrap_err().help, "did you mean `TERM`?");
+        assert_eq!(stop_signal("SIGTEM").unwrap_err().help, "did you mean `TERM`?");
+    }
+
+    #[test]
+    fn tcp_addresses() {
+        for (text, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("localhost:9901", "127.0.0.1:9901"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(tcp(text).unwrap().to_string(), expected);
+        }
+        for (text, why) in [
+            ("", "without a port"),
+            ("9901", "a port without an address"),
+            (":9901", "without an address"),
+            ("::1:5", "not an address"),
+            ("[::1", "a `[` without its `]`"),
+            ("[::1]5", "without a port"),
+            ("127.0.0.1:99999", "without a port from 0 to 65535"),
+            ("127.0.0.1:0", "nothing can be reached at port 0"),
+            ("http://127.0.0.1:5", "a URL, and only an address and a port stand here"),
+        ] {
+            assert_eq!(tcp(text).unwrap_err().why, why, "{text}");
+        }
+        assert!(tcp("envoy:80").unwrap_err().why.starts_with("not an IP address"));
+        assert_eq!(listen("0.0.0.0:0").unwrap().port(), 0);
+    }
+
+    #[test]
+    fn http_targets() {
+        let tcp = |s: &str| Address::Tcp(s.parse().unwrap());
+        for (text, address, path) in [
+            ("http://127.0.0.1:9901/ready", tcp("127.0.0.1:9901"), "/ready"),
+            ("http://localhost", tcp("127.0.0.1:80"), "/"),
+            ("http://[::1]:8080?x=1", tcp("[::1]:8080"), "/?x=1"),
+            ("unix:/run/a.sock:/ready?x", Address::Unix("/run/a.sock".into()), "/ready?x"),
+            ("unix:/run/a.sock", Address::Unix("/run/a.sock".into()), "/"),
+            ("unix:///run/a.sock", Address::Unix("/run/a.sock".into()), "/"),
+        ] {
+            assert_eq!(
+                http(text).unwrap(),
+                HttpTarget { address, path: path.to_owned() },
+                "{text}"
+            );
+        }
+        for text in [
+            "https://127.0.0.1/",
+            "127.0.0.1:80",
+            "http://",
+            "http://a b/",
+            "http://u@127.0.0.1/",
+            "unix:",
+            "http://127.0.0.1/#x",
+        ] {
+            assert!(http(text).is_err(), "{text}");
+        }
+        assert_eq!(server("http://127.0.0.1:9901/").unwrap(), tcp("127.0.0.1:9901"));
+        assert!(server("http://127.0.0.1:9901/stats").is_err());
+        assert!(server("unix:/a.sock:/x").is_err());
+        // What it helps to write is no address of a server where it has a path.
+        assert!(!server("127.0.0.1:9901").unwrap_err().help.contains("ready"));
+    }
+
+    #[test]
+    fn socket_paths_fit_into_the_kernel() {
+        assert!(socket_path(&"a".repeat(107)).is_ok());
+        assert!(socket_path(&"a".repeat(108)).is_err());
+        assert!(socket_path("").is_err());
+    }
+}

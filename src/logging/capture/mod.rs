@@ -1,0 +1,309 @@
+//! The output of one process on its way through drainit: two pipes, read as there is room for what they hold.
+//!
+//! Only processes that need it have one: with a prefix, in JSON, or where readiness is a line of output. All others write
+//! to the real descriptors.
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, PipeWriter, pipe};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, fchown, read};
+use regex_lite::Regex;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
+
+use crate::config::{LogFormat, LogMode, Probe, Process, User};
+use crate::logging::Output;
+use crate::logging::format::stamp;
+use crate::logging::last_lines::{LastLines, begin_of_last, text};
+use crate::logging::split::{Form, Splitter, Stream};
+
+/// How much is read at once; a pipe holds as much, unless somebody changed it.
+const CHUNK: usize = 64 * 1024;
+
+/// The most that one [`OutputCapture::pump`] reads from a pipe; the most that an unprivileged process can make a pipe hold
+/// (pipe(7), `pipe-max-size`).
+const PUMP: usize = 1024 * 1024;
+
+/// A read of at least this many bytes is followed by a turn for everybody else, so that one process with much to say does
+/// not keep the event loop from what matters more.
+const LONG_READ: usize = 4096;
+
+thread_local! {
+    /// What was read, and the lines that are made of it. Nothing is left in them between two reads, so all pipes share them.
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
+}
+
+struct Scratch {
+    chunk: Vec<u8>,
+    lines: Vec<u8>,
+}
+
+/// The forms of a process's lines on stdout and stderr, or `None` if it gets the real descriptors.
+#[must_use]
+pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
+    match (format, &process.log) {
+        (LogFormat::Json, _) => {
+            Some([Stream::Stdout, Stream::Stderr].map(|stream| Form::json(&process.name, stream)))
+        }
+        (LogFormat::Text, LogMode::Prefix(prefix)) => {
+            Some([Form::prefix(prefix), Form::prefix(prefix)])
+        }
+        (LogFormat::Text, LogMode::Inherit) => {
+            let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
+            matches!(probe, Some(Probe::Log(_))).then_some([Form::Plain, Form::Plain])
+        }
+    }
+}
+
+/// The ends of the pipes that the process writes to, for [`std::process::Command::stdout`] and `stderr`. The command must be
+/// dropped after the spawn: the pipes do not end while it holds these.
+#[derive(Debug)]
+pub struct WriteEnds {
+    /// For its descriptor 1.
+    pub stdout: PipeWriter,
+    /// For its descriptor 2.
+    pub stderr: PipeWriter,
+}
+
+/// The output of one life of a process; after a restart there is another.
+pub struct OutputCapture {
+    output: Arc<Output>,
+    sides: [Side; 2],
+    last: RefCell<LastLines>,
+    /// What a line must match, until one did.
+    pattern: RefCell<Option<Regex>>,
+    matched: Cell<bool>,
+    /// A line has matched, or a pipe has ended.
+    changed: Notify,
+}
+
+/// One of the two pipes.
+struct Side {
+    stream: Stream,
+    form: Form,
+    pipe: RefCell<Receiver>,
+    splitter: RefCell<Splitter>,
+    ended: Cell<bool>,
+}
+
+impl OutputCapture {
+    /// Makes the pipes and starts to read them, in a local task that ends when nobody has the write ends any more. Must be
+    /// called inside a tokio `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
+    ///
+    /// The pipes are given to `user`, because many programs open `/dev/stdout`, and Linux then checks the permission anew.
+    ///
+    /// # Errors
+    /// There are too many open files, or too much memory is in pipes.
+    pub fn open(
+        output: Arc<Output>,
+        forms: [Form; 2],
+        user: Option<&User>,
+        pattern: Option<Regex>,
+    ) -> io::Result<(Rc<Self>, WriteEnds)> {
+        let [stdout_form, stderr_form] = forms;
+        let (out, stdout) = Side::open(Stream::Stdout, stdout_form, user)?;
+        let (err, stderr) = Side::open(Stream::Stderr, stderr_form, user)?;
+        let log = Rc::new(Self {
+            output,
+            sides: [out, err],
+            last: RefCell::default(),
+            pattern: RefCell::new(pattern),
+            matched: Cell::new(false),
+            changed: Notify::new(),
+        });
+        let task = Rc::clone(&log);
+        spawn_local(async move {
+            let [out, err] = &task.sides;
+            tokio::join!(task.forward(out), task.forward(err))
+        });
+        Ok((log, WriteEnds { stdout, stderr }))
+    }
+
+    /// Takes over what is in the pipes at this moment, room or not: called when the process has ended, so that its last
+    /// lines are there before its end is told. Never blocks.
+    pub fn pump(&self) {
+        for side in &self.sides {
+            let mut left = PUMP;
+            while left > 0 && !side.ended.get() {
+                // Not through the event loop, which may not know yet that there is something to read.
+                match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
+                    let count = read(&*side.pipe.borrow(), chunk)?;
+                    self.take(side, &chunk[..count], lines);
+                    Ok(count)
+                }) {
+                    Ok(count) => left = left.saturating_sub(count),
+                    Err(Errno::EINTR) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Resolves when both pipes have ended. Until then anybody may still write to them, a daemonised grandchild for one: the
+    /// bound is the caller's.
+    pub async fn finished(&self) {
+        self.wait_until(|| self.is_finished()).await;
+    }
+
+    /// Whether both pipes have ended, so that nothing more can come.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.sides.iter().all(|side| side.ended.get())
+    }
+
+    /// Resolves when a line has matched the pattern.
+    pub async fn matched(&self) {
+        self.wait_until(|| self.matched.get()).await;
+    }
+
+    /// Writes last lines that have no newline, without waiting for more of them.
+    pub fn finish(&self) {
+        for side in &self.sides {
+            self.pass_on(side, None, &mut Vec::new());
+        }
+    }
+
+    /// The last lines of both streams in the order in which they were read, shortened where they are long, and with those
+    /// that have no newline yet. Bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn last_lines(&self) -> Vec<String> {
+        let mut last = self.last.borrow().clone();
+        for side in &self.sides {
+            let splitter = side.splitter.borrow();
+            if !splitter.partial().is_empty() {
+                last.push(splitter.partial());
+            }
+        }
+        last.texts()
+    }
+
+    /// Reads one pipe to its end, while there is room for its lines.
+    async fn forward(&self, side: &Side) {
+        while !side.ended.get() {
+            // Room is looked for when there is something to read, and not before: all of many silent processes would find it,
+            // and could then begin to talk at once.
+            let readable = poll_fn(|context| side.pipe.borrow().poll_read_ready(context)).await;
+            // Readiness does not wait for a reader of somebody else's lines; what has no room then is dropped and counted.
+            if self.pattern.borrow().is_none() {
+                tokio::select! {
+                    biased;
+                    () = self.output.room(side.stream) => {}
+                    () = self.wait_until(|| side.ended.get()) => return,
+                }
+            }
+            // Nothing is awaited in between, so the room is still there.
+            match readable.and(self.read(side).await) {
+                Ok(Some(count)) if count >= LONG_READ => yield_now().await,
+                Ok(_) => {}
+                Err(_) => self.take(side, &[], &mut Vec::new()),
+            }
+        }
+    }
+
+    /// Takes what there is to read, and does not wait for it: a pump may have taken it.
+    async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
+        poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
+                let mut buffer = ReadBuf::new(chunk);
+                let mut pipe = side.pipe.borrow_mut();
+                let Poll::Ready(result) = Pin::new(&mut *pipe).poll_read(context, &mut buffer)
+                else {
+                    return Poll::Ready(Ok(None));
+                };
+                result?;
+                self.take(side, buffer.filled(), lines);
+                Poll::Ready(Ok(Some(buffer.filled().len())))
+            })
+        })
+        .await
+    }
+
+    /// Handles what a read gave; nothing is the end of the pipe.
+    fn take(&self, side: &Side, bytes: &[u8], lines: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            self.pass_on(side, None, lines);
+            side.ended.set(true);
+            self.changed.notify_waiters();
+        } else {
+            self.pass_on(side, Some(bytes), lines);
+        }
+    }
+
+    /// Queues the lines that `bytes` complete, or without them the one that is not complete.
+    fn pass_on(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
+        let time = match side.form {
+            Form::Json(_) => stamp(SystemTime::now()),
+            Form::Plain | Form::Prefix(_) => String::new(),
+        };
+        let mut last = self.last.borrow_mut();
+        let mut pattern = self.pattern.borrow_mut();
+        let mut each = |line: &[u8], is_last: bool| {
+            side.form.write(&time, line, lines);
+            if is_last {
+                last.push(line);
+            }
+            if pattern.as_ref().is_some_and(|pattern| pattern.is_match(&text(line))) {
+                *pattern = None;
+                self.matched.set(true);
+                self.changed.notify_waiters();
+            }
+            // A read of nothing but newlines becomes many times as long.
+            if lines.len() >= CHUNK {
+                self.output.push_process(side.stream, lines);
+                lines.clear();
+            }
+        };
+        let mut splitter = side.splitter.borrow_mut();
+        match bytes {
+            Some(bytes) => {
+                let (first, rest) = bytes.split_at(begin_of_last(bytes));
+                splitter.feed(first, |line| each(line, false));
+                splitter.feed(rest, |line| each(line, true));
+            }
+            None => splitter.finish(|line| each(line, true)),
+        }
+        if !lines.is_empty() {
+            self.output.push_process(side.stream, lines);
+            lines.clear();
+        }
+    }
+
+    async fn wait_until(&self, done: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if done() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Side {
+    fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
+        let (read_end, write_end) = pipe()?;
+        if let Some(user) = user {
+            // Without the privilege for it the process runs as ourselves anyway, and the pipe is already its own.
+            let _ =
+                fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+        }
+        let pipe = RefCell::new(Receiver::from_owned_fd(OwnedFd::from(read_end))?);
+        let splitter = RefCell::default();
+        Ok((Self { stream, form, pipe, splitter, ended: Cell::new(false) }, write_end))
+    }
+}

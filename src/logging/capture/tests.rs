@@ -1,0 +1,269 @@
+use std::io::{PipeReader, Read, Write};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::stat::fstat;
+use tokio::task::LocalSet;
+
+use crate::logging::Flushed;
+use crate::logging::capture::*;
+use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES};
+
+struct Rig {
+    output: Arc<Output>,
+    stdout: PipeReader,
+    stderr: PipeReader,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (stdout, stdout_end) = pipe().unwrap();
+        let (stderr, stderr_end) = pipe().unwrap();
+        Self { output: Output::new(stdout_end, stderr_end), stdout, stderr }
+    }
+
+    fn open(&self, form: Form) -> (Rc<OutputCapture>, WriteEnds) {
+        OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
+    }
+
+    /// All that was written; nobody may have the output any more.
+    fn texts(self) -> (String, String) {
+        let Self { output, mut stdout, mut stderr } = self;
+        drop(output);
+        let stdout = thread::spawn(move || text_of(&mut stdout));
+        (stdout.join().unwrap(), text_of(&mut stderr))
+    }
+}
+
+fn text_of(reader: &mut PipeReader) -> String {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limited = async { tokio::time::timeout(Duration::from_secs(20), future).await };
+    LocalSet::new().block_on(&runtime, limited).expect("it hangs")
+}
+
+#[test]
+fn a_process_writes_through_it() {
+    let rig = Rig::new();
+    run(async {
+        let (log, ends) = rig.open(Form::prefix("p"));
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "printf 'a\\n\\nlast'; printf 'b\\r\\nend' >&2"])
+            .stdout(ends.stdout)
+            .stderr(ends.stderr)
+            .spawn()
+            .unwrap();
+        log.finished().await;
+        child.wait().unwrap();
+    });
+    let (stdout, stderr) = rig.texts();
+    assert_eq!(stdout, "[p] a\n[p] \n[p] last\n");
+    assert_eq!(stderr, "[p] b\r\n[p] end\n");
+}
+
+#[test]
+fn json_names_process_and_stream() {
+    let rig = Rig::new();
+    run(async {
+        let forms = [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("router", stream));
+        let (log, mut ends) = OutputCapture::open(rig.output.clone(), forms, None, None).unwrap();
+        ends.stderr.write_all(b"he said \"no\"").unwrap();
+        drop(ends);
+        log.finished().await;
+    });
+    let (_, stderr) = rig.texts();
+    let value: serde_json::Value = serde_json::from_str(&stderr).unwrap();
+    assert_eq!(value["process"], "router");
+    assert_eq!(value["stream"], "stderr");
+    assert_eq!(value["message"], "he said \"no\"");
+    assert!(humantime::parse_rfc3339_weak(value["time"].as_str().unwrap()).is_ok());
+}
+
+#[test]
+fn a_pump_has_the_last_lines_at_once() {
+    let rig = Rig::new();
+    run(async {
+        let (log, mut ends) = rig.open(Form::prefix("p"));
+        for number in 0..100 {
+            writeln!(ends.stdout, "line {number}").unwrap();
+        }
+        ends.stderr.write_all(&[b'x'; 600]).unwrap();
+        ends.stderr.write_all(b"\r\nbye \xff").unwrap();
+        // Not one await since the lines were written.
+        log.pump();
+        let last = log.last_lines();
+        assert_eq!(last.len(), LAST_LINES);
+        assert_eq!(last[0], "line 82");
+        assert_eq!(last[17], "line 99");
+        assert_eq!(last[18], "x".repeat(LAST_LINE_LENGTH));
+        assert_eq!(last[19], "bye \u{FFFD}");
+        drop(ends);
+        log.pump();
+        log.finished().await;
+        assert_eq!(log.last_lines(), last);
+    });
+    let (stdout, _) = rig.texts();
+    assert_eq!(stdout.lines().count(), 100, "each line is written once");
+}
+
+#[test]
+fn the_last_line_does_not_wait_for_a_grandchild() {
+    let rig = Rig::new();
+    run(async {
+        let (log, mut ends) = rig.open(Form::prefix("p"));
+        let mut grandchild = ends.stdout.try_clone().unwrap();
+        ends.stdout.write_all(b"last").unwrap();
+        drop(ends);
+        log.pump();
+        log.finish();
+        let bounded = tokio::time::timeout(Duration::from_millis(20), log.finished()).await;
+        assert!(bounded.is_err(), "the grandchild still has the pipe");
+        grandchild.write_all(b"later\n").unwrap();
+        drop(grandchild);
+        log.finished().await;
+    });
+    assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
+}
+
+#[test]
+fn a_line_that_matches_is_seen_on_either_stream() {
+    let rig = Rig::new();
+    run(async {
+        let pattern = Regex::new("^ready in [0-9]+ms$").unwrap();
+        let forms = [Form::Plain, Form::Plain];
+        let (log, mut ends) =
+            OutputCapture::open(rig.output.clone(), forms, None, Some(pattern)).unwrap();
+        ends.stdout.write_all(b"not ready in 5ms\nready").unwrap();
+        log.pump();
+        assert!(!log.matched.get());
+        ends.stderr.write_all(b"ready in 7ms\r\n").unwrap();
+        log.matched().await;
+        drop(ends);
+        log.finished().await;
+    });
+    assert_eq!(
+        rig.texts(),
+        ("not ready in 5ms\nready\n".to_owned(), "ready in 7ms\r\n".to_owned())
+    );
+}
+
+/// Writes so many lines of `seq` from a thread, as a process would: blocking.
+fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let lines: String = (0..count).map(|number| format!("{number}\n")).collect();
+        pipe.write_all(lines.as_bytes()).unwrap();
+    })
+}
+
+#[test]
+fn a_reader_that_stalls_loses_nothing() {
+    const LINES: usize = 300_000;
+    let mut rig = Rig::new();
+    let (log, writer, reader) = run(async {
+        let (log, ends) = rig.open(Form::prefix("p"));
+        let writer = write_numbers(ends.stdout, LINES);
+        drop(ends.stderr);
+        let bounded = tokio::time::timeout(Duration::from_millis(100), log.finished()).await;
+        assert!(bounded.is_err() && !writer.is_finished(), "it waits for the reader");
+        let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
+        let reader = thread::spawn(move || text_of(&mut { stdout }));
+        log.finished().await;
+        (log, writer, reader)
+    });
+    writer.join().unwrap();
+    drop((log, rig));
+    let text = reader.join().unwrap();
+    let expected = (0..LINES).map(|number| format!("[p] {number}"));
+    assert!(text.lines().eq(expected), "all of them, in order");
+}
+
+#[test]
+fn many_that_were_silent_and_talk_at_once_lose_nothing() {
+    // Each fills its pipe: together far more than may wait.
+    const PROCESSES: usize = 48;
+    const LINES: usize = 10_000;
+    let mut rig = Rig::new();
+    let reader = run(async {
+        let (logs, ends): (Vec<_>, Vec<_>) =
+            (0..PROCESSES).map(|_| rig.open(Form::prefix("p"))).unzip();
+        // All of them are silent, and there is room.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        for end in ends {
+            drop(end.stderr);
+            write_numbers(end.stdout, LINES);
+        }
+        let all = async || {
+            for log in &logs {
+                log.finished().await;
+            }
+        };
+        let bounded = tokio::time::timeout(Duration::from_millis(100), all()).await;
+        assert!(bounded.is_err(), "they wait for the reader");
+        let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
+        let reader = thread::spawn(move || text_of(&mut { stdout }));
+        all().await;
+        reader
+    });
+    drop(rig);
+    assert_eq!(reader.join().unwrap().lines().count(), PROCESSES * LINES);
+}
+
+#[test]
+fn a_process_blocked_in_its_pipe_can_end_during_a_shutdown() {
+    let rig = Rig::new();
+    run(async {
+        let (log, ends) = rig.open(Form::prefix("p"));
+        let writer = write_numbers(ends.stdout, 300_000);
+        drop(ends.stderr);
+        rig.output.stop_waiting();
+        log.finished().await;
+        writer.join().unwrap();
+        assert_eq!(log.last_lines().last().unwrap(), "299999");
+    });
+    assert!(rig.output.dropped(Stream::Stdout) > 0, "nobody reads");
+}
+
+#[test]
+fn the_task_of_a_process_that_is_gone_does_not_wait_for_room() {
+    let rig = Rig::new();
+    run(async {
+        let (log, mut ends) = rig.open(Form::Plain);
+        rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
+        // The thread hangs in its write now, so that what comes next stays in the queue.
+        assert_eq!(rig.output.flush(Duration::from_millis(50)), Flushed::No);
+        rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
+        ends.stdout.write_all(b"last\n").unwrap();
+        drop(ends);
+        yield_now().await;
+        log.pump();
+        while Rc::strong_count(&log) > 1 {
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
+    let rig = Rig::new();
+    run(async {
+        let user = User { uid: 12_345, gid: 54_321, groups: Vec::new() };
+        let forms = [Form::Plain, Form::Plain];
+        let (_, ends) = OutputCapture::open(rig.output.clone(), forms, Some(&user), None).unwrap();
+        for end in [&ends.stdout, &ends.stderr] {
+            assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), 1, "FD_CLOEXEC");
+            if Uid::effective().is_root() {
+                let stat = fstat(end).unwrap();
+                assert_eq!((stat.st_uid, stat.st_gid), (12_345, 54_321));
+            }
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! The form of drainit's own lines.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::Level;
+
+use crate::config::LogFormat;
+use crate::logging::split::{Stream, write_json_string};
+use crate::types::harmless_lines;
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+
+/// Writes a moment as RFC 3339, in UTC, with milliseconds. A clock that is set outside of what can be written (before
+/// 1970, after 9999) gives the nearest moment that can.
+#[must_use]
+pub fn stamp(now: SystemTime) -> String {
+    let now = UNIX_EPOCH + now.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
+    humantime::format_rfc3339_millis(now).to_string()
+}
+
+/// One of drainit's own messages as whole lines: in text every line of the message gets the prefix and the time, and the
+/// first one says whether it is an error, a warning or for debugging; in JSON it is one object.
+#[must_use]
+pub fn own_line(
+    format: LogFormat,
+    stream: Stream,
+    level: Level,
+    now: SystemTime,
+    message: &str,
+) -> Vec<u8> {
+    let time = stamp(now);
+    // Whatever is in it: no escape sequence of somebody else reaches a terminal.
+    let message = harmless_lines(message.trim_end_matches('\n'));
+    let mut out = Vec::with_capacity(message.len() + 128);
+    match format {
+        LogFormat::Text => {
+            let mut word = match level {
+                Level::ERROR => "error: ",
+                Level::WARN => "warning: ",
+                Level::INFO => "",
+                _ => "debug: ",
+            };
+            for line in message.split('\n') {
+                out.extend_from_slice(format!("[drainit] {time} {word}{line}\n").as_bytes());
+                word = "";
+            }
+        }
+        LogFormat::Json => {
+            let level = match level {
+                Level::ERROR => "error",
+                Level::WARN => "warn",
+                Level::INFO => "info",
+                _ => "debug",
+            };
+            let head = format!(
+                "{{\"time\":\"{time}\",\"process\":\"drainit\",\"stream\":\"{stream}\",\"level\":\"{level}\",\"message\":"
+            );
+            out.extend_from_slice(head.as_bytes());
+            write_json_string(&message, &mut out);
+            out.extend_from_slice(b"}\n");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn line(format: LogFormat, level: Level, message: &str) -> String {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_158_252_123);
+        String::from_utf8(own_line(format, Stream::Stderr, level, now, message)).unwrap()
+    }
+
+    #[test]
+    fn text_has_the_prefix_on_every_line() {
+        assert_eq!(
+            line(LogFormat::Text, Level::INFO, "ready"),
+            "[drainit] 2026-11-20T07:04:12.123Z ready\n"
+        );
+        assert_eq!(
+            line(LogFormat::Text, Level::ERROR, "it failed:\n\nwhy\n"),
+            "[drainit] 2026-11-20T07:04:12.123Z error: it failed:\n\
+             [drainit] 2026-11-20T07:04:12.123Z \n\
+             [drainit] 2026-11-20T07:04:12.123Z why\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object() {
+        assert_eq!(
+            line(LogFormat::Json, Level::WARN, "a \"b\"\nc"),
+            "{\"time\":\"2026-11-20T07:04:12.123Z\",\"process\":\"drainit\",\"stream\":\"stderr\",\
+             \"level\":\"warn\",\"message\":\"a \\\"b\\\"\\nc\"}\n"
+        );
+    }
+
+    #[test]
+    fn no_clock_is_too_wrong() {
+        assert_eq!(stamp(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        let far = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
+        assert_eq!(stamp(far), "9999-12-31T23:59:59.000Z");
+    }
+}

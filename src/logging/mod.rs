@@ -1,0 +1,377 @@
+//! drainit's standard output and standard error: everything that drainit writes goes through here, and nothing
+//! that happens to their readers holds drainit up.
+//!
+//! Each has its own queue and thread (`lane`), started at the first line. Lines of processes wait for room, so
+//! that a process whose output is not read blocks in its own `write`, as it would without drainit, and nothing is lost.
+//! drainit's own lines never wait: they are dropped and counted, and a line says so when there is room again.
+
+pub mod capture;
+pub mod format;
+pub mod last_lines;
+pub mod split;
+pub mod subscriber;
+pub mod writer;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::config::LogFormat;
+use crate::logging::split::Stream;
+use crate::logging::writer::{Source, StreamWriter};
+
+/// Both streams. May be shared between threads.
+pub struct Output {
+    stdout: Arc<StreamWriter>,
+    stderr: Arc<StreamWriter>,
+    json: Arc<AtomicBool>,
+}
+
+/// What came of [`Output::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Flushed {
+    /// Everything was written, or can never be because the descriptor is broken.
+    Yes,
+    /// The time was over first.
+    No,
+}
+
+impl Output {
+    /// Writes to this process's descriptors 1 and 2, which it never changes: their flags are shared with others.
+    #[must_use]
+    pub fn stdio() -> Arc<Self> {
+        Self::new(io::stdout(), io::stderr())
+    }
+
+    /// Writes to any two descriptors. What owns them is dropped with the output, once it has been written.
+    #[must_use]
+    pub fn new<O, E>(stdout: O, stderr: E) -> Arc<Self>
+    where
+        O: AsFd + Send + Sync + 'static,
+        E: AsFd + Send + Sync + 'static,
+    {
+        let json = Arc::new(AtomicBool::new(false));
+        Arc::new(Self {
+            stdout: StreamWriter::new(Stream::Stdout, Box::new(stdout), Arc::clone(&json)),
+            stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
+            json,
+        })
+    }
+
+    /// The form of drainit's own lines; text until it is set.
+    #[must_use]
+    pub fn format(&self) -> LogFormat {
+        if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
+    }
+
+    /// Sets the form of drainit's own lines from here on.
+    pub fn set_format(&self, format: LogFormat) {
+        self.json.store(format == LogFormat::Json, Relaxed);
+    }
+
+    /// Queues drainit's own lines, which must be whole and have their form; drops and counts them if too many wait already.
+    /// Never blocks.
+    pub fn push(&self, stream: Stream, lines: &[u8]) {
+        self.lane(stream).push(Source::Own, lines);
+    }
+
+    /// Queues lines of a process, which must be whole and have their form. Never blocks: [`Output::room`] is awaited
+    /// before, or else they are dropped and counted once 1 MiB waits.
+    pub fn push_process(&self, stream: Stream, lines: &[u8]) {
+        self.lane(stream).push(Source::Process, lines);
+    }
+
+    /// Resolves when less than 256 KiB of processes' lines wait to be written.
+    pub async fn room(&self, stream: Stream) {
+        self.lane(stream).room().await;
+    }
+
+    /// Called when a shutdown begins: [`Output::room`] resolves from now on also when nothing could be written for
+    /// 500 ms, so that a process blocked in a full pipe can go on to its end. What does not fit then is dropped and counted.
+    pub fn stop_waiting(&self) {
+        self.stdout.stop_waiting();
+        self.stderr.stop_waiting();
+    }
+
+    /// Blocks until everything queued is written, at most for `within` in all. After a [`Flushed::No`] drainit can
+    /// still exit: a thread that hangs in `write` does not outlive `_exit`.
+    pub fn flush(&self, within: Duration) -> Flushed {
+        let deadline = Instant::now() + within;
+        let stdout = self.stdout.flush(deadline);
+        let stderr = self.stderr.flush(deadline);
+        if stdout && stderr { Flushed::Yes } else { Flushed::No }
+    }
+
+    /// As [`Output::flush`], for as long as somebody goes on reading, at most for `longest`.
+    pub fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
+        let end = Instant::now() + longest;
+        loop {
+            let before = self.stdout.pending() + self.stderr.pending();
+            let left = end.saturating_duration_since(Instant::now());
+            let flushed = self.flush(patience.min(left));
+            let is_read = self.stdout.pending() + self.stderr.pending() < before;
+            if flushed == Flushed::Yes || !is_read || left <= patience {
+                return flushed;
+            }
+        }
+    }
+
+    /// How many lines were dropped so far.
+    #[must_use]
+    pub fn dropped(&self, stream: Stream) -> u64 {
+        self.lane(stream).lost()
+    }
+
+    fn lane(&self, stream: Stream) -> &Arc<StreamWriter> {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.stdout.close();
+        self.stderr.close();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::fs::File;
+    use std::io::{PipeReader, Read, pipe};
+    use std::sync::mpsc::{self, RecvTimeoutError};
+    use std::thread;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    use super::*;
+    use crate::logging::writer::{BOUND, LIMIT};
+
+    /// Far more than anything here takes, and far less than for ever.
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn output() -> (Arc<Output>, PipeReader, PipeReader) {
+        let (stdout, stdout_end) = pipe().unwrap();
+        let (stderr, stderr_end) = pipe().unwrap();
+        (Output::new(stdout_end, stderr_end), stdout, stderr)
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it hangs") })
+    }
+
+    /// Whether there is room at once.
+    async fn has_room(output: &Output) -> bool {
+        tokio::select! {
+            biased;
+            () = output.room(Stream::Stdout) => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    /// Pushes lines of 100 bytes as a process until there is no room; tells how many.
+    async fn fill(output: &Output) -> usize {
+        let mut lines = 0;
+        // The thread still takes what the pipe holds.
+        while has_room(output).await || lines < (2 * BOUND + 65_536) / 100 {
+            output.push_process(Stream::Stdout, format!("{lines:099}\n").as_bytes());
+            lines += 1;
+        }
+        lines
+    }
+
+    fn text(mut reader: PipeReader) -> String {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn lines_keep_their_order_and_their_stream() {
+        let (output, stdout, stderr) = output();
+        let mut expected = String::new();
+        for number in 0..500 {
+            let line = format!("line {number}\n");
+            match number % 2 {
+                0 => output.push(Stream::Stdout, line.as_bytes()),
+                _ => output.push_process(Stream::Stdout, line.as_bytes()),
+            }
+            expected.push_str(&line);
+        }
+        output.push(Stream::Stderr, b"apart\n");
+        assert_eq!(output.flush(LONG), Flushed::Yes);
+        drop(output);
+        assert_eq!(text(stdout), expected);
+        assert_eq!(text(stderr), "apart\n");
+    }
+
+    #[test]
+    fn own_lines_that_nobody_reads_are_dropped_counted_and_told_of() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (output, stdout, _stderr) = output();
+            output.set_format(format);
+            let line = [[b'x'; 999].as_slice(), b"\n"].concat();
+            for _ in 0..2000 {
+                output.push(Stream::Stdout, &line);
+            }
+            let dropped = output.dropped(Stream::Stdout);
+            assert!((1000..2000).contains(&dropped), "{dropped}");
+            assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
+
+            let reader = thread::spawn(move || text(stdout));
+            assert_eq!(output.flush(LONG), Flushed::Yes);
+            output.push(Stream::Stdout, b"after\n");
+            drop(output);
+            let text = reader.join().unwrap();
+            let (told, whole): (Vec<&str>, Vec<&str>) =
+                text.lines().partition(|line| line.contains("dropped"));
+            assert_eq!(whole.len() as u64, 2000 - dropped + 1);
+            // More than once if the thread made room in between.
+            let sum: u64 = told.iter().map(|line| count_of_dropped(line, format)).sum();
+            assert_eq!(sum, dropped);
+        }
+    }
+
+    fn count_of_dropped(line: &str, format: LogFormat) -> u64 {
+        assert_eq!(line.starts_with("[drainit] "), format == LogFormat::Text, "{line}");
+        assert_eq!(line.starts_with("{\"time\":"), format == LogFormat::Json, "{line}");
+        let (before, _) = line.split_once(" dropped because stdout was not read").unwrap();
+        let before = before.trim_end_matches(" lines were").trim_end_matches(" line was");
+        let count = before.rsplit([' ', '"']).next().unwrap();
+        count.parse().unwrap()
+    }
+
+    #[test]
+    fn a_process_with_much_to_say_leaves_room_for_own_lines() {
+        let (output, stdout, _stderr) = output();
+        block_on(fill(&output));
+        output.push(Stream::Stdout, b"[drainit] still here\n");
+        assert_eq!(output.dropped(Stream::Stdout), 0);
+        drop(output);
+        assert!(text(stdout).ends_with("\n[drainit] still here\n"));
+    }
+
+    #[test]
+    fn there_is_room_again_when_the_reader_has_read() {
+        let (output, stdout, _stderr) = output();
+        block_on(async {
+            let lines = fill(&output).await;
+            assert!(!has_room(&output).await);
+            let reader = thread::spawn(move || text(stdout));
+            output.room(Stream::Stdout).await;
+            output.push_process(Stream::Stdout, b"last\n");
+            drop(output);
+            let text = reader.join().unwrap();
+            assert!(text.ends_with("\nlast\n"));
+            assert_eq!(text.lines().count(), lines + 1);
+        });
+    }
+
+    #[test]
+    fn a_shutdown_waits_for_a_dead_reader_only_so_long() {
+        let (output, stdout, _stderr) = output();
+        block_on(async {
+            fill(&output).await;
+            output.stop_waiting();
+            output.room(Stream::Stdout).await;
+            assert!(has_room(&output).await, "the second time it waits no more");
+            let chunk = [[b'x'; 99].as_slice(), b"\n"].concat().repeat(1000);
+            for _ in 0..100 {
+                output.push_process(Stream::Stdout, &chunk);
+            }
+            let held = 100 - output.dropped(Stream::Stdout) as usize / 1000;
+            assert!(held <= LIMIT / chunk.len() + 1, "{held}");
+        });
+        assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
+        drop(stdout);
+    }
+
+    #[test]
+    fn a_shutdown_waits_for_a_slow_reader() {
+        let (output, mut stdout, _stderr) = output();
+        let (go, gone) = mpsc::channel::<()>();
+        // It takes more than a second for all that may wait, but never stops for long.
+        let reader = thread::spawn(move || {
+            let mut page = [0; 4096];
+            while gone.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                stdout.read_exact(&mut page).unwrap();
+            }
+        });
+        let pushed = block_on(async {
+            fill(&output).await;
+            output.stop_waiting();
+            let mut pushed = 0;
+            let until = tokio::time::Instant::now() + Duration::from_millis(900);
+            while pushed < LIMIT
+                && tokio::time::timeout_at(until, output.room(Stream::Stdout)).await.is_ok()
+            {
+                output.push_process(Stream::Stdout, &[b'\n'; 1024]);
+                pushed += 1024;
+            }
+            pushed
+        });
+        assert!(pushed < LIMIT, "it was taken for dead");
+        assert_eq!(output.dropped(Stream::Stdout), 0);
+        drop(go);
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_broken_pipe_hangs_nobody() {
+        let (output, stdout, mut stderr) = output();
+        drop(stdout);
+        output.push(Stream::Stdout, b"one\n");
+        assert_eq!(output.flush(LONG), Flushed::Yes);
+        output.push(Stream::Stdout, b"two\nthree\n");
+        output.push_process(Stream::Stdout, &b"x\n".repeat(2 * LIMIT));
+        block_on(output.room(Stream::Stdout));
+        assert_eq!(output.flush(Duration::ZERO), Flushed::Yes);
+        assert_eq!(output.dropped(Stream::Stdout), 3 + 2 * LIMIT as u64);
+
+        output.push(Stream::Stderr, b"fine\n");
+        let mut line = [0; 5];
+        stderr.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"fine\n");
+    }
+
+    #[test]
+    fn a_descriptor_that_cannot_be_written_is_dead() {
+        let (_reader, stderr) = pipe().unwrap();
+        let output = Output::new(File::open("/dev/null").unwrap(), stderr);
+        output.push(Stream::Stdout, b"one\n");
+        assert_eq!(output.flush(LONG), Flushed::Yes);
+        assert_eq!(output.dropped(Stream::Stdout), 1);
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_is_tried_again() {
+        let (_reader, stderr) = pipe().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = Output::new(full, stderr);
+        for number in 1..=3 {
+            output.push(Stream::Stdout, b"one\n");
+            assert_eq!(output.flush(LONG), Flushed::Yes);
+            assert_eq!(output.dropped(Stream::Stdout), number);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
+        let (stdout, stdout_end) = pipe().unwrap();
+        let (_stderr, stderr_end) = pipe().unwrap();
+        fcntl(&stdout_end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let output = Output::new(stdout_end, stderr_end);
+        let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
+        output.push_process(Stream::Stdout, &line.repeat(100));
+        assert_eq!(output.flush(Duration::from_millis(20)), Flushed::No);
+        drop(output);
+        assert_eq!(text(stdout).into_bytes(), line.repeat(100));
+    }
+}

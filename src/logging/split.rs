@@ -1,0 +1,277 @@
+//! Bytes in, whole lines out: cuts the output of a process into lines and gives each its form.
+//!
+//! Pure: no clock, no descriptor. However the bytes were cut into reads, the lines are the same.
+
+use std::fmt;
+
+use memchr::memchr;
+
+/// A longer line is passed on in pieces of at most this many bytes, each a line of its own, so that a process that
+/// never ends its line cannot make drainit hold it all.
+pub const LONGEST_LINE: usize = 64 * 1024;
+
+/// One of the two streams of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+impl Stream {
+    /// `stdout` or `stderr`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Cuts a stream of bytes into lines; keeps the line that is not complete yet.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    partial: Vec<u8>,
+}
+
+impl Splitter {
+    /// Calls `each` with every line that `bytes` completes, without its newline; a `\r` before it stays.
+    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            if self.partial.is_empty() {
+                let last = take_pieces(line, &mut each);
+                each(last);
+            } else {
+                self.partial.extend_from_slice(line);
+                let last = take_pieces(&self.partial, &mut each);
+                each(last);
+                self.partial.clear();
+            }
+            bytes = rest;
+        }
+        self.partial.extend_from_slice(bytes);
+        if self.partial.len() > LONGEST_LINE {
+            let left = take_pieces(&self.partial, &mut each).len();
+            self.partial.drain(..self.partial.len() - left);
+        }
+    }
+
+    /// The end of the stream: calls `each` with the last line if it had no newline.
+    pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
+        if !self.partial.is_empty() {
+            each(&self.partial);
+            self.partial.clear();
+        }
+    }
+
+    /// The beginning of a line whose end has not come yet; empty if there is none.
+    #[must_use]
+    pub fn partial(&self) -> &[u8] {
+        &self.partial
+    }
+}
+
+/// Calls `each` with pieces of a line that is too long, and returns what is left, which is not too long.
+fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
+    while line.len() > LONGEST_LINE {
+        // Not in the middle of a UTF-8 character, which has at most three continuation bytes (10xxxxxx).
+        let cut = (LONGEST_LINE - 3..=LONGEST_LINE).rfind(|&at| line[at] & 0xC0 != 0x80);
+        let (piece, rest) = line.split_at(cut.unwrap_or(LONGEST_LINE));
+        each(piece);
+        line = rest;
+    }
+    line
+}
+
+/// How a line of one stream of a process is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it came.
+    Plain,
+    /// With these bytes before it.
+    Prefix(Vec<u8>),
+    /// As one JSON object; holds what stands between the values of `time` and `message`.
+    Json(Vec<u8>),
+}
+
+impl Form {
+    /// `[prefix] line`
+    #[must_use]
+    pub fn prefix(prefix: &str) -> Self {
+        Self::Prefix(format!("[{prefix}] ").into_bytes())
+    }
+
+    /// `{"time":…,"process":…,"stream":…,"message":…}`
+    #[must_use]
+    pub fn json(process: &str, stream: Stream) -> Self {
+        let mut middle = b"\",\"process\":".to_vec();
+        write_json_string(process, &mut middle);
+        middle.extend_from_slice(format!(",\"stream\":\"{stream}\",\"message\":").as_bytes());
+        Self::Json(middle)
+    }
+
+    /// Appends `line` in this form, and a newline. `time` is used by JSON only, and must need no escape there.
+    pub fn write(&self, time: &str, line: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Plain => out.extend_from_slice(line),
+            Self::Prefix(prefix) => {
+                // At once, so that there is at most one look for room.
+                out.reserve(prefix.len() + line.len() + 1);
+                // One by one: a call of musl's `memcpy` takes as long as a few dozen bytes do.
+                for byte in prefix {
+                    out.push(*byte);
+                }
+                out.extend_from_slice(line);
+            }
+            Self::Json(middle) => {
+                out.extend_from_slice(b"{\"time\":\"");
+                out.extend_from_slice(time.as_bytes());
+                out.extend_from_slice(middle);
+                write_json_string(&String::from_utf8_lossy(line), out);
+                out.push(b'}');
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub(crate) fn write_json_string(text: &str, out: &mut Vec<u8>) {
+    // Neither writing to memory nor a string can fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn split(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut splitter = Splitter::default();
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            splitter.feed(chunk, |line| lines.push(line.to_vec()));
+        }
+        splitter.finish(|line| lines.push(line.to_vec()));
+        lines
+    }
+
+    fn written(form: &Form, line: &[u8]) -> String {
+        let mut out = Vec::new();
+        form.write("2026-11-20T07:04:12.123Z", line, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_kept_as_they_are() {
+        let lines = split(&[b"one\n\ntwo\r\nth", b"ree\nlast"]);
+        assert_eq!(lines, [&b"one"[..], b"", b"two\r", b"three", b"last"]);
+        assert_eq!(split(&[b"one\n"]), [b"one"]);
+        assert!(split(&[b""]).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_the_longest_length_is_one_piece() {
+        let line = vec![b'x'; LONGEST_LINE];
+        let lines = split(&[&line, b"\n", &line]);
+        assert_eq!(lines, [line.clone(), line]);
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_not_held() {
+        let mut splitter = Splitter::default();
+        let mut pieces = Vec::new();
+        for _ in 0..40 {
+            splitter.feed(&[b'x'; 10_000], |line| pieces.push(line.len()));
+            assert!(splitter.partial().len() <= LONGEST_LINE);
+        }
+        assert_eq!(pieces, [LONGEST_LINE; 6]);
+    }
+
+    #[test]
+    fn a_piece_ends_between_characters() {
+        for shift in 0..4 {
+            let line = format!("{}{}", &"abc"[..shift.min(3)], "\u{1F980}".repeat(40_000));
+            let lines = split(&[line.as_bytes()]);
+            assert!(lines.len() > 2);
+            assert!(lines.iter().all(|line| str::from_utf8(line).is_ok()));
+            assert_eq!(lines.concat(), line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn every_form_is_written() {
+        assert_eq!(written(&Form::Plain, b"x"), "x\n");
+        assert_eq!(written(&Form::prefix("rtr"), b""), "[rtr] \n");
+        let json = written(&Form::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r");
+        assert_eq!(
+            json,
+            "{\"time\":\"2026-11-20T07:04:12.123Z\",\"process\":\"a\\\"b\",\"stream\":\"stderr\",\
+             \"message\":\"tab\\t\u{FFFD}\\\"\\r\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_prefix_leaves_bytes_that_are_not_utf8() {
+        let mut out = Vec::new();
+        Form::prefix("p").write("", b"\xff\x00\xfe", &mut out);
+        assert_eq!(out, b"[p] \xff\x00\xfe\n");
+    }
+
+    /// Many short lines, and now and then one that is longer than the longest.
+    fn some_output() -> impl Strategy<Value = Vec<u8>> {
+        let short = prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200);
+        let long = (LONGEST_LINE - 4..LONGEST_LINE * 2 + 4, any::<u8>())
+            .prop_map(|(len, byte)| vec![byte; len]);
+        prop::collection::vec(prop_oneof![8 => short, 1 => long], 0..6)
+            .prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_cut_into_reads_does_not_matter(
+            bytes in some_output(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(split(&chunks), split(&[&bytes]));
+        }
+
+        #[test]
+        fn no_byte_is_lost(bytes in some_output()) {
+            let lines = split(&[&bytes]);
+            let expected: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\n').collect();
+            prop_assert_eq!(lines.concat(), expected);
+            if bytes.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST_LINE) {
+                let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+                let unended = usize::from(bytes.last().is_some_and(|byte| *byte != b'\n'));
+                prop_assert_eq!(lines.len(), ends + unended);
+            }
+        }
+
+        #[test]
+        fn json_is_always_json(line in prop::collection::vec(any::<u8>(), 0..300)) {
+            let text = written(&Form::json("p", Stream::Stdout), &line);
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let message = String::from_utf8_lossy(&line);
+            prop_assert_eq!(value["message"].as_str(), Some(&*message));
+            prop_assert_eq!(text.matches('\n').count(), 1);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Makes `tracing` events drainit's own lines on standard error.
+//!
+//! Not `tracing-subscriber`'s formatter: that writes while the caller waits, and where it cannot write it panics.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::logging::Output;
+use crate::logging::format::own_line;
+use crate::logging::split::Stream;
+
+/// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
+pub const LEVEL_VARIABLE: &str = "DRAINIT_LOG_LEVEL";
+
+/// Sends all events of this level and above to `output` from now on, from every thread. Only the first call of a process has
+/// an effect.
+pub fn install(output: Arc<Output>, level: Level) {
+    let _ = tracing::subscriber::set_global_default(OwnLines::new(output, level));
+}
+
+/// Reads the value of [`LEVEL_VARIABLE`]; unset or empty is `info`.
+///
+/// # Errors
+/// A message that names the value and what may stand there.
+pub fn level(value: Option<&str>) -> Result<Level, String> {
+    match value.unwrap_or_default() {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "" | "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        other => Err(format!("{LEVEL_VARIABLE}: {other:?} is not one of error, warn, info, debug")),
+    }
+}
+
+/// The subscriber. Spans have no part in the lines.
+pub struct OwnLines {
+    output: Arc<Output>,
+    level: Level,
+}
+
+impl OwnLines {
+    /// Sends events of this level and above to `output`.
+    #[must_use]
+    pub fn new(output: Arc<Output>, level: Level) -> Self {
+        Self { output, level }
+    }
+}
+
+impl Subscriber for OwnLines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level.into())
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        message.text.push_str(&message.fields);
+        let line = own_line(
+            self.output.format(),
+            Stream::Stderr,
+            *event.metadata().level(),
+            SystemTime::now(),
+            &message.text,
+        );
+        self.output.push(Stream::Stderr, &line);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The message of an event, and its other fields as ` key=value`.
+#[derive(Default)]
+struct Message {
+    text: String,
+    fields: String,
+}
+
+impl Visit for Message {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.text.push_str(value);
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Only a value's own `fmt` can fail, and then there is nothing to show of it.
+        let _ = if field.name() == "message" {
+            write!(self.text, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::io::{Read, pipe};
+
+    use tracing::{debug, error, info, warn};
+
+    use super::*;
+    use crate::config::LogFormat;
+
+    fn traced(level: Level, format: LogFormat, events: impl FnOnce()) -> String {
+        let (_stdout, stdout_end) = pipe().unwrap();
+        let (mut stderr, stderr_end) = pipe().unwrap();
+        let output = Output::new(stdout_end, stderr_end);
+        output.set_format(format);
+        tracing::subscriber::with_default(OwnLines::new(output, level), events);
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Without the times.
+    fn messages(text: &str) -> Vec<&str> {
+        text.lines()
+            .map(|line| line.strip_prefix("[drainit] ").unwrap().split_once(' ').unwrap().1)
+            .collect()
+    }
+
+    #[test]
+    fn events_become_lines() {
+        let text = traced(Level::INFO, LogFormat::Text, || {
+            info!("two\nlines");
+            warn!("{} of {}", 1, 2);
+            error!(code = 7, name = "x", "it failed");
+            debug!("not seen");
+        });
+        assert_eq!(
+            messages(&text),
+            ["two", "lines", "warning: 1 of 2", "error: it failed code=7 name=\"x\""]
+        );
+    }
+
+    #[test]
+    fn the_level_is_kept() {
+        let events = || {
+            debug!("d");
+            info!("i");
+            error!("e");
+        };
+        let debugging = traced(Level::DEBUG, LogFormat::Text, events);
+        assert_eq!(messages(&debugging), ["debug: d", "i", "error: e"]);
+        let errors = traced(Level::ERROR, LogFormat::Text, events);
+        assert_eq!(messages(&errors), ["error: e"]);
+    }
+
+    #[test]
+    fn an_event_is_one_json_object() {
+        let text = traced(Level::INFO, LogFormat::Json, || warn!("two\nlines"));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["message"], "two\nlines");
+        assert_eq!(value["level"], "warn");
+        assert_eq!(value["process"], "drainit");
+    }
+
+    #[test]
+    fn the_level_is_read() {
+        assert_eq!(level(None), Ok(Level::INFO));
+        assert_eq!(level(Some("")), Ok(Level::INFO));
+        assert_eq!(level(Some("debug")), Ok(Level::DEBUG));
+        assert!(level(Some("loud")).unwrap_err().contains("\"loud\""));
+    }
+}

@@ -1,0 +1,151 @@
+//! What is done once, first of all: how drainit stands towards the kernel, and what its children would inherit by
+//! accident.
+//!
+//! Descriptors 0, 1 and 2 are open here already: [`sys`] sees to that before `main`.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+use nix::unistd::SysconfVar;
+
+use crate::os::sys;
+use crate::types::Signal;
+
+/// The first descriptor that is not standard input, output or error.
+const FIRST_INHERITED: RawFd = 3;
+
+/// How far descriptors are tried one by one where neither the kernel nor `/proc` can tell which are open.
+const TRY_AT_MOST: RawFd = 65_536;
+
+/// Prepares the process, but for its signals. Call it once, before there is a child.
+///
+/// # Errors
+/// Where the kernel refuses something without which orphans would be lost.
+pub fn prepare() -> io::Result<()> {
+    keep_descriptors_from_children(0);
+    become_subreaper()
+}
+
+/// Lets orphans come to drainit.
+///
+/// # Errors
+/// Where the kernel does not know how (before Linux 3.4).
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    if std::process::id() != 1 {
+        // PID 1 inherits orphans anyway. Everywhere else they would go past drainit to the nearest init.
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
+    Ok(())
+}
+
+/// Whether orphans come to drainit although it is not PID 1.
+pub(crate) fn is_subreaper() -> bool {
+    nix::sys::prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Asks for a signal to drainit itself when its parent dies.
+///
+/// # Errors
+/// None that the kernel documents.
+pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
+    sys::set_parent_death_signal(signal)
+}
+
+/// Marks what whoever started drainit left open. Everything that drainit opens itself is marked from the start.
+///
+/// The first so many are meant for the child.
+pub(crate) fn keep_descriptors_from_children(but: u16) {
+    let first = FIRST_INHERITED + RawFd::from(but);
+    if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
+        return;
+    }
+    // ENOSYS or EINVAL from an old kernel, EPERM from an old seccomp profile.
+    let descriptors = open_descriptors().unwrap_or_else(|_| possible_descriptors());
+    for fd in descriptors.into_iter().filter(|fd| *fd >= first) {
+        match sys::close_on_exec(fd) {
+            Ok(()) => {}
+            Err(error) if Errno::from_raw(error.raw_os_error().unwrap_or(0)) == Errno::EBADF => {}
+            Err(error) => tracing::debug!(fd, %error, "descriptor stays open in children"),
+        }
+    }
+}
+
+fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    Ok(numbers.filter(|fd| *fd >= FIRST_INHERITED).collect())
+}
+
+fn possible_descriptors() -> Vec<RawFd> {
+    let limit = nix::unistd::sysconf(SysconfVar::OPEN_MAX).ok().flatten();
+    let limit = limit.and_then(|limit| RawFd::try_from(limit).ok()).unwrap_or(TRY_AT_MOST);
+    (FIRST_INHERITED..limit.min(TRY_AT_MOST)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    use crate::os::signal::fd::Signals;
+    use crate::os::spawn::{SpawnRequest, StdioTarget};
+    use crate::testing::isolated::alone;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn the_ways_to_find_descriptors_agree() {
+        let file = File::open("/").unwrap();
+        assert!(open_descriptors().unwrap().contains(&file.as_raw_fd()));
+        assert!(possible_descriptors().contains(&file.as_raw_fd()));
+    }
+
+    /// What a child that we spawn says.
+    fn output_of(command: &[&str]) -> String {
+        let (mut read, write) = io::pipe().unwrap();
+        let mut request = SpawnRequest::new(command.iter().map(Into::into).collect());
+        request.stdout = StdioTarget::To(write.into());
+        request.spawn().unwrap();
+        let mut said = String::new();
+        read.read_to_string(&mut said).unwrap();
+        said
+    }
+
+    #[test]
+    fn children_start_clean() {
+        alone("os::boot::tests::children_start_clean", || {
+            use nix::sys::signal::{SigSet, Signal};
+            // As a careless parent leaves things: a descriptor, ignored signals, and a mask.
+            let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();
+            let leaked = leaked.into_raw_fd();
+            for ignored in [Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTOU] {
+                sys::ignore(ignored as i32).unwrap();
+            }
+            SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
+            let before = output_of(&["ls", "/proc/self/fd"]);
+            assert!(before.lines().any(|fd| fd == leaked.to_string()), "{before}");
+
+            prepare().unwrap();
+            let mut signals = Signals::install().unwrap();
+            let after = output_of(&["ls", "/proc/self/fd"]);
+            assert!(!after.lines().any(|fd| fd == leaked.to_string()), "{after}");
+            let status = output_of(&["cat", "/proc/self/status"]);
+            let mask = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                u64::from_str_radix(line.trim(), 16).unwrap()
+            };
+            let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
+            assert_eq!(mask("SigIgn:"), 0, "{status}");
+            assert_eq!(mask("SigCgt:"), 0, "{status}");
+            assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
+            // drainit itself hears what it was given blocked.
+            nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
+            let heard = std::iter::from_fn(|| signals.wait().ok()).flatten();
+            let mut heard = heard.map(|received| received.signal);
+            assert!(heard.any(|signal| signal == crate::types::Signal::USR2));
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! The time, and one timer: both on a clock that keeps running while the machine sleeps.
+//!
+//! tokio's timers stand still in a suspended machine, where a grace period goes on.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{
+    ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
+};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::unix::AsyncFd;
+
+use crate::os::sys;
+use crate::types::Time;
+
+/// The time since boot; where a sandbox has no such clock, on `CLOCK_MONOTONIC`, which every kernel has.
+#[must_use]
+pub fn now() -> Time {
+    let read = clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC))
+        .unwrap_or_else(|_| TimeSpec::new(0, 0));
+    Time(Duration::from(read))
+}
+
+/// A timer that is set to a moment. While it is not set, it wakes nobody.
+#[derive(Debug)]
+pub struct Timer {
+    timer: TimerFd,
+    /// The same timer again, as what tokio watches.
+    readable: AsyncFd<OwnedFd>,
+    /// Where the kernel refuses a timer on [`now`]'s clock, moments are turned into durations.
+    absolute: bool,
+}
+
+impl Timer {
+    /// A timer that is not set. Call it inside a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let absolute = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags);
+        let is_absolute = absolute.is_ok() && clock_gettime(ClockId::CLOCK_BOOTTIME).is_ok();
+        let timer = match absolute {
+            Ok(timer) if is_absolute => timer,
+            _ => TimerFd::new(TimerClock::CLOCK_MONOTONIC, flags)?,
+        };
+        Self::with(timer, is_absolute)
+    }
+
+    fn with(timer: TimerFd, absolute: bool) -> io::Result<Self> {
+        let readable = sys::watch(timer.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { timer, readable, absolute })
+    }
+
+    /// Sets the timer to a moment, in the past for "at once", or to none. What was set before is forgotten.
+    ///
+    /// # Errors
+    /// Those of `timerfd_settime`, which has none for a timer of this kind.
+    pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
+        let Some(at) = at.filter(|at| *at != Time::NEVER) else {
+            return Ok(self.timer.unset()?);
+        };
+        let (value, flags) = if self.absolute {
+            (at.0, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+        } else {
+            (at.since(now()), TimerSetTimeFlags::empty())
+        };
+        // All zeroes would turn the timer off, and more seconds than the kernel can count is an error.
+        let value = value.clamp(Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)));
+        Ok(self.timer.set(Expiration::OneShot(TimeSpec::from(value)), flags)?)
+    }
+
+    /// Waits until the moment has come; for ever while the timer is not set. Returns once for each [`Timer::set`]. It may
+    /// be dropped at any time and called again.
+    ///
+    /// # Errors
+    /// Where the runtime is shutting down.
+    pub async fn fired(&self) -> io::Result<()> {
+        loop {
+            let mut guard = self.readable.readable().await?;
+            if let Ok(read) = guard.try_io(|_| Ok(self.timer.wait()?)) {
+                return read;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::task::{Context, Waker};
+
+    fn run(body: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
+    }
+
+    fn is_pending(timer: &Timer) -> bool {
+        let fired = std::pin::pin!(timer.fired());
+        fired.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[test]
+    fn the_timer_fires_at_its_moment_and_once() {
+        run(async {
+            for absolute in [true, false] {
+                let mut timer = Timer::new().unwrap();
+                if !absolute {
+                    let clock = TimerClock::CLOCK_MONOTONIC;
+                    let plain = TimerFd::new(clock, TimerFlags::TFD_NONBLOCK).unwrap();
+                    timer = Timer::with(plain, absolute).unwrap();
+                }
+                let at = now() + Duration::from_millis(10);
+                timer.set(Some(at)).unwrap();
+                timer.fired().await.unwrap();
+                assert!(now() >= at, "absolute: {absolute}");
+                assert!(now().since(at) < Duration::from_secs(5));
+                assert!(is_pending(&timer));
+            }
+        });
+    }
+
+    #[test]
+    fn a_moment_in_the_past_fires_at_once() {
+        run(async {
+            let mut timer = Timer::new().unwrap();
+            for past in [Time(Duration::ZERO), now() - Duration::from_secs(1)] {
+                timer.set(Some(past)).unwrap();
+                timer.fired().await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn an_unset_timer_does_not_fire_even_if_it_had_run_out() {
+        run(async {
+            let mut timer = Timer::new().unwrap();
+            assert!(is_pending(&timer));
+            timer.set(Some(now())).unwrap();
+            timer.readable.readable().await.unwrap().retain_ready();
+            timer.set(None).unwrap();
+            assert!(is_pending(&timer));
+            timer.set(Some(Time::NEVER)).unwrap();
+            assert!(is_pending(&timer));
+        });
+    }
+}

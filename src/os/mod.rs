@@ -1,0 +1,17 @@
+//! Kernel primitives: signals, processes, descriptors, clocks. The only code with `unsafe` is in `sys`.
+
+pub mod boot;
+pub mod clock;
+pub mod notify_socket;
+pub mod oom;
+pub mod panic_hook;
+pub mod path_watch;
+pub mod reap;
+pub mod signal;
+pub mod spawn;
+pub mod stale_socket;
+pub mod stdio;
+pub mod sweep;
+pub mod sys;
+pub mod terminal;
+pub mod termination_log;

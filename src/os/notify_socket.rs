@@ -1,0 +1,273 @@
+//! The other end of sd_notify(3): one datagram socket a process, in the abstract namespace, so that nothing is written
+//! to any file system.
+//!
+//! Abstract names belong to the network namespace, which the containers of a pod share. So the name cannot be guessed,
+//! and the kernel's word on who sent a datagram is asked before it is believed.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::net;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, recvmsg,
+    setsockopt, socket, sockopt,
+};
+use nix::{cmsg_space, libc};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+use crate::types::{ProcessId, harmless};
+
+/// systemd's own bound of a datagram.
+const MAX_DATAGRAM: usize = 4096;
+
+/// What a process said. A datagram with none of these is not reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifyMessage {
+    /// `READY=1`
+    pub ready: bool,
+    /// `STOPPING=1`
+    pub stopping: bool,
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. drainit's own word; systemd passes over it.
+    pub drained: bool,
+    /// `STATUS=…`, one line for people, made harmless.
+    pub status: Option<String>,
+}
+
+impl NotifyMessage {
+    /// Reads a datagram. Assignments that are not known (`MAINPID`, `WATCHDOG`, …) or not UTF-8 are passed over.
+    fn parse(datagram: &[u8]) -> Self {
+        let mut message = Self::default();
+        for line in datagram.split(|byte| *byte == b'\n') {
+            match line {
+                b"READY=1" => message.ready = true,
+                b"STOPPING=1" => message.stopping = true,
+                b"DRAINED=1" => message.drained = true,
+                _ => {
+                    let status = line.strip_prefix(b"STATUS=").map(str::from_utf8);
+                    if let Some(Ok(status)) = status {
+                        message.status = Some(harmless(status).into_owned());
+                    }
+                }
+            }
+        }
+        message
+    }
+}
+
+/// What it says, for a message about it.
+impl fmt::Display for NotifyMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (self.ready, "READY=1"),
+            (self.stopping, "STOPPING=1"),
+            (self.drained, "DRAINED=1"),
+            (self.status.is_some(), "STATUS="),
+        ];
+        let said: Vec<_> =
+            flags.iter().filter(|(is_said, _)| *is_said).map(|(_, it)| *it).collect();
+        f.write_str(&said.join(" "))
+    }
+}
+
+/// Where one process sends its messages.
+pub struct NotifySocket {
+    socket: UnixDatagram,
+    /// Without the leading zero byte.
+    name: String,
+}
+
+impl NotifySocket {
+    /// A socket for this process.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor or memory left.
+    pub fn bind(process: ProcessId) -> io::Result<Self> {
+        let random = RandomState::new().build_hasher().finish();
+        let name = format!("drainit/{}/{random:016x}/{}", std::process::id(), process.0);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        setsockopt(&fd, sockopt::PassCred, &true)?;
+        bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        Ok(Self { socket: UnixDatagram::from_std(net::UnixDatagram::from(fd))?, name })
+    }
+
+    /// What the process gets as `NOTIFY_SOCKET`.
+    #[must_use]
+    pub fn env_value(&self) -> String {
+        format!("@{}", self.name)
+    }
+
+    /// The next message that `believes` accepts from a sender with this PID; may be dropped at any
+    /// time without losing one.
+    ///
+    /// The sender may already be gone when it is asked about, as a shell's `systemd-notify --no-block` is. Senders outside
+    /// our PID namespace have no PID here and are refused.
+    ///
+    /// # Errors
+    /// When the socket is broken, which the kernel has no reason for.
+    pub async fn recv(
+        &self,
+        believes: impl Fn(i32, &NotifyMessage) -> bool,
+    ) -> io::Result<NotifyMessage> {
+        loop {
+            let fd = self.socket.as_raw_fd();
+            let received = self.socket.async_io(Interest::READABLE, || receive(fd)).await?;
+            if let Some((sender, message)) = received
+                && message != NotifyMessage::default()
+                && sender > 0
+                && believes(sender, &message)
+            {
+                return Ok(message);
+            }
+            // Somebody who floods the socket with what is not reported must not keep everybody else waiting.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// One datagram with its sender; `None` if it is too long or says nothing of who sent it. The room for control data is
+/// just that of the credentials: descriptors that come along (`FDSTORE`, `BARRIER`) are closed by the kernel, which is
+/// also what a barrier waits for.
+fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let mut control = cmsg_space!(libc::ucred);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = loop {
+        match recvmsg::<()>(fd, &mut slices, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            received => break received?,
+        }
+    };
+    if received.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Ok(None);
+    }
+    // An error means that control data were cut, so descriptors came along.
+    let sender = received.cmsgs().ok().and_then(|mut all| {
+        all.find_map(|one| match one {
+            ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.pid()),
+            _ => None,
+        })
+    });
+    let length = received.bytes;
+    Ok(sender.map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use nix::sys::socket::{ControlMessage, sendmsg};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn listener() -> NotifySocket {
+        NotifySocket::bind(ProcessId(3)).unwrap()
+    }
+
+    fn send(to: &NotifySocket, datagram: &[u8]) {
+        let address = SocketAddr::from_abstract_name(&to.name).unwrap();
+        net::UnixDatagram::unbound().unwrap().send_to_addr(datagram, &address).unwrap();
+    }
+
+    async fn next(socket: &NotifySocket) -> Option<NotifyMessage> {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let received = socket.recv(|pid, _| pid == own);
+        timeout(Duration::from_millis(50), received).await.ok().map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_and_the_rest_does_not() {
+        let socket = listener();
+        assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
+        send(&socket, b"");
+        send(&socket, b"MAINPID=1\nWATCHDOG=1");
+        send(&socket, b"READY=0\nSTATUS=\xff\xfe\nREADY");
+        send(&socket, b"STATUS=warming up");
+        send(&socket, b"MAINPID=7\nREADY=1\nSTATUS=serving\n");
+        send(&socket, b"STOPPING=1");
+        let status = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            next(&socket).await,
+            Some(NotifyMessage { status: status("warming up"), ..NotifyMessage::default() })
+        );
+        assert_eq!(
+            next(&socket).await,
+            Some(NotifyMessage {
+                ready: true,
+                stopping: false,
+                drained: false,
+                status: status("serving")
+            })
+        );
+        assert_eq!(
+            next(&socket).await,
+            Some(NotifyMessage { stopping: true, ..NotifyMessage::default() })
+        );
+        assert_eq!(next(&socket).await, None);
+    }
+
+    #[tokio::test]
+    async fn strangers_and_oversized_datagrams_are_refused() {
+        let socket = listener();
+        send(&socket, b"READY=1");
+        let refused = timeout(Duration::from_millis(50), socket.recv(|_, _| false)).await;
+        assert!(refused.is_err());
+        let mut long = b"READY=1\n".to_vec();
+        long.resize(MAX_DATAGRAM + 1, b'x');
+        send(&socket, &long);
+        assert_eq!(next(&socket).await, None);
+        long.truncate(MAX_DATAGRAM);
+        send(&socket, &long);
+        assert!(next(&socket).await.unwrap().ready);
+    }
+
+    #[tokio::test]
+    async fn descriptors_that_come_along_are_closed() {
+        let socket = listener();
+        let (mut read, write) = io::pipe().unwrap();
+        let sender = net::UnixDatagram::unbound().unwrap();
+        sendmsg(
+            sender.as_raw_fd(),
+            &[IoSlice::new(b"BARRIER=1")],
+            &[ControlMessage::ScmRights(&[write.as_raw_fd()])],
+            MsgFlags::empty(),
+            Some(&UnixAddr::new_abstract(socket.name.as_bytes()).unwrap()),
+        )
+        .unwrap();
+        drop(write);
+        assert_eq!(next(&socket).await, None);
+        // The end of the pipe: nobody holds its other end any more.
+        assert_eq!(io::Read::read(&mut read, &mut [0]).unwrap(), 0);
+        send(&socket, b"READY=1");
+        assert!(next(&socket).await.unwrap().ready);
+    }
+
+    #[tokio::test]
+    async fn another_program_can_send() {
+        const SCRIPT: &str = "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
+                              s.sendto(b'READY=1', '\\0' + os.environ['NOTIFY_SOCKET'][1:])";
+        let socket = listener();
+        let child = Command::new("python3")
+            .args(["-c", SCRIPT])
+            .env("NOTIFY_SOCKET", socket.env_value())
+            .spawn();
+        let Ok(mut child) = child else { return }; // no Python on this machine
+        let pid = i32::try_from(child.id()).unwrap();
+        let received =
+            timeout(Duration::from_secs(10), socket.recv(|sender, _| sender == pid)).await;
+        assert!(received.unwrap().unwrap().ready);
+        assert!(child.wait().unwrap().success());
+    }
+}

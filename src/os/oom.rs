@@ -1,0 +1,118 @@
+//! What the kernel's OOM killer has done in this container.
+//!
+//! Nobody is told who has sent a KILL. But the memory cgroup counts the processes in it that an OOM killer has ended,
+//! before it sends them the signal (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same word in
+//! `memory.oom_control`). A count that has risen is the best that can be known. Where a whole cgroup is killed at once
+//! (`memory.oom.group`, as Kubernetes has it on cgroup v2), drainit is among the killed, and nothing can be said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the root of the cgroup file systems is, everywhere.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The count of OOM kills, and how many of them have an explanation.
+#[derive(Debug)]
+pub(crate) struct OomKills {
+    file: Option<PathBuf>,
+    explained: u64,
+}
+
+impl OomKills {
+    /// Takes note of what was before.
+    pub(crate) fn from_now_on() -> Self {
+        let mut kills = Self::since_the_containers_start();
+        kills.explained = kills.count().unwrap_or(0);
+        kills
+    }
+
+    /// For PID 1, whose cgroup is as old as it is.
+    pub(crate) fn since_the_containers_start() -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Self::find(Path::new(ROOT), &own)
+    }
+
+    fn find(root: &Path, own: &str) -> Self {
+        let file = candidates(root, own).into_iter().find(|path| count(path).is_some());
+        Self { file, explained: 0 }
+    }
+
+    /// Whether there was a kill that no earlier call was told of. Each explains one KILL.
+    pub(crate) fn explain_one(&mut self) -> bool {
+        let is_new = self.count().is_some_and(|count| count > self.explained);
+        self.explained += u64::from(is_new);
+        is_new
+    }
+
+    fn count(&self) -> Option<u64> {
+        self.file.as_deref().and_then(count)
+    }
+}
+
+/// Where the count may be: in the cgroup that `/proc/self/cgroup` names, or, where only that one is mounted (as Docker
+/// does with cgroup v1) or its name is that of another namespace, at the root.
+fn candidates(root: &Path, own: &str) -> Vec<PathBuf> {
+    let of_controller = |wanted: &str| {
+        own.lines().find_map(|line| {
+            // `HIERARCHY:CONTROLLERS:/PATH`; version 2 has no controllers there.
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            let is_it = controllers.split(',').any(|controller| controller == wanted);
+            is_it.then(|| path.trim_start_matches('/').to_owned())
+        })
+    };
+    let mut candidates = Vec::new();
+    for (controller, mount, file) in [
+        ("", root.to_owned(), "memory.events"),
+        ("memory", root.join("memory"), "memory.oom_control"),
+    ] {
+        candidates.extend(of_controller(controller).map(|path| mount.join(path).join(file)));
+        candidates.push(mount.join(file));
+    }
+    candidates
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::Scratch;
+
+    #[test]
+    fn the_count_is_found_under_both_versions() {
+        let v2 = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\noom_group_kill 0\n";
+        let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
+        for (own, file, content) in [
+            ("0::/pods/app\n", "pods/app/memory.events", v2),
+            // In a cgroup namespace of its own; where the path is that of the host; and without a /proc.
+            ("0::/\n", "memory.events", v2),
+            ("0::/../../host/path\n", "memory.events", v2),
+            ("", "memory.events", v2),
+            (
+                "9:name=systemd:/x\n5:cpu,memory:/docker/a1\n0::/\n",
+                "memory/docker/a1/memory.oom_control",
+                v1,
+            ),
+            ("5:memory:/docker/a1\n", "memory/memory.oom_control", v1),
+            ("", "memory/memory.oom_control", v1),
+        ] {
+            let root = Scratch::new("oom");
+            root.file(file, 0o644, content);
+            let mut kills = OomKills::find(root.path(), own);
+            assert!(kills.explain_one(), "{own}");
+            assert!(!kills.explain_one(), "{own}");
+            // Two at once, which are heard of one after the other.
+            root.file(file, 0o644, content.replace("oom_kill 1", "oom_kill 3"));
+            assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
+        }
+        let nothing = Scratch::new("no-oom");
+        assert!(!OomKills::find(nothing.path(), "0::/\n").explain_one());
+        // Before Linux 4.13.
+        nothing.file("memory/memory.oom_control", 0o644, "oom_kill_disable 0\nunder_oom 0\n");
+        assert!(!OomKills::find(nothing.path(), "").explain_one());
+    }
+}

@@ -1,0 +1,254 @@
+//! Waits, without polling, until something may have changed about one path.
+//!
+//! The path need not exist, nor its parents; any part may be a symbolic link, and may be replaced. Every directory on
+//! the way is watched for the one name that matters in it, so a busy `/tmp` wakes nobody.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::os::signal::mask;
+
+/// What can bring a name into being, or make it accessible.
+const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_ONLYDIR);
+
+/// Of the thread that closes an instance.
+const STACK: usize = 64 * 1024;
+
+/// As many links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// One inotify instance for one path. Dropping it ends all its watches.
+pub struct PathWatch {
+    fd: AsyncFd<RawInotify>,
+    path: PathBuf,
+    /// The directories on the way, and the name that matters in each.
+    names: Vec<(WatchDescriptor, OsString)>,
+}
+
+/// `AsyncFd` asks for `AsRawFd`, which `Inotify` does not have. It owns its descriptor and never changes it; it is `None`
+/// only once it is being dropped.
+struct RawInotify(Option<Inotify>);
+
+impl RawInotify {
+    fn get(&self) -> nix::Result<&Inotify> {
+        self.0.as_ref().ok_or(Errno::EBADF)
+    }
+}
+
+impl AsRawFd for RawInotify {
+    fn as_raw_fd(&self) -> RawFd {
+        const CLOSED: RawFd = -1;
+        self.get().map_or(CLOSED, |inotify| inotify.as_fd().as_raw_fd())
+    }
+}
+
+/// To close an instance, the kernel waits until nobody can be looking at its marks any more (`synchronize_srcu`): 5 to 20 ms
+/// in which the next process could not be started. So another thread waits for that, where there may be one.
+impl Drop for RawInotify {
+    fn drop(&mut self) {
+        let inotify = self.0.take();
+        // Without a thread it is closed here, with what was to be run.
+        let close = move || {
+            mask::block_here();
+            drop(inotify);
+        };
+        let _ = std::thread::Builder::new().stack_size(STACK).spawn(close);
+    }
+}
+
+impl PathWatch {
+    /// Watches `path`. What happened before this returns must be looked up by the caller, what happens after it is
+    /// reported by [`PathWatch::changed`].
+    ///
+    /// # Errors
+    /// Where the kernel cannot tell: no inotify, no instance or watch left, or a directory that cannot be read.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        #[expect(deprecated, reason = "its unsafe successor asks for what `RawInotify` upholds")]
+        let fd = AsyncFd::with_interest(RawInotify(Some(inotify)), Interest::READABLE)?;
+        let mut watch = Self { fd, path: path.to_owned(), names: Vec::new() };
+        watch.follow()?;
+        Ok(watch)
+    }
+
+    /// Returns when something may have changed about the path since the last call (or since the start), and watches the way
+    /// that the path takes now.
+    ///
+    /// # Errors
+    /// As [`PathWatch::new`]; the watch is of no more use then.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        loop {
+            let mut ready = self.fd.readable().await?;
+            let mut relevant = false;
+            loop {
+                match ready.get_inner().get()?.read_events() {
+                    Ok(events) => {
+                        relevant |= events.iter().any(|event| concerns(&self.names, event));
+                    }
+                    Err(Errno::EAGAIN) => break,
+                    Err(Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            ready.clear_ready();
+            drop(ready);
+            if relevant {
+                return self.follow();
+            }
+        }
+    }
+
+    /// Walks the path as the kernel would. Each directory is watched *before* its entry is looked at, so an entry that
+    /// appears in between is reported.
+    fn follow(&mut self) -> io::Result<()> {
+        self.names.clear();
+        let mut directory = PathBuf::from(if self.path.is_absolute() { "/" } else { "." });
+        let mut rest = parts(&self.path);
+        let mut links = 0;
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                directory.push("..");
+                continue;
+            }
+            let watched = self.fd.get_ref().get()?.add_watch(&directory, MASK);
+            match watched {
+                Ok(descriptor) => self.names.push((descriptor, name.clone())),
+                // It went away, or is a file so far: the watch on the directory above it tells when that changes.
+                Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            let entry = directory.join(&name);
+            match std::fs::read_link(&entry) {
+                Ok(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP.into());
+                    }
+                    if target.is_absolute() {
+                        directory = PathBuf::from("/");
+                    }
+                    for part in parts(&target).into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                }
+                // Not a link (EINVAL) or not there (ENOENT): then the next watch fails, and the walk ends.
+                Err(_) => directory = entry,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of a path, with `..` as a name.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsStr::new("..").to_owned()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+/// Whether an event is about a name on the way, about a directory on the way itself, or about lost events.
+fn concerns(names: &[(WatchDescriptor, OsString)], event: &InotifyEvent) -> bool {
+    event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
+        || names.iter().any(|(descriptor, name)| {
+            *descriptor == event.wd && event.name.as_ref().is_none_or(|changed| changed == name)
+        })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::testing::http_server::scratch_path;
+
+    /// Whether the watch reports something soon.
+    async fn reports(watch: &mut PathWatch) -> bool {
+        timeout(Duration::from_millis(100), watch.changed()).await.is_ok_and(|r| r.is_ok())
+    }
+
+    #[tokio::test]
+    async fn a_path_is_followed_as_it_comes_into_being() {
+        let base = scratch_path("");
+        let mut watch = PathWatch::new(&base.join("a/b/file")).unwrap();
+        for directory in ["a", "a/b"] {
+            fs::create_dir(base.join(directory)).unwrap();
+            assert!(reports(&mut watch).await, "{directory}");
+        }
+        fs::write(base.join("a/b/other"), "").unwrap();
+        assert!(!reports(&mut watch).await, "another name is none of its business");
+        fs::write(base.join("a/b/file"), "").unwrap();
+        assert!(reports(&mut watch).await);
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn directories_made_at_once_are_found() {
+        let base = scratch_path("");
+        let mut watch = PathWatch::new(&base.join("a/b/c/file")).unwrap();
+        fs::create_dir_all(base.join("a/b/c")).unwrap();
+        assert!(reports(&mut watch).await);
+        // The walk that followed the first event has reached c, which exists since before it.
+        fs::write(base.join("a/b/c/file"), "").unwrap();
+        assert!(reports(&mut watch).await);
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn links_are_followed_even_when_they_point_nowhere_yet() {
+        let base = scratch_path("");
+        symlink("later/deep", base.join("run")).unwrap();
+        let mut watch = PathWatch::new(&base.join("run/file")).unwrap();
+        for directory in ["later", "later/deep"] {
+            fs::create_dir(base.join(directory)).unwrap();
+            assert!(reports(&mut watch).await, "{directory}");
+        }
+        // The file is a link, too, out of its directory.
+        symlink("../target", base.join("later/deep/file")).unwrap();
+        assert!(reports(&mut watch).await);
+        fs::write(base.join("later/target"), "").unwrap();
+        assert!(reports(&mut watch).await);
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_replaced_is_followed() {
+        let base = scratch_path("");
+        fs::create_dir(base.join("a")).unwrap();
+        let mut watch = PathWatch::new(&base.join("a/file")).unwrap();
+        fs::rename(base.join("a"), base.join("old")).unwrap();
+        fs::create_dir(base.join("a")).unwrap();
+        assert!(reports(&mut watch).await);
+        fs::write(base.join("a/file"), "").unwrap();
+        assert!(reports(&mut watch).await);
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_circle_of_links_is_an_error() {
+        let base = scratch_path("");
+        symlink("b", base.join("a")).unwrap();
+        symlink("a", base.join("b")).unwrap();
+        assert!(PathWatch::new(&base.join("a/file")).is_err());
+        fs::remove_dir_all(base).unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+//! Every signal that there is, and who sent it.
+//!
+//! PID 1 is never given a signal whose disposition is the default, so all are blocked and read from a descriptor
+//! (signalfd), and that before anything else happens: [`Signals::install`] comes before the config is read, and before
+//! there is a second thread. [`Signals::into_stream`] follows once there is a runtime; what arrives in between is kept.
+//!
+//! Two signals of one kind become one while the first is not yet read, as everywhere in Unix; real-time signals do not.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::unix::AsyncFd;
+
+use crate::os::signal::mask::{ALL, BlockedSignals};
+use crate::os::sys;
+use crate::os::sys::Arrived;
+use crate::types::Signal;
+
+/// So many are taken in a row before anything else has its turn: real-time signals queue up by the thousand.
+const AT_ONCE: usize = 64;
+
+/// Who sent a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignalSender {
+    /// Its pid; 0 where it lives outside our PID namespace, as the container runtime does.
+    pub pid: i32,
+    /// Its real user id.
+    pub uid: u32,
+}
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivedSignal {
+    /// Which.
+    pub signal: Signal,
+    /// Who sent it; `None` where it was the kernel (a terminal, a timer, the end of a child).
+    pub sender: Option<SignalSender>,
+}
+
+impl ReceivedSignal {
+    /// What the kernel tells; `None` for what means nothing.
+    pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
+        let signal = Signal::from_number(arrived.number)?;
+        let sender = arrived.sender.map(|(pid, uid)| SignalSender { pid, uid });
+        let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
+        // A line of ours that nobody reads is no message to anybody.
+        (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
+    }
+}
+
+/// What the C library calls a signal: `Terminated`.
+pub(crate) fn describe(signal: Signal) -> String {
+    sys::describe_signal(signal.number())
+}
+
+/// All signals, blocked and waiting to be read.
+#[derive(Debug)]
+pub struct Signals {
+    blocked: BlockedSignals,
+    descriptor: OwnedFd,
+}
+
+impl Signals {
+    /// Takes every signal, for the rest of the process's life. Call it before there is another thread.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn install() -> io::Result<Self> {
+        // The first thread of a process makes the C library let its signals through again, on the one that starts it: 32
+        // and 33, under musl 33 and 34. If there cannot be one now, it does so later.
+        if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
+            let _ = first.join();
+        }
+        let blocked = BlockedSignals::block()?;
+        Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
+    }
+
+    /// For tests without a runtime: sleeps until there are signals, and takes them. May come back empty-handed.
+    #[cfg(test)]
+    pub(crate) fn wait(&mut self) -> io::Result<Vec<ReceivedSignal>> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        poll(&mut [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        Ok(take(&self.descriptor)?.0)
+    }
+
+    /// Executor over to the runtime that this is called in.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn into_stream(self) -> io::Result<SignalStream> {
+        Ok(SignalStream { readable: sys::watch(self.descriptor)?, blocked: self.blocked })
+    }
+}
+
+/// Takes what waits, and tells whether that was all of it.
+fn take(descriptor: &OwnedFd) -> io::Result<(Vec<ReceivedSignal>, bool)> {
+    let mut received = Vec::new();
+    for _ in 0..AT_ONCE {
+        match sys::read_signal(descriptor)? {
+            Some(arrived) => received.extend(ReceivedSignal::from_kernel(arrived)),
+            None => return Ok((received, true)),
+        }
+    }
+    Ok((received, false))
+}
+
+/// [`Signals`] inside a runtime.
+#[derive(Debug)]
+pub struct SignalStream {
+    blocked: BlockedSignals,
+    readable: AsyncFd<OwnedFd>,
+}
+
+impl SignalStream {
+    /// Waits for signals and takes them, lower numbers first; never empty. CHLD is among them: reap then. It may be
+    /// dropped at any time and called again.
+    ///
+    /// # Errors
+    /// Where the runtime is shutting down.
+    pub async fn next(&mut self) -> io::Result<Vec<ReceivedSignal>> {
+        loop {
+            let mut ready = self.readable.readable().await?;
+            let (received, is_all) = take(ready.get_inner())?;
+            if is_all {
+                // A signal that has come since counts as a new event.
+                ready.clear_ready();
+            }
+            if !received.is_empty() {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Takes the signals that have arrived, without waiting for one.
+    ///
+    /// # Errors
+    /// None that the kernel documents.
+    pub(crate) fn take_pending(&self) -> io::Result<Vec<ReceivedSignal>> {
+        Ok(take(self.readable.get_ref())?.0)
+    }
+
+    /// Stops drainit as Ctrl-Z would, until somebody continues it; nothing happens to PID 1.
+    ///
+    /// # Errors
+    /// None that the kernel documents.
+    pub fn stop_self(&self) -> io::Result<()> {
+        self.blocked.stop_self()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::testing::isolated::alone;
+
+    fn own_pid() -> i32 {
+        i32::try_from(std::process::id()).unwrap()
+    }
+
+    // To the thread of the test only: that of the test's harness would die of them.
+
+    #[test]
+    fn every_signal_arrives_with_its_sender() {
+        alone("os::signal::fd::tests::every_signal_arrives_with_its_sender", || {
+            let mut signals = Signals::install().unwrap();
+            for signal in (1..=64).filter_map(Signal::from_number) {
+                if [Signal::KILL, Signal::STOP].contains(&signal) {
+                    continue;
+                }
+                sys::raise(signal).unwrap();
+                let sender = SignalSender { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
+                // Of PIPE from itself it takes no notice.
+                let expected = ReceivedSignal { signal, sender: Some(sender) };
+                let expected = Some(expected).filter(|_| signal != Signal::PIPE);
+                let received = signals.wait().unwrap();
+                assert_eq!(received, Vec::from_iter(expected));
+            }
+        });
+    }
+
+    #[test]
+    fn what_arrives_before_the_runtime_is_kept() {
+        alone("os::signal::fd::tests::what_arrives_before_the_runtime_is_kept", || {
+            let signals = Signals::install().unwrap();
+            sys::raise(Signal::TERM).unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut stream = signals.into_stream().unwrap();
+                let names = |received: Vec<ReceivedSignal>| -> Vec<Signal> {
+                    received.into_iter().map(|one| one.signal).collect()
+                };
+                assert_eq!(names(stream.next().await.unwrap()), [Signal::TERM]);
+                sys::raise(Signal::TERM).unwrap();
+                sys::raise(Signal::HUP).unwrap();
+                let mut both = names(stream.next().await.unwrap());
+                while both.len() < 2 {
+                    both.extend(names(stream.next().await.unwrap()));
+                }
+                both.sort();
+                assert_eq!(both, [Signal::HUP, Signal::TERM]);
+            });
+        });
+    }
+}

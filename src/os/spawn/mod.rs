@@ -1,0 +1,385 @@
+//! Starts a process: in its own group, with clean signals, as the user and in the directory it should have.
+//!
+//! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only another user or working
+//! directory takes a fork. The returned pid is all that is kept; [`crate::os::reap`] sees the end.
+
+pub mod error;
+pub mod single;
+pub mod which;
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::{Gid, Uid};
+
+use crate::config::User;
+use crate::os::reap::Pid;
+use crate::os::signal::mask;
+pub use crate::os::spawn::error::SpawnError;
+use crate::os::spawn::error::{Attempt, cannot_become, diagnose, remedy};
+use crate::os::spawn::which::{Found, look_up};
+use crate::os::sys;
+use crate::os::sys::{Belongings, ChildSetup, Place};
+
+/// What to start, and how.
+#[derive(Debug)]
+pub struct SpawnRequest {
+    /// The program and its arguments. A bare name is looked for in the `PATH` of [`Self::env`].
+    pub command: Vec<OsString>,
+    /// The whole environment; a later entry replaces an earlier one of that name. `None`: drainit's own.
+    pub env: Option<Vec<(OsString, OsString)>>,
+    /// Its working directory; `None`: drainit's own. Relative program names count from here.
+    pub working_dir: Option<PathBuf>,
+    /// Whom it runs as; `None`: drainit's own user.
+    pub user: Option<User>,
+    /// Where it writes to.
+    pub stdout: StdioTarget,
+    /// Where it complains to.
+    pub stderr: StdioTarget,
+}
+
+/// A standard output of a process.
+#[derive(Debug)]
+pub enum StdioTarget {
+    /// drainit's own.
+    Inherit,
+    /// This descriptor, which is closed here after the start.
+    To(OwnedFd),
+}
+
+impl SpawnRequest {
+    /// A command that gets everything from drainit, but reads nothing.
+    #[must_use]
+    pub fn new(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            env: None,
+            working_dir: None,
+            user: None,
+            stdout: StdioTarget::Inherit,
+            stderr: StdioTarget::Inherit,
+        }
+    }
+
+    /// Starts it as the leader of a new process group. When this returns, its exec has succeeded and the group exists.
+    ///
+    /// # Errors
+    /// With the reason in words and the exit code for it.
+    pub fn spawn(self) -> Result<Pid, SpawnError> {
+        let Some(name) = self.command.first() else { return Err(SpawnError::NoCommand) };
+        let path_variable = match &self.env {
+            Some(env) => {
+                env.iter().rev().find(|(key, _)| key == "PATH").map(|(_, path)| path.clone())
+            }
+            None => std::env::var_os("PATH"),
+        };
+        let path = path_variable.as_deref().map(OsStr::new);
+        let program = match look_up(name, path, self.working_dir.as_deref()) {
+            Found::Program(program) => program,
+            Found::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
+            Found::Nowhere(searched) => return Err(SpawnError::not_in_path(name, &searched)),
+        };
+
+        let new_user = self.user.as_ref().and_then(difference);
+        let changes_user = new_user.is_some();
+        let attempt = Attempt {
+            program: &program,
+            command: &self.command,
+            env: self.env.as_deref(),
+            working_dir: self.working_dir.as_deref(),
+            user: self.user.as_ref().filter(|_| changes_user),
+        };
+        let started = if changes_user || self.working_dir.is_some() {
+            self.fork(&program, new_user)
+        } else {
+            self.vfork(&program)
+        };
+        mask::block_here();
+        started.map_err(|error| diagnose(error, &attempt))
+    }
+
+    fn vfork(&self, program: &Path) -> io::Result<Pid> {
+        let stdin = nothing()?;
+        let stdio = [Some(stdin.as_fd()), self.stdout.descriptor(), self.stderr.descriptor()];
+        let (program, args, env) = self.exec(program)?;
+        let belongings = Belongings { env: env.as_deref(), stdio };
+        sys::posix_spawn(&program, &args, &belongings, &setup())
+    }
+
+    fn fork(&self, program: &Path, user: Option<sys::NewUser>) -> io::Result<Pid> {
+        let mut command = Command::new(program);
+        command.stdin(nothing()?);
+        if let Some(dir) = &self.working_dir {
+            command.current_dir(dir);
+        }
+        if let Some(descriptor) = self.stdout.descriptor() {
+            command.stdout(descriptor.try_clone_to_owned()?);
+        }
+        if let Some(descriptor) = self.stderr.descriptor() {
+            command.stderr(descriptor.try_clone_to_owned()?);
+        }
+        if let Some(user) = user {
+            sys::become_user(&mut command, user);
+        }
+        sys::set_up_child(&mut command, setup());
+        let (program, args, env) = self.exec(program)?;
+        sys::exec_as(&mut command, program, args, env, false);
+        // Dropping std's `Child` neither waits nor kills.
+        Ok(command.spawn()?.id().cast_signed())
+    }
+
+    /// Program, arguments and environment, as the kernel wants them.
+    fn exec(&self, program: &Path) -> io::Result<(CString, Vec<CString>, Option<Vec<CString>>)> {
+        let args = self.command.iter().map(|arg| CString::new(arg.as_bytes()));
+        // As a map, in which a later entry replaces an earlier one.
+        let env = self.env.as_ref().map(|env| {
+            let env: BTreeMap<_, _> = env.iter().map(|(key, value)| (key, value)).collect();
+            let entry = |(key, value): (&OsString, &OsString)| {
+                CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
+            };
+            env.into_iter().map(entry).collect::<Result<_, _>>()
+        });
+        let program = CString::new(program.as_os_str().as_bytes())?;
+        Ok((program, args.collect::<Result<_, _>>()?, env.transpose()?))
+    }
+}
+
+impl StdioTarget {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Inherit => None,
+            Self::To(descriptor) => Some(descriptor.as_fd()),
+        }
+    }
+}
+
+/// Every process of a config starts clean, and leads its own group.
+fn setup() -> ChildSetup {
+    ChildSetup {
+        mask: mask::given().unwrap_or(0),
+        defaults: mask::ALL,
+        place: Place::Group,
+        dies_with_us: false,
+        listens: false,
+    }
+}
+
+/// A source that is at its end from the start.
+fn nothing() -> io::Result<OwnedFd> {
+    match File::open("/dev/null") {
+        Ok(null) => Ok(null.into()),
+        Err(_) => io::pipe().map(|(read, _write)| read.into()),
+    }
+}
+
+/// Why drainit could not become `user`, as far as its own user tells.
+pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
+    difference(user)?;
+    let may = nix::unistd::geteuid().is_root() || may_set_ids();
+    (!may).then(|| cannot_become(user, remedy()))
+}
+
+/// Whether the effective capabilities allow it: CAP_SETGID and CAP_SETUID. Unknown is yes.
+fn may_set_ids() -> bool {
+    const NEEDED: u64 = 1 << 6 | 1 << 7;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_none_or(|bits| bits & NEEDED == NEEDED)
+}
+
+/// What must change to become `user`. `None` where drainit is that user already: then it keeps the groups that the
+/// container was given, as Kubernetes' `fsGroup`.
+fn difference(user: &User) -> Option<sys::NewUser> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let is_uid =
+        nix::unistd::getresuid().is_ok_and(|now| [now.real, now.effective, now.saved] == [uid; 3]);
+    let is_gid =
+        nix::unistd::getresgid().is_ok_and(|now| [now.real, now.effective, now.saved] == [gid; 3]);
+    if is_uid && is_gid {
+        return None;
+    }
+    let sorted = |mut groups: Vec<Gid>| {
+        groups.sort_by_key(|gid| gid.as_raw());
+        groups
+    };
+    let groups = sorted(user.groups.iter().copied().map(Gid::from_raw).collect());
+    let has_groups = nix::unistd::getgroups().is_ok_and(|now| sorted(now) == groups);
+    Some(sys::NewUser {
+        groups: (!has_groups).then_some(groups),
+        gid: (!is_gid).then_some(gid),
+        uid: (!is_uid).then_some(uid),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::os::reap::{Reaped, reap_next};
+    use crate::testing::isolated::alone;
+    use crate::testing::temp_dir::Scratch;
+    use crate::types::End;
+    use std::io::Read;
+
+    fn request(command: &[&str]) -> SpawnRequest {
+        SpawnRequest::new(command.iter().map(Into::into).collect())
+    }
+
+    /// Runs it to its end; everything it writes, and how it ended.
+    fn run(mut request: SpawnRequest) -> (String, End) {
+        let (mut read, write) = io::pipe().unwrap();
+        request.stderr = StdioTarget::To(write.try_clone().unwrap().into());
+        request.stdout = StdioTarget::To(write.into());
+        let pid = request.spawn().unwrap();
+        let mut said = String::new();
+        read.read_to_string(&mut said).unwrap();
+        loop {
+            match reap_next().unwrap() {
+                Reaped::Child(reaped, end) if reaped == pid => return (said, end),
+                Reaped::NoChildren => panic!("{pid} is gone"),
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn error(request: SpawnRequest) -> (u8, String) {
+        let error = request.spawn().unwrap_err();
+        (error.exit_code(), error.to_string())
+    }
+
+    #[test]
+    fn a_process_gets_what_was_asked_for() {
+        alone("os::spawn::tests::a_process_gets_what_was_asked_for", || {
+            let dir = Scratch::new("spawn");
+            dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
+            let mut tool = request(&["tool", "x y"]);
+            let (key, path) = ("PATH", format!("bin:{}", std::env::var("PATH").unwrap()));
+            let env = [(key, "/nowhere"), ("A", "1"), ("A", "2"), (key, path.as_str())];
+            tool.env = Some(env.map(|(key, value)| (key.into(), value.into())).into());
+            tool.working_dir = Some(dir.path().into());
+            let expected = format!("bin/tool x y 2\n{}\n", dir.path().display());
+            assert_eq!(run(tool), (expected, End::Code(3)));
+        });
+    }
+
+    #[test]
+    fn a_process_leads_its_own_group() {
+        alone("os::spawn::tests::a_process_leads_its_own_group", || {
+            let pid = request(&["sleep", "60"]).spawn().unwrap();
+            assert!(crate::os::reap::kill_group(pid, crate::types::Signal::KILL).unwrap());
+            while reap_next().unwrap() != Reaped::NoChildren {
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
+    fn a_user_is_changed_completely() {
+        if !nix::unistd::getuid().is_root() {
+            return;
+        }
+        alone("os::spawn::tests::a_user_is_changed_completely", || {
+            let as_user = |uid: u32, gid: u32, groups: &[u32]| {
+                let script = "grep -E '^(Uid|Gid|Groups)' /proc/self/status | tr -s '\\t ' ' '";
+                let mut id = request(&["sh", "-c", script]);
+                id.user = Some(User { uid, gid, groups: groups.to_vec() });
+                run(id).0
+            };
+            nix::unistd::setgroups(&[Gid::from_raw(0), Gid::from_raw(7)]).unwrap();
+            assert_eq!(
+                as_user(10001, 10002, &[5, 6]),
+                "Uid: 10001 10001 10001 10001\nGid: 10002 10002 10002 10002\nGroups: 5 6 \n"
+            );
+            assert!(as_user(10001, 0, &[]).ends_with("Groups: \n"));
+            // Already that user: the groups given to the container stay.
+            assert!(as_user(0, 0, &[]).ends_with("Groups: 0 7 \n"));
+
+            let nobody = nix::unistd::Uid::from_raw(65534);
+            nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+            let mut other = request(&["true"]);
+            other.user = Some(User { uid: 10001, gid: 10001, groups: vec![] });
+            let said = "drainit runs as uid 65534 and cannot become 10001:10001; \
+                remove `user:` or start the container as root";
+            assert_eq!(error(other), (126, said.to_owned()));
+        });
+    }
+
+    #[test]
+    fn what_went_wrong_is_said() {
+        // Where another thread starts a process just then, that holds open for writing what is to be executed here.
+        alone("os::spawn::tests::what_went_wrong_is_said", || {
+            alone("os::spawn::tests::what_went_wrong_is_said", || {
+                let dir = Scratch::new("errors");
+                let elf = std::fs::read("/bin/sh").unwrap();
+                let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
+                let mut other_libc = elf.clone();
+                other_libc[at + 1..at + 4].copy_from_slice(b"nix");
+                let mut other_machine = elf;
+                other_machine[18] = 0xf3;
+                let files: [(&str, u32, &[u8], &str); 9] = [
+                    ("none", 0, b"", "does not exist"),
+                    (
+                        "plain",
+                        0o644,
+                        b"#!/bin/sh\n",
+                        "is not executable; `chmod +x` it in the image",
+                    ),
+                    (
+                        "shebang",
+                        0o755,
+                        b"#! /no/sh -e\n",
+                        "exists, but its first line asks for `/no/sh`, which",
+                    ),
+                    ("dos", 0o755, b"#!/bin/sh\r\n", "save the file with Unix line ends"),
+                    ("libc", 0o755, &other_libc, "it is linked for the loader `/nix64/ld-"),
+                    ("machine", 0o755, &other_machine, "built for another processor"),
+                    ("text", 0o755, b"echo hello\n", "neither a binary nor a script"),
+                    ("bom", 0o755, b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+                    ("empty", 0o755, b"", "it is empty"),
+                ];
+                for (name, mode, content, expected) in files {
+                    if mode != 0 {
+                        dir.file(name, mode, content);
+                    }
+                    let path = dir.path().join(name);
+                    let (code, said) = error(request(&[path.to_str().unwrap()]));
+                    assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
+                    assert!(
+                        said.contains(expected) && said.contains(path.to_str().unwrap()),
+                        "{said}"
+                    );
+                    // The same from inside the directory.
+                    let mut relative = request(&[&format!("./{name}")]);
+                    relative.working_dir = Some(dir.path().into());
+                    assert_eq!(error(relative).0, code);
+                }
+                let (code, said) = error(request(&[dir.path().to_str().unwrap()]));
+                assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
+                let (code, said) = error(request(&["no-such-tool"]));
+                assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
+                for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
+                    let mut request = request(&["true"]);
+                    request.working_dir = Some(dir.path().join(wrong));
+                    let (code, said) = error(request);
+                    assert!(code == 126 && said.contains("working directory"), "{said}");
+                    assert!(said.ends_with(why), "{said}");
+                }
+                let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
+                assert!(code == 126 && said.contains("too long (20"), "{said}");
+                dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
+                let busy = dir.path().join("busy");
+                let _writer = File::options().append(true).open(&busy).unwrap();
+                let (code, said) = error(request(&[busy.to_str().unwrap()]));
+                assert!(code == 126 && said.contains("open for writing"), "{said}");
+                assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
+            });
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! Starts the one child of an `exec`, with the mask, the dispositions and the place that it should have.
+//!
+//! [`crate::os::spawn`] starts the processes of a config and has more to give them; here every microsecond counts, and
+//! signals are blocked, which a child must not inherit: all of them, before and after.
+
+use std::ffi::{CString, NulError, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+
+use crate::os::reap::Pid;
+use crate::os::signal::mask;
+use crate::os::spawn::error::{Attempt, SpawnError, diagnose};
+use crate::os::spawn::which::{Found, look_up};
+use crate::os::sys;
+use crate::os::sys::Belongings;
+pub(crate) use crate::os::sys::{ChildSetup, Place};
+
+/// Starts the command. When this returns, its exec has succeeded and it is in its place.
+///
+/// # Errors
+/// With the reason in words and the exit code for it.
+pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, SpawnError> {
+    let Some(name) = command.first() else { return Err(SpawnError::NoCommand) };
+    let path = std::env::var_os("PATH");
+    let program = match look_up(name, path.as_deref(), None) {
+        Found::Program(program) => program,
+        Found::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
+        Found::Nowhere(searched) => return Err(SpawnError::not_in_path(name, &searched)),
+    };
+    launch(&program, command, setup).map_err(|error| {
+        let attempt =
+            Attempt { program: &program, command, env: None, working_dir: None, user: None };
+        diagnose(error, &attempt)
+    })
+}
+
+/// Starts the command as `execvp(3)` would: a file that the kernel does not know how to run is given to the shell.
+///
+/// # Errors
+/// The bare error of the system.
+pub(crate) fn start_like_execvp(command: &[OsString], setup: &ChildSetup) -> io::Result<Pid> {
+    const SHELL: &str = "/bin/sh";
+    let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let path = std::env::var_os("PATH");
+    let program = match look_up(name, path.as_deref(), None) {
+        // A name that is empty is that of the directory for the search, and of nothing for execvp.
+        Found::Program(program) if !name.is_empty() => program,
+        Found::NotExecutable(_) => return Err(Errno::EACCES.into()),
+        _ => return Err(Errno::ENOENT.into()),
+    };
+    match launch(&program, command, setup) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOEXEC as i32) => {
+            let script = [OsString::from(SHELL), program.into_os_string()];
+            let words: Vec<_> = script.into_iter().chain(command.iter().skip(1).cloned()).collect();
+            launch(Path::new(SHELL), &words, setup)
+        }
+        other => other,
+    }
+}
+
+fn launch(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::Result<Pid> {
+    let started = launch_once(program, command, setup);
+    mask::block_here();
+    started
+}
+
+fn launch_once(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::Result<Pid> {
+    let text = |text: &OsStr| CString::new(text.as_bytes());
+    let args = command.iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
+    let needs_fork = matches!(setup.place, Place::Foreground | Place::SessionWithTerminal);
+    if needs_fork || setup.dies_with_us || setup.listens {
+        let mut forked = Command::new(program);
+        sys::set_up_child(&mut forked, *setup);
+        let env = setup.listens.then(environment_of_others).transpose()?;
+        sys::exec_as(&mut forked, text(program.as_os_str())?, args, env, setup.listens);
+        // Dropping std's `Child` neither waits nor kills.
+        return Ok(forked.spawn()?.id().cast_signed());
+    }
+    sys::posix_spawn(&text(program.as_os_str())?, &args, &Belongings::default(), setup)
+}
+
+/// What drainit was given, without what says that descriptors are meant for drainit.
+fn environment_of_others() -> Result<Vec<CString>, NulError> {
+    let others = std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID");
+    let entry = |(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    others.map(entry).collect()
+}

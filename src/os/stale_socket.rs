@@ -1,0 +1,148 @@
+//! Removes what an earlier life of a process has left: only sockets, and only where the path really
+//! leads.
+//!
+//! drainit is often root, and the directory often belongs to a process that is not. That could put
+//! a symbolic link in its place, and drainit would remove a socket of somebody else.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+/// How many symbolic links a path may lead through, as the kernel has it.
+const MAX_LINKS: u32 = 40;
+
+/// Removes the socket at `path`, if there is one.
+///
+/// # Errors
+/// Where something else is there, the way to it leads through a symbolic link of another user, or
+/// the kernel refuses.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match try_remove(path) {
+        // ENOTDIR: something else lies on the way, so there is no socket either.
+        Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn try_remove(path: &Path) -> io::Result<()> {
+    let Some(name) = path.file_name() else { return Err(not_a_socket()) };
+    let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
+    // What is in the directory can still change, but not what the directory is.
+    if !is(&fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, SFlag::S_IFSOCK) {
+        return Err(not_a_socket());
+    }
+    Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
+}
+
+/// Opens a directory step by step. Symbolic links are followed if they are root's or drainit's own,
+/// as that of `/var/run` is.
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;
+    let mut todo = steps(path);
+    let mut links = 0;
+    while let Some(step) = todo.pop() {
+        let next = openat(&at, step.as_os_str(), look, Mode::empty())?;
+        let stat = fstat(&next)?;
+        if !is(&stat, SFlag::S_IFLNK) {
+            at = next;
+            continue;
+        }
+        if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
+            let link = step.to_string_lossy();
+            let (user, own) = (stat.st_uid, geteuid());
+            return Err(io::Error::other(format!(
+                "the symbolic link `{link}` on the way to it belongs to user {user}, and only those of root and of drainit's own \
+                user ({own}) are followed"
+            )));
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
+    }
+    Ok(at)
+}
+
+/// The parts of a path, the last one first. The first of an absolute one is `/`, which leads to the
+/// root from wherever.
+fn steps(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
+    steps.reverse();
+    steps
+}
+
+fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
+
+fn not_a_socket() -> io::Error {
+    io::Error::other("it is not a socket, so it is left alone")
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::Scratch;
+    use std::fs;
+    use std::os::unix::fs::{lchown, symlink};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn sockets_are_removed_and_nothing_else() {
+        let dir = Scratch::new("old-socket");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        symlink("real", at("relative")).unwrap();
+        symlink(at("relative"), at("absolute")).unwrap();
+        for way in ["real", "relative", "absolute", "./real/../absolute//."] {
+            let _socket = UnixListener::bind(at("real/s")).unwrap();
+            remove(&at(way).join("s")).unwrap();
+            assert!(!at("real/s").exists(), "{way}");
+        }
+        for missing in ["none", "none/s", "real/s/t", "file/s"] {
+            fs::write(at("file"), "").unwrap();
+            remove(&at(missing)).unwrap();
+        }
+        let _socket = UnixListener::bind(at("s")).unwrap();
+        symlink("s", at("link")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        for kept in ["file", "real", "link"] {
+            assert!(remove(&at(kept)).unwrap_err().to_string().contains("not a socket"), "{kept}");
+            assert!(fs::symlink_metadata(at(kept)).is_ok(), "{kept}");
+        }
+        assert_eq!(errno(&remove(&at("loop/s")).unwrap_err()), Errno::ELOOP);
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_not_followed() {
+        if !geteuid().is_root() {
+            return; // only root can give it away
+        }
+        let dir = Scratch::new("swapped-socket");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("somebodys")).unwrap();
+        let _socket = UnixListener::bind(at("somebodys/s")).unwrap();
+        symlink("somebodys", at("swapped")).unwrap();
+        lchown(at("swapped"), Some(10_001), None).unwrap();
+        let refused = remove(&at("swapped/s")).unwrap_err().to_string();
+        assert!(refused.contains("`swapped`") && refused.contains("user 10001"), "{refused}");
+        assert!(at("somebodys/s").exists());
+        lchown(at("swapped"), Some(0), None).unwrap();
+        remove(&at("swapped/s")).unwrap();
+        assert!(!at("somebodys/s").exists());
+    }
+}

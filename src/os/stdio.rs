@@ -1,0 +1,34 @@
+//! A line on a standard stream of drainit's own, without ever waiting for whoever reads it.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+pub(crate) use crate::logging::split::Stream;
+
+/// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+/// Writes the text in one piece, so that lines of others do not get in between; drops it where nobody takes it.
+pub(crate) fn say(stream: Stream, text: &str) {
+    let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
+    // Where nobody can read it, there is nobody to tell so either. Not `println`, which panics then.
+    let _ = match stream {
+        Stream::Stdout if has_room(io::stdout().as_fd()) => {
+            let mut out = io::stdout().lock();
+            out.write_all(text).and_then(|()| out.flush())
+        }
+        Stream::Stderr if has_room(io::stderr().as_fd()) => io::stderr().write_all(text),
+        _ => Ok(()),
+    };
+}
+
+/// Whether a short write would not block. A pipe has room when it has `PIPE_BUF` bytes of it.
+fn has_room(descriptor: BorrowedFd<'_>) -> bool {
+    let mut wanted = [PollFd::new(descriptor, PollFlags::POLLOUT)];
+    match poll(&mut wanted, PollTimeout::ZERO) {
+        Ok(_) => wanted[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)),
+        Err(_) => false,
+    }
+}

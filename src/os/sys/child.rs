@@ -1,0 +1,253 @@
+//! How a child is made: everything between fork and exec.
+
+use std::ffi::{CStr, CString};
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr;
+
+use nix::unistd::{Gid, Uid};
+
+use crate::os::sys::{SignalSet, checked, set_foreground_group, set_mask, set_parent_death_signal};
+use crate::types::Signal;
+
+/// What a child changes about whom it runs as; `None` is left alone.
+#[derive(Debug, Default)]
+pub(crate) struct NewUser {
+    pub(crate) groups: Option<Vec<Gid>>,
+    pub(crate) gid: Option<Gid>,
+    pub(crate) uid: Option<Uid>,
+}
+
+/// Lets the child become another user just before its exec. The order matters: after the user id is changed, the
+/// right to change groups is gone.
+pub(crate) fn become_user(command: &mut Command, user: NewUser) {
+    let change = move || -> io::Result<()> {
+        if let Some(groups) = &user.groups {
+            nix::unistd::setgroups(groups)?;
+        }
+        if let Some(gid) = user.gid {
+            nix::unistd::setresgid(gid, gid, gid)?;
+        }
+        if let Some(uid) = user.uid {
+            nix::unistd::setresuid(uid, uid, uid)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor takes a lock, and an
+    // error is a bare number.
+    unsafe { command.pre_exec(change) };
+}
+
+/// How a child stands towards signals and terminals, from its first instruction on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildSetup {
+    /// The signals that are blocked in it.
+    pub(crate) mask: SignalSet,
+    /// The signals that get their default disposition; the others keep what drainit has.
+    pub(crate) defaults: SignalSet,
+    /// Its process group and session.
+    pub(crate) place: Place,
+    /// The kernel kills it when drainit dies.
+    pub(crate) dies_with_us: bool,
+    /// Descriptors are handed over to it: `LISTEN_PID` is its pid.
+    pub(crate) listens: bool,
+}
+
+/// Where a child belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In our process group.
+    Same,
+    /// It leads a group of its own.
+    Group,
+    /// It leads a group of its own, which is in the foreground of the terminal on stdin.
+    Foreground,
+    /// It leads a session of its own.
+    Session,
+    /// It leads a session of its own, whose terminal is the one on stdin.
+    SessionWithTerminal,
+}
+
+/// What a child gets that is not drainit's own.
+#[derive(Debug, Default)]
+pub(crate) struct Belongings<'a> {
+    /// Its environment, `NAME=VALUE`; `None`: drainit's.
+    pub(crate) env: Option<&'a [CString]>,
+    /// What becomes its descriptors 0, 1 and 2; `None`: drainit's. None of these may be one of the three itself.
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+/// Starts a program by `posix_spawn`, which copies nothing of us. Not for places with a terminal, nor for a child that
+/// dies with us.
+pub(crate) fn posix_spawn(
+    program: &CStr,
+    args: &[CString],
+    belongings: &Belongings<'_>,
+    setup: &ChildSetup,
+) -> io::Result<i32> {
+    let (args, env) = (pointers(args), belongings.env.map(pointers));
+    let flags = libc::POSIX_SPAWN_SETSIGMASK
+        | libc::POSIX_SPAWN_SETSIGDEF
+        | match setup.place {
+            Place::Same => 0,
+            Place::Group | Place::Foreground => libc::POSIX_SPAWN_SETPGROUP,
+            Place::Session | Place::SessionWithTerminal => libc::POSIX_SPAWN_SETSID.into(),
+        };
+    let mut attributes = MaybeUninit::<libc::posix_spawnattr_t>::uninit();
+    let mut actions = MaybeUninit::<libc::posix_spawn_file_actions_t>::uninit();
+    let mut pid = 0;
+    // SAFETY: attributes and actions are initialised first and destroyed last; the vectors end with a null pointer, and what
+    // they point to outlives the call; nothing else runs that could change `environ` meanwhile.
+    let error = unsafe {
+        let (attributes, actions) = (attributes.as_mut_ptr(), actions.as_mut_ptr());
+        refused(libc::posix_spawnattr_init(attributes))?;
+        if let Err(error) = refused(libc::posix_spawn_file_actions_init(actions)) {
+            libc::posix_spawnattr_destroy(attributes);
+            return Err(error);
+        }
+        libc::posix_spawnattr_setflags(attributes, flags.try_into().unwrap_or(0));
+        libc::posix_spawnattr_setpgroup(attributes, 0);
+        libc::posix_spawnattr_setsigmask(attributes, &library_set(setup.mask));
+        libc::posix_spawnattr_setsigdefault(attributes, &library_set(setup.defaults));
+        let added = belongings.stdio.iter().zip(0..).filter_map(|(fd, target)| {
+            let source = fd.as_ref()?.as_raw_fd();
+            Some(libc::posix_spawn_file_actions_adddup2(actions, source, target))
+        });
+        let error = match added.max().unwrap_or(0) {
+            0 => {
+                let env = env.as_ref().map_or(environ, |env| env.as_ptr());
+                let (program, args) = (program.as_ptr(), args.as_ptr());
+                libc::posix_spawn(&raw mut pid, program, actions, attributes, args, env)
+            }
+            error => error,
+        };
+        libc::posix_spawn_file_actions_destroy(actions);
+        libc::posix_spawnattr_destroy(attributes);
+        error
+    };
+    refused(error).map(|()| pid)
+}
+
+unsafe extern "C" {
+    static environ: *const *mut libc::c_char;
+}
+
+const LISTEN_PID: &str = "LISTEN_PID=";
+
+/// Lets a command become this program as it is, when everything else between fork and exec is done. std would have
+/// `execvp` do it, which gives to a shell what is no program. Without an environment it gets drainit's own. With one,
+/// `LISTEN_PID` can be its pid.
+pub(crate) fn exec_as(
+    command: &mut Command,
+    program: CString,
+    args: Vec<CString>,
+    env: Option<Vec<CString>>,
+    listens: bool,
+) {
+    // As addresses, which may be sent to other threads. A CString that is moved stays where its text is.
+    let addresses = |words: &[CString]| -> Vec<usize> {
+        pointers(words).into_iter().map(|pointer| pointer as usize).collect()
+    };
+    let (argv, mut envp) = (addresses(&args), env.as_deref().map(addresses));
+    // With room for every pid, which is known after the fork only.
+    let mut own = [LISTEN_PID.as_bytes(), &[0; 11]].concat();
+    if let (true, Some(envp)) = (listens, &mut envp) {
+        envp.insert(0, own.as_ptr() as usize);
+    }
+    let exec = move || -> io::Result<()> {
+        write!(&mut own[LISTEN_PID.len()..], "{}", std::process::id())?;
+        // What the addresses lead to.
+        let _ = (&args, &env);
+        // SAFETY: both vectors end with a null pointer, and what they point to is owned by this closure; nothing else runs
+        // in the child that could change `environ`.
+        unsafe {
+            let envp = envp.as_ref().map_or(environ.cast(), |envp| envp.as_ptr().cast());
+            libc::execve(program.as_ptr(), argv.as_ptr().cast(), envp);
+        }
+        Err(io::Error::last_os_error())
+    };
+    // SAFETY: between fork and exec the closure writes a number into memory that it has, and makes system calls.
+    unsafe { command.pre_exec(exec) };
+}
+
+/// What the `posix_spawn` family returns.
+fn refused(error: libc::c_int) -> io::Result<()> {
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// A vector as `execve` wants it.
+fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
+    words
+        .iter()
+        .map(|word| word.as_ptr().cast_mut())
+        .chain(std::iter::once(ptr::null_mut()))
+        .collect()
+}
+
+/// The C library's form of a set, which begins with the kernel's.
+fn library_set(set: SignalSet) -> libc::sigset_t {
+    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as it is, and has no
+    // other content than bits.
+    unsafe {
+        let mut library: libc::sigset_t = std::mem::zeroed();
+        (&raw mut library).cast::<SignalSet>().write(set);
+        library
+    }
+}
+
+/// Lets a command set itself up between fork and exec, which every [`ChildSetup`] can do.
+pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
+    let set_up = move || -> io::Result<()> {
+        match setup.place {
+            Place::Same => {}
+            Place::Group | Place::Foreground => {
+                // SAFETY: takes two integers.
+                checked(unsafe { libc::setpgid(0, 0) })?;
+            }
+            Place::Session | Place::SessionWithTerminal => {
+                // SAFETY: takes nothing.
+                checked(unsafe { libc::setsid() })?;
+            }
+        }
+        // Without the terminal it runs as well.
+        match setup.place {
+            // Everything is blocked still, TTOU too.
+            Place::Foreground => drop(set_foreground_group(nix::unistd::getpid().as_raw())),
+            Place::SessionWithTerminal => {
+                // SAFETY: takes three integers.
+                unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+            }
+            _ => {}
+        }
+        if setup.dies_with_us {
+            set_parent_death_signal(Signal::KILL)?;
+        }
+        for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
+            give_default(number);
+        }
+        set_mask(setup.mask).map(drop)
+    };
+    // SAFETY: between fork and exec the closure only makes system calls.
+    unsafe { command.pre_exec(set_up) };
+}
+
+/// Gives a signal its default disposition. Not through the C library, which refuses to speak of those that it keeps for
+/// itself. Async-signal-safe.
+fn give_default(number: libc::c_int) {
+    // The kernel's structure has no more than four words, and all zeroes is the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let nothing: *mut u64 = ptr::null_mut();
+    // SAFETY: the structure is valid to read, and runs no code of ours. KILL and STOP are refused.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            DEFAULT.as_ptr(),
+            nothing,
+            size_of::<SignalSet>(),
+        )
+    };
+}

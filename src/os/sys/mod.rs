@@ -1,0 +1,337 @@
+//! The only file with `unsafe`, with those below it: system calls that neither std nor nix offers, or that they offer
+//! without real-time signals. Each function here is safe to call; what it may do to other processes is its caller's
+//! business.
+
+#![allow(unsafe_code)]
+
+pub mod child;
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::ptr;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+pub(crate) use crate::os::sys::child::{
+    Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
+};
+pub(crate) use crate::os::sys::child::{ChildSetup, Place};
+use crate::types::Signal;
+
+/// Turns the kernel's `-1` into the error that goes with it.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Before `main`, Rust opens `/dev/null` in the place of a closed standard descriptor, so that no file gets its number,
+/// and aborts where there is no `/dev/null`. The C library calls this before that; then none is closed any more. The only
+/// other way is a `main` without Rust's runtime.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;
+
+/// Opens the root directory in the place of closed ones, where `/dev/null` cannot be: to write to it fails with `EBADF`,
+/// as to a closed descriptor, and so does nobody harm.
+extern "C" fn open_standard_descriptors() {
+    for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
+        // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is what an open gets, and
+        // those below this one are taken.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) == -1
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1
+            {
+                libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+            }
+        }
+    }
+}
+
+/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No children at all is
+/// `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal ended, after the kernel has dropped it.
+pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut raw = 0;
+    // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
+    let pid = checked(unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG) })?;
+    Ok((pid > 0).then(|| (pid, ExitStatus::from_raw(raw))))
+}
+
+/// The signals that are blocked and have arrived.
+pub(crate) fn pending_signals() -> SignalSet {
+    let mut pending: SignalSet = 0;
+    // SAFETY: `pending` is valid to write for the duration of the call, and as large as its last
+    // argument says. The kernel documents no other error than a bad address.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SET_BYTES) };
+    pending
+}
+
+/// `kill(2)`, with its special meanings of 0, -1 and other negative targets.
+pub(crate) fn kill(target: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: takes two integers and no memory of ours.
+    checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
+}
+
+/// Whether `kill(2)` would reach anybody; nothing is sent.
+pub(crate) fn probe(target: i32) -> io::Result<()> {
+    const NOTHING: libc::c_int = 0;
+    // SAFETY: takes two integers and no memory of ours.
+    checked(unsafe { libc::kill(target, NOTHING) }).map(drop)
+}
+
+/// A descriptor that names a process for good, whatever becomes of its pid (Linux 5.3).
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers and no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `kill(2)` for a descriptor made by [`pidfd_open`] (Linux 5.1).
+pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result<()> {
+    let no_info: *const libc::siginfo_t = ptr::null();
+    // SAFETY: the descriptor is open, and the null pointer asks the kernel to fill in the siginfo as kill(2) does.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal.number(), no_info, 0)
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec in one call (Linux 5.11).
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: takes three integers; descriptors stay open, and only what happens to them at an exec changes.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Marks one descriptor close-on-exec; `EBADF` where it is not open.
+pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there is.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+/// Gives a signal that is ignored its default disposition back. `false` where it was not ignored.
+pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
+    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, an empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is valid and writable; the null pointer leaves the disposition as it is.
+    checked(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) })?;
+    if action.sa_sigaction != libc::SIG_IGN {
+        return Ok(false);
+    }
+    action.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: `action` is a valid sigaction with the default disposition, which runs no code of ours.
+    checked(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
+    Ok(true)
+}
+
+/// Sends a signal to the calling thread only.
+#[cfg(test)]
+pub(crate) fn raise(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes integers.
+    let result = unsafe {
+        let (process, thread) = (libc::getpid(), libc::gettid());
+        libc::syscall(libc::SYS_tgkill, process, thread, signal.number())
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
+/// Ignores a signal, as a careless parent leaves it to us.
+#[cfg(test)]
+pub(crate) fn ignore(signal: i32) -> io::Result<()> {
+    // SAFETY: ignoring a signal runs no code of ours.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The process group in the foreground of the terminal on stdin; an error where that is no terminal of ours.
+pub(crate) fn foreground_group() -> io::Result<i32> {
+    // SAFETY: takes one integer.
+    checked(unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) })
+}
+
+/// Puts a process group of our session into the foreground of the terminal on stdin. Async-signal-safe. A background
+/// process that calls it is stopped by TTOU, unless that is blocked, as it is for drainit.
+pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    checked(unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, group) }).map(drop)
+}
+
+/// Lets tokio tell when `descriptor` becomes readable. Call it inside a runtime with I/O enabled.
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd deregisters it before.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    Ok(watched?)
+}
+
+/// A set of signals as the kernel has it: bit `n - 1` is signal `n`. The C libraries' own calls leave out those that
+/// they keep for themselves (32, 33 and under musl 34); these here do not.
+pub(crate) type SignalSet = u64;
+
+/// `sizeof(sigset_t)` of the kernel.
+const SET_BYTES: usize = size_of::<SignalSet>();
+
+/// Replaces the mask of blocked signals of the calling thread, and returns the one before.
+pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
+    let mut before: SignalSet = 0;
+    // SAFETY: both sets are valid for the duration of the call, and as long as the last argument says.
+    let result = unsafe {
+        let how = libc::SIG_SETMASK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, &raw mut before, SET_BYTES)
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1))?;
+    Ok(before)
+}
+
+/// A signal as the kernel hands it over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) number: i32,
+    /// The pid and the real user id of the process that sent it; `None` where it was the kernel.
+    pub(crate) sender: Option<(i32, u32)>,
+}
+
+/// Whether a signal with this `si_code` was sent by a process.
+fn is_sent(code: i32) -> bool {
+    matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
+}
+
+/// A descriptor that is readable while one of the signals in `set`, which must be blocked, waits.
+pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
+    const NONE_YET: RawFd = -1;
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: the set is valid to read, and as long as the third argument says.
+    let result =
+        unsafe { libc::syscall(libc::SYS_signalfd4, NONE_YET, &raw const set, SET_BYTES, flags) };
+    let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the next signal from a descriptor made by [`signal_fd`]; `None` where none waits.
+pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+    let length = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: `info` is valid to write, for as many bytes as are asked for.
+    let read =
+        unsafe { libc::read(descriptor.as_fd().as_raw_fd(), info.as_mut_ptr().cast(), length) };
+    match checked(libc::c_int::try_from(read).unwrap_or(-1)) {
+        Ok(_) => {
+            // SAFETY: all zeroes is valid, and the kernel writes whole structures only.
+            let info = unsafe { info.assume_init() };
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            let pid = i32::try_from(info.ssi_pid).unwrap_or(0);
+            let sender = is_sent(info.ssi_code).then_some((pid, info.ssi_uid));
+            Ok(Some(Arrived { number, sender }))
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for one of the signals in `set`, which must be blocked, and takes it. `None` when `timeout` is over.
+pub(crate) fn wait_signal(
+    set: SignalSet,
+    timeout: Option<Duration>,
+) -> io::Result<Option<Arrived>> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the set and the timeout (or none) are valid to read, and `info` to write, for the duration of the call.
+    let result = unsafe {
+        let set = &raw const set;
+        libc::syscall(libc::SYS_rt_sigtimedwait, set, info.as_mut_ptr(), timeout, SET_BYTES)
+    };
+    match checked(libc::c_int::try_from(result).unwrap_or(-1)) {
+        Ok(number) => {
+            // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it since.
+            let info = unsafe { info.assume_init() };
+            // SAFETY: a process has sent it, and then the kernel fills in both.
+            let sender = is_sent(info.si_code).then(|| unsafe { (info.si_pid(), info.si_uid()) });
+            Ok(Some(Arrived { number, sender }))
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The signal that has stopped this child since it was asked last.
+pub(crate) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
+    let Ok(id) = libc::id_t::try_from(child) else { return Ok(None) };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: `info` is valid to write for the duration of the call.
+    checked(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) })?;
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if there is nothing to tell; otherwise the
+    // kernel has filled in the fields of a SIGCHLD.
+    let (pid, status) = unsafe {
+        let info = info.assume_init();
+        (info.si_pid(), info.si_status())
+    };
+    Ok((pid == child).then_some(status))
+}
+
+/// Whether one of our children is in this process group, ended or not. Nothing is reaped.
+pub(crate) fn has_child_in_group(group: i32) -> bool {
+    libc::id_t::try_from(group).is_ok_and(|id| has_child(libc::P_PGID, id))
+}
+
+/// Whether we have a child at all, ended or not. Nothing is reaped.
+pub(crate) fn has_children() -> bool {
+    const ANY: libc::id_t = 0;
+    has_child(libc::P_ALL, ANY)
+}
+
+/// Whether this is a child of ours that has not ended. Nothing is reaped.
+pub(crate) fn is_living_child(pid: i32) -> bool {
+    libc::id_t::try_from(pid).is_ok_and(|id| ended_child(libc::P_PID, id) == Some(0))
+}
+
+fn has_child(which: libc::idtype_t, id: libc::id_t) -> bool {
+    ended_child(which, id).is_some()
+}
+
+/// The pid of one of these children that has ended, 0 if there are but none has, `None` if there are none.
+fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is valid to write for the duration of the call.
+    let has_any = unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 };
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if none has ended; otherwise the kernel has filled
+    // in the fields of a SIGCHLD.
+    has_any.then(|| unsafe { info.assume_init().si_pid() })
+}
+
+/// Asks the kernel for a signal when our parent dies. nix's own cannot name real-time signals.
+pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes integers and no memory of ours.
+    checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
+}
+
+/// Gives the controlling terminal up, which must be on stdin. A session leader's whole session loses it.
+pub(crate) fn detach_terminal() -> io::Result<()> {
+    // SAFETY: takes two integers.
+    checked(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
+}
+
+/// What the C library calls a signal: `Terminated`.
+pub(crate) fn describe_signal(number: i32) -> String {
+    // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on this thread.
+    let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
+    text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
+}
+
+/// Ends the process at once: no destructors, no handlers, no waiting for threads that hang in a write.
+pub(crate) fn exit_now(code: u8) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
+}

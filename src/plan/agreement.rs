@@ -1,0 +1,225 @@
+//! The worst case, played with the core and held against the plan: what the plan says is what the core does.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::{OnExit, RestartPolicy, StartCondition};
+use crate::core::event::{Action, Event};
+use crate::core::machine::Machine;
+use crate::core::sim::scenario::Scenario;
+use crate::core::spec::{HookId, HookWaits, Spec, Stage, Wait};
+use crate::plan::timeline::{Timeline, What};
+use crate::types::{End, ProcessId, Signal, Time};
+
+type Key = (What, Option<ProcessId>);
+
+/// A state in which everything becomes ready at once, and nothing ends before it must. What each step really took, and
+/// the time from T0 to the exit.
+struct Worst {
+    spec: Rc<Spec>,
+    machine: Machine,
+    now: Time,
+    t0: Option<Time>,
+    events: std::collections::VecDeque<Event>,
+    began: Vec<(Key, Time)>,
+    took: Vec<(Key, Duration, Duration)>,
+    ended: Option<Time>,
+}
+
+impl Worst {
+    /// `cause`: a stop signal, or the end of a process.
+    fn play(spec: Spec, cause: Event) -> (Vec<(Key, Duration, Duration)>, Duration) {
+        let spec = Rc::new(spec);
+        let now = Time(Duration::from_secs(1000));
+        let mut worst = Self {
+            machine: Machine::new(Rc::clone(&spec), now),
+            spec,
+            now,
+            t0: None,
+            events: [Event::Start].into(),
+            began: Vec::new(),
+            took: Vec::new(),
+            ended: None,
+        };
+        worst.settle();
+        worst.t0 = Some(now);
+        worst.events.push_back(cause);
+        worst.settle();
+        while worst.ended.is_none() {
+            worst.now = worst.machine.next_wakeup().unwrap();
+            worst.events.push_back(Event::Tick);
+            worst.settle();
+        }
+        (worst.took, worst.now.since(now))
+    }
+
+    /// Everything that happens at this moment.
+    fn settle(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            for action in self.machine.handle(self.now, event) {
+                self.carry_out(&action);
+            }
+        }
+    }
+
+    fn begin(&mut self, what: What, process: Option<ProcessId>) {
+        self.began.push(((what, process), self.now));
+    }
+
+    fn end(&mut self, what: What, process: Option<ProcessId>) {
+        let place = self.began.iter().position(|(key, _)| *key == (what, process));
+        let Some(place) = place else { return };
+        let (key, since) = self.began.swap_remove(place);
+        let t0 = self.t0.unwrap();
+        self.took.push((key, since.since(t0), self.now.since(since)));
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        match *action {
+            Action::CheckCondition(process) => {
+                let holds = !self.spec.processes[process.index()].left_out;
+                self.events.push_back(Event::Condition { process, holds });
+            }
+            Action::Spawn(process) => {
+                self.events.push_back(Event::Spawned(process));
+                let spec = &self.spec.processes[process.index()];
+                if spec.oneshot {
+                    let end = End::Code(0);
+                    self.events.push_back(Event::Exited { process, end, remains: false });
+                } else if spec.readiness_timeout.is_some() {
+                    self.events.push_back(Event::Ready(process));
+                }
+            }
+            Action::RunHook(hook) => match hook.stage {
+                Stage::PreStart => {
+                    self.events.push_back(Event::HookEnded { hook, success: true });
+                }
+                Stage::PreStop => self.begin(What::PreStop, hook.process),
+                Stage::PostStop => {
+                    if self.t0.is_none() {
+                        // Of a task that has completed.
+                        self.events.push_back(Event::HookEnded { hook, success: true });
+                    } else {
+                        self.begin(What::PostStop, hook.process);
+                    }
+                }
+            },
+            Action::AbortHook(HookId { process, stage }) => match stage {
+                Stage::PreStart => {}
+                Stage::PreStop => self.end(What::PreStop, process),
+                Stage::PostStop => self.end(What::PostStop, process),
+            },
+            Action::Drain { process, .. } => {
+                self.begin(What::Drain, Some(process));
+                self.events.push_back(Event::DrainTold { process, accepted: true });
+            }
+            Action::CloseListeners(process) => {
+                let drain = (What::Drain, Some(process));
+                let is_again = self.took.iter().any(|(key, ..)| *key == drain);
+                self.end(What::Drain, Some(process));
+                self.begin(if is_again { What::Count } else { What::Close }, Some(process));
+            }
+            Action::EndDrain(process) => {
+                for what in [What::Drain, What::Close, What::Count] {
+                    self.end(what, Some(process));
+                }
+            }
+            Action::Stop { process, .. } => self.begin(What::Stop, Some(process)),
+            Action::Kill(process) => {
+                self.end(What::Stop, Some(process));
+                let end = End::Signal(Signal::KILL);
+                self.events.push_back(Event::Exited { process, end, remains: false });
+            }
+            Action::Sweep(Signal::KILL) => {
+                self.end(What::Leftovers, None);
+                self.events.push_back(Event::Leftovers(0));
+            }
+            Action::Sweep(_) => {
+                self.begin(What::Leftovers, None);
+                self.events.push_back(Event::Leftovers(1));
+            }
+            Action::Exit(_) => self.ended = Some(self.now),
+            _ => {}
+        }
+    }
+}
+
+/// The random graph of a seed, such that everything in it can be ready.
+fn startable(seed: u64) -> Spec {
+    let mut spec = Spec::clone(&Scenario::new(seed).spec);
+    for index in 0..spec.processes.len() {
+        let mut needs = std::mem::take(&mut spec.processes[index].dependencies);
+        for (on, condition) in &mut needs {
+            if !spec.processes[on.index()].oneshot {
+                *condition = StartCondition::Ready;
+            }
+        }
+        spec.processes[index].dependencies = needs;
+        if spec.processes[index].conditional && seed.is_multiple_of(2) {
+            spec.processes[index].leave_out();
+        }
+    }
+    spec
+}
+
+#[track_caller]
+fn assert_same(seed: u64, spec: &Spec, cause: Event, but: Option<ProcessId>) {
+    let asked = matches!(cause, Event::Signal(_));
+    let plan = Timeline::worst(spec, asked);
+    let (took, total) = Worst::play(spec.clone(), cause);
+    let story = || format!("seed {seed}: {spec:#?}\n{plan:#?}\n{took:#?}");
+    assert_eq!(plan.total, total, "{}", story());
+    assert!(total <= spec.window + spec.after_deadline(), "{}", story());
+    for step in plan.steps.iter().filter(|step| !step.takes.is_zero()) {
+        if step.what == What::ReadinessDelay || step.process.is_some() && step.process == but {
+            continue; // what comes after it shows it
+        }
+        let real = ((step.what, step.process), step.begins, step.takes);
+        assert!(took.contains(&real), "{real:?} is not what happens; {}", story());
+    }
+    for (key, begins, takes) in took.iter().filter(|(_, _, takes)| !takes.is_zero()) {
+        let is_planned = |step: &&crate::plan::timeline::Step| (step.what, step.process) == *key;
+        let step = plan.steps.iter().find(is_planned);
+        let planned = step.map(|step| (step.begins, step.takes));
+        assert_eq!(planned, Some((*begins, *takes)), "{key:?}; {}", story());
+    }
+}
+
+fn has_service(spec: &Spec) -> bool {
+    spec.processes.iter().any(|process| !process.oneshot && !process.left_out)
+}
+
+#[test]
+fn the_worst_case_after_a_stop_signal_is_what_the_plan_says() {
+    for seed in 0..5000 {
+        let spec = startable(seed);
+        if has_service(&spec) {
+            assert_same(seed, &spec, Event::Signal(Signal::TERM), None);
+        }
+    }
+}
+
+#[test]
+fn the_worst_case_after_an_unasked_end_is_what_the_plan_says() {
+    for seed in 0..5000 {
+        let mut spec = startable(seed);
+        if !has_service(&spec) {
+            continue; // then nobody is left, and there is no delay
+        }
+        // One more that nobody waits for, and that takes no time: its end is the cause.
+        let cause = ProcessId(u16::try_from(spec.processes.len()).unwrap());
+        let mut process = spec.processes[0].clone();
+        process.dependencies.clear();
+        process.dependents.clear();
+        (process.oneshot, process.drain, process.readiness_timeout) = (false, None, None);
+        (process.left_out, process.conditional) = (false, false);
+        process.restart.policy = RestartPolicy::No;
+        process.on_exit = OnExit::Shutdown;
+        process.stop = Wait::new(Some(Duration::ZERO));
+        process.hooks = HookWaits::default();
+        spec.processes.push(process);
+        spec.order.push(cause);
+        let ended = Event::Exited { process: cause, end: End::Code(7), remains: false };
+        assert_same(seed, &spec, ended, Some(cause));
+    }
+}

@@ -1,0 +1,253 @@
+//! The words for each [`Note`]: one line of the log, written for the person who reads it at 3 a.m.
+
+use std::time::Duration;
+
+use crate::core::cause::Cause;
+use crate::core::event::{AfterEnd, Alongside, DrainEnd, Hurry, Load, Note, Unit};
+use crate::core::spec::{HookId, Stage};
+use crate::types::{End, ProcessId, Signal, human};
+
+/// How much attention a line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warning,
+    /// What happens.
+    Info,
+    /// Details.
+    Debug,
+}
+
+/// The names of the processes, by [`ProcessId`].
+#[derive(Clone, Debug)]
+pub struct Names(pub Vec<String>);
+
+impl Names {
+    /// The name of this process.
+    #[must_use]
+    pub fn of(&self, id: ProcessId) -> &str {
+        self.0.get(id.index()).map_or("?", String::as_str)
+    }
+}
+
+/// One line for this note.
+#[must_use]
+pub fn line(note: &Note, names: &Names) -> (Level, String) {
+    let name = |id: ProcessId| names.of(id);
+    match *note {
+        Note::Skipped(id) => {
+            (Level::Info, format!("{}: left out, its only_if does not hold", name(id)))
+        }
+        Note::Started(id) => (Level::Info, format!("{}: started", name(id))),
+        Note::Ready { process, after } => {
+            (Level::Info, format!("{}: ready after {}", name(process), human(after)))
+        }
+        Note::AllReady => (Level::Info, "everything is ready".to_owned()),
+        Note::Completed { process, after } => {
+            (Level::Info, format!("{}: completed after {}", name(process), human(after)))
+        }
+        Note::Ended { process, end, next } => ended(name(process), end, next),
+        Note::NotReady { process, after } => {
+            (Level::Error, format!("{}: not ready after {}", name(process), human(after)))
+        }
+        Note::HookTimedOut(hook) => {
+            (Level::Warning, format!("{}: killed, it took too long", hook_name(hook, names)))
+        }
+        Note::DrainAsked => {
+            (Level::Info, "a drain was asked for; nothing is stopped yet".to_owned())
+        }
+        Note::ShutdownBegan { cause, window } => (
+            // Whatever else ends the container has a line of its own. A hook that fails mostly ends nothing.
+            if matches!(cause, Cause::HookFailed(_)) { Level::Error } else { Level::Info },
+            format!("stopping: {}; {} until the deadline", why(cause, names), human(window)),
+        ),
+        Note::Hurried(hurry) => (Level::Warning, hurried(hurry).to_owned()),
+        Note::DrainBegan { process, longest, min, .. } => (
+            Level::Info,
+            format!(
+                "{}: draining, at least {}, at most {}",
+                name(process),
+                human(min),
+                human(longest)
+            ),
+        ),
+        Note::NotDrained(id) => (
+            Level::Warning,
+            format!("{}: not drained, the stop needs all the time that is left", name(id)),
+        ),
+        Note::DrainOver { process, why, took, last } => {
+            let text = format!(
+                "{}: drain over after {}: {}",
+                name(process),
+                human(took),
+                drain_end(why, last)
+            );
+            (if why == DrainEnd::MinHeld { Level::Warning } else { Level::Info }, text)
+        }
+        Note::EndedUndrained { process, signal, with } => {
+            let when = match with {
+                Alongside::After(after) => format!("{} after the stop signal", human(after)),
+                Alongside::Before(before) => format!("{} before the stop signal", human(before)),
+                Alongside::Others => "at the same time as other processes".to_owned(),
+            };
+            (
+                Level::Warning,
+                format!(
+                    "{}: ended by itself {when}, before it was drained: {signal} was probably sent to every process at once \
+                     (kill -TERM -1, a node shutdown); requests in flight were cut",
+                    name(process)
+                ),
+            )
+        }
+        Note::Stopping { process, signal: Signal::KILL, .. } => {
+            (Level::Info, format!("{}: SIGKILL", name(process)))
+        }
+        Note::Stopping { process, signal, limit } => {
+            (Level::Info, format!("{}: {signal}, then KILL after {}", name(process), human(limit)))
+        }
+        Note::Killed { process, after: Some(after) } => (
+            Level::Warning,
+            format!(
+                "{}: still alive after {}, its process group was killed",
+                name(process),
+                human(after)
+            ),
+        ),
+        Note::Killed { process, after: None } => {
+            (Level::Warning, format!("{}: its process group was killed", name(process)))
+        }
+        Note::GroupRemains(process) => (
+            Level::Info,
+            format!(
+                "{}: others of its process group live on, they are asked to end",
+                name(process)
+            ),
+        ),
+        Note::Stopped { process, end, took, killed } => {
+            (Level::Info, format!("{}: {}", name(process), stopped(end, took, killed)))
+        }
+        Note::DeadlinePassed => {
+            (Level::Warning, "the deadline has come: everything left is killed".to_owned())
+        }
+        Note::Unkillable(id) => (
+            Level::Error,
+            format!(
+                "{}: survives KILL (it hangs in the kernel, or may not be signalled), not waited for any longer",
+                name(id)
+            ),
+        ),
+        Note::LeftoversRemain => (
+            Level::Error,
+            "left over: something is still there (it hangs in the kernel, may not be signalled, or forks faster than it is \
+            found), not waited for any longer"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Why the container stops.
+#[must_use]
+pub fn why(cause: Cause, names: &Names) -> String {
+    match cause {
+        Cause::Signal(signal) => format!("{signal} received"),
+        Cause::Ended { process, end, before_ready, .. } => {
+            let when = if before_ready { " before it was ready" } else { "" };
+            format!("{} {end}{when}", names.of(process))
+        }
+        Cause::NotReady(process) => format!("{} did not become ready in time", names.of(process)),
+        Cause::SpawnFailed { process, .. } => format!("{} could not be started", names.of(process)),
+        Cause::HookFailed(None) => "the container's pre_start hook failed".to_owned(),
+        Cause::HookFailed(Some(process)) => {
+            format!("the pre_start hook of {} failed", names.of(process))
+        }
+        Cause::DrainAsked => "a drain was asked for".to_owned(),
+        Cause::AllEnded => "every process has ended".to_owned(),
+    }
+}
+
+/// Which hook.
+#[must_use]
+pub fn hook_name(hook: HookId, names: &Names) -> String {
+    let stage = match hook.stage {
+        Stage::PreStart => "pre_start",
+        Stage::PreStop => "pre_stop",
+        Stage::PostStop => "post_stop",
+    };
+    match hook.process {
+        Some(process) => format!("{}: {stage} hook", names.of(process)),
+        None => format!("{stage} hook"),
+    }
+}
+
+/// Why a drain is over.
+#[must_use]
+pub fn drain_end(why: DrainEnd, last: Load) -> String {
+    let open = match (last.active, last.unit) {
+        (None, _) => String::new(),
+        (Some(0), Unit::Connections) => ", no connection open".to_owned(),
+        (Some(0), Unit::Requests) => ", no request in flight".to_owned(),
+        (Some(1), Unit::Connections) => ", 1 connection still open".to_owned(),
+        (Some(1), Unit::Requests) => ", 1 request still in flight".to_owned(),
+        (Some(count), Unit::Connections) => format!(", {count} connections still open"),
+        (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
+    };
+    match why {
+        DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
+        DrainEnd::Quiet => "no connection left".to_owned(),
+        DrainEnd::Reported => "it says so itself".to_owned(),
+        DrainEnd::TimeOver => format!("its time is over{open}"),
+        DrainEnd::MinHeld => "it did not take the drain, so only min was held".to_owned(),
+        DrainEnd::DeadlineNeedsIt => format!("the stop needs the rest of the time{open}"),
+        DrainEnd::ProcessGone => "the process has ended".to_owned(),
+        DrainEnd::Hurried => format!("cut short by a second signal{open}"),
+    }
+}
+
+/// How a process went, during a shutdown.
+#[must_use]
+pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
+    match took {
+        Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
+        // There was no time to ask.
+        None if killed => end.to_string(),
+        None => format!("{end}, without having been asked to"),
+    }
+}
+
+fn ended(name: &str, end: End, next: AfterEnd) -> (Level, String) {
+    let (level, line) = what_follows(name, end, next);
+    if end == End::OutOfMemory {
+        let mend = "raise the container's memory limit, or let its processes use less";
+        return (level.min(Level::Warning), format!("{line}; {mend}"));
+    }
+    (level, line)
+}
+
+fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
+    match next {
+        AfterEnd::Restart { delay, attempt } => {
+            (Level::Warning, format!("{name}: {end}; restart {attempt} in {}", human(delay)))
+        }
+        AfterEnd::Nothing if end.is_success() => {
+            (Level::Info, format!("{name}: {end} (on_exit: ignore)"))
+        }
+        AfterEnd::Nothing => {
+            (Level::Warning, format!("{name}: {end} (on_exit: ignore), and stays down"))
+        }
+        AfterEnd::GivesUp => {
+            (Level::Error, format!("{name}: {end}, and restart_max is reached: it stays down"))
+        }
+        AfterEnd::Shutdown => (Level::Error, format!("{name}: {end}, nobody had asked it to")),
+        AfterEnd::Exhausted => (Level::Error, format!("{name}: {end}, and restart_max is reached")),
+    }
+}
+
+fn hurried(hurry: Hurry) -> &'static str {
+    match hurry {
+        Hurry::Continue => "stop signal received: the shutdown is already under way",
+        Hurry::CutWaits => "second stop signal: waits are cut short, the order is kept",
+        Hurry::KillAll => "third stop signal: everything is killed",
+    }
+}

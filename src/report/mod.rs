@@ -1,0 +1,316 @@
+//! What happened during the shutdown, phase by phase: one report, for the log and `/dev/termination-log`.
+//!
+//! Pure: it is told each [`Note`] with its time, and what was counted, and writes text.
+
+pub mod messages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::core::cause::Cause;
+use crate::core::event::{AfterEnd, DrainEnd, Load, Note};
+use crate::report::messages::Names;
+use crate::types::{End, ProcessId, Time, harmless, human};
+
+/// Collects, then tells.
+#[derive(Debug)]
+pub struct Report {
+    names: Names,
+    began: Option<(Time, Cause, Duration)>,
+    drains: Lines<DrainLine>,
+    stops: Lines<StopLine>,
+    remarks: Vec<String>,
+    draining_since: Option<Time>,
+}
+
+/// What a drained process carries at one moment. `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that are open.
+    pub connections: Option<u64>,
+    /// Connections ever accepted.
+    pub accepted: Option<u64>,
+    /// Requests in flight.
+    pub requests: Option<u64>,
+    /// Requests ever received.
+    pub received: Option<u64>,
+}
+
+/// When a [`Traffic`] was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the drain has begun to change it.
+    Start,
+    /// While it drains, or is drained.
+    Meanwhile,
+    /// The same, and its listeners are closed: no connection can be added any more.
+    Closed,
+}
+
+/// What was seen this long before the end, or less, is told as what was there then: the time from a look to the signal that
+/// follows it. In more of it much can happen.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// Lines, one a process at most, in the order in which they were begun.
+#[derive(Debug)]
+struct Lines<T> {
+    all: Vec<T>,
+    places: HashMap<ProcessId, usize>,
+}
+
+impl<T> Lines<T> {
+    /// Begins the line of a process, if it has none yet.
+    fn push(&mut self, process: ProcessId, line: T) -> &mut T {
+        let place = *self.places.entry(process).or_insert(self.all.len());
+        if place == self.all.len() {
+            self.all.push(line);
+        }
+        &mut self.all[place]
+    }
+
+    fn of(&mut self, process: ProcessId) -> Option<&mut T> {
+        self.places.get(&process).and_then(|place| self.all.get_mut(*place))
+    }
+}
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), places: HashMap::new() }
+    }
+}
+
+#[derive(Debug)]
+struct DrainLine {
+    process: ProcessId,
+    /// Its traffic is looked at.
+    counted: bool,
+    over: Option<(DrainEnd, Duration, Load)>,
+    first: Option<Traffic>,
+    last: Option<(Time, Traffic, Moment)>,
+    /// When it was over, and from the moment when the process is asked to end, or ends, that.
+    end: Option<Time>,
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct StopLine {
+    process: ProcessId,
+    end: Option<End>,
+    took: Option<Duration>,
+    killed: bool,
+}
+
+impl Report {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(names: Names) -> Self {
+        Self {
+            names,
+            began: None,
+            drains: Lines::default(),
+            stops: Lines::default(),
+            remarks: Vec::new(),
+            draining_since: None,
+        }
+    }
+
+    /// Takes note.
+    pub fn note(&mut self, now: Time, note: &Note) {
+        match *note {
+            Note::ShutdownBegan { cause, window } => self.began = Some((now, cause, window)),
+            Note::DrainBegan { process, counted, .. } => {
+                self.draining_since.get_or_insert(now);
+                self.drains.push(process, DrainLine::new(process, counted));
+            }
+            Note::DrainOver { process, why, took, last } => {
+                if let Some(line) = self.drain(process) {
+                    line.over = Some((why, took, last));
+                    line.end.get_or_insert(now);
+                }
+            }
+            Note::Stopping { process, .. } => {
+                self.stopped(now, process);
+                self.stop(process);
+            }
+            // What was killed before, for a restart, is not part of the shutdown.
+            Note::Killed { process, .. } if self.began.is_some() => {
+                self.stopped(now, process);
+                self.stop(process).killed = true;
+            }
+            Note::Stopped { process, end, took, .. } => {
+                self.stopped(now, process);
+                let line = self.stop(process);
+                line.end = Some(end);
+                line.took = took;
+            }
+            // That something has been missing for long explains much, and may be long out of the log.
+            Note::Ended { next: AfterEnd::GivesUp, .. } => {
+                self.remarks.push(crate::report::messages::line(note, &self.names).1);
+            }
+            Note::NotDrained(_) | Note::EndedUndrained { .. } => {
+                self.remarks.push(crate::report::messages::line(note, &self.names).1)
+            }
+            Note::Hurried(_)
+            | Note::HookTimedOut(_)
+            | Note::DeadlinePassed
+            | Note::Unkillable(_)
+            | Note::LeftoversRemain
+                if self.began.is_some() =>
+            {
+                self.remarks.push(crate::report::messages::line(note, &self.names).1);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a look, that began then, has shown of a process that is being drained.
+    pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
+        if let Some(line) = self.drain(process) {
+            if moment == Moment::Start {
+                line.first = Some(traffic);
+            }
+            line.last = Some((began, traffic, moment));
+        }
+    }
+
+    /// Something that only the shell knows, worth a line at the end.
+    pub fn remark(&mut self, remark: String) {
+        if self.began.is_some() || !self.drains.all.is_empty() {
+            self.remarks.push(harmless(&remark).into_owned());
+        }
+    }
+
+    /// How many processes had to be killed in the shutdown.
+    pub(crate) fn killed(&self) -> usize {
+        self.stops.all.iter().filter(|line| line.killed).count()
+    }
+
+    /// The report: a first line that says it all, then a line a phase.
+    #[must_use]
+    pub fn text(&self, now: Time, code: u8) -> String {
+        let Some((t0, cause, window)) = self.began else { return String::new() };
+        let mut text = format!(
+            "stopped in {} of {}, exit code {code}: {}",
+            human(now.since(t0)),
+            human(window),
+            crate::report::messages::why(cause, &self.names)
+        );
+        if let Some(since) =
+            self.draining_since.filter(|since| since.since(t0) >= Duration::from_millis(1))
+        {
+            let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
+        }
+        for line in &self.drains.all {
+            let _ = write!(text, "\n  drain {}: {}", self.names.of(line.process), line.text());
+        }
+        for line in &self.stops.all {
+            let _ = write!(text, "\n  stop {}: {}", self.names.of(line.process), line.text());
+        }
+        let killed = self.killed();
+        if killed > 0 {
+            let _ = write!(text, "\n  killed: {killed} of {}", self.stops.all.len());
+        }
+        for remark in &self.remarks {
+            let _ = write!(text, "\n  {remark}");
+        }
+        text
+    }
+
+    /// It was asked to end, was killed, or has ended: the first of these is what its drain's last counts are held against.
+    fn stopped(&mut self, now: Time, process: ProcessId) {
+        if let Some(line) = self.drain(process).filter(|line| !line.is_stopped) {
+            line.is_stopped = true;
+            line.end = Some(now);
+        }
+    }
+
+    fn drain(&mut self, process: ProcessId) -> Option<&mut DrainLine> {
+        self.drains.of(process)
+    }
+
+    fn stop(&mut self, process: ProcessId) -> &mut StopLine {
+        let line = StopLine { process, end: None, took: None, killed: false };
+        self.stops.push(process, line)
+    }
+}
+
+impl DrainLine {
+    fn new(process: ProcessId, counted: bool) -> Self {
+        Self { process, counted, over: None, first: None, last: None, end: None, is_stopped: false }
+    }
+
+    /// How long before the end this was seen, unless it tells what was there then.
+    fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
+        let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
+        let is_quiet = matches!(self.over, Some((DrainEnd::Quiet, ..)));
+        let is_last = match moment {
+            // An end that nobody had foreseen, unless it was this look that led to it.
+            Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
+            // Nothing can come after nothing.
+            Moment::Closed => age <= FRESH || traffic.connections == Some(0),
+        };
+        (!is_last).then_some(age)
+    }
+
+    fn text(&self) -> String {
+        let Some((why, took, last)) = self.over else { return "not over".to_owned() };
+        let mut text =
+            format!("{}, {}", human(took), crate::report::messages::drain_end(why, last));
+        // Only an Envoy can be looked into.
+        let Some((seen, last, moment)) = self.last else {
+            text.push_str(if self.counted { "; connections unknown" } else { "" });
+            return text;
+        };
+        let first = self.first.unwrap_or_default();
+        if first.connections.or(last.connections).is_none() {
+            text.push_str("; connections unknown");
+            return text;
+        }
+        let count = |count: Option<u64>| {
+            count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+        };
+        // Where there was no look at the end, nobody knows what happened after the last one.
+        let (at, cut) = match self.age(seen, last, moment) {
+            None => ("at the end".to_owned(), "cut"),
+            Some(age) => (
+                format!("when last seen {} before the end", human(age)),
+                "in flight when last seen",
+            ),
+        };
+        let _ = write!(
+            text,
+            "; connections {} at the start, {} {at}",
+            count(first.connections),
+            count(last.connections)
+        );
+        let newer = |a: Option<u64>, b: Option<u64>| Some(b?.saturating_sub(a?));
+        if let Some(accepted) = newer(first.accepted, last.accepted) {
+            let _ = write!(text, ", {accepted} new");
+        }
+        if let Some(in_flight) = last.requests {
+            let ended =
+                |traffic: Traffic| Some(traffic.received?.saturating_sub(traffic.requests?));
+            let completed = count(newer(ended(first), ended(last)));
+            let _ = write!(text, "; requests {completed} completed, {in_flight} {cut}");
+        }
+        text
+    }
+}
+
+impl StopLine {
+    fn text(&self) -> String {
+        let mut text = match (self.end, self.took) {
+            (Some(end), Some(took)) => format!("{}, {end}", human(took)),
+            (Some(end), None) if self.killed => end.to_string(),
+            (Some(end), None) => format!("{end} without having been asked to"),
+            (None, _) => "not seen to end".to_owned(),
+        };
+        if self.killed {
+            text.push_str(" (killed)");
+        }
+        text
+    }
+}

@@ -1,0 +1,139 @@
+//! From a process or hook of the config to what [`crate::os::spawn`] is asked for: environment, arguments, descriptors.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::{
+    Config, Drain, DrainMethod, Hook, LogFormat, OnlyIf, Probe, Process, Readiness,
+};
+use crate::logging::Output;
+use crate::logging::capture::{OutputCapture, forms};
+use crate::logging::split::{Form, Stream};
+use crate::os::spawn;
+use crate::os::spawn::SpawnRequest;
+use crate::os::stale_socket;
+use crate::types::harmless;
+
+/// Where a supervisor tells its child to report. drainit's own, from a supervisor above it, is not for its children.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What every process gets: drainit's own environment, and the `env:` defaults.
+pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
+    let own = std::env::vars_os().filter(|(name, _)| name != NOTIFY_SOCKET);
+    let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
+    own.chain(defaults).collect()
+}
+
+/// Whether a process is asked to report on `NOTIFY_SOCKET`.
+pub(crate) fn talks(process: &Process) -> bool {
+    let ready = matches!(process.readiness, Some(Readiness { probe: Probe::Notify, .. }));
+    let drained = matches!(process.drain, Some(Drain { method: DrainMethod::Notify(_), .. }));
+    ready || drained
+}
+
+/// A request for the process itself, with the pipes for its output where it has some.
+pub(crate) fn process(
+    process: &Process,
+    args: &[String],
+    base: &[(OsString, OsString)],
+    notify: Option<String>,
+    output: &Arc<Output>,
+    format: LogFormat,
+) -> io::Result<(SpawnRequest, Option<Rc<OutputCapture>>)> {
+    let mut request = request(process.command.iter().chain(args), base, Some(process));
+    if let (Some(address), Some(env)) = (notify, &mut request.env) {
+        env.push((NOTIFY_SOCKET.into(), address.into()));
+    }
+    let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
+        Probe::Log(pattern) => Some(pattern.clone()),
+        _ => None,
+    });
+    let Some(forms) = forms(process, format) else { return Ok((request, None)) };
+    let (log, ends) =
+        OutputCapture::open(Arc::clone(output), forms, process.user.as_ref(), pattern)?;
+    request.stdout = spawn::StdioTarget::To(ends.stdout.into());
+    request.stderr = spawn::StdioTarget::To(ends.stderr.into());
+    Ok((request, Some(log)))
+}
+
+/// A request for a hook of a process, or of the container.
+pub(crate) fn hook(
+    hook: &Hook,
+    process: Option<&Process>,
+    base: &[(OsString, OsString)],
+    output: &Arc<Output>,
+    format: LogFormat,
+) -> io::Result<(SpawnRequest, Option<Rc<OutputCapture>>)> {
+    let mut request = request(hook.command.iter(), base, process);
+    let own = || {
+        let json = format == LogFormat::Json;
+        json.then(|| [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream)))
+    };
+    let Some(forms) = process.map_or_else(own, |process| forms(process, format)) else {
+        return Ok((request, None));
+    };
+    let user = process.and_then(|process| process.user.as_ref());
+    let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, None)?;
+    request.stdout = spawn::StdioTarget::To(ends.stdout.into());
+    request.stderr = spawn::StdioTarget::To(ends.stderr.into());
+    Ok((request, Some(log)))
+}
+
+/// A request for an `exec` probe, whose output nobody reads.
+pub(crate) fn probe(
+    command: &[String],
+    process: &Process,
+    base: &[(OsString, OsString)],
+) -> SpawnRequest {
+    let mut request = request(command.iter(), base, Some(process));
+    let nowhere = || OpenOptions::new().write(true).open("/dev/null").map(File::into);
+    if let (Ok(stdout), Ok(stderr)) = (nowhere(), nowhere()) {
+        request.stdout = spawn::StdioTarget::To(stdout);
+        request.stderr = spawn::StdioTarget::To(stderr);
+    }
+    request
+}
+
+fn request<'a>(
+    command: impl Iterator<Item = &'a String>,
+    base: &[(OsString, OsString)],
+    process: Option<&Process>,
+) -> SpawnRequest {
+    let mut request = SpawnRequest::new(command.map(OsString::from).collect());
+    let mut env = base.to_vec();
+    if let Some(process) = process {
+        for (name, value) in &process.environment {
+            match value {
+                Some(value) => env.push((name.into(), value.into())),
+                None => env.retain(|(other, _)| other != name.as_str()),
+            }
+        }
+        request.working_dir.clone_from(&process.working_dir);
+        request.user.clone_from(&process.user);
+    }
+    request.env = Some(env);
+    request
+}
+
+/// Whether a process is to be started.
+pub(crate) fn holds(only_if: &OnlyIf) -> bool {
+    match only_if {
+        // What cannot be looked at (EACCES on the way) is not there for the process either.
+        OnlyIf::PathExists(path) => path.exists(),
+        OnlyIf::Never => false,
+    }
+}
+
+/// Removes what an earlier life has left; only sockets: a path that was written wrong must not cost a file.
+pub(crate) fn remove_sockets(name: &str, sockets: &[PathBuf]) {
+    for path in sockets {
+        if let Err(error) = stale_socket::remove(path) {
+            let path = path.to_string_lossy();
+            tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
+        }
+    }
+}

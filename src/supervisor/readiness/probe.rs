@@ -1,0 +1,371 @@
+//! Waits until a process is ready, as its `readiness` says, and keeps the reason why it is not yet.
+//!
+//! For a socket or a file the kernel tells when to look (inotify). Everything else is tried again: at first every
+//! millisecond, then ever more seldom, never more than an eighth of the time already waited late, nor more than
+//! `interval`.
+
+use std::cell::RefCell;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::{Address, HttpTarget, Probe};
+use crate::http::{describe_io, get_status};
+use crate::os::path_watch::PathWatch;
+use crate::types::{harmless, human};
+
+/// The bound of a single attempt.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
+/// How long a connection on this machine takes at most.
+const AT_ONCE: Duration = Duration::from_millis(20);
+/// The first pause between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The pauses between the looks before a watch is made.
+const FIRST_LOOKS: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+];
+/// What the kernel can tell is looked at this seldom all the same: on network and some overlay file systems it cannot,
+/// and does not say so.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// What was tried last, and why it failed, for the log; empty before the first.
+pub type LastFailure = Rc<RefCell<Option<String>>>;
+
+/// What runs the command of an `exec` probe: ready, or why not. It bounds and reaps the command itself, also when it is
+/// dropped.
+pub type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// The address at which something on this machine already answers the probe, although its process
+/// has not been started yet: what answers later may not be the process either.
+pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
+    let address = match probe {
+        Probe::Tcp(address) => *address,
+        Probe::Http(HttpTarget { address: Address::Tcp(address), .. }) => *address,
+        _ => return None,
+    };
+    // Nothing but this machine: elsewhere it would have to be waited for.
+    let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
+    let stream =
+        is_here.then(|| std::net::TcpStream::connect_timeout(&address, AT_ONCE).ok()).flatten()?;
+    (stream.local_addr().ok()? != address).then_some(address)
+}
+
+/// Returns when the probe has seen the process ready. It has no limit of its own: whoever waits drops it.
+///
+/// `log` and `notify` are seen elsewhere, so for them this never returns.
+pub async fn wait_ready(
+    probe: &Probe,
+    interval: Duration,
+    last_failure: &LastFailure,
+    run: &RunCommand,
+) {
+    let fail = |reason: String| {
+        *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
+    };
+    match probe {
+        Probe::Unix(path) => {
+            let fail = |reason| fail(format!("{}: {reason}", path.display()));
+            wait_path(path, interval, async || connect_unix(path).await.map_err(fail)).await;
+        }
+        Probe::File(path) => {
+            let fail = |reason| fail(format!("{}: {reason}", path.display()));
+            wait_path(path, interval, async || exists(path).map_err(fail)).await;
+        }
+        Probe::Tcp(address) => {
+            let fail = |reason| fail(format!("{address}: {reason}"));
+            wait_retrying(interval, async || {
+                let connect = bounded(TcpStream::connect(address)).await;
+                connect.and_then(|stream| refuse_own_connection(&stream)).map_err(fail)
+            })
+            .await;
+        }
+        Probe::Http(target) => {
+            let fail = |reason| fail(format!("{target}: {reason}"));
+            wait_retrying(interval, async || get(target).await.map_err(fail)).await;
+        }
+        Probe::Exec(command) => {
+            while let Err(reason) = run(command).await {
+                fail(reason);
+                sleep(interval).await;
+            }
+        }
+        Probe::Log(_) | Probe::Notify => pending().await,
+    }
+}
+
+/// Tries until it succeeds, in a rhythm of [`Pauses`].
+async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
+    let pauses = Pauses::new(interval);
+    while attempt().await.is_err() {
+        sleep(pauses.next()).await;
+    }
+}
+
+/// Tries until it succeeds, whenever something changes about `path`. Where the entry exists and the attempt fails all the
+/// same, in between as well: `listen` makes no event, and a stale socket looks like a fresh one.
+async fn wait_path(path: &Path, interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
+    // First without a watch: in a crowded directory `inotify_add_watch` alone takes the kernel 14 ms, and most processes
+    // are ready before that.
+    for pause in FIRST_LOOKS {
+        if attempt().await.is_ok() {
+            return;
+        }
+        sleep(pause).await;
+    }
+    let Ok(mut watch) = PathWatch::new(path) else {
+        return wait_retrying(interval, attempt).await;
+    };
+    let mut pauses = Pauses::new(interval);
+    while attempt().await.is_err() {
+        let present = path.try_exists().unwrap_or(true);
+        let pause = if present { pauses.next() } else { UNTOLD.max(interval) };
+        match timeout(pause, watch.changed()).await {
+            Ok(Ok(())) => pauses = Pauses::new(interval),
+            Ok(Err(_)) => return wait_retrying(interval, attempt).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// How long to wait between attempts.
+struct Pauses {
+    begin: Instant,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn new(interval: Duration) -> Self {
+        Self { begin: Instant::now(), longest: interval.max(FIRST_PAUSE) }
+    }
+
+    fn next(&self) -> Duration {
+        (self.begin.elapsed() / 8).clamp(FIRST_PAUSE, self.longest)
+    }
+}
+
+async fn bounded<T>(attempt: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
+    match timeout(ATTEMPT_LIMIT, attempt).await {
+        Ok(result) => result.map_err(|error| describe_io(&error)),
+        Err(_) => Err(format!("no answer within {}", human(ATTEMPT_LIMIT))),
+    }
+}
+
+async fn connect_unix(path: &Path) -> Result<(), String> {
+    bounded(UnixStream::connect(path)).await.map(drop)
+}
+
+fn exists(path: &Path) -> Result<(), String> {
+    path.metadata().map(drop).map_err(|error| describe_io(&error))
+}
+
+/// A port out of the ephemeral range can be connected to itself while nobody listens (TCP's simultaneous open): that is
+/// nobody's readiness.
+fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) if local != peer => Ok(()),
+        (Ok(_), Ok(_)) => Err("connection refused".to_owned()),
+        (Err(error), _) | (_, Err(error)) => Err(describe_io(&error)),
+    }
+}
+
+async fn get(target: &HttpTarget) -> Result<(), String> {
+    match get_status(&target.address, &target.path, ATTEMPT_LIMIT).await {
+        Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
+        Ok(status) => Err(format!("answered {status}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
+    use regex_lite::Regex;
+
+    use super::*;
+    use crate::testing::http_server::Behaviour::*;
+    use crate::testing::http_server::{Server, scratch_path};
+
+    /// So long that a test which depends on it fails.
+    const NEVER: Duration = Duration::from_secs(30);
+    const SOON: Duration = Duration::from_millis(250);
+
+    /// A probe that is under way.
+    struct Wait {
+        ready: Pin<Box<dyn Future<Output = ()>>>,
+        last: LastFailure,
+    }
+
+    impl Wait {
+        fn on(probe: Probe, interval: Duration) -> Self {
+            let last = LastFailure::default();
+            let shared = Rc::clone(&last);
+            let ready = Box::pin(async move {
+                wait_ready(&probe, interval, &shared, &|_| panic!("nothing to run")).await;
+            });
+            Self { ready, last }
+        }
+
+        /// Not ready for now, and why; without what is named before it.
+        async fn pending(&mut self) -> String {
+            assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
+            let last = self.last.borrow().clone().unwrap_or_default();
+            last.rsplit_once(": ").map_or(last.clone(), |(_, why)| why.to_owned())
+        }
+
+        async fn ready(mut self) {
+            timeout(SOON, &mut self.ready).await.unwrap_or_else(|_| panic!("{:?}", self.last));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_at_once_is_seen_at_once() {
+        let path = scratch_path("a.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let server = Server::tcp(&[Answer(200, "")]);
+        let crate::config::Address::Tcp(port) = server.address else { panic!() };
+        let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
+        for probe in [
+            Probe::Unix(path.clone()),
+            Probe::File(path.clone()),
+            Probe::Tcp(port),
+            Probe::Http(target),
+        ] {
+            let begin = Instant::now();
+            Wait::on(probe.clone(), NEVER).ready().await;
+            assert!(begin.elapsed() < Duration::from_millis(50), "{probe:?} {:?}", begin.elapsed());
+        }
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_seen_through_every_step_of_its_making() {
+        let base = scratch_path("");
+        symlink("run", base.join("var")).unwrap();
+        let path = base.join("var/gw/a.sock");
+        let mut wait = Wait::on(Probe::Unix(path.clone()), NEVER);
+        assert_eq!(wait.pending().await, "no such file or directory");
+        fs::create_dir_all(base.join("run/gw")).unwrap();
+        assert_eq!(wait.pending().await, "no such file or directory");
+        // Bound, but not listening: the moment in which a connection is refused.
+        let unbound =
+            socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(std::os::fd::AsRawFd::as_raw_fd(&unbound), &UnixAddr::new(&path).unwrap()).unwrap();
+        assert_eq!(wait.pending().await, "connection refused");
+        listen(&unbound, Backlog::new(1).unwrap()).unwrap();
+        wait.ready().await;
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_not_ready_until_it_is_replaced() {
+        let path = scratch_path("a.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let mut wait = Wait::on(Probe::Unix(path.clone()), NEVER);
+        assert_eq!(wait.pending().await, "connection refused");
+        fs::remove_file(&path).unwrap();
+        let _listener = UnixListener::bind(&path).unwrap();
+        wait.ready().await;
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_is_seen_when_it_is_moved_into_place() {
+        let path = scratch_path("ready");
+        let mut wait = Wait::on(Probe::File(path.clone()), NEVER);
+        assert_eq!(wait.pending().await, "no such file or directory");
+        fs::write(path.with_extension("tmp"), "").unwrap();
+        wait.pending().await;
+        fs::rename(path.with_extension("tmp"), &path).unwrap();
+        wait.ready().await;
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_is_tried_until_somebody_listens() {
+        let port = {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap()
+        };
+        let mut wait = Wait::on(Probe::Tcp(port), Duration::from_millis(20));
+        assert_eq!(wait.pending().await, "connection refused");
+        let _listener = std::net::TcpListener::bind(port).unwrap();
+        wait.ready().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_refused() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let own = socket.local_addr().unwrap();
+        let stream = socket.connect(own).await.unwrap();
+        assert_eq!(refuse_own_connection(&stream), Err("connection refused".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn http_is_ready_with_a_good_status() {
+        let server = Server::tcp(&[Answer(503, ""), Answer(404, ""), CloseAtOnce, Answer(302, "")]);
+        let target = HttpTarget { address: server.address.clone(), path: "/ready?x".to_owned() };
+        Wait::on(Probe::Http(target.clone()), Duration::from_millis(5)).ready().await;
+        assert_eq!(server.connections(), 4);
+        assert_eq!(server.seen(), ["GET /ready?x"; 3]);
+        let server = Server::tcp(&[Answer(503, "")]);
+        let target = HttpTarget { address: server.address.clone(), ..target };
+        let named = target.to_string();
+        let mut wait = Wait::on(Probe::Http(target), Duration::from_millis(5));
+        assert_eq!(wait.pending().await, "answered 503 Service Unavailable");
+        let last = wait.last.borrow().clone().unwrap();
+        assert!(named.ends_with("/ready?x") && last.starts_with(&format!("{named}: ")), "{last}");
+    }
+
+    #[tokio::test]
+    async fn a_command_is_run_until_it_succeeds() {
+        let runs = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&runs);
+        let run = move |command: &[String]| -> Pin<Box<dyn Future<Output = _>>> {
+            assert_eq!(command, ["check"]);
+            counted.set(counted.get() + 1);
+            let ready = counted.get() == 3;
+            Box::pin(async move { ready.then_some(()).ok_or("exited with code 1".to_owned()) })
+        };
+        let last = LastFailure::default();
+        let probe = Probe::Exec(vec!["check".to_owned()]);
+        wait_ready(&probe, Duration::from_millis(1), &last, &run).await;
+        assert_eq!(runs.get(), 3);
+        assert_eq!(last.borrow().as_deref(), Some("exited with code 1"));
+    }
+
+    #[tokio::test]
+    async fn what_others_see_is_never_ready_here() {
+        for probe in [Probe::Notify, Probe::Log(Regex::new("x").unwrap())] {
+            assert_eq!(Wait::on(probe, NEVER).pending().await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn pauses_grow_with_the_wait_up_to_the_interval() {
+        let mut pauses = Pauses::new(Duration::from_millis(100));
+        assert_eq!(pauses.next(), FIRST_PAUSE);
+        pauses.begin -= Duration::from_millis(400);
+        assert!((50..60).contains(&pauses.next().as_millis()));
+        pauses.begin -= Duration::from_secs(5);
+        assert_eq!(pauses.next(), Duration::from_millis(100));
+        assert_eq!(Pauses::new(Duration::ZERO).next(), FIRST_PAUSE);
+    }
+}

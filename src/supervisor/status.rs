@@ -1,0 +1,191 @@
+//! What `/status` shows: the machine, and the few facts about processes that only the shell knows.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, Status};
+use crate::core::event::Note;
+use crate::core::machine::Machine;
+use crate::core::phase;
+use crate::core::state::Lifecycle;
+use crate::os::reap::Pid;
+use crate::report::messages;
+use crate::report::messages::Names;
+use crate::supervisor::readiness::probe::LastFailure;
+use crate::types::{End, ProcessId, Time};
+
+/// Shared between the event loop, which writes, and the control endpoints, which read. Nobody keeps a borrow over an await.
+pub(crate) struct StatusBoard {
+    /// The core.
+    pub machine: RefCell<Machine>,
+    names: Names,
+    began: Time,
+    facts: RefCell<Vec<Fact>>,
+    /// Those of whom a note has told something since the last look.
+    noted: RefCell<Vec<ProcessId>>,
+}
+
+#[derive(Clone, Debug)]
+struct Fact {
+    pid: Option<Pid>,
+    state: ProcessState,
+    since: Time,
+    skipped: bool,
+    draining: bool,
+    end: Option<End>,
+    message: Option<String>,
+    /// Why it is not ready yet, or what it says of itself.
+    failure: LastFailure,
+}
+
+impl StatusBoard {
+    /// Nothing runs yet.
+    #[must_use]
+    pub(crate) fn new(names: Names, machine: Machine) -> Rc<Self> {
+        let began = machine.state().now;
+        let fact = Fact {
+            pid: None,
+            state: ProcessState::Waiting,
+            since: began,
+            skipped: false,
+            draining: false,
+            end: None,
+            message: None,
+            failure: LastFailure::default(),
+        };
+        let facts = vec![fact; names.0.len()];
+        let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
+        Rc::new(Self { machine, names, began, facts, noted: RefCell::default() })
+    }
+
+    /// The pid of a process, or that it has none any more.
+    pub(crate) fn pid(&self, process: ProcessId, pid: Option<Pid>) {
+        self.facts.borrow_mut()[process.index()].pid = pid;
+    }
+
+    /// Where the reason is kept why this life is not ready, or what it says of itself.
+    pub(crate) fn watch(&self, process: ProcessId, failure: LastFailure) {
+        self.facts.borrow_mut()[process.index()].failure = failure;
+    }
+
+    /// What there is to say about a process.
+    pub(crate) fn message(&self, process: ProcessId, message: Option<String>) {
+        self.facts.borrow_mut()[process.index()].message = message;
+    }
+
+    /// Takes from a note what the machine's state does not tell.
+    pub(crate) fn note(&self, note: &Note) {
+        let mut facts = self.facts.borrow_mut();
+        let process = match *note {
+            Note::Skipped(process) => {
+                facts[process.index()].skipped = true;
+                process
+            }
+            Note::Started(process) => {
+                facts[process.index()].end = None;
+                process
+            }
+            Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {
+                facts[process.index()].end = Some(end);
+                facts[process.index()].message = Some(end.to_string());
+                process
+            }
+            Note::DrainBegan { process, .. } => {
+                facts[process.index()].draining = true;
+                process
+            }
+            Note::DrainOver { process, .. } => {
+                facts[process.index()].draining = false;
+                process
+            }
+            _ => return,
+        };
+        self.noted.borrow_mut().push(process);
+    }
+
+    /// Remembers since when each process is in its state. Only those are looked at to whom something has happened in the
+    /// last step of the machine.
+    pub(crate) fn look(&self, now: Time, machine: &Machine) {
+        let world = machine.state();
+        let mut facts = self.facts.borrow_mut();
+        for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
+            let fact = &mut facts[id.index()];
+            let answered = fact.end.is_some_and(|end| world.is_answer(id, end));
+            let state = state(world.life(id), fact, answered);
+            if state != fact.state {
+                fact.state = state;
+                fact.since = now;
+            }
+        }
+    }
+
+    /// The whole at this moment.
+    #[must_use]
+    pub(crate) fn status(&self, now: Time) -> Status {
+        let machine = self.machine.borrow();
+        let world = machine.state();
+        let (phase, ready) = match machine.phase() {
+            phase::Phase::Running(running) if running.was_ready() => {
+                (ContainerPhase::Running, running.is_ready(world))
+            }
+            phase::Phase::Running(_) => (ContainerPhase::Starting, false),
+            phase::Phase::Draining(draining) if draining.is_over() => {
+                (ContainerPhase::Drained, false)
+            }
+            phase::Phase::Draining(_) => (ContainerPhase::Draining, false),
+            phase::Phase::Stopping(_) | phase::Phase::Finishing(_) | phase::Phase::Done => {
+                (ContainerPhase::Stopping, false)
+            }
+        };
+        let facts = self.facts.borrow();
+        let processes = facts.iter().zip(&self.names.0).zip(&world.restarts);
+        let processes = processes
+            .map(|((fact, name), restarts)| ProcessStatus {
+                name: name.clone(),
+                state: fact.state,
+                pid: fact.pid,
+                restarts: restarts.total,
+                since: now.since(fact.since),
+                message: match fact.state {
+                    ProcessState::Starting | ProcessState::Draining => {
+                        fact.failure.borrow().clone()
+                    }
+                    _ => fact.message.clone(),
+                },
+            })
+            .collect();
+        let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {
+            cause: messages::why(shutdown.cause, &self.names),
+            elapsed: now.since(shutdown.t0),
+            deadline_in: shutdown.deadline.since(now),
+        });
+        Status { phase, ready, uptime: now.since(self.began), processes, shutdown }
+    }
+}
+
+fn state(life: Lifecycle, fact: &Fact, answered: bool) -> ProcessState {
+    match life {
+        Lifecycle::Waiting
+        | Lifecycle::Checking
+        | Lifecycle::PreStart { .. }
+        | Lifecycle::Spawning => ProcessState::Waiting,
+        Lifecycle::Starting { .. } => ProcessState::Starting,
+        Lifecycle::Ready { .. } if fact.draining => ProcessState::Draining,
+        Lifecycle::Ready { .. } => ProcessState::Ready,
+        Lifecycle::Backoff { .. } => ProcessState::Restarting,
+        Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
+            ProcessState::Stopping
+        }
+        Lifecycle::Remains { restart: Some(_), .. }
+        | Lifecycle::RestKilled { restart: Some(_), .. } => ProcessState::Restarting,
+        Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => ProcessState::Stopping,
+        Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
+        Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
+            (None, _) => ProcessState::Done,
+            (Some(end), _) if end.is_success() || answered => ProcessState::Done,
+            // Ended by the signal that asked it to.
+            (_, ProcessState::Stopping | ProcessState::Done) => ProcessState::Done,
+            _ => ProcessState::Failed,
+        },
+    }
+}

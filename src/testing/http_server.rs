@@ -1,0 +1,200 @@
+//! An HTTP server for tests that misbehaves as told: one behaviour a connection, the last one for all that follow.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+
+use crate::config::Address;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behaviour {
+    /// Answers with this status and body and closes.
+    Answer(u16, &'static str),
+    /// Answers this many requests with `kept` on one connection and closes it.
+    KeepAlive(usize),
+    /// Reads the request and never answers.
+    Hang,
+    /// Sends its answer one byte every 20 ms.
+    Trickle,
+    /// A body without end, as fast as it is read.
+    Endless,
+    /// Announces a body of 1 GB.
+    Oversized,
+    /// Header lines without end.
+    EndlessHead,
+    /// Closes in the middle of the body.
+    CloseHalfWay,
+    /// Closes without a word.
+    CloseAtOnce,
+    /// Speaks something else.
+    NotHttp,
+}
+
+#[derive(Default)]
+struct Log {
+    connections: usize,
+    requests: Vec<String>,
+}
+
+pub(crate) struct Server {
+    pub(crate) address: Address,
+    log: Arc<Mutex<Log>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) fn tcp(behaviours: &[Behaviour]) -> Self {
+        let behaviours = behaviours.to_vec();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let log = Arc::new(Mutex::new(Log::default()));
+        let shared = Arc::clone(&log);
+        let accepting = tokio::spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
+            }
+        });
+        Self { address, log, accepting }
+    }
+
+    pub(crate) fn unix(behaviours: &[Behaviour]) -> Self {
+        let behaviours = behaviours.to_vec();
+        let path = scratch_path("server.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let log = Arc::new(Mutex::new(Log::default()));
+        let shared = Arc::clone(&log);
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
+            }
+        });
+        Self { address: Address::Unix(path), log, accepting }
+    }
+
+    /// An address where nobody listens.
+    pub(crate) fn tcp_refusing() -> Address {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Address::Tcp(listener.local_addr().unwrap())
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.log.lock().unwrap().connections
+    }
+
+    /// Method and path of each request.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.log.lock().unwrap().requests.clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        if let Address::Unix(path) = &self.address {
+            let _ = std::fs::remove_dir_all(path.parent().unwrap());
+        }
+    }
+}
+
+/// A path in a new directory, short enough for a socket.
+pub(crate) fn scratch_path(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let directory = std::env::temp_dir().join(format!(
+        "drainit-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory.join(name)
+}
+
+fn next(log: &Mutex<Log>, behaviours: &[Behaviour]) -> Behaviour {
+    let mut log = log.lock().unwrap();
+    log.connections += 1;
+    behaviours[(log.connections - 1).min(behaviours.len() - 1)]
+}
+
+async fn behave<S>(behaviour: Behaviour, mut stream: S, log: Arc<Mutex<Log>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if matches!(behaviour, Behaviour::CloseAtOnce) {
+        return;
+    }
+    let times = if let Behaviour::KeepAlive(times) = behaviour { times } else { 1 };
+    for _ in 0..times {
+        let Some(line) = read_request(&mut stream).await else { return };
+        log.lock().unwrap().requests.push(line);
+        // The client may hang up at any moment.
+        let _ = answer(behaviour, &mut stream).await;
+    }
+}
+
+async fn answer<S: AsyncWrite + Unpin>(
+    behaviour: Behaviour,
+    stream: &mut S,
+) -> std::io::Result<()> {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
+    match behaviour {
+        Behaviour::Answer(status, body) => {
+            let length = body.len();
+            let text = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(text.as_bytes()).await
+        }
+        Behaviour::KeepAlive(_) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkept").await
+        }
+        Behaviour::Hang => std::future::pending().await,
+        Behaviour::Trickle => {
+            for byte in HEAD.iter().chain(b"content-length: 9999\r\n\r\n").chain(&[b'x'; 9999]) {
+                stream.write_all(&[*byte]).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        }
+        Behaviour::Endless => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            loop {
+                stream.write_all(&[b"1000\r\n", [b'x'; 4096].as_slice(), b"\r\n"].concat()).await?;
+            }
+        }
+        Behaviour::Oversized => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await?;
+            loop {
+                stream.write_all(&[b'x'; 4096]).await?;
+            }
+        }
+        Behaviour::EndlessHead => {
+            stream.write_all(HEAD).await?;
+            stream.write_all(b"x: ").await?;
+            loop {
+                stream.write_all(&[b'x'; 4096]).await?;
+            }
+        }
+        Behaviour::CloseHalfWay => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await
+        }
+        Behaviour::NotHttp => stream.write_all(b"220 mail.example.org ESMTP\r\n").await,
+        Behaviour::CloseAtOnce => Ok(()),
+    }
+}
+
+/// The request line without the version, or `None` at the end of the connection.
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    Some(head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned())
+}

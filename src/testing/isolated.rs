@@ -1,0 +1,39 @@
+//! Tests that reap, handle signals or change the process need one for themselves.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+const MARK: &str = "DRAINIT_TEST_ALONE";
+
+/// Runs `body` in a process of its own: the test binary once more, with only the test `name` (its full path). That process
+/// leads its own group, so that it cannot hit the test run.
+pub(crate) fn alone(name: &str, body: impl FnOnce()) {
+    again(name, Command::new(std::env::current_exe().unwrap()), body);
+}
+
+/// The same as PID 1 of a new PID namespace, with the `/proc` of the old one.
+pub(crate) fn alone_as_init(name: &str, body: impl FnOnce()) {
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--pid", "--fork", "--kill-child"]).arg(std::env::current_exe().unwrap());
+    again(name, command, body);
+}
+
+fn again(name: &str, mut command: Command, body: impl FnOnce()) {
+    if std::env::var_os(MARK).is_some_and(|marked| marked == name) {
+        return body();
+    }
+    let output = command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(MARK, name)
+        .process_group(0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "there is no test `{name}`: {said}");
+}

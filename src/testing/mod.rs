@@ -1,0 +1,8 @@
+//! Helpers of the unit tests.
+
+#[cfg(test)]
+pub(crate) mod http_server;
+#[cfg(test)]
+pub(crate) mod isolated;
+#[cfg(test)]
+pub(crate) mod temp_dir;

@@ -1,0 +1,175 @@
+//! Signals by number and name, real-time signals included.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Stop signals that come closer together than this count as one: some programs send each signal to
+/// a process and then to its group, and the kernel merges those that come closer still.
+pub(crate) const ONE_SIGNAL: Duration = Duration::from_millis(5);
+
+/// A signal number, 1 to 64. Real-time signals are signals like any other here, which is why this is not `nix`'s
+/// enum: that one cannot name them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+/// The kernel's first real-time signal that the C libraries leave to programs is 34 under glibc (`SIGRTMIN`), and
+/// people write `RTMIN+3` with that in mind (systemd's "halt"), whatever library drainit itself is linked with.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+const NAMES: [(&str, i32); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// Names that mean the same signal as one of [`NAMES`].
+const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
+
+impl Signal {
+    /// Hang-up.
+    pub const HUP: Self = Self(1);
+    /// Interrupt, as Ctrl-C sends it.
+    pub const INT: Self = Self(2);
+    /// Quit.
+    pub const QUIT: Self = Self(3);
+    /// The end that cannot be caught.
+    pub const KILL: Self = Self(9);
+    /// First user-defined signal; Envoy reopens its access logs.
+    pub const USR1: Self = Self(10);
+    /// Second user-defined signal.
+    pub const USR2: Self = Self(12);
+    /// A write that nobody reads.
+    pub const PIPE: Self = Self(13);
+    /// Termination: what `docker stop` and the kubelet send.
+    pub const TERM: Self = Self(15);
+    /// A child has ended.
+    pub const CHLD: Self = Self(17);
+    /// Continue if stopped.
+    pub const CONT: Self = Self(18);
+    /// Stop, which cannot be caught.
+    pub const STOP: Self = Self(19);
+    /// Stop, as Ctrl-Z sends it.
+    pub const TSTP: Self = Self(20);
+    /// A read from the terminal by a process in its background.
+    pub const TTIN: Self = Self(21);
+    /// A write to the terminal by a process in its background.
+    pub const TTOU: Self = Self(22);
+
+    /// The signal with this number, if there is one (1 to 64).
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        (1..=RTMAX).contains(&number).then_some(Self(number))
+    }
+
+    /// Reads `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3` or `RTMAX-2`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(number) = text.parse() {
+            return Self::from_number(number);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some((_, number)) = NAMES.iter().chain(&ALIASES).find(|(known, _)| *known == name) {
+            return Some(Self(*number));
+        }
+        let number = if name == "RTMIN" {
+            RTMIN
+        } else if name == "RTMAX" {
+            RTMAX
+        } else if let Some(above) = name.strip_prefix("RTMIN+") {
+            RTMIN.checked_add(above.parse().ok()?)?
+        } else {
+            RTMAX.checked_sub(name.strip_prefix("RTMAX-")?.parse().ok()?)?
+        };
+        (RTMIN..=RTMAX).contains(&number).then_some(Self(number))
+    }
+
+    /// The number that the kernel uses.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Every name that [`Signal::parse`] knows without its `SIG`, for suggestions.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
+/// Writes `SIGTERM`, `SIGRTMIN+3`.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None if self.0 == RTMIN => write!(f, "SIGRTMIN"),
+            None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_reads_what_it_writes() {
+        for number in 1..=64 {
+            let signal = Signal::from_number(number).unwrap();
+            if number == 32 || number == 33 {
+                continue; // the C library's own: they have no name
+            }
+            assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{signal}");
+            assert_eq!(Signal::parse(&number.to_string()), Some(signal));
+        }
+    }
+
+    #[test]
+    fn signals_are_read_in_every_usual_form() {
+        for text in ["TERM", "term", "SIGTERM", "SigTerm", "15"] {
+            assert_eq!(Signal::parse(text), Some(Signal::TERM), "{text}");
+        }
+        assert_eq!(Signal::parse("RTMIN+3").map(Signal::number), Some(37));
+        assert_eq!(Signal::parse("SIGRTMAX-1").map(Signal::number), Some(63));
+        for text in ["", "0", "65", "-1", "TERMINATE", "RTMIN+31", "RTMAX-31", "RTMIN+", "SIG"] {
+            assert_eq!(Signal::parse(text), None, "{text}");
+        }
+    }
+}

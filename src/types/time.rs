@@ -1,0 +1,72 @@
+//! Moments and durations.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A moment on a clock that keeps running while the machine sleeps (`CLOCK_BOOTTIME`), as the time since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(Duration::MAX);
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(rhs))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+    fn sub(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_sub(rhs))
+    }
+}
+
+/// Writes a duration as people do: `850ms`, `1.5s`, `12s`, `2m 5s`.
+#[must_use]
+pub fn human(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 1000 {
+        return format!("{millis}ms");
+    }
+    if millis < 60_000 {
+        let hundredths = (millis + 5) / 10;
+        let (seconds, rest) = (hundredths / 100, hundredths % 100);
+        return match rest {
+            0 => format!("{seconds}s"),
+            _ if rest % 10 == 0 => format!("{seconds}.{}s", rest / 10),
+            _ => format!("{seconds}.{rest:02}s"),
+        };
+    }
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (850, "850ms"),
+            (1500, "1.5s"),
+            (12_000, "12s"),
+            (12_346, "12.35s"),
+            (125_400, "2m 5s"),
+        ] {
+            assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+    }
+}
