@@ -66,7 +66,7 @@ def workloads(directory):
     prefix = [f"  app: {{command: [cat, {lines}], on_exit: ignore, log: {{prefix: app}}}}"]
     return [
         ("exec", ["exec", "--", "/bin/true"]),
-        ("check-1000", ["check", "-c", config(directory, "rich", rich(1000))]),
+        ("check-1000", ["check", "--image=false", "-c", config(directory, "rich", rich(1000))]),
         ("plan-chain-1000", ["plan", "-c", config(directory, "chain1000", chain(1000))]),
         # Five times as much as the one before it, or something is not linear.
         ("plan-chain-5000", ["plan", "-c", config(directory, "chain5000", chain(5000))]),
