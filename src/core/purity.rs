@@ -4,14 +4,16 @@ use std::fs;
 use std::path::Path;
 
 /// What would let the state in.
-const WORLD: [&str; 10] = [
+const WORLD: [&str; 12] = [
     "tokio",
-    "nix",
-    "libc",
+    "nix::",
+    "libc::",
     "std::process",
     "std::env",
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
     "Instant",
     "SystemTime",
     "thread",
