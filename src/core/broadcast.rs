@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::core::event::{Alongside, Note};
+use crate::core::note::{Evidence, Note};
 use crate::core::spec::ProcessSpec;
 use crate::types::{End, ProcessId, Signal, Time};
 
@@ -15,7 +15,7 @@ const TOGETHER: Duration = Duration::from_millis(500);
 
 /// What has happened that may have this reason.
 #[derive(Debug, Default)]
-pub(crate) struct AtOnce {
+pub(crate) struct Broadcast {
     /// The first stop signal.
     asked: Option<(Time, Signal)>,
     /// Who has ended lately as a stop signal makes a process end, and had not been asked to.
@@ -33,7 +33,7 @@ struct Ended {
     is_envoy: bool,
 }
 
-impl AtOnce {
+impl Broadcast {
     /// A stop signal has come.
     pub(crate) fn asked(&mut self, now: Time, signal: Signal) {
         self.asked.get_or_insert((now, signal));
@@ -68,21 +68,21 @@ impl AtOnce {
         let mut notes = Vec::new();
         for place in 0..self.ended.len() {
             let Ended { process, undrained, .. } = self.ended[place];
-            if let (true, Some((signal, with))) = (undrained, self.reason(place)) {
+            if let (true, Some((signal, evidence))) = (undrained, self.reason(place)) {
                 self.ended[place].undrained = false;
-                notes.push(Note::EndedUndrained { process, signal, with });
+                notes.push(Note::EndedUndrained { process, signal, evidence });
             }
         }
         notes
     }
 
-    fn reason(&self, place: usize) -> Option<(Signal, Alongside)> {
+    fn reason(&self, place: usize) -> Option<(Signal, Evidence)> {
         let one = self.ended[place];
         if let Some((asked, signal)) = self.asked {
             let (after, before) = (one.at.since(asked), asked.since(one.at));
             return match before.is_zero() {
-                true => (after <= NEAR).then_some((signal, Alongside::After(after))),
-                false => (before <= TOGETHER).then_some((signal, Alongside::Before(before))),
+                true => (after <= NEAR).then_some((signal, Evidence::After(after))),
+                false => (before <= TOGETHER).then_some((signal, Evidence::Before(before))),
             };
         }
         let mut others = self.ended.iter().filter(|other| {
@@ -90,6 +90,6 @@ impl AtOnce {
             other.process != one.process && apart <= TOGETHER
         });
         let other = others.find(|other| one.is_envoy || one.by.or(other.by).is_some())?;
-        Some((one.by.or(other.by).unwrap_or(Signal::TERM), Alongside::Others))
+        Some((one.by.or(other.by).unwrap_or(Signal::TERM), Evidence::OtherEnds))
     }
 }

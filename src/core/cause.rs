@@ -30,7 +30,7 @@ pub enum Cause {
     /// A `pre_start` hook failed: the container's, or a process's.
     HookFailed(Option<ProcessId>),
     /// A drain was asked for; only after it there will be a reason to stop.
-    DrainAsked,
+    DrainRequested,
     /// Every process has completed, and none is left to run.
     AllEnded,
 }
@@ -39,15 +39,15 @@ impl Cause {
     /// Whether somebody asked for the shutdown.
     #[must_use]
     pub fn is_asked(self) -> bool {
-        matches!(self, Self::Signal(_) | Self::DrainAsked)
+        matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
     /// The exit code of the container (contract, "Exit codes"). The code of the culprit is worth more than 137.
     #[must_use]
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
-            Self::Signal(_) | Self::DrainAsked | Self::AllEnded if killed => exit_code::KILLED,
-            Self::Signal(_) | Self::DrainAsked | Self::AllEnded => exit_code::OK,
+            Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
+            Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
             // A start that failed must not look like a success, nor an end that the config calls a failure.
             Self::Ended { end, before_ready, is_failure, .. }
                 if end.is_success() && (before_ready || is_failure) =>

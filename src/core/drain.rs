@@ -9,8 +9,10 @@
 
 use std::time::Duration;
 
+use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::event::{Action, DrainEnd, Load, Note};
+use crate::core::event::Load;
+use crate::core::note::{DrainEnd, Note};
 use crate::core::spec::DrainSpec;
 use crate::core::state::State;
 use crate::types::{ProcessId, Time};

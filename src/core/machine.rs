@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::core::broadcast::AtOnce;
-use crate::core::event::{Action, Event};
+use crate::core::action::Action;
+use crate::core::broadcast::Broadcast;
+use crate::core::event::Event;
 use crate::core::phase::Phase;
 use crate::core::phase::running::Running;
 use crate::core::spec::Spec;
@@ -15,7 +16,7 @@ use crate::types::{ProcessId, Signal, Time};
 pub struct Machine {
     state: State,
     phase: Phase,
-    at_once: AtOnce,
+    broadcast: Broadcast,
 }
 
 impl Machine {
@@ -25,7 +26,7 @@ impl Machine {
         Self {
             state: State::new(spec, now),
             phase: Phase::Running(Running::default()),
-            at_once: AtOnce::default(),
+            broadcast: Broadcast::default(),
         }
     }
 
@@ -53,7 +54,7 @@ impl Machine {
         };
         // Nothing comes after the exit, and there is nothing to be told of a life that goes on.
         if self.phase.shutdown().is_some() {
-            for note in self.at_once.notes() {
+            for note in self.broadcast.notes() {
                 self.state.note(note);
             }
         }
@@ -65,10 +66,10 @@ impl Machine {
         let state = &self.state;
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                self.at_once.asked(state.now, signal);
+                self.broadcast.asked(state.now, signal);
             }
             // It is back, and will be drained.
-            Event::Spawned(process) => self.at_once.started(process),
+            Event::Spawned(process) => self.broadcast.started(process),
             Event::Exited { process, end, .. } if state.told[process.index()].is_none() => {
                 let (life, spec) = (state.life(process), state.process(process));
                 let is_missed = match &self.phase {
@@ -80,7 +81,7 @@ impl Machine {
                 if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = life {
                     let undrained =
                         is_drained && is_missed && matches!(life, Lifecycle::Ready { .. });
-                    self.at_once.ended(state.now, process, spec, end, undrained);
+                    self.broadcast.ended(state.now, process, spec, end, undrained);
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! The pure core: every decision, and nothing else.
 //!
 //! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event), and gives back
-//! [`Action`](event::Action)s. There is no clock, no system call and no async in here, so the hardest promises are
+//! [`Action`](action::Action)s. There is no clock, no system call and no async in here, so the hardest promises are
 //! tested by simulation (`sim.rs`), not by sleeping.
 //!
 //! ```text
@@ -15,12 +15,14 @@
 //! Each phase is a type that consumes the one before, so there is no way back. What outlives a phase lies in
 //! [`state`]: how far each process is, and the actions of this step.
 
+pub mod action;
 pub mod broadcast;
 pub mod budget;
 pub mod cause;
 pub mod drain;
 pub mod event;
 pub mod machine;
+pub mod note;
 pub mod phase;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::event::{Action, Event, Note};
+use crate::core::event::Event;
+use crate::core::note::Note;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, Time};
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{OnExit, RestartPolicy, StartCondition};
-use crate::core::event::{Action, Event};
+use crate::core::action::Action;
+use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::sim::scenario::Scenario;
 use crate::core::spec::{HookId, HookWaits, Spec, Stage, Wait};
@@ -111,7 +112,7 @@ impl Worst {
             },
             Action::Drain { process, .. } => {
                 self.begin(What::Drain, Some(process));
-                self.events.push_back(Event::DrainTold { process, accepted: true });
+                self.events.push_back(Event::DrainAnswered { process, accepted: true });
             }
             Action::CloseListeners(process) => {
                 let drain = (What::Drain, Some(process));

@@ -3,21 +3,17 @@
 use std::time::Duration;
 
 use crate::core::cause::Cause;
-use crate::core::event::{AfterEnd, Alongside, DrainEnd, Hurry, Load, Note, Unit};
+use crate::core::event::{Load, Unit};
+use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note};
 use crate::core::spec::{HookId, Stage};
 use crate::types::{End, ProcessId, Signal, human};
 
-/// How much attention a line asks for.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something failed.
     Error,
-    /// Something is not as it should be.
     Warning,
-    /// What happens.
     Info,
-    /// Details.
-    Debug,
 }
 
 /// The names of the processes, by [`ProcessId`].
@@ -55,7 +51,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::HookTimedOut(hook) => {
             (Level::Warning, format!("{}: killed, it took too long", hook_name(hook, names)))
         }
-        Note::DrainAsked => {
+        Note::DrainRequested => {
             (Level::Info, "a drain was asked for; nothing is stopped yet".to_owned())
         }
         Note::ShutdownBegan { cause, window } => (
@@ -86,11 +82,11 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             );
             (if why == DrainEnd::MinHeld { Level::Warning } else { Level::Info }, text)
         }
-        Note::EndedUndrained { process, signal, with } => {
-            let when = match with {
-                Alongside::After(after) => format!("{} after the stop signal", human(after)),
-                Alongside::Before(before) => format!("{} before the stop signal", human(before)),
-                Alongside::Others => "at the same time as other processes".to_owned(),
+        Note::EndedUndrained { process, signal, evidence } => {
+            let when = match evidence {
+                Evidence::After(after) => format!("{} after the stop signal", human(after)),
+                Evidence::Before(before) => format!("{} before the stop signal", human(before)),
+                Evidence::OtherEnds => "at the same time as other processes".to_owned(),
             };
             (
                 Level::Warning,
@@ -162,7 +158,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
         Cause::HookFailed(Some(process)) => {
             format!("the pre_start hook of {} failed", names.of(process))
         }
-        Cause::DrainAsked => "a drain was asked for".to_owned(),
+        Cause::DrainRequested => "a drain was asked for".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
     }
 }

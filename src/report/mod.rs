@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::core::cause::Cause;
-use crate::core::event::{AfterEnd, DrainEnd, Load, Note};
+use crate::core::event::Load;
+use crate::core::note::{AfterEnd, DrainEnd, Note};
 use crate::report::messages::Names;
 use crate::types::{End, ProcessId, Time, harmless, human};
 

@@ -16,8 +16,9 @@ use crate::config::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
 use crate::control::{SupervisorHandle, serve};
+use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::event::{Action, Event};
+use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::spec::{HookId, Spec, Stage};
 use crate::graph::Graph;
@@ -158,7 +159,7 @@ impl SupervisorHandle for Controlled {
 
     fn drain(&self) {
         // Where nobody receives, drainit is at its end.
-        let _ = self.sender.send(Message::Event(Event::DrainAsked));
+        let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 }
 

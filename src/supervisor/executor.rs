@@ -12,7 +12,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, Probe, Process, Readiness};
-use crate::core::event::{AfterEnd, Event, Note};
+use crate::core::event::Event;
+use crate::core::note::{AfterEnd, Note};
 use crate::core::spec::{HookId, Stage};
 use crate::envoy::preflight::Verification;
 use crate::logging::Output;
@@ -625,7 +626,6 @@ impl Executor {
             Level::Error => tracing::error!("{line}"),
             Level::Warning => tracing::warn!("{line}"),
             Level::Info => tracing::info!("{line}"),
-            Level::Debug => tracing::debug!("{line}"),
         }
         None
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, Status};
-use crate::core::event::Note;
 use crate::core::machine::Machine;
+use crate::core::note::Note;
 use crate::core::phase;
 use crate::core::state::Lifecycle;
 use crate::os::reap::Pid;

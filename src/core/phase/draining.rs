@@ -11,11 +11,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::OnExit;
+use crate::core::action::Action;
 use crate::core::budget;
 use crate::core::budget::Budget;
 use crate::core::cause::Cause;
 use crate::core::drain::{Active, Progress};
-use crate::core::event::{Action, DrainEnd, Event, Hurry, Note};
+use crate::core::event::Event;
+use crate::core::note::{DrainEnd, Hurry, Note};
 use crate::core::phase::stopping::Stopping;
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::spec::{HookId, Stage};
@@ -47,9 +49,9 @@ pub struct Draining {
 impl Draining {
     /// T0. `was_ready`: `/readyz` had been 200, so there is somebody who has to see that it no longer is.
     pub(crate) fn enter(shutdown: Shutdown, was_ready: bool, state: &mut State) -> Phase {
-        let held = shutdown.cause == Cause::DrainAsked;
+        let held = shutdown.cause == Cause::DrainRequested;
         if held {
-            state.note(Note::DrainAsked);
+            state.note(Note::DrainRequested);
         } else {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
@@ -121,7 +123,7 @@ impl Draining {
                     );
                 }
             }
-            Event::DrainTold { process, accepted } => {
+            Event::DrainAnswered { process, accepted } => {
                 if let Some(active) = self.active(process) {
                     active.told(accepted);
                 }

@@ -1,7 +1,9 @@
 //! The last phase: descendants that are left are told to end, then killed; `post_stop`; exit.
 
+use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::event::{Action, Event, Hurry, Note};
+use crate::core::event::Event;
+use crate::core::note::{Hurry, Note};
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::spec::{AFTER_KILL, HookId, SWEEP_PAUSE, Stage};
 use crate::core::state::State;

@@ -24,7 +24,7 @@ pub enum Phase {
     Stopping(Stopping),
     /// What is left over is cleared.
     Finishing(Finishing),
-    /// [`Action::Exit`](super::event::Action::Exit) was given.
+    /// [`Action::Exit`](crate::core::action::Action::Exit) was given.
     Done,
 }
 

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use crate::config::{OnExit, StartCondition};
+use crate::core::action::Action;
 use crate::core::cause::Cause;
-use crate::core::event::{Action, AfterEnd, Event, Note};
+use crate::core::event::Event;
+use crate::core::note::{AfterEnd, Note};
 use crate::core::phase::draining::Draining;
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::restart::{Verdict, verdict};
@@ -97,7 +99,7 @@ impl Running {
                 return Err(Cause::Signal(signal));
             }
             // Before that there is nothing to drain, and a start is not to be given up for it.
-            Event::DrainAsked if self.all_ready => return Err(Cause::DrainAsked),
+            Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
                 if holds {

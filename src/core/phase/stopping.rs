@@ -3,7 +3,9 @@
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-use crate::core::event::{Action, Event, Hurry, Note};
+use crate::core::action::Action;
+use crate::core::event::Event;
+use crate::core::note::{Hurry, Note};
 use crate::core::phase::finishing::Finishing;
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::spec::{AFTER_KILL, HookId, Stage};

@@ -1,6 +1,6 @@
 //! Single schedules whose every action is known: sentences of the contract, one by one.
 
-use crate::core::event::{AfterEnd, Alongside, Hurry};
+use crate::core::note::{AfterEnd, Evidence, Hurry};
 use crate::core::phase::Phase;
 use crate::core::sim::*;
 
@@ -100,7 +100,7 @@ fn exited(process: ProcessId) -> Event {
 fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
-    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
     let seen = play.samples(50, 5000, 0);
     assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
     // Only a look from after the close shows that nothing slipped in.
@@ -118,7 +118,7 @@ fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
     let up = || {
         let mut play = Play::up(gateway());
         play.at(0, Event::Signal(Signal::TERM));
-        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
         assert!(play.at(1000, sample).is_empty());
         assert!(play.at(3000, sample).is_empty());
         play
@@ -138,7 +138,9 @@ fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
 fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
     let told = |notes: Vec<Note>| {
         let mut notes = notes.into_iter().filter_map(|note| match note {
-            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, with } => Some(with),
+            Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, evidence } => {
+                Some(evidence)
+            }
             _ => None,
         });
         let with = notes.next();
@@ -151,16 +153,16 @@ fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
     for end in [exited(ROUTER), by_term] {
         let mut play = Play::up(gateway());
         play.at(1000, term);
-        assert_eq!(told(play.notes(1004, end)), Some(Alongside::After(MS(4))));
+        assert_eq!(told(play.notes(1004, end)), Some(Evidence::After(MS(4))));
         // Seen before the signal is.
         let mut play = Play::up(gateway());
         assert_eq!(told(play.notes(1000, end)), None);
-        assert_eq!(told(play.notes(1003, term)), Some(Alongside::Before(MS(3))));
+        assert_eq!(told(play.notes(1003, term)), Some(Evidence::Before(MS(3))));
         assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
         // As PID 1 drainit does not get it.
         let mut play = Play::up(gateway());
         assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
-        assert_eq!(told(play.notes(1020, end)), Some(Alongside::Others));
+        assert_eq!(told(play.notes(1020, end)), Some(Evidence::OtherEnds));
         // Long after, or long before: another reason.
         let mut play = Play::up(gateway());
         play.at(1000, term);
@@ -198,7 +200,7 @@ fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former
 fn a_busy_one_is_waited_for_until_time_is_over() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert!(play.samples(50, 14_950, 3).is_empty());
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     let actions = play.at(15_010, Event::ListenersClosed(ROUTER));
@@ -225,7 +227,7 @@ fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
 fn a_missing_statistic_is_unknown_never_zero() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     for millis in (50..15_000).step_by(50) {
         let half = Load { active: Some(0), ..Load::default() };
         for load in [Load::default(), half] {
@@ -239,7 +241,7 @@ fn a_missing_statistic_is_unknown_never_zero() {
 fn a_new_connection_takes_the_quiet_back() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     // Opened and closed between two looks, again and again: never open, never quiet.
     for (count, millis) in (50..=8000).step_by(50).enumerate() {
         let load = load(0, count as u64);
@@ -260,7 +262,7 @@ fn a_new_connection_takes_the_quiet_back() {
 fn an_admin_that_cannot_be_reached_holds_min_and_no_more() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    assert!(play.at(2000, Event::DrainTold { process: ROUTER, accepted: false }).is_empty());
+    assert!(play.at(2000, Event::DrainAnswered { process: ROUTER, accepted: false }).is_empty());
     assert!(play.at(4999, Event::Tick).is_empty());
     assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
@@ -301,7 +303,7 @@ fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
     let mut play = Play::up(gateway());
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
     assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert!(play.samples(50, 4950, 9).is_empty());
     assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
     assert_eq!(
@@ -461,9 +463,9 @@ fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
 #[test]
 fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
     let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::DrainAsked), [Action::Unready, drain(15_000)]);
-    assert!(play.at(5, Event::DrainTold { process: ROUTER, accepted: true }).is_empty());
-    assert!(play.at(10, Event::DrainAsked).is_empty(), "asked again");
+    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainRequested).is_empty(), "asked again");
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
@@ -479,8 +481,8 @@ fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
 /// A gateway that was drained at 5.05 s, because somebody had asked for it.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
-    play.at(0, Event::DrainAsked);
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(0, Event::DrainRequested);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     play.samples(50, 5000, 0);
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
@@ -544,8 +546,8 @@ fn while_a_drain_is_held_nothing_is_restarted() {
     spec.processes[0].restart.policy = RestartPolicy::Always;
     let mut play = Play::up(spec);
     play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    assert_eq!(play.at(10, Event::DrainAsked), [Action::Unready, drain(15_000)]);
-    play.at(11, Event::DrainTold { process: ROUTER, accepted: true });
+    assert_eq!(play.at(10, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    play.at(11, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert!(play.at(2000, Event::Tick).is_empty());
 }
 
@@ -553,7 +555,7 @@ fn while_a_drain_is_held_nothing_is_restarted() {
 fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
     // One slipped in before the listeners were closed, and stays.
     play.at(5010, Event::ListenersClosed(ROUTER));
@@ -566,8 +568,8 @@ fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
 #[test]
 fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
     let mut play = Play::up(gateway());
-    play.at(0, Event::DrainAsked);
-    play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(0, Event::DrainRequested);
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert!(play.at(1000, Event::Signal(Signal::TERM)).is_empty(), "it goes on");
     let second = play.at(2000, Event::Signal(Signal::TERM));
     assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
@@ -576,8 +578,8 @@ fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
 #[test]
 fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
     let mut play = Play::up(gateway());
-    play.at(0, Event::DrainAsked);
-    play.at(100, Event::DrainTold { process: ROUTER, accepted: false });
+    play.at(0, Event::DrainRequested);
+    play.at(100, Event::DrainAnswered { process: ROUTER, accepted: false });
     assert_eq!(play.at(5000, Event::Tick), [Action::EndDrain(ROUTER)]);
     let notes = play.notes(600_000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
@@ -617,7 +619,7 @@ fn what_reports_itself_is_waited_for_until_it_does() {
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     play.at(0, Event::Signal(Signal::TERM));
-    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert!(play.at(9000, Event::Tick).is_empty());
     assert_eq!(play.at(9001, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     let mut play = Play::up(spec);
@@ -633,8 +635,8 @@ fn told_by_quit() -> Play {
     let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, told_by };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
-    play.at(0, Event::DrainAsked);
-    play.at(1, Event::DrainTold { process: ROUTER, accepted: true });
+    play.at(0, Event::DrainRequested);
+    play.at(1, Event::DrainAnswered { process: ROUTER, accepted: true });
     play
 }
 
@@ -752,8 +754,8 @@ fn a_drain_that_was_held_leaves_the_stop_its_time() {
             process.stop = Wait::new(None);
         }
         let mut play = Play::up(spec);
-        play.at(0, Event::DrainAsked);
-        play.at(5, Event::DrainTold { process: ROUTER, accepted: true });
+        play.at(0, Event::DrainRequested);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
         play.samples(over - 200, over, 0);
         play.at(over, Event::ListenersClosed(ROUTER));
         play.samples(over, over, 0);
@@ -772,7 +774,7 @@ fn a_drain_that_was_held_leaves_the_stop_its_time() {
         process.stop = Wait::new(None);
     }
     let mut play = Play::up(spec);
-    play.at(0, Event::DrainAsked);
+    play.at(0, Event::DrainRequested);
     let signal = Event::Signal(Signal::TERM);
     let cause = Cause::Signal(Signal::TERM);
     let began = Note::ShutdownBegan { cause, window: MS(28_000) };

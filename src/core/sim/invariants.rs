@@ -119,7 +119,9 @@ impl<'a> Checker<'a> {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
             Event::Ready(process) => self.was_ready[process.index()] = true,
-            Event::DrainTold { process, accepted } => self.told[process.index()] = Some(accepted),
+            Event::DrainAnswered { process, accepted } => {
+                self.told[process.index()] = Some(accepted)
+            }
             Event::DrainSample { process, load } => self.last_active[process.index()] = load.active,
             _ => {}
         }
@@ -239,7 +241,7 @@ impl<'a> Checker<'a> {
             Note::DrainBegan { process, longest, .. } => {
                 self.drain[process.index()] = Some((now, longest))
             }
-            Note::DrainAsked => {
+            Note::DrainRequested => {
                 self.held_over = Some(now + self.scenario.spec.readiness_delay);
             }
             Note::DrainOver { process, why, .. } => {

@@ -14,9 +14,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{OnExit, Restart, RestartPolicy, StartCondition};
+use crate::core::action::Action;
 use crate::core::cause::Cause;
-use crate::core::event::{Action, DrainEnd, Event, Load, Note};
+use crate::core::event::{Event, Load};
 use crate::core::machine::Machine;
+use crate::core::note::{DrainEnd, Note};
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -114,7 +116,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         sim.deliver(&mut events, start + after, Event::Signal(signal));
     }
     if let Some(after) = scenario.drain_asked {
-        sim.deliver(&mut events, start + after, Event::DrainAsked);
+        sim.deliver(&mut events, start + after, Event::DrainRequested);
     }
     for &(after, event) in &scenario.noise {
         sim.deliver(&mut events, start + after, event);
@@ -326,7 +328,7 @@ impl Sim<'_> {
                     self.deliver(events, now + after, Event::Drained(process));
                 }
                 if let Some((after, accepted)) = self.behaviour(process).drain_answer {
-                    self.deliver(events, now + after, Event::DrainTold { process, accepted });
+                    self.deliver(events, now + after, Event::DrainAnswered { process, accepted });
                 }
             }
             Action::CloseListeners(process) => {

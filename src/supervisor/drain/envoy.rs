@@ -96,7 +96,7 @@ impl Drainer {
         }
         self.told.set(told);
         let accepted = told != Told::Nothing;
-        self.subject.send(Event::DrainTold { process: self.subject.process, accepted });
+        self.subject.send(Event::DrainAnswered { process: self.subject.process, accepted });
         // The watch counts from the first look after this.
         self.again.notify_one();
     }

@@ -144,7 +144,7 @@ impl DrainTarget {
             Ok(()) => self.send(Event::Drained(self.process)),
             Err(reason) => {
                 self.complain(&reason);
-                self.send(Event::DrainTold { process: self.process, accepted: false });
+                self.send(Event::DrainAnswered { process: self.process, accepted: false });
             }
         }
     }
@@ -157,7 +157,7 @@ impl DrainTarget {
                 false
             }
         };
-        self.send(Event::DrainTold { process: self.process, accepted });
+        self.send(Event::DrainAnswered { process: self.process, accepted });
     }
 }
 

@@ -1,0 +1,53 @@
+//! The outputs of the core: instructions that the supervisor carries out in order.
+
+use std::time::Duration;
+
+use crate::core::note::Note;
+use crate::core::spec::HookId;
+use crate::types::{ProcessId, Signal};
+
+/// An instruction to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Evaluate `only_if`. Answer with `Event::Condition`.
+    CheckCondition(ProcessId),
+    /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
+    /// `Event::SpawnFailed`.
+    Spawn(ProcessId),
+    /// Send a signal to the process.
+    Signal { process: ProcessId, signal: Signal },
+    /// Ask the process to end: send the signal, and CONT in case it is stopped.
+    Stop { process: ProcessId, signal: Signal },
+    /// Send a signal to the process group.
+    StopGroup { process: ProcessId, signal: Signal },
+    /// KILL the process group.
+    Kill(ProcessId),
+    /// Start the command of a hook.
+    RunHook(HookId),
+    /// KILL the process group of a hook that takes too long. Its end is not reported.
+    AbortHook(HookId),
+    /// The shutdown has begun: `/readyz` turns 503, readiness probes end.
+    Unready,
+    /// Drain the process. Answer with `Event::DrainAnswered`, then send `Event::DrainSample`s:
+    /// seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.
+    Drain {
+        process: ProcessId,
+        /// The shortest wait from now: no sample ends the drain before.
+        min: Duration,
+        /// The longest wait from now, as granted by the budget.
+        longest: Duration,
+    },
+    /// Make the process refuse new connections if it does not yet, and count the open ones. Answer
+    /// with `Event::ListenersClosed`.
+    CloseListeners(ProcessId),
+    /// Send no more samples. [`Action::CloseListeners`] may still ask for a single one, until this
+    /// action is given again.
+    EndDrain(ProcessId),
+    /// Find leftover descendants that have not received this signal yet, and send it to them. Answer
+    /// with `Event::Leftovers`.
+    Sweep(Signal),
+    /// Report the note in the log or the shutdown report.
+    Note(Note),
+    /// Write the report, flush, exit.
+    Exit(u8),
+}

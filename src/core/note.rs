@@ -1,0 +1,163 @@
+//! The decisions that are reported to the user. The wording is in `report::messages`.
+
+use std::time::Duration;
+
+use crate::core::cause::Cause;
+use crate::core::event::Load;
+use crate::core::spec::HookId;
+use crate::types::{End, ProcessId, Signal};
+
+/// A line of the log or of the shutdown report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The `only_if` of the process does not hold.
+    Skipped(ProcessId),
+    Started(ProcessId),
+    Ready {
+        process: ProcessId,
+        /// Time since its start.
+        after: Duration,
+    },
+    /// Every process is ready or complete.
+    AllReady,
+    /// A oneshot ended with code 0.
+    Completed {
+        process: ProcessId,
+        /// Time since its start.
+        after: Duration,
+    },
+    /// A process ended without being asked to.
+    Ended {
+        process: ProcessId,
+        end: End,
+        next: AfterEnd,
+    },
+    /// A process was not ready within its timeout.
+    NotReady {
+        process: ProcessId,
+        after: Duration,
+    },
+    /// A hook took too long and was killed.
+    HookTimedOut(HookId),
+    /// `POST /drain`: a drain without a stop was requested.
+    DrainRequested,
+    /// T0.
+    ShutdownBegan {
+        cause: Cause,
+        /// Time until the deadline.
+        window: Duration,
+    },
+    /// A process has ended, and other members of its process group are alive: they are asked to end.
+    GroupRemains(ProcessId),
+    /// A further stop signal has come.
+    Hurried(Hurry),
+    DrainBegan {
+        process: ProcessId,
+        /// The longest wait.
+        longest: Duration,
+        /// The shortest wait.
+        min: Duration,
+        /// Its traffic is polled meanwhile.
+        counted: bool,
+    },
+    /// A process is not drained, because the stop needs all the remaining time.
+    NotDrained(ProcessId),
+    DrainOver {
+        process: ProcessId,
+        why: DrainEnd,
+        took: Duration,
+        /// The last sample.
+        last: Load,
+    },
+    /// A process has ended before its drain was over, by a signal that drainit did not send.
+    EndedUndrained {
+        process: ProcessId,
+        /// The probable signal.
+        signal: Signal,
+        evidence: Evidence,
+    },
+    /// A process was asked to end.
+    Stopping {
+        process: ProcessId,
+        signal: Signal,
+        /// Time until KILL.
+        limit: Duration,
+    },
+    Killed {
+        process: ProcessId,
+        /// Time since it was asked to end; `None` if there was no time to ask.
+        after: Option<Duration>,
+    },
+    /// Descendants are alive that KILL has not ended, or has not reached.
+    LeftoversRemain,
+    /// A process has ended during the shutdown.
+    Stopped {
+        process: ProcessId,
+        end: End,
+        /// Time since it was asked to end; `None` if it was not.
+        took: Option<Duration>,
+        /// drainit had sent KILL.
+        killed: bool,
+    },
+    /// The deadline has come and a process is still alive.
+    DeadlinePassed,
+    /// KILL does not end the process (it hangs in the kernel); drainit no longer waits for it.
+    Unkillable(ProcessId),
+}
+
+/// The consequence of an end that was not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterEnd {
+    Restart {
+        delay: Duration,
+        /// Consecutive restarts, starting at 1.
+        attempt: u32,
+    },
+    Nothing,
+    /// It stays down: the restart limit is reached.
+    GivesUp,
+    /// The container stops.
+    Shutdown,
+    /// The container stops: the restart limit is reached.
+    Exhausted,
+}
+
+/// Why an end is attributed to a stop signal that every process received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It came this long after the first stop signal.
+    After(Duration),
+    /// It came this long before the first stop signal.
+    Before(Duration),
+    /// Other processes ended at the same time.
+    OtherEnds,
+}
+
+/// The effect of a further stop signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurry {
+    /// None: it is the first signal after an end that began the shutdown.
+    Continue,
+    /// Waits are cut short, the order is kept.
+    CutWaits,
+    /// Everything is killed.
+    KillAll,
+}
+
+/// Why a drain is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainEnd {
+    /// Nothing is open, and nothing new has come for [`QUIET`](crate::core::drain::QUIET).
+    Quiet,
+    /// The process reported it.
+    Reported,
+    /// `time` is over (`min` if an end began the shutdown).
+    TimeOver,
+    /// The process did not accept the drain; `min` was waited.
+    MinHeld,
+    /// The stop needs the rest of the time.
+    DeadlineNeedsIt,
+    ProcessGone,
+    /// A second stop signal.
+    Hurried,
+}
