@@ -1,37 +1,42 @@
 //! drainit: the init that drains before it stops.
 //!
-//! Data flows one way:
+//! A room imports only from rooms to its right:
 //!
 //! ```text
-//! config ──▶ graph ──▶ core ⇄ shell ──▶ report
+//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, core ─▶ graph ─▶ config ─▶ types
+//!  └───▶ kubernetes, import ─▶ load ─▶ plan ─▶ core
 //! ```
 //!
-//! - [`config`] reads YAML and says everything that is wrong with it at once.
-//! - [`graph`] turns names into ids, and knows the order.
-//! - [`core`] decides: a state machine without clock, system calls or async. Events and the time in, actions out.
-//! - [`shell`] carries the actions out, and turns signals, exits, timers and answers into events.
-//! - [`report`] tells what happened.
+//! - `types` holds the values that all rooms share, `config` the typed config. Both are data only.
+//! - `graph` turns names into ids and knows the order.
+//! - `core` decides: a state machine without clock, system calls or async.
+//! - `supervisor` is `drainit run`: it carries out the decisions of the core.
+//! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
+//! - `load` makes a config of YAML and reports all of its problems at once.
+//! - `plan` computes the worst-case timeline of a shutdown, `report` writes the one that was.
+//! - `os` holds the kernel primitives and the only `unsafe` code.
+//! - `import` makes configs from the files of other programs, `kubernetes` checks a config
+//!   against a pod, `compat` reads the command lines of tini and dumb-init.
 //!
-//! [`import`] makes configs from the files of other programs.
-//! [`exec`] is apart from that: one process without a config, and what it costs to start is little.
+//! Only [`cli::main`] is public, and [`types`] for the integration tests.
 
 pub mod cli;
-pub mod compat;
-pub mod config;
-pub mod control;
-pub mod core;
-pub mod envoy;
-pub mod exec;
-pub mod graph;
-pub mod http;
-pub mod import;
-pub mod kubernetes;
-pub mod load;
-pub mod logging;
-pub mod os;
-pub mod plan;
-pub mod report;
-pub mod supervisor;
+mod compat;
+mod config;
+mod control;
+mod core;
+mod envoy;
+mod exec;
+mod graph;
+mod http;
+mod import;
+mod kubernetes;
+mod load;
+mod logging;
+mod os;
+mod plan;
+mod report;
+mod supervisor;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
 pub mod types;

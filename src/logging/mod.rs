@@ -120,8 +120,8 @@ impl Output {
     }
 
     /// How many lines were dropped so far.
-    #[must_use]
-    pub fn dropped(&self, stream: Stream) -> u64 {
+    #[cfg(test)]
+    fn dropped(&self, stream: Stream) -> u64 {
         self.lane(stream).lost()
     }
 

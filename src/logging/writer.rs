@@ -235,6 +235,7 @@ impl StreamWriter {
     }
 
     /// How many lines were dropped so far.
+    #[cfg(test)]
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
     }

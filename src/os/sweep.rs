@@ -56,11 +56,12 @@ pub enum Swept {
 ///
 /// # Errors
 /// Where there is no `/proc`, or one of another PID namespace.
-pub fn left_over() -> io::Result<Vec<Descendant>> {
+#[cfg(test)]
+fn left_over() -> io::Result<Vec<Descendant>> {
     left_over_within(clock::now() + MAX_TIME)
 }
 
-/// As [`left_over`]; where others have so many processes that `/proc` cannot be read by `end`, not all are found.
+/// All living descendants of drainit; where others have so many processes that `/proc` cannot be read by `end`, not all are found.
 fn left_over_within(end: Time) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
     if !is_proc_ours() {

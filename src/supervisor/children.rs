@@ -82,13 +82,14 @@ impl<R> Children<R> {
     }
 
     /// All that are not reaped yet.
-    pub fn iter(&self) -> impl Iterator<Item = (Pid, &R)> {
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = (Pid, &R)> {
         self.roles.iter().map(|(pid, role)| (*pid, role))
     }
 
     /// Whether all are reaped.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.roles.is_empty()
     }
 }
