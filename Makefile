@@ -41,19 +41,18 @@ test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, 
 	@$(call has_target,$(OTHER)-unknown-linux-musl); if $(call has_libstd,$(OTHER)-unknown-linux-musl); \
 		then $(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"; \
 		else mkdir -p target/static/$(OTHER) && echo "no standard library of Rust for it" | tee target/static/$(OTHER)/missing; fi
-	$(CARGO) build --locked --examples
-	$(CARGO) test --locked -- --skip docker::
+	$(CARGO) test --locked --workspace -- --skip docker::
 	$(CARGO) test --locked --test main docker::
 
 lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it, ROW="drain time" for the rows that are called so
-	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
+	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
 budget: static python valgrind ## instructions and size of the static binary, held against benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
