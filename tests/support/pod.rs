@@ -73,7 +73,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     let command = command.arg("--version").stdin(Stdio::null());
     let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let missing = |error| format!("{program}: {error}; `make servers` installs it");
+    let missing = |error| format!("{program}: {error}; `make deps` installs it");
     skip_unless(found.map(drop).map_err(missing))
 }
 
