@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo rollout test lint budget budget-update bench bench-scale bench-rollout clean
+.PHONY: help build static envoy demo rollout deps test lint budget budget-update bench bench-scale bench-rollout clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -37,23 +37,23 @@ rollout: static envoy rollout-tools ## two gateway containers are replaced under
 	$(CARGO) build --locked --quiet --example policy-engine
 	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
-test: $(ENVOY_TESTED:%=target/envoy/%/envoy) python servers peers ## all tests, with three versions of Envoy
-	@$(call has_target,$(OTHER)-unknown-linux-musl); if $(call has_libstd,$(OTHER)-unknown-linux-musl); \
-		then $(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"; \
-		else mkdir -p target/static/$(OTHER) && echo "no standard library of Rust for it" | tee target/static/$(OTHER)/missing; fi
-	$(CARGO) build --locked --examples
-	$(CARGO) test --locked -- --skip docker::
+deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
+	@$(call need,nginx haproxy gunicorn tini dumb-init,nginx-light haproxy gunicorn tini dumb-init)
+	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
+
+test: deps static-other ## all tests, with three versions of Envoy
+	$(CARGO) test --locked --workspace -- --skip docker::
 	$(CARGO) test --locked --test main docker::
 
 lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it, ROW="drain time" for the rows that are called so
-	@$(CARGO) run --release --locked --quiet --example bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
+	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
 budget: static python valgrind ## instructions and size of the static binary, held against benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
@@ -86,28 +86,40 @@ MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-no
 MUSL_ENV = $(if $(filter-out x86_64,$(ARCH)),RUSTFLAGS="$(MUSL_PIE)") \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
+# The binary that the tests run under qemu. Where it cannot be built, a file says why, and its tests are skipped.
+.PHONY: static-other
+static-other:
+	@$(call has_target,$(OTHER)-unknown-linux-musl); if $(call has_libstd,$(OTHER)-unknown-linux-musl); \
+		then $(MAKE) --no-print-directory static ARCH=$(OTHER) || echo "no binary for $(OTHER): its tests are skipped"; \
+		else mkdir -p target/static/$(OTHER) && echo "no standard library of Rust for it" | tee target/static/$(OTHER)/missing; fi
+
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
 
-.PHONY: python
+.PHONY: python rollout-tools bench-tools bench-peers cross valgrind
 python:
-	@command -v python3 >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q && \
-		apt-get install -q -y --no-install-recommends python3; } || \
-		{ echo "python3 is needed for the gateway: install it and run make again" >&2; exit 1; }
-
-# What the rollout bench makes its networks and its load with. Where it cannot be installed, the bench says what is missing.
-.PHONY: bench-tools
+	@$(call need,python3,python3)
+	@command -v python3 >/dev/null || { echo "python3 is needed: install it and run make again" >&2; exit 1; }
+rollout-tools:
+	@$(call installed,tini curl envsubst haproxy) && dpkg -s python3 >/dev/null || \
+		$(call install,tini curl gettext-base haproxy python3)
+valgrind:
+	@$(call need,valgrind,valgrind)
+# The rollout bench makes its networks and its load with these, and reports those that are missing.
 bench-tools:
-	@$(call installed,ip nft nsenter wrk) || $(call install,iproute2 nftables util-linux wrk)
+	@$(call need,ip nft nsenter wrk,iproute2 nftables util-linux wrk)
+# Builds and runs the binary of another architecture.
+cross:
+	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\
+		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
+DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 
-# What drainit is measured beside, with Debian's versions, and the program that all of them run. What cannot be installed is
-# named in the table; a Horust that cannot be built is tried again by the next run.
+# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that cannot be
+# installed; a Horust that cannot be built is tried again by the next run.
 HORUST_VERSION = 0.1.14
-BENCH_PEERS = tini dumb-init catatonit s6 runit supervisor hyperfine bash mawk curl util-linux
-.PHONY: bench-peers
 bench-peers: target/bench-tools/bench-child
-	@$(call installed,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare) || \
-		$(call install,$(BENCH_PEERS))
+	@$(call need,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare,\
+		tini dumb-init catatonit s6 runit supervisor hyperfine bash mawk curl util-linux)
 	@test -x target/bench-tools/bin/horust || \
 		CARGO_PROFILE_RELEASE_STRIP=true timeout 900 $(CARGO) install --locked --root target/bench-tools horust@$(HORUST_VERSION) || \
 		echo "Horust cannot be built: the bench goes on without it" >&2
@@ -118,23 +130,9 @@ target/bench-tools/bench-child: benches/peers/child.rs
 	else $(BENCH_CHILD) --target $(GNU) -C target-feature=+crt-static $<; fi
 BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
 
-# The servers of the examples, and the inits that drainit is held against. Where they cannot be installed, their tests are
-# skipped by name.
-.PHONY: servers peers cross rollout-tools valgrind
-rollout-tools:
-	@$(call installed,tini curl envsubst haproxy) && dpkg -s python3 >/dev/null || \
-		$(call install,tini curl gettext-base haproxy python3)
-servers:
-	@$(call installed,nginx haproxy gunicorn) || $(call install,nginx-light haproxy gunicorn)
-valgrind:
-	@$(call installed,valgrind) || $(call install,valgrind)
-peers:
-	@$(call installed,tini dumb-init) || $(call install,tini dumb-init)
-# What builds and runs the binary of a machine that this is not.
-cross:
-	@$(call installed,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static) || \
-		$(call install,gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(FOREIGN_DEBIAN)-cross qemu-user-static)
-FOREIGN_DEBIAN = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
+# $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it goes on: the tests
+# and benches report a missing program, and skip what needs it.
+need = $(call installed,$(1)) || $(call install,$(2))
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1); }; }

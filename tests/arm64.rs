@@ -4,9 +4,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use testkit::envoy::checkout;
+
 use crate::support::admin::Admin;
 use crate::support::elf;
-use crate::support::envoy::checkout;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal};
 

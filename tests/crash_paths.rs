@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use testkit::envoy;
+use testkit::gateway::{Gateway, Runner, Spec};
+use testkit::load::{Failure, IdleClose, Load, Plan, Report, Service};
 use tokio::time::{sleep, sleep_until};
 
-use crate::support::gateway::{Gateway, Runner, Spec};
-use crate::support::load::{Failure, IdleClose, Load, Plan, Report, Service};
-use crate::support::{Signal, envoy, ms, namespace};
+use crate::support::{Signal, ms, namespace};
 
 /// Load before anything happens.
 const BEFORE: Duration = ms(1500);

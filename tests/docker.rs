@@ -9,10 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use crate::support::docker::{Container, files, mount, run};
+use testkit::docker::{Container, files, mount, run};
+use testkit::envoy::checkout;
+
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
-use crate::support::envoy::checkout;
 use crate::support::files::TempDir;
 use crate::support::http::get;
 use crate::support::{Duration, LONG, ms};

@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::thread;
 
+use testkit::envoy::{DEFAULT, TESTED};
+
 use crate::support::client::{Client, Went};
-use crate::support::envoy::{DEFAULT, TESTED};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, ms, now};
 

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use testkit::envoy;
+use testkit::gateway::{Gateway, Runner, Spec};
+use testkit::load::IdleClose;
+use testkit::rolling_restart::{Outcome, RollingRestart};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::support::gateway::{Gateway, Runner, Spec};
-use crate::support::load::IdleClose;
-use crate::support::rolling::{Outcome, RollingRestart};
-use crate::support::{LONG, Signal, envoy, ms, namespace};
+use crate::support::{LONG, Signal, ms, namespace};
 
 const ENGINE: &str = "examples/policy-engine/drainit.yaml";
 

@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use regex_lite::Regex;
+use testkit::envoy;
 
 use crate::support::client::{Client, Request, Went};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Ended, LONG, Signal, envoy, ms, now};
+use crate::support::{Ended, LONG, Signal, ms, now};
 
 /// The numbers of the report.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use crate::support::envoy;
-use crate::support::gateway::Runner;
-use crate::support::load::IdleClose;
+use testkit::envoy;
+use testkit::gateway::Runner;
+use testkit::load::IdleClose;
+use testkit::rolling_restart::{Outcome, RollingRestart};
+
 use crate::support::namespace;
-use crate::support::rolling::{Outcome, RollingRestart};
 
 /// 100 keep-alive clients at 1 request/s that look at their connection only when they use it, stock Envoy flags, the new
 /// endpoint learnt 1 s after SIGTERM.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use testkit::envoy::checkout;
 
-use crate::support::envoy::checkout;
 use crate::support::files::TempDir;
 use crate::support::http::{free_address, get};
 use crate::support::pod::{Example, Rolled, is_installed, roll};

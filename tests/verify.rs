@@ -2,8 +2,9 @@
 
 use std::thread;
 
+use testkit::envoy::TESTED;
+
 use crate::support::client::{Client, Went};
-use crate::support::envoy::TESTED;
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal};

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use testkit::load::{Failure, IdleClose, Report, lock, read_response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http2::{self, Http2};
-use crate::load::{Failure, IdleClose, Report, lock, read_response};
 
 /// A request without an answer for this long, or this much longer than it should take, has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

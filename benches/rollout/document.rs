@@ -5,7 +5,8 @@ use std::fs;
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
-use crate::envoy;
+use testkit::envoy;
+
 use crate::pod::Mode;
 use crate::rows::Row;
 use crate::schedule::Result;

@@ -5,9 +5,8 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use testkit::load::Failure;
 use tokio::net::TcpStream;
-
-use crate::load::Failure;
 
 /// An open connection.
 pub(crate) type Http2 = SendRequest<Empty<Bytes>>;

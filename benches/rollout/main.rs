@@ -5,16 +5,6 @@
 //! anything where the protocol lets a server say goodbye, or where namespaces are not permitted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
-#[allow(dead_code)] // shared with the tests, which use more of it
-#[path = "../../tests/support/envoy.rs"]
-mod envoy;
-#[allow(dead_code)]
-#[path = "../../tests/support/gateway.rs"]
-mod gateway;
-#[allow(dead_code)]
-#[path = "../../tests/support/load.rs"]
-mod load;
-
 mod client;
 mod document;
 mod http2;
@@ -68,7 +58,7 @@ fn bench() -> io::Result<bool> {
     println!("{}", table::text(&rows, &results));
     println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
     if argument.is_none() {
-        let docs = envoy::checkout().join("docs");
+        let docs = testkit::envoy::checkout().join("docs");
         fs::write(docs.join("rollout.md"), document::markdown(&rows, &results, begin.elapsed()))?;
         fs::write(docs.join("rollout.svg"), picture::svg(&rows, &results))?;
         println!("written: docs/rollout.md, docs/rollout.svg");

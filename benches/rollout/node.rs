@@ -15,9 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use testkit::gateway::children;
 use tokio::task::spawn_blocking;
-
-use crate::gateway::children;
 
 /// Where the bench itself is: what runs behind the pods listens here.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);

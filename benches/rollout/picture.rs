@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::envoy;
+use testkit::envoy;
+
 use crate::pod::Mode;
 use crate::rows::Row;
 use crate::schedule::Result;

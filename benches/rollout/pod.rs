@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testkit::envoy;
+use testkit::gateway::{Line, answers, children, collect};
 use tokio::time::sleep;
 
-use crate::envoy;
-use crate::gateway::{Line, answers, children, collect};
 use crate::node::{self, Network};
 use crate::upstream::Upstream;
 

@@ -6,11 +6,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use testkit::load::{Failure, Report, lock};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::client::{Client, Tally};
-use crate::load::{Failure, Report, lock};
 use crate::node::Service;
 use crate::pod::{self, Mode, Pod};
 use crate::rows::{Row, Traffic};

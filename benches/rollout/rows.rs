@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use testkit::envoy;
+use testkit::load::IdleClose;
+
 use crate::client::{Kind, Pace, Protocol, Requests};
-use crate::envoy;
-use crate::load::IdleClose;
 use crate::session::{Sessions, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,12 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use testkit::load::Failure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::Tally;
-use crate::load::Failure;
 
 /// From message to message.
 const PERIOD: Duration = Duration::from_millis(500);

@@ -5,26 +5,14 @@
 //! Exits with 1 if a request failed.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
-#[allow(dead_code)] // shared with the tests, which use more of it
-#[path = "../../tests/support/envoy.rs"]
-mod envoy;
-#[allow(dead_code)]
-#[path = "../../tests/support/gateway.rs"]
-mod gateway;
-#[allow(dead_code)]
-#[path = "../../tests/support/load.rs"]
-mod load;
-#[allow(dead_code)]
-#[path = "../../tests/support/rolling.rs"]
-mod rolling;
-
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::Runner;
-use load::{Counts, IdleClose};
-use rolling::{Outcome, Phase, RollingRestart, Tick};
+use testkit::envoy;
+use testkit::gateway::Runner;
+use testkit::load::{Counts, IdleClose};
+use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
 
 /// The demo is read in a terminal of this many columns.
 const COLUMNS: usize = 80;

@@ -168,7 +168,7 @@ impl DumbInit {
         loop {
             let Some(received) = signals.wait(None)? else { continue };
             let number = received.signal.number();
-            self.debug(&format!("ReceivedSignal signal {number}."));
+            self.debug(&format!("Received signal {number}."));
             let ignored = self.ignored_once.get_mut(place(number)).is_some_and(std::mem::take);
             if ignored {
                 self.debug(&format!("Ignoring tty hand-off signal {number}."));

@@ -198,7 +198,7 @@ impl Tini {
         loop {
             match signals.wait(None)?.map(|received| received.signal) {
                 None => {}
-                Some(Signal::CHLD) => self.log(Level::Debug, "ReceivedSignal SIGCHLD"),
+                Some(Signal::CHLD) => self.log(Level::Debug, "Received SIGCHLD"),
                 // tini ignores these, which a terminal sends to what writes from the background.
                 Some(Signal::TTIN | Signal::TTOU) => {}
                 Some(signal) => self.pass_on(child, signal),

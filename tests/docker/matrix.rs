@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use crate::support::docker::{Container, docker, mount};
+use testkit::docker::{Container, docker, mount};
+
 use crate::support::docker_images::child_image;
 use crate::support::files::TempDir;
 use crate::support::http::get;
@@ -183,9 +184,9 @@ fn a_process_that_the_oom_killer_ends_is_told_as_such() {
     let limit = ["--memory=48m", "--memory-swap=48m"];
     let (run, exec) = thread::scope(|scope| {
         let with_config = [&limit[..], &[&config]].concat();
-        let run = scope.spawn(move || crate::support::docker::run(image, &with_config, &["run"]));
+        let run = scope.spawn(move || testkit::docker::run(image, &with_config, &["run"]));
         let exec = ["exec", "--", "/child", "hog", "hog=256"];
-        let exec = crate::support::docker::run(image, &limit, &exec);
+        let exec = testkit::docker::run(image, &limit, &exec);
         (run.join().unwrap(), exec)
     });
     assert_eq!((run.code, exec.code), (137, 137), "{}\n{}", run.output, exec.output);

@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use testkit::event::now;
+
 use super::LONG;
-use super::event::now;
 
 /// What a request gets.
 #[derive(Clone, Copy, Debug)]

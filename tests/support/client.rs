@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::event::now;
+use testkit::event::now;
 
 /// How a request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

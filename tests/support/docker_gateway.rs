@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::docker::{LABEL, docker};
+use testkit::docker::{LABEL, docker};
+use testkit::envoy::checkout;
+
+use super::child;
 use super::docker_images::{envoy_image, images};
-use super::envoy::checkout;
 use super::files::TempDir;
 
 /// Images, by their ids.
@@ -47,8 +49,7 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
 /// The image that a gateway team has, less its scripts.
 fn runtime() -> String {
     let dir = TempDir::new();
-    let helper = examples().join("child");
-    assert!(helper.exists(), "no {}: run cargo build --example child", helper.display());
+    let helper = child();
     for (path, content) in [
         ("app/python-executor/main.py", ""),
         ("app/python-executor/python_policy_registry.py", ""),

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::docker::{LABEL, docker, remove_orphans};
-use super::envoy;
+use testkit::docker::{LABEL, docker, remove_orphans};
+use testkit::envoy;
+
 use super::files::TempDir;
 use super::namespace::skip_unless;
 
@@ -38,7 +39,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
     static IMAGE: OnceLock<String> = OnceLock::new();
     let images = images()?;
     Some(IMAGE.get_or_init(|| {
-        let helper = PathBuf::from(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples/child");
+        let helper = super::child();
         let content = fs::read(&helper).unwrap();
         let helper = import("child", &[helper], "ENTRYPOINT []", &content);
         let dir = TempDir::new();
@@ -129,7 +130,7 @@ pub(crate) fn envoy_image() -> String {
 
 /// Makes an image of the tar that a script writes, unless there is one of the same content.
 fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> String {
-    let script = envoy::checkout().join(format!("tests/support/{name}-image.sh"));
+    let script = envoy::checkout().join(format!("tests/testkit/scripts/{name}-image.sh"));
     let mut hasher = DefaultHasher::new();
     (fs::read(&script).unwrap(), change, content).hash(&mut hasher);
     let tag = format!("drainit-test-{name}:{:016x}", hasher.finish());

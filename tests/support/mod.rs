@@ -2,44 +2,42 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
-pub(crate) mod docker;
 pub(crate) mod docker_gateway;
 pub(crate) mod docker_images;
-#[allow(dead_code)]
 pub(crate) mod elf;
-pub(crate) mod envoy;
-pub(crate) mod event;
 pub(crate) mod files;
-#[allow(dead_code)]
-pub(crate) mod gateway;
 pub(crate) mod http;
-#[allow(dead_code)]
-pub(crate) mod load;
 pub(crate) mod namespace;
 pub(crate) mod peer;
 pub(crate) mod pod;
 pub(crate) mod real_envoy;
 pub(crate) mod record;
 pub(crate) mod rig;
-#[allow(dead_code)]
-pub(crate) mod rolling;
 pub(crate) mod running;
 pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
+use std::path::{Path, PathBuf};
 pub(crate) use std::time::Duration;
 
 pub(crate) use admin::{Admin, Answer};
-pub(crate) use event::now;
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running};
+pub(crate) use testkit::event::now;
 
 /// Far more than anything here takes, and far less than for ever: the bound of a wait that is no measurement.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 /// A stop signal this long after another is a further one; those closer than 20 ms count as one.
 pub(crate) const PATIENCE: Duration = ms(100);
+
+/// The program that drainit supervises in tests (`testkit/src/bin/child`).
+pub(crate) fn child() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
+    assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
+    path
+}
 
 /// Milliseconds.
 pub(crate) const fn ms(milliseconds: u64) -> Duration {

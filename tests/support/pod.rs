@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use testkit::envoy::checkout;
+use testkit::gateway::free_address;
+use testkit::load::{IdleClose, Load, Plan, Report, Service};
 use tokio::time::{Instant, sleep};
 
-use super::envoy::checkout;
-use super::gateway::free_address;
-use super::load::{IdleClose, Load, Plan, Report, Service};
 use super::namespace::skip_unless;
 use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
 
@@ -73,7 +73,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     let command = command.arg("--version").stdin(Stdio::null());
     let found = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let missing = |error| format!("{program}: {error}; `make servers` installs it");
+    let missing = |error| format!("{program}: {error}; `make deps` installs it");
     skip_unless(found.map(drop).map_err(missing))
 }
 

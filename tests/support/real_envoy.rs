@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::envoy;
 
-use super::{Rig, Running, envoy};
+use super::{Rig, Running};
 
 /// An Envoy to be run. It is `router` in drainit's config; its admin is `DIR/admin.sock`, and drainit's own socket
 /// `DIR/control.sock`.
@@ -38,7 +39,7 @@ impl RealEnvoy {
     /// Starts it under a drainit that tells details, and waits until it is ready. Gives also where clients reach it.
     pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
-        let address = super::gateway::free_address().unwrap();
+        let address = testkit::gateway::free_address().unwrap();
         let mut config = config(&rig.fill("DIR/admin.sock"), address, upstream());
         (self.change)(&mut config);
         rig.write("envoy.json", config.to_string());

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use regex_lite::Regex;
-
-use super::event::{Event, now};
+use testkit::event::{Event, now};
 
 /// Where a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::event::LOG_VARIABLE;
+use testkit::event::LOG_VARIABLE;
+
 use super::files::TempDir;
 use super::namespace::{self, UNSHARE};
 use super::record::{Recorder, Stream};
 use super::running::{Ended, Running};
-use super::{LONG, now};
+use super::{LONG, child, now};
 
 /// The uid and gid of nobody in particular.
 pub(crate) const NOBODY: u32 = 65534;
@@ -45,8 +46,7 @@ impl Rig {
 
     fn with(is_init: bool) -> Self {
         let drainit = PathBuf::from(env!("CARGO_BIN_EXE_drainit"));
-        let child = drainit.with_file_name("examples").join("child");
-        assert!(child.exists(), "no {}: run cargo build --example child", child.display());
+        let child = child();
         Self {
             dir: TempDir::new(),
             is_init,

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use testkit::event::{Event, now};
 
-use super::event::{Event, now};
 use super::files::TempDir;
 use super::record::{Line, Record, Recorder, Stream};
 use super::{LONG, PATIENCE, ms};

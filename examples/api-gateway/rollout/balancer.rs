@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::docker::{Container, docker, mount};
-use super::envoy::checkout;
+use testkit::docker::{Container, docker, mount};
+use testkit::envoy::checkout;
 
 /// How long a container may take until it answers, on a busy machine.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);

@@ -7,6 +7,6 @@ set -eu
 cd "$(dirname "$0")/../../.."
 files=$(mktemp)
 trap 'rm -f "$files"' EXIT
-tests/support/package-files.sh bash dash coreutils tini curl gettext-base python3 haproxy >"$files"
+tests/testkit/scripts/package-files.sh bash dash coreutils tini curl gettext-base python3 haproxy >"$files"
 printf '%s\n' etc/passwd etc/group tmp >>"$files"
 tar --create --no-recursion --directory / --files-from "$files"

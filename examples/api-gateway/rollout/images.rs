@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::docker::{LABEL, docker};
-use super::envoy;
+use testkit::docker::{LABEL, docker};
+use testkit::envoy;
 
 /// Names of images.
 #[derive(Debug)]

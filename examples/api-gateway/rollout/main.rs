@@ -13,16 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // what goes wrong here, a person sees
 
 mod balancer;
-#[allow(dead_code)] // shared with the tests, which use more of it
-#[path = "../../../tests/support/docker.rs"]
-mod docker;
-#[allow(dead_code)]
-#[path = "../../../tests/support/envoy.rs"]
-mod envoy;
 mod images;
-#[allow(dead_code)]
-#[path = "../../../tests/support/load.rs"]
-mod load;
 mod roll;
 
 use std::process::ExitCode;
@@ -58,7 +49,7 @@ fn main() -> ExitCode {
         eprintln!("rollout: unknown mode {unknown}: stock, recipe or drainit");
         return ExitCode::from(2);
     }
-    docker::remove_orphans();
+    testkit::docker::remove_orphans();
     let images = images::build();
     println!("Two gateways behind a load balancer, replaced one after the other.");
     println!(

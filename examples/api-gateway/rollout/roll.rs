@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use testkit::docker::{Container, LABEL, docker};
+use testkit::load::{IdleClose, Load, Plan, Report, Service};
+
 use super::Mode;
 use super::balancer::{Balancer, ip, wait};
-use super::docker::{Container, LABEL, docker};
 use super::images::Images;
-use super::load::{IdleClose, Load, Plan, Report, Service};
 
 /// From the stop signal until the load balancer knows of it; in a cluster about 1 s.
 const LEARN: Duration = Duration::from_secs(1);

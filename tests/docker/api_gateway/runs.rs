@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 use serde_json::Value;
+use testkit::docker::{Container, Finished, Process, run};
+use testkit::event::{Event, LOG_VARIABLE};
 
 use super::scenarios::{self, Scenario};
-use crate::support::docker::{Container, Finished, Process, run};
 use crate::support::docker_gateway::{GatewayImages, examples, gateway_images};
-use crate::support::event::{Event, LOG_VARIABLE};
 use crate::support::files::TempDir;
 
 /// Containers at a time: each has an Envoy to start, and then mostly waits.

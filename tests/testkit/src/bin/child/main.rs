@@ -36,9 +36,6 @@
 //! Under the names of programs of the gateway's image it stands for these (see [`stand_in`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-#[allow(dead_code)] // shared with the rig, which reads
-#[path = "../event.rs"]
-mod event;
 mod orphans;
 mod refuse;
 mod report;
@@ -54,7 +51,7 @@ use std::process::exit;
 use std::thread::sleep;
 use std::time::Duration;
 
-use event::{Event, now};
+use testkit::event::{Event, now};
 
 /// Longer than any test: what a failed test leaves behind ends by itself.
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
@@ -163,7 +160,7 @@ struct Me {
 impl Me {
     /// Notes something in the event log, if there is one.
     fn note(&self, what: &str) {
-        let Some(path) = std::env::var_os(event::LOG_VARIABLE) else { return };
+        let Some(path) = std::env::var_os(testkit::event::LOG_VARIABLE) else { return };
         let pid = std::process::id().cast_signed();
         let event = Event { at: now(), name: self.name.clone(), pid, what: what.to_owned() };
         if let Ok(mut log) = OpenOptions::new().append(true).open(path) {

@@ -15,8 +15,8 @@ use std::thread;
 use nix::sys::signal::{Signal, raise};
 use signal_hook::iterator::Signals;
 
-use super::event::{Event, LOG_VARIABLE};
 use super::{Me, milliseconds, orphans, talk};
+use testkit::event::{Event, LOG_VARIABLE};
 
 const HANDLED: [Signal; 6] = [
     Signal::SIGHUP,

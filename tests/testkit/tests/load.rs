@@ -1,4 +1,5 @@
 //! The load client counts what really happens: a ruler that always shows 0 would please everybody.
+#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::load::{Counts, Failure, IdleClose, Load, Plan, Report, Service};
+use testkit::load::{Counts, Failure, IdleClose, Load, Plan, Report, Service};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const OK_CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 2\r\n\r\nok";

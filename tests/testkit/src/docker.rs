@@ -7,56 +7,56 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The label of every image and container that a test makes. A container's value is the pid of the test run.
-pub(crate) const LABEL: &str = "drainit-test";
+pub const LABEL: &str = "drainit-test";
 
 /// A container, removed with whatever runs in it when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Container {
+pub struct Container {
     id: String,
 }
 
 /// What `docker run` without `--detach` ended with.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub struct Finished {
     /// The container's exit code, or Docker's own 125.
-    pub(crate) code: i32,
+    pub code: i32,
     /// Its stdout, then its stderr.
-    pub(crate) output: String,
+    pub output: String,
 }
 
 /// A process as `docker top` shows it, with the ids of the host.
 #[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) parent: u32,
-    pub(crate) user: u32,
+pub struct Process {
+    pub pid: u32,
+    pub parent: u32,
+    pub user: u32,
     /// With its arguments.
-    pub(crate) command: String,
+    pub command: String,
 }
 
 impl Container {
     /// Starts a container; `options` stand before the image, `args` after it.
     #[track_caller]
-    pub(crate) fn start(image: &str, options: &[&str], args: &[&str]) -> Self {
+    pub fn start(image: &str, options: &[&str], args: &[&str]) -> Self {
         let label = label();
         let all = [&["run", "--detach", "--label", &label], options, &[image], args].concat();
         Self { id: docker(&all) }
     }
 
     /// What Docker calls it.
-    pub(crate) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Waits until its output has a line with this text; fails when it ends without one, or after a minute.
     #[track_caller]
-    pub(crate) fn await_line(&self, text: &str) {
+    pub fn await_line(&self, text: &str) {
         self.await_line_again(text, 1);
     }
 
     /// Waits until its output has so many of these lines, those of earlier lives among them.
     #[track_caller]
-    pub(crate) fn await_line_again(&self, text: &str, times: usize) {
+    pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
         let mut follow = Command::new("timeout");
         follow.args(["60", "docker", "logs", "--follow", &self.id]).stdin(Stdio::null());
@@ -72,14 +72,14 @@ impl Container {
 
     /// Where the host reaches this port of the container.
     #[track_caller]
-    pub(crate) fn address(&self, port: u16) -> SocketAddr {
+    pub fn address(&self, port: u16) -> SocketAddr {
         let addresses = docker(&["port", &self.id, &port.to_string()]);
         addresses.lines().next().unwrap_or_default().parse().unwrap()
     }
 
     /// What runs in it; PID 1 of the container comes first.
     #[track_caller]
-    pub(crate) fn processes(&self) -> Vec<Process> {
+    pub fn processes(&self) -> Vec<Process> {
         let init: u32 = self.inspect("{{.State.Pid}}").parse().unwrap();
         let table = docker(&["top", &self.id, "-e", "-o", "pid,ppid,uid,args"]);
         let mut processes: Vec<Process> = table.lines().skip(1).map(Process::parse).collect();
@@ -89,38 +89,38 @@ impl Container {
 
     /// `docker stop`, with so many seconds until the KILL; returns when the container has ended.
     #[track_caller]
-    pub(crate) fn stop(&self, seconds: u32) {
+    pub fn stop(&self, seconds: u32) {
         docker(&["stop", "--time", &seconds.to_string(), &self.id]);
     }
 
     /// Sends a signal to PID 1.
     #[track_caller]
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         docker(&["kill", "--signal", name, &self.id]);
     }
 
     /// Returns when the container has ended; its exit code.
     #[track_caller]
-    pub(crate) fn wait(&self) -> i32 {
+    pub fn wait(&self) -> i32 {
         docker(&["wait", &self.id]).parse().unwrap()
     }
 
     /// Runs a program of the container in it, to its end.
     #[track_caller]
-    pub(crate) fn exec(&self, command_line: &[&str]) -> Finished {
+    pub fn exec(&self, command_line: &[&str]) -> Finished {
         let output = command(&[&["exec", &self.id], command_line].concat()).output().unwrap();
         Finished { code: output.status.code().unwrap(), output: text(&output) }
     }
 
     /// What its health check says of it: `starting`, `healthy` or `unhealthy`.
     #[track_caller]
-    pub(crate) fn health(&self) -> String {
+    pub fn health(&self) -> String {
         self.inspect("{{.State.Health.Status}}")
     }
 
     /// What it has written so far to stdout, and to stderr.
     #[track_caller]
-    pub(crate) fn output(&self) -> (String, String) {
+    pub fn output(&self) -> (String, String) {
         let output = command(&["logs", &self.id]).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
@@ -128,14 +128,14 @@ impl Container {
 
     /// The exit code of a container that has ended.
     #[track_caller]
-    pub(crate) fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> i32 {
         assert_eq!(self.inspect("{{.State.Status}}"), "exited");
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
     }
 
     /// All that it has written so far.
     #[track_caller]
-    pub(crate) fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let output = command(&["logs", &self.id]).output().unwrap();
         text(&output)
     }
@@ -155,7 +155,7 @@ impl Drop for Container {
 impl Process {
     /// The IPv4 addresses at which its container accepts TCP connections.
     #[track_caller]
-    pub(crate) fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
+    pub fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
         // Address and port in hexadecimal, those of the peer, and `0A` for a socket that listens.
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
         let listening = table.lines().skip(1).filter_map(|line| {
@@ -177,7 +177,7 @@ impl Process {
 
 /// Runs a container to its end.
 #[track_caller]
-pub(crate) fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
+pub fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
     let label = label();
     let all = [&["run", "--rm", "--label", &label], options, &[image], args].concat();
     let output = command(&all).output().unwrap();
@@ -185,13 +185,13 @@ pub(crate) fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
 }
 
 /// The option that shows a file of the host to the container, read-only.
-pub(crate) fn mount(file: &Path, inside: &str) -> String {
+pub fn mount(file: &Path, inside: &str) -> String {
     format!("--volume={}:{inside}:ro", file.display())
 }
 
 /// Runs one Docker command to its end; its stdout, or a failed test.
 #[track_caller]
-pub(crate) fn docker(args: &[&str]) -> String {
+pub fn docker(args: &[&str]) -> String {
     let output = command(args).output().unwrap();
     assert!(output.status.success(), "docker {}: {}", args.join(" "), text(&output));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -199,7 +199,7 @@ pub(crate) fn docker(args: &[&str]) -> String {
 
 /// The paths of all files of an image, without the first slash.
 #[track_caller]
-pub(crate) fn files(image: &str) -> Vec<String> {
+pub fn files(image: &str) -> Vec<String> {
     let container = Container { id: docker(&["create", "--label", &label(), image]) };
     let mut export = command(&["export", &container.id]).stdout(Stdio::piped()).spawn().unwrap();
     let tar = export.stdout.take().unwrap();
@@ -209,7 +209,7 @@ pub(crate) fn files(image: &str) -> Vec<String> {
 }
 
 /// Removes the containers that a test run left because it was killed itself.
-pub(crate) fn remove_orphans() {
+pub fn remove_orphans() {
     let filter = format!("label={LABEL}");
     let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
     let containers = docker(&["ps", "--all", "--filter", &filter, "--format", &format]);

@@ -9,7 +9,7 @@
 # Needs GATEWAY_RUN_DIR, GATEWAY_ADDRESS, GATEWAY_PORT, ROUTER_DRAIN_TIME_SECONDS and ENVOY.
 set -u
 mode=$1
-gateway=$(dirname "$0")/../../examples/gateway
+gateway=$(dirname "$0")/../../../examples/gateway
 executor_socket=$GATEWAY_RUN_DIR/python-executor.sock
 policy_socket=$GATEWAY_RUN_DIR/policy-engine.sock
 

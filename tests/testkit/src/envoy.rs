@@ -4,17 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The version that is used where nothing else is asked for; the Makefile's `ENVOY_VERSION`.
-pub(crate) const DEFAULT: &str = "1.40.0";
+pub const DEFAULT: &str = "1.40.0";
 /// The versions that the tests run with; the Makefile's `ENVOY_TESTED`.
-pub(crate) const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
+pub const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
 
 /// The root of the checkout.
-pub(crate) fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn checkout() -> &'static Path {
+    let testkit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    testkit.ancestors().nth(2).unwrap_or(testkit)
 }
 
 /// The executable of this version, or how to get it.
-pub(crate) fn binary(version: &str) -> io::Result<PathBuf> {
+pub fn binary(version: &str) -> io::Result<PathBuf> {
     let path = checkout().join("target/envoy").join(version).join("envoy");
     if path.is_file() {
         return Ok(path);

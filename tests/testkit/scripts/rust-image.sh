@@ -9,7 +9,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 {
-    tests/support/package-files.sh dash coreutils sed make gcc libc6-dev
+    tests/testkit/scripts/package-files.sh dash coreutils sed make gcc libc6-dev
     printf '%s\n' etc/alternatives/cc usr/bin/cc tmp
 } >"$scratch/system"
 

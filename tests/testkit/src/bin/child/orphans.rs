@@ -11,8 +11,8 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
 
-use super::event::{Event, LOG_VARIABLE};
 use super::{LONGEST_LIFE, Me};
+use testkit::event::{Event, LOG_VARIABLE};
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {

@@ -8,24 +8,24 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 /// The environment variable that holds the path of the log.
-pub(crate) const LOG_VARIABLE: &str = "RIG_EVENTS";
+pub const LOG_VARIABLE: &str = "TESTKIT_EVENTS";
 
 /// Something that a helper process did or got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Event {
+pub struct Event {
     /// When, on the clock that [`now`] reads.
-    pub(crate) at: Duration,
+    pub at: Duration,
     /// Who.
-    pub(crate) name: String,
+    pub name: String,
     /// Its pid in its own namespace.
-    pub(crate) pid: i32,
+    pub pid: i32,
     /// What.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 impl Event {
     /// Reads one line of the log.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         let mut fields = line.splitn(4, ' ');
         Some(Self {
             at: Duration::from_nanos(fields.next()?.parse().ok()?),
@@ -43,6 +43,23 @@ impl fmt::Display for Event {
 }
 
 /// The time on a clock that all processes of the machine share.
-pub(crate) fn now() -> Duration {
+pub fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_as_they_are_written() {
+        let event = Event {
+            at: Duration::from_nanos(123_456_789_012),
+            name: "router".to_owned(),
+            pid: 7,
+            what: "got SIGTERM alive:policy+python".to_owned(),
+        };
+        assert_eq!(Event::parse(&event.to_string()), Some(event));
+        assert_eq!(Event::parse("half a li"), None);
+    }
 }

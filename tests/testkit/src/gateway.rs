@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::envoy;
+use crate::envoy;
 
 /// How long a gateway may take until it answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,16 +28,16 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What runs the gateway, and so how it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Runner {
+pub enum Runner {
     /// This drainit.
     Drainit(PathBuf),
     /// This drainit as PID 1 of a PID namespace of its own, as in a container. Needs root.
     Init(PathBuf),
-    /// `entrypoint.sh plain`: SIGTERM goes to Envoy at once.
+    /// `bash-gateway.sh plain`: SIGTERM goes to Envoy at once.
     Plain,
-    /// `entrypoint.sh recipe`: `drain_listeners?graceful` and a sleep before it.
+    /// `bash-gateway.sh recipe`: `drain_listeners?graceful` and a sleep before it.
     Recipe,
-    /// `entrypoint.sh careful`: the recipe with `healthcheck/fail` added.
+    /// `bash-gateway.sh careful`: the recipe with `healthcheck/fail` added.
     Careful,
 }
 
@@ -52,23 +52,23 @@ impl Runner {
 
 /// A gateway to be started.
 #[derive(Clone, Debug)]
-pub(crate) struct Spec {
+pub struct Spec {
     /// What runs it.
-    pub(crate) runner: Runner,
+    pub runner: Runner,
     /// The Envoy executable.
-    pub(crate) envoy: PathBuf,
+    pub envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS`; 0 is no drain.
-    pub(crate) drain_seconds: u32,
+    pub drain_seconds: u32,
     /// What drainit reads over `examples/gateway/drainit.yaml`, from the top of the checkout.
-    pub(crate) overlays: Vec<PathBuf>,
+    pub overlays: Vec<PathBuf>,
 }
 
 /// A line that the gateway wrote to stdout or stderr, and when it was read.
-pub(crate) type Line = (Instant, String);
+pub type Line = (Instant, String);
 
 /// A running gateway. Dropped while it runs, it is stopped, if need be by force.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     child: Child,
     /// What runs it: the child, or in a PID namespace of its own the child of that.
     pid: u32,
@@ -80,18 +80,18 @@ pub(crate) struct Gateway {
 
 /// One of the gateway's processes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
+pub struct Member {
     /// Its name in `drainit.yaml`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its PID.
-    pub(crate) pid: i32,
+    pub pid: i32,
     /// When it was seen to be gone.
-    pub(crate) gone: Option<Instant>,
+    pub gone: Option<Instant>,
 }
 
 impl Gateway {
     /// Starts a gateway and waits until it has answered a request with 200.
-    pub(crate) async fn start(spec: &Spec) -> io::Result<Self> {
+    pub async fn start(spec: &Spec) -> io::Result<Self> {
         let address = free_address()?;
         let run_dir = run_dir();
         let mut child = command(&spec.runner, &spec.overlays)
@@ -126,32 +126,32 @@ impl Gateway {
     }
 
     /// Where it serves.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The PID of what runs it.
-    pub(crate) fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
     }
 
     /// What it has written so far.
-    pub(crate) fn lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its processes, as far as they are known.
-    pub(crate) fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[Member] {
         &self.members
     }
 
     /// Sends SIGTERM to what runs it.
-    pub(crate) fn terminate(&self) -> io::Result<()> {
+    pub fn terminate(&self) -> io::Result<()> {
         Ok(kill(self.pid(), Signal::SIGTERM)?)
     }
 
     /// Waits until all of it is gone, noting when each process went.
-    pub(crate) async fn gone(&mut self) -> io::Result<ExitStatus> {
+    pub async fn gone(&mut self) -> io::Result<ExitStatus> {
         loop {
             let status = self.child.try_wait()?;
             for member in self.members.iter_mut().filter(|member| member.gone.is_none()) {
@@ -206,7 +206,7 @@ impl Drop for Gateway {
 fn command(runner: &Runner, overlays: &[PathBuf]) -> Command {
     let script = |mode| {
         let mut command = Command::new("bash");
-        command.args(["tests/support/entrypoint.sh", mode]);
+        command.args(["tests/testkit/scripts/bash-gateway.sh", mode]);
         command
     };
     let mut command = match runner {
@@ -234,7 +234,7 @@ fn run_dir() -> PathBuf {
 
 /// A port that nobody listens on, below those that the kernel gives to clients: one of those could be taken by any
 /// connection of this machine before Envoy binds it.
-pub(crate) fn free_address() -> io::Result<SocketAddr> {
+pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id().wrapping_mul(101);
@@ -248,7 +248,7 @@ pub(crate) fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// Reads to the end on a thread of its own, so that the gateway never waits for its reader.
-pub(crate) fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
+pub fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
@@ -258,7 +258,7 @@ pub(crate) fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Li
 }
 
 /// Whether this address answers a request with 200.
-pub(crate) async fn answers(address: SocketAddr) -> io::Result<bool> {
+pub async fn answers(address: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").await?;
     let mut answer = Vec::new();
@@ -281,7 +281,7 @@ fn members(parent: u32) -> Vec<Member> {
 }
 
 /// The PIDs of the children of `parent`.
-pub(crate) fn children(parent: u32) -> Vec<u32> {
+pub fn children(parent: u32) -> Vec<u32> {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let children = fs::read_to_string(path).unwrap_or_default();
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

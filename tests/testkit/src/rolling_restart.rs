@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{interval_at, sleep_until};
 
-use super::gateway::{Gateway, Runner, Spec};
-use super::load::{IdleClose, Load, Plan, Report, Service};
+use crate::gateway::{Gateway, Runner, Spec};
+use crate::load::{IdleClose, Load, Plan, Report, Service};
 
 /// A stop that takes longer than this is given up: more than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
@@ -17,32 +17,32 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A rolling restart to be made.
 #[derive(Clone, Debug)]
-pub(crate) struct RollingRestart {
+pub struct RollingRestart {
     /// What runs the gateways.
-    pub(crate) runner: Runner,
+    pub runner: Runner,
     /// The Envoy executable.
-    pub(crate) envoy: PathBuf,
+    pub envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS` of the old gateway.
-    pub(crate) drain_seconds: u32,
+    pub drain_seconds: u32,
     /// What drainit reads over the config of both gateways.
-    pub(crate) overlays: Vec<PathBuf>,
+    pub overlays: Vec<PathBuf>,
     /// Clients, each with one keep-alive connection.
-    pub(crate) clients: u32,
+    pub clients: u32,
     /// Requests per second of one client.
-    pub(crate) rate: f64,
+    pub rate: f64,
     /// What the clients do about connections closed between requests.
-    pub(crate) idle_close: IdleClose,
+    pub idle_close: IdleClose,
     /// Load before SIGTERM.
-    pub(crate) before: Duration,
+    pub before: Duration,
     /// From SIGTERM until new connections go to the new gateway; in a cluster about 1 s.
-    pub(crate) learn: Duration,
+    pub learn: Duration,
     /// Load after the old gateway is gone.
-    pub(crate) after: Duration,
+    pub after: Duration,
 }
 
 /// Where the restart is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Everything goes to the old gateway.
     Before,
     /// It has SIGTERM, and new connections still go there.
@@ -55,37 +55,37 @@ pub(crate) enum Phase {
 
 /// What is known each second.
 #[derive(Debug)]
-pub(crate) struct Tick<'a> {
+pub struct Tick<'a> {
     /// Where the restart is.
-    pub(crate) phase: Phase,
+    pub phase: Phase,
     /// Since the start of the load.
-    pub(crate) at: Duration,
+    pub at: Duration,
     /// What happened so far.
-    pub(crate) report: &'a Report,
+    pub report: &'a Report,
     /// Open connections to the old gateway.
-    pub(crate) to_old: u64,
+    pub to_old: u64,
     /// Open connections to the new gateway.
-    pub(crate) to_new: u64,
+    pub to_new: u64,
 }
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// To the requests and connections.
-    pub(crate) report: Report,
+    pub report: Report,
     /// How the old gateway ended.
-    pub(crate) status: ExitStatus,
+    pub status: ExitStatus,
     /// From SIGTERM until it was gone.
-    pub(crate) stop: Duration,
+    pub stop: Duration,
     /// Its processes in the order in which they went, with the time since SIGTERM.
-    pub(crate) went: Vec<(Duration, &'static str)>,
+    pub went: Vec<(Duration, &'static str)>,
     /// What it wrote after SIGTERM, with the time since.
-    pub(crate) lines: Vec<(Duration, String)>,
+    pub lines: Vec<(Duration, String)>,
 }
 
 impl RollingRestart {
     /// Makes the restart; `watch` is called each second.
-    pub(crate) async fn run(&self, mut watch: impl FnMut(&Tick<'_>)) -> io::Result<Outcome> {
+    pub async fn run(&self, mut watch: impl FnMut(&Tick<'_>)) -> io::Result<Outcome> {
         let spec = Spec {
             runner: self.runner.clone(),
             envoy: self.envoy.clone(),

@@ -23,7 +23,7 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Where new connections go; can be changed at any moment, like the endpoints of a Kubernetes Service.
 #[derive(Debug)]
-pub(crate) struct Service(Mutex<Endpoints>);
+pub struct Service(Mutex<Endpoints>);
 
 #[derive(Debug)]
 struct Endpoints {
@@ -33,17 +33,17 @@ struct Endpoints {
 
 impl Service {
     /// A service with these endpoints.
-    pub(crate) fn new(endpoints: &[SocketAddr]) -> Arc<Self> {
+    pub fn new(endpoints: &[SocketAddr]) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Endpoints { list: endpoints.to_vec(), turn: 0 })))
     }
 
     /// From now on new connections go to these endpoints, in turn.
-    pub(crate) fn set(&self, endpoints: &[SocketAddr]) {
+    pub fn set(&self, endpoints: &[SocketAddr]) {
         lock(&self.0).list = endpoints.to_vec();
     }
 
     /// Where the next new connection goes, if there is any endpoint.
-    pub(crate) fn next(&self) -> Option<SocketAddr> {
+    pub fn next(&self) -> Option<SocketAddr> {
         let mut endpoints = lock(&self.0);
         endpoints.turn = endpoints.turn.wrapping_add(1);
         let turn = endpoints.turn.checked_rem(endpoints.list.len())?;
@@ -53,7 +53,7 @@ impl Service {
 
 /// What a client does about a kept connection that the server closes between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IdleClose {
+pub enum IdleClose {
     /// It notices at once and opens a new one for the next request: what event loops do (nginx, Envoy, Go, hyper).
     Noticed,
     /// It finds out by writing the next request, which fails: what blocking clients do.
@@ -62,20 +62,20 @@ pub(crate) enum IdleClose {
 
 /// How much load, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Clients, each with one connection. Their phases are spread evenly.
-    pub(crate) clients: u32,
+    pub clients: u32,
     /// Requests per second of one client.
-    pub(crate) rate: f64,
+    pub rate: f64,
     /// When the clients stop by themselves; [`Load::end_after`] can make it sooner.
-    pub(crate) length: Duration,
+    pub length: Duration,
     /// What they do about connections closed between requests.
-    pub(crate) idle_close: IdleClose,
+    pub idle_close: IdleClose,
 }
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// No endpoint, or nobody listens there.
     Refused,
     /// The connection was reset, or broken while the request was written.
@@ -115,41 +115,41 @@ impl fmt::Display for Failure {
 
 /// What happened in a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Requests answered with 200.
-    pub(crate) ok: u64,
+    pub ok: u64,
     /// Requests that failed.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Connections opened.
-    pub(crate) opened: u64,
+    pub opened: u64,
     /// Connections that the server closed politely: with `Connection: close` in a response.
-    pub(crate) told_to_close: u64,
+    pub told_to_close: u64,
     /// Connections that the server closed between two requests, and the client noticed.
-    pub(crate) idle_closed: u64,
+    pub idle_closed: u64,
 }
 
 /// What happened so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     /// All of it.
-    pub(crate) total: Counts,
+    pub total: Counts,
     /// Second by second since the start.
-    pub(crate) seconds: Vec<Counts>,
+    pub seconds: Vec<Counts>,
     /// Every failure with its time since the start.
-    pub(crate) failures: Vec<(Duration, Failure)>,
+    pub failures: Vec<(Duration, Failure)>,
     open: BTreeMap<SocketAddr, u64>,
     /// The longest time to an answer with 200.
-    pub(crate) slowest: Duration,
+    pub slowest: Duration,
 }
 
 impl Report {
     /// Open connections to this endpoint.
-    pub(crate) fn open_to(&self, endpoint: SocketAddr) -> u64 {
+    pub fn open_to(&self, endpoint: SocketAddr) -> u64 {
         self.open.get(&endpoint).copied().unwrap_or_default()
     }
 
     /// Counts something that happened this long after the start.
-    pub(crate) fn count(&mut self, at: Duration, change: impl Fn(&mut Counts)) {
+    pub fn count(&mut self, at: Duration, change: impl Fn(&mut Counts)) {
         let second = usize::try_from(at.as_secs()).unwrap_or(usize::MAX);
         if self.seconds.len() <= second {
             self.seconds.resize(second.saturating_add(1), Counts::default());
@@ -186,7 +186,7 @@ impl fmt::Display for Report {
 
 /// Clients at work.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     clients: JoinSet<()>,
     report: Arc<Mutex<Report>>,
     start: Instant,
@@ -195,7 +195,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts the clients, as tasks of the current runtime.
-    pub(crate) fn start(service: &Arc<Service>, plan: Plan) -> Self {
+    pub fn start(service: &Arc<Service>, plan: Plan) -> Self {
         let report = Arc::new(Mutex::new(Report::default()));
         let start = Instant::now();
         let end = Arc::new(Mutex::new(start + plan.length));
@@ -217,23 +217,23 @@ impl Load {
     }
 
     /// The time since the start, which all times in the report count from.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
     /// Lets the clients work for this long from now, unless they stop sooner.
-    pub(crate) fn end_after(&self, rest: Duration) {
+    pub fn end_after(&self, rest: Duration) {
         let mut end = lock(&self.end);
         *end = (*end).min(Instant::now() + rest);
     }
 
     /// What happened so far.
-    pub(crate) fn report(&self) -> Report {
+    pub fn report(&self) -> Report {
         lock(&self.report).clone()
     }
 
     /// Waits until every client has stopped by itself.
-    pub(crate) async fn finish(mut self) -> Report {
+    pub async fn finish(mut self) -> Report {
         while self.clients.join_next().await.is_some() {}
         self.report()
     }
@@ -326,7 +326,7 @@ impl Client {
 }
 
 /// Reads a whole response with status 200; says whether it closes the connection.
-pub(crate) async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
+pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
     let mut buffer = Vec::with_capacity(1024);
     let head_length = loop {
         if stream.read_buf(&mut buffer).await? == 0 {
@@ -369,6 +369,6 @@ pub(crate) async fn read_response(stream: &mut TcpStream) -> Result<bool, Failur
 }
 
 /// A lock that a failed test elsewhere cannot poison.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

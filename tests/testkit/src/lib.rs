@@ -1,0 +1,11 @@
+//! Shared by the tests, the benches and the examples: a gateway with a real Envoy, load on it,
+//! containers, and the event log of `child`, the program that the tests let drainit supervise.
+#![allow(missing_docs)] // a library only for this workspace
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+
+pub mod docker;
+pub mod envoy;
+pub mod event;
+pub mod gateway;
+pub mod load;
+pub mod rolling_restart;
