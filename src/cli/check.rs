@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::image;
 use crate::config::Config;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
-use crate::{kubernetes, load};
+use crate::{image, kubernetes, load};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -40,11 +39,11 @@ pub struct CheckArgs {
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =
-        Cell::new(args.image.unwrap_or_else(|| image::is_image(args.files.is_default())));
+        Cell::new(args.image.unwrap_or_else(|| image::detect::is_image(args.files.is_default())));
     let unseen = RefCell::new(BTreeSet::new());
     let look = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
         let mut seen = image::survey(config, environment, mounts, is_image.get());
-        if args.image.is_none() && !seen.has_program && is_image.get() && image::is_bare() {
+        if args.image.is_none() && !seen.has_program && is_image.get() && image::detect::is_bare() {
             is_image.set(false);
             seen = image::survey(config, environment, mounts, false);
         }

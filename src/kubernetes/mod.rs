@@ -6,12 +6,12 @@
 //! pkg/kubelet/prober/worker.go (liveness probes end with the deletion of a pod), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
-pub mod entry;
-pub mod env;
-pub mod grace;
-pub mod manifest;
-pub mod pre_stop;
-pub mod probes;
+pub(crate) mod entry;
+pub(crate) mod env;
+pub(crate) mod grace;
+pub(crate) mod manifest;
+pub(crate) mod pre_stop;
+pub(crate) mod probes;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -32,11 +32,11 @@ use crate::types::suggest::list;
 
 /// The result of holding a config against a manifest.
 #[derive(Debug)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// What is wrong with the config, then what is wrong with the manifest.
-    pub problems: Vec<Diagnostic>,
+    pub(crate) problems: Vec<Diagnostic>,
     /// The containers that were looked at: `Deployment gateway, container router`.
-    pub looked_at: Vec<String>,
+    pub(crate) looked_at: Vec<String>,
 }
 
 /// Reads a manifest (`-`: standard input) and holds the config against each container in it that runs drainit.
@@ -44,7 +44,7 @@ pub struct Checked {
 /// That is the container `name` if one is given, else each whose command names drainit, else the only one there is. `here`
 /// tells the values of variables that the manifest takes from elsewhere.
 #[must_use]
-pub fn check(
+pub(crate) fn check(
     configs: &[PathBuf],
     manifest: &Path,
     name: Option<&str>,

@@ -7,7 +7,7 @@ use crate::types::suggest::{list, nearest};
 
 /// Arguments that cannot be handed out.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum ArgsError {
+pub(crate) enum ArgsError {
     /// No prefix matches.
     #[error("argument `{arg}` is claimed by no process; {known}{suggestion}")]
     Unclaimed {
@@ -45,7 +45,7 @@ pub enum ArgsError {
 ///
 /// # Errors
 /// The first argument that nobody claims, or that `refuse` names.
-pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
+pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {

@@ -9,22 +9,22 @@ use std::path::PathBuf;
 use crate::config::Control;
 use crate::load::accounts::Accounts;
 use crate::load::environment::{Environment, Variables};
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::read::root;
 use crate::load::{Collector, Diagnostic, merged, trees};
 
 /// Where the supervisor answers.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// What `control` says, or what is wrong with it.
-    pub control: Result<Control, Vec<Diagnostic>>,
+    pub(crate) control: Result<Control, Vec<Diagnostic>>,
     /// The variables that `control` uses and that are not set here. For the supervisor they may be.
-    pub unset: Vec<String>,
+    pub(crate) unset: Vec<String>,
 }
 
 /// Reads `control`, and of `env` what `control` uses, of all files together.
 #[must_use]
-pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
+pub(crate) fn find(paths: &[PathBuf], environment: &Environment) -> Found {
     let mut report = Collector::default();
     let roots = trees(&mut report, paths, environment);
     // It ends soon: to take the trees apart would be work for nothing.

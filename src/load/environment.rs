@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 /// A snapshot of the environment of the container. Variables that are not UTF-8 are left out: no config can name
 /// their value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The environment of this process.
     #[must_use]
-    pub fn from_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
@@ -19,13 +19,13 @@ impl Environment {
 
     /// The value of a variable, empty or not.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
     /// The value of a variable that is not empty: a set but empty variable counts as unset.
     #[must_use]
-    pub fn get_set(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get_set(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 }

@@ -5,54 +5,54 @@
 //!  text       Node      Node        Config                    Graph
 //! ```
 
-pub mod accounts;
-pub mod args;
-pub mod check;
-pub mod control;
-pub mod diagnostics;
-pub mod env_file;
-pub mod environment;
-pub mod expand;
-pub mod overlay;
-pub mod read;
-pub mod shell_split;
-pub mod source;
+pub(crate) mod accounts;
+pub(crate) mod args;
+pub(crate) mod check;
+pub(crate) mod control;
+pub(crate) mod diagnostics;
+pub(crate) mod env_file;
+pub(crate) mod environment;
+pub(crate) mod expand;
+pub(crate) mod overlay;
+pub(crate) mod read;
+pub(crate) mod shell_split;
+pub(crate) mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
-pub mod values;
-pub mod yaml;
+pub(crate) mod values;
+pub(crate) mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-pub use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
-pub use crate::load::environment::Environment;
+pub(crate) use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
+pub(crate) use crate::load::environment::Environment;
 
 use crate::graph::{Graph, GraphError};
 use crate::load::accounts::Accounts;
-use crate::load::check::Places;
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::environment::Variables;
-use crate::load::read::Reader;
+use crate::load::read::places::Places;
+use crate::load::read::reader::Reader;
 use crate::load::source::Source;
 use crate::load::yaml::node::{Kind, Node, Span};
 
 /// A config that can be run.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// What is to be run.
-    pub config: crate::config::Config,
+    pub(crate) config: crate::config::Config,
     /// In which order.
-    pub graph: Graph,
+    pub(crate) graph: Graph,
     /// The variables from which `grace_period` is made.
-    pub grace_variables: Vec<String>,
+    pub(crate) grace_variables: Vec<String>,
     /// What is probably not meant, in file order.
-    pub warnings: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// Reads the files, each on top of those before it.
@@ -62,7 +62,10 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every problem that was found, warnings too, in file order. At least one is an error.
-pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
+pub(crate) fn load(
+    paths: &[PathBuf],
+    environment: &Environment,
+) -> Result<Loaded, Vec<Diagnostic>> {
     read(paths, environment, false, None)
 }
 
@@ -71,7 +74,7 @@ pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Vec<
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_to_show(
+pub(crate) fn load_to_show(
     paths: &[PathBuf],
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
@@ -82,7 +85,7 @@ pub fn load_to_show(
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_to_check(
+pub(crate) fn load_to_check(
     paths: &[PathBuf],
     environment: &Environment,
     looks: ImageLookup<'_>,
@@ -187,6 +190,7 @@ fn finish(
             Graph::default()
         }
     };
+    crate::load::check::unique::check(&mut report, &config, &places);
     crate::load::check::shared_addresses::check(&mut report, &config, &places);
     if let Some(looks) = looks {
         crate::load::check::image::look(&mut report, &config, environment, &places, looks);

@@ -2,108 +2,21 @@
 //!
 //! What comes after what in a shutdown is known to [`Timeline::walk`] alone.
 
-pub mod image;
-pub mod own_address;
-pub mod shared_addresses;
+pub(crate) mod image;
+pub(crate) mod own_address;
+pub(crate) mod shared_addresses;
+pub(crate) mod unique;
 
 use std::time::Duration;
-
-use crate::load::check::image::Parts;
-use crate::load::yaml::node::Span;
 
 use crate::config::{Config, ProcessKind};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::collector::Collector;
+use crate::load::read::places::{Places, ProcessPlaces};
 use crate::plan::timeline::{Timeline, What};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
-
-/// Where things stand that can only be judged together.
-pub(crate) struct Places {
-    /// `grace_period`, or what stands for it where it is not written.
-    pub(crate) grace_period: Span,
-    /// The variables from which it is made.
-    pub(crate) grace_variables: Vec<String>,
-    /// `control.listen` and `control.drain_over_tcp`, where they are written.
-    pub(crate) listen: Option<Span>,
-    pub(crate) drain_over_tcp: Option<Span>,
-    /// Waits of the container as a whole.
-    pub(crate) waits: Vec<Wait>,
-    pub(crate) control_socket: Option<Span>,
-    /// Of the container.
-    pub(crate) hooks: Option<Span>,
-    /// In the order of the processes.
-    pub(crate) processes: Vec<ProcessPlaces>,
-}
-
-impl Places {
-    pub(crate) fn new(shutdown: Span) -> Self {
-        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
-        Self {
-            grace_period: shutdown,
-            grace_variables,
-            listen,
-            drain_over_tcp,
-            waits,
-            control_socket,
-            hooks,
-            processes,
-        }
-    }
-
-    /// What is declared for a step of the shutdown.
-    fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
-        let waits = match process {
-            Some(id) => &self.processes.get(id.index())?.waits,
-            None => &self.waits,
-        };
-        waits.iter().find(|wait| wait.what == what)
-    }
-}
-
-/// The same of one process.
-pub(crate) struct ProcessPlaces {
-    pub(crate) name: Span,
-    pub(crate) readiness: Option<Span>,
-    pub(crate) drain: Option<Span>,
-    /// Where `min` is written; a `min` that is not gives way.
-    pub(crate) min: Option<Span>,
-    pub(crate) prefix: Option<Span>,
-    /// In the order of `sockets`.
-    pub(crate) sockets: Vec<Span>,
-    /// In the order of `depends_on`.
-    pub(crate) depends_on: Vec<Span>,
-    /// In the order of `forward_signals`.
-    pub(crate) forward_signals: Vec<Span>,
-    pub(crate) waits: Vec<Wait>,
-    pub(crate) parts: Parts,
-}
-
-impl ProcessPlaces {
-    pub(crate) fn new(name: Span) -> Self {
-        Self {
-            name,
-            readiness: None,
-            drain: None,
-            min: None,
-            prefix: None,
-            sockets: Vec::new(),
-            depends_on: Vec::new(),
-            forward_signals: Vec::new(),
-            waits: Vec::new(),
-            parts: Parts::default(),
-        }
-    }
-}
-
-/// A time that the shutdown is declared to take.
-pub(crate) struct Wait {
-    pub(crate) what: What,
-    pub(crate) duration: Duration,
-    pub(crate) span: Span,
-}
 
 /// Checks times and order; shrinks a `min` that is not written until it fits.
 pub(crate) fn check(

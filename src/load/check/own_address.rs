@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Address, Config, Control, DrainMethod, Probe};
-use crate::load::check::Places;
 use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::read::places::Places;
 
 /// Refuses what would remove the control socket, or ask drainit in the place of a process.
 pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {

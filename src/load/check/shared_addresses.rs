@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
-use crate::load::check::Places;
 use crate::load::diagnostics::collector::Collector;
+use crate::load::read::places::Places;
 
 /// Where something is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

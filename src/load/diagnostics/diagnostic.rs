@@ -7,7 +7,7 @@ use crate::types::{harmless, visible};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Nothing is started.
     Error,
     /// It works, but probably not as meant.
@@ -16,38 +16,38 @@ pub enum Severity {
 
 /// One problem, with everything that is needed to find and mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// Error or warning.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// What is wrong, in one line.
-    pub message: String,
+    pub(crate) message: String,
     /// The file it is in.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Its line, from 1; 0 where the whole file is meant.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Its column in characters, from 1; 0 where the whole file is meant.
-    pub column: usize,
+    pub(crate) column: usize,
     /// The line itself, made safe for a terminal and, where it is long, cut around the column. Empty where showing
     /// it would help nobody (binary files) or could give a secret away (`env_file`).
-    pub source_line: String,
+    pub(crate) source_line: String,
     /// Where in `source_line` the problem begins, in characters from 0.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// How many characters of `source_line` are meant; at least 1.
-    pub len: usize,
+    pub(crate) len: usize,
     /// How to mend it.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Diagnostic {
     /// Whether it keeps the config from being used.
     #[must_use]
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
     /// What is wrong and where, for those who have one line only. What is wrong with a whole file names it.
     #[must_use]
-    pub fn in_a_line(&self) -> String {
+    pub(crate) fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),
             line => format!("{}:{line}: {}", harmless(&self.file.to_string_lossy()), self.message),

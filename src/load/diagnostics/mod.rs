@@ -1,4 +1,4 @@
 //! Errors and warnings with their places in the config.
 
-pub mod collector;
-pub mod diagnostic;
+pub(crate) mod collector;
+pub(crate) mod diagnostic;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand::LONGEST;
-use crate::load::read::Reader;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
+use crate::load::read::reader::Reader;
 use crate::load::shell_split::{split, without_shell};
 use crate::load::source::Source;
 use crate::load::values;

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::config::{Dependency, Process, ProcessKind, StartCondition};
-use crate::load::check::ProcessPlaces;
 use crate::load::diagnostics::diagnostic::quote;
-use crate::load::read::Reader;
+use crate::load::read::places::ProcessPlaces;
+use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Bad;
 use crate::load::yaml::node::{Kind, Node, Span};

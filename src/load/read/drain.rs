@@ -3,11 +3,11 @@
 use std::fmt::Display;
 
 use crate::config::{Drain, DrainMethod};
-use crate::load::check::{ProcessPlaces, Wait};
 use crate::load::overlay::DRAINS;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
-use crate::load::read::{Fields, Reader};
+use crate::load::read::places::{ProcessPlaces, Wait};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::What;

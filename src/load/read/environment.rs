@@ -1,16 +1,31 @@
-//! `environment:` and `env_file:` of a process.
+//! `env:` of the config, and `environment:` and `env_file:` of a process.
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::expand::expand;
-use crate::load::read::Reader;
-use crate::load::read::root::variable_name;
+use crate::load::read::reader::Reader;
 use crate::load::source::Source;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span, Tag};
 
 /// Names and values. `None`: the process does not get the variable, wherever else one comes from.
 type Variables = Vec<(String, Option<String>)>;
+
+/// Every default becomes visible to what follows; those that the container overrides are not exported again.
+pub(crate) fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
+    let mut exported = Vec::new();
+    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
+        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+            continue;
+        }
+        let Some(value) = reader.text(node, &key.text) else { continue };
+        reader.variables.set_default(&key.text, &value.text);
+        if reader.variables.container().get_set(&key.text).is_none() {
+            exported.push((key.text.to_string(), value.text));
+        }
+    }
+    exported
+}
 
 /// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on, and
 /// `!reset` behind a name in a mapping keeps it away.
@@ -130,4 +145,15 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
         reader.variables.set_in_file(name, &value);
         out.push((name.to_owned(), Some(value)));
     }
+}
+
+/// Whether a variable can have this name.
+fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let problem =
+            reader.report.error(span, format!("{} cannot be the name of a variable", quote(name)));
+        problem.help("a name is not empty and has no `=`");
+    }
+    right
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::config::LogMode;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Bad;
 use crate::load::yaml::node::Node;

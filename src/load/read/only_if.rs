@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::config::OnlyIf;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 

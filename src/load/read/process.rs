@@ -1,6 +1,5 @@
 //! `processes:`, entry by entry.
 
-use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,20 +7,18 @@ use std::time::Duration;
 use crate::config::{
     ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
 };
-use crate::load::check::image::Parts;
-use crate::load::check::own_address::normal;
-use crate::load::check::{Places, ProcessPlaces, Wait};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::read::depends_on;
 use crate::load::read::depends_on::Wanted;
 use crate::load::read::drain::drain;
 use crate::load::read::environment::{env_files, environment};
+use crate::load::read::hooks::hooks;
 use crate::load::read::log::log;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
+use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness::readiness;
-use crate::load::read::root::{hooks, signals};
-use crate::load::read::{Fields, Reader};
 use crate::load::values;
 use crate::load::values::Bad;
 use crate::load::yaml::node::{Kind, Node, Span};
@@ -83,7 +80,6 @@ pub(crate) fn processes(
         problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
     }
     depends_on::resolve(reader, &mut processes, wanted, &mut places.processes);
-    unique(reader, &processes, &places.processes);
     processes
 }
 
@@ -163,7 +159,7 @@ fn process(
     let needs =
         fields.get("depends_on").map(|node| depends_on::wanted(reader, node)).unwrap_or_default();
     let forwarded =
-        fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
+        fields.get("forward_signals").map(|node| reader.signals(node, "forward_signals"));
     let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
     place.forward_signals = spans;
     let only_if = fields.get(only_if::KEY).and_then(|node| {
@@ -290,35 +286,4 @@ fn on_exit(text: &str) -> Result<OnExit, Bad> {
         ("ignore", OnExit::Ignore),
     ];
     values::choice(text, &words)
-}
-
-/// What only one process can have: a prefix, a socket.
-fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlaces]) {
-    let mut prefixes: HashMap<&str, &str> = HashMap::new();
-    let mut sockets: HashMap<PathBuf, &str> = HashMap::new();
-    for (process, place) in processes.iter().zip(places) {
-        if let (Some(route), Some(span)) = (&process.args, place.prefix) {
-            if let Some(first) = prefixes.get(route.prefix.as_str()) {
-                let prefix = quote(&route.prefix);
-                let problem = reader
-                    .report
-                    .error(span, format!("process `{first}` already has the prefix {prefix}"));
-                problem.help("give each process a prefix of its own");
-            } else {
-                prefixes.insert(&route.prefix, &process.name);
-            }
-        }
-        for (socket, span) in process.sockets.iter().zip(&place.sockets) {
-            if let Some(first) = sockets.get(&normal(socket)) {
-                let path = quote(&socket.to_string_lossy());
-                let problem = reader
-                    .report
-                    .error(*span, format!("process `{first}` already has the socket {path}"));
-                problem
-                    .help("name it where it is listened on; starting one would remove the other's");
-            } else {
-                sockets.insert(normal(socket), &process.name);
-            }
-        }
-    }
 }

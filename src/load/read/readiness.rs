@@ -7,7 +7,7 @@ use regex_lite::Regex;
 
 use crate::config::{Probe, Readiness};
 use crate::load::overlay::PROBES;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Bad;
 use crate::load::yaml::node::Node;

@@ -1,15 +1,16 @@
 //! Everything of a config outside `processes:`.
 
-use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, Control, Hook, Hooks, LogFormat, Logging, Shutdown};
-use crate::load::check::{Places, Wait};
+use crate::config::{Config, Control, Hooks, LogFormat, Logging, Shutdown};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand;
+use crate::load::read::environment::env;
+use crate::load::read::hooks::hooks;
+use crate::load::read::places::{Places, Wait};
 use crate::load::read::process;
-use crate::load::read::{Fields, Reader};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
 use crate::plan::timeline::What;
@@ -79,33 +80,6 @@ fn names(node: &Node, out: &mut Vec<String>) {
     }
 }
 
-/// Every default becomes visible to what follows; those that the container overrides are not exported again.
-fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
-    let mut exported = Vec::new();
-    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
-        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
-            continue;
-        }
-        let Some(value) = reader.text(node, &key.text) else { continue };
-        reader.variables.set_default(&key.text, &value.text);
-        if reader.variables.container().get_set(&key.text).is_none() {
-            exported.push((key.text.to_string(), value.text));
-        }
-    }
-    exported
-}
-
-/// Whether a variable can have this name.
-pub(crate) fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
-    let right = !name.is_empty() && !name.contains(['=', '\0']);
-    if !right {
-        let problem =
-            reader.report.error(span, format!("{} cannot be the name of a variable", quote(name)));
-        problem.help("a name is not empty and has no `=`");
-    }
-    right
-}
-
 fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
     const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
     let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", KEYS));
@@ -146,21 +120,10 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
                     .error(node.span, "without `signals` nothing could stop the container");
                 problem.help("write `[TERM, INT, QUIT]`, or leave it out");
             }
-            signals(reader, node, "signals").into_iter().map(|(signal, _)| signal).collect()
+            reader.signals(node, "signals").into_iter().map(|(signal, _)| signal).collect()
         }
     };
     Shutdown { grace_period, reserve, readiness_delay, signals }
-}
-
-/// A list of signals that can be caught, each once.
-pub(crate) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(Signal, Span)> {
-    let mut signals: Vec<(Signal, Span)> = Vec::new();
-    for (signal, span) in reader.list(node, what, values::catchable_signal) {
-        if signals.iter().all(|(known, _)| *known != signal) {
-            signals.push((signal, span));
-        }
-    }
-    signals
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
@@ -200,54 +163,4 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
         LogFormat::default()
     });
     Logging { format }
-}
-
-/// `hooks:` of the container or of a process. Timeouts that are written and lie in the shutdown go to `waits`.
-pub(crate) fn hooks(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    what: &dyn Display,
-    waits: &mut Vec<Wait>,
-) -> Hooks {
-    let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
-        return Hooks::default();
-    };
-    let mut hook = |name: &'static str, wait: Option<What>| {
-        let node = fields.get(name)?;
-        let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
-        if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
-            waits.push(Wait { what, duration, span });
-        }
-        Some(hook)
-    };
-    Hooks {
-        pre_start: hook("pre_start", None),
-        pre_stop: hook("pre_stop", Some(What::PreStop)),
-        post_stop: hook("post_stop", Some(What::PostStop)),
-    }
-}
-
-/// A command, or a mapping with one; and where its timeout is written.
-fn hook(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    what: &dyn Display,
-    name: &str,
-) -> Option<(Hook, Option<Span>)> {
-    if !matches!(node.kind, Kind::Mapping(_)) {
-        let command = reader.command(node, name)?;
-        return Some((Hook { command, timeout: None }, None));
-    }
-    let fields = reader.fields(node, what, &["command", "timeout"])?;
-    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
-    let Some(command) = fields.get("command") else {
-        reader
-            .report
-            .error(fields.span, format!("`{what}` has no `command`"))
-            .help("add `command: [PROGRAM, …]`");
-        return None;
-    };
-    let command = reader.command(command, "command")?;
-    let written = fields.get("timeout").map(|node| node.span);
-    Some((Hook { command, timeout }, written))
 }

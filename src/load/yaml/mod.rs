@@ -4,8 +4,8 @@
 //! as long as it could still be a key, which makes 700 MB of a file of 4. Events are read one by one, without recursion, and against three bounds: nesting, the number of values, and both of
 //! these once aliases are put in. So the time and the memory for a hostile file are bounded by its length.
 
-pub mod errors;
-pub mod node;
+pub(crate) mod errors;
+pub(crate) mod node;
 
 use std::collections::HashMap;
 use std::rc::Rc;
