@@ -23,34 +23,35 @@ use crate::os::spawn::{SpawnError, cannot_change_user};
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ImageCheck {
     /// What is wrong.
     pub(crate) findings: Vec<Finding>,
     /// What was not looked at, as it would be shown.
-    pub(crate) unseen: BTreeSet<String>,
+    pub(crate) unchecked: BTreeSet<String>,
     /// A program that the config names is here.
     pub(crate) has_program: bool,
 }
 
 /// ImageLookup for everything that a config names; not below `mounts`, and nowhere at all if this is not its image.
 #[must_use]
-pub(crate) fn survey(
+pub(crate) fn check(
     config: &Config,
     environment: &Environment,
     mounts: &[PathBuf],
     is_image: bool,
-) -> Seen {
-    let mut survey = ImageCheck { config, environment, mounts, is_image, seen: Seen::default() };
+) -> ImageCheck {
+    let mut checker =
+        Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
     if let Some(socket) = &config.control.socket {
-        survey.control_socket(socket);
+        checker.control_socket(socket);
     }
     for hook in hooks_of(&config.hooks) {
-        survey.command(At::Hooks, &hook, Severity::Error);
+        checker.command(At::Hooks, &hook, Severity::Error);
     }
     for (index, process) in config.processes.iter().enumerate() {
-        survey.process(index, process);
+        checker.process(index, process);
     }
-    survey.seen
+    checker.result
 }
 
 fn hooks_of(hooks: &crate::config::Hooks) -> Vec<Vec<String>> {
@@ -58,15 +59,15 @@ fn hooks_of(hooks: &crate::config::Hooks) -> Vec<Vec<String>> {
     all.into_iter().flatten().map(|hook| hook.command.clone()).collect()
 }
 
-struct ImageCheck<'a> {
+struct Checker<'a> {
     config: &'a Config,
     environment: &'a Environment,
     mounts: &'a [PathBuf],
     is_image: bool,
-    seen: Seen,
+    result: ImageCheck,
 }
 
-impl<'a> ImageCheck<'a> {
+impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
@@ -80,10 +81,10 @@ impl<'a> ImageCheck<'a> {
             && self.is_image
             && let Some(error) = cannot_change_user(user)
         {
-            self.find(at(Part::User), Severity::Warning, &error);
+            self.add(at(Part::User), Severity::Warning, &error);
         }
         if let Some(dir) = &process.working_dir {
-            let is_wrong = self.sees(dir) && self.directory(index, process, dir, severity);
+            let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
             if is_wrong {
                 // Everything else of it begins there.
                 return;
@@ -118,16 +119,16 @@ impl<'a> ImageCheck<'a> {
     }
 
     /// Whether a path can be looked at; else it is noted.
-    fn sees(&mut self, path: &Path) -> bool {
+    fn can_check(&mut self, path: &Path) -> bool {
         let mounted = self.mounts.iter().any(|mount| path.starts_with(mount));
-        let sees = self.is_image && !mounted;
-        if !sees {
-            self.seen.unseen.insert(path.display().to_string());
+        let can_check = self.is_image && !mounted;
+        if !can_check {
+            self.result.unchecked.insert(path.display().to_string());
         }
-        sees
+        can_check
     }
 
-    fn find(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
+    fn add(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
         let mend = match severity {
             Severity::Error => "mend the image, or the config",
             Severity::Warning => {
@@ -150,7 +151,7 @@ impl<'a> ImageCheck<'a> {
             },
         };
         let help = format!("{mend}; `--image=false` where this is not the image that runs it");
-        self.seen.findings.push(Finding { at, severity, message, help });
+        self.result.findings.push(Finding { at, severity, message, help });
     }
 
     /// Bound before anything is started, so nothing can make its directory.
@@ -159,7 +160,7 @@ impl<'a> ImageCheck<'a> {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        if !self.sees(directory) {
+        if !self.can_check(directory) {
             return;
         }
         let why = match fs::metadata(directory) {
@@ -175,7 +176,7 @@ impl<'a> ImageCheck<'a> {
         };
         let message =
             format!("the directory of `control.socket`, `{}`, {why}", directory.display());
-        self.find(At::ControlSocket, Severity::Error, &message);
+        self.add(At::ControlSocket, Severity::Error, &message);
     }
 
     /// Whether something is wrong with the directory of a process.
@@ -193,7 +194,7 @@ impl<'a> ImageCheck<'a> {
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
         });
         if let Some(wrong) = &wrong {
-            self.find(At::Process(index, Part::WorkingDir), severity, wrong);
+            self.add(At::Process(index, Part::WorkingDir), severity, wrong);
         }
         wrong.is_some()
     }
@@ -209,9 +210,9 @@ impl<'a> ImageCheck<'a> {
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
         // What is named by its path alone can be seen or not; the directories of PATH are those of the image.
-        let sees = if is_path { self.sees(&below) } else { self.is_image };
-        if !sees {
-            self.seen.unseen.insert(below.display().to_string());
+        let can_check = if is_path { self.can_check(&below) } else { self.is_image };
+        if !can_check {
+            self.result.unchecked.insert(below.display().to_string());
             return;
         }
         let path = self.path(process);
@@ -231,9 +232,9 @@ impl<'a> ImageCheck<'a> {
                 foresee(&attempt, path.as_deref(), may_execute)
             }
         };
-        self.seen.has_program |= wrong.is_none();
+        self.result.has_program |= wrong.is_none();
         if let Some(wrong) = wrong {
-            self.find(at, severity, &wrong);
+            self.add(at, severity, &wrong);
         }
     }
 

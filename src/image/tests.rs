@@ -10,7 +10,7 @@ fn found(dir: &Scratch, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let config = testing::config(&text);
     let environment = [("PATH", dir.path().join("bin").display().to_string())];
     let environment = environment.into_iter().collect();
-    let seen = survey(&config, &environment, mounts, true);
+    let seen = check(&config, &environment, mounts, true);
     let line = |finding: &Finding| {
         let severity = if finding.severity == Severity::Error { "E" } else { "W" };
         let message = finding.message.replace(dir.path().to_str().unwrap(), "DIR");
@@ -179,8 +179,8 @@ fn elsewhere_nothing_is_found_and_everything_is_named() {
     let config = testing::config(
         "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
     );
-    let seen = survey(&config, &Environment::default(), &[], false);
-    assert_eq!(seen.findings, []);
-    let names: Vec<_> = seen.unseen.iter().map(String::as_str).collect();
+    let result = check(&config, &Environment::default(), &[], false);
+    assert_eq!(result.findings, []);
+    let names: Vec<_> = result.unchecked.iter().map(String::as_str).collect();
     assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy"]);
 }

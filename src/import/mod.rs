@@ -22,7 +22,7 @@ pub(crate) mod yaml;
 
 use std::path::Path;
 
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::load::Diagnostic;
 
 /// Whose file it is.
@@ -69,15 +69,15 @@ pub(crate) struct Imported {
 /// Everything that keeps it from being understood at all.
 pub(crate) fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    convert(Foreign::read(path)?, &name, format)
+    convert(InputFile::read(path)?, &name, format)
 }
 
-fn convert(file: Foreign, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
     let mut draft = match format {
         Format::Procfile => crate::import::procfile::read(file),
         Format::Compose => crate::import::compose::read(file),
         Format::Supervisord => crate::import::supervisord::read(file),
     }?;
-    draft.say_once();
+    draft.merge_repeated_notes();
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use crate::config;
 use crate::config::Config;
 use crate::load::Severity;
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::read::places::Places;
 use crate::load::yaml::node::Span;
 
 /// ImageLookup for what a config names, in this environment, but not below these paths.
-pub(crate) type Look<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
-/// Who looks, and what cannot be seen.
+/// Who lookup, and what cannot be seen.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageLookup<'a> {
     /// ImageLookup for what a config names.
-    pub(crate) look: Look<'a>,
+    pub(crate) find: Find<'a>,
     /// Where volumes will be mounted, so that what is there now means nothing.
     pub(crate) mounts: &'a [PathBuf],
 }
@@ -64,14 +64,14 @@ pub(crate) enum Part {
 }
 
 /// ImageLookup, and reports what is found.
-pub(crate) fn look(
-    report: &mut Collector,
+pub(crate) fn check(
+    problems: &mut Problems,
     config: &config::Config,
     environment: &Environment,
     places: &Places,
-    looks: ImageLookup<'_>,
+    lookup: ImageLookup<'_>,
 ) {
-    for finding in (looks.look)(config, environment, looks.mounts) {
+    for finding in (lookup.find)(config, environment, lookup.mounts) {
         let span = match finding.at {
             At::ControlSocket => places.control_socket,
             At::Hooks => places.hooks,
@@ -90,8 +90,8 @@ pub(crate) fn look(
         };
         let span = span.unwrap_or(Span::whole(0));
         let problem = match finding.severity {
-            Severity::Error => report.error(span, finding.message),
-            Severity::Warning => report.warning(span, finding.message),
+            Severity::Error => problems.error(span, finding.message),
+            Severity::Warning => problems.warning(span, finding.message),
         };
         problem.help(finding.help);
     }

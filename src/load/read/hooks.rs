@@ -9,7 +9,7 @@ use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
 use crate::plan::timeline::What;
 
-/// `hooks:` of the container or of a process. Timeouts that are written and lie in the shutdown go to `waits`.
+/// Reads `hooks:`. Explicit timeouts of hooks that run during the shutdown are added to `waits`.
 pub(crate) fn hooks(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -34,7 +34,7 @@ pub(crate) fn hooks(
     }
 }
 
-/// A command, or a mapping with one; and where its timeout is written.
+/// Reads a command, or a mapping with one. Also returns the place of its timeout.
 fn hook(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -49,7 +49,7 @@ fn hook(
     let timeout = reader.duration(&fields, "timeout", values::positive_duration);
     let Some(command) = fields.get("command") else {
         reader
-            .report
+            .problems
             .error(fields.span, format!("`{what}` has no `command`"))
             .help("add `command: [PROGRAM, …]`");
         return None;

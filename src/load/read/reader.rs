@@ -5,51 +5,46 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::load::accounts::Accounts;
-use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
-use crate::load::expand::{Expanded, expand, left_to_a_shell};
+use crate::load::expand::{Expanded, expand, shell_variables};
 use crate::load::values;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Kind, Node, Span};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
-/// How much text all values together can become once variables are put in.
+/// The limit for the text of all values together, after their variables are expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
 
-/// What every part of the config is read with.
 pub(crate) struct Reader<'a> {
-    /// Where problems go.
-    pub(crate) report: &'a mut Collector,
-    /// What `${…}` sees.
+    pub(crate) problems: &'a mut Problems,
     pub(crate) variables: Variables<'a>,
-    /// Who can be named by `user:`.
     pub(crate) accounts: Accounts,
-    /// Whether every duration so far could be read, so that sums of them mean something.
+    /// Whether every duration so far was valid, so that they can be added up.
     pub(crate) durations_known: bool,
     text_left: usize,
-    /// Each `$NAME` of the values so far, and where it stands.
+    /// Each `$NAME` of the values so far, with its place.
     dollars: Vec<(String, Span)>,
 }
 
-/// A mapping whose keys are known to be known.
+/// The entries of a mapping, after the check for unknown keys.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'n> {
-    /// Where it begins.
     pub(crate) span: Span,
-    /// Whether a key was refused, so that one that is missed may only be misspelled.
+    /// Whether a key was unknown: then a missing one may be misspelled, and is not reported.
     pub(crate) has_unknown: bool,
     entries: &'n [(Key, Rc<Node>)],
 }
 
 impl<'n> Fields<'n> {
-    /// No keys at all, for a mapping that is not there.
-    pub(crate) fn none(span: Span) -> Self {
+    /// For a mapping that is missing.
+    pub(crate) fn empty(span: Span) -> Self {
         Self { span, has_unknown: false, entries: &[] }
     }
 
-    /// The keys of a mapping, known or not; of anything else none.
+    /// Without the check for unknown keys. Empty where `node` is not a mapping.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
         let entries: &[_] = match &node.kind {
             Kind::Mapping(entries) => entries,
@@ -63,35 +58,35 @@ impl<'n> Fields<'n> {
         self.entries
     }
 
-    /// The value of a key that is set to something.
+    /// The value of a key, unless it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Rc<Node>> {
         let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;
         (!matches!(node.kind, Kind::Null)).then_some(node)
     }
 
-    /// Where a key stands.
+    /// The place of a key.
     pub(crate) fn key(&self, name: &str) -> Option<Span> {
         self.entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
     }
 }
 
-/// A value with its variables put in.
+/// A value with its variables expanded.
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) span: Span,
-    /// As it was written, where that is something else.
+    /// As written, where expansion changed it.
     raw: Option<String>,
     used: Vec<(String, Origin)>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(
-        report: &'a mut Collector,
+        problems: &'a mut Problems,
         variables: Variables<'a>,
         accounts: Accounts,
     ) -> Self {
         Self {
-            report,
+            problems,
             variables,
             accounts,
             durations_known: true,
@@ -100,8 +95,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The keys of a mapping. `what` names it: `processes.router`; it is empty for the whole file. It is put into words only
-    /// where there is something to say.
+    /// Checks that `node` is a mapping with known keys only. `what` is its name, such as
+    /// `processes.router`, and empty for the whole file; it is formatted only for an error.
     pub(crate) fn fields<'n>(
         &mut self,
         node: &'n Node,
@@ -111,11 +106,11 @@ impl<'a> Reader<'a> {
         let entries = self.mapping(node, what, |what| {
             let keys = list(known.iter().copied());
             if let Some(whole) = as_mapping(node, known) {
-                return format!("did you mean `{whole}`? Known here: {keys}");
+                return format!("did you mean `{whole}`? Known keys: {keys}");
             }
             match what {
-                "" => format!("write `KEY: VALUE` lines; known here: {keys}"),
-                _ => format!("write `KEY: VALUE` lines, indented under it; known here: {keys}"),
+                "" => format!("write `KEY: VALUE` lines; known keys: {keys}"),
+                _ => format!("write `KEY: VALUE` lines, indented under it; known keys: {keys}"),
             }
         })?;
         let mut has_unknown = false;
@@ -125,8 +120,8 @@ impl<'a> Reader<'a> {
                 continue;
             }
             has_unknown = true;
-            if self.report.is_full() {
-                self.report.error(key.span, "unknown key");
+            if self.problems.is_full() {
+                self.problems.error(key.span, "unknown key");
                 continue;
             }
             let place = match what.to_string() {
@@ -136,9 +131,9 @@ impl<'a> Reader<'a> {
             let message = format!("unknown key {} {place}", quote(name));
             let help = match meant(name, known) {
                 Some(word) => format!("did you mean `{word}`?"),
-                None => format!("known here: {}", list(known.iter().copied())),
+                None => format!("known keys: {}", list(known.iter().copied())),
             };
-            self.report.error(key.span, message).help(help);
+            self.problems.error(key.span, message).help(help);
         }
         Some(Fields { span: node.span, has_unknown, entries })
     }
@@ -152,7 +147,7 @@ impl<'a> Reader<'a> {
         self.mapping(node, what, |_| "write `NAME: …` lines, indented under it".to_owned())
     }
 
-    /// A mapping; `help` says what would be one, where it is none.
+    /// Checks that `node` is a mapping. `help` is called with the name where it is not.
     fn mapping<'n>(
         &mut self,
         node: &'n Node,
@@ -164,43 +159,41 @@ impl<'a> Reader<'a> {
         }
         let what = what.to_string();
         let name = if what.is_empty() { "a config".to_owned() } else { format!("`{what}`") };
-        let message = format!("{name} must be a mapping, and this is {}", node.kind_name());
-        self.report.error(node.span, message).help(help(&what));
+        let message = format!("{name} must be a mapping, not {}", node.kind_name());
+        self.problems.error(node.span, message).help(help(&what));
         None
     }
 
-    /// A list.
     pub(crate) fn items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Rc<Node>]> {
         match &node.kind {
             Kind::Sequence(items) => Some(items),
             _ => {
-                let message = format!("`{what}` must be a list, and this is {}", node.kind_name());
-                self.report.error(node.span, message).help("put it into brackets: `[…]`");
+                let message = format!("`{what}` must be a list, not {}", node.kind_name());
+                self.problems.error(node.span, message).help("put it into brackets: `[…]`");
                 None
             }
         }
     }
 
-    /// A single value, with its variables put in.
+    /// A single value, with its variables expanded.
     pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Text> {
         let Kind::Scalar { text: raw, .. } = &node.kind else {
-            let message =
-                format!("`{what}` must be a single value, and this is {}", node.kind_name());
-            let problem = self.report.error(node.span, message);
+            let message = format!("`{what}` must be a single value, not {}", node.kind_name());
+            let problem = self.problems.error(node.span, message);
             if matches!(node.kind, Kind::Null) {
-                problem.help("put it into quotes if text is meant, else remove it");
+                problem.help("put it into quotes if it is text, else remove it");
             }
             return None;
         };
-        let expanded = self.put_in(raw, |reader, at| reader.inside(node.span, raw, at))?;
+        let expanded = self.expand(raw, |reader, at| reader.inside(node.span, raw, at))?;
         if expanded.text.contains('\0') {
-            let problem = self.report.error(node.span, format!("`{what}` has a NUL character"));
-            problem.help("no text that the kernel takes can have one: remove it");
+            let problem = self.problems.error(node.span, format!("`{what}` has a NUL character"));
+            problem.help("remove it: the kernel accepts no text with a NUL");
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
         if raw.contains('$') {
-            for (name, at) in left_to_a_shell(raw) {
+            for (name, at) in shell_variables(raw) {
                 let span = self.inside(node.span, raw, at);
                 self.dollars.push((name.to_owned(), span));
             }
@@ -210,8 +203,8 @@ impl<'a> Reader<'a> {
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Puts variables into a text, and says what is wrong with it; `place` says where a byte of it stands.
-    pub(crate) fn put_in(
+    /// Expands the variables of a text. `place` returns the place of one of its bytes.
+    pub(crate) fn expand(
         &mut self,
         raw: &str,
         place: impl Fn(&Self, usize) -> Span,
@@ -220,24 +213,23 @@ impl<'a> Reader<'a> {
             Ok(expanded) => expanded,
             Err(malformed) => {
                 let span = place(self, malformed.at);
-                self.report.error(span, malformed.message).help(malformed.help);
+                self.problems.error(span, malformed.message).help(malformed.help);
                 return None;
             }
         };
         for (name, at) in &expanded.unset {
             let span = place(self, *at);
-            let problem = self
-                .report
-                .warning(span, format!("`{name}` is not set: nothing is put in its place"));
+            let problem =
+                self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
             problem.help(format!(
-                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if nothing is meant, \
+                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
                  `${{{name}:?WHY}}` if it must be set"
             ));
         }
         Some(expanded)
     }
 
-    /// Counts text that is kept, and refuses it when all together has become absurdly much.
+    /// Counts `bytes` against [`MOST_TEXT`].
     pub(crate) fn charge(&mut self, span: Span, bytes: usize) -> Option<()> {
         match self.text_left.checked_sub(bytes) {
             Some(left) => {
@@ -246,10 +238,10 @@ impl<'a> Reader<'a> {
             }
             None => {
                 let message = format!(
-                    "more than {} MiB of text once variables are put in",
+                    "more than {} MiB of text after variables are expanded",
                     MOST_TEXT / 1024 / 1024
                 );
-                self.report
+                self.problems
                     .error(span, message)
                     .help("is a variable far longer than it should be?");
                 None
@@ -257,82 +249,81 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many `$NAME` there were so far, for those who ask about the next.
+    /// The number of `$NAME` so far; the `check_` methods take it as `first`.
     pub(crate) fn dollars(&self) -> usize {
         self.dollars.len()
     }
 
-    /// Says of each `$NAME` since `first` that nothing is put in its place, but of those that look like something else.
-    pub(crate) fn no_shell(&mut self, first: usize, what: &str) {
+    /// Reports each `$NAME` since `first` that looks like a variable: no shell will expand it.
+    pub(crate) fn check_dollars(&mut self, first: usize, what: &str) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
             let is_constant = name.len() > 1 && name.chars().all(is_upper);
-            if !is_constant && !self.variables.is_mentioned(&name) {
+            if !is_constant && !self.variables.is_defined(&name) {
                 continue;
             }
-            let message = format!("`${name}` in `{what}` stays as it is: no shell reads it");
-            self.report.doubt(span, message).help(format!(
-                "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+            let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
+            self.problems.error_in_check(span, message).help(format!(
+                "write `${{{name}}}` for its value, or `$${name}` for these characters"
             ));
         }
     }
 
-    /// Says of a `~` that no home directory is put in its place.
-    pub(crate) fn no_tilde(&mut self, text: &str, what: &str, span: Span) {
+    /// Reports a leading `~/`: no shell will expand it.
+    pub(crate) fn check_tilde(&mut self, text: &str, what: &str, span: Span) {
         if text.starts_with("~/") {
-            let message = format!("`~` in `{what}` stays as it is: no shell reads it");
-            self.report.doubt(span, message).help("write the whole path");
+            let message = format!("`~` in `{what}` is not expanded: no shell runs");
+            self.problems.error_in_check(span, message).help("write the whole path");
         }
     }
 
-    /// The same of a value for a process, which may well have a `$` in it: only where the name is that of a variable, or
-    /// all of the value.
-    pub(crate) fn known_dollars(&mut self, first: usize, value: Option<&str>) {
+    /// Like [`Self::check_dollars`] for a value of `environment`, which may well contain a `$`: warns
+    /// only where the name is that of a variable, or makes up the whole value.
+    pub(crate) fn check_environment_dollars(&mut self, first: usize, value: Option<&str>) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
-            if is_all || self.variables.is_mentioned(&name) {
-                let message =
-                    format!("`${name}` in `environment` stays as it is: no shell reads it");
-                self.report.warning(span, message).help(format!(
-                    "write `${{{name}}}` for its value, or `$${name}` if these characters are meant"
+            if is_all || self.variables.is_defined(&name) {
+                let message = format!("`${name}` in `environment` is not expanded: no shell runs");
+                self.problems.warning(span, message).help(format!(
+                    "write `${{{name}}}` for its value, or `$${name}` for these characters"
                 ));
             }
         }
     }
 
-    /// A single value of some type.
+    /// A single value, parsed.
     pub(crate) fn typed<T>(
         &mut self,
         node: &Node,
         what: &str,
-        parse: impl FnOnce(&str) -> Result<T, Bad>,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
         let first = self.dollars();
         let text = self.text(node, what)?;
-        // A pattern has a `$` for the end of a line.
+        // `log` is a regular expression, where `$` is the end of a line.
         if what != "log" {
-            self.no_shell(first, what);
+            self.check_dollars(first, what);
         }
-        self.no_tilde(&text.text, what, text.span);
+        self.check_tilde(&text.text, what, text.span);
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
-    /// The value of a key, if it is set and right.
+    /// The value of a key, if it is set and valid.
     pub(crate) fn field<T>(
         &mut self,
         fields: &Fields<'_>,
         name: &str,
-        parse: impl FnOnce(&str) -> Result<T, Bad>,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
         self.typed(fields.get(name)?, name, parse)
     }
 
-    /// The duration of a key, if it is set and right.
+    /// The duration of a key, if it is set and valid.
     pub(crate) fn duration(
         &mut self,
         fields: &Fields<'_>,
         name: &str,
-        parse: fn(&str) -> Result<Duration, Bad>,
+        parse: fn(&str) -> Result<Duration, Invalid>,
     ) -> Option<Duration> {
         let node = fields.get(name)?;
         let duration = self.typed(node, name, parse);
@@ -340,8 +331,8 @@ impl<'a> Reader<'a> {
         duration
     }
 
-    /// Says that a value is refused: what it is, what it was made from, and who set that.
-    pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Bad) {
+    /// Reports a refused value, its text in the config, and the sources of its variables.
+    pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
         let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
         let from =
             text.raw.as_ref().map(|raw| format!(", from {}", quote(raw))).unwrap_or_default();
@@ -353,15 +344,17 @@ impl<'a> Reader<'a> {
                 Origin::File => format!("; {name} comes from the `env_file`"),
             });
         }
-        self.report.error(text.span, format!("`{what}` is {value}{from}: {}", bad.why)).help(help);
+        self.problems
+            .error(text.span, format!("`{what}` is {value}{from}: {}", bad.why))
+            .help(help);
     }
 
-    /// A list of single values.
+    /// A list of single values, parsed.
     pub(crate) fn list<T>(
         &mut self,
         node: &Node,
         what: &str,
-        parse: impl Fn(&str) -> Result<T, Bad>,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Vec<(T, Span)> {
         let items = self.items(node, what).unwrap_or_default();
         items.iter().filter_map(|item| Some((self.typed(item, what, &parse)?, item.span))).collect()
@@ -378,10 +371,10 @@ impl<'a> Reader<'a> {
         signals
     }
 
-    /// The place of a byte of a value, where the value stands in its file as it is; else the place of the value.
+    /// The place of a byte of a value, where its line holds the value verbatim; else that of the value.
     fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
         let exact = || {
-            let line = self.report.source(span.file())?.line(span.line())?;
+            let line = self.problems.source(span.file())?.line(span.line())?;
             let start = line.char_indices().nth(span.column().checked_sub(1)?)?.0;
             let rest = line.get(start..)?;
             let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
@@ -399,7 +392,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Words of Compose and of other init systems, and what they are called here.
+/// Keys of Compose and of other init systems, and those of drainit.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("cmd", "command"),
     ("entrypoint", "command"),
@@ -418,7 +411,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("uid", "user"),
 ];
 
-/// A single value as the mapping that is probably meant: the value of the key that matters most.
+/// Suggests the mapping that a single value probably stands for: `{command: …}` or the like.
 fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
     let Kind::Scalar { text, .. } = &node.kind else { return None };
     let of_probe = match text {
