@@ -29,6 +29,7 @@ mod envoy;
 mod exec;
 mod graph;
 mod http;
+mod image;
 mod import;
 mod kubernetes;
 mod load;

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::image;
 use crate::config::Config;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
-use crate::{kubernetes, load};
+use crate::{image, kubernetes, load};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -40,25 +39,26 @@ pub struct CheckArgs {
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =
-        Cell::new(args.image.unwrap_or_else(|| image::is_image(args.files.is_default())));
-    let unseen = RefCell::new(BTreeSet::new());
-    let look = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
-        let mut seen = image::survey(config, environment, mounts, is_image.get());
-        if args.image.is_none() && !seen.has_program && is_image.get() && image::is_bare() {
+        Cell::new(args.image.unwrap_or_else(|| image::detect::is_image(args.files.is_default())));
+    let unchecked = RefCell::new(BTreeSet::new());
+    let find = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
+        let mut found = image::check(config, environment, mounts, is_image.get());
+        if args.image.is_none() && !found.has_program && is_image.get() && image::detect::is_bare()
+        {
             is_image.set(false);
-            seen = image::survey(config, environment, mounts, false);
+            found = image::check(config, environment, mounts, false);
         }
-        unseen.borrow_mut().extend(seen.unseen);
-        seen.findings
+        unchecked.borrow_mut().extend(found.unchecked);
+        found.findings
     };
-    let looks = ImageLookup { look: &look, mounts: &[] };
+    let lookup = ImageLookup { find: &find, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
             let checked =
-                kubernetes::check(&paths, pod, args.container.as_deref(), &environment, looks);
-            (checked.problems, checked.looked_at.join("; "))
+                kubernetes::check(&paths, pod, args.container.as_deref(), &environment, lookup);
+            (checked.diagnostics, checked.containers.join("; "))
         }
-        None => match load::load_to_check(&paths, &environment, looks) {
+        None => match load::load_to_check(&paths, &environment, lookup) {
             Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
@@ -69,28 +69,30 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Err(problems) => (problems, String::new()),
         },
     };
-    // Whoever closed the pipe has seen enough; the code says the rest.
+    // Whoever closed the pipe has found enough; the code says the rest.
     let _ = write(&problems, &fine);
     if !problems.iter().any(Diagnostic::is_error) {
-        let _ = not_looked_at(&unseen.into_inner(), is_image.get());
+        let _ = not_looked_at(&unchecked.into_inner(), is_image.get());
     }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
 /// What has to be looked at elsewhere, on one line.
-fn not_looked_at(unseen: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
+fn not_looked_at(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
     const SHOWN: usize = 8;
-    if unseen.is_empty() {
+    if unchecked.is_empty() {
         return Ok(());
     }
-    let mut names: Vec<_> = unseen.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    if let Some(more) = unseen.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+    let mut names: Vec<_> = unchecked.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    if let Some(more) = unchecked.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         names.push(format!("{more} more"));
     }
     let why = match is_image {
         true => "volumes are mounted there",
-        false => "this is not the image: `docker run --rm IMAGE check` looks there, `--image` here",
+        false => {
+            "this is not the image: `docker run --rm IMAGE check` lookup there, `--image` here"
+        }
     };
     writeln!(io::stderr(), "not looked at: {} ({why})", names.join(", "))
 }

@@ -141,7 +141,7 @@ fn wrong(options: &ExecOptions, drain: Option<&DrainOptions>) -> Option<String> 
     with_drain::config(options, drain).err()
 }
 
-pub(super) fn explain(bad: values::Bad) -> String {
+pub(super) fn explain(bad: values::Invalid) -> String {
     format!("{}; {}", bad.why, bad.help)
 }
 

@@ -7,7 +7,6 @@ pub mod drain;
 pub mod exec;
 pub mod exec_drain;
 pub mod health;
-pub mod image;
 pub mod import;
 pub mod plan;
 pub mod run;

@@ -44,7 +44,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let output = Output::stdio();
     let environment = Environment::from_process();
     // Until the config is read, its `logging` is not known; whoever collects JSON sets the variable.
-    let mut format = match environment.get_set("DRAINIT_LOG_FORMAT") {
+    let mut format = match environment.get_non_empty("DRAINIT_LOG_FORMAT") {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
     };

@@ -7,7 +7,7 @@ use crate::import::compose_values::{
     depends_on, environment, has_alternative, interpolate, readiness, words,
 };
 use crate::import::draft::{Draft, Process, Value};
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::import::yaml::{Entries, entries, get, items, scalar};
 use crate::load::Diagnostic;
 use crate::load::yaml::node::{Kind, Node, Span};
@@ -17,7 +17,7 @@ const NAMES: &str = "Services know each other by their names there. In one conta
                      (`docker run --add-host NAME:127.0.0.1`, in a pod `hostAliases`).";
 
 /// The draft that a Compose file is.
-pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, root) = file.tree()?;
     let help = "a Compose file has its services under `services:`, by their names";
     let services = match get(entries(&root), "services") {
@@ -58,7 +58,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
     draft.notes.push(crate::import::ON_EXIT.to_owned());
     tasks(&mut draft);
     conditions(&mut draft);
-    draft.mend_names();
+    draft.fix_names();
     Ok(draft)
 }
 
@@ -90,7 +90,7 @@ fn conditions(draft: &mut Draft) {
                 let started = Value::Map(vec![("condition".to_owned(), "started".into())]);
                 let needs = names.into_iter().map(|name| (name, started.clone())).collect();
                 process.remove("depends_on");
-                process.set_with(
+                process.set_with_note(
                     "depends_on",
                     Value::Map(needs),
                     "Compose does not wait until they are healthy; `condition: ready` does, and is mostly better",
@@ -158,11 +158,11 @@ fn command(process: &mut Process, service: Entries<'_>) {
         }
         (None, Some(command)) => {
             let note = format!("if {image} has an ENTRYPOINT, put it before");
-            process.set_with("command", Value::List(command), note);
+            process.set_with_note("command", Value::List(command), note);
         }
         (None, None) => {
             let note = format!("write here what {image} runs, its ENTRYPOINT and CMD");
-            process.set_with("command", Value::List(vec![process.name.clone()]), note);
+            process.set_with_note("command", Value::List(vec![process.name.clone()]), note);
         }
     }
 }

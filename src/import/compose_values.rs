@@ -202,7 +202,7 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
         ("interval".to_owned(), "1s".into()),
         ("timeout".to_owned(), Value::Text(format!("{}s", timeout.as_secs().max(1)))),
     ];
-    process.set_with(
+    process.set_with_note(
         "readiness",
         Value::Map(probe),
         "asked until it is ready, and not again after that",

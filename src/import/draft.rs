@@ -92,7 +92,12 @@ impl Process {
         self.entries.push(Entry { key, value, note: None });
     }
 
-    pub(super) fn set_with(&mut self, key: &'static str, value: Value, note: impl Into<String>) {
+    pub(super) fn set_with_note(
+        &mut self,
+        key: &'static str,
+        value: Value,
+        note: impl Into<String>,
+    ) {
         self.entries.push(Entry { key, value, note: Some(note.into()) });
     }
 
@@ -126,7 +131,7 @@ impl Draft {
     }
 
     /// Says what is the same of several processes once, where the first of them is, with the names of the others.
-    pub(super) fn say_once(&mut self) {
+    pub(super) fn merge_repeated_notes(&mut self) {
         let mut told: Vec<(String, Vec<String>)> = Vec::new();
         for process in &mut self.processes {
             let (name, notes, entries) = (&process.name, &mut process.notes, &mut process.entries);
@@ -161,7 +166,7 @@ impl Draft {
     }
 
     /// Makes every name one that a config allows, and no two the same.
-    pub(super) fn mend_names(&mut self) {
+    pub(super) fn fix_names(&mut self) {
         for index in 0..self.processes.len() {
             let old = self.processes[index].name.clone();
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

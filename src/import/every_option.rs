@@ -1,11 +1,11 @@
 //! Nothing is left out silently: every option that a format documents is in the config, or in a comment.
 
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::import::{Format, convert};
 
 /// What a file becomes.
 fn draft(format: Format, text: &str) -> String {
-    let imported = convert(Foreign::new("FILE", text), "FILE", format);
+    let imported = convert(InputFile::new("FILE", text), "FILE", format);
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 

@@ -3,31 +3,31 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::Diagnostic;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::yaml;
 use crate::load::yaml::node::{Node, Span};
 
 /// A file of another program.
 #[derive(Debug)]
-pub(crate) struct Foreign {
-    report: Collector,
+pub(crate) struct InputFile {
+    problems: Problems,
     file: usize,
 }
 
-impl Foreign {
+impl InputFile {
     /// Reads a file.
     ///
     /// # Errors
     /// What is wrong with it: it is not there, too large, or not text.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let mut report = Collector::default();
+        let mut problems = Problems::default();
         match Source::read(path) {
-            Ok(source) => Ok(Self { file: report.add_source(source), report }),
+            Ok(source) => Ok(Self { file: problems.add_source(source), problems }),
             Err(bad) => {
-                report.unreadable(path, bad, || "mind the path".to_owned());
-                Err(report.finish())
+                problems.unreadable(path, bad, || "mind the path".to_owned());
+                Err(problems.finish())
             }
         }
     }
@@ -35,13 +35,13 @@ impl Foreign {
     /// One that is in memory already.
     #[cfg(test)]
     pub(crate) fn new(name: &str, text: &str) -> Self {
-        let mut report = Collector::default();
-        Self { file: report.add_source(Source::new(name, text.to_owned())), report }
+        let mut problems = Problems::default();
+        Self { file: problems.add_source(Source::new(name, text.to_owned())), problems }
     }
 
     /// Its text.
     pub(crate) fn text(&self) -> Rc<String> {
-        self.report.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
+        self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
     }
 
     /// Its tree, if it is YAML.
@@ -49,22 +49,22 @@ impl Foreign {
     /// # Errors
     /// Everything that is wrong with it as YAML.
     pub(crate) fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
-        match yaml::parse(&mut self.report, self.file) {
-            Some(root) if !self.report.has_errors() => Ok((self, root)),
-            _ => Err(self.report.finish()),
+        match yaml::parse(&mut self.problems, self.file) {
+            Some(root) if !self.problems.has_errors() => Ok((self, root)),
+            _ => Err(self.problems.finish()),
         }
     }
 
     /// The end of it: one thing is wrong.
     pub(crate) fn fail(mut self, span: Span, message: &str, help: &str) -> Vec<Diagnostic> {
         let span = Span::new(self.file, span.line(), span.column(), span.len());
-        self.report.error(span, message).help(help);
-        self.report.finish()
+        self.problems.error(span, message).help(help);
+        self.problems.finish()
     }
 
     /// A whole line of it, for a problem.
     pub(crate) fn line(&self, line: usize) -> Span {
-        let text = self.report.source(self.file).and_then(|source| source.line(line));
+        let text = self.problems.source(self.file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
         Span::new(self.file, line, 1, len)
     }

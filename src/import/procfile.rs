@@ -1,7 +1,7 @@
 //! Procfiles, as Foreman, Honcho, Overmind and Heroku read them: `NAME: COMMAND`, and the command is a shell's.
 
 use crate::import::draft::{Draft, Process, Value, literal};
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::import::shell_words;
 use crate::import::shell_words::Line;
 use crate::load::Diagnostic;
@@ -12,7 +12,7 @@ const PORT: &str = "5000";
 const RELEASE: &str = "release";
 
 /// The draft that a Procfile is.
-pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft::default();
     let mut ported = 0_u32;
     for (index, line) in file.text().lines().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
          No .env is read: name it as `env_file` where it is wanted."
             .to_owned(),
     );
-    draft.mend_names();
+    draft.fix_names();
     Ok(draft)
 }
 
@@ -91,7 +91,7 @@ pub(super) fn set_command(process: &mut Process, command: &str) {
             process.set("command", Value::List(vec!["sh".into(), "-c".into(), script]));
         }
         Line::Script => {
-            process.set_with(
+            process.set_with_note(
                 "command",
                 Value::List(vec!["sh".into(), "-c".into(), literal(command)]),
                 "the shell gets the signals, not what it runs: begin its last command with `exec`",

@@ -3,7 +3,7 @@
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::ini;
 use crate::import::ini::Section;
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::import::shell_words;
 use crate::import::shell_words::Split;
 use crate::import::supervisord_values::{
@@ -28,7 +28,7 @@ const LOG_KEYS: [&str; 2] = ["logfile_maxbytes", "logfile_backups"];
 const MOST_COPIES: i64 = 1000;
 
 /// The draft that a supervisord.conf is.
-pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
+pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let sections = match ini::read(&file.text()) {
         Ok(sections) => sections,
         Err(bad) => {
@@ -64,7 +64,7 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
                     }
                 }
             }
-            "supervisord" => of_the_whole(&mut draft, section),
+            "supervisord" => global_section(&mut draft, section),
             "eventlistener" => draft.notes.push(format!(
                 "[{}] is not carried over. Where it ends the container when a program has died: that is what happens \
                  without `on_exit: ignore`.",
@@ -100,12 +100,12 @@ pub(super) fn read(file: Foreign) -> Result<Draft, Vec<Diagnostic>> {
         ));
     }
     draft.notes.push(crate::import::ON_EXIT.to_owned());
-    draft.mend_names();
+    draft.fix_names();
     order(&mut draft, &priorities);
     Ok(draft)
 }
 
-fn of_the_whole(draft: &mut Draft, section: &Section) {
+fn global_section(draft: &mut Draft, section: &Section) {
     let (variables, odd) = variables(section.get("environment").unwrap_or_default());
     for (name, value) in variables {
         draft.env.push((name, expand(&value, "", 0)));
@@ -156,7 +156,7 @@ fn order(draft: &mut Draft, priorities: &[i64]) {
         let started = Value::Map(vec![("condition".to_owned(), "started".into())]);
         let needs = names.iter().zip(priorities).filter(|(_, other)| *other == before);
         let needs = needs.map(|(name, _)| (name.clone(), started.clone())).collect();
-        process.set_with(
+        process.set_with_note(
             "depends_on",
             Value::Map(needs),
             format!("by priority ({before} before {priority}); name what it really needs, and give that a `readiness`"),
@@ -257,7 +257,11 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
     let words = match shell_words::split(&line) {
         Split::OnlyVariable => {
             let words = ["sh", "-c", &format!("exec {line}")].map(str::to_owned);
-            process.set_with("command", Value::List(words.to_vec()), shell_words::ONLY_VARIABLE);
+            process.set_with_note(
+                "command",
+                Value::List(words.to_vec()),
+                shell_words::ONLY_VARIABLE,
+            );
             return;
         }
         Split::Variable(words) => {
@@ -279,7 +283,7 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
     };
     let words = Value::List(words);
     match script {
-        Some(script) if !script.contains("exec ") => process.set_with(
+        Some(script) if !script.contains("exec ") => process.set_with_note(
             "command",
             words,
             "the shell gets the signals, not what it runs: begin its last command with `exec`",
@@ -315,7 +319,7 @@ fn restart(process: &mut Process, section: &Section, retries: Option<String>) {
     };
     if policy == "on-failure" && !wanted.eq_ignore_ascii_case("unexpected") {
         let note = format!("autorestart={wanted}: true is `always` here, and false is `no`");
-        process.set_with("restart", policy.into(), note);
+        process.set_with_note("restart", policy.into(), note);
     } else {
         process.set("restart", policy.into());
     }
@@ -326,7 +330,7 @@ fn restart(process: &mut Process, section: &Section, retries: Option<String>) {
         Some(retries) => {
             let note = "startretries counts failed starts only; this counts every restart in a row";
             let max = retries.parse().map_or(Value::Text(retries), Value::Number);
-            process.set_with("restart_max", max, note);
+            process.set_with_note("restart_max", max, note);
         }
         None => {}
     }

@@ -1,13 +1,13 @@
 //! Whole files in, whole configs out; and what comes out is a config.
 
-use crate::import::input::Foreign;
+use crate::import::input::InputFile;
 use crate::import::{Format, convert};
 use crate::load::testing;
 
 /// The processes of what a file becomes, which must be a sound config.
 #[track_caller]
 fn processes(format: Format, text: &str) -> String {
-    let config = convert(Foreign::new("FILE", text), "FILE", format).unwrap().text;
+    let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
     if let Err(problems) = testing::load(&[&config], &[("PORT", "80")]) {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         panic!("{config}\n{}", problems.join("\n"));
@@ -18,7 +18,7 @@ fn processes(format: Format, text: &str) -> String {
 
 #[track_caller]
 fn problem(format: Format, text: &str) -> (usize, String) {
-    let problems = convert(Foreign::new("FILE", text), "FILE", format).unwrap_err();
+    let problems = convert(InputFile::new("FILE", text), "FILE", format).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].help.is_some());
     (problems[0].line, problems[0].message.clone())
@@ -225,7 +225,7 @@ services:
     log: {prefix: worker}
 "#;
     assert_eq!(processes(Format::Compose, text), meant);
-    let whole = convert(Foreign::new("FILE", text), "FILE", Format::Compose).unwrap().text;
+    let whole = convert(InputFile::new("FILE", text), "FILE", Format::Compose).unwrap().text;
     assert!(whole.contains("--add-host NAME:127.0.0.1"), "{whole}");
 }
 
@@ -286,7 +286,7 @@ command=/bin/bash -l -c 'a; b'
     log: {prefix: shell}
 "#;
     assert_eq!(processes(Format::Supervisord, text), meant);
-    let whole = convert(Foreign::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
+    let whole = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
     assert!(whole.contains("# Of [supervisord] not carried over: minfds."), "{whole}");
     assert!(!whole.contains("supervisord runs as"), "{whole}");
 }
@@ -296,7 +296,7 @@ fn what_is_the_same_of_many_is_said_once() {
     let program =
         |n| format!("[program:p{n}]\ncommand=/bin/p\nstartsecs=5\nstartretries=2\numask=022\n");
     let text: String = (0..59).map(program).collect();
-    let whole = convert(Foreign::new("FILE", &text), "FILE", Format::Supervisord).unwrap();
+    let whole = convert(InputFile::new("FILE", &text), "FILE", Format::Supervisord).unwrap();
     for (words, place) in [
         ("startsecs=5: ", "  p0:"),
         ("not carried over: umask; the same of p1, p2, p3 and 55 more", "  p0:"),
@@ -313,7 +313,7 @@ fn what_is_the_same_of_many_is_said_once() {
 #[test]
 fn what_is_included_is_named() {
     let text = "[supervisord]\n[include]\nfiles = /etc/supervisor/conf.d/*.conf\n";
-    let problems = convert(Foreign::new("FILE", text), "FILE", Format::Supervisord).unwrap_err();
+    let problems = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap_err();
     let help = problems[0].help.as_deref().unwrap_or_default();
     assert!(problems[0].line == 2 && help.contains("/etc/supervisor/conf.d/*.conf"), "{help}");
 }

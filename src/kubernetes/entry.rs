@@ -1,7 +1,7 @@
 //! How a container is started: its `command` and `args`.
 
 use crate::kubernetes::manifest::{Container, Word, base, words};
-use crate::kubernetes::{Held, Severity};
+use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
@@ -13,7 +13,7 @@ pub(super) enum Entry {
     /// drainit, with these arguments.
     Drainit(Vec<Word>),
     /// drainit, as a child of a shell that gets the signals: this word holds the script.
-    Hidden(Word),
+    ShellChild(Word),
     /// Something else.
     Other(Word),
 }
@@ -39,7 +39,7 @@ pub(super) fn entry(container: &Container) -> Entry {
 /// Whether the manifest shows that this is drainit's container.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
-        Entry::Drainit(_) | Entry::Hidden(_) => true,
+        Entry::Drainit(_) | Entry::ShellChild(_) => true,
         Entry::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
         Entry::Other(_) => false,
     };
@@ -66,7 +66,7 @@ fn of_script(script: &Word) -> Entry {
         return Entry::Other(script.clone());
     };
     if place == 0 || words[place - 1] != "exec" {
-        return Entry::Hidden(script.clone());
+        return Entry::ShellChild(script.clone());
     }
     // What a shell makes of the rest is its own.
     let word = |text: &&str| Word { text: (*text).to_owned(), span: script.span };
@@ -74,17 +74,17 @@ fn of_script(script: &Word) -> Entry {
 }
 
 /// Holds `command` and `args` against the config.
-pub(super) fn check(held: &mut Held<'_>) {
-    let span = held.container.span;
-    let arguments = match entry(held.container) {
-        Entry::Hidden(script) => {
-            held.say(Severity::Error, script.span, "the shell gets the signals here, and drainit, its child, does not")
+pub(super) fn check(ctx: &mut Context<'_>) {
+    let span = ctx.container.span;
+    let arguments = match entry(ctx.container) {
+        Entry::ShellChild(script) => {
+            ctx.add(Severity::Error, script.span, "the shell gets the signals here, and drainit, its child, does not")
                 .help("write `command: [drainit, run]`, or `exec drainit run` as the last command of the script");
             return;
         }
         Entry::Other(word) => {
-            let message = format!("the command of `{}` does not run drainit", held.container.name);
-            held.say(Severity::Warning, word.span, message)
+            let message = format!("the command of `{}` does not run drainit", ctx.container.name);
+            ctx.add(Severity::Warning, word.span, message)
                 .help("`command` takes the place of the image's ENTRYPOINT: write `command: [drainit, run]`, or remove it");
             return;
         }
@@ -103,20 +103,20 @@ pub(super) fn check(held: &mut Held<'_>) {
         }
     };
     match arguments.split_first() {
-        Some((run, rest)) if run.text == "run" => route(held, rest),
+        Some((run, rest)) if run.text == "run" => route(ctx, rest),
         Some((other, _)) => {
             let message = format!("`drainit {}` does not run a config", other.text);
-            held.say(Severity::Error, other.span, message).help("write `command: [drainit, run]`");
+            ctx.add(Severity::Error, other.span, message).help("write `command: [drainit, run]`");
         }
         None => {
-            held.say(Severity::Error, span, "drainit is not told what to do")
+            ctx.add(Severity::Error, span, "drainit is not told what to do")
                 .help("write `command: [drainit, run]`");
         }
     }
 }
 
 /// Executor the container's arguments out as `run` will.
-fn route(held: &mut Held<'_>, words: &[Word]) {
+fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let mut rest = words;
     loop {
         rest = match rest {
@@ -133,16 +133,15 @@ fn route(held: &mut Held<'_>, words: &[Word]) {
             _ => break,
         };
     }
-    let texts: Vec<_> = rest.iter().map(|word| held.env.fill(&word.text)).collect();
+    let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
     // A value that nobody knows here may hold anything.
     let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
-    let Err(error) = args::route(&held.loaded.config, &texts) else { return };
+    let Err(error) = args::route(&ctx.loaded.config, &texts) else { return };
     let (ArgsError::Unclaimed { arg, .. }
     | ArgsError::Refused { arg, .. }
     | ArgsError::NoOption { arg }) = &error;
     let place = texts.iter().position(|text| text == arg);
-    let span =
-        place.and_then(|place| rest.get(place)).map_or(held.container.span, |word| word.span);
-    held.say(Severity::Error, span, format!("drainit would not start: {error}"))
+    let span = place.and_then(|place| rest.get(place)).map_or(ctx.container.span, |word| word.span);
+    ctx.add(Severity::Error, span, format!("drainit would not start: {error}"))
         .help("correct it here, or `args` of the process in the config");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kubernetes::manifest::{Word, get, items, key, text};
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::yaml::node::{Kind, Node, Span};
 
@@ -29,12 +29,12 @@ pub(super) enum Value<'a> {
 impl PodEnv {
     /// Reads `env` and `envFrom` of a container. `here` is the environment of this command: it can tell values that the
     /// manifest leaves open.
-    pub(super) fn read(report: &mut Collector, container: &Node, here: &Environment) -> Self {
+    pub(super) fn read(problems: &mut Problems, container: &Node, here: &Environment) -> Self {
         let mut env = Self { from: key(container, "envFrom"), ..Self::default() };
         for item in items(container, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             if let Some(span) = key(item, "valueFrom") {
-                match here.get_set(&name.text) {
+                match here.get_non_empty(&name.text) {
                     Some(value) => {
                         env.known.insert(name.text, Word { text: value.to_owned(), span });
                     }
@@ -46,17 +46,17 @@ impl PodEnv {
             }
             let value = get(item, &["value"]);
             if let Some(Kind::Scalar { text, quoted: false }) = value.map(|value| &value.kind)
-                && is_no_text(text)
+                && is_not_string(text)
                 && let Some(span) = value.map(|value| value.span)
             {
                 let message =
                     format!("the value of `{}` is no text, and Kubernetes refuses that", name.text);
-                report
+                problems
                     .error(span, message)
                     .help(format!("put it into quotes: `value: \"{text}\"`"));
             }
             let word = text_or_empty(item, name.span);
-            match env.fill(&word.text) {
+            match env.substitute(&word.text) {
                 Some(text) => {
                     env.known.insert(name.text, Word { text, ..word });
                 }
@@ -93,7 +93,7 @@ impl PodEnv {
 
     /// Puts values in for `$(NAME)`, as Kubernetes does in `value`, `command` and `args`; a name that does not exist stays
     /// as it is. `None`: a value is needed that is not known.
-    pub(super) fn fill(&self, text: &str) -> Option<String> {
+    pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
@@ -123,7 +123,7 @@ fn text_or_empty(item: &Node, otherwise: Span) -> Word {
 }
 
 /// Whether YAML takes this, without quotes, for a number or a boolean.
-fn is_no_text(text: &str) -> bool {
+fn is_not_string(text: &str) -> bool {
     matches!(text, "true" | "false" | "True" | "False" | "yes" | "no" | "on" | "off")
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
             && text.parse::<f64>().is_ok()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kubernetes::env::Value;
 use crate::kubernetes::manifest::{key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
-use crate::kubernetes::{Held, Severity};
+use crate::kubernetes::{Context, Severity};
 use crate::load::values;
 use crate::types::human;
 use crate::types::suggest::nearest;
@@ -15,20 +15,20 @@ const DEFAULT: Duration = Duration::from_secs(30);
 const NAME: &str = "terminationGracePeriodSeconds";
 
 /// Holds the plan against the time that the kubelet gives.
-pub(super) fn check(held: &mut Held<'_>, before: &PreStop) {
-    let pod = std::rc::Rc::clone(&held.workload.pod);
+pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
+    let pod = std::rc::Rc::clone(&ctx.workload.pod);
     let (given, span) = match seconds(&pod, &[NAME]) {
         Some((given, span)) => (given, span),
-        None => (DEFAULT, key(&pod, NAME).unwrap_or(held.container.span)),
+        None => (DEFAULT, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
-    sidecar(held, before);
-    let grace = held.plan.grace_period;
-    let total = held.plan.after_signal.total;
-    let window = held.plan.window();
+    sidecar(ctx, before);
+    let grace = ctx.plan.grace_period;
+    let total = ctx.plan.after_signal.total;
+    let window = ctx.plan.window();
     let fits = before.sleeps.saturating_add(total).max(window) <= given;
     let severity = if fits { Severity::Warning } else { Severity::Error };
     let by_default = if key(&pod, NAME).is_none() { " by default" } else { "" };
-    let told = variable(held, given, by_default, before, severity);
+    let told = variable(ctx, given, by_default, before, severity);
     let hook = match before.sleeps.is_zero() {
         true => String::new(),
         false => format!("after a preStop hook of {} ", human(before.sleeps)),
@@ -48,7 +48,7 @@ pub(super) fn check(held: &mut Held<'_>, before: &PreStop) {
                 human(grace)
             ),
         };
-        held.say(Severity::Error, span, message)
+        ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
     } else if !told && grace != given && needed != given.as_secs() {
         let message = format!(
@@ -56,14 +56,14 @@ pub(super) fn check(held: &mut Held<'_>, before: &PreStop) {
             human(grace),
             human(given)
         );
-        held.say(Severity::Warning, span, message).help(format!(
+        ctx.add(Severity::Warning, span, message).help(format!(
             "write `grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-30}}` in the config, and pass that variable with the \
              value of `{NAME}`"
         ));
     }
     let slack = given.saturating_sub(window);
     if let (Some(span), true, true) = (before.span, before.is_unknown, slack <= DEFAULT_RESERVE) {
-        held.say(Severity::Warning, span, "the time of this hook is part of the grace period, and how long it takes is not known here")
+        ctx.add(Severity::Warning, span, "the time of this hook is part of the grace period, and how long it takes is not known here")
             .help("remove it if drainit does the same; else make `shutdown.reserve` longer by its time");
     }
 }
@@ -73,22 +73,22 @@ const DEFAULT_RESERVE: Duration = Duration::from_secs(2);
 
 /// Holds the variables that `grace_period` names against the pod. Whether something was wrong with them.
 fn variable(
-    held: &mut Held<'_>,
+    ctx: &mut Context<'_>,
     given: Duration,
     by_default: &str,
     before: &PreStop,
     severity: Severity,
 ) -> bool {
-    let Some(first) = held.loaded.grace_variables.first().cloned() else { return false };
+    let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
     // Where one stands in the default of another, the first that is set counts.
-    let names = held.loaded.grace_variables.clone();
-    let known = names.iter().find(|name| matches!(held.env.get(name), Value::Known(_)));
+    let names = ctx.loaded.grace_variables.clone();
+    let known = names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(_)));
     let name = known.unwrap_or(&first);
-    let config = held.plan.grace_period;
+    let config = ctx.plan.grace_period;
     // What is left for drainit after a hook that sleeps.
     let left = given.saturating_sub(before.sleeps).as_secs();
     let raised = config.saturating_add(before.sleeps).as_secs();
-    let (message, span, help) = match held.env.get(name) {
+    let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) => {
             let span = word.span;
             let Ok(value) = values::duration(&word.text) else { return true };
@@ -109,16 +109,16 @@ fn variable(
         // That it is not known is said already.
         Value::Unknown(_) => return true,
         Value::Missing => {
-            let from = match held.env.from {
+            let from = match ctx.env.from {
                 Some(_) => ", unless `envFrom` has it",
                 None => "",
             };
             let message = format!(
                 "`{}` does not get `{name}`{from}, from which the config takes its `grace_period`: no container can learn {NAME}",
-                held.container.name
+                ctx.container.name
             );
             let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
-            let meant = nearest(name, held.env.names());
+            let meant = nearest(name, ctx.env.names());
             let help = match meant {
                 Some(other) => {
                     format!("write `{name}` where `{other}` stands, with the value \"{left}\"")
@@ -131,9 +131,9 @@ fn variable(
                 ),
                 None => format!("write {}", entry(left)),
             };
-            (message, held.container.span, help)
+            (message, ctx.container.span, help)
         }
     };
-    held.say(severity, span, message).help(help);
+    ctx.add(severity, span, message).help(help);
     true
 }

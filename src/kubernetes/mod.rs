@@ -6,12 +6,12 @@
 //! pkg/kubelet/prober/worker.go (liveness probes end with the deletion of a pod), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
-pub mod entry;
-pub mod env;
-pub mod grace;
-pub mod manifest;
-pub mod pre_stop;
-pub mod probes;
+pub(crate) mod entry;
+pub(crate) mod env;
+pub(crate) mod grace;
+pub(crate) mod manifest;
+pub(crate) mod pre_stop;
+pub(crate) mod probes;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -22,8 +22,8 @@ use crate::config::{OnExit, OnlyIf, Process, ProcessKind, RestartPolicy};
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Workload};
 use crate::load::check::image::ImageLookup;
-use crate::load::diagnostics::collector::{Collector, Problem};
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::{Problem, Problems};
 use crate::load::source::Source;
 use crate::load::yaml::node::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, yaml};
@@ -32,11 +32,11 @@ use crate::types::suggest::list;
 
 /// The result of holding a config against a manifest.
 #[derive(Debug)]
-pub struct Checked {
+pub(crate) struct PodCheck {
     /// What is wrong with the config, then what is wrong with the manifest.
-    pub problems: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
     /// The containers that were looked at: `Deployment gateway, container router`.
-    pub looked_at: Vec<String>,
+    pub(crate) containers: Vec<String>,
 }
 
 /// Reads a manifest (`-`: standard input) and holds the config against each container in it that runs drainit.
@@ -44,36 +44,36 @@ pub struct Checked {
 /// That is the container `name` if one is given, else each whose command names drainit, else the only one there is. `here`
 /// tells the values of variables that the manifest takes from elsewhere.
 #[must_use]
-pub fn check(
+pub(crate) fn check(
     configs: &[PathBuf],
     manifest: &Path,
     name: Option<&str>,
     here: &Environment,
-    looks: ImageLookup<'_>,
-) -> Checked {
-    let mut report = Collector::default();
+    lookup: ImageLookup<'_>,
+) -> PodCheck {
+    let mut problems = Problems::default();
     let source = if manifest == Path::new("-") {
         Source::read_stdin()
     } else {
         Source::read_manifest(manifest)
     };
     let file = match source {
-        Ok(source) => report.add_source(source),
+        Ok(source) => problems.add_source(source),
         Err(bad) => {
-            let file = report.add_source(Source::unread(manifest));
+            let file = problems.add_source(Source::unread(manifest));
             let message = format!("{} {}", quote(&manifest.to_string_lossy()), bad.message);
             let help = "name the manifest of a workload, or `-` for standard input";
-            report.error(Span::whole(file), message).help(help);
-            return Checked { problems: report.finish(), looked_at: Vec::new() };
+            problems.error(Span::whole(file), message).help(help);
+            return PodCheck { diagnostics: problems.finish(), containers: Vec::new() };
         }
     };
-    held_against(
-        report,
+    check_manifest(
+        problems,
         file,
         name,
         here,
         |environment, mounts| {
-            crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..looks })
+            crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
         },
         |names| {
             let text =
@@ -85,65 +85,68 @@ pub fn check(
 }
 
 /// The same with a manifest that is read. `load` reads the config; `mentioned` keeps the variables that it names.
-fn held_against(
-    mut report: Collector,
+fn check_manifest(
+    mut problems: Problems,
     file: usize,
     name: Option<&str>,
     here: &Environment,
     load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
     mentioned: impl Fn(&mut Vec<&str>),
-) -> Checked {
-    let mut problems: Vec<Diagnostic> = Vec::new();
-    let mut looked_at = Vec::new();
-    for (workload, container) in find(&mut report, file, name) {
-        let env = PodEnv::read(&mut report, &container.node, here);
+) -> PodCheck {
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut containers = Vec::new();
+    for (workload, container) in find(&mut problems, file, name) {
+        let env = PodEnv::read(&mut problems, &container.node, here);
         let mut unknown: Vec<_> = env.unknown().map(|(name, _)| name).collect();
         mentioned(&mut unknown);
         for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
             let message = format!(
                 "the value of `{name}`, which the config uses, is not known here: it counts as unset"
             );
-            report
+            problems
                 .warning(span, message)
                 .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
         }
         let (more, loaded) =
             match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
                 Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
-                Err(mut problems) => {
-                    problems.iter_mut().for_each(|problem| where_to_set(problem, &container, &env));
-                    (problems, None)
+                Err(mut diagnostics) => {
+                    diagnostics
+                        .iter_mut()
+                        .for_each(|problem| where_to_set(problem, &container, &env));
+                    (diagnostics, None)
                 }
             };
         // Several containers may run the same config.
-        let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
-        problems.extend(new);
-        looked_at
+        let new: Vec<_> =
+            more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
+        diagnostics.extend(new);
+        containers
             .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
         let Some(loaded) = loaded else { continue };
         let plan = Plan::new(&loaded.config, &loaded.graph);
-        let mut held = Held {
-            report: &mut report,
+        let mut ctx = Context {
+            problems: &mut problems,
             workload: &workload,
             container: &container,
             env,
             loaded: &loaded,
             plan,
         };
-        crate::kubernetes::entry::check(&mut held);
-        namespaces(&mut held);
-        restarts(&mut held);
-        let before = crate::kubernetes::pre_stop::check(&mut held);
-        crate::kubernetes::grace::check(&mut held, &before);
-        crate::kubernetes::probes::check(&mut held);
+        crate::kubernetes::entry::check(&mut ctx);
+        namespaces(&mut ctx);
+        restarts(&mut ctx);
+        let before = crate::kubernetes::pre_stop::check(&mut ctx);
+        crate::kubernetes::grace::check(&mut ctx, &before);
+        crate::kubernetes::probes::check(&mut ctx);
     }
-    problems.extend(report.finish());
-    Checked { problems, looked_at }
+    diagnostics.extend(problems.finish());
+    PodCheck { diagnostics, containers }
 }
 
 /// One container and the config that it runs.
-struct Held<'a> {
-    report: &'a mut Collector,
+struct Context<'a> {
+    problems: &'a mut Problems,
     workload: &'a Workload,
     container: &'a Container,
     env: PodEnv,
@@ -151,11 +154,11 @@ struct Held<'a> {
     plan: Plan<'a>,
 }
 
-impl Held<'_> {
-    fn say(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
+impl Context<'_> {
+    fn add(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
         match severity {
-            Severity::Error => self.report.error(span, message),
-            Severity::Warning => self.report.warning(span, message),
+            Severity::Error => self.problems.error(span, message),
+            Severity::Warning => self.problems.warning(span, message),
         }
     }
 
@@ -166,12 +169,12 @@ impl Held<'_> {
 }
 
 /// The containers that run drainit.
-fn find(report: &mut Collector, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
-    let text_has_braces = report.source(file).is_some_and(|source| source.text.contains("{{"));
+fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Workload, Container)> {
+    let text_has_braces = problems.source(file).is_some_and(|source| source.text.contains("{{"));
     let whole = Span::whole(file);
-    let documents = yaml::parse_manifest(report, file);
-    if report.has_errors() && text_has_braces {
-        let problem = report.error(whole, "this looks like a template, and not like a manifest");
+    let documents = yaml::parse_manifest(problems, file);
+    if problems.has_errors() && text_has_braces {
+        let problem = problems.error(whole, "this lookup like a template, and not like a manifest");
         problem.help("render it first: `helm template CHART | drainit check --pod -`");
         return Vec::new();
     }
@@ -182,7 +185,7 @@ fn find(report: &mut Collector, file: usize, name: Option<&str>) -> Vec<(Workloa
             true => String::new(),
             false => format!(", only {}", list(others.iter().map(String::as_str))),
         };
-        report
+        problems
             .error(whole, format!("there is no workload in this file{kinds}"))
             .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
         return Vec::new();
@@ -207,7 +210,7 @@ fn find(report: &mut Collector, file: usize, name: Option<&str>) -> Vec<(Workloa
                 None => "which container runs drainit cannot be seen here".to_owned(),
             };
             let names = list(all.iter().map(|(_, container)| container.name.as_str()));
-            report
+            problems
                 .error(whole, message)
                 .help(format!("name it with `--container NAME`: there are {names}"));
             Vec::new()
@@ -233,12 +236,12 @@ fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
 }
 
 /// Where only a failure is restarted, a service that has ended with code 0 stays away. In a Job that is the purpose.
-fn restarts(held: &mut Held<'_>) {
-    let Some(policy) = crate::kubernetes::manifest::text(&held.workload.pod, &["restartPolicy"])
+fn restarts(ctx: &mut Context<'_>) {
+    let Some(policy) = crate::kubernetes::manifest::text(&ctx.workload.pod, &["restartPolicy"])
     else {
         return;
     };
-    if policy.text != "OnFailure" || held.workload.kind != "Pod" || held.container.is_sidecar {
+    if policy.text != "OnFailure" || ctx.workload.kind != "Pod" || ctx.container.is_sidecar {
         return;
     }
     let ends = |process: &&Process| {
@@ -247,7 +250,7 @@ fn restarts(held: &mut Held<'_>) {
             && process.on_exit == OnExit::Shutdown
             && process.only_if != Some(OnlyIf::Never)
     };
-    let config = &held.loaded.config;
+    let config = &ctx.loaded.config;
     let names: Vec<_> =
         config.processes.iter().filter(ends).map(|process| process.name.as_str()).collect();
     if names.is_empty() {
@@ -257,17 +260,17 @@ fn restarts(held: &mut Held<'_>) {
         "a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: {}",
         list(names.into_iter())
     );
-    held.say(Severity::Warning, policy.span, message).help(
+    ctx.add(Severity::Warning, policy.span, message).help(
         "set `on_exit: failure-shutdown` in the config where a service must not end, or write `restartPolicy: Always` here",
     );
 }
 
 /// A PID namespace that is not the container's own.
-fn namespaces(held: &mut Held<'_>) {
+fn namespaces(ctx: &mut Context<'_>) {
     for (name, whose) in
         [("shareProcessNamespace", "all containers of the pod"), ("hostPID", "the node")]
     {
-        let pod = &held.workload.pod;
+        let pod = &ctx.workload.pod;
         let Some(value) =
             crate::kubernetes::manifest::text(pod, &[name]).filter(|value| value.text == "true")
         else {
@@ -275,7 +278,7 @@ fn namespaces(held: &mut Held<'_>) {
         };
         let message =
             format!("with `{name}` drainit is not PID 1: it shares its processes with {whose}");
-        held.say(Severity::Warning, value.span, message).help(
+        ctx.add(Severity::Warning, value.span, message).help(
             "remove it unless it is needed: drainit stops its own processes in either case, but orphans that were adopted \
              by somebody else are not seen, and other containers can signal these processes",
         );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::kubernetes::entry::{is_script_flag, is_shell};
 use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
-use crate::kubernetes::{Held, Severity};
+use crate::kubernetes::{Context, Severity};
 use crate::load::yaml::node::Span;
 use crate::types::{Signal, human};
 
@@ -22,9 +22,9 @@ pub(super) struct PreStop {
 }
 
 /// ImageLookup at the hook, and says what is wrong with it.
-pub(super) fn check(held: &mut Held<'_>) -> PreStop {
-    stop_signal(held);
-    let node = std::rc::Rc::clone(&held.container.node);
+pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
+    stop_signal(ctx);
+    let node = std::rc::Rc::clone(&ctx.container.node);
     let hook = get(&node, &["lifecycle", "preStop"]);
     let mut found = PreStop { span: hook.map(|hook| hook.span), ..PreStop::default() };
     let command = words(&node, &["lifecycle", "preStop", "exec", "command"]);
@@ -32,20 +32,20 @@ pub(super) fn check(held: &mut Held<'_>) -> PreStop {
         (found.span, found.sleeps) = (Some(span), time);
     } else if let Some(first) = command.first() {
         found.span = Some(first.span);
-        read_command(held, &command, &mut found);
+        read_command(ctx, &command, &mut found);
     } else {
         found.is_unknown = hook.is_some();
-        drain_by_get(held);
+        drain_by_get(ctx);
     }
-    over_tcp(held, &command);
+    over_tcp(ctx, &command);
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
-        && held.takes_traffic_away()
+        && ctx.takes_traffic_away()
     {
         let time = human(found.sleeps);
         let message = format!(
             "this sleep of {time} comes on top of drainit's own drain: the pod stops {time} later for nothing"
         );
-        held.say(Severity::Warning, span, message).help(
+        ctx.add(Severity::Warning, span, message).help(
             "remove it: a drained process goes on serving for `min`, while it spreads that the endpoint is gone, and \
              `readiness_delay` is for what needs longer",
         );
@@ -54,29 +54,29 @@ pub(super) fn check(held: &mut Held<'_>) -> PreStop {
 }
 
 /// The kubelet's `httpGet` is a GET.
-fn drain_by_get(held: &mut Held<'_>) {
-    let path = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
+fn drain_by_get(ctx: &mut Context<'_>) {
+    let path = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(path) = path.filter(|path| path.text == "/drain") else { return };
-    let port = text(&held.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
+    let port = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "port"]);
     let number = port.and_then(|port| {
-        let mut ports = items(&held.container.node, &["ports"]).iter();
+        let mut ports = items(&ctx.container.node, &["ports"]).iter();
         let named =
             ports.find(|has| text(has, &["name"]).is_some_and(|name| name.text == port.text));
         let number = named.and_then(|port| text(port, &["containerPort"]));
         number.map_or(port.text, |number| number.text).parse().ok()
     });
-    let listen = held.loaded.config.control.listen.map(|listen| listen.port());
+    let listen = ctx.loaded.config.control.listen.map(|listen| listen.port());
     if number.is_some() && number == listen {
         let message = "the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain";
-        held.say(Severity::Error, path.span, message).help(
+        ctx.add(Severity::Error, path.span, message).help(
             "write `preStop: {exec: {command: [drainit, drain]}}`, and set `control: {socket: /run/drainit.sock}` in the config",
         );
     }
 }
 
 /// A command that posts to the control port: `curl -X POST http://127.0.0.1:9902/drain`.
-fn over_tcp(held: &mut Held<'_>, command: &[Word]) {
-    let control = &held.loaded.config.control;
+fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
+    let control = &ctx.loaded.config.control;
     let Some(listen) = control.listen.filter(|_| !control.drain_over_tcp) else { return };
     let target = format!(":{}/drain", listen.port());
     let trimmed = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&target);
@@ -84,23 +84,23 @@ fn over_tcp(held: &mut Held<'_>, command: &[Word]) {
         return;
     };
     let message = "drainit refuses this: the drain is not taken over TCP";
-    held.say(Severity::Error, word.span, message).help(
+    ctx.add(Severity::Error, word.span, message).help(
         "write `command: [drainit, drain]`, and set `control: {socket: /run/drainit.sock}` in the config",
     );
 }
 
 /// Kubernetes takes `lifecycle.stopSignal` in place of the image's STOPSIGNAL.
-fn stop_signal(held: &mut Held<'_>) {
-    let Some(word) = text(&held.container.node, &["lifecycle", "stopSignal"]) else { return };
-    let stops = |signal| held.loaded.config.shutdown.signals.contains(&signal);
+fn stop_signal(ctx: &mut Context<'_>) {
+    let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else { return };
+    let stops = |signal| ctx.loaded.config.shutdown.signals.contains(&signal);
     if !Signal::parse(&word.text).is_some_and(stops) {
         let message = format!("`{}` does not stop drainit", word.text);
-        held.say(Severity::Error, word.span, message)
+        ctx.add(Severity::Error, word.span, message)
             .help("name one of `shutdown.signals` here, or add this one there");
     }
 }
 
-fn read_command(held: &mut Held<'_>, command: &[Word], found: &mut PreStop) {
+fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
     let program = command.first().map(|word| word.text.as_str()).unwrap_or_default();
     if is_shell(program) {
         let script = command.iter().skip_while(|word| !is_script_flag(&word.text)).nth(1);
@@ -111,15 +111,15 @@ fn read_command(held: &mut Held<'_>, command: &[Word], found: &mut PreStop) {
         let parts = script.text.split([';', '\n', '&', '|']);
         for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
             let words: Vec<_> = part.split_whitespace().collect();
-            one_command(held, &words, script.span, found);
+            one_command(ctx, &words, script.span, found);
         }
     } else if let Some(first) = command.first() {
         let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
-        one_command(held, &words, first.span, found);
+        one_command(ctx, &words, first.span, found);
     }
 }
 
-fn one_command(held: &mut Held<'_>, words: &[&str], span: Span, found: &mut PreStop) {
+fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut PreStop) {
     match words {
         [program, times @ ..] if base(program) == "sleep" => {
             let times: Option<Duration> = times.iter().map(|time| sleep_time(time)).sum();
@@ -128,7 +128,7 @@ fn one_command(held: &mut Held<'_>, words: &[&str], span: Span, found: &mut PreS
         }
         [program, "drain", rest @ ..] if base(program) == "drainit" => {
             found.drains = true;
-            drain_command(held, rest, span);
+            drain_command(ctx, rest, span);
         }
         [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
         _ => found.is_unknown = true,
@@ -151,15 +151,15 @@ fn sleep_time(text: &str) -> Option<Duration> {
 }
 
 /// It must be answered.
-fn drain_command(held: &mut Held<'_>, options: &[&str], span: Span) {
-    let control = held.loaded.config.control.clone();
+fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
+    let control = ctx.loaded.config.control.clone();
     let socket = options.iter().position(|word| *word == "--socket");
     let socket = socket.and_then(|place| options.get(place + 1)).copied();
     let socket = socket.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
     match socket {
         Some(path) if control.socket.as_deref() != Some(std::path::Path::new(path)) => {
             let message = format!("nobody answers `drainit drain` at {path}");
-            held.say(Severity::Error, span, message).help(format!(
+            ctx.add(Severity::Error, span, message).help(format!(
                 "set `control: {{socket: {path}}}` in the config, or name its socket here"
             ));
         }
@@ -171,7 +171,7 @@ fn drain_command(held: &mut Held<'_>, options: &[&str], span: Span) {
                     "`drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken over TCP"
                 }
             };
-            held.say(Severity::Error, span, message)
+            ctx.add(Severity::Error, span, message)
                 .help("set `control: {socket: /run/drainit.sock}` in the config");
         }
         _ => {}
@@ -179,12 +179,12 @@ fn drain_command(held: &mut Held<'_>, options: &[&str], span: Span) {
 }
 
 /// A sidecar gets TERM when the main containers are gone, but its `preStop` hook runs at once.
-pub(super) fn sidecar(held: &mut Held<'_>, before: &PreStop) {
-    if !held.container.is_sidecar || before.drains {
+pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
+    if !ctx.container.is_sidecar || before.drains {
         return;
     }
-    let span = key(&held.container.node, "lifecycle").unwrap_or(held.container.span);
-    held.say(
+    let span = key(&ctx.container.node, "lifecycle").unwrap_or(ctx.container.span);
+    ctx.add(
         Severity::Warning,
         span,
         "a sidecar gets its stop signal only when the main containers have ended, and drainit counts `grace_period` from then",

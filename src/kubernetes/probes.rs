@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Address, DrainMethod};
 use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
-use crate::kubernetes::{Held, Severity};
+use crate::kubernetes::{Context, Severity};
 use crate::load::yaml::node::{Node, Span};
 use crate::types::human;
 
@@ -24,11 +24,11 @@ struct Probe {
     path: Option<Word>,
     is_tcp: bool,
     /// It wants TLS, or gRPC, by this name.
-    wants: Option<Word>,
+    protocol: Option<Word>,
     /// It goes to the kubelet's own loopback address, and not to the pod's.
     is_to_loopback: bool,
     /// The endpoint of drainit that a command asks, as far as that can be seen.
-    command_asks: Option<&'static str>,
+    command_endpoint: Option<&'static str>,
 }
 
 /// Whose port it is.
@@ -44,47 +44,47 @@ enum Port {
 }
 
 /// ImageLookup at the three probes.
-pub(super) fn check(held: &mut Held<'_>) {
-    let node = std::rc::Rc::clone(&held.container.node);
+pub(super) fn check(ctx: &mut Context<'_>) {
+    let node = std::rc::Rc::clone(&ctx.container.node);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
-        let Some(probe) = read(held, &node, probe) else { continue };
-        answered(held, &probe);
+        let Some(probe) = read(ctx, &node, probe) else { continue };
+        answered(ctx, &probe);
         match name {
-            "livenessProbe" => liveness(held, &probe),
-            "readinessProbe" => readiness(held, &probe),
+            "livenessProbe" => liveness(ctx, &probe),
+            "readinessProbe" => readiness(ctx, &probe),
             _ => {}
         }
     }
     if let Some((own, span)) = seconds(&node, &["livenessProbe", "terminationGracePeriodSeconds"])
-        && own < held.plan.after_signal.total
+        && own < ctx.plan.after_signal.total
     {
         let message = format!(
             "after this probe has failed, the kubelet kills after {}, and the shutdown takes up to {}",
             human(own),
-            human(held.plan.after_signal.total)
+            human(ctx.plan.after_signal.total)
         );
-        held.say(Severity::Warning, span, message).help("remove it: the pod's own is used then");
+        ctx.add(Severity::Warning, span, message).help("remove it: the pod's own is used then");
     }
-    if get(&node, &["readinessProbe"]).is_none() && !held.container.is_sidecar {
+    if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar {
         let message = format!(
             "`{}` has no readiness probe: it gets requests before its processes are ready",
-            held.container.name
+            ctx.container.name
         );
-        let help = match held.loaded.config.control.listen {
+        let help = match ctx.loaded.config.control.listen {
             Some(listen) => format!("add `readinessProbe: {{httpGet: {{path: /readyz, port: {}}}}}`", listen.port()),
             None => "set `control: {listen: 0.0.0.0:9902}` in the config, and add `readinessProbe: {httpGet: {path: /readyz, port: 9902}}`".to_owned(),
         };
-        held.say(Severity::Warning, held.container.span, message).help(help);
+        ctx.add(Severity::Warning, ctx.container.span, message).help(help);
     }
 }
 
-fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
+fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Option<Probe> {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
     let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
     let port = match ports.filter_map(|how| text(node, &[how, "port"])).next() {
-        Some(word) => Some(port(held, container, &word)?),
+        Some(word) => Some(port(ctx, container, &word)?),
         None => None,
     };
     let path = get(node, &["httpGet"]).map(|get| {
@@ -99,7 +99,7 @@ fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
         port,
         path,
         is_tcp: get(node, &["tcpSocket"]).is_some(),
-        wants: match get(node, &["grpc"]) {
+        protocol: match get(node, &["grpc"]) {
             Some(grpc) => Some(Word { text: "gRPC".to_owned(), span: grpc.span }),
             None => text(node, &["httpGet", "scheme"]).filter(|scheme| scheme.text == "HTTPS"),
         },
@@ -109,12 +109,12 @@ fn read(held: &mut Held<'_>, container: &Node, node: &Node) -> Option<Probe> {
                 matches!(&*host.text, "localhost" | "127.0.0.1" | "::1" | "[::1]")
             })
         }),
-        command_asks: command_asks(held, node),
+        command_endpoint: command_endpoint(ctx, node),
     })
 }
 
 /// `drainit health`, or what names an endpoint by itself: `curl http://127.0.0.1:9902/readyz`.
-fn command_asks(held: &mut Held<'_>, node: &Node) -> Option<&'static str> {
+fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);
     let span = command.first()?.span;
     let words: Vec<_> = command.iter().flat_map(|word| word.text.split_whitespace()).collect();
@@ -124,13 +124,13 @@ fn command_asks(held: &mut Held<'_>, node: &Node) -> Option<&'static str> {
             .into_iter()
             .find(|path| words.iter().any(|word| word.ends_with(path)));
     }
-    let control = &held.loaded.config.control;
+    let control = &ctx.loaded.config.control;
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
     if has("--url") {
         return None;
     }
     if control.socket.is_none() && control.listen.is_none() && !has("--socket") {
-        held.say(
+        ctx.add(
             Severity::Error,
             span,
             "nobody answers `drainit health`: the config has no `control`",
@@ -141,7 +141,7 @@ fn command_asks(held: &mut Held<'_>, node: &Node) -> Option<&'static str> {
 }
 
 /// A number, or the name of one of the container's ports.
-fn port(held: &mut Held<'_>, container: &Node, word: &Word) -> Option<(u16, Span)> {
+fn port(ctx: &mut Context<'_>, container: &Node, word: &Word) -> Option<(u16, Span)> {
     if let Ok(number) = word.text.parse() {
         return Some((number, word.span));
     }
@@ -152,14 +152,14 @@ fn port(held: &mut Held<'_>, container: &Node, word: &Word) -> Option<(u16, Span
     let number = number.and_then(|port| text(port, &["containerPort"])?.text.parse().ok());
     if number.is_none() {
         let message = format!("the container has no port with the name `{}`", word.text);
-        held.say(Severity::Error, word.span, message)
+        ctx.add(Severity::Error, word.span, message)
             .help("name it under `ports`, or write its number here");
     }
     Some((number?, word.span))
 }
 
-fn whose(held: &Held<'_>, port: u16) -> Port {
-    let config = &held.loaded.config;
+fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
+    let config = &ctx.loaded.config;
     if config.control.listen.is_some_and(|listen| listen.port() == port) {
         return Port::Control;
     }
@@ -174,30 +174,30 @@ fn whose(held: &Held<'_>, port: u16) -> Port {
 }
 
 /// Whether anybody answers it.
-fn answered(held: &mut Held<'_>, probe: &Probe) {
+fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     let Some((port, span)) = probe.port else { return };
-    let listen = held.loaded.config.control.listen;
+    let listen = ctx.loaded.config.control.listen;
     let is_ours = |path: &&Word| matches!(&*path.text, "/livez" | "/readyz");
-    match (whose(held, port), listen) {
+    match (port_owner(ctx, port), listen) {
         (Port::Control, Some(listen)) => {
-            if listen.ip().is_loopback() && !(probe.is_to_loopback && is_on_host(held)) {
+            if listen.ip().is_loopback() && !(probe.is_to_loopback && is_on_host(ctx)) {
                 let message = format!(
                     "the kubelet cannot reach this port: the config's `control.listen` is {listen}, and it asks at the pod's address"
                 );
-                held.say(Severity::Error, span, message).help(format!(
+                ctx.add(Severity::Error, span, message).help(format!(
                     "write `control: {{listen: {}}}` in the config; nobody can drain the container there, unless `drain_over_tcp` says so",
                     everywhere(listen)
                 ));
             }
-            if let Some(wants) = &probe.wants {
-                let message = format!("drainit's port knows plain HTTP, and no {}", wants.text);
-                held.say(Severity::Error, wants.span, message)
+            if let Some(protocol) = &probe.protocol {
+                let message = format!("drainit's port knows plain HTTP, and no {}", protocol.text);
+                ctx.add(Severity::Error, protocol.span, message)
                     .help("write `httpGet` with `path` and `port`, without `scheme`");
             }
             if let Some(path) = probe.path.as_ref().filter(|path| !is_known_to_drainit(&path.text))
             {
                 let message = format!("drainit answers `{}` with 404", path.text);
-                held.say(Severity::Error, path.span, message)
+                ctx.add(Severity::Error, path.span, message)
                     .help("it knows `/livez` for liveness, and `/readyz` for readiness");
             }
         }
@@ -220,7 +220,7 @@ fn answered(held: &mut Held<'_>, probe: &Probe) {
                     format!("write `control: {{listen: 0.0.0.0:{port}}}` in the config"),
                 ),
             };
-            held.say(Severity::Warning, span, message).help(help);
+            ctx.add(Severity::Warning, span, message).help(help);
         }
     }
 }
@@ -231,8 +231,8 @@ fn is_known_to_drainit(path: &str) -> bool {
 }
 
 /// Whether the pod has the node's network, and with it the kubelet's loopback addresses.
-fn is_on_host(held: &Held<'_>) -> bool {
-    text(&held.workload.pod, &["hostNetwork"]).is_some_and(|word| word.text == "true")
+fn is_on_host(ctx: &Context<'_>) -> bool {
+    text(&ctx.workload.pod, &["hostNetwork"]).is_some_and(|word| word.text == "true")
 }
 
 fn everywhere(listen: SocketAddr) -> SocketAddr {
@@ -243,12 +243,12 @@ fn everywhere(listen: SocketAddr) -> SocketAddr {
 }
 
 /// A probe that fails while the container drains, as it should, gets it killed.
-fn liveness(held: &mut Held<'_>, probe: &Probe) {
-    let whole = held.plan.after_signal.total;
-    let after_drain = whole.saturating_sub(held.plan.after_signal.drained_at());
+fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
+    let whole = ctx.plan.after_signal.total;
+    let after_drain = whole.saturating_sub(ctx.plan.after_signal.drained_at());
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
-    let asks_ready = probe.command_asks == Some("/readyz");
-    let (severity, why, lasts) = match probe.port.map(|(port, _)| whose(held, port)) {
+    let asks_ready = probe.command_endpoint == Some("/readyz");
+    let (severity, why, lasts) = match probe.port.map(|(port, _)| port_owner(ctx, port)) {
         Some(Port::Control) if path == "/readyz" => {
             (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
@@ -258,7 +258,7 @@ fn liveness(held: &mut Held<'_>, probe: &Probe) {
         Some(Port::Admin { fails: true }) if path == "/ready" => {
             (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
         }
-        Some(Port::Other) if closes(held) => {
+        Some(Port::Other) if closes(ctx) => {
             let why =
                 "if this is a listener of the drained Envoy, it is closed at the end of the drain";
             (Severity::Warning, why, after_drain)
@@ -273,38 +273,38 @@ fn liveness(held: &mut Held<'_>, probe: &Probe) {
         human(probe.fails_after),
         human(lasts)
     );
-    let help = match held.loaded.config.control.listen {
+    let help = match ctx.loaded.config.control.listen {
         Some(listen) => format!("probe `/livez` at port {}", listen.port()),
         None => {
             "set `control: {listen: 0.0.0.0:9902}` in the config, and probe `/livez` at port 9902"
                 .to_owned()
         }
     };
-    held.say(severity, probe.span, message).help(format!(
+    ctx.add(severity, probe.span, message).help(format!(
         "{help}; the kubelet ends liveness probes when it deletes a pod, but not for `drainit drain` or an unasked end"
     ));
 }
 
 /// Whether a drained process closes its listeners in the end.
-fn closes(held: &Held<'_>) -> bool {
+fn closes(ctx: &Context<'_>) -> bool {
     let mut drains =
-        held.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
+        ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     drains.any(|drain| matches!(drain.method, DrainMethod::Envoy { .. }))
 }
 
 /// A probe that goes on succeeding while the container drains tells nobody of it.
-fn readiness(held: &mut Held<'_>, probe: &Probe) {
-    if !held.takes_traffic_away() {
+fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
+    if !ctx.takes_traffic_away() {
         return;
     }
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
     let asks_drainit = matches!(path, "/livez" | "/readyz");
-    let why = match probe.port.map(|(port, _)| whose(held, port)) {
+    let why = match probe.port.map(|(port, _)| port_owner(ctx, port)) {
         Some(Port::Control) if !probe.is_tcp && path == "/readyz" => return,
         // That nobody answers it is said already.
-        Some(Port::Control) if probe.wants.is_some() => return,
+        Some(Port::Control) if probe.protocol.is_some() => return,
         Some(Port::Control) if !probe.is_tcp && !is_known_to_drainit(path) => return,
-        Some(Port::Admin { .. }) if asks_drainit || probe.wants.is_some() => return,
+        Some(Port::Admin { .. }) if asks_drainit || probe.protocol.is_some() => return,
         Some(Port::Admin { fails: true }) if path == "/ready" => return,
         Some(Port::Admin { fails: false }) if path == "/ready" => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
@@ -312,17 +312,17 @@ fn readiness(held: &mut Held<'_>, probe: &Probe) {
         Some(Port::Other) if !probe.is_tcp => return, // it may
         _ if probe.is_tcp => "a connection is accepted until the end".to_owned(),
         Some(_) => format!("`{path}` stays 200"),
-        None if probe.command_asks == Some("/livez") => "`/livez` stays 200".to_owned(),
+        None if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
         None => return, // so may another command
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
     let message = format!("this readiness probe does not tell that the container drains: {why}");
-    let help = match held.loaded.config.control.listen {
+    let help = match ctx.loaded.config.control.listen {
         Some(listen) => format!("probe `/readyz` at port {}", listen.port()),
         None => {
             "set `control: {listen: 0.0.0.0:9902}` in the config, and probe `/readyz` at port 9902"
                 .to_owned()
         }
     };
-    held.say(Severity::Warning, span, message).help(help);
+    ctx.add(Severity::Warning, span, message).help(help);
 }

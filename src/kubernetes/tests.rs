@@ -1,7 +1,7 @@
 //! Manifests: the right one is silent, and each fault is told at its place.
 
-use crate::kubernetes::{Checked, held_against};
-use crate::load::diagnostics::collector::Collector;
+use crate::kubernetes::{PodCheck, check_manifest};
+use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, testing};
 
@@ -38,30 +38,30 @@ spec:
           readinessProbe: {httpGet: {path: /readyz, port: 9902}}
 ";
 
-fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> Checked {
-    let mut report = Collector::default();
-    let file = report.add_source(Source::new("pod.yaml", manifest.to_owned()));
+fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> PodCheck {
+    let mut problems = Problems::default();
+    let file = problems.add_source(Source::new("pod.yaml", manifest.to_owned()));
     let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
         testing::load_in(&[config], environment)
     };
     let mentioned =
         |names: &mut Vec<&str>| names.retain(|name| config.contains(&format!("${{{name}")));
-    held_against(report, file, name, &here.iter().copied().collect(), load, mentioned)
+    check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentioned)
 }
 
 /// One line for each: `line:column severity message`.
-fn told(checked: &Checked) -> Vec<String> {
+fn told(checked: &PodCheck) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
     };
-    checked.problems.iter().map(line).collect()
+    checked.diagnostics.iter().map(line).collect()
 }
 
 #[track_caller]
 fn silent(config: &str, manifest: &str) {
     let checked = check(config, manifest, None, &[]);
     assert_eq!(told(&checked), [""; 0], "{manifest}");
-    assert_eq!(checked.looked_at.len(), 1, "{manifest}");
+    assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
 /// Replaces text that must be there.
@@ -231,7 +231,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             "--rtr.concurrency, ",
             "--rtr.config-path, ",
             &[
-                "12:18 E drainit would not start: argument `--rtr.config-path` is refused: `config-path` of process `router` is set by the config, and not from outside",
+                "12:18 E drainit would not start: argument `--rtr.config-path` is refused: only the config sets `config-path` of process `router`",
             ],
         ),
         (
@@ -394,7 +394,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
     let mut wrong = String::new();
     for (from, to, expected) in rows {
         let checked = check(CONFIG, &with(MANIFEST, from, to), None, &[]);
-        for problem in &checked.problems {
+        for problem in &checked.diagnostics {
             assert!(problem.help.is_some(), "no mend: {problem}");
         }
         let found = told(&checked);
@@ -455,7 +455,7 @@ fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
         ),
     ] {
         let checked = check(config, &manifest, None, &[]);
-        let helps: Vec<_> = checked.problems.iter().filter_map(|p| p.help.as_deref()).collect();
+        let helps: Vec<_> = checked.diagnostics.iter().filter_map(|p| p.help.as_deref()).collect();
         assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
     }
     // Of two variables the one counts that is set.
@@ -682,10 +682,10 @@ fn the_container_is_the_one_that_runs_drainit_or_the_one_that_is_named() {
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);
     assert_eq!(
-        checked.looked_at,
+        checked.containers,
         ["Deployment gateway, container gateway", "Deployment second, container gateway"]
     );
-    assert_eq!(checked.problems.len(), 1, "{:?}", told(&checked));
+    assert_eq!(checked.diagnostics.len(), 1, "{:?}", told(&checked));
 }
 
 #[test]
@@ -752,6 +752,6 @@ fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
 fn a_template_is_to_be_rendered_first() {
     let template = with(MANIFEST, "45", "{{ .Values.grace }}");
     let checked = check(CONFIG, &template, None, &[]);
-    let help = checked.problems.iter().filter_map(|problem| problem.help.as_deref());
+    let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
     assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", told(&checked));
 }

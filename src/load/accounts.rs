@@ -1,18 +1,19 @@
-//! `user:` by `/etc/passwd` and `/etc/group`, as Docker reads it.
+//! Looks up `user:` in `/etc/passwd` and `/etc/group`, as Docker does.
 //!
-//! The files are read by hand: the C library's lookup may load plugins, which a static PID 1 must not do.
+//! The files are parsed here because the C library's lookup may load plugins (NSS), which a static
+//! PID 1 must not do.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::config::User;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::types::suggest::nearest;
 
-/// The largest file of accounts that is read.
+/// At most this many bytes of each file are read.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// The accounts of the image, read when they are first asked for.
+/// The accounts of the image, read on first use.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     passwd_path: PathBuf,
@@ -36,20 +37,23 @@ struct Group {
 }
 
 impl Accounts {
-    /// The accounts in these two files; one that does not exist has none.
+    /// Takes the paths of the two files; a missing file counts as empty.
     pub(crate) fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
         Self { passwd_path: passwd.into(), group_path: group.into(), passwd: None, group: None }
     }
 
-    /// `uid`, `name`, and each with `:gid` or `:group`. As with Docker: a number needs no account, and without one has
-    /// group 0; an account that was found brings its supplementary groups unless a group is named.
-    pub(crate) fn find(&mut self, text: &str) -> Result<User, Bad> {
+    /// Looks up `UID`, `NAME`, `UID:GID` or `NAME:GROUP`. As in Docker, a number needs no account
+    /// and then has group 0; an account brings its supplementary groups unless a group is given.
+    pub(crate) fn find(&mut self, text: &str) -> Result<User, Invalid> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
         };
         if user.is_empty() || group == Some("") {
-            return Err(Bad::new("not a user", "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`"));
+            return Err(Invalid::new(
+                "not a user",
+                "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`",
+            ));
         }
         let account = self.account(user)?;
         let gid = group.map(|group| self.gid(group)).transpose()?;
@@ -60,13 +64,13 @@ impl Accounts {
         Ok(User { uid: account.uid, gid: gid.unwrap_or(account.gid), groups })
     }
 
-    fn account(&mut self, user: &str) -> Result<Account, Bad> {
+    fn account(&mut self, user: &str) -> Result<Account, Invalid> {
         let path = self.passwd_path.clone();
         let passwd = self
             .passwd
             .get_or_insert_with(|| lines(&path).iter().filter_map(|l| account(l)).collect());
         let number = user.parse::<u32>().ok();
-        // A name that looks like a number is still a name.
+        // A name may look like a number.
         let found = passwd
             .iter()
             .find(|account| account.name == user)
@@ -80,7 +84,7 @@ impl Accounts {
         }
     }
 
-    fn gid(&mut self, group: &str) -> Result<u32, Bad> {
+    fn gid(&mut self, group: &str) -> Result<u32, Invalid> {
         let path = self.group_path.clone();
         let groups = self.groups();
         let number = group.parse::<u32>().ok();
@@ -106,17 +110,22 @@ impl Accounts {
     }
 }
 
-fn unknown<'a>(kind: &str, name: &str, path: &Path, known: impl Iterator<Item = &'a str>) -> Bad {
+fn unknown<'a>(
+    kind: &str,
+    name: &str,
+    path: &Path,
+    known: impl Iterator<Item = &'a str>,
+) -> Invalid {
     let help = match nearest(name, known) {
         Some(known) => format!("did you mean `{known}`? A number works without an entry there"),
         None => format!("add it to {}, or write its number", path.display()),
     };
-    Bad::new(format!("no {kind} of {}", path.display()), help)
+    Invalid::new(format!("no {kind} of {}", path.display()), help)
 }
 
 fn lines(path: &Path) -> Vec<String> {
     let mut bytes = Vec::new();
-    // No file is an empty file: an image from scratch has none.
+    // An image from scratch has no such file.
     if let Ok(file) = std::fs::File::open(path) {
         let _ = file.take(LARGEST).read_to_end(&mut bytes);
     }
@@ -149,7 +158,7 @@ mod tests {
     use crate::load::testing::Dir;
 
     #[test]
-    fn users_are_found_as_docker_finds_them() {
+    fn users_are_looked_up_as_in_docker() {
         let dir = Dir::new();
         let passwd = dir.write(
             "passwd",
@@ -186,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_accounts_knows_numbers() {
+    fn numbers_work_in_an_image_without_accounts() {
         let mut accounts = Accounts::new("/nonexistent/passwd", "/nonexistent/group");
         assert_eq!(accounts.find("5:6").unwrap(), User { uid: 5, gid: 6, groups: vec![] });
         assert!(accounts.find("root").is_err());

@@ -1,51 +1,40 @@
-//! The container's arguments, each to the process that claims it by `args.prefix`.
+//! Routes each of the container's arguments to the process that claims it by `args.prefix`.
 
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::types::suggest::{list, nearest};
 
-/// Arguments that cannot be handed out.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum ArgsError {
-    /// No prefix matches.
+pub(crate) enum ArgsError {
     #[error("argument `{arg}` is claimed by no process; {known}{suggestion}")]
     Unclaimed {
-        /// The argument.
         arg: String,
-        /// The prefixes that there are, as a sentence.
+        /// The known prefixes, as a sentence.
         known: String,
-        /// What was probably meant, as a sentence; may be empty.
+        /// "did you mean …?", or empty.
         suggestion: String,
     },
-    /// The process must not get this option.
-    #[error(
-        "argument `{arg}` is refused: `{option}` of process `{process}` is set by the config, and not from outside"
-    )]
+    #[error("argument `{arg}` is refused: only the config sets `{option}` of process `{process}`")]
     Refused {
-        /// The argument.
         arg: String,
-        /// The option without its prefix and value.
+        /// Without its prefix and value.
         option: String,
-        /// The process that would get it.
         process: String,
     },
-    /// A prefix with nothing behind it.
-    #[error("argument `{arg}` names no option: write it like `{arg}OPTION`")]
-    NoOption {
-        /// The argument.
-        arg: String,
-    },
+    #[error("argument `{arg}` names no option: write `{arg}OPTION`")]
+    NoOption { arg: String },
 }
 
-/// What each process gets in addition to its `command`, in the order of [`Config::processes`].
+/// Returns the further arguments of each process, in the order of [`Config::processes`].
 ///
-/// An argument that begins with a prefix goes to its process with `--` in place of the prefix; of several prefixes the
-/// longest counts. The argument behind it goes along as its value, unless it begins with `--` or with a prefix itself.
+/// An argument that begins with a prefix goes to its process with `--` in place of the prefix; the
+/// longest matching prefix wins. The next argument goes along as its value, unless it begins with
+/// `--` or with a prefix itself.
 ///
 /// # Errors
-/// The first argument that nobody claims, or that `refuse` names.
-pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
+/// The first argument that no process claims, or that `refuse` names.
+pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {
@@ -68,7 +57,7 @@ pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsE
     Ok(routed)
 }
 
-/// The process with the longest prefix of `arg`, and the rest of `arg`.
+/// Finds the process with the longest prefix of `arg`. Also returns the rest of `arg`.
 fn claim<'a>(config: &Config, arg: &'a str) -> Option<(usize, &'a str)> {
     let routes = config
         .processes
@@ -91,7 +80,7 @@ fn unclaimed(config: &Config, arg: &str) -> ArgsError {
         None => "no process has `args`".to_owned(),
         Some(_) => format!("known prefixes are {}", list(prefixes())),
     };
-    // `--rt.concurrency`: what stands up to the dot is what was meant as a prefix.
+    // `--rt.concurrency`: the part up to the dot was meant as the prefix.
     let start = arg.find(['.', '=']).map_or(arg, |end| &arg[..=end]);
     let option = arg.strip_prefix(start).unwrap_or_default();
     let suggestion = match nearest(start, prefixes()) {
@@ -144,10 +133,7 @@ mod tests {
             message(&["stray"]).starts_with("argument `stray` is claimed by no process; known")
         );
         assert!(message(&["--rtr.a", "1", "stray"]).starts_with("argument `stray`"));
-        assert_eq!(
-            message(&["--py."]),
-            "argument `--py.` names no option: write it like `--py.OPTION`"
-        );
+        assert_eq!(message(&["--py."]), "argument `--py.` names no option: write `--py.OPTION`");
         let none = config("processes: {a: {command: [a]}}");
         assert!(
             route(&none, &["x".to_owned()])

@@ -1,54 +1,51 @@
-//! `control` of a config and nothing else, for a command that asks the supervisor which runs it.
+//! Reads only `control` of a config, for commands that ask the running supervisor.
 //!
-//! Such a command runs beside the container's program, often with fewer variables: what the entrypoint has exported is not
-//! there in `docker exec`. And what the files say elsewhere may have changed since the start, or be wrong by now. None of
-//! that keeps a healthy container from answering.
+//! Such a command often has fewer variables than the supervisor: `docker exec` does not get what
+//! the entrypoint exported. And the rest of the files may have changed since the start. Neither
+//! must keep a healthy container from answering.
 
 use std::path::PathBuf;
 
 use crate::config::Control;
 use crate::load::accounts::Accounts;
 use crate::load::environment::{Environment, Variables};
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::read::root;
-use crate::load::{Collector, Diagnostic, merged, trees};
+use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 
-/// Where the supervisor answers.
 #[derive(Debug)]
-pub struct Found {
-    /// What `control` says, or what is wrong with it.
-    pub control: Result<Control, Vec<Diagnostic>>,
-    /// The variables that `control` uses and that are not set here. For the supervisor they may be.
-    pub unset: Vec<String>,
+pub(crate) struct Found {
+    pub(crate) control: Result<Control, Vec<Diagnostic>>,
+    /// The variables that `control` uses and that are not set here; the supervisor may have them.
+    pub(crate) unset: Vec<String>,
 }
 
-/// Reads `control`, and of `env` what `control` uses, of all files together.
-#[must_use]
-pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
-    let mut report = Collector::default();
-    let roots = trees(&mut report, paths, environment);
-    // It ends soon: to take the trees apart would be work for nothing.
+/// Reads `control`, and the entries of `env` that it uses, from all files merged.
+pub(crate) fn find(paths: &[PathBuf], environment: &Environment) -> Found {
+    let mut problems = Problems::default();
+    let roots = read_roots(&mut problems, paths, environment);
+    // The command exits soon: freeing the trees would only cost time.
     std::mem::forget(roots.clone());
-    found(report, roots, environment)
+    found(problems, roots, environment)
 }
 
-/// The same of files that are read.
+/// Like [`find`], from parsed files.
 pub(crate) fn found(
-    mut report: Collector,
+    mut problems: Problems,
     roots: crate::load::Roots,
     environment: &Environment,
 ) -> Found {
-    let Some(root) = merged(&mut report, roots) else {
-        return Found { control: Err(report.finish()), unset: Vec::new() };
+    let Some(root) = merge_roots(&mut problems, roots) else {
+        return Found { control: Err(problems.finish()), unset: Vec::new() };
     };
-    // What is wrong in a file that could be read is wrong elsewhere.
-    report.forget();
-    // Nobody is looked up.
+    // All problems of readable files so far are outside `control`.
+    problems.clear();
+    // `control` names no user.
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    let mut reader = Reader::new(&mut report, Variables::new(environment), accounts);
+    let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
     let (control, unset) = root::control_alone(&mut reader, &root);
-    let failed = report.has_errors();
-    Found { control: if failed { Err(report.finish()) } else { Ok(control) }, unset }
+    let failed = problems.has_errors();
+    Found { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }
 }
 
 #[cfg(test)]
@@ -73,14 +70,14 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
 ";
 
     #[test]
-    fn nothing_else_is_read() {
+    fn only_control_is_read() {
         let text = format!("control: {{socket: /run/d.sock, listen: '127.0.0.1:1'}}{REST}");
         let found = find(&[&text], &[]);
         assert_eq!(found.unset, [""; 0]);
         let control = found.control.unwrap();
         assert_eq!(control.socket, Some("/run/d.sock".into()));
         assert_eq!(control.listen, Some("127.0.0.1:1".parse().unwrap()));
-        // A duplicate key, an unknown one, no processes at all.
+        // A duplicate key, an unknown one, no processes.
         assert_eq!(
             socket(&["control: {socket: /s}\nsomething: 1\nhooks: {}\nhooks: {}"], &[]),
             PathBuf::from("/s")
@@ -89,7 +86,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn the_defaults_that_it_uses_are_read() {
+    fn the_entries_of_env_that_it_uses_are_read() {
         let text = format!("control: {{socket: '${{DIR}}/d.sock'}}{REST}");
         assert_eq!(socket(&[&text], &[]), PathBuf::from("/run/gw/d.sock"));
         assert_eq!(socket(&[&text], &[("BASE", "/tmp")]), PathBuf::from("/tmp/gw/d.sock"));
@@ -99,7 +96,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn what_it_uses_and_is_not_set_is_named() {
+    fn unset_variables_are_named() {
         let text = format!("control: {{socket: '${{TOKEN}}/d.sock'}}{REST}");
         let found = find(&[&text], &[]);
         assert_eq!(found.unset, ["TOKEN", "SECRET"]);
@@ -114,7 +111,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn files_are_laid_over_each_other() {
+    fn later_files_overlay_earlier_ones() {
         let base = format!("control: {{socket: /a.sock, listen: '127.0.0.1:1'}}{REST}");
         let control = find(&[&base, "control: {socket: /b.sock}"], &[]).control.unwrap();
         assert_eq!(control.socket, Some("/b.sock".into()));
@@ -128,7 +125,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn what_is_wrong_with_it_is_said() {
+    fn errors_in_control_are_reported() {
         for text in ["control: {socket: ''}", "control: {sockt: /a}", "control: [a]", "a: [", ""] {
             assert!(find(&[text], &[]).control.is_err(), "{text}");
         }

@@ -1,27 +1,24 @@
-//! The lines of an `env_file`, as Compose writes them: `NAME=VALUE`, comments, quotes, and `export` before it.
+//! Parses an `env_file` as Compose does: `NAME=VALUE`, comments, quotes, and a leading `export`.
 
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 
-/// A line that says something.
+/// A line that is neither empty nor a comment.
 pub(crate) struct Entry<'t> {
     /// From 1.
     pub(crate) line: usize,
-    /// A name and its value, or what is wrong.
-    pub(crate) content: Result<(&'t str, Value), Bad>,
+    pub(crate) content: Result<(&'t str, Value), Invalid>,
 }
 
-/// What stands behind the name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// Nothing, not even a `=`: the container's variable is passed on.
+    /// `NAME` without `=`: the container's variable is passed on.
     PassedOn,
-    /// Text in single quotes.
+    /// In single quotes: not expanded.
     Literal(String),
-    /// Text in which variables are put in.
+    /// Text with variables to expand.
     Template(String),
 }
 
-/// Every line that is neither empty nor a comment.
 pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
     text.lines().zip(1..).filter_map(|(text, line)| {
         let text = text.trim();
@@ -30,7 +27,7 @@ pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-fn entry(line: &str) -> Result<(&str, Value), Bad> {
+fn entry(line: &str) -> Result<(&str, Value), Invalid> {
     let line = match line.strip_prefix("export") {
         Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
         _ => line,
@@ -40,9 +37,9 @@ fn entry(line: &str) -> Result<(&str, Value), Bad> {
         None => (without_comment(line), None),
     };
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
-        // The line itself is not repeated: it may hold a secret.
-        return Err(Bad::new(
-            "this line of an `env_file` has no name before a `=`",
+        // The message does not quote the line: it may hold a secret.
+        return Err(Invalid::new(
+            "this line of an `env_file` has no name before its `=`",
             "write `NAME=VALUE`",
         ));
     }
@@ -59,7 +56,7 @@ fn entry(line: &str) -> Result<(&str, Value), Bad> {
     Ok((name, value))
 }
 
-/// What comes before a `#` that stands at the start or after a blank.
+/// Cuts at a `#` that stands at the start or after a blank.
 fn without_comment(text: &str) -> &str {
     let comment = text
         .match_indices('#')
@@ -68,7 +65,7 @@ fn without_comment(text: &str) -> &str {
     comment.map_or(text, |at| &text[..at]).trim_end()
 }
 
-fn double_quoted(text: &str) -> Result<String, Bad> {
+fn double_quoted(text: &str) -> Result<String, Invalid> {
     let mut out = String::new();
     let mut chars = text.chars();
     loop {
@@ -89,19 +86,18 @@ fn double_quoted(text: &str) -> Result<String, Bad> {
     Ok(out)
 }
 
-fn nothing_more(rest: &str) -> Result<(), Bad> {
+fn nothing_more(rest: &str) -> Result<(), Invalid> {
     match without_comment(rest).is_empty() {
         true => Ok(()),
-        false => Err(Bad::new(
-            "something follows the closing quote",
-            "put all of the value into the quotes",
-        )),
+        false => {
+            Err(Invalid::new("text follows the closing quote", "put the whole value into quotes"))
+        }
     }
 }
 
-fn unclosed() -> Bad {
-    Bad::new(
-        "a quote is not closed in its line",
+fn unclosed() -> Invalid {
+    Invalid::new(
+        "a quote is not closed on its line",
         "close it; for a line break write `\\n` in double quotes",
     )
 }

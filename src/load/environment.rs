@@ -1,31 +1,25 @@
-//! The variables that a config can use.
+//! The variables that `${…}` in a config can use.
 
 use std::collections::BTreeMap;
 
-/// A snapshot of the environment of the container. Variables that are not UTF-8 are left out: no config can name
-/// their value.
+/// A snapshot of the container's environment, without variables that are not UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process.
-    #[must_use]
-    pub fn from_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Self(std::env::vars_os().filter_map(text).collect())
     }
 
-    /// The value of a variable, empty or not.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The value of a variable that is not empty: a set but empty variable counts as unset.
-    #[must_use]
-    pub fn get_set(&self, name: &str) -> Option<&str> {
+    /// The value, unless it is empty: a set but empty variable counts as unset.
+    pub(crate) fn get_non_empty(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 }
@@ -36,18 +30,17 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     }
 }
 
-/// Where the value of a variable comes from.
+/// The source of a variable's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The container's environment.
     Container,
-    /// The `env:` of the config.
+    /// `env:` of the config.
     Env,
     /// The `env_file` that is being read.
     File,
 }
 
-/// What `${…}` sees: the container's environment on top of the `env:` of the config.
+/// The variables of `${…}`: the container's environment, then the `env_file` being read, then `env:`.
 #[derive(Debug)]
 pub(crate) struct Variables<'a> {
     container: &'a Environment,
@@ -60,7 +53,6 @@ impl<'a> Variables<'a> {
         Self { container, env: BTreeMap::new(), file: BTreeMap::new() }
     }
 
-    /// The container's environment alone.
     pub(crate) fn container(&self) -> &'a Environment {
         self.container
     }
@@ -75,21 +67,21 @@ impl<'a> Variables<'a> {
         self.file.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Forgets the `env_file` that was read.
+    /// Forgets the entries of the `env_file`.
     pub(crate) fn end_of_file(&mut self) {
         self.file.clear();
     }
 
-    /// A value that is not empty, and where it comes from.
-    pub(crate) fn get_set(&self, name: &str) -> Option<(&str, Origin)> {
-        let container = self.container.get_set(name).map(|value| (value, Origin::Container));
+    /// The value, unless it is empty, and its source.
+    pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
+        let container = self.container.get_non_empty(name).map(|value| (value, Origin::Container));
         let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
         let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
         container.or_else(file).or_else(env)
     }
 
-    /// Whether somebody set it, be it to nothing.
-    pub(crate) fn is_mentioned(&self, name: &str) -> bool {
+    /// Whether any source sets it, even to an empty value.
+    pub(crate) fn is_defined(&self, name: &str) -> bool {
         self.container.get(name).is_some()
             || self.file.contains_key(name)
             || self.env.contains_key(name)

@@ -1,28 +1,27 @@
-//! `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`.
+//! Expands `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$`.
 //!
-//! What comes out is never read as YAML and never expanded again, so a variable cannot change the structure of a
-//! config.
+//! The result is never parsed as YAML and never expanded again, so a variable cannot change the
+//! structure of a config.
 
 use crate::load::environment::{Origin, Variables};
 
-/// The kernel takes no argument and no variable that is longer (`MAX_ARG_STRLEN`, 32 pages).
+/// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
 pub(crate) const LONGEST: usize = 128 * 1024;
-/// Defaults within defaults.
+/// The limit for defaults within defaults.
 const DEEPEST: usize = 8;
 
-/// A piece of a text.
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'t> {
     Text(&'t str),
     Variable {
         name: &'t str,
-        /// Where its `$` stands, in bytes.
+        /// The byte of its `$`.
         at: usize,
         otherwise: Otherwise<'t>,
     },
 }
 
-/// What stands for a variable that is not set.
+/// The replacement for an unset variable.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
@@ -30,29 +29,25 @@ enum Otherwise<'t> {
     Message(Vec<Part<'t>>),
 }
 
-/// A text that cannot be expanded.
+/// Why a text cannot be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
-    /// What is wrong, in one line.
+    /// One line.
     pub(crate) message: String,
-    /// How to mend it.
     pub(crate) help: String,
-    /// Where, in bytes of the text.
+    /// The byte of the text.
     pub(crate) at: usize,
 }
 
-/// The result, and how it came about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expanded {
-    /// The text with all values put in.
     pub(crate) text: String,
-    /// The variables whose values are in it.
+    /// The variables whose values are in the text.
     pub(crate) used: Vec<(String, Origin)>,
-    /// Variables that nobody set and that have no default, with the place of their `$` in bytes.
+    /// The unset variables without a default, each with the byte of its `$`.
     pub(crate) unset: Vec<(String, usize)>,
 }
 
-/// Puts the values of `variables` into `text`.
 pub(crate) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
     if !text.contains('$') {
         return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
@@ -63,7 +58,7 @@ pub(crate) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, 
     Ok(out)
 }
 
-/// The variables that `text` uses, those in defaults too.
+/// The variables that `text` uses, including those in defaults.
 pub(crate) fn names(text: &str) -> Vec<String> {
     fn collect(parts: &[Part<'_>], out: &mut Vec<String>) {
         for part in parts {
@@ -79,8 +74,8 @@ pub(crate) fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// Names behind a `$` without braces, each with the place of that in bytes: a shell would put values in, and nobody here does.
-pub(crate) fn left_to_a_shell(text: &str) -> Vec<(&str, usize)> {
+/// Finds each `$NAME` without braces, which only a shell would expand, with the byte of its `$`.
+pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('$')) {
@@ -91,7 +86,7 @@ pub(crate) fn left_to_a_shell(text: &str) -> Vec<(&str, usize)> {
         if !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
             out.push((name, dollar));
         }
-        // `$$` is one that is meant.
+        // `$$` is an escaped `$`.
         at = dollar + 1 + if rest.starts_with('$') { 1 } else { name.len() };
     }
     out
@@ -106,7 +101,7 @@ fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Res
             }
             Part::Variable { name, at, otherwise } => (*name, *at, otherwise),
         };
-        match (variables.get_set(name), otherwise) {
+        match (variables.get_non_empty(name), otherwise) {
             (Some((value, origin)), _) => {
                 out.text.push_str(value);
                 out.used.push((name.to_owned(), origin));
@@ -124,15 +119,15 @@ fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Res
                 });
             }
             (None, Otherwise::Empty) => {
-                if !variables.is_mentioned(name) {
+                if !variables.is_defined(name) {
                     out.unset.push((name.to_owned(), at));
                 }
             }
         }
         if out.text.len() > LONGEST {
             return Err(Malformed {
-                message: format!("longer than {LONGEST} bytes once variables are put in"),
-                help: "no argument and no variable of a process can be that long".to_owned(),
+                message: format!("longer than {LONGEST} bytes after its variables are expanded"),
+                help: "no argument or variable of a process can be that long".to_owned(),
                 at,
             });
         }
@@ -140,7 +135,7 @@ fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Res
     Ok(())
 }
 
-/// On one line, and nothing that a terminal would obey.
+/// Replaces control characters, line breaks too, by blanks.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -160,7 +155,7 @@ impl<'t> Scanner<'t> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Everything up to the end, or within a default up to its `}`.
+    /// Scans up to the end of the text, or within a default up to its `}`.
     fn parts(&mut self) -> Result<Vec<Part<'t>>, Malformed> {
         let mut parts = Vec::new();
         let mut start = self.at;
@@ -190,7 +185,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// From `${` to its `}`.
+    /// Scans from `${` to its `}`.
     fn variable(&mut self) -> Result<Part<'t>, Malformed> {
         let at = self.at;
         let wrong = |message: String, help: &str| Malformed { message, help: help.to_owned(), at };
@@ -207,8 +202,7 @@ impl<'t> Scanner<'t> {
             ));
         }
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let help =
-                "a name has letters, digits and `_`, and no digit first; write `$$` for a `$`";
+            let help = "a name has letters, digits and `_`, and does not begin with a digit; write `$$` for a `$`";
             return Err(wrong("`${` without the name of a variable".to_owned(), help));
         }
         let otherwise = if rest.starts_with(":-") {
@@ -234,7 +228,7 @@ impl<'t> Scanner<'t> {
             self.rest().chars().take(2).take_while(|c| !c.is_control() && *c != '}').collect();
         let help = match operator.chars().next() {
             None => {
-                let help = "add the `}` in the same line, or write `$$` for a `$`";
+                let help = "add the `}` on the same line, or write `$$` for a `$`";
                 return Err(wrong("`${` without its `}`".to_owned(), help));
             }
             Some('-') => {
@@ -245,14 +239,14 @@ impl<'t> Scanner<'t> {
             }
             _ => "write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`".to_owned(),
         };
-        Err(wrong(format!("`{operator}` after `${{{name}` means nothing here"), &help))
+        Err(wrong(format!("`{operator}` after `${{{name}` is not supported"), &help))
     }
 
     fn nested(&mut self, at: usize) -> Result<Vec<Part<'t>>, Malformed> {
         if self.depth == DEEPEST {
             return Err(Malformed {
                 message: format!("defaults within defaults, more than {DEEPEST} deep"),
-                help: "give the inner ones names under `env:`".to_owned(),
+                help: "define the inner ones under `env:`".to_owned(),
                 at,
             });
         }
@@ -281,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_put_in() {
+    fn variables_are_expanded() {
         for (text, expected) in [
             ("", ""),
             ("plain", "plain"),
@@ -310,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_set_is_empty_and_named() {
+    fn unset_variables_are_empty_and_named() {
         let out = run("ä${NO}${NOTHING}").unwrap();
         assert_eq!((out.text.as_str(), out.unset), ("ä", vec![("NO".to_owned(), 2)]));
     }
@@ -326,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_where() {
+    fn errors_have_their_place() {
         for (text, message, at) in [
             ("ab${", "`${` without its `}`", 2),
             ("${A", "`${` without its `}`", 0),
@@ -335,9 +329,9 @@ mod tests {
             ("x${}", "`${` without the name of a variable", 1),
             ("${1X}", "`${` without the name of a variable", 0),
             ("${ä}", "`${` without the name of a variable", 0),
-            ("${A:+x}", "`:+` after `${A` means nothing here", 0),
-            ("${A-x}", "`-x` after `${A` means nothing here", 0),
-            ("${A }", "` ` after `${A` means nothing here", 0),
+            ("${A:+x}", "`:+` after `${A` is not supported", 0),
+            ("${A-x}", "`-x` after `${A` is not supported", 0),
+            ("${A }", "` ` after `${A` is not supported", 0),
             ("${NO:?give ${A}}", "`NO` is not set: give 1", 0),
             ("${NO:?}", "`NO` is not set", 0),
             ("${A}${EMPTY:-}${NOTHING:?x}", "`NOTHING` is not set: x", 14),

@@ -1,42 +1,40 @@
-//! One file on top of another, by Compose's merge rules: mappings merge key by key, single values replace, lists grow
-//! without repeating what is in them. A `command` replaces, because half of two commands is none.
+//! Merges one file over another by Compose's rules: mappings merge key by key, single values
+//! replace, lists are appended to without duplicates. A `command` replaces.
 //!
-//! `!reset` takes a key away, `!override` replaces a value where it would be merged. In
-//! `environment` a variable that is taken away is more than one that is not written: the process
-//! does not get it from anywhere else either. So there a `!reset` stays in the merged tree, for the
-//! reader.
+//! `!reset` removes a key, `!override` replaces a value that would be merged. A variable of
+//! `environment` with `!reset` is kept from the process, even where the container has it, so there
+//! the `!reset` stays in the merged tree for the reader.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::load::yaml::node::{Key, Kind, Node, Span, Tag};
 
-/// How the value at a place is merged.
+/// How to merge the values at one place.
 #[derive(Clone, Copy)]
 enum Rule {
-    /// By what it is: mapping, list or single value.
+    /// By the kind of node: mapping, list or single value.
     ByKind,
-    /// The later one counts.
     Replace,
-    /// A list of names, or a mapping of them.
+    /// A list of names, or a mapping with these keys.
     Names,
     /// A list of `NAME=VALUE`, or a mapping.
     Pairs,
-    /// A list, or a single value.
+    /// A list or a single value.
     OneOrMore,
-    /// A command, or a mapping with one.
+    /// A command, or a mapping with `command`.
     Hook,
-    /// A mapping in which only one of these keys can be set.
+    /// A mapping with at most one of these keys.
     OneOf(&'static [&'static str]),
 }
 
-/// The ways in which readiness can be seen: keys of `readiness:` that exclude each other.
+/// The probes: keys of `readiness:` that exclude each other.
 pub(crate) const PROBES: &[&str] = &["unix", "tcp", "http", "exec", "file", "log", "notify"];
 
-/// The ways to drain: keys of `drain:` that exclude each other.
+/// The drain methods: keys of `drain:` that exclude each other.
 pub(crate) const DRAINS: &[&str] = &["envoy", "http", "exec", "signal", "notify"];
 
-/// The rule for a place, named by its keys from the root.
+/// The rule for a place, given by its keys from the root.
 fn rule(place: &[&str]) -> Rule {
     match place {
         ["processes", _, rest @ ..] => match rest {
@@ -67,7 +65,7 @@ fn hook_rule(rest: &[&str]) -> Rule {
     }
 }
 
-/// `over` on top of `base`.
+/// Merges `over` over `base`.
 pub(crate) fn merge(base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     merge_at(&[], base, over)
 }
@@ -76,8 +74,8 @@ fn merge_at(place: &[&str], base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // Nothing in the later file is no wish to take something away; that is what `!reset` is for. Only a variable
-    // without a value has a meaning: it comes from the container.
+    // An empty value in the later file changes nothing; `!reset` removes. Only a variable without
+    // a value has a meaning: the container's is passed on.
     if matches!(over.kind, Kind::Null) && !matches!(place, ["processes", _, "environment", _]) {
         return Rc::clone(base);
     }
@@ -168,7 +166,7 @@ fn scalar(node: &Node) -> Option<&str> {
     }
 }
 
-/// A list as the mapping that says the same. What is no such list stays, for the reader to complain about.
+/// Converts a list of names to a mapping. Anything else stays as it is, for the reader to refuse.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
@@ -197,7 +195,7 @@ fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
     (Key { text: name.into(), span }, Node::new(span, kind))
 }
 
-/// A single value as the list that says the same.
+/// Converts a single value to a list.
 fn listed(node: &Rc<Node>) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } => Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)]))),
@@ -205,7 +203,7 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
     }
 }
 
-/// The command of a hook as the mapping that says the same.
+/// Converts the short form of a hook, a command, to a mapping.
 fn hook(node: &Rc<Node>) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {
@@ -225,7 +223,7 @@ fn holds_variables(place: &[&str]) -> bool {
     matches!(place, ["processes", _, "environment"])
 }
 
-/// Takes away what is still tagged `!reset` when all files are merged, because nothing was there to reset.
+/// Removes the values still tagged `!reset` after the merge: no earlier file had them.
 pub(crate) fn without_resets(root: &Rc<Node>) -> Rc<Node> {
     without_resets_at(&[], root)
 }

@@ -1,47 +1,48 @@
-//! A command written as one string: split into words as a shell would, but no shell takes part.
+//! Splits a command written as one string into words as a shell would; no shell runs.
 
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 
-const NOT_CLOSED: &str = "a quote is never closed, or a backslash ends it";
+const NOT_CLOSED: &str = "a quote is not closed, or the last character is a backslash";
 
-/// The words of a command line.
-pub(crate) fn split(text: &str) -> Result<Vec<String>, Bad> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
     shlex::split(text)
-        .ok_or_else(|| Bad::new(NOT_CLOSED, "close the quote, or write a list of words"))
+        .ok_or_else(|| Invalid::new(NOT_CLOSED, "close the quote, or write a list of words"))
 }
 
-/// The program and its arguments where a list cannot be written: in an option of a command line. Read as in a config.
-pub(crate) fn program(text: &str) -> Result<Vec<String>, Bad> {
+/// Splits the value of a command-line option, where a list cannot be written, with the same checks
+/// as in a config.
+pub(crate) fn program(text: &str) -> Result<Vec<String>, Invalid> {
     if let Some(operator) = shell_operator(text) {
-        // Only a NUL cannot be quoted, and no option can have one.
+        // Quoting fails only for a NUL, which no option can hold.
         let shell = shlex::try_quote(text.trim()).unwrap_or_default();
         let help = format!(
             "write `sh -c {shell}` if a shell is meant, or put the `{operator}` into quotes"
         );
-        return Err(Bad::new(no_shell(operator), help));
+        return Err(Invalid::new(no_shell(operator), help));
     }
-    let words = shlex::split(text).ok_or_else(|| Bad::new(NOT_CLOSED, "close the quote"))?;
+    let words = shlex::split(text).ok_or_else(|| Invalid::new(NOT_CLOSED, "close the quote"))?;
     match words.first() {
         Some(program) if !program.is_empty() => Ok(words),
-        _ => Err(Bad::new("names no program", "write `PROGRAM ARGUMENT …`")),
+        _ => Err(Invalid::new("names no program", "write `PROGRAM ARGUMENT …`")),
     }
 }
 
-/// Refuses a command line that was written for a shell.
-pub(crate) fn without_shell(text: &str) -> Result<(), Bad> {
+/// Refuses a command line that needs a shell.
+pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     let Some(operator) = shell_operator(text) else { return Ok(()) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let help = format!(
         "write `[sh, -c, \"{shell}\"]` if a shell is meant, or put the `{operator}` into quotes"
     );
-    Err(Bad::new(no_shell(operator), help))
+    Err(Invalid::new(no_shell(operator), help))
 }
 
 fn no_shell(operator: &str) -> String {
-    format!("no shell reads it, so `{operator}` would be an argument like any other")
+    format!("no shell runs, so `{operator}` would be an ordinary argument")
 }
 
-/// The first thing that only a shell would understand: `|`, `&`, `;`, `<`, `>` or a backtick outside quotes, or a `$(`.
+/// Finds the first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside
+/// quotes, a backtick, or `$(`.
 fn shell_operator(text: &str) -> Option<&'static str> {
     let mut quote = None;
     let mut chars = text.chars().peekable();
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_shell_says_so() {
+    fn shell_operators_are_found() {
         for (text, operator) in [
             ("a | b", "|"),
             ("a && b", "&&"),
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_a_command_as_well_and_told_how_to_ask_for_a_shell() {
+    fn an_option_that_needs_a_shell_is_refused_with_a_command_that_works() {
         assert_eq!(
             program("/app/drain --reason 'a b'").unwrap(),
             ["/app/drain", "--reason", "a b"]
@@ -121,7 +122,7 @@ mod tests {
         for script in ["a | b", "a 'b' && c", "a \"$(b)\"", "a 'b' `c`; \"$D\""] {
             let help = program(script).unwrap_err().help;
             let (shell, _) = help.strip_prefix("write `").unwrap().split_once("` if a").unwrap();
-            // What is proposed is taken, and a shell gets what was written.
+            // The proposed command is accepted, and gives the script to a shell.
             assert_eq!(program(shell).unwrap(), ["sh", "-c", script], "{shell}");
         }
     }

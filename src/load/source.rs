@@ -1,4 +1,4 @@
-//! Reads a config file as text: bounded in size and time, whatever the path leads to.
+//! Reads a file as text, with limits on size and time for any kind of file.
 
 use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
@@ -11,19 +11,19 @@ use std::time::Duration;
 use crate::load::expand::LONGEST;
 use crate::load::yaml::node::Span;
 
-/// What may be read for some purpose.
+/// The limits for one use of a file.
 struct Limits {
     /// In bytes.
     largest: u64,
-    /// `largest`, for a person.
+    /// `largest`, for messages.
     size: &'static str,
-    /// What to do about a file that is larger.
+    /// The help where the file is larger.
     help: &'static str,
-    /// Whether it may be a pipe.
+    /// Whether a pipe is accepted.
     pipes: bool,
 }
 
-/// A config of five thousand processes has about one mebibyte.
+/// A config of 5,000 processes has about 1 MiB.
 const CONFIG: Limits = Limits {
     largest: 4 * 1024 * 1024,
     size: "4 MiB",
@@ -31,7 +31,6 @@ const CONFIG: Limits = Limits {
     pipes: true,
 };
 
-/// No argument is longer.
 const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
     size: "128 KiB",
@@ -39,7 +38,7 @@ const ARGUMENT: Limits = Limits {
     pipes: false,
 };
 
-/// What `helm template` writes of a large chart.
+/// Enough for the output of `helm template` of a large chart.
 const MANIFEST: Limits = Limits {
     largest: 16 * 1024 * 1024,
     size: "16 MiB",
@@ -47,31 +46,30 @@ const MANIFEST: Limits = Limits {
     pipes: true,
 };
 
-/// How long a pipe may be silent before it is given up, and how often it is looked at.
+/// How long a pipe may be silent, and how often it is polled.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
-/// A file whose text is known to be UTF-8 without NUL.
+/// A file whose text is UTF-8 without NUL.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// As it was given.
+    /// As given on the command line or in the config.
     pub(crate) path: PathBuf,
     /// Without a byte order mark.
     pub(crate) text: Rc<String>,
-    /// Where each line begins, in bytes: found when somebody asks.
+    /// The byte at which each line starts, computed on first use.
     lines: OnceCell<Vec<usize>>,
-    /// Whether its lines may be shown.
+    /// Whether diagnostics must not show its lines.
     secret: bool,
 }
 
-/// Why a file cannot be used, and how to mend it.
+/// Why a file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
-    /// What is wrong with it, to follow its name.
+    /// Follows the name of the file in the message.
     pub(crate) message: String,
-    /// How to mend it.
     pub(crate) help: String,
-    /// The line, where there is one; else 0.
+    /// From 1; 0 for the whole file.
     pub(crate) line: usize,
 }
 
@@ -79,35 +77,40 @@ impl Unreadable {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: help.into(), line: 0 }
     }
+
+    /// Its own help, or else `other`.
+    pub(crate) fn help_or(self, other: impl FnOnce() -> String) -> String {
+        if self.help.is_empty() { other() } else { self.help }
+    }
 }
 
 impl Source {
-    /// A file that is already in memory.
+    /// A file whose text is in memory.
     pub(crate) fn new(path: impl Into<PathBuf>, text: String) -> Self {
         Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
     }
 
-    /// A file that could not be read; problems can name it.
+    /// A file that could not be read, so that problems can name it.
     pub(crate) fn unread(path: &Path) -> Self {
         Self::new(path, String::new())
     }
 
-    /// Reads a file. Waits for nothing except, for at most two seconds, for a pipe that has a writer.
+    /// Reads a config. Waits only for a pipe that has a writer, for at most two seconds.
     pub(crate) fn read(path: &Path) -> Result<Self, Unreadable> {
         text(bytes(path, &CONFIG)?).map(|text| Self::new(path, text))
     }
 
-    /// Reads a file that is to be an argument of a process. Waits for nothing.
+    /// Reads a file that becomes an argument of a process. Never waits.
     pub(crate) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
         text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
     }
 
-    /// Reads a manifest of Kubernetes, as a config is read.
+    /// Reads a Kubernetes manifest. Waits as [`Self::read`] does.
     pub(crate) fn read_manifest(path: &Path) -> Result<Self, Unreadable> {
         text(bytes(path, &MANIFEST)?).map(|text| Self::new(path, text))
     }
 
-    /// Reads a manifest from standard input, however long whoever writes it takes.
+    /// Reads a manifest from standard input, without a time limit.
     pub(crate) fn read_stdin() -> Result<Self, Unreadable> {
         let mut out = Vec::new();
         let read = std::io::stdin().lock().take(MANIFEST.largest + 1).read_to_end(&mut out);
@@ -118,13 +121,13 @@ impl Source {
         text(out).map(|text| Self::new("<stdin>", text))
     }
 
-    /// Its lines are never shown.
+    /// Forbids showing its lines.
     pub(crate) fn secret(mut self) -> Self {
         self.secret = true;
         self
     }
 
-    /// Where a byte of its text stands, and how much there is marked: up to the `}` of a `${`, if that is in the line.
+    /// The place of a byte of the text, marked up to the `}` of a `${` if that is on the line.
     pub(crate) fn place(&self, file: usize, at: usize) -> Span {
         let lines = self.lines();
         let line = lines.partition_point(|start| *start <= at);
@@ -137,7 +140,7 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
-    /// A line by its number from 1, without its end; nothing where it must not be shown.
+    /// A line by its number from 1, without its line end; `None` where it must not be shown.
     pub(crate) fn line(&self, number: usize) -> Option<&str> {
         if self.secret {
             return None;
@@ -169,7 +172,7 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
 }
 
 fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
-    // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    // Without O_NONBLOCK, opening a pipe without a writer would block for ever.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
@@ -192,7 +195,7 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
     }
     let out =
         if kind.is_fifo() { read_pipe(&mut file, largest)? } else { read_file(&file, largest)? };
-    // Files in /proc and pipes do not tell their length.
+    // Pipes and files in /proc do not report their length.
     if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
 }
 
@@ -218,7 +221,7 @@ fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if waited >= PIPE_PATIENCE {
                     return Err(Unreadable::new(
-                        "is a pipe whose writer neither writes nor ends",
+                        "is a pipe whose writer neither writes nor exits",
                         "name a regular file",
                     ));
                 }
@@ -235,10 +238,10 @@ fn cannot_open(error: &std::io::Error) -> Unreadable {
     match error.kind() {
         ErrorKind::NotFound => Unreadable::new("does not exist", ""),
         ErrorKind::PermissionDenied => Unreadable::new(
-            "may not be read by the user that drainit runs as",
-            "make the file readable and its directories enterable for that user",
+            "may not be read by the user that runs drainit",
+            "make the file readable, and its directories searchable, for that user",
         ),
-        // What open(2) says of a Unix socket.
+        // open(2) of a Unix socket.
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
             Unreadable::new("is a device or a socket", "name a regular file")
         }
@@ -268,9 +271,9 @@ fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
     })
 }
 
-fn binary(bytes: &[u8], at: usize, what: &str, help: &str) -> Unreadable {
+fn binary(bytes: &[u8], at: usize, why: &str, help: &str) -> Unreadable {
     let line = line_starts(bytes.get(..at).unwrap_or_default()).len();
-    Unreadable { message: format!("{what} at byte {at}"), help: help.to_owned(), line }
+    Unreadable { message: format!("{why} at byte {at}"), help: help.to_owned(), line }
 }
 
 #[cfg(test)]
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_a_config_is_refused_at_once() {
+    fn files_that_cannot_be_a_config_are_refused_at_once() {
         let dir = Dir::new();
         assert_eq!(message(&dir.path("none")), "does not exist");
         assert_eq!(message(dir.root()), "is a directory");
@@ -310,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn pipes_are_read_and_a_silent_one_does_not_hang() {
+    fn pipes_are_read_and_one_without_a_writer_does_not_hang() {
         let dir = Dir::new();
         let path = dir.path("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
 
-        // More than a pipe holds: the writer ends only after the reader has begun. Opened for both, so that the
-        // reader finds a writer.
+        // More than a pipe holds: the writer exits only after the reader has started. Opened for
+        // both, so that the reader finds a writer.
         let text = "# a comment\n".repeat(20_000);
         let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let written = text.clone();
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_text() {
+    fn a_byte_order_mark_is_removed() {
         let dir = Dir::new();
         assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy};
 use crate::load::accounts::Accounts;
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded};
 use crate::types::Signal;
@@ -64,14 +64,16 @@ pub(crate) fn load_in(
     texts: &[&str],
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut report = Collector::default();
+    let mut problems = Problems::default();
     let source =
         |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
     let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
-    let roots =
-        sources.into_iter().map(|source| crate::load::parsed(&mut report, source)).collect();
+    let roots = sources
+        .into_iter()
+        .map(|source| crate::load::parse_source(&mut problems, source))
+        .collect();
     crate::load::finish(
-        report,
+        problems,
         roots,
         environment,
         Accounts::new("/nonexistent", "/nonexistent"),
@@ -81,12 +83,12 @@ pub(crate) fn load_in(
 
 /// The problems that `check` has with a text, where nothing is looked for.
 pub(crate) fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
-    let mut report = Collector::default();
-    report.be_a_check();
-    let roots = vec![crate::load::parsed(&mut report, Source::new("0.yaml", text.to_owned()))];
+    let mut problems = Problems::for_check();
+    let roots =
+        vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
     let environment = environment.iter().copied().collect();
-    match crate::load::finish(report, roots, &environment, accounts, None) {
+    match crate::load::finish(problems, roots, &environment, accounts, None) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     }
@@ -106,13 +108,15 @@ pub(crate) fn find_control(
     texts: &[&str],
     environment: &Environment,
 ) -> crate::load::control::Found {
-    let mut report = Collector::default();
+    let mut problems = Problems::default();
     let source =
         |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
     let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
-    let roots =
-        sources.into_iter().map(|source| crate::load::parsed(&mut report, source)).collect();
-    crate::load::control::found(report, roots, environment)
+    let roots = sources
+        .into_iter()
+        .map(|source| crate::load::parse_source(&mut problems, source))
+        .collect();
+    crate::load::control::found(problems, roots, environment)
 }
 
 /// A process with nothing special about it.

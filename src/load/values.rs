@@ -1,5 +1,5 @@
-//! Single values: text to durations, signals, addresses and the like. What goes wrong is said so that it can follow
-//! the value itself: "`time` is `abc`: not a duration".
+//! Parses single values: durations, signals, addresses and the like. The reason of an error follows
+//! the value: "`time` is `abc`: not a duration".
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,33 +9,31 @@ use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
-/// A value that is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Bad {
-    /// Why, to follow the value.
+pub(crate) struct Invalid {
+    /// Follows the value in the message.
     pub(crate) why: String,
-    /// What to write in its place.
     pub(crate) help: String,
 }
 
-impl Bad {
+impl Invalid {
     pub(crate) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
         Self { why: why.into(), help: help.into() }
     }
 }
 
-/// Longer waits are slips of the pen.
+/// Longer durations are typing errors.
 const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 3600.0;
 
 const DURATION_HELP: &str =
     "write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`";
 
 /// `500ms`, `15s`, `2m`, `1m 30s`, or a bare number of seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, Bad> {
-    let not = || Bad::new("not a duration", DURATION_HELP);
+pub(crate) fn duration(text: &str) -> Result<Duration, Invalid> {
+    let not = || Invalid::new("not a duration", DURATION_HELP);
     let mut rest = text.trim();
     if rest.starts_with('-') {
-        return Err(Bad::new("a negative duration", DURATION_HELP));
+        return Err(Invalid::new("a negative duration", DURATION_HELP));
     }
     if rest.is_empty() {
         return Err(not());
@@ -64,38 +62,35 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Bad> {
         rest = after.trim_start();
     }
     if seconds > TEN_YEARS {
-        return Err(Bad::new("longer than ten years", DURATION_HELP));
+        return Err(Invalid::new("longer than ten years", DURATION_HELP));
     }
     // Through whole microseconds, so that 0.1 is 100 ms and not a nanosecond less.
     Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).map_err(|_| not())
 }
 
-/// A duration that is not zero.
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, Bad> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, Invalid> {
     match duration(text)? {
-        Duration::ZERO => Err(Bad::new("must be longer than 0", DURATION_HELP)),
+        Duration::ZERO => Err(Invalid::new("must be longer than 0", DURATION_HELP)),
         duration => Ok(duration),
     }
 }
 
 /// `true` or `false`.
-pub(crate) fn boolean(text: &str) -> Result<bool, Bad> {
+pub(crate) fn boolean(text: &str) -> Result<bool, Invalid> {
     match text {
         "true" | "True" | "TRUE" => Ok(true),
         "false" | "False" | "FALSE" => Ok(false),
-        _ => Err(Bad::new("neither true nor false", "write `true` or `false`")),
+        _ => Err(Invalid::new("neither true nor false", "write `true` or `false`")),
     }
 }
 
-/// A whole number.
-pub(crate) fn number(text: &str) -> Result<u32, Bad> {
+pub(crate) fn number(text: &str) -> Result<u32, Invalid> {
     text.trim()
         .parse()
-        .map_err(|_| Bad::new("not a whole number", "write a number from 0 up, such as `5`"))
+        .map_err(|_| Invalid::new("not a whole number", "write a number from 0 up, such as `5`"))
 }
 
-/// One of a few words.
-pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Bad> {
+pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Invalid> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -104,16 +99,15 @@ pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Bad>
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("write one of {}", list(names())),
     };
-    Err(Bad::new("not a word that is known here", help))
+    Err(Invalid::new("not a known value", help))
 }
 
-/// What there must be none of for a drain to be over.
-pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Bad> {
+/// The condition that ends a drain.
+pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Invalid> {
     choice(text, &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)])
 }
 
-/// The method of a request that drains.
-pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Bad> {
+pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Invalid> {
     let words = [
         ("POST", HttpMethod::Post),
         ("PUT", HttpMethod::Put),
@@ -123,80 +117,78 @@ pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Bad> {
     choice(text, &words)
 }
 
-/// A signal that drainit can hear, to act on it or pass it on.
-pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Bad> {
+/// A signal that drainit can catch, to act on it or to forward it.
+pub(crate) fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
     let why = match any_signal(text)? {
-        Signal::KILL | Signal::STOP => {
-            "a signal that nobody can catch, because the kernel acts on it itself"
-        }
-        Signal::CHLD => "a signal that the end of every child sends, too",
+        Signal::KILL | Signal::STOP => "a signal that no process can catch",
+        Signal::CHLD => "a signal that the exit of every child sends, too",
         signal => return Ok(signal),
     };
-    Err(Bad::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
+    Err(Invalid::new(why, "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal"))
 }
 
-/// A signal that can ask a process to do something.
-pub(crate) fn stop_signal(text: &str) -> Result<Signal, Bad> {
+/// A signal that can make a process exit.
+pub(crate) fn stop_signal(text: &str) -> Result<Signal, Invalid> {
     match any_signal(text)? {
-        Signal::STOP => Err(Bad::new(
-            "it only halts a process, and nobody can catch it",
+        Signal::STOP => Err(Invalid::new(
+            "it only suspends a process, and no process can catch it",
             "use `TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2` or a real-time signal",
         )),
         signal => Ok(signal),
     }
 }
 
-fn any_signal(text: &str) -> Result<Signal, Bad> {
+fn any_signal(text: &str) -> Result<Signal, Invalid> {
     Signal::parse(text).ok_or_else(|| {
         let help = match nearest(text.trim().trim_start_matches("SIG"), Signal::names()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => "write a name such as `TERM`, `USR1` or `RTMIN+3`, or a number".to_owned(),
         };
-        Bad::new("not a signal", help)
+        Invalid::new("not a signal", help)
     })
 }
 
-/// The longest path of a Unix socket: `sun_path` has 108 bytes, with the NUL (unix(7)).
+/// The longest path of a Unix socket: `sun_path` has 108 bytes with the NUL (unix(7)).
 const SOCKET_PATH: usize = 107;
 
-/// A path; never empty.
-pub(crate) fn path(text: &str) -> Result<PathBuf, Bad> {
+/// A path that is not empty.
+pub(crate) fn path(text: &str) -> Result<PathBuf, Invalid> {
     match text {
-        "" => Err(Bad::new("an empty path", "write the path")),
+        "" => Err(Invalid::new("an empty path", "write the path")),
         _ => Ok(PathBuf::from(text)),
     }
 }
 
 /// The path of a Unix socket.
-pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Bad> {
+pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
     if text.len() > SOCKET_PATH {
         let why = format!(
-            "{} bytes long, and the path of a Unix socket may have {SOCKET_PATH}",
+            "{} bytes long, and the path of a Unix socket may have at most {SOCKET_PATH}",
             text.len()
         );
-        return Err(Bad::new(why, "use a shorter path, such as one under /run"));
+        return Err(Invalid::new(why, "use a shorter path, such as one under /run"));
     }
     if text.starts_with("unix:") {
-        return Err(Bad::new("not a path", "only the path stands here, without `unix:`"));
+        return Err(Invalid::new("not a path", "write the path without `unix:`"));
     }
     path(text)
 }
 
-/// `host:port` to listen on. Port 0 lets the kernel choose.
-pub(crate) fn listen(text: &str) -> Result<SocketAddr, Bad> {
+/// `host:port` to listen on; the kernel chooses the port for 0.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, Invalid> {
     host_port(text, None)
 }
 
 /// `host:port` to connect to.
-pub(crate) fn tcp(text: &str) -> Result<SocketAddr, Bad> {
+pub(crate) fn tcp(text: &str) -> Result<SocketAddr, Invalid> {
     nonzero_port(host_port(text, None)?)
 }
 
-fn nonzero_port(address: SocketAddr) -> Result<SocketAddr, Bad> {
+fn nonzero_port(address: SocketAddr) -> Result<SocketAddr, Invalid> {
     match address.port() {
-        0 => Err(Bad::new(
-            "nothing can be reached at port 0",
-            "write the port that the process listens on",
+        0 => Err(Invalid::new(
+            "no process can be reached at port 0",
+            "write the port on which the process listens",
         )),
         _ => Ok(address),
     }
@@ -204,16 +196,19 @@ fn nonzero_port(address: SocketAddr) -> Result<SocketAddr, Bad> {
 
 const HOST_PORT_HELP: &str = "write an IP address or `localhost`, and a port: `127.0.0.1:9901`";
 
-fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
-    let bad = |why: &str| Bad::new(why, HOST_PORT_HELP);
+fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Invalid> {
+    let bad = |why: &str| Invalid::new(why, HOST_PORT_HELP);
     if text.contains("://") {
-        return Err(bad("a URL, and only an address and a port stand here"));
+        return Err(bad("a URL instead of an address and a port"));
     }
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or_else(|| bad("a `[` without its `]`"))?;
         (host, port.strip_prefix(':'))
     } else if text.matches(':').count() > 1 {
-        return Err(Bad::new("not an address", "an IPv6 address stands in brackets: `[::1]:9901`"));
+        return Err(Invalid::new(
+            "not an address",
+            "put an IPv6 address into brackets: `[::1]:9901`",
+        ));
     } else {
         match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -222,26 +217,26 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
     };
     if port.is_none() && default_port.is_none() && host.parse::<u16>().is_ok() {
         let help =
-            format!("write `127.0.0.1:{host}`, or `0.0.0.0:{host}` to listen at every address");
-        return Err(Bad::new("a port without an address", help));
+            format!("write `127.0.0.1:{host}`, or `0.0.0.0:{host}` to listen on every address");
+        return Err(Invalid::new("a port without an address", help));
     }
     let port = match (port, default_port) {
-        (Some(port), _) => port.parse().map_err(|_| bad("without a port from 0 to 65535"))?,
+        (Some(port), _) => port.parse().map_err(|_| bad("the port is not a number up to 65535"))?,
         (None, Some(port)) => port,
-        (None, None) => return Err(bad("without a port")),
+        (None, None) => return Err(bad("the port is missing")),
     };
     let ip = match host {
         "" => {
-            return Err(Bad::new(
-                "without an address",
-                "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every one",
+            return Err(Invalid::new(
+                "the address is missing",
+                "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every address",
             ));
         }
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().map_err(|_| {
             let why =
-                "not an IP address, and drainit asks no name server (an init must not hang in one)";
-            Bad::new(why, HOST_PORT_HELP)
+                "not an IP address, and drainit resolves no names (an init must not hang in DNS)";
+            Invalid::new(why, HOST_PORT_HELP)
         })?,
     };
     Ok(SocketAddr::new(ip, port))
@@ -249,11 +244,11 @@ fn host_port(text: &str, default_port: Option<u16>) -> Result<SocketAddr, Bad> {
 
 const URL_HELP: &str = "write `http://127.0.0.1:8080/ready`, or `unix:/run/app.sock:/ready`";
 
-/// `http://host:port/path`, or `unix:/path.sock` with `:/path` after it.
-pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
+/// `http://host:port/path`, or `unix:/path.sock:/path`.
+pub(crate) fn http(text: &str) -> Result<HttpTarget, Invalid> {
     let help = URL_HELP;
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Bad::new("not a URL: it has a blank or a control character", help));
+        return Err(Invalid::new("not a URL: it has a blank or a control character", help));
     }
     if let Some(rest) = text.strip_prefix("unix:") {
         let (socket, path) = match rest.split_once(":/") {
@@ -263,41 +258,41 @@ pub(crate) fn http(text: &str) -> Result<HttpTarget, Bad> {
         return Ok(HttpTarget { address: Address::Unix(unix(socket)?), path });
     }
     if text.starts_with("https:") {
-        let why = "https, and drainit has no TLS: what it asks is on the same machine";
-        return Err(Bad::new(why, "use a plain `http://` address of the process"));
+        let why = "https, and drainit has no TLS: it connects to its own container only";
+        return Err(Invalid::new(why, "use a plain `http://` address of the process"));
     }
     let Some(rest) = text.strip_prefix("http://") else {
-        return Err(Bad::new("not a URL", help));
+        return Err(Invalid::new("not a URL", help));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if authority.contains('@') {
-        return Err(Bad::new("a URL with a user name", "leave the part up to the `@` out"));
+        return Err(Invalid::new("a URL with a user name", "remove the part up to the `@`"));
     }
     if path.contains('#') {
-        return Err(Bad::new("a URL with a fragment", "leave the `#` and what follows out"));
+        return Err(Invalid::new("a URL with a fragment", "remove the `#` and the text after it"));
     }
     let address = Address::Tcp(nonzero_port(host_port(authority, Some(80))?)?);
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Ok(HttpTarget { address, path })
 }
 
-/// `http://host:port` or `unix:/path`: a server, without a path on it.
-pub(crate) fn server(text: &str) -> Result<Address, Bad> {
+/// `http://host:port` or `unix:/path`: a server, without a URL path.
+pub(crate) fn server(text: &str) -> Result<Address, Invalid> {
     let help = "write `http://127.0.0.1:9901` or `unix:/run/envoy-admin.sock`";
     let target = http(text).map_err(|bad| match bad.help.as_str() {
-        // An example with a path is none here.
-        URL_HELP => Bad { help: help.to_owned(), ..bad },
-        own => Bad { help: format!("{own}; {help}"), ..bad },
+        // The example of a URL has a path, which is wrong here.
+        URL_HELP => Invalid { help: help.to_owned(), ..bad },
+        own => Invalid { help: format!("{own}; {help}"), ..bad },
     })?;
     match target.path.as_str() {
         "/" => Ok(target.address),
-        _ => Err(Bad::new("more than an address: drainit adds the paths itself", help)),
+        _ => Err(Invalid::new("an address with a path: drainit adds the paths itself", help)),
     }
 }
 
 /// The socket of a `unix:` address; `unix:///path` is the same as `unix:/path`.
-fn unix(text: &str) -> Result<PathBuf, Bad> {
+fn unix(text: &str) -> Result<PathBuf, Invalid> {
     let text = match text.strip_prefix("//") {
         Some(rest) if rest.starts_with('/') => rest,
         _ => text,
@@ -367,15 +362,15 @@ mod tests {
             assert_eq!(tcp(text).unwrap().to_string(), expected);
         }
         for (text, why) in [
-            ("", "without a port"),
+            ("", "the port is missing"),
             ("9901", "a port without an address"),
-            (":9901", "without an address"),
+            (":9901", "the address is missing"),
             ("::1:5", "not an address"),
             ("[::1", "a `[` without its `]`"),
-            ("[::1]5", "without a port"),
-            ("127.0.0.1:99999", "without a port from 0 to 65535"),
-            ("127.0.0.1:0", "nothing can be reached at port 0"),
-            ("http://127.0.0.1:5", "a URL, and only an address and a port stand here"),
+            ("[::1]5", "the port is missing"),
+            ("127.0.0.1:99999", "the port is not a number up to 65535"),
+            ("127.0.0.1:0", "no process can be reached at port 0"),
+            ("http://127.0.0.1:5", "a URL instead of an address and a port"),
         ] {
             assert_eq!(tcp(text).unwrap_err().why, why, "{text}");
         }
@@ -414,7 +409,7 @@ mod tests {
         assert_eq!(server("http://127.0.0.1:9901/").unwrap(), tcp("127.0.0.1:9901"));
         assert!(server("http://127.0.0.1:9901/stats").is_err());
         assert!(server("unix:/a.sock:/x").is_err());
-        // What it helps to write is no address of a server where it has a path.
+        // The help must not show an address with a path.
         assert!(!server("127.0.0.1:9901").unwrap_err().help.contains("ready"));
     }
 

@@ -5,39 +5,39 @@ use std::path::PathBuf;
 use crate::config;
 use crate::config::Config;
 use crate::load::Severity;
-use crate::load::check::Places;
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
+use crate::load::read::places::Places;
 use crate::load::yaml::node::Span;
 
 /// ImageLookup for what a config names, in this environment, but not below these paths.
-pub type Look<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
-/// Who looks, and what cannot be seen.
+/// Who lookup, and what cannot be seen.
 #[derive(Clone, Copy)]
-pub struct ImageLookup<'a> {
+pub(crate) struct ImageLookup<'a> {
     /// ImageLookup for what a config names.
-    pub look: Look<'a>,
+    pub(crate) find: Find<'a>,
     /// Where volumes will be mounted, so that what is there now means nothing.
-    pub mounts: &'a [PathBuf],
+    pub(crate) mounts: &'a [PathBuf],
 }
 
 /// Something that is not as the config needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What of the config asks for it.
-    pub at: At,
+    pub(crate) at: At,
     /// How bad it is.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// What is wrong, in one line.
-    pub message: String,
+    pub(crate) message: String,
     /// How to mend it.
-    pub help: String,
+    pub(crate) help: String,
 }
 
 /// A part of a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
+pub(crate) enum At {
     /// `control.socket`
     ControlSocket,
     /// `hooks` of the container.
@@ -48,7 +48,7 @@ pub enum At {
 
 /// A part of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// `command`
     Command,
     /// `working_dir`
@@ -63,26 +63,15 @@ pub enum Part {
     Drain,
 }
 
-/// Where the parts stand; nothing for what is not written.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Parts {
-    pub(crate) command: Option<Span>,
-    pub(crate) working_dir: Option<Span>,
-    pub(crate) user: Option<Span>,
-    pub(crate) readiness: Option<Span>,
-    pub(crate) hooks: Option<Span>,
-    pub(crate) drain: Option<Span>,
-}
-
 /// ImageLookup, and reports what is found.
-pub(crate) fn look(
-    report: &mut Collector,
+pub(crate) fn check(
+    problems: &mut Problems,
     config: &config::Config,
     environment: &Environment,
     places: &Places,
-    looks: ImageLookup<'_>,
+    lookup: ImageLookup<'_>,
 ) {
-    for finding in (looks.look)(config, environment, looks.mounts) {
+    for finding in (lookup.find)(config, environment, lookup.mounts) {
         let span = match finding.at {
             At::ControlSocket => places.control_socket,
             At::Hooks => places.hooks,
@@ -101,8 +90,8 @@ pub(crate) fn look(
         };
         let span = span.unwrap_or(Span::whole(0));
         let problem = match finding.severity {
-            Severity::Error => report.error(span, finding.message),
-            Severity::Warning => report.warning(span, finding.message),
+            Severity::Error => problems.error(span, finding.message),
+            Severity::Warning => problems.warning(span, finding.message),
         };
         problem.help(finding.help);
     }

@@ -2,144 +2,58 @@
 //!
 //! What comes after what in a shutdown is known to [`Timeline::walk`] alone.
 
-pub mod image;
-pub mod own_address;
-pub mod shared_addresses;
+pub(crate) mod image;
+pub(crate) mod own_address;
+pub(crate) mod shared_addresses;
+pub(crate) mod unique;
 
 use std::time::Duration;
-
-use crate::load::check::image::Parts;
-use crate::load::yaml::node::Span;
 
 use crate::config::{Config, ProcessKind};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::read::places::{Places, ProcessPlaces};
 use crate::plan::timeline::{Timeline, What};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
-/// Where things stand that can only be judged together.
-pub(crate) struct Places {
-    /// `grace_period`, or what stands for it where it is not written.
-    pub(crate) grace_period: Span,
-    /// The variables from which it is made.
-    pub(crate) grace_variables: Vec<String>,
-    /// `control.listen` and `control.drain_over_tcp`, where they are written.
-    pub(crate) listen: Option<Span>,
-    pub(crate) drain_over_tcp: Option<Span>,
-    /// Waits of the container as a whole.
-    pub(crate) waits: Vec<Wait>,
-    pub(crate) control_socket: Option<Span>,
-    /// Of the container.
-    pub(crate) hooks: Option<Span>,
-    /// In the order of the processes.
-    pub(crate) processes: Vec<ProcessPlaces>,
-}
-
-impl Places {
-    pub(crate) fn new(shutdown: Span) -> Self {
-        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
-        Self {
-            grace_period: shutdown,
-            grace_variables,
-            listen,
-            drain_over_tcp,
-            waits,
-            control_socket,
-            hooks,
-            processes,
-        }
-    }
-
-    /// What is declared for a step of the shutdown.
-    fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
-        let waits = match process {
-            Some(id) => &self.processes.get(id.index())?.waits,
-            None => &self.waits,
-        };
-        waits.iter().find(|wait| wait.what == what)
-    }
-}
-
-/// The same of one process.
-pub(crate) struct ProcessPlaces {
-    pub(crate) name: Span,
-    pub(crate) readiness: Option<Span>,
-    pub(crate) drain: Option<Span>,
-    /// Where `min` is written; a `min` that is not gives way.
-    pub(crate) min: Option<Span>,
-    pub(crate) prefix: Option<Span>,
-    /// In the order of `sockets`.
-    pub(crate) sockets: Vec<Span>,
-    /// In the order of `depends_on`.
-    pub(crate) depends_on: Vec<Span>,
-    /// In the order of `forward_signals`.
-    pub(crate) forward_signals: Vec<Span>,
-    pub(crate) waits: Vec<Wait>,
-    pub(crate) parts: Parts,
-}
-
-impl ProcessPlaces {
-    pub(crate) fn new(name: Span) -> Self {
-        Self {
-            name,
-            readiness: None,
-            drain: None,
-            min: None,
-            prefix: None,
-            sockets: Vec::new(),
-            depends_on: Vec::new(),
-            forward_signals: Vec::new(),
-            waits: Vec::new(),
-            parts: Parts::default(),
-        }
-    }
-}
-
-/// A time that the shutdown is declared to take.
-pub(crate) struct Wait {
-    pub(crate) what: What,
-    pub(crate) duration: Duration,
-    pub(crate) span: Span,
-}
-
 /// Checks times and order; shrinks a `min` that is not written until it fits.
 pub(crate) fn check(
-    report: &mut Collector,
+    problems: &mut Problems,
     config: &mut Config,
     graph: &Graph,
     places: &Places,
     with_times: bool,
 ) {
-    if with_times && minima(report, config, graph, places) {
-        shrink_default_minima(report, config, graph, places);
+    if with_times && minima(problems, config, graph, places) {
+        shrink_default_minima(problems, config, graph, places);
     }
     if with_times {
-        declared_waits(report, config, graph, places);
+        declared_waits(problems, config, graph, places);
     }
-    drains_without_order(report, config, graph, places);
-    signals_that_stop(report, config, places);
-    drain_by_hand(report, config, places);
-    own_address::check(report, config, places);
+    drains_without_order(problems, config, graph, places);
+    signals_that_stop(problems, config, places);
+    drain_by_hand(problems, config, places);
+    own_address::check(problems, config, places);
 }
 
 /// Warns where a drain cannot be asked for, or only seems to be allowed.
-fn drain_by_hand(report: &mut Collector, config: &Config, places: &Places) {
+fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
     let control = &config.control;
     let is_drained = config.processes.iter().any(|process| process.drain.is_some());
     match (control.listen, places.listen, places.drain_over_tcp) {
         (Some(_), Some(listen), None) if control.socket.is_none() && is_drained => {
             let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
                            everybody who reaches the port, by a proxy or a port-forward too, could drain the container";
-            report.warning(listen, message).help(
+            problems.warning(listen, message).help(
                 "add `socket: /run/drainit.sock`, for drainit's own user only; or write `drain_over_tcp: false` if nobody is to \
                  drain it by hand, `true` if everybody on this machine may",
             );
         }
         (None, _, Some(span)) if control.drain_over_tcp => {
-            let problem = report.warning(span, "without `listen`, `drain_over_tcp` allows nothing");
+            let problem =
+                problems.warning(span, "without `listen`, `drain_over_tcp` allows nothing");
             problem.help(
                 "add `listen: 127.0.0.1:9902`, or remove it: `socket` takes the drain anyway",
             );
@@ -152,7 +66,7 @@ fn drain_by_hand(report: &mut Collector, config: &Config, places: &Places) {
             let message = format!(
                 "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches {listen}"
             );
-            report.warning(span, message).help(format!(
+            problems.warning(span, message).help(format!(
                 "write `listen: 0.0.0.0:{0}` or `listen: 127.0.0.1:{0}`",
                 listen.port()
             ));
@@ -162,7 +76,7 @@ fn drain_by_hand(report: &mut Collector, config: &Config, places: &Places) {
 }
 
 /// Warns of signals that are to be passed on, and never are.
-fn signals_that_stop(report: &mut Collector, config: &Config, places: &Places) {
+fn signals_that_stop(problems: &mut Problems, config: &Config, places: &Places) {
     for (process, place) in config.processes.iter().zip(&places.processes) {
         for (signal, span) in process.forward_signals.iter().zip(&place.forward_signals) {
             if config.shutdown.signals.contains(signal) {
@@ -170,15 +84,15 @@ fn signals_that_stop(report: &mut Collector, config: &Config, places: &Places) {
                 let message =
                     format!("{signal} is not passed on to `{name}`: it stops the container");
                 let help = "take it out of `forward_signals`, or out of `shutdown.signals`";
-                report.warning(*span, message).help(help);
+                problems.warning(*span, message).help(help);
             }
         }
     }
 }
 
 /// Without an order, each written `min` can still be held against the time that there is.
-pub(crate) fn each_min(report: &mut Collector, config: &Config, places: &Places) {
-    minima(report, config, &Graph::edgeless(config.processes.len()), places);
+pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
+    minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
 /// The steps of a shutdown that take the time which `of` says, and on which its end depends; dependents first.
@@ -220,7 +134,7 @@ fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
 }
 
 /// Refuses written `min`s that cannot be kept. Whether they fit.
-fn minima(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) -> bool {
+fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) -> bool {
     let written = written_minima(config, places);
     if written.iter().all(Duration::is_zero) {
         return true;
@@ -246,7 +160,7 @@ fn minima(report: &mut Collector, config: &Config, graph: &Graph, places: &Place
     let sum_text = sum_of(terms);
     let message =
         format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
-    report
+    problems
         .error(span, message)
         .help("make `min` shorter, or `shutdown.grace_period` (the pod's, too) longer");
     false
@@ -264,7 +178,7 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
 
 /// Cuts each `min` that is only a default to what the written ones leave, dependents first.
 fn shrink_default_minima(
-    report: &mut Collector,
+    problems: &mut Problems,
     config: &mut Config,
     graph: &Graph,
     places: &Places,
@@ -288,7 +202,7 @@ fn shrink_default_minima(
                     "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
                     process.name
                 );
-                let problem = report.warning(span, message);
+                let problem = problems.warning(span, message);
                 problem.help(format!("write the `min` that is meant, or a longer `shutdown.grace_period`: {WINDOW} is what there is"));
                 drain.min = left;
             }
@@ -302,7 +216,7 @@ fn shrink_default_minima(
 }
 
 /// Warns when everything that is declared to take time takes more than there is.
-fn declared_waits(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) {
+fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     // Mostly they would fit even one after the other, and no path has to be found.
     let waits = places.processes.iter().flat_map(|place| &place.waits).chain(&places.waits);
     let all = waits.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.duration));
@@ -322,7 +236,7 @@ fn declared_waits(report: &mut Collector, config: &Config, graph: &Graph, places
         sum_of(path.iter().map(|&(what, process, takes)| (term(config, what, process), takes)));
     let message =
         format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
-    report.warning(span, message).help(
+    problems.warning(span, message).help(
         "they are cut short when it comes to that, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` \
          (the pod's, too) longer",
     );
@@ -352,7 +266,7 @@ fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
 }
 
 /// Warns where a drained process and others are stopped at the same time, because nothing says what comes first.
-fn drains_without_order(report: &mut Collector, config: &Config, graph: &Graph, places: &Places) {
+fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut looked_at = 0;
     for (index, process) in config.processes.iter().enumerate() {
         let (Some(_), Some(span)) = (&process.drain, places.processes[index].drain) else {
@@ -386,7 +300,7 @@ fn drains_without_order(report: &mut Collector, config: &Config, graph: &Graph, 
             "`{}` is drained, but depends on nothing: others are stopped at the same time as it",
             process.name
         );
-        let problem = report.warning(span, message);
+        let problem = problems.warning(span, message);
         problem.help(format!(
             "name in its `depends_on` what its last requests need; the others are {named}"
         ));

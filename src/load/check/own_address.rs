@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Address, Config, Control, DrainMethod, Probe};
-use crate::load::check::Places;
-use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::read::places::Places;
 
 /// Refuses what would remove the control socket, or ask drainit in the place of a process.
-pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let control = &config.control;
     for (process, place) in config.processes.iter().zip(&places.processes) {
         let name = &process.name;
@@ -20,7 +20,9 @@ pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
                     "`sockets` of `{name}` holds drainit's own `control.socket` {}, which would be removed",
                     quote(&own.to_string_lossy())
                 );
-                report.error(*span, message).help("take it out, or give one of them another path");
+                problems
+                    .error(*span, message)
+                    .help("take it out, or give one of them another path");
             }
         }
         let asked = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
@@ -32,7 +34,7 @@ pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
         if let (Some(key), Some(span)) = (asked, place.readiness) {
             let message = format!("`readiness` of `{name}` looks at drainit's own `{key}`");
             let help = "name what the process itself listens on, or makes";
-            report.error(span, message).help(help);
+            problems.error(span, message).help(help);
         }
         let told = process.drain.as_ref().and_then(|drain| match &drain.method {
             DrainMethod::Envoy { admin, .. } => own(control, admin),
@@ -41,7 +43,7 @@ pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
         });
         if let (Some(key), Some(span)) = (told, place.drain) {
             let message = format!("`drain` of `{name}` is sent to drainit's own `{key}`");
-            report.error(span, message).help("name the address at which the process is told");
+            problems.error(span, message).help("name the address at which the process is told");
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
-use crate::load::check::Places;
-use crate::load::diagnostics::collector::Collector;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::read::places::Places;
 
 /// Where something is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,12 +52,12 @@ fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
 }
 
 /// ImageLookup for answers that another process gives.
-pub(crate) fn check(report: &mut Collector, config: &Config, places: &Places) {
-    readiness(report, config, places);
-    admins(report, config, places);
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    readiness(problems, config, places);
+    admins(problems, config, places);
 }
 
-fn readiness(report: &mut Collector, config: &Config, places: &Places) {
+fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     let mut first: HashMap<Place<'_>, Vec<usize>> = HashMap::new();
     let sockets = running(config).flat_map(|(index, process)| {
         process.sockets.iter().map(move |socket| (Place::Path(socket), index))
@@ -72,7 +72,9 @@ fn readiness(report: &mut Collector, config: &Config, places: &Places) {
             let owner = &config.processes[*owner].name;
             let message =
                 format!("`{name}` is asked at {at}, which is one of the `sockets` of `{owner}`");
-            report.doubt(span, message).help(format!("write where `{name}` itself listens"));
+            problems
+                .error_in_check(span, message)
+                .help(format!("write where `{name}` itself listens"));
             continue;
         }
         let others = first.entry(place).or_default();
@@ -93,9 +95,9 @@ fn readiness(report: &mut Collector, config: &Config, places: &Places) {
             );
             let is_same = asked(other).is_some_and(|(_, of_other)| of_other == path);
             let problem = match is_same {
-                true => report.doubt(span, message),
+                true => problems.error_in_check(span, message),
                 // A gateway may accept connections for what stands behind it.
-                false => report.warning(span, message),
+                false => problems.warning(span, message),
             };
             problem.help(help);
         }
@@ -104,7 +106,7 @@ fn readiness(report: &mut Collector, config: &Config, places: &Places) {
 }
 
 /// Two Envoys with the same admin: one of them would be drained twice, and the other one never.
-fn admins(report: &mut Collector, config: &Config, places: &Places) {
+fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     let mut first: HashMap<Place<'_>, Vec<&Process>> = HashMap::new();
     for (index, process) in running(config) {
         let Some(DrainMethod::Envoy { admin, .. }) =
@@ -125,7 +127,7 @@ fn admins(report: &mut Collector, config: &Config, places: &Places) {
                 process.name,
                 place.text()
             );
-            report.doubt(span, message).help("give each Envoy an admin of its own");
+            problems.error_in_check(span, message).help("give each Envoy an admin of its own");
         }
         others.push(process);
     }

@@ -1,53 +1,45 @@
-//! One problem in a config, with its place and its mend, and how a person gets to see it.
+//! One problem with its place and its remedy, and how it is printed.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::types::{harmless, visible};
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Nothing is started.
+pub(crate) enum Severity {
+    /// The config is refused.
     Error,
-    /// It works, but probably not as meant.
+    /// The config works, but probably not as meant.
     Warning,
 }
 
-/// One problem, with everything that is needed to find and mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// Error or warning.
-    pub severity: Severity,
-    /// What is wrong, in one line.
-    pub message: String,
-    /// The file it is in.
-    pub file: PathBuf,
-    /// Its line, from 1; 0 where the whole file is meant.
-    pub line: usize,
-    /// Its column in characters, from 1; 0 where the whole file is meant.
-    pub column: usize,
-    /// The line itself, made safe for a terminal and, where it is long, cut around the column. Empty where showing
-    /// it would help nobody (binary files) or could give a secret away (`env_file`).
-    pub source_line: String,
-    /// Where in `source_line` the problem begins, in characters from 0.
-    pub offset: usize,
-    /// How many characters of `source_line` are meant; at least 1.
-    pub len: usize,
-    /// How to mend it.
-    pub help: Option<String>,
+pub(crate) struct Diagnostic {
+    pub(crate) severity: Severity,
+    /// One line.
+    pub(crate) message: String,
+    pub(crate) file: PathBuf,
+    /// From 1; 0 for the whole file.
+    pub(crate) line: usize,
+    /// In characters, from 1; 0 for the whole file.
+    pub(crate) column: usize,
+    /// The line, made safe for a terminal and cut around the column where it is long. Empty for a
+    /// binary file, and for an `env_file`, whose lines may hold secrets.
+    pub(crate) source_line: String,
+    /// The start of the problem in `source_line`, in characters from 0.
+    pub(crate) offset: usize,
+    /// The length of the problem in characters, at least 1.
+    pub(crate) len: usize,
+    pub(crate) help: Option<String>,
 }
 
 impl Diagnostic {
-    /// Whether it keeps the config from being used.
-    #[must_use]
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// What is wrong and where, for those who have one line only. What is wrong with a whole file names it.
-    #[must_use]
-    pub fn in_a_line(&self) -> String {
+    /// Place and message on one line. The message about a whole file names it already.
+    pub(crate) fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),
             line => format!("{}:{line}: {}", harmless(&self.file.to_string_lossy()), self.message),
@@ -55,8 +47,8 @@ impl Diagnostic {
     }
 }
 
-/// As the Rust compiler writes it, without a trailing newline. Only the offending line is shown, never its
-/// neighbours: they may hold secrets.
+/// Formats as the Rust compiler does, without a trailing newline. Shows the offending line only:
+/// its neighbours may hold secrets.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -86,12 +78,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The longest part of a line that is shown, in characters.
+/// Longer lines are cut to this many characters.
 const EXCERPT: usize = 120;
-/// How much of it stands before the column where a line is cut.
+/// Characters kept before the column of the problem.
 const BEFORE: usize = 40;
 
-/// The part of `line` around `column` (in characters, from 1) that is shown, and the place of the column in it.
+/// Cuts `line` around `column` (in characters, from 1). Also returns the offset of the column.
 pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
     let index = column.saturating_sub(1);
     let long = line.chars().nth(EXCERPT).is_some();
@@ -111,10 +103,10 @@ pub(crate) fn excerpt(line: &str, column: usize) -> (String, usize) {
     (text, offset)
 }
 
-/// The longest text that is repeated in a message, in characters.
+/// Messages quote at most this many characters.
 const QUOTED: usize = 80;
 
-/// `text` between backticks, on one line, harmless to a terminal, and cut where it is long.
+/// Puts `text` in backticks: on one line, safe for a terminal, and cut where it is long.
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::from("`");
     let mut chars = text.chars();
@@ -154,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_like_the_compiler() {
+    fn it_is_printed_as_the_compiler_does() {
         let text =
             diagnostic("    comand: [envoy]", 5, 6, Some("did you mean `command`?")).to_string();
         let expected = "\
@@ -191,7 +183,7 @@ error: unknown key `comand`
     }
 
     #[test]
-    fn nothing_reaches_the_terminal_unseen() {
+    fn control_characters_are_made_visible() {
         let (text, offset) = excerpt("\ta\u{1b}[31m\u{202e}x", 9);
         assert_eq!(text, " a␛[31m\u{fffd}x");
         assert_eq!(offset, 8);

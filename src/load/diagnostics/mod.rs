@@ -1,4 +1,4 @@
-//! Errors and warnings with their places in the config.
+//! Errors and warnings with their places in the files.
 
-pub mod collector;
-pub mod diagnostic;
+pub(crate) mod diagnostic;
+pub(crate) mod problems;

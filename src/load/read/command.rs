@@ -1,29 +1,29 @@
-//! Commands: a list of arguments, or one string. An element of the list may be made of parts, and may depend on a
-//! condition; and so may a single value.
+//! Commands: a list of arguments, or one string. An element may be composed of parts and may have a
+//! condition, and so may a single value.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand::LONGEST;
-use crate::load::read::Reader;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
+use crate::load::read::reader::Reader;
 use crate::load::shell_split::{split, without_shell};
 use crate::load::source::Source;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
 use crate::types::suggest::list;
 
-/// What an element of a command can be, beside plain text.
+/// The kinds of an element of a command, beside plain text.
 const ELEMENTS: &[&str] = &["text", "file", "join", "args"];
-/// What a part of a `join` can be: the same, but one text.
+/// The kinds of a part of a `join`.
 const PARTS: &[&str] = &["text", "file", "join"];
-/// What a file is counted as at least, so that a small config cannot have countless files read.
+/// Each file counts as at least this many bytes, so that a small config cannot read countless files.
 const LEAST_FILE: usize = 4096;
 
 impl Reader<'_> {
-    /// A program and its arguments: a list, or one string that is split into words.
+    /// Reads a program and its arguments: a list, or one string that is split into words.
     pub(crate) fn command(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
         let first = self.dollars();
         let words = match &node.kind {
@@ -34,29 +34,28 @@ impl Reader<'_> {
                 words.map_err(|bad| self.refuse(&text, what, bad)).ok()?
             }
             Kind::Null | Kind::Mapping(_) => {
-                let message =
-                    format!("`{what}` must be a command, and this is {}", node.kind_name());
-                self.report.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
+                let message = format!("`{what}` must be a command, not {}", node.kind_name());
+                self.problems.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
                 return None;
             }
         };
         if words.first().is_none_or(String::is_empty) {
-            let problem = self.report.error(node.span, format!("`{what}` names no program"));
+            let problem = self.problems.error(node.span, format!("`{what}` names no program"));
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
         if !words.iter().any(|word| reads_dollars(word)) {
-            self.no_shell(first, what);
+            self.check_dollars(first, what);
             for word in &words {
-                self.no_tilde(word, what, node.span);
+                self.check_tilde(word, what, node.span);
             }
         }
         Some(words)
     }
 
-    /// Where a single value may be chosen by conditions: the value itself, or of a list the first
-    /// element that is not left out.
-    pub(crate) fn first<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
+    /// Chooses a single value by conditions: `node` itself, or the first element of the list whose
+    /// condition holds.
+    pub(crate) fn first_chosen<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
         let Kind::Sequence(items) = &node.kind else { return Some(node) };
         let mut found = None;
         for item in items {
@@ -67,21 +66,21 @@ impl Reader<'_> {
             found = found.or(value);
         }
         if found.is_none() {
-            let message = format!("every element of `{what}` is left out");
-            let problem = self.report.error(node.span, message);
-            problem.help("end the list with an element without `only_if`");
+            let message = format!("no element of `{what}` has a condition that holds");
+            let problem = self.problems.error(node.span, message);
+            problem.help("add a last element without `only_if`");
         }
         found
     }
 
-    /// A relative path, from the directory of the file that names it.
-    pub(crate) fn beside(&self, span: Span, path: &Path) -> PathBuf {
-        let config = self.report.source(span.file()).map(|source| source.path.as_path());
+    /// Resolves a relative path against the directory of its config.
+    pub(crate) fn resolve_path(&self, span: Span, path: &Path) -> PathBuf {
+        let config = self.problems.source(span.file()).map(|source| source.path.as_path());
         config.and_then(Path::parent).unwrap_or(Path::new("")).join(path)
     }
 }
 
-/// Whether a program, or one that it is to start, makes something of a `$NAME` itself.
+/// Whether a word is a program that expands `$NAME` itself.
 fn reads_dollars(word: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -93,18 +92,18 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// The arguments of all elements; none, if one of them is wrong.
+/// The arguments of all elements; `None` after an error in one of them.
 fn elements(reader: &mut Reader<'_>, items: &[Rc<Node>], what: &str) -> Option<Vec<String>> {
     let mut words = Vec::with_capacity(items.len());
     let mut fine = true;
     for item in items {
-        // All of them, whatever comes before: each is to tell its problems.
+        // Goes on after an error, so that every element is checked.
         fine &= element(reader, item, what, &mut words).is_some();
     }
     fine.then_some(words)
 }
 
-/// Adds the arguments that an element stands for: one, several under one condition, or none.
+/// Adds the arguments of an element: one, several with a common condition, or none.
 fn element(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -126,7 +125,7 @@ fn element(
     Some(())
 }
 
-/// A part of a `join`; nothing where its condition does not hold.
+/// A part of a `join`; `Some(None)` where its condition does not hold.
 fn part(reader: &mut Reader<'_>, node: &Node) -> Option<Option<String>> {
     if !matches!(node.kind, Kind::Mapping(_)) {
         return Some(Some(reader.text(node, "join")?.text));
@@ -137,8 +136,8 @@ fn part(reader: &mut Reader<'_>, node: &Node) -> Option<Option<String>> {
     }
 }
 
-/// Which of `kinds` a mapping has. Nothing where its condition does not hold: then only its keys are looked at, since
-/// the file or the variable that it names may well be missing.
+/// Returns which of `kinds` a mapping has. `Some(None)` where its condition does not hold: then only
+/// its keys are checked, since the file or the variable that it names may be missing.
 fn chosen<'n>(
     reader: &mut Reader<'_>,
     node: &'n Node,
@@ -149,16 +148,16 @@ fn chosen<'n>(
     let mut found = kinds.iter().filter_map(|kind| Some((*kind, fields.get(kind)?)));
     let Some((kind, value)) = found.next() else {
         if !fields.has_unknown {
-            let message = format!("this element of `{what}` does not say what it is");
+            let message = format!("this element of `{what}` has no kind");
             let help = format!("add one of {}", list(kinds.iter().copied()));
-            reader.report.error(fields.span, message).help(help);
+            reader.problems.error(fields.span, message).help(help);
         }
         return None;
     };
     if let Some((second, _)) = found.next() {
         let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("an element can have one of `{kind}` and `{second}`, not both");
-        reader.report.error(span, message).help("make them two elements, or join them");
+        let message = format!("an element can have `{kind}` or `{second}`, not both");
+        reader.problems.error(span, message).help("make them two elements, or use `join`");
         return None;
     }
     let holds = match fields.get(only_if::KEY) {
@@ -179,41 +178,40 @@ fn text_of(reader: &mut Reader<'_>, node: &Node, kind: &str) -> Option<String> {
         }
         _ => return Some(reader.text(node, kind)?.text),
     };
-    // Its NUL counts, too.
+    // `>=`, because its NUL counts too.
     if text.len() >= LONGEST {
         let message = format!("`{kind}` becomes {} bytes", text.len());
-        reader.report.error(node.span, message).help(TOO_LONG);
+        reader.problems.error(node.span, message).help(TOO_LONG);
         return None;
     }
     Some(text)
 }
 
 const TOO_LONG: &str =
-    "no argument of a process can have 128 KiB; let the program read a file itself";
+    "no argument of a process can have 128 KiB; let the program read the file itself";
 
-/// The content of a file, with its variables put in, without the newlines at its end.
+/// The content of a file, with its variables expanded and without trailing newlines.
 fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let path = reader.typed(node, "file", values::path)?;
-    let path = reader.beside(node.span, &path);
+    let path = reader.resolve_path(node.span, &path);
     let source = match Source::read_argument(&path) {
         Ok(source) => source,
-        Err(bad) => {
-            let message = format!("`file` {} {}", quote(&path.to_string_lossy()), bad.message);
-            let help = "a relative path begins at the directory of the config that names it; \
-                        with `only_if: {path_exists: PATH}` the file may be missing";
-            let help = if bad.help.is_empty() { help.to_owned() } else { bad.help };
-            reader.report.error(node.span, message).help(help);
+        Err(why) => {
+            let message = format!("`file` {} {}", quote(&path.to_string_lossy()), why.message);
+            let help = "a relative path starts at the directory of this config; with \
+                        `only_if: {path_exists: PATH}` the file may be missing";
+            reader.problems.error(node.span, message).help(why.help_or(|| help.to_owned()));
             return None;
         }
     };
     reader.charge(node.span, source.text.len().max(LEAST_FILE))?;
     let raw = source.text.clone();
-    let file = reader.report.add_source(source);
-    let place = |reader: &Reader<'_>, at| match reader.report.source(file) {
+    let file = reader.problems.add_source(source);
+    let place = |reader: &Reader<'_>, at| match reader.problems.source(file) {
         Some(source) => source.place(file, at),
         None => Span::whole(file),
     };
-    let mut text = reader.put_in(&raw, place)?.text;
+    let mut text = reader.expand(&raw, place)?.text;
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
     Some(text)
 }

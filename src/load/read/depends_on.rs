@@ -3,31 +3,31 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::config::{Dependency, Process, ProcessKind, StartCondition};
-use crate::load::check::ProcessPlaces;
 use crate::load::diagnostics::diagnostic::quote;
-use crate::load::read::Reader;
+use crate::load::read::places::ProcessPlaces;
+use crate::load::read::reader::Reader;
 use crate::load::values;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, Span};
 
-/// So many names are looked through one by one.
+/// Lists of at most this length are searched without hashing.
 const FEW: usize = 16;
 
-/// A dependency as it is written.
-pub(crate) struct Wanted {
+/// A dependency before the kind of its process is known.
+pub(crate) struct RawDependency {
     process: String,
     span: Span,
     condition: Option<(StartCondition, Span)>,
 }
 
-/// Reads `depends_on:`; each name once.
-pub(crate) fn wanted(reader: &mut Reader<'_>, node: &Node) -> Vec<Wanted> {
+/// Reads `depends_on:` without duplicates.
+pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Vec<RawDependency> {
     let count = match &node.kind {
         Kind::Mapping(entries) => entries.len(),
         Kind::Sequence(items) => items.len(),
         Kind::Null | Kind::Scalar { .. } => 0,
     };
-    let mut wanted: Vec<Wanted> = Vec::with_capacity(count);
+    let mut wanted: Vec<RawDependency> = Vec::with_capacity(count);
     match &node.kind {
         Kind::Mapping(entries) => {
             for (key, node) in entries.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
@@ -35,7 +35,11 @@ pub(crate) fn wanted(reader: &mut Reader<'_>, node: &Node) -> Vec<Wanted> {
                     Kind::Null => None,
                     _ => condition(reader, node, &key.text),
                 };
-                wanted.push(Wanted { process: key.text.to_string(), span: key.span, condition });
+                wanted.push(RawDependency {
+                    process: key.text.to_string(),
+                    span: key.span,
+                    condition,
+                });
             }
         }
         Kind::Sequence(items) => {
@@ -47,13 +51,17 @@ pub(crate) fn wanted(reader: &mut Reader<'_>, node: &Node) -> Vec<Wanted> {
                     _ => seen.insert(name.text.clone()),
                 };
                 if is_new {
-                    wanted.push(Wanted { process: name.text, span: item.span, condition: None });
+                    wanted.push(RawDependency {
+                        process: name.text,
+                        span: item.span,
+                        condition: None,
+                    });
                 }
             }
         }
         Kind::Null | Kind::Scalar { .. } => {
             let problem =
-                reader.report.error(node.span, "`depends_on` must be a list or a mapping");
+                reader.problems.error(node.span, "`depends_on` must be a list or a mapping");
             problem.help("put the name into brackets: `[NAME]`");
         }
     }
@@ -77,28 +85,28 @@ fn condition(reader: &mut Reader<'_>, node: &Node, name: &str) -> Option<(StartC
                 return values::choice(text, &words);
             }
         };
-        Err(Bad::new("that is Compose's word", format!("write `{ours}`")))
+        Err(Invalid::new("the name of it in Compose", format!("write `{ours}`")))
     })?;
     Some((condition, node.span))
 }
 
-/// Puts the conditions in, now that it is known what each process is.
+/// Sets `depends_on` of all processes. The default condition depends on the kind of the other one.
 pub(crate) fn resolve(
     reader: &mut Reader<'_>,
     processes: &mut [Process],
-    wanted: Vec<Vec<Wanted>>,
+    wanted: Vec<Vec<RawDependency>>,
     places: &mut [ProcessPlaces],
 ) {
     let kinds: HashMap<&str, ProcessKind> =
         processes.iter().map(|process| (process.name.as_str(), process.kind)).collect();
-    let mut resolve = |Wanted { process, span, condition }, place: &mut ProcessPlaces| {
+    let mut resolve = |RawDependency { process, span, condition }, place: &mut ProcessPlaces| {
         let kind = kinds.get(&*process).copied();
         if let (Some((StartCondition::Completed, at)), Some(ProcessKind::Service)) =
             (condition, kind)
         {
             let message = format!("{} is a service, which never completes", quote(&process));
-            let help = "wait for `ready`, or make it a task: `type: oneshot`";
-            reader.report.error(at, message).help(help);
+            let help = "wait for `ready`, or set its `type: oneshot`";
+            reader.problems.error(at, message).help(help);
         }
         let default = match kind {
             Some(ProcessKind::Oneshot) => StartCondition::Completed,

@@ -3,18 +3,18 @@
 use std::fmt::Display;
 
 use crate::config::{Drain, DrainMethod};
-use crate::load::check::{ProcessPlaces, Wait};
 use crate::load::overlay::DRAINS;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
-use crate::load::read::{Fields, Reader};
+use crate::load::read::places::{ProcessPlaces, Wait};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::What;
 use crate::types::suggest::list;
 
-/// How traffic is taken away from the process; `None` where `time` is 0, where `only_if` does not hold, or where it cannot
-/// be read. What is left out is read all the same, so that a mistake in it shows before the day on which it counts.
+/// Reads `drain:`. `None` where `time` is 0, `only_if` does not hold, or a value is invalid. A
+/// disabled drain is read all the same, so that its mistakes show before it is enabled.
 pub(crate) fn drain(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -33,16 +33,16 @@ pub(crate) fn drain(
     let mut kinds = DRAINS.iter().filter_map(|name| Some((*name, fields.get(name)?)));
     let Some((kind, node)) = kinds.next() else {
         if !fields.has_unknown {
-            let message = format!("`{what}` does not say how to drain");
+            let message = format!("`{what}` has no method");
             let help = format!("add one of {}", list(DRAINS.iter().copied()));
-            reader.report.error(fields.span, message).help(help);
+            reader.problems.error(fields.span, message).help(help);
         }
         return None;
     };
     for (second, _) in kinds {
         let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("`{what}` can have one of `{kind}` and `{second}`, not both");
-        reader.report.error(span, message).help("keep one of them");
+        let message = format!("`{what}` can have `{kind}` or `{second}`, not both");
+        reader.problems.error(span, message).help("keep one of them");
     }
     let what = format!("{what}.{kind}");
     let own: &[&str] = match kind {
@@ -52,7 +52,7 @@ pub(crate) fn drain(
         _ => &["signal"],
     };
     if kind == "exec" && !matches!(node.kind, Kind::Mapping(_)) {
-        // A command alone, as for a hook.
+        // The short form: a command alone, as in a hook.
         let method = DrainMethod::Exec(reader.command(node, kind)?);
         if !holds? {
             return None;
@@ -69,11 +69,11 @@ pub(crate) fn drain(
         "envoy" => envoy(reader, &fields, &what),
         "http" => http(reader, &fields, &what),
         "exec" => {
-            let node = needed(reader, &fields, &what, "command", "[/app/drain]")?;
+            let node = required(reader, &fields, &what, "command", "[/app/drain]")?;
             reader.command(node, "command").map(DrainMethod::Exec)
         }
         _ => {
-            let node = needed(reader, &fields, &what, "signal", "USR1")?;
+            let node = required(reader, &fields, &what, "signal", "USR1")?;
             let signal = reader.typed(node, "signal", values::catchable_signal)?;
             Some(match kind {
                 "signal" => DrainMethod::Signal(signal),
@@ -101,21 +101,21 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
         reader.field(fields, "fail_healthcheck", values::boolean).unwrap_or(true);
     let until = reader.field(fields, "until", values::drain_until);
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
-    let admin = needed(reader, fields, what, "admin", example)?;
-    let admin = reader.first(admin, "admin")?;
+    let admin = required(reader, fields, what, "admin", example)?;
+    let admin = reader.first_chosen(admin, "admin")?;
     let admin = reader.typed(admin, "admin", values::server)?;
     Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
 }
 
 fn http(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
     let method = reader.field(fields, "method", values::http_method);
-    let url = needed(reader, fields, what, "url", "http://127.0.0.1:8080/drain")?;
+    let url = required(reader, fields, what, "url", "http://127.0.0.1:8080/drain")?;
     let target = reader.typed(url, "url", values::http)?;
     Some(DrainMethod::Http { method: method.unwrap_or_default(), target })
 }
 
-/// What the drain cannot do without.
-fn needed<'n>(
+/// A required key.
+fn required<'n>(
     reader: &mut Reader<'_>,
     fields: &Fields<'n>,
     what: &str,
@@ -124,7 +124,7 @@ fn needed<'n>(
 ) -> Option<&'n Node> {
     let node = fields.get(name);
     if node.is_none() {
-        let problem = reader.report.error(fields.span, format!("`{what}` has no `{name}`"));
+        let problem = reader.problems.error(fields.span, format!("`{what}` has no `{name}`"));
         problem.help(format!("add it: `{name}: {example}`"));
     }
     node.map(|node| &**node)

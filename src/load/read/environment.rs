@@ -1,19 +1,35 @@
-//! `environment:` and `env_file:` of a process.
+//! `env:` of the config, and `environment:` and `env_file:` of a process.
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::expand::expand;
-use crate::load::read::Reader;
-use crate::load::read::root::variable_name;
+use crate::load::read::reader::Reader;
 use crate::load::source::Source;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span, Tag};
 
-/// Names and values. `None`: the process does not get the variable, wherever else one comes from.
+/// Names and values; `None` keeps the variable from the process, even where the container has it.
 type Variables = Vec<(String, Option<String>)>;
 
-/// A mapping, or a list of `NAME=VALUE`. A name alone passes the container's variable on, and
-/// `!reset` behind a name in a mapping keeps it away.
+/// Reads `env:`. Each entry is visible to the following values; those that the container overrides
+/// are not exported.
+pub(crate) fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
+    let mut exported = Vec::new();
+    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
+        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+            continue;
+        }
+        let Some(value) = reader.text(node, &key.text) else { continue };
+        reader.variables.set_default(&key.text, &value.text);
+        if reader.variables.container().get_non_empty(&key.text).is_none() {
+            exported.push((key.text.to_string(), value.text));
+        }
+    }
+    exported
+}
+
+/// Reads `environment:`, a mapping or a list of `NAME=VALUE`. A name alone passes the container's
+/// variable on; in a mapping, `NAME: !reset` keeps it from the process.
 pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
     let mut out = Vec::new();
     match &node.kind {
@@ -28,8 +44,10 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     _ => {
                         let first = reader.dollars();
                         let value = reader.text(node, &key.text);
-                        reader
-                            .known_dollars(first, value.as_ref().map(|value| value.text.as_str()));
+                        reader.check_environment_dollars(
+                            first,
+                            value.as_ref().map(|value| value.text.as_str()),
+                        );
                         out.extend(value.map(|v| (key.text.to_string(), Some(v.text))));
                     }
                 }
@@ -40,7 +58,7 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                 let first = reader.dollars();
                 let text = reader.text(item, "environment");
                 let value = text.as_ref().and_then(|text| text.text.split_once('='));
-                reader.known_dollars(first, value.map(|(_, value)| value));
+                reader.check_environment_dollars(first, value.map(|(_, value)| value));
                 let Some(text) = text else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),
@@ -57,7 +75,7 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
         }
         Kind::Null | Kind::Scalar { .. } => {
             let problem = reader
-                .report
+                .problems
                 .error(node.span, "`environment` must be a mapping, or a list of `NAME=VALUE`");
             problem.help("write `{NAME: VALUE}`");
         }
@@ -71,7 +89,7 @@ fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
     }
 }
 
-/// One file or a list of them, relative to the config that names them.
+/// Reads `env_file:`, one file or a list, relative to the config.
 pub(crate) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
     let paths = match node.kind {
         Kind::Scalar { .. } => {
@@ -82,15 +100,14 @@ pub(crate) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
     };
     let mut out = Vec::new();
     for (path, span) in paths {
-        let path = reader.beside(span, &path);
+        let path = reader.resolve_path(span, &path);
         match Source::read(&path) {
             Ok(source) => read_file(reader, source, span, &mut out),
-            Err(bad) => {
+            Err(why) => {
                 let message =
-                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), bad.message);
-                let help = "a relative path begins at the directory of the config that names it";
-                let help = if bad.help.is_empty() { help.to_owned() } else { bad.help };
-                reader.report.error(span, message).help(help);
+                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
+                let help = || "a relative path starts at the directory of this config".to_owned();
+                reader.problems.error(span, message).help(why.help_or(help));
             }
         }
         reader.variables.end_of_file();
@@ -100,13 +117,13 @@ pub(crate) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
 
 fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
     let text = source.text.clone();
-    let file = reader.report.add_source(source.secret());
+    let file = reader.problems.add_source(source.secret());
     for entry in env_file::parse(&text) {
         let at = Span::new(file, entry.line, 1, 1);
         let (name, value) = match entry.content {
             Ok(content) => content,
             Err(bad) => {
-                reader.report.error(at, bad.why).help(bad.help);
+                reader.problems.error(at, bad.why).help(bad.help);
                 continue;
             }
         };
@@ -119,7 +136,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
             env_file::Value::Template(template) => match expand(&template, &reader.variables) {
                 Ok(expanded) => expanded.text,
                 Err(malformed) => {
-                    reader.report.error(at, malformed.message).help(malformed.help);
+                    reader.problems.error(at, malformed.message).help(malformed.help);
                     continue;
                 }
             },
@@ -130,4 +147,16 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
         reader.variables.set_in_file(name, &value);
         out.push((name.to_owned(), Some(value)));
     }
+}
+
+/// Whether a variable can have this name; else reports it.
+fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let problem = reader
+            .problems
+            .error(span, format!("{} cannot be the name of a variable", quote(name)));
+        problem.help("a name is not empty and has no `=`");
+    }
+    right
 }

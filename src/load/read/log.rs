@@ -3,9 +3,9 @@
 use std::fmt::Display;
 
 use crate::config::LogMode;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::Node;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -14,7 +14,7 @@ enum Mode {
     Prefix,
 }
 
-/// Where the output of the process `name` goes.
+/// Reads `log:` of the process `name`.
 pub(crate) fn log(reader: &mut Reader<'_>, node: &Node, what: &dyn Display, name: &str) -> LogMode {
     let Some(fields) = reader.fields(node, what, &["mode", "prefix"]) else {
         return LogMode::Inherit;
@@ -26,20 +26,22 @@ pub(crate) fn log(reader: &mut Reader<'_>, node: &Node, what: &dyn Display, name
         return LogMode::Prefix(prefix.unwrap_or_else(|| name.to_owned()));
     }
     if let Some(span) = fields.key("prefix").filter(|_| prefix.is_some()) {
-        let problem = reader
-            .report
-            .error(span, "with `mode: inherit` drainit does not see the lines to prefix");
+        let problem =
+            reader.problems.error(span, "with `mode: inherit` drainit cannot prefix the lines");
         problem.help("remove the `prefix`, or the `mode`");
     }
     LogMode::Inherit
 }
 
-fn prefix(text: &str) -> Result<String, Bad> {
+fn prefix(text: &str) -> Result<String, Invalid> {
     if text.is_empty() {
-        return Err(Bad::new("not a prefix", "leave it out to use the name of the process"));
+        return Err(Invalid::new("not a prefix", "remove it to use the name of the process"));
     }
     if text.chars().any(char::is_control) {
-        return Err(Bad::new("more than one line, or a control character", "write a short word"));
+        return Err(Invalid::new(
+            "it has a line break or a control character",
+            "write a short word",
+        ));
     }
     Ok(text.to_owned())
 }

@@ -4,26 +4,25 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::config::OnlyIf;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 
-/// The key that it stands behind, wherever it may.
+/// The name of the key.
 pub(crate) const KEY: &str = "only_if";
 
-/// What must hold, all of it. Variables do not change while drainit runs, so what a value says is known.
+/// All parts must hold. Variables do not change while drainit runs, so the value is compared now.
 pub(crate) struct Condition {
     value_holds: bool,
     path: Option<PathBuf>,
 }
 
 impl Condition {
-    /// Whether it holds at this moment.
     pub(crate) fn holds_now(&self) -> bool {
         self.value_holds && self.path.as_ref().is_none_or(|path| path.exists())
     }
 
-    /// What is left to be looked at when a process is to start; nothing, if it holds whatever there is.
+    /// The part to check when a process is to start; `None` where the condition always holds.
     pub(crate) fn at_start(self) -> Option<OnlyIf> {
         if self.value_holds { self.path.map(OnlyIf::PathExists) } else { Some(OnlyIf::Never) }
     }
@@ -42,17 +41,17 @@ pub(crate) fn condition(
         (None, Some(node)) => Some((alternatives(reader, node, "is_not"), false)),
         (None, None) => None,
         (Some(_), Some(node)) => {
-            let message = format!("`{what}` can have one of `is` and `is_not`, not both");
-            reader.report.error(node.span, message).help("keep one of them");
+            let message = format!("`{what}` can have `is` or `is_not`, not both");
+            reader.problems.error(node.span, message).help("keep one of them");
             return None;
         }
     };
     let value = fields.get("value");
     let (message, help) = match (value, &wanted) {
         (Some(_), None) => {
-            ("does not say what `value` must be", "add `is: TEXT`, or `is_not: TEXT`")
+            ("has `value` without `is` or `is_not`", "add `is: TEXT`, or `is_not: TEXT`")
         }
-        (None, Some(_)) => ("does not say what is compared", "add `value: \"${VAR}\"`"),
+        (None, Some(_)) => ("has no `value` to compare", "add `value: \"${VAR}\"`"),
         (None, None) if fields.get("path_exists").is_none() => {
             ("has no condition", "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`")
         }
@@ -60,7 +59,7 @@ pub(crate) fn condition(
     };
     if !message.is_empty() {
         if !fields.has_unknown {
-            reader.report.error(fields.span, format!("`{what}` {message}")).help(help);
+            reader.problems.error(fields.span, format!("`{what}` {message}")).help(help);
         }
         return None;
     }
@@ -78,8 +77,8 @@ fn alternatives(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Vec<
         return Some(vec![reader.text(node, what)?.text]);
     };
     if items.is_empty() {
-        let problem = reader.report.error(node.span, format!("`{what}` names nothing"));
-        problem.help("write the text that is meant, or a list of several");
+        let problem = reader.problems.error(node.span, format!("`{what}` is empty"));
+        problem.help("write a text, or a list of texts");
         return None;
     }
     items.iter().map(|item| Some(reader.text(item, what)?.text)).collect()

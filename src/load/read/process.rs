@@ -1,6 +1,5 @@
 //! `processes:`, entry by entry.
 
-use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,22 +7,20 @@ use std::time::Duration;
 use crate::config::{
     ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
 };
-use crate::load::check::image::Parts;
-use crate::load::check::own_address::normal;
-use crate::load::check::{Places, ProcessPlaces, Wait};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::read::depends_on;
-use crate::load::read::depends_on::Wanted;
+use crate::load::read::depends_on::RawDependency;
 use crate::load::read::drain::drain;
 use crate::load::read::environment::{env_files, environment};
+use crate::load::read::hooks::hooks;
 use crate::load::read::log::log;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
+use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness::readiness;
-use crate::load::read::root::{hooks, signals};
-use crate::load::read::{Fields, Reader};
 use crate::load::values;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, Span};
 use crate::plan::timeline::What;
 use crate::types::Signal;
@@ -53,7 +50,7 @@ const KEYS: &[&str] = &[
     "log",
 ];
 
-/// Every process, also those with problems, so that what others say about them can be checked.
+/// Reads every process, also those with errors, so that references to them can be checked.
 pub(crate) fn processes(
     reader: &mut Reader<'_>,
     root: &Fields<'_>,
@@ -79,11 +76,10 @@ pub(crate) fn processes(
     }
     if processes.is_empty() {
         let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
-        let problem = reader.report.error(span, "there is no process");
+        let problem = reader.problems.error(span, "there is no process");
         problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
     }
     depends_on::resolve(reader, &mut processes, wanted, &mut places.processes);
-    unique(reader, &processes, &places.processes);
     processes
 }
 
@@ -91,7 +87,7 @@ fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || !name.chars().all(fits) {
         let problem =
-            reader.report.error(span, format!("{} cannot be the name of a process", quote(name)));
+            reader.problems.error(span, format!("{} cannot be the name of a process", quote(name)));
         problem.help("use letters, digits, `_`, `-` and `.`");
     }
 }
@@ -110,17 +106,17 @@ fn process(
     name: &str,
     node: &Node,
     place: &mut ProcessPlaces,
-) -> (Process, Vec<Wanted>) {
+) -> (Process, Vec<RawDependency>) {
     let what = &Place(name);
-    // A name with nothing behind it is a process without a command, which is what it is told.
+    // An empty value is reported as a process without a `command`.
     let fields = match node.kind {
-        Kind::Null => Fields::none(place.name),
-        _ => reader.fields(node, what, KEYS).unwrap_or_else(|| Fields::none(place.name)),
+        Kind::Null => Fields::empty(place.name),
+        _ => reader.fields(node, what, KEYS).unwrap_or_else(|| Fields::empty(place.name)),
     };
     let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
     if fields.get("command").is_none() && is_mapping {
         let problem =
-            reader.report.error(place.name, format!("process {} has no `command`", quote(name)));
+            reader.problems.error(place.name, format!("process {} has no `command`", quote(name)));
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
     }
     let at = |key: &str| fields.get(key).map(|node| node.span);
@@ -141,8 +137,8 @@ fn process(
         for key in ["readiness", "drain"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
                 let problem = reader
-                    .report
-                    .error(span, format!("a oneshot has no `{key}`: it ends by itself"));
+                    .problems
+                    .error(span, format!("a oneshot has no `{key}`: it exits by itself"));
                 problem.help(format!("remove `{key}`, or `type: oneshot`"));
             }
         }
@@ -161,16 +157,16 @@ fn process(
     environment_of_process
         .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
     let needs =
-        fields.get("depends_on").map(|node| depends_on::wanted(reader, node)).unwrap_or_default();
+        fields.get("depends_on").map(|node| depends_on::read(reader, node)).unwrap_or_default();
     let forwarded =
-        fields.get("forward_signals").map(|node| signals(reader, node, "forward_signals"));
+        fields.get("forward_signals").map(|node| reader.signals(node, "forward_signals"));
     let (forward_signals, spans) = forwarded.unwrap_or_default().into_iter().unzip();
     place.forward_signals = spans;
     let only_if = fields.get(only_if::KEY).and_then(|node| {
         condition(reader, node, &format_args!("{what}.{}", only_if::KEY))?.at_start()
     });
     if only_if == Some(OnlyIf::Never) {
-        // It takes no time at the end.
+        // The shutdown does not wait for it.
         (place.waits, place.min, place.drain) = (Vec::new(), None, None);
     }
     place.readiness = fields.get("readiness").map(|node| node.span);
@@ -209,8 +205,8 @@ fn process(
     if let (false, OnExit::Shutdown, Some(span)) =
         (process.required, process.on_exit, fields.key("required"))
     {
-        let why = format!("{what} may be missing, but its end stops the container");
-        reader.report.error(span, why).help("add `on_exit: ignore`");
+        let why = format!("`{what}` may be missing, but its exit stops the container");
+        reader.problems.error(span, why).help("add `on_exit: ignore`");
     }
     (process, needs)
 }
@@ -226,12 +222,12 @@ fn args(
     let refuse =
         fields.get("refuse").map(|node| reader.list(node, "refuse", |text| Ok(text.to_owned())));
     let Some(node) = fields.get("prefix") else {
-        let problem = reader.report.error(fields.span, format!("`{what}` has no `prefix`"));
-        problem.help("write which arguments are meant: `{prefix: \"--app.\"}`");
+        let problem = reader.problems.error(fields.span, format!("`{what}` has no `prefix`"));
+        problem.help("add the prefix of its arguments: `{prefix: \"--app.\"}`");
         return None;
     };
     let prefix = reader.typed(node, "prefix", |text| match text {
-        "" => Err(Bad::new("every argument begins with that", "write a prefix such as `--app.`")),
+        "" => Err(Invalid::new("every argument begins with it", "write a prefix such as `--app.`")),
         _ => Ok(text.to_owned()),
     })?;
     place.prefix = Some(node.span);
@@ -258,7 +254,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
     let written = reader.field(fields, "restart", |text| match text.split_once(':') {
         Some(("on-failure", most)) => Ok((RestartPolicy::OnFailure, Some(values::number(most)?))),
         _ if text == "unless-stopped" => {
-            Err(Bad::new("there is nobody here to stop one process for good", "write `always`"))
+            Err(Invalid::new("a single process cannot be stopped here", "write `always`"))
         }
         _ => Ok((values::choice(text, &policies)?, None)),
     });
@@ -267,58 +263,26 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
     let max = reader.field(fields, "restart_max", values::number);
     if let (Some(most), Some(span), true) = (most, fields.key("restart_max"), max.is_some()) {
         let problem =
-            reader.report.error(span, format!("`restart` already sets the limit, to {most}"));
-        problem.help("write one of the two");
+            reader.problems.error(span, format!("`restart` already sets the limit to {most}"));
+        problem.help("remove one of the two");
     }
     let delay = reader.field(fields, "restart_delay", values::duration);
     for (key, is_set) in [("restart_delay", delay.is_some()), ("restart_max", max.is_some())] {
         let is_idle = is_known && is_set && policy == RestartPolicy::No;
         if let Some(span) = fields.key(key).filter(|_| is_idle) {
-            let message =
-                format!("`{key}` does nothing: without `restart` nothing is started again");
-            let problem = reader.report.warning(span, message);
-            problem.help("add `restart: on-failure` or `always`, or remove it");
+            let message = format!("`{key}` has no effect without `restart`");
+            let problem = reader.problems.warning(span, message);
+            problem.help("add `restart: on-failure` or `restart: always`, or remove it");
         }
     }
     Restart { policy, delay: delay.unwrap_or(Duration::from_secs(1)), max: most.or(max) }
 }
 
-fn on_exit(text: &str) -> Result<OnExit, Bad> {
+fn on_exit(text: &str) -> Result<OnExit, Invalid> {
     let words = [
         ("shutdown", OnExit::Shutdown),
         ("failure-shutdown", OnExit::FailureShutdown),
         ("ignore", OnExit::Ignore),
     ];
     values::choice(text, &words)
-}
-
-/// What only one process can have: a prefix, a socket.
-fn unique(reader: &mut Reader<'_>, processes: &[Process], places: &[ProcessPlaces]) {
-    let mut prefixes: HashMap<&str, &str> = HashMap::new();
-    let mut sockets: HashMap<PathBuf, &str> = HashMap::new();
-    for (process, place) in processes.iter().zip(places) {
-        if let (Some(route), Some(span)) = (&process.args, place.prefix) {
-            if let Some(first) = prefixes.get(route.prefix.as_str()) {
-                let prefix = quote(&route.prefix);
-                let problem = reader
-                    .report
-                    .error(span, format!("process `{first}` already has the prefix {prefix}"));
-                problem.help("give each process a prefix of its own");
-            } else {
-                prefixes.insert(&route.prefix, &process.name);
-            }
-        }
-        for (socket, span) in process.sockets.iter().zip(&place.sockets) {
-            if let Some(first) = sockets.get(&normal(socket)) {
-                let path = quote(&socket.to_string_lossy());
-                let problem = reader
-                    .report
-                    .error(*span, format!("process `{first}` already has the socket {path}"));
-                problem
-                    .help("name it where it is listened on; starting one would remove the other's");
-            } else {
-                sockets.insert(normal(socket), &process.name);
-            }
-        }
-    }
 }

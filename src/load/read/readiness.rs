@@ -7,13 +7,12 @@ use regex_lite::Regex;
 
 use crate::config::{Probe, Readiness};
 use crate::load::overlay::PROBES;
-use crate::load::read::Reader;
+use crate::load::read::reader::Reader;
 use crate::load::values;
-use crate::load::values::Bad;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::Node;
 use crate::types::suggest::list;
 
-/// How the process shows that it is ready.
 pub(crate) fn readiness(
     reader: &mut Reader<'_>,
     node: &Node,
@@ -26,16 +25,16 @@ pub(crate) fn readiness(
     let mut probes = PROBES.iter().filter_map(|name| Some((*name, fields.get(name)?)));
     let Some((name, node)) = probes.next() else {
         if !fields.has_unknown {
-            let message = format!("`{what}` does not say what to look at");
+            let message = format!("`{what}` has no probe");
             let help = format!("add one of {}", list(PROBES.iter().copied()));
-            reader.report.error(fields.span, message).help(help);
+            reader.problems.error(fields.span, message).help(help);
         }
         return None;
     };
     for (second, _) in probes {
         let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("`{what}` can have one of `{name}` and `{second}`, not both");
-        reader.report.error(span, message).help("keep the one that says most about the process");
+        let message = format!("`{what}` can have `{name}` or `{second}`, not both");
+        reader.problems.error(span, message).help("keep one of them");
     }
     Some(Readiness {
         probe: probe(reader, name, node)?,
@@ -56,19 +55,20 @@ fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Probe> {
     }
 }
 
-fn regex(text: &str) -> Result<Regex, Bad> {
-    let help =
-        "see https://docs.rs/regex-lite for what can be written, and put it into single quotes";
+fn regex(text: &str) -> Result<Regex, Invalid> {
+    let help = "see https://docs.rs/regex-lite for the syntax, and put it into single quotes";
     match text {
-        "" => Err(Bad::new("it would match every line", help)),
+        "" => Err(Invalid::new("it would match every line", help)),
         _ => Regex::new(text)
-            .map_err(|error| Bad::new(format!("not a regular expression: {error}"), help)),
+            .map_err(|error| Invalid::new(format!("not a regular expression: {error}"), help)),
     }
 }
 
-fn notify(text: &str) -> Result<(), Bad> {
+fn notify(text: &str) -> Result<(), Invalid> {
     match values::boolean(text)? {
         true => Ok(()),
-        false => Err(Bad::new("that says nothing", "write `notify: true`, or leave it out")),
+        false => {
+            Err(Invalid::new("`true` is the only value", "write `notify: true`, or remove the key"))
+        }
     }
 }

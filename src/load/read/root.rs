@@ -1,15 +1,16 @@
-//! Everything of a config outside `processes:`.
+//! Reads the top level of a config, and every section except `processes:`.
 
-use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, Control, Hook, Hooks, LogFormat, Logging, Shutdown};
-use crate::load::check::{Places, Wait};
+use crate::config::{Config, Control, Hooks, LogFormat, Logging, Shutdown};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand;
+use crate::load::read::environment::env;
+use crate::load::read::hooks::hooks;
+use crate::load::read::places::{Places, Wait};
 use crate::load::read::process;
-use crate::load::read::{Fields, Reader};
+use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
 use crate::plan::timeline::What;
@@ -17,10 +18,9 @@ use crate::types::Signal;
 
 const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
 
-/// Reads a whole config.
 pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
-    let fields = reader.fields(node, &"", ROOT).unwrap_or_else(|| Fields::none(node.span));
-    // First, because everything else may use them.
+    let fields = reader.fields(node, &"", ROOT).unwrap_or_else(|| Fields::empty(node.span));
+    // First, because all other values may use these variables.
     let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
     let shutdown = shutdown(reader, &fields, &mut places);
@@ -33,12 +33,13 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     };
     let processes = match node.kind {
         Kind::Mapping(_) => process::processes(reader, &fields, &mut places),
-        _ => Vec::new(), // said above
+        _ => Vec::new(), // already reported
     };
     (Config { env, shutdown, control, logging, hooks, processes }, places)
 }
 
-/// Reads `control`, and of `env` what it uses. With it the variables that it uses and that nothing sets.
+/// Reads `control` and the entries of `env` that it uses. Also returns the variables that it uses
+/// and that are not set.
 pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
     let fields = Fields::unchecked(node);
     let mut used = Vec::new();
@@ -47,9 +48,9 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // From the last on, because each may use those before it.
+        // In reverse, because each entry may use those before it.
         for (key, value) in Fields::unchecked(node).entries().iter().rev() {
-            let is_set = reader.variables.container().get_set(&key.text).is_some();
+            let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {
                 names(value, &mut used);
                 defaults.push((key.clone(), Rc::clone(value)));
@@ -59,11 +60,11 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
         env(reader, &Node::new(node.span, Kind::Mapping(defaults)));
     }
     let control = control(reader, &fields, &mut Places::new(fields.span));
-    used.retain(|name| reader.variables.get_set(name).is_none());
+    used.retain(|name| reader.variables.get_non_empty(name).is_none());
     (control, used)
 }
 
-/// The variables that a value and everything in it uses.
+/// Collects the variables that a subtree uses.
 fn names(node: &Node, out: &mut Vec<String>) {
     match &node.kind {
         Kind::Null => {}
@@ -79,37 +80,10 @@ fn names(node: &Node, out: &mut Vec<String>) {
     }
 }
 
-/// Every default becomes visible to what follows; those that the container overrides are not exported again.
-fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
-    let mut exported = Vec::new();
-    for (key, node) in reader.entries(node, &"env").unwrap_or_default() {
-        if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
-            continue;
-        }
-        let Some(value) = reader.text(node, &key.text) else { continue };
-        reader.variables.set_default(&key.text, &value.text);
-        if reader.variables.container().get_set(&key.text).is_none() {
-            exported.push((key.text.to_string(), value.text));
-        }
-    }
-    exported
-}
-
-/// Whether a variable can have this name.
-pub(crate) fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
-    let right = !name.is_empty() && !name.contains(['=', '\0']);
-    if !right {
-        let problem =
-            reader.report.error(span, format!("{} cannot be the name of a variable", quote(name)));
-        problem.help("a name is not empty and has no `=`");
-    }
-    right
-}
-
 fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
     const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
     let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", KEYS));
-    let fields = fields.unwrap_or_else(|| Fields::none(root.span));
+    let fields = fields.unwrap_or_else(|| Fields::empty(root.span));
     let mut time = |name, default| {
         let duration = reader.duration(&fields, name, values::duration);
         duration.unwrap_or(Duration::from_secs(default))
@@ -128,8 +102,11 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
         let (reserve, grace_period) =
             (crate::types::human(reserve), crate::types::human(grace_period));
         let message =
-            format!("`reserve` ({reserve}) leaves nothing of `grace_period` ({grace_period})");
-        reader.report.error(span, message).help("make `reserve` smaller, or `grace_period` longer");
+            format!("`reserve` ({reserve}) is not shorter than `grace_period` ({grace_period})");
+        reader
+            .problems
+            .error(span, message)
+            .help("make `reserve` shorter, or `grace_period` longer");
         reader.durations_known = false;
     }
     if !readiness_delay.is_zero() {
@@ -142,25 +119,14 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
             let is_list = matches!(&node.kind, Kind::Sequence(items) if items.is_empty());
             if is_list {
                 let problem = reader
-                    .report
-                    .error(node.span, "without `signals` nothing could stop the container");
-                problem.help("write `[TERM, INT, QUIT]`, or leave it out");
+                    .problems
+                    .error(node.span, "with no `signals` the container cannot be stopped");
+                problem.help("write `[TERM, INT, QUIT]`, or remove the key");
             }
-            signals(reader, node, "signals").into_iter().map(|(signal, _)| signal).collect()
+            reader.signals(node, "signals").into_iter().map(|(signal, _)| signal).collect()
         }
     };
     Shutdown { grace_period, reserve, readiness_delay, signals }
-}
-
-/// A list of signals that can be caught, each once.
-pub(crate) fn signals(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<(Signal, Span)> {
-    let mut signals: Vec<(Signal, Span)> = Vec::new();
-    for (signal, span) in reader.list(node, what, values::catchable_signal) {
-        if signals.iter().all(|(known, _)| *known != signal) {
-            signals.push((signal, span));
-        }
-    }
-    signals
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
@@ -186,7 +152,7 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
     let node = fields.and_then(|fields| fields.get("format"));
     let format =
         node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
-    let Some(wanted) = reader.variables.container().get_set("DRAINIT_LOG_FORMAT") else {
+    let Some(wanted) = reader.variables.container().get_non_empty("DRAINIT_LOG_FORMAT") else {
         return Logging { format: format.unwrap_or_default() };
     };
     let format = values::choice(wanted, FORMATS).unwrap_or_else(|bad| {
@@ -196,58 +162,8 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
             quote(wanted),
             bad.why
         );
-        reader.report.error(span, message).help(bad.help);
+        reader.problems.error(span, message).help(bad.help);
         LogFormat::default()
     });
     Logging { format }
-}
-
-/// `hooks:` of the container or of a process. Timeouts that are written and lie in the shutdown go to `waits`.
-pub(crate) fn hooks(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    what: &dyn Display,
-    waits: &mut Vec<Wait>,
-) -> Hooks {
-    let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
-        return Hooks::default();
-    };
-    let mut hook = |name: &'static str, wait: Option<What>| {
-        let node = fields.get(name)?;
-        let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
-        if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
-            waits.push(Wait { what, duration, span });
-        }
-        Some(hook)
-    };
-    Hooks {
-        pre_start: hook("pre_start", None),
-        pre_stop: hook("pre_stop", Some(What::PreStop)),
-        post_stop: hook("post_stop", Some(What::PostStop)),
-    }
-}
-
-/// A command, or a mapping with one; and where its timeout is written.
-fn hook(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    what: &dyn Display,
-    name: &str,
-) -> Option<(Hook, Option<Span>)> {
-    if !matches!(node.kind, Kind::Mapping(_)) {
-        let command = reader.command(node, name)?;
-        return Some((Hook { command, timeout: None }, None));
-    }
-    let fields = reader.fields(node, what, &["command", "timeout"])?;
-    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
-    let Some(command) = fields.get("command") else {
-        reader
-            .report
-            .error(fields.span, format!("`{what}` has no `command`"))
-            .help("add `command: [PROGRAM, …]`");
-        return None;
-    };
-    let command = reader.command(command, "command")?;
-    let written = fields.get("timeout").map(|node| node.span);
-    Some((Hook { command, timeout }, written))
 }

@@ -27,9 +27,8 @@ fn told(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn a_variable_that_only_a_shell_would_put_in() {
     let set = &[("port", "80"), ("HOST", "h")];
-    let says = |name: &str, what: &str| {
-        format!("E `${name}` in `{what}` stays as it is: no shell reads it")
-    };
+    let says =
+        |name: &str, what: &str| format!("E `${name}` in `{what}` is not expanded: no shell runs");
     for (process, expected) in [
         ("command: [app, --port, $PORT]", vec![says("PORT", "command")]),
         ("command: app --port $PORT", vec![says("PORT", "command")]),
@@ -43,21 +42,21 @@ fn a_variable_that_only_a_shell_would_put_in() {
         ("command: [app], hooks: {pre_stop: [bye, $PORT]}", vec![says("PORT", "pre_stop")]),
         (
             "command: [app], environment: {A: a$HOST}",
-            vec!["W `$HOST` in `environment` stays as it is: no shell reads it".to_owned()],
+            vec!["W `$HOST` in `environment` is not expanded: no shell runs".to_owned()],
         ),
         (
             "command: [app], environment: {PORT: $PORT}",
-            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+            vec!["W `$PORT` in `environment` is not expanded: no shell runs".to_owned()],
         ),
         (
             "command: [app], environment: [PORT=$PORT]",
-            vec!["W `$PORT` in `environment` stays as it is: no shell reads it".to_owned()],
+            vec!["W `$PORT` in `environment` is not expanded: no shell runs".to_owned()],
         ),
         (
             "command: [app, ~/x], working_dir: ~/y",
             vec![
-                "E `~` in `command` stays as it is: no shell reads it".to_owned(),
-                "E `~` in `working_dir` stays as it is: no shell reads it".to_owned(),
+                "E `~` in `command` is not expanded: no shell runs".to_owned(),
+                "E `~` in `working_dir` is not expanded: no shell runs".to_owned(),
             ],
         ),
         ("command: [sh, -c, ~/x]", vec![]),
@@ -143,8 +142,7 @@ fn an_answer_at_the_socket_of_another() {
 #[test]
 fn what_does_nothing_without_restart() {
     let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
-    let says =
-        |key: &str| format!("W `{key}` does nothing: without `restart` nothing is started again");
+    let says = |key: &str| format!("W `{key}` has no effect without `restart`");
     assert_eq!(told(text, &[]), [says("restart_max"), says("restart_delay")]);
     assert_eq!(told(&text.replace("restart_max", "restart: always, restart_max"), &[]), [""; 0]);
 }

@@ -129,8 +129,8 @@ fn the_first_address_that_is_not_left_out_is_the_admins() {
         assert_eq!(admin(&list, &[&over]).as_deref(), Ok("unix:/c"), "{over}");
     }
     for (list, message) in [
-        (format!("[{off}]"), "every element of `admin` is left out"),
-        ("[]".to_owned(), "every element of `admin` is left out"),
+        (format!("[{off}]"), "no element of `admin` has a condition that holds"),
+        ("[]".to_owned(), "no element of `admin` has a condition that holds"),
         (format!("[{on}, {{file: /x}}]"), "unknown key `file` in `admin`"),
         (format!("[{off}, nonsense]"), "`admin` is `nonsense`: "),
     ] {

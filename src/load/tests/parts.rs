@@ -92,7 +92,7 @@ fn problems_in_a_file_have_their_place() {
     dir.write("bad.yaml", b"a: 1\r\nb: ${NONE}\n");
     let config = dir.write("c.yaml", b"processes: {a: {command: [a, {file: bad.yaml}]}}");
     let loaded = load::load(&[config], &Environment::default()).unwrap();
-    assert_eq!(lines(&loaded.warnings), ["2:4 `NONE` is not set: nothing is put in its place"]);
+    assert_eq!(lines(&loaded.warnings), ["2:4 `NONE` is not set and becomes empty"]);
 }
 
 #[test]
@@ -152,44 +152,36 @@ fn wrong_elements_say_so() {
     for (element, message, help) in [
         (
             "{}",
-            "this element of `command` does not say what it is",
+            "this element of `command` has no kind",
             "add one of `text`, `file`, `join` and `args`",
         ),
         (
             "{only_if: {path_exists: /}}",
-            "this element of `command` does not say what it is",
+            "this element of `command` has no kind",
             "add one of `text`, `file`, `join` and `args`",
         ),
         ("{fiel: x}", "unknown key `fiel` in `command`", "did you mean `file`?"),
         ("{text: x, onlyif: {}}", "unknown key `onlyif` in `command`", "did you mean `only_if`?"),
         (
             "{text: x, file: y}",
-            "an element can have one of `text` and `file`, not both",
-            "make them two elements, or join them",
+            "an element can have `text` or `file`, not both",
+            "make them two elements, or use `join`",
         ),
-        ("{text: [x]}", "`text` must be a single value, and this is a list", ""),
-        (
-            "{join: x}",
-            "`join` must be a list, and this is a single value",
-            "put it into brackets: `[…]`",
-        ),
-        (
-            "{args: x}",
-            "`args` must be a list, and this is a single value",
-            "put it into brackets: `[…]`",
-        ),
+        ("{text: [x]}", "`text` must be a single value, not a list", ""),
+        ("{join: x}", "`join` must be a list, not a single value", "put it into brackets: `[…]`"),
+        ("{args: x}", "`args` must be a list, not a single value", "put it into brackets: `[…]`"),
         (
             "{join: [{args: [x]}]}",
             "unknown key `args` in `join`",
-            "known here: `text`, `file`, `join` and `only_if`",
+            "known keys: `text`, `file`, `join` and `only_if`",
         ),
-        ("{join: [[x]]}", "`join` must be a single value, and this is a list", ""),
+        ("{join: [[x]]}", "`join` must be a single value, not a list", ""),
         (
             "{text: x, only_if: {}}",
             "`only_if` has no condition",
             "write `{path_exists: PATH}`, or `{value: \"${VAR}\", is: TEXT}`",
         ),
-        ("[x]", "`command` must be a single value, and this is a list", ""),
+        ("[x]", "`command` must be a single value, not a list", ""),
     ] {
         assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
     }

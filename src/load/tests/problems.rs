@@ -24,41 +24,37 @@ fn every_kind_of_fault_of_a_process() {
             "unknown key `exists` in `processes.a.only_if`",
         ),
         ("only_if: {}", 14, "`processes.a.only_if` has no condition"),
-        ("only_if: {value: x}", 14, "`processes.a.only_if` does not say what `value` must be"),
-        ("only_if: {is: x}", 14, "`processes.a.only_if` does not say what is compared"),
+        ("only_if: {value: x}", 14, "`processes.a.only_if` has `value` without `is` or `is_not`"),
+        ("only_if: {is: x}", 14, "`processes.a.only_if` has no `value` to compare"),
         (
             "only_if: {value: x, is: x, is_not: y}",
             40,
-            "`processes.a.only_if` can have one of `is` and `is_not`, not both",
+            "`processes.a.only_if` can have `is` or `is_not`, not both",
         ),
-        ("only_if: {value: x, is: []}", 29, "`is` names nothing"),
+        ("only_if: {value: x, is: []}", 29, "`is` is empty"),
         (
             "drain: {only_if: {is: x}, signal: {signal: USR1}}",
             22,
-            "`processes.a.drain.only_if` does not say what is compared",
+            "`processes.a.drain.only_if` has no `value` to compare",
         ),
-        (
-            "drain: {only_if: {value: x, is: y}}",
-            12,
-            "`processes.a.drain` does not say how to drain",
-        ),
+        ("drain: {only_if: {value: x, is: y}}", 12, "`processes.a.drain` has no method"),
         ("args: {refuse: [x]}", 11, "`processes.a.args` has no `prefix`"),
-        ("args: {prefix: ''}", 20, "`prefix` is empty: every argument begins with that"),
-        ("args: x", 11, "`processes.a.args` must be a mapping, and this is a single value"),
-        ("sockets: /run/x", 14, "`sockets` must be a list, and this is a single value"),
-        ("sockets: [{a: b}]", 15, "`sockets` must be a single value, and this is a mapping"),
+        ("args: {prefix: ''}", 20, "`prefix` is empty: every argument begins with it"),
+        ("args: x", 11, "`processes.a.args` must be a mapping, not a single value"),
+        ("sockets: /run/x", 14, "`sockets` must be a list, not a single value"),
+        ("sockets: [{a: b}]", 15, "`sockets` must be a single value, not a mapping"),
         ("depends_on: b", 17, "`depends_on` must be a list or a mapping"),
         ("depends_on: [b]", 18, "process `a` depends on `b`, which does not exist"),
         ("depends_on: [a]", 18, "process `a` depends on itself"),
-        ("readiness: {}", 16, "`processes.a.readiness` does not say what to look at"),
-        ("readiness: {timeout: 5}", 16, "`processes.a.readiness` does not say what to look at"),
+        ("readiness: {}", 16, "`processes.a.readiness` has no probe"),
+        ("readiness: {timeout: 5}", 16, "`processes.a.readiness` has no probe"),
         (
             "readiness: {unix: /a, tcp: 1.2.3.4:5}",
             27,
-            "`processes.a.readiness` can have one of `unix` and `tcp`, not both",
+            "`processes.a.readiness` can have `unix` or `tcp`, not both",
         ),
         ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
-        ("readiness: {notify: false}", 25, "`notify` is `false`: that says nothing"),
+        ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
         (
             "readiness: {log: '('}",
             22,
@@ -67,7 +63,7 @@ fn every_kind_of_fault_of_a_process() {
         (
             "readiness: {http: 'https://127.0.0.1/'}",
             23,
-            "`http` is `https://127.0.0.1/`: https, and drainit has no TLS: what it asks is on the same machine",
+            "`http` is `https://127.0.0.1/`: https, and drainit has no TLS: it connects to its own container only",
         ),
         ("readiness: {exec: []}", 23, "`exec` names no program"),
         ("drain: {exce: [x]}", 13, "unknown key `exce` in `processes.a.drain`"),
@@ -75,51 +71,51 @@ fn every_kind_of_fault_of_a_process() {
         (
             "drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}",
             28,
-            "`admin` is `http://127.0.0.1:1/x`: more than an address: drainit adds the paths itself",
+            "`admin` is `http://127.0.0.1:1/x`: an address with a path: drainit adds the paths itself",
         ),
         ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
         (
             "stop_signal: STOP",
             18,
-            "`stop_signal` is `STOP`: it only halts a process, and nobody can catch it",
+            "`stop_signal` is `STOP`: it only suspends a process, and no process can catch it",
         ),
         (
             "forward_signals: [USR1, KILL]",
             29,
-            "`forward_signals` is `KILL`: a signal that nobody can catch, because the kernel acts on it itself",
+            "`forward_signals` is `KILL`: a signal that no process can catch",
         ),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
         ("user: nobody-here", 11, "`user` is `nobody-here`: no user of /nonexistent"),
-        ("restart: sometimes", 14, "`restart` is `sometimes`: not a word that is known here"),
+        ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
         (
             "restart: unless-stopped",
             14,
-            "`restart` is `unless-stopped`: there is nobody here to stop one process for good",
+            "`restart` is `unless-stopped`: a single process cannot be stopped here",
         ),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
         ("restart_max: -1", 18, "`restart_max` is `-1`: not a whole number"),
-        ("on_exit: halt", 14, "`on_exit` is `halt`: not a word that is known here"),
-        ("type: job", 11, "`type` is `job`: not a word that is known here"),
+        ("on_exit: halt", 14, "`on_exit` is `halt`: not a known value"),
+        ("type: job", 11, "`type` is `job`: not a known value"),
         (
             "log: {mode: inherit, prefix: x}",
             26,
-            "with `mode: inherit` drainit does not see the lines to prefix",
+            "with `mode: inherit` drainit cannot prefix the lines",
         ),
         (
             "log: {prefix: \"a\\nb\"}",
             19,
-            "`prefix` is `a\\nb`: more than one line, or a control character",
+            "`prefix` is `a\\nb`: it has a line break or a control character",
         ),
         ("hooks: {pre_stop: {timeout: 5s}}", 23, "`processes.a.hooks.pre_stop` has no `command`"),
         ("hooks: {stop: [x]}", 13, "unknown key `stop` in `processes.a.hooks`"),
         ("environment: x", 18, "`environment` must be a mapping, or a list of `NAME=VALUE`"),
         ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
-        ("environment: {A: [x]}", 22, "`A` must be a single value, and this is a list"),
+        ("environment: {A: [x]}", 22, "`A` must be a single value, not a list"),
         ("working_dir: \"/a\\0\"", 18, "`working_dir` has a NUL character"),
         ("env_file: none.env", 15, "`env_file` `none.env` does not exist"),
-        ("<<: 5", 9, "`<<` can merge mappings only, and this is a single value"),
+        ("<<: 5", 9, "`<<` merges mappings only, not a single value"),
         ("working_dir: !secret /x", 18, "unknown tag `!secret`"),
-        ("[a, b]: c", 5, "a key must be text, and this is a list"),
+        ("[a, b]: c", 5, "a key must be text, not a list"),
     ] {
         let (found_column, found, _) = only(keys);
         assert_eq!((found.as_str(), found_column), (message, column), "{keys}");
@@ -140,16 +136,16 @@ fn the_mend_is_named() {
         ("restart: onfailure", "did you mean `on-failure`?"),
         ("restart: unless-stopped", "write `always`"),
         ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
-        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every one"),
+        ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT` for every address"),
         (
             "drain: {signal: USR1}",
-            "write `KEY: VALUE` lines, indented under it; known here: `signal`, `time` and `min`",
+            "write `KEY: VALUE` lines, indented under it; known keys: `signal`, `time` and `min`",
         ),
-        ("args: --app.", "did you mean `{prefix: --app.}`? Known here: `prefix` and `refuse`"),
-        ("log: app", "did you mean `{prefix: app}`? Known here: `mode` and `prefix`"),
+        ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix` and `refuse`"),
+        ("log: app", "did you mean `{prefix: app}`? Known keys: `mode` and `prefix`"),
         (
             "readiness: http://localhost:80/x",
-            "did you mean `{http: \"http://localhost:80/x\"}`? Known here: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
              `interval` and `timeout`",
         ),
     ] {
@@ -168,23 +164,20 @@ fn a_process_needs_a_command() {
         ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
         (
             "processes: {a: {command: [a, null]}}",
-            "1:30 `command` must be a single value, and this is nothing",
+            "1:30 `command` must be a single value, not empty",
         ),
-        (
-            "processes: {a: {command: {a: b}}}",
-            "1:26 `command` must be a command, and this is a mapping",
-        ),
-        ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, and this is a list"),
+        ("processes: {a: {command: {a: b}}}", "1:26 `command` must be a command, not a mapping"),
+        ("processes: {a: [x]}", "1:16 `processes.a` must be a mapping, not a list"),
         (
             "processes: {a: {command: a | b}}",
-            "1:26 `command` is `a | b`: no shell reads it, so `|` would be an argument like any other",
+            "1:26 `command` is `a | b`: no shell runs, so `|` would be an ordinary argument",
         ),
         ("processes: {'a b': {command: [a]}}", "1:13 `a b` cannot be the name of a process"),
         ("processes: {}", "1:1 there is no process"),
         ("processes:", "1:1 there is no process"),
         ("shutdown: {}", "0:0 there is no process"),
-        ("processes: [a]", "1:12 `processes` must be a mapping, and this is a list"),
-        ("[a]", "1:1 a config must be a mapping, and this is a list"),
+        ("processes: [a]", "1:12 `processes` must be a mapping, not a list"),
+        ("[a]", "1:1 a config must be a mapping, not a list"),
     ] {
         let found = lines(&problems(text));
         assert_eq!(found.first().map(String::as_str), Some(message), "{text}");
@@ -200,13 +193,10 @@ fn faults_outside_of_processes() {
         found[0].message.clone()
     };
     assert_eq!(one("proceses: {}"), "unknown key `proceses` at the top level");
-    assert_eq!(
-        one("shutdown: {signals: []}"),
-        "without `signals` nothing could stop the container"
-    );
+    assert_eq!(one("shutdown: {signals: []}"), "with no `signals` the container cannot be stopped");
     assert_eq!(
         one("shutdown: {signals: [CHLD]}"),
-        "`signals` is `CHLD`: a signal that the end of every child sends, too"
+        "`signals` is `CHLD`: a signal that the exit of every child sends, too"
     );
     assert_eq!(
         one("control: {drain_over_tcp: yes}"),
@@ -221,9 +211,9 @@ fn faults_outside_of_processes() {
         "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
     );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
-    assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a word that is known here");
+    assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
     assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
-    assert_eq!(one("env: [A=1]"), "`env` must be a mapping, and this is a list");
+    assert_eq!(one("env: [A=1]"), "`env` must be a mapping, not a list");
     let long = "a".repeat(110);
     assert!(one(&format!("control: {{socket: /{long}}}")).contains("111 bytes long"));
     assert_eq!(problems("x-a: {b: 1}\nprocesses: {a: {command: [a], x-b: \"${C}\"}, x-c: 5}"), []);
@@ -268,11 +258,11 @@ processes:
             "13:20 process `engine` already has the prefix `--x.`",
             "14:15 process `engine` already has the socket `/run/x.sock`",
             "15:18 process `router` depends on `engnie`, which does not exist",
-            "16:23 `UNSET` is not set: nothing is put in its place",
+            "16:23 `UNSET` is not set and becomes empty",
             "16:38 `MUST` is not set: say where",
-            "20:5 a oneshot has no `readiness`: it ends by itself",
+            "20:5 a oneshot has no `readiness`: it exits by itself",
             "23:38 `router` is a service, which never completes",
-            "23:68 `condition` is `service_healthy`: that is Compose's word",
+            "23:68 `condition` is `service_healthy`: the name of it in Compose",
         ]
     );
 }
@@ -292,7 +282,7 @@ error: unknown key `comand` in `processes.router`
   |
   = help: did you mean `command`?
 
-error: `-b` after `${A` means nothing here
+error: `-b` after `${A` is not supported
  --> 0.yaml:4:23
   |
 4 |     command: [envoy, \"${A-b}\"]
@@ -306,24 +296,24 @@ error: duplicate key `command`
 5 |     command: x
   |     ^^^^^^^
   |
-  = help: it is already set in line 4; remove one of them"
+  = help: it is already set on line 4; remove one of them"
     );
 }
 
 #[test]
 fn broken_yaml_is_explained() {
     for (text, place, message) in [
-        ("a: b: c", "1:5", "a `:` that does not belong here"),
+        ("a: b: c", "1:5", "unexpected `:`"),
         ("a:\n\t- b", "2:2", "a tab where blanks are needed"),
-        ("a: [\"x]", "1:5", "a quote is opened here and never closed"),
-        ("a: 'x\nb: y", "2:1", "text in quotes goes on in this line, which is not indented"),
-        ("a:\n   b: c\n  d: e", "3:3", "the indentation does not fit"),
+        ("a: [\"x]", "1:5", "this quote is not closed"),
+        ("a: 'x\nb: y", "2:1", "quoted text continues on this line, which is not indented"),
+        ("a:\n   b: c\n  d: e", "3:3", "wrong indentation"),
         ("a: *b", "1:4", "an alias to an anchor that is not defined above"),
         ("a: [b", "", "unclosed bracket '['"),
         ("a: [b}", "", "mismatched bracket '[' closed by '}'"),
-        ("a: [{b: c} d]", "", "a list that goes on without `,` or `]`"),
+        ("a: [{b: c} d]", "", "missing `,` or `]` in a list"),
         ("a: [${B}]", "", "`${` inside `[…]` or `{…}`"),
-        ("a: \"\\q\"", "1:4", "an escape that YAML does not know"),
+        ("a: \"\\q\"", "1:4", "unknown escape"),
         ("a: @b", "1:4", "a character that cannot begin a value"),
     ] {
         let found = problems(text);

@@ -1,12 +1,12 @@
-//! What the YAML parser complains about, in words that help.
+//! Messages and help for the errors of the YAML parser.
 
 use crate::load::yaml::Complaint;
 
-/// A readable message and a mend for a complaint of the parser about a place in `line`.
+/// Returns message and help for an error of the parser in `line`.
 pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
     use Complaint as C;
     let (text, help) = match complaint {
-        // `[${VAR}]` is the commonest trap of this format: the brace opens a flow mapping there.
+        // The most common mistake: in `[${VAR}]` the brace opens a flow mapping.
         C::ExpectedFlowMappingSeparator
         | C::ExpectedFlowSequenceSeparator
         | C::UnexpectedEndOfPlainScalar
@@ -23,14 +23,12 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         | C::TabAtBlockScalarStart
         | C::TabInPlainScalar => ("a tab where blanks are needed", "indent with blanks"),
         C::MappingValueNotAllowed | C::InvalidColonPlacement => (
-            "a `:` that does not belong here",
-            "put the value into quotes if it contains `: `; else look for what is missing before it: a `:`, `]` or `}`",
+            "unexpected `:`",
+            "put the value into quotes if it contains `: `; else check for a missing `:`, `]` or `}` before it",
         ),
-        C::UnclosedQuotedScalar => {
-            ("a quote is opened here and never closed", "add the closing quote")
-        }
+        C::UnclosedQuotedScalar => ("this quote is not closed", "add the closing quote"),
         C::InvalidQuotedScalarIndent => (
-            "text in quotes goes on in this line, which is not indented",
+            "quoted text continues on this line, which is not indented",
             "add the closing quote before it, or indent it",
         ),
         C::UnknownAnchor => (
@@ -39,17 +37,16 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         ),
         C::UnknownQuotedScalarEscape
         | C::InvalidQuotedScalarHexEscape
-        | C::InvalidUnicodeEscape => (
-            "an escape that YAML does not know",
-            "in single quotes a backslash is just a backslash",
-        ),
+        | C::InvalidUnicodeEscape => {
+            ("unknown escape", "use single quotes, where a backslash is an ordinary character")
+        }
         C::ExpectedFlowMappingSeparator
         | C::UnexpectedEofFlowMapping
         | C::UnexpectedEofImplicitFlowMapping => {
-            ("a flow mapping that goes on without `,` or `}`", "add the missing `,` or `}`")
+            ("missing `,` or `}` in a flow mapping", "add the missing `,` or `}`")
         }
         C::ExpectedFlowSequenceSeparator | C::UnexpectedEofFlowSequence => {
-            ("a list that goes on without `,` or `]`", "add the missing `,` or `]`")
+            ("missing `,` or `]` in a list", "add the missing `,` or `]`")
         }
         C::MisplacedFlowCollectionEnd => {
             ("a bracket that does not match", "remove it, or add the one that is missing")
@@ -58,11 +55,11 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
             ("a character that cannot begin a value", "put the value into quotes")
         }
         C::RecursionLimitExceeded => {
-            ("nested too deep", "no key of a config is that deep: is this the right file?")
+            ("nested too deeply", "no key of a config is that deep: is this the right file?")
         }
         C::InvalidSimpleKey | C::SimpleKeyExpected => (
-            "a line that is no `KEY: VALUE`",
-            "add the `:` with a blank after it, and mind the indentation",
+            "not a `KEY: VALUE` line",
+            "add the `:` with a blank after it, and check the indentation",
         ),
         C::InvalidIndentation
         | C::ExpectedBlockSequenceEntry
@@ -70,10 +67,10 @@ pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
         | C::InvalidFlowScalarIndent
         | C::ExpectedBlockMappingKey
         | C::InvalidBlockScalarIndent => {
-            ("the indentation does not fit", "indent it like its neighbours, with blanks")
+            ("wrong indentation", "indent the line like its neighbours, with blanks")
         }
         other => {
-            let help = "mind quotes, brackets and indentation in this line and the one before";
+            let help = "check quotes, brackets and indentation on this line and the one before";
             let other = other.to_string().replace(char::is_control, " ");
             return (format!("not valid YAML: {other}"), help.to_owned());
         }

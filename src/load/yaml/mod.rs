@@ -1,11 +1,12 @@
-//! YAML text to [`Node`]s. The only file that names the YAML crate.
+//! Parses YAML text into [`Node`]s. The only file that uses the YAML crate.
 //!
-//! It is the one whose scanner looks ahead for a bounded distance only: others keep a whole flow collection in memory
-//! as long as it could still be a key, which makes 700 MB of a file of 4. Events are read one by one, without recursion, and against three bounds: nesting, the number of values, and both of
-//! these once aliases are put in. So the time and the memory for a hostile file are bounded by its length.
+//! granit-parser looks ahead for a bounded distance. Other scanners keep a flow collection in
+//! memory as long as it could be a key: 700 MB for a file of 4 MB. Events are read one by one,
+//! without recursion, with limits on nesting and on the number of values, also after aliases are
+//! expanded. So time and memory for a hostile file are bounded by its length.
 
-pub mod errors;
-pub mod node;
+pub(crate) mod errors;
+pub(crate) mod node;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,40 +14,39 @@ use std::rc::Rc;
 pub(crate) use granit_parser::ErrorKind as Complaint;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 
-use crate::load::diagnostics::collector::Collector;
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::yaml::node::{Extent, Key, Kind, Node, Span, Tag};
 
-/// Deeper than any config, and shallow enough for every recursion over the tree.
+/// Deeper than any config, and safe for recursion over the tree.
 const DEEPEST: u16 = 64;
 /// A config of five thousand processes has about 200,000 values.
 const MOST_VALUES: u32 = 400_000;
 
-/// The document in a file, or `None` where it cannot be read to its end. An empty file is null.
-pub(crate) fn parse(report: &mut Collector, file: usize) -> Option<Rc<Node>> {
+/// Parses the only document of a file; `None` after an error. An empty file is null.
+pub(crate) fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
     let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
-    Some(documents(report, file, Form::Config)?.pop().unwrap_or_else(empty))
+    Some(documents(problems, file, Form::Config)?.pop().unwrap_or_else(empty))
 }
 
-/// The documents of a manifest, or `None` where it cannot be read to its end.
-pub(crate) fn parse_manifest(report: &mut Collector, file: usize) -> Option<Vec<Rc<Node>>> {
-    documents(report, file, Form::Manifest)
+/// Parses all documents of a manifest; `None` after an error.
+pub(crate) fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
+    documents(problems, file, Form::Manifest)
 }
 
-/// Whose file it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Ours: one document, and the tags that mean something to us.
+    /// One document; unknown tags are errors.
     Config,
-    /// That of Kubernetes: any number, and tags are not our business.
+    /// Any number of documents; unknown tags are ignored.
     Manifest,
 }
 
-fn documents(report: &mut Collector, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
+fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
     // The parser borrows the text while problems are reported.
-    let text = Rc::clone(&report.source(file)?.text);
+    let text = Rc::clone(&problems.source(file)?.text);
     let mut builder = Builder {
-        report,
+        problems,
         file,
         stack: Vec::new(),
         anchors: HashMap::new(),
@@ -70,7 +70,7 @@ fn documents(report: &mut Collector, file: usize, form: Form) -> Option<Vec<Rc<N
     Some(builder.roots)
 }
 
-/// The rest of the file makes no sense; the problem is reported.
+/// The rest of the file cannot be parsed; the problem is reported.
 struct Fatal;
 
 /// A collection that is not yet complete.
@@ -88,39 +88,38 @@ enum Content {
 }
 
 impl Content {
-    /// What to write instead where a tag of ours would say nothing: before a key, and before an
-    /// item of a list.
+    /// The help where `!reset` and `!override` have no meaning: on a key and on a list item.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
-                Some("a tag stands behind its key: write `KEY: !reset`")
+                Some("write the tag after the key: `KEY: !reset`")
             }
             Self::Mapping { .. } => None,
             Self::Sequence(_) => Some(
-                "items of a list have no names to take away: write `!override` before the list \
-                 and all that it should hold, or in `environment` the mapping `{NAME: !reset}`",
+                "list items cannot be removed by name: write `!override` before the whole list, \
+                 or in `environment` the mapping `{NAME: !reset}`",
             ),
         }
     }
 }
 
-/// The key whose value is merged into the mapping that it is in.
+/// The key whose value is merged into its own mapping.
 const MERGE: &str = "<<";
 
-/// The entries of a mapping so far. Almost all mappings have few: these are looked through, and not hashed.
+/// The entries of a mapping so far. Most mappings have few, which are searched without hashing.
 #[derive(Default)]
 struct Entries {
     list: Vec<(Key, Rc<Node>)>,
-    /// The line of each key, once there are more than a few.
+    /// The line of each key, where there are more than [`Self::FEW`].
     lines: HashMap<Rc<str>, usize>,
-    /// The value of `<<`, and the line of that.
+    /// The value and the line of `<<`.
     merge: Option<(Rc<Node>, usize)>,
 }
 
 impl Entries {
     const FEW: usize = 16;
 
-    /// The line of a key that is there.
+    /// The line of an existing key.
     fn line_of(&self, text: &str) -> Option<usize> {
         if let (MERGE, Some((_, line))) = (text, &self.merge) {
             return Some(*line);
@@ -143,18 +142,18 @@ impl Entries {
     }
 }
 
-/// What the next node of a mapping is.
+/// The role of the next node of a mapping.
 enum Pending {
     Key,
     Value(Key),
-    /// The value of `<<`, which stands in this line.
+    /// The value of the `<<` on this line.
     Merge(usize),
-    /// The value of a key that was refused.
+    /// The value of a refused key.
     Refused,
 }
 
 struct Builder<'a> {
-    report: &'a mut Collector,
+    problems: &'a mut Problems,
     file: usize,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -172,15 +171,15 @@ impl Builder<'_> {
 
     fn syntax_error(&mut self, error: &ScanError) {
         let mark = error.marker();
-        let source = self.report.source(self.file);
+        let source = self.problems.source(self.file);
         let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
         let (message, help) = errors::explain(error.kind(), line);
         let span = Span::new(self.file, mark.line().max(1), mark.col() + 1, 1);
-        self.report.error(span, message).help(help);
+        self.problems.error(span, message).help(help);
     }
 
     fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
-        // A tag has a place of its own, before the value.
+        // The tag's place is before that of the value.
         let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
         let tag_span = self.span(tag_span.unwrap_or(span));
         let span = self.span(span);
@@ -189,8 +188,8 @@ impl Builder<'_> {
                 self.documents += 1;
                 self.anchors.clear();
                 if self.documents > 1 && self.form == Form::Config {
-                    let problem = self.report.error(span, "a second document begins here");
-                    problem.help("remove the `---`; several files are given with several -c");
+                    let problem = self.problems.error(span, "a second document begins here");
+                    problem.help("remove the `---`; pass several files with several -c");
                     return Err(Fatal);
                 }
                 Ok(())
@@ -226,23 +225,24 @@ impl Builder<'_> {
                     self.attach(node, span)
                 }
                 None => {
-                    self.report.error(span, "this alias is inside what it stands for");
+                    self.problems.error(span, "this alias is inside its own anchor");
                     Err(Fatal)
                 }
             },
-            // The beginning and the end, and what only other options of the parser bring.
+            // Start and end of the stream, and events of parser options that are off.
             _ => Ok(()),
         }
     }
 
-    /// Takes a text as a key, if it is one. What nobody can refer to needs no node, and keys are half of a config.
+    /// Stores a text as the next key, if one is expected, without building a node: keys are half
+    /// of the scalars of a config.
     fn is_key(&mut self, text: &str, quoted: bool, span: Span) -> bool {
         let Some(Frame { extent, content, .. }) = self.stack.last_mut() else { return false };
         let Content::Mapping { entries, pending: pending @ Pending::Key } = content else {
             return false;
         };
         extent.depth = extent.depth.max(2);
-        *pending = text_key(self.report, entries, text, quoted, span);
+        *pending = text_key(self.problems, entries, text, quoted, span);
         true
     }
 
@@ -282,7 +282,7 @@ impl Builder<'_> {
         self.complete(Node::measured(span, kind, tag, extent), anchor, span)
     }
 
-    /// The mappings that `<<` names; the first has the last word.
+    /// The mappings that `<<` names; the first takes precedence.
     fn merge_sources(&mut self, entries: &Entries) -> Vec<Rc<Node>> {
         let Some((node, _)) = &entries.merge else { return Vec::new() };
         let sources = match &node.kind {
@@ -292,10 +292,9 @@ impl Builder<'_> {
         for source in &sources {
             if !matches!(source.kind, Kind::Mapping(_)) {
                 let what = source.kind_name();
-                let problem = self.report.error(
-                    source.span,
-                    format!("`<<` can merge mappings only, and this is {what}"),
-                );
+                let problem = self
+                    .problems
+                    .error(source.span, format!("`<<` merges mappings only, not {what}"));
                 problem.help("write `<<: *ANCHOR`, or a list of such aliases");
             }
         }
@@ -310,25 +309,25 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Puts a node where it belongs. `span` is where it stands here: for an alias, not where it was written.
+    /// Adds a node to the open collection. `span` is its place here: for an alias, that of the alias.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);
             return Ok(());
         };
-        // Keys do not count: they cannot repeat anything.
+        // Keys do not count: they cannot be repeated by aliases.
         let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent() } } else { node.extent() });
         let extent = frame.extent;
         if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
             let message = format!("`{}` has no meaning here", tag.name());
-            self.report.error(span, message).help(help);
+            self.problems.error(span, message).help(help);
         }
         match &mut frame.content {
             Content::Sequence(items) => items.push(node),
             Content::Mapping { entries, pending } => {
                 *pending = match std::mem::replace(pending, Pending::Key) {
-                    Pending::Key => key(self.report, entries, &node, span),
+                    Pending::Key => key(self.problems, entries, &node, span),
                     Pending::Merge(line) => {
                         entries.merge = Some((node, line));
                         Pending::Key
@@ -350,7 +349,7 @@ impl Builder<'_> {
         }
         if extent.size > MOST_VALUES {
             let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
-            self.report.error(span, message).help("is this an alias bomb, or the wrong file?");
+            self.problems.error(span, message).help("is this an alias bomb, or the wrong file?");
             return Err(Fatal);
         }
         Ok(())
@@ -358,13 +357,13 @@ impl Builder<'_> {
 
     fn too_deep(&mut self, span: Span) -> Fatal {
         let message = format!("nested more than {DEEPEST} levels deep");
-        self.report
+        self.problems
             .error(span, message)
             .help("no key of a config is that deep: is this the right file?");
         Fatal
     }
 
-    /// What a tag means to us, and whether it makes plain text a string.
+    /// Returns the overlay tag, and whether the tag makes plain text a string.
     fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
         let Some(tag) = tag else { return (None, false) };
         match (tag.handle(), tag.suffix()) {
@@ -377,28 +376,27 @@ impl Builder<'_> {
             _ if self.form == Form::Manifest => (None, false),
             _ => {
                 let name = quote(&tag.to_string());
-                let problem = self.report.error(span, format!("unknown tag {name}"));
-                problem
-                    .help("known are `!reset` and `!override`, for a file that overlays another");
+                let problem = self.problems.error(span, format!("unknown tag {name}"));
+                problem.help(
+                    "known tags are `!reset` and `!override`, in a file that overlays another",
+                );
                 (None, false)
             }
         }
     }
 }
 
-/// Reads a node as the key of a mapping.
-fn key(report: &mut Collector, entries: &Entries, node: &Node, span: Span) -> Pending {
+fn key(problems: &mut Problems, entries: &Entries, node: &Node, span: Span) -> Pending {
     let Kind::Scalar { text, quoted } = &node.kind else {
-        let problem =
-            report.error(span, format!("a key must be text, and this is {}", node.kind_name()));
-        problem.help("a value that begins with `{` or `[` must be in quotes if it is text");
+        let problem = problems.error(span, format!("a key must be text, not {}", node.kind_name()));
+        problem.help("put text that begins with `{` or `[` into quotes");
         return Pending::Refused;
     };
-    text_key(report, entries, text, *quoted, span)
+    text_key(problems, entries, text, *quoted, span)
 }
 
 fn text_key(
-    report: &mut Collector,
+    problems: &mut Problems,
     entries: &Entries,
     text: &str,
     quoted: bool,
@@ -406,9 +404,9 @@ fn text_key(
 ) -> Pending {
     if let Some(first) = entries.line_of(text) {
         let message = format!("duplicate key {}", quote(text));
-        report
+        problems
             .error(span, message)
-            .help(format!("it is already set in line {first}; remove one of them"));
+            .help(format!("it is already set on line {first}; remove one of them"));
         return Pending::Refused;
     }
     match text {

@@ -1,0 +1,269 @@
+//! What a config names, looked for in this file system before anything is started: `check` in the image.
+//!
+//! Nothing is run. So all that is found is what a start would certainly stumble over; that a program works is not seen.
+
+pub(crate) mod detect;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::AccessFlags;
+
+use crate::config::{Config, DrainMethod, OnlyIf, Probe, Process, ProcessKind, User};
+use crate::load::check::image::{At, Finding, Part};
+use crate::load::{Environment, Severity};
+use crate::os::spawn::error::{Attempt, foresee, wrong_with_dir};
+use crate::os::spawn::which::{Found, look_up};
+use crate::os::spawn::{SpawnError, cannot_change_user};
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct ImageCheck {
+    /// What is wrong.
+    pub(crate) findings: Vec<Finding>,
+    /// What was not looked at, as it would be shown.
+    pub(crate) unchecked: BTreeSet<String>,
+    /// A program that the config names is here.
+    pub(crate) has_program: bool,
+}
+
+/// ImageLookup for everything that a config names; not below `mounts`, and nowhere at all if this is not its image.
+#[must_use]
+pub(crate) fn check(
+    config: &Config,
+    environment: &Environment,
+    mounts: &[PathBuf],
+    is_image: bool,
+) -> ImageCheck {
+    let mut checker =
+        Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
+    if let Some(socket) = &config.control.socket {
+        checker.control_socket(socket);
+    }
+    for hook in hooks_of(&config.hooks) {
+        checker.command(At::Hooks, &hook, Severity::Error);
+    }
+    for (index, process) in config.processes.iter().enumerate() {
+        checker.process(index, process);
+    }
+    checker.result
+}
+
+fn hooks_of(hooks: &crate::config::Hooks) -> Vec<Vec<String>> {
+    let all = [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop];
+    all.into_iter().flatten().map(|hook| hook.command.clone()).collect()
+}
+
+struct Checker<'a> {
+    config: &'a Config,
+    environment: &'a Environment,
+    mounts: &'a [PathBuf],
+    is_image: bool,
+    result: ImageCheck,
+}
+
+impl<'a> Checker<'a> {
+    fn process(&mut self, index: usize, process: &Process) {
+        match &process.only_if {
+            Some(OnlyIf::Never) => return,
+            // It is left out here as it will be there, unless a volume brings the path.
+            Some(OnlyIf::PathExists(path)) if self.is_image && !path.exists() => return,
+            _ => {}
+        }
+        let at = |part| At::Process(index, part);
+        let severity = self.severity(index);
+        if let Some(user) = &process.user
+            && self.is_image
+            && let Some(error) = cannot_change_user(user)
+        {
+            self.add(at(Part::User), Severity::Warning, &error);
+        }
+        if let Some(dir) = &process.working_dir {
+            let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
+            if is_wrong {
+                // Everything else of it begins there.
+                return;
+            }
+        }
+        // Its own hook may bring its program.
+        let brings = process.hooks.pre_start.is_some();
+        let of_program = if brings { Severity::Warning } else { severity };
+        self.command(at(Part::Command), &process.command, of_program);
+        for hook in hooks_of(&process.hooks) {
+            self.command(at(Part::Hooks), &hook, severity);
+        }
+        if let Some(Probe::Exec(command)) = process.readiness.as_ref().map(|asked| &asked.probe) {
+            self.command(at(Part::Readiness), command, of_program);
+        }
+        if let Some(DrainMethod::Exec(command)) = process.drain.as_ref().map(|drain| &drain.method)
+        {
+            self.command(at(Part::Drain), command, of_program);
+        }
+    }
+
+    /// What runs before a process may make what it needs, as `pre_start: [mkdir, -p, /run/app]` does.
+    fn severity(&self, index: usize) -> Severity {
+        let others = self.config.processes.iter().enumerate().filter(|(other, _)| *other != index);
+        let mut before = others
+            .map(|(_, other)| other)
+            .filter(|other| other.kind == ProcessKind::Oneshot || other.hooks.pre_start.is_some());
+        match self.config.hooks.pre_start.is_some() || before.next().is_some() {
+            true => Severity::Warning,
+            false => Severity::Error,
+        }
+    }
+
+    /// Whether a path can be looked at; else it is noted.
+    fn can_check(&mut self, path: &Path) -> bool {
+        let mounted = self.mounts.iter().any(|mount| path.starts_with(mount));
+        let can_check = self.is_image && !mounted;
+        if !can_check {
+            self.result.unchecked.insert(path.display().to_string());
+        }
+        can_check
+    }
+
+    fn add(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
+        let mend = match severity {
+            Severity::Error => "mend the image, or the config",
+            Severity::Warning => {
+                "mend the image, or the config, unless what is started before it makes it"
+            }
+        };
+        let name = |index: usize| self.config.processes[index].name.as_str();
+        let message = match at {
+            At::ControlSocket => error.to_string(),
+            At::Hooks => format!("a hook of the container cannot run: {error}"),
+            At::Process(index, part) => match part {
+                Part::Command | Part::WorkingDir | Part::User => {
+                    format!("`{}` cannot be started: {error}", name(index))
+                }
+                Part::Readiness => {
+                    format!("the readiness of `{}` cannot be asked: {error}", name(index))
+                }
+                Part::Hooks => format!("a hook of `{}` cannot run: {error}", name(index)),
+                Part::Drain => format!("`{}` cannot be drained: {error}", name(index)),
+            },
+        };
+        let help = format!("{mend}; `--image=false` where this is not the image that runs it");
+        self.result.findings.push(Finding { at, severity, message, help });
+    }
+
+    /// Bound before anything is started, so nothing can make its directory.
+    fn control_socket(&mut self, socket: &Path) {
+        let directory = match socket.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        if !self.can_check(directory) {
+            return;
+        }
+        let why = match fs::metadata(directory) {
+            Err(_) => "does not exist",
+            Ok(found) if !found.is_dir() => "is not a directory",
+            Ok(_)
+                if nix::unistd::eaccess(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+                    .is_err() =>
+            {
+                "cannot be written to"
+            }
+            Ok(_) => return,
+        };
+        let message =
+            format!("the directory of `control.socket`, `{}`, {why}", directory.display());
+        self.add(At::ControlSocket, Severity::Error, &message);
+    }
+
+    /// Whether something is wrong with the directory of a process.
+    fn directory(
+        &mut self,
+        index: usize,
+        process: &Process,
+        dir: &Path,
+        severity: Severity,
+    ) -> bool {
+        let wrong = wrong_with_dir(dir).or_else(|| {
+            let user = process.user.as_ref()?;
+            let may = fs::metadata(dir).ok().is_none_or(|found| may_execute(&found, user));
+            let why = format!("uid {} may not", user.uid);
+            (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
+        });
+        if let Some(wrong) = &wrong {
+            self.add(At::Process(index, Part::WorkingDir), severity, wrong);
+        }
+        wrong.is_some()
+    }
+
+    fn command(&mut self, at: At, command: &[String], severity: Severity) {
+        let config = self.config;
+        let process = match at {
+            At::Process(index, _) => config.processes.get(index),
+            At::ControlSocket | At::Hooks => None,
+        };
+        let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
+        let dir = process.and_then(|process| process.working_dir.as_deref());
+        let is_path = name.contains('/');
+        let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
+        // What is named by its path alone can be seen or not; the directories of PATH are those of the image.
+        let can_check = if is_path { self.can_check(&below) } else { self.is_image };
+        if !can_check {
+            self.result.unchecked.insert(below.display().to_string());
+            return;
+        }
+        let path = self.path(process);
+        let wrong = match look_up(OsStr::new(name), path.as_deref(), dir) {
+            Found::NotExecutable(path) => Some(SpawnError::NotExecutable { path }),
+            Found::Nowhere(searched) => Some(SpawnError::not_in_path(OsStr::new(name), &searched)),
+            Found::Program(program) => {
+                let words: Vec<OsString> = command.iter().map(OsString::from).collect();
+                let user = process.and_then(|process| process.user.as_ref());
+                let attempt = Attempt {
+                    program: &program,
+                    command: &words,
+                    env: None,
+                    working_dir: dir,
+                    user,
+                };
+                foresee(&attempt, path.as_deref(), may_execute)
+            }
+        };
+        self.result.has_program |= wrong.is_none();
+        if let Some(wrong) = wrong {
+            self.add(at, severity, &wrong);
+        }
+    }
+
+    /// The PATH that a process gets, or a hook of the container.
+    fn path(&self, process: Option<&Process>) -> Option<OsString> {
+        let own = process.map_or(&[][..], |process| &process.environment);
+        if let Some((_, path)) = own.iter().rev().find(|(name, _)| name == "PATH") {
+            return path.as_ref().map(OsString::from);
+        }
+        let default = self.config.env.iter().rev().find(|(name, _)| name == "PATH");
+        let given = || self.environment.get("PATH").map(OsString::from);
+        let text = default.map(|(_, path)| OsString::from(path)).or_else(given);
+        text.or_else(|| std::env::var_os("PATH"))
+    }
+}
+
+/// Whether a user may execute a file, or enter a directory, by its mode. root may enter everything, and execute what
+/// anybody may.
+fn may_execute(found: &fs::Metadata, user: &User) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let mode = found.mode();
+    let bits = if user.uid == 0 {
+        return found.is_dir() || mode & 0o111 != 0;
+    } else if user.uid == found.uid() {
+        mode >> 6
+    } else if user.gid == found.gid() || user.groups.contains(&found.gid()) {
+        mode >> 3
+    } else {
+        mode
+    };
+    bits & 1 != 0
+}

@@ -1,0 +1,186 @@
+//! Images with a fault each.
+
+use super::*;
+use crate::load::testing;
+use crate::testing::temp_dir::Scratch;
+
+/// What is found of a config, `DIR` being a directory of its own: one line each, `E` or `W` first.
+fn found(dir: &Scratch, text: &str, mounts: &[PathBuf]) -> Vec<String> {
+    let text = text.replace("DIR", dir.path().to_str().unwrap());
+    let config = testing::config(&text);
+    let environment = [("PATH", dir.path().join("bin").display().to_string())];
+    let environment = environment.into_iter().collect();
+    let seen = check(&config, &environment, mounts, true);
+    let line = |finding: &Finding| {
+        let severity = if finding.severity == Severity::Error { "E" } else { "W" };
+        let message = finding.message.replace(dir.path().to_str().unwrap(), "DIR");
+        format!("{severity} {message}")
+    };
+    seen.findings.iter().map(line).collect()
+}
+
+fn image(name: &str) -> Scratch {
+    let dir = Scratch::new(name);
+    dir.file("bin/good", 0o755, "#!/bin/sh\n");
+    dir.file("bin/plain", 0o644, "#!/bin/sh\n");
+    dir.file("bin/dos", 0o755, "#!/bin/sh\r\n");
+    dir.file("bin/script", 0o755, "#!/no/such/interpreter -x\n");
+    dir.file("bin/env", 0o755, "#!/usr/bin/env no-such-program\n");
+    dir.file("bin/text", 0o755, "echo hello\n");
+    dir.file("bin/empty", 0o755, "");
+    dir.file("other/far", 0o755, "#!/bin/sh\n");
+    dir
+}
+
+#[test]
+fn what_could_not_be_started_is_found_before() {
+    let dir = image("survey");
+    for (process, expected) in [
+        ("command: [good]", &[][..]),
+        ("command: [DIR/bin/good]", &[]),
+        ("command: [./good], working_dir: DIR/bin", &[]),
+        ("command: [far], environment: {PATH: DIR/other}", &[]),
+        (
+            "command: [far]",
+            &[
+                "E `a` cannot be started: `far` is in none of the directories of PATH (DIR/bin); install it in the image, or give its full path",
+            ],
+        ),
+        ("command: [DIR/none]", &["E `a` cannot be started: `DIR/none` does not exist"]),
+        (
+            "command: [DIR/bin]",
+            &["E `a` cannot be started: `DIR/bin` is a directory, not a program"],
+        ),
+        (
+            "command: [plain]",
+            &[
+                "E `a` cannot be started: `DIR/bin/plain` is not executable; `chmod +x` it in the image",
+            ],
+        ),
+        (
+            "command: [DIR/bin/plain]",
+            &[
+                "E `a` cannot be started: `DIR/bin/plain` is not executable; `chmod +x` it in the image",
+            ],
+        ),
+        (
+            "command: [dos]",
+            &[
+                "E `a` cannot be started: `DIR/bin/dos` exists, but its first line asks for `/bin/sh`, which does not exist in this image (the line ends with a carriage return: save the file with Unix line ends)",
+            ],
+        ),
+        (
+            "command: [script]",
+            &[
+                "E `a` cannot be started: `DIR/bin/script` exists, but its first line asks for `/no/such/interpreter`, which does not exist in this image",
+            ],
+        ),
+        (
+            "command: [env]",
+            &[
+                "E `a` cannot be started: `DIR/bin/env` exists, but its first line asks env for `no-such-program`, which does not exist in this image",
+            ],
+        ),
+        (
+            "command: [text]",
+            &[
+                "E `a` cannot be started: `DIR/bin/text` is not a program that this machine can run: it is neither a binary nor a script with a `#!` line",
+            ],
+        ),
+        (
+            "command: [empty]",
+            &[
+                "E `a` cannot be started: `DIR/bin/empty` is not a program that this machine can run: it is empty",
+            ],
+        ),
+        (
+            "command: [good], working_dir: DIR/none",
+            &[
+                "E `a` cannot be started: the working directory `DIR/none` cannot be entered: it does not exist",
+            ],
+        ),
+        (
+            "command: [good], working_dir: DIR/bin/good",
+            &[
+                "E `a` cannot be started: the working directory `DIR/bin/good` cannot be entered: it is not a directory",
+            ],
+        ),
+        (
+            "command: [good], readiness: {exec: [DIR/none]}, hooks: {pre_stop: [DIR/bye]}, drain: {exec: [DIR/drain]}",
+            &[
+                "E a hook of `a` cannot run: `DIR/bye` does not exist",
+                "E the readiness of `a` cannot be asked: `DIR/none` does not exist",
+                "E `a` cannot be drained: `DIR/drain` does not exist",
+            ],
+        ),
+        // What is left out needs nothing.
+        ("command: [DIR/none], only_if: {path_exists: DIR/none}", &[]),
+        ("command: [DIR/none], only_if: {value: '', is: x}", &[]),
+        (
+            "command: [DIR/none], only_if: {path_exists: DIR/bin}",
+            &["E `a` cannot be started: `DIR/none` does not exist"],
+        ),
+        // Its hook may bring it.
+        (
+            "command: [DIR/none], hooks: {pre_start: [good]}",
+            &["W `a` cannot be started: `DIR/none` does not exist"],
+        ),
+    ] {
+        let text = format!("processes:\n  a: {{{process}}}\n");
+        assert_eq!(found(&dir, &text, &[]), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_runs_before_may_make_what_is_missing() {
+    let dir = image("survey-before");
+    for before in [
+        "hooks: {pre_start: [good]}\nprocesses:\n",
+        "processes:\n  task: {command: [good], type: oneshot}\n",
+        "processes:\n  task: {command: [good], hooks: {pre_start: [good]}}\n",
+    ] {
+        let text = format!("{before}  a: {{command: [good], working_dir: DIR/made}}\n");
+        let found = found(&dir, &text, &[]);
+        assert!(found.len() == 1 && found[0].starts_with("W `a`"), "{found:?}");
+    }
+    // But not for drainit's own socket, which is bound before.
+    let text = "control: {socket: DIR/made/s}\nhooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}\n";
+    let said = "E the directory of `control.socket`, `DIR/made`, does not exist";
+    assert_eq!(found(&dir, text, &[]), [said]);
+    let text = text.replace("made", "bin/good");
+    let said = "E the directory of `control.socket`, `DIR/bin/good`, is not a directory";
+    assert_eq!(found(&dir, &text, &[]), [said]);
+    // Where a volume will be, nothing is looked at.
+    let mounts = [dir.path().to_owned()];
+    assert_eq!(found(&dir, &text, &mounts), [""; 0]);
+}
+
+#[test]
+fn another_user_must_be_allowed_to() {
+    let dir = image("survey-user");
+    dir.file("bin/mine", 0o700, "#!/bin/sh\n");
+    dir.file("closed/inside", 0o755, "#!/bin/sh\n");
+    let closed = dir.path().join("closed");
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let may = |process: &str| {
+        let text = format!("processes:\n  a: {{{process}, user: '4711:4711'}}\n");
+        let found = found(&dir, &text, &[]);
+        // That drainit may become it depends on who runs this test.
+        !found.iter().any(|line| line.starts_with('E'))
+    };
+    assert!(may("command: [good]"));
+    assert!(!may("command: [mine]"));
+    assert!(!may("command: [DIR/closed/inside]"));
+    assert!(!may("command: [good], working_dir: DIR/closed"));
+}
+
+#[test]
+fn elsewhere_nothing_is_found_and_everything_is_named() {
+    let config = testing::config(
+        "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
+    );
+    let result = check(&config, &Environment::default(), &[], false);
+    assert_eq!(result.findings, []);
+    let names: Vec<_> = result.unchecked.iter().map(String::as_str).collect();
+    assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy"]);
+}

@@ -1,0 +1,60 @@
+//! `hooks:` of the container or of a process.
+
+use std::fmt::Display;
+
+use crate::config::{Hook, Hooks};
+use crate::load::read::places::Wait;
+use crate::load::read::reader::Reader;
+use crate::load::values;
+use crate::load::yaml::node::{Kind, Node, Span};
+use crate::plan::timeline::What;
+
+/// Reads `hooks:`. Explicit timeouts of hooks that run during the shutdown are added to `waits`.
+pub(crate) fn hooks(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+    waits: &mut Vec<Wait>,
+) -> Hooks {
+    let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
+        return Hooks::default();
+    };
+    let mut hook = |name: &'static str, wait: Option<What>| {
+        let node = fields.get(name)?;
+        let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
+        if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
+            waits.push(Wait { what, duration, span });
+        }
+        Some(hook)
+    };
+    Hooks {
+        pre_start: hook("pre_start", None),
+        pre_stop: hook("pre_stop", Some(What::PreStop)),
+        post_stop: hook("post_stop", Some(What::PostStop)),
+    }
+}
+
+/// Reads a command, or a mapping with one. Also returns the place of its timeout.
+fn hook(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &dyn Display,
+    name: &str,
+) -> Option<(Hook, Option<Span>)> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        let command = reader.command(node, name)?;
+        return Some((Hook { command, timeout: None }, None));
+    }
+    let fields = reader.fields(node, what, &["command", "timeout"])?;
+    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
+    let Some(command) = fields.get("command") else {
+        reader
+            .problems
+            .error(fields.span, format!("`{what}` has no `command`"))
+            .help("add `command: [PROGRAM, …]`");
+        return None;
+    };
+    let command = reader.command(command, "command")?;
+    let written = fields.get("timeout").map(|node| node.span);
+    Some((Hook { command, timeout }, written))
+}

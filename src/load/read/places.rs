@@ -1,0 +1,105 @@
+//! The places of values that only the whole config can judge: `read` notes them, `check` reports at
+//! them.
+
+use std::time::Duration;
+
+use crate::load::yaml::node::Span;
+use crate::plan::timeline::What;
+use crate::types::ProcessId;
+
+/// Where things stand that can only be judged together.
+pub(crate) struct Places {
+    /// `grace_period`, or what stands for it where it is not written.
+    pub(crate) grace_period: Span,
+    /// The variables from which it is made.
+    pub(crate) grace_variables: Vec<String>,
+    /// `control.listen` and `control.drain_over_tcp`, where they are written.
+    pub(crate) listen: Option<Span>,
+    pub(crate) drain_over_tcp: Option<Span>,
+    /// Waits of the container as a whole.
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) control_socket: Option<Span>,
+    /// Of the container.
+    pub(crate) hooks: Option<Span>,
+    /// In the order of the processes.
+    pub(crate) processes: Vec<ProcessPlaces>,
+}
+
+impl Places {
+    pub(crate) fn new(shutdown: Span) -> Self {
+        let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
+        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
+        Self {
+            grace_period: shutdown,
+            grace_variables,
+            listen,
+            drain_over_tcp,
+            waits,
+            control_socket,
+            hooks,
+            processes,
+        }
+    }
+
+    /// What is declared for a step of the shutdown.
+    pub(crate) fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
+        let waits = match process {
+            Some(id) => &self.processes.get(id.index())?.waits,
+            None => &self.waits,
+        };
+        waits.iter().find(|wait| wait.what == what)
+    }
+}
+
+/// The same of one process.
+pub(crate) struct ProcessPlaces {
+    pub(crate) name: Span,
+    pub(crate) readiness: Option<Span>,
+    pub(crate) drain: Option<Span>,
+    /// Where `min` is written; a `min` that is not gives way.
+    pub(crate) min: Option<Span>,
+    pub(crate) prefix: Option<Span>,
+    /// In the order of `sockets`.
+    pub(crate) sockets: Vec<Span>,
+    /// In the order of `depends_on`.
+    pub(crate) depends_on: Vec<Span>,
+    /// In the order of `forward_signals`.
+    pub(crate) forward_signals: Vec<Span>,
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) parts: Parts,
+}
+
+impl ProcessPlaces {
+    pub(crate) fn new(name: Span) -> Self {
+        Self {
+            name,
+            readiness: None,
+            drain: None,
+            min: None,
+            prefix: None,
+            sockets: Vec::new(),
+            depends_on: Vec::new(),
+            forward_signals: Vec::new(),
+            waits: Vec::new(),
+            parts: Parts::default(),
+        }
+    }
+}
+
+/// A time that the shutdown is declared to take.
+pub(crate) struct Wait {
+    pub(crate) what: What,
+    pub(crate) duration: Duration,
+    pub(crate) span: Span,
+}
+
+/// Where the parts stand; nothing for what is not written.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Parts {
+    pub(crate) command: Option<Span>,
+    pub(crate) working_dir: Option<Span>,
+    pub(crate) user: Option<Span>,
+    pub(crate) readiness: Option<Span>,
+    pub(crate) hooks: Option<Span>,
+    pub(crate) drain: Option<Span>,
+}
