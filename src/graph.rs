@@ -1,4 +1,4 @@
-//! The process graph: names turned into ids, who waits for whom, and the order.
+//! The process graph: resolves `depends_on` to ids and finds the order.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -9,67 +9,52 @@ use crate::config::{Process, StartCondition};
 use crate::types::ProcessId;
 use crate::types::suggest::nearest;
 
-/// Who waits for whom. Made by [`Graph::build`], so it has no unknown names and no cycles.
+/// The dependencies between processes. [`Graph::build`] rejects unknown names and cycles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// For each process, what it needs before it starts.
+    /// For each process, what it needs before its start.
     pub dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
-    /// For each process, who needs it; ascending.
+    /// For each process, the processes that need it, in ascending order.
     pub dependents: Vec<Vec<ProcessId>>,
-    /// Every process, dependencies before dependents; otherwise in file order.
+    /// All processes, dependencies before dependents, otherwise in file order.
     pub order: Vec<ProcessId>,
 }
 
-/// Why processes make no graph. `process` and `dependency` are places in the list of processes and in its
-/// `depends_on`.
+/// Why the dependencies are invalid. `process` is an index into the list of processes, `dependency`
+/// into the `depends_on` of that process.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GraphError {
-    /// A dependency that is no process.
     #[error("process `{name}` depends on `{unknown}`, which does not exist")]
     Unknown {
-        /// Whose dependency it is.
         process: usize,
-        /// Which of them.
         dependency: usize,
-        /// The name of the process.
         name: String,
-        /// The name that is not known.
         unknown: String,
-        /// What was probably meant.
+        /// A similar name that exists.
         suggestion: Option<String>,
     },
-    /// A process that waits for itself.
     #[error("process `{name}` depends on itself")]
-    Itself {
-        /// Which process.
-        process: usize,
-        /// Which of its dependencies.
-        dependency: usize,
-        /// Its name.
-        name: String,
-    },
-    /// Processes that wait for each other in a circle.
+    Itself { process: usize, dependency: usize, name: String },
     #[error("circular dependency `{path}`")]
     Cycle {
-        /// The first of the circle in file order.
+        /// The first process of the cycle in file order.
         process: usize,
-        /// Which of its dependencies leads on.
         dependency: usize,
-        /// The whole circle: `a -> b -> a`.
+        /// The whole cycle: `a -> b -> a`.
         path: String,
     },
-    /// More than ids can number.
+    /// A [`ProcessId`] has 16 bits.
     #[error("more than {} processes", u16::MAX)]
     TooMany,
 }
 
-/// How many circles are told; one edge can be part of very many.
-const MOST_CYCLES: usize = 20;
-/// How many unknown names are compared with the known ones, which takes time for each.
-const MOST_SUGGESTIONS: usize = 20;
+/// At most this many cycles are reported; one edge can be part of very many.
+const MAX_CYCLES: usize = 20;
+/// At most this many unknown names get a suggestion: each is compared with every known name.
+const MAX_SUGGESTIONS: usize = 20;
 
 impl Graph {
-    /// So many processes that do not wait for each other.
+    /// A graph of `count` processes without dependencies.
     #[must_use]
     pub fn edgeless(count: usize) -> Self {
         let ids = (0..count).filter_map(|index| u16::try_from(index).ok()).map(ProcessId);
@@ -80,11 +65,10 @@ impl Graph {
         }
     }
 
-    /// Turns `depends_on` into a graph. Linear in processes and dependencies, but for the order among independent
-    /// processes, and without recursion.
+    /// Resolves `depends_on`. O((n + m) log n) for n processes and m dependencies, without recursion.
     ///
     /// # Errors
-    /// Every unknown name, every process that needs itself, and the circles.
+    /// Every unknown name, every process that depends on itself, and the cycles.
     pub fn build(processes: &[Process]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);
@@ -108,7 +92,7 @@ impl Graph {
                         dependency,
                         name: name(),
                         unknown: wanted.process.clone(),
-                        suggestion: (errors.len() < MOST_SUGGESTIONS)
+                        suggestion: (errors.len() < MAX_SUGGESTIONS)
                             .then(|| {
                                 nearest(&wanted.process, processes.iter().map(|p| p.name.as_str()))
                             })
@@ -126,7 +110,7 @@ impl Graph {
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
 
-    /// Kahn's algorithm; the second value tells whether every process found its place.
+    /// Kahn's algorithm. The second value is false if there is a cycle.
     fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
         let count = dependencies.len();
         let mut dependents: Vec<Vec<ProcessId>> = vec![Vec::new(); count];
@@ -149,19 +133,19 @@ impl Graph {
                 }
             }
         }
-        // Only now: above, a dependency that is named twice counts twice on both sides.
+        // Only now: above, a dependency that is listed twice counts twice on both sides.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)
     }
 
-    /// The circles, found as the edges that lead a depth-first search back onto its own path. Every circle has at least
+    /// Finds the edges that lead a depth-first search back onto its own path. Every cycle has at least
     /// one such edge.
     fn cycles(&self, processes: &[Process]) -> Vec<GraphError> {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {
             Not,
-            /// On the path, at this place.
+            /// On the path, at this index.
             OnPath(usize),
             Done,
         }
@@ -171,7 +155,7 @@ impl Graph {
             if seen[start] != Seen::Not {
                 continue;
             }
-            // Each process of the path, and which of its dependencies comes next.
+            // Each process of the path, and the index of its next dependency.
             let mut path = vec![(start, 0)];
             seen[start] = Seen::OnPath(0);
             while let Some((process, next)) = path.last_mut() {
@@ -189,10 +173,10 @@ impl Graph {
                         path.push((dependency, 0));
                     }
                     Seen::OnPath(place) => {
-                        let circle: Vec<usize> =
+                        let cycle: Vec<usize> =
                             path[place..].iter().map(|(process, _)| *process).collect();
-                        errors.push(cycle(processes, &circle));
-                        if errors.len() == MOST_CYCLES {
+                        errors.push(cycle_error(processes, &cycle));
+                        if errors.len() == MAX_CYCLES {
                             return errors;
                         }
                     }
@@ -207,13 +191,13 @@ fn all_ids() -> impl Iterator<Item = ProcessId> {
     (0..=u16::MAX).map(ProcessId)
 }
 
-/// Words a circle, beginning with what is first in the file.
-fn cycle(processes: &[Process], circle: &[usize]) -> GraphError {
-    let first = (0..circle.len()).min_by_key(|&place| circle[place]).unwrap_or(0);
-    let turned = || circle.iter().cycle().skip(first).copied();
+/// Makes the error for a cycle, beginning with the process that is first in the file.
+fn cycle_error(processes: &[Process], cycle: &[usize]) -> GraphError {
+    let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or(0);
+    let turned = || cycle.iter().cycle().skip(first).copied();
     let names: Vec<_> =
-        turned().take(circle.len() + 1).map(|p| processes[p].name.as_str()).collect();
-    let process = circle[first];
+        turned().take(cycle.len() + 1).map(|p| processes[p].name.as_str()).collect();
+    let process = cycle[first];
     let on = names.get(1).copied().unwrap_or_default();
     let dependency =
         processes[process].depends_on.iter().position(|d| d.process == on).unwrap_or(0);
@@ -245,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_come_first_and_else_file_order_holds() {
+    fn dependencies_come_first_otherwise_file_order_is_kept() {
         let graph = Graph::build(&processes(&[
             ("d", &["a", "c"]),
             ("b", &[]),
@@ -261,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_given_twice_is_one_dependent() {
+    fn a_dependency_listed_twice_is_one_dependent() {
         let graph = Graph::build(&processes(&[("a", &[]), ("b", &["a", "a"])])).unwrap();
         assert_eq!(graph.dependents[0], [ProcessId(1)]);
         assert_eq!(graph.order.len(), 2);
     }
 
     #[test]
-    fn every_fault_is_told() {
+    fn every_error_is_reported() {
         let faults = errors(&[
             ("a", &["b"]),
             ("b", &["c"]),
@@ -288,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_begins_with_what_is_first_in_the_file_and_points_at_its_edge() {
+    fn a_cycle_begins_with_its_first_process_in_file_order() {
         let list = processes(&[("x", &["b"]), ("a", &["y", "b"]), ("b", &["a"]), ("y", &[])]);
         let errors = Graph::build(&list).unwrap_err();
         assert_eq!(
@@ -298,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_that_share_a_process_are_told_one_by_one() {
+    fn cycles_that_share_a_process_are_reported_separately() {
         let faults = errors(&[("a", &["b", "c"]), ("b", &["a"]), ("c", &["a"])]);
         assert_eq!(
             faults,
@@ -316,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn long_chains_and_long_circles_are_quick() {
+    fn long_chains_and_long_cycles_are_fast() {
         let names: Vec<String> = (0..5000).map(|n| format!("p{n}")).collect();
         let mut list: Vec<Process> = names.iter().map(|name| process(name)).collect();
         for n in 1..5000 {
@@ -334,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn every_process_can_need_every_other_before_it() {
+    fn the_number_of_reported_cycles_is_bounded() {
         let names: Vec<String> = (0..300).map(|n| format!("p{n}")).collect();
         let mut list: Vec<Process> = names.iter().map(|name| process(name)).collect();
         for (n, entry) in list.iter_mut().enumerate() {
@@ -344,6 +328,6 @@ mod tests {
             };
             entry.depends_on = names.iter().filter(|name| **name != names[n]).map(need).collect();
         }
-        assert_eq!(Graph::build(&list).unwrap_err().len(), MOST_CYCLES);
+        assert_eq!(Graph::build(&list).unwrap_err().len(), MAX_CYCLES);
     }
 }

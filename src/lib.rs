@@ -18,7 +18,7 @@
 //! - `import` makes configs from the files of other programs, `kubernetes` checks a config
 //!   against a pod, `compat` reads the command lines of tini and dumb-init.
 //!
-//! Only [`cli::main`] is public, and [`types`] for the integration tests.
+//! Only [`cli::main`] is public, and `types` for the integration tests.
 
 pub mod cli;
 mod compat;
@@ -40,4 +40,5 @@ mod report;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+#[doc(hidden)]
 pub mod types;

@@ -207,7 +207,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
             left_out: process.left_out,
             is_task: process.oneshot,
             pre_start,
-            probe: written.readiness.as_ref().map(|readiness| readiness.probe.word()),
+            probe: written.readiness.as_ref().map(|readiness| readiness.probe.key()),
             ready_within: within,
             ready_by: ready,
         });

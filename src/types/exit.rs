@@ -11,13 +11,13 @@ pub enum End {
     Code(u8),
     /// A signal ended it.
     Signal(Signal),
-    /// KILL ended it, which drainit had not sent, and the kernel has counted one more OOM kill in this container since:
-    /// most likely this one.
+    /// A KILL that drainit did not send ended it, and the kernel's count of OOM kills in this
+    /// container has grown: most likely by this one.
     OutOfMemory,
 }
 
 impl End {
-    /// The code that a shell would give: its own, or 128 plus the number of the signal.
+    /// The code that a shell would report: its own, or 128 plus the number of the signal.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -27,7 +27,7 @@ impl End {
         }
     }
 
-    /// The signal that ended it, if one did.
+    /// The signal that ended it.
     #[must_use]
     pub fn signal(self) -> Option<Signal> {
         match self {
@@ -37,7 +37,7 @@ impl End {
         }
     }
 
-    /// The same without the guess who sent it.
+    /// The same without the guess about the sender of KILL.
     #[must_use]
     pub fn plainly(self) -> Self {
         match self {
@@ -46,14 +46,14 @@ impl End {
         }
     }
 
-    /// Whether it exited with 0.
+    /// Whether it exited with code 0.
     #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
 }
 
-/// Writes `exited with code 7` or `was ended by SIGKILL`, and for [`End::OutOfMemory`] what is known of it.
+/// Writes `exited with code 7` or `was ended by SIGKILL`.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,22 +69,23 @@ impl fmt::Display for End {
     }
 }
 
-/// Exit codes of drainit itself that do not come from a process.
+/// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
-    /// Asked to stop, and everything stopped by itself.
+    /// Asked to stop, and every process ended without KILL.
     pub const OK: u8 = 0;
-    /// A process did not become ready in time, or ended with 0 where that is a failure.
+    /// A process did not become ready in time, or ended with code 0 where that is a failure.
     pub const NOT_READY: u8 = 1;
     /// Wrong usage of the command line.
     pub const USAGE: u8 = 2;
-    /// Something failed inside drainit (`EX_SOFTWARE`).
+    /// An internal error of drainit (`EX_SOFTWARE`).
     pub const SOFTWARE: u8 = 70;
     /// The config is missing or wrong (`EX_CONFIG`).
     pub const CONFIG: u8 = 78;
-    /// A command exists and cannot be executed.
+    /// A command exists but cannot be executed.
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// Something had to be killed to keep the deadline: what a container killed from outside shows, too.
+    /// A process had to be killed to keep the deadline; a container killed from outside has the same
+    /// code.
     pub const KILLED: u8 = 137;
 }

@@ -1,4 +1,4 @@
-//! Values that every layer shares. Nothing here decides anything or touches the system.
+//! Values that all rooms share. They contain no decisions and do not touch the system.
 
 mod exit;
 mod printable;
@@ -12,12 +12,12 @@ pub(crate) use signal::ONE_SIGNAL;
 pub use signal::Signal;
 pub use time::{Time, human};
 
-/// A process of the graph, by its place in the config file. Not a PID.
+/// A process of the graph: its index in the config file, not a PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 
 impl ProcessId {
-    /// The place in any table that has one entry a process.
+    /// The index into any table that has one entry for each process.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)

@@ -1,8 +1,8 @@
-//! Text from outside, made harmless for the log and the terminal.
+//! Makes untrusted text harmless for the log and the terminal.
 
 use std::borrow::Cow;
 
-/// A character that takes one place and does nothing to a terminal.
+/// Replaces a character that controls a terminal by a visible one.
 #[must_use]
 pub fn visible(c: char) -> char {
     match c {
@@ -10,7 +10,7 @@ pub fn visible(c: char) -> char {
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
         '\u{7f}' => '\u{2421}',
         '\u{80}'..='\u{9f}' => '\u{fffd}',
-        // Marks that reorder text or take no place would make the line lie about what is in it.
+        // Marks that reorder text or have no width would misrepresent the content of the line.
         '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
@@ -19,8 +19,8 @@ pub fn visible(c: char) -> char {
     }
 }
 
-/// A text from outside, on one line and harmless to a terminal: the name of a process, what
-/// somebody answers, the path of a file. Otherwise it could pass for a line of drainit's own.
+/// Makes untrusted text (the name of a process, a response, a path) a single line without control
+/// characters. Otherwise it could forge a line of drainit's log.
 #[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {
@@ -29,7 +29,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(visible).collect())
 }
 
-/// The same for a text of several lines, which they stay.
+/// The same as [`harmless`], but keeps line breaks.
 #[must_use]
 pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     let keep = |c| if c == '\n' { c } else { visible(c) };
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_outside_is_harmless() {
+    fn untrusted_text_is_made_harmless() {
         for (text, shown) in [
             ("plain — übrig", "plain — übrig"),
             ("a\nb\r\tc", "a␊b␍ c"),

@@ -1,19 +1,18 @@
-//! Signals by number and name, real-time signals included.
+//! Signals by number and name, including real-time signals.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Stop signals that come closer together than this count as one: some programs send each signal to
-/// a process and then to its group, and the kernel merges those that come closer still.
+/// Stop signals less than this apart count as one: some programs send a signal to a process and then
+/// to its group, and the kernel merges equal signals that are pending.
 pub(crate) const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
-/// A signal number, 1 to 64. Real-time signals are signals like any other here, which is why this is not `nix`'s
-/// enum: that one cannot name them.
+/// A signal number, 1 to 64. `nix`'s enum has no real-time signals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// The kernel's first real-time signal that the C libraries leave to programs is 34 under glibc (`SIGRTMIN`), and
-/// people write `RTMIN+3` with that in mind (systemd's "halt"), whatever library drainit itself is linked with.
+/// `SIGRTMIN` of glibc, whatever C library drainit is linked with: `RTMIN+3` (systemd's "halt") is
+/// written with that in mind.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
@@ -51,40 +50,26 @@ const NAMES: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
-/// Names that mean the same signal as one of [`NAMES`].
+/// Other names of signals in [`NAMES`].
 const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
 
 impl Signal {
-    /// Hang-up.
     pub const HUP: Self = Self(1);
-    /// Interrupt, as Ctrl-C sends it.
     pub const INT: Self = Self(2);
-    /// Quit.
     pub const QUIT: Self = Self(3);
-    /// The end that cannot be caught.
     pub const KILL: Self = Self(9);
-    /// First user-defined signal; Envoy reopens its access logs.
     pub const USR1: Self = Self(10);
-    /// Second user-defined signal.
     pub const USR2: Self = Self(12);
-    /// A write that nobody reads.
     pub const PIPE: Self = Self(13);
-    /// Termination: what `docker stop` and the kubelet send.
     pub const TERM: Self = Self(15);
-    /// A child has ended.
     pub const CHLD: Self = Self(17);
-    /// Continue if stopped.
     pub const CONT: Self = Self(18);
-    /// Stop, which cannot be caught.
     pub const STOP: Self = Self(19);
-    /// Stop, as Ctrl-Z sends it.
     pub const TSTP: Self = Self(20);
-    /// A read from the terminal by a process in its background.
     pub const TTIN: Self = Self(21);
-    /// A write to the terminal by a process in its background.
     pub const TTOU: Self = Self(22);
 
-    /// The signal with this number, if there is one (1 to 64).
+    /// `None` unless the number is from 1 to 64.
     #[must_use]
     pub fn from_number(number: i32) -> Option<Self> {
         (1..=RTMAX).contains(&number).then_some(Self(number))
@@ -114,13 +99,12 @@ impl Signal {
         (RTMIN..=RTMAX).contains(&number).then_some(Self(number))
     }
 
-    /// The number that the kernel uses.
     #[must_use]
     pub fn number(self) -> i32 {
         self.0
     }
 
-    /// Every name that [`Signal::parse`] knows without its `SIG`, for suggestions.
+    /// The names without `SIG`, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)
     }
@@ -150,11 +134,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_signal_reads_what_it_writes() {
+    fn every_written_signal_is_read_back() {
         for number in 1..=64 {
             let signal = Signal::from_number(number).unwrap();
             if number == 32 || number == 33 {
-                continue; // the C library's own: they have no name
+                continue; // reserved by the C library: they have no name
             }
             assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{signal}");
             assert_eq!(Signal::parse(&number.to_string()), Some(signal));
@@ -162,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_read_in_every_usual_form() {
+    fn signals_are_read_in_every_common_form() {
         for text in ["TERM", "term", "SIGTERM", "SigTerm", "15"] {
             assert_eq!(Signal::parse(text), Some(Signal::TERM), "{text}");
         }

@@ -1,9 +1,9 @@
-//! "Did you mean …?"
+//! Suggestions for misspelt names: "Did you mean …?"
 
-/// Longer names are no slips of the pen, and comparing them would cost time.
+/// Longer names are not compared: they are no typing errors, and the comparison is quadratic.
 const LONGEST: usize = 64;
 
-/// The known name that was probably meant.
+/// The known name that is most similar, if one is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
@@ -19,7 +19,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Differences of case and of `-` and `_` are none.
+/// Makes names equal that differ only in case, or in `-` and `_`.
 fn fold(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_other_words_are_not() {
+    fn typing_errors_are_recognised_and_other_words_are_not() {
         let known = ["command", "depends_on", "stop_grace_period", "user"];
         for (name, expected) in [
             ("comand", Some("command")),

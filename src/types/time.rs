@@ -1,17 +1,17 @@
-//! Moments and durations.
+//! Points in time, and durations as text.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment on a clock that keeps running while the machine sleeps (`CLOCK_BOOTTIME`), as the time since boot.
+/// The time since boot, on a clock that runs on while the machine is suspended (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub Duration);
 
 impl Time {
-    /// A moment that never comes.
+    /// Later than every deadline.
     pub const NEVER: Self = Self(Duration::MAX);
 
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -32,7 +32,7 @@ impl Sub<Duration> for Time {
     }
 }
 
-/// Writes a duration as people do: `850ms`, `1.5s`, `12s`, `2m 5s`.
+/// Formats a duration for people: `850ms`, `1.5s`, `12s`, `2m 5s`.
 #[must_use]
 pub fn human(duration: Duration) -> String {
     let millis = duration.as_millis();

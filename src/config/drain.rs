@@ -1,0 +1,78 @@
+//! `drain:`: how traffic is taken away from a process before it is stopped.
+
+use std::time::Duration;
+
+use crate::config::{Address, HttpTarget};
+use crate::types::Signal;
+
+/// `drain:`.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    pub method: DrainMethod,
+    /// The longest wait.
+    pub time: Duration,
+    /// The shortest wait; at most `time`.
+    pub min: Duration,
+}
+
+impl Drain {
+    /// The default of `time`.
+    pub const DEFAULT_TIME: Duration = Duration::from_secs(15);
+}
+
+/// How a process is asked to drain.
+#[derive(Clone, Debug)]
+pub enum DrainMethod {
+    /// Through Envoy's admin interface.
+    Envoy {
+        admin: Address,
+        /// Also `POST /healthcheck/fail`, so that every response closes its connection.
+        fail_healthcheck: bool,
+        until: DrainUntil,
+    },
+    /// One request; a 2xx answer, at any moment within `time`, reports that the drain is complete.
+    Http {
+        /// Default POST.
+        method: HttpMethod,
+        target: HttpTarget,
+    },
+    /// A command; its end with code 0 reports that the drain is complete.
+    Exec(Vec<String>),
+    /// A signal; the end of the process reports that the drain is complete.
+    Signal(Signal),
+    /// A signal; `DRAINED=1` on `NOTIFY_SOCKET`, or the end of the process, reports that the drain is
+    /// complete.
+    Notify(Signal),
+}
+
+impl DrainMethod {
+    /// The default of `min`. The removal of an endpoint takes time to spread, and an Envoy without
+    /// connections does not know about it. All other methods report the end of the drain themselves.
+    #[must_use]
+    pub const fn default_min(&self) -> Duration {
+        match self {
+            Self::Envoy { .. } => Duration::from_secs(5),
+            Self::Http { .. } | Self::Exec(_) | Self::Signal(_) | Self::Notify(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// `until:` of an Envoy's drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DrainUntil {
+    /// No client is connected.
+    #[default]
+    Connections,
+    /// No request is in flight; for clients that never close their connections.
+    Requests,
+}
+
+/// The method of a request that drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HttpMethod {
+    #[default]
+    Post,
+    Put,
+    Get,
+    Delete,
+}

@@ -1,0 +1,149 @@
+//! `processes:`: what a process runs and what its end leads to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Drain, Hooks, Readiness};
+use crate::types::Signal;
+
+/// One entry of `processes:`.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its key in the file.
+    pub name: String,
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    pub kind: ProcessKind,
+    /// If it does not hold at the start, the process is skipped and counts as completed.
+    pub only_if: Option<OnlyIf>,
+    /// The container's arguments that are passed to it.
+    pub args: Option<ArgRoute>,
+    /// Unix sockets that are removed before the start and after the end.
+    pub sockets: Vec<PathBuf>,
+    /// The processes that it needs before its start; they are stopped after it has ended.
+    pub depends_on: Vec<Dependency>,
+    /// Without it, the process is ready as soon as it runs.
+    pub readiness: Option<Readiness>,
+    /// The signal that asks it to end. Default TERM.
+    pub stop_signal: Signal,
+    /// Time from `stop_signal` to KILL. Unset: up to 10 s of what the deadline leaves.
+    pub stop_grace_period: Option<Duration>,
+    /// The variables of `env_file` (already read), then of `environment`; later entries win.
+    /// `None` removes the variable, also one of the container.
+    pub environment: Vec<(String, Option<String>)>,
+    /// Unset: the working directory of drainit.
+    pub working_dir: Option<PathBuf>,
+    /// Unset: the user of drainit.
+    pub user: Option<User>,
+    /// Decides about an end before `on_exit` does.
+    pub restart: Restart,
+    pub on_exit: OnExit,
+    /// The container is not ready once this process has ended for good with a failure.
+    pub required: bool,
+    /// The signals that drainit forwards to it.
+    pub forward_signals: Vec<Signal>,
+    pub hooks: Hooks,
+    /// `None` if `time` is 0.
+    pub drain: Option<Drain>,
+    pub log: LogMode,
+}
+
+/// `type:` of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProcessKind {
+    /// Runs until it is stopped.
+    #[default]
+    Service,
+    /// Must complete with code 0.
+    Oneshot,
+}
+
+/// `only_if:`, as far as it is still open. Variables are already evaluated when the config is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnlyIf {
+    /// Holds if the path exists at the moment of the start.
+    PathExists(PathBuf),
+    /// A variable does not have the required value.
+    Never,
+}
+
+/// `args:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgRoute {
+    /// Arguments that begin with this prefix go to the process; `--` replaces the prefix.
+    pub prefix: String,
+    /// Names of options that must not be given this way.
+    pub refuse: Vec<String>,
+}
+
+/// One entry of `depends_on:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The name of the required process.
+    pub process: String,
+    pub condition: StartCondition,
+}
+
+/// `condition:` of a dependency. Default: `completed` for a oneshot, `ready` for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartCondition {
+    Started,
+    Ready,
+    /// It ended with code 0.
+    Completed,
+}
+
+/// The user that a process runs as, resolved with `/etc/passwd` and `/etc/group` when the config is
+/// read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// `restart:`, `restart_delay:`, `restart_max:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    pub policy: RestartPolicy,
+    /// The first pause. It doubles up to 30 s, and starts again after 60 s of life. Default 1 s.
+    pub delay: Duration,
+    /// At most this many consecutive restarts; after them `on_exit` decides. `None`, the default: no
+    /// limit.
+    pub max: Option<u32>,
+}
+
+/// `restart:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    /// After an end with a signal or a code other than 0.
+    OnFailure,
+    /// After every end that drainit did not ask for.
+    Always,
+}
+
+/// `on_exit:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnExit {
+    /// The container stops, with the code of the process.
+    #[default]
+    Shutdown,
+    /// The container stops; code 0 of the process becomes code 1 of the container, so that the
+    /// runtime starts it again.
+    FailureShutdown,
+    /// Nothing.
+    Ignore,
+}
+
+/// `log:`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum LogMode {
+    /// The process gets drainit's own stdout and stderr.
+    #[default]
+    Inherit,
+    /// Through drainit, which writes `[prefix] ` before each line.
+    Prefix(String),
+}
