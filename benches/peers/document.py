@@ -15,9 +15,9 @@ TEXT = """\
 
 <!-- Written by `make bench`: change benches/peers/document.py, not this file. -->
 
-`make bench` installs what people use instead of drainit, does the same with each of them in one run, and writes this file.
-`make bench QUICK=1` takes a minute and is only good for a look; `make bench ROWS="graph logs"` does some of it; neither
-writes. It exits with 1 where drainit misses what it is to reach.
+`make bench` installs the programs that people use instead of drainit, measures all of them in one run, and writes this file.
+`make bench QUICK=1` gives rough figures in a minute, `make bench ROWS="graph logs"` measures some rows; neither writes. It exits
+with 1 if drainit misses a target.
 
 {when}, on {machine}. The bench took {took}.
 
@@ -25,8 +25,8 @@ writes. It exits with 1 where drainit misses what it is to reach.
 
 ## Results
 
-Each figure is the median of its rounds; behind a peer's stands how many times drainit's it is. Where the last column names a
-peer, drainit is behind it by more than the 2 % that are noise. "at least" is what drainit is to reach.
+Each figure is the median of its rounds; a peer's figure is followed by its ratio to drainit's. The last column names peers that are
+ahead of drainit by more than the 2 % that are noise. "at least" is drainit's target.
 
 {table}
 
@@ -34,34 +34,33 @@ peer, drainit is behind it by more than the 2 % that are noise. "at least" is wh
 
 ## How it is measured
 
-- **start and end one process**: hyperfine without a shell, in rounds that take turns, so that a noisy moment hits all. The
-  ratio to tini depends on the processor, see [performance.md](performance.md#exec).
-- **graph up**, **stop**: three processes in a chain, ready at once, each with a Unix socket; drainit, Horust, s6 and runit are
-  told to wait for it, supervisord can only start in an order, the bash entrypoint is that of
-  [examples/api-gateway/rollout](../examples/api-gateway/rollout/entrypoint.sh). Each takes 50 ms to end and notes when it is
-  asked to and when it ends; a stop is what is left of the time from the signal until all are gone when the moments in which
-  a process was ending are taken off. Who stops everything at once has an easy time here, and is named.
-- **idle**: everything that belongs to the init or supervisor (s6-supervise, runsv and prefixers too), not what it runs: context
-  switches and the scheduler's nanoseconds of all its threads. All peers at the same time.
+- **start and end one process**: hyperfine without a shell, in rounds that take turns, so that noise affects all programs. The ratio
+  to tini depends on the processor, see [performance.md](performance.md#exec).
+- **graph up**, **stop**: three processes in a chain, ready at once, each with a Unix socket; drainit, Horust, s6 and runit wait for
+  it, supervisord can only start in an order, the bash entrypoint is that of
+  [examples/api-gateway/rollout](../examples/api-gateway/rollout/entrypoint.sh). Each process takes 50 ms to end and records when it
+  is asked to and when it ends; a stop is the time from the signal until all have ended, less the times in which a process was
+  ending. Programs that stop everything at once have an advantage here, and are named.
+- **idle**: context switches and the scheduler's nanoseconds of all threads of the init or supervisor (s6-supervise, runsv and
+  prefixers included), without the processes that it runs. All peers at the same time.
 - **memory**: `smaps_rollup` of the same processes, added up. *Anonymous* pages (`Pss_Anon` and `SwapPss`) are stack, heap and
-  the data that a program has written to: without swap the kernel cannot reclaim them, and each container has its own. All
-  other pages are those of files, nearly all of them code. The kernel drops these when it needs memory and reads them again
-  when they are run, and they are in memory once for all containers of an image on a node. *Proportional* (`Pss`) adds them,
-  each divided by the number of processes that map it: here one drainit, so that all of its code counts as its own, while libc
-  is shared with every other program of the machine. drainit has its HTTP endpoints on over TCP and over a Unix socket and was
-  asked for `/status` a moment before, supervisord has its Unix socket.
-- **logs**: a writer of 156-byte lines, 400 of them at once or each alone, the logger on a CPU of its own, and a reader that
-  only counts; the figure is the CPU time of the logger alone. For the time a line waits the writer puts the time into each line. For mixed lines, 32 writers
-  write each line in two pieces, and every line is compared with what was written.
-- **orphans**: four chains of processes, each of which forks the next one and ends, until `kill` finds nobody in their group.
-  The inits are PID 1 of a namespace. Nearly all of it is the kernel's work, to fork and to reap, and the same for all: by some
-  per cent their order changes from run to run.
-- **drain**: a real Envoy with ten idle clients, who leave together at a random moment; `min: 0s`. The bash entrypoint sleeps.
-- **polls of a drain**: processor time of an Envoy without clients from 1.5 s after SIGTERM to 1.5 s before `min` is over. Nobody
-  else asks Envoy whether its drain is over; the bash entrypoint sleeps. `make bench ROWS=polling` is this alone.
-- **scale**: a tree in which each process waits for the tenth of its number. *fork and exec* is a static program that starts
+  written data: without swap the kernel cannot reclaim them, and each container has its own. All other pages are those of files,
+  nearly all of them code. The kernel drops these when it needs memory and reads them again, and all containers of an image on a
+  node share them. *Proportional* (`Pss`) adds them, each divided by the number of processes that map it: here one drainit, to which
+  all of its code counts, while libc is shared with every other program of the machine. drainit serves its HTTP endpoints over TCP
+  and over a Unix socket and has just answered `/status`; supervisord has its Unix socket.
+- **logs**: a writer of 156-byte lines, 400 of them at once or each alone, the logger on a CPU of its own, and a reader that only
+  counts; the figure is the CPU time of the logger alone. To measure how long a line waits, each line contains its time of writing.
+  For mixed lines, 32 writers write each line in two pieces, and every line is compared with what was written.
+- **orphans**: four chains of processes, each of which forks the next one and ends, until `kill` finds no process in their group. The
+  inits are PID 1 of a namespace. Nearly all of it is the kernel's work to fork and to reap, the same for all: differences of some per
+  cent change from run to run.
+- **drain**: a real Envoy with ten idle clients that disconnect together at a random moment; `min: 0s`. The bash entrypoint sleeps.
+- **polls of a drain**: processor time of an Envoy without clients from 1.5 s after SIGTERM to 1.5 s before the end of `min`. No
+  peer polls Envoy; the bash entrypoint sleeps. `make bench ROWS=polling` measures this row alone.
+- **scale**: a tree in which process N waits for process N/10. *fork and exec* is a static program that starts
   as many of the same processes and stops them. s6 needs two processes for each.
-- **config**: `drainit plan` and `check` of that tree with 5,000 processes. Of supervisord, its own reading of its own config.
+- **config**: `drainit plan` and `check` of that tree with 5,000 processes. For supervisord, the time in which it reads its own config.
 """
 
 

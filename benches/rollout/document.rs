@@ -19,47 +19,46 @@ const HEAD: &str = "\
 
 ![Requests lost while a gateway is replaced](rollout.svg)
 
-`make bench-rollout` replaces a pod under traffic, once for every line of the table below, and counts the requests that
-got no answer. `make bench-rollout QUICK=1` does a few lines of it in a minute. It exits with 1 if drainit lost anything
-where the protocol lets a server say goodbye.
+`make bench-rollout` replaces a pod under traffic, once for every line of the table below, and counts the requests without an
+answer. `make bench-rollout QUICK=1` runs a few lines in a minute. It exits with 1 if drainit loses a request where the protocol
+lets a server announce that it closes a connection.
 
 ## How it is measured
 
 - A pod is one real Envoy with two workers, in a network namespace of its own, on a bridge. The old and the new one run
-  all the time. The namespace of the old one stays when its Envoy is gone, as a Kubernetes sandbox does for a while: who
-  comes then is refused.
-- The service in front is what kube-proxy makes of one: an address of its own, which nftables translates to that of a pod
-  when a connection begins, in a map that is changed in one transaction. conntrack keeps connections where they are.
-  Clients know this address only.
-- All of it is inside a namespace of the bench, without names and without a way out: nothing reaches another network, and
-  whatever ends the bench, Ctrl-C too, the kernel clears it away.
+  all the time. The namespace of the old one outlives its Envoy, as a Kubernetes sandbox does for a while: new connections are
+  then refused.
+- The service in front is built as kube-proxy does: an address of its own, which nftables translates to that of a pod when a
+  connection begins, in a map that is changed in one transaction. conntrack keeps existing connections. Clients know this
+  address only.
+- Everything is inside a namespace of the bench, without name resolution and without a route to other networks. However the bench
+  ends, also by Ctrl-C, the kernel removes it.
 - 100 clients (20 for \"a new connection every 50 ms\" and the row below it), each with one connection. They honour
-  `Connection: close` and GOAWAY, and never retry. HTTP/1.1 clients find out that an idle connection was closed by using
-  it, as blocking clients do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms. Clients
-  that have no rate, because they send when they have the last answer, wait 1 s after a failure.
-- At least 2 s after the clients began the old pod gets SIGTERM. 1 s later, unless the row says otherwise, the service
-  sends new connections to the new pod. Traffic goes on until 2 s after the old pod is gone, and long enough for every
-  client to use its connection once more.
-- *New connections, drain time 1 s*: a new connection every 50 ms, Envoy runs with `--drain-time-s 1` whatever stops the pod,
-  and the service learns 4 s after SIGTERM. `make bench-rollout ROW=\"drain time\"` measures this row alone.
-- *failed*: sent, and no whole answer with status 200. *refused*: nobody listened. *seconds*: from SIGTERM until the pod
-  was gone. A WebSocket or TCP session counts as one request, and is lost if it is cut before its client ends it.
-- *At full speed* is [wrk](https://github.com/wg/wrk) with 100 connections, and its own counts, whose meaning was measured
-  against a server that misbehaves. *failed* are its `read` and `write` errors: it has one for each connection that ended
-  before the whole answer to a request was there, by FIN or by RST. Added to it are answers with a status of 400 and above
-  and those that took more than 10 s. A request without any answer it does not count. `Connection: close` is honoured,
-  and is no error. It cannot tell a refused connection from a cut one, so *refused* is what the kernel counts
-  (`AttemptFails`), and taken off its errors. After an error it connects again at once: thousands of times in a second in
-  which nobody listens.
+  `Connection: close` and GOAWAY, and never retry. HTTP/1.1 clients notice that an idle connection was closed
+  when they use it, as blocking clients do, unless the row says otherwise; HTTP/2 clients always read. An answer takes 20 ms.
+  Clients without a rate, which send when they have the last answer, wait 1 s after a failure.
+- The old pod gets SIGTERM at least 2 s after the clients began. 1 s later, unless the row says otherwise, the service sends new
+  connections to the new pod. Traffic continues until 2 s after the old pod has ended, and long enough for every client to use
+  its connection once more.
+- *New connections, drain time 1 s*: a new connection every 50 ms, Envoy runs with `--drain-time-s 1` in all four ways,
+  and the service changes 4 s after SIGTERM. `make bench-rollout ROW=\"drain time\"` measures this row alone.
+- *failed*: sent, without a complete answer of status 200. *refused*: the connection was refused. *seconds*: from SIGTERM until the
+  pod had ended. A WebSocket or TCP session counts as one request, and is lost if it is cut before its client ends it.
+- *At full speed* is [wrk](https://github.com/wg/wrk) with 100 connections and its own counts, whose meaning was measured with a
+  server that misbehaves. *failed* are its `read` and `write` errors, one for each connection that ended before the complete
+  answer, by FIN or by RST, and answers with a status of 400 and above or that took more than 10 s. wrk does not count requests
+  without any answer. It honours `Connection: close`, which is no error. It cannot distinguish refused connections from cut ones,
+  so *refused* is the kernel's count (`AttemptFails`), and is subtracted from wrk's errors. After an error wrk reconnects at once,
+  thousands of times a second while no pod listens.
 
 The four ways to stop the pod:
 
 | name | on SIGTERM |
 |---|---|
-| SIGTERM | Envoy gets it |
+| SIGTERM | Envoy gets the signal |
 | recipe | a script: `POST /drain_listeners?graceful`, 15 s of sleep, then SIGTERM for Envoy |
 | recipe+time | the same, and Envoy has `--drain-time-s 15` |
-| drainit | `drain: {envoy: {time: 15s, min: 5s}}`, and Envoy has no flags for it |
+| drainit | `drain: {envoy: {time: 15s, min: 5s}}`, and Envoy has no flags for the drain |
 
 ";
 
@@ -94,7 +93,7 @@ fn machine() -> String {
 
 /// What was lost, a line for each kind of traffic.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
-    text.push_str("Requests lost, failed and refused together, and after how many seconds drainit was gone:\n\n");
+    text.push_str("Lost requests (failed and refused), and the seconds until drainit had exited:\n\n");
     text.push_str("| Envoy | traffic |");
     for mode in Mode::ALL {
         let _ = write!(text, " {} |", mode.name());
@@ -125,7 +124,7 @@ fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
             "\n† The machine was too busy for this rate: the table below says by how much.\n",
         );
     }
-    text.push_str("\n\\* Here nobody can say goodbye in time; drainit waits for all of its `time`, and its report counts what it cut:\n");
+    text.push_str("\n\\* Here the close cannot be announced in time; drainit waits for its whole `time`, and its report counts what it cut:\n");
     for result in results.iter().filter(|result| result.mode == Mode::Drainit) {
         let Some(why) = rows[result.row].impolite else { continue };
         let _ = writeln!(text, "\n- {}: {why}.", rows[result.row].name);
