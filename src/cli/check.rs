@@ -91,7 +91,7 @@ fn not_looked_at(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()>
     let why = match is_image {
         true => "volumes are mounted there",
         false => {
-            "this is not the image: `docker run --rm IMAGE check` lookup there, `--image` here"
+            "this is not the image: `docker run --rm --entrypoint drainit IMAGE check` checks them there, `--image` here"
         }
     };
     writeln!(io::stderr(), "not looked at: {} ({why})", names.join(", "))

@@ -174,7 +174,7 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
     let whole = Span::whole(file);
     let documents = yaml::parse_manifest(problems, file);
     if problems.has_errors() && text_has_braces {
-        let problem = problems.error(whole, "this lookup like a template, and not like a manifest");
+        let problem = problems.error(whole, "this looks like a template, and not like a manifest");
         problem.help("render it first: `helm template CHART | drainit check --pod -`");
         return Vec::new();
     }
