@@ -93,7 +93,9 @@ fn machine() -> String {
 
 /// What was lost, a line for each kind of traffic.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
-    text.push_str("Lost requests (failed and refused), and the seconds until drainit had exited:\n\n");
+    text.push_str(
+        "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",
+    );
     text.push_str("| Envoy | traffic |");
     for mode in Mode::ALL {
         let _ = write!(text, " {} |", mode.name());
