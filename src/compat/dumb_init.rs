@@ -6,7 +6,9 @@ use std::io;
 
 use crate::compat::getopt::{Known, Options};
 use crate::compat::{describe, leading_number, shown};
-use crate::os::reap::{Pid, Reaped, kill, kill_group, reap_next};
+use crate::os::Pid;
+use crate::os::kill::{kill, kill_group};
+use crate::os::reap::{Reaped, reap_next};
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
 use crate::os::stdio::{Stream, say};

@@ -10,9 +10,11 @@ use std::io;
 
 use crate::compat::getopt::{Known, Options};
 use crate::compat::{describe, leading_number, shown};
+use crate::os::Pid;
 use crate::os::boot;
-use crate::os::reap::{Pid, Reaped, kill, kill_group, reap_next};
-use crate::os::signal::fd;
+use crate::os::kill::{kill, kill_group};
+use crate::os::reap::{Reaped, reap_next};
+use crate::os::signal;
 use crate::os::signal::mask::{BlockedSignals, only};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
 use crate::os::stdio::{Stream, say};
@@ -211,7 +213,7 @@ impl Tini {
     }
 
     fn pass_on(&self, child: Pid, signal: Signal) {
-        self.log(Level::Debug, &format!("Passing signal: '{}'", fd::describe(signal)));
+        self.log(Level::Debug, &format!("Passing signal: '{}'", signal::describe(signal)));
         let sent = if self.group { kill_group(child, signal) } else { kill(child, signal) };
         match sent {
             Ok(true) => {}
@@ -246,7 +248,7 @@ impl Tini {
                 let text = match end.signal() {
                     None => format!("exited normally (with status '{}')", end.exit_code()),
                     Some(signal) => {
-                        format!("exited with signal (with signal '{}')", fd::describe(signal))
+                        format!("exited with signal (with signal '{}')", signal::describe(signal))
                     }
                 };
                 self.log(Level::Info, &format!("Main child {text}"));

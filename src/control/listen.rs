@@ -172,7 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::testing::http_server::scratch_path;
+    use crate::testing::temp_dir::TempDir;
 
     fn socket_at(path: &Path) -> Result<Listeners, BindError> {
         Listeners::bind(&Control { socket: Some(path.to_owned()), ..Control::default() })
@@ -186,29 +186,30 @@ mod tests {
 
     #[test]
     fn the_socket_is_private_and_removed_at_the_end() {
-        let path = scratch_path("control.sock");
+        let dir = TempDir::new();
+        let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         drop(bound);
         assert!(!path.exists());
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
     fn only_what_we_made_is_removed_at_the_end() {
-        let path = scratch_path("control.sock");
+        let dir = TempDir::new();
+        let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();
         drop(bound);
         assert!(path.exists());
         drop(other);
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
-        let path = scratch_path("control.sock");
+        let dir = TempDir::new();
+        let path = dir.path("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         let living = socket_at(&path).unwrap();
         let text = format!("control.socket {}: another process listens on it", path.display());
@@ -221,7 +222,6 @@ mod tests {
         );
         assert_eq!(socket_at(&path).unwrap_err().to_string(), text);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::control::status::{ContainerPhase, ShutdownStatus, example};
 use crate::control::*;
 use crate::http;
 use crate::http::request;
-use crate::testing::http_server::scratch_path;
+use crate::testing::temp_dir::TempDir;
 
 /// A supervisor that only counts.
 struct Still {
@@ -57,7 +57,8 @@ impl Rig {
         drain_over_tcp: bool,
         test: impl FnOnce(Self) -> F,
     ) {
-        let socket = scratch_path("control.sock");
+        let dir = TempDir::new();
+        let socket = dir.path("control.sock");
         let listen = Some("127.0.0.1:0".parse().unwrap());
         let control = Control { listen, socket: Some(socket.clone()), drain_over_tcp };
         let listeners = Listeners::bind(&control).unwrap();
@@ -78,7 +79,6 @@ impl Rig {
             })
             .await;
         assert!(!socket.exists());
-        std::fs::remove_dir(socket.parent().unwrap()).unwrap();
     }
 
     async fn ask(&self, method: Method, path: &str) -> (u16, String) {

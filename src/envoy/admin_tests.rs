@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::config::Address;
 use crate::envoy::admin::{begin_drain, close_listeners, sample};
 use crate::envoy::stats::Sample;
 use crate::http::{Client, get_status};
-use crate::testing::http_server::scratch_path;
+use crate::testing::temp_dir::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -21,14 +20,15 @@ struct Envoy {
     child: Child,
     admin: Address,
     port: SocketAddr,
-    directory: PathBuf,
+    _dir: TempDir,
 }
 
 impl Envoy {
     /// One HTTP listener on TCP, and the admin on a Unix socket.
     async fn start() -> Option<Self> {
         let program = std::env::var_os("DRAINIT_TEST_ENVOY")?;
-        let socket = scratch_path("admin.sock");
+        let dir = TempDir::new();
+        let socket = dir.path("admin.sock");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let hcm =
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -55,8 +55,7 @@ impl Envoy {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let directory = socket.parent().unwrap().to_owned();
-        let envoy = Self { child, admin: Address::Unix(socket), port, directory };
+        let envoy = Self { child, admin: Address::Unix(socket), port, _dir: dir };
         let begin = Instant::now();
         while get_status(&envoy.admin, "/ready", LIMIT).await.ok() != Some(StatusCode::OK) {
             assert!(begin.elapsed() < Duration::from_secs(20), "Envoy is not ready");
@@ -70,7 +69,6 @@ impl Drop for Envoy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

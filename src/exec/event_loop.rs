@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use crate::core::spec::SWEEP_PAUSE;
 use crate::exec::{ExecOptions, tell};
+use crate::os::Pid;
 use crate::os::clock;
+use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
 use crate::os::reap;
-use crate::os::reap::{Pid, REAP_AT_ONCE, Reaped, reap_next};
-use crate::os::signal::fd::ReceivedSignal;
+use crate::os::reap::{REAP_AT_ONCE, Reaped, reap_next};
+use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::BlockedSignals;
 use crate::os::sweep::Sweep;
 use crate::os::terminal::Terminal;
@@ -186,9 +188,9 @@ impl<'a> CommandLoop<'a> {
         let is_job = to == Signal::CONT && self.terminal.lend(self.child);
         self.may_stop |= STOPS.contains(&to);
         let sent = if self.options.group || is_job {
-            reap::kill_group(self.child, to)
+            kill_group(self.child, to)
         } else {
-            reap::kill(self.child, to)
+            kill(self.child, to)
         };
         match sent {
             Err(error) => {
@@ -209,11 +211,11 @@ impl<'a> CommandLoop<'a> {
         let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
         if wants_terminal && self.terminal.lend(self.child) {
             // We were brought into the foreground meanwhile, and the child did not know.
-            reap::kill_group(self.child, Signal::CONT)?;
+            kill_group(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
             // Nobody could ever continue it. As PID 1 the child itself would not have been stopped by Ctrl-Z.
             if !is_meant && by == Signal::TSTP {
-                reap::kill_group(self.child, Signal::CONT)?;
+                kill_group(self.child, Signal::CONT)?;
             }
         } else if self.terminal.is_lent() || wants_terminal || by == Signal::TSTP {
             self.terminal.forget();
@@ -315,9 +317,9 @@ impl<'a> CommandLoop<'a> {
             self.look(Sweep::new(signal));
         } else if self.end.is_none() || reap::has_child_in_group(self.child) {
             // While a child is in the group, nobody else can have its number.
-            let _ = reap::kill_group(self.child, signal);
+            let _ = kill_group(self.child, signal);
             // What is stopped would sleep through it.
-            let _ = reap::kill_group(self.child, Signal::CONT);
+            let _ = kill_group(self.child, Signal::CONT);
         }
     }
 
@@ -325,7 +327,7 @@ impl<'a> CommandLoop<'a> {
     /// long: as long again there is time to reap, and the processor is left to them.
     fn look(&mut self, mut sweep: Sweep) {
         let began = clock::now();
-        sweep.look();
+        sweep.scan();
         if let Some(refusal) = sweep.refusal() {
             tell(&format!("warning: {refusal}"));
         }
@@ -343,7 +345,7 @@ impl<'a> CommandLoop<'a> {
         self.held = None;
         self.deadline = Some(clock::now() + AFTER_KILL);
         if self.end.is_none() && self.options.wait_all {
-            let _ = reap::kill_group(self.child, Signal::KILL);
+            let _ = kill_group(self.child, Signal::KILL);
         }
         self.signal_left_over(Signal::KILL);
     }

@@ -20,7 +20,7 @@ use crate::os::spawn::SpawnError;
 use crate::os::spawn::single::{ChildSetup, Place, start};
 use crate::os::stdio::{Stream, say};
 use crate::os::terminal::Terminal;
-use crate::os::{boot, panic_hook, reap};
+use crate::os::{Pid, boot, panic_hook};
 use crate::types::{Signal, exit_code, harmless};
 
 /// What is asked for.
@@ -124,7 +124,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     let started = start(&options.command, &setup);
     // The command is where it should be. drainit itself must not keep a file system from being unmounted.
     let _ = std::env::set_current_dir("/");
-    let end = started.map_err(ExecError::from).and_then(|child: reap::Pid| {
+    let end = started.map_err(ExecError::from).and_then(|child: Pid| {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }

@@ -17,8 +17,8 @@ use nix::unistd::AccessFlags;
 use crate::config::{Config, DrainMethod, OnlyIf, Probe, Process, ProcessKind, User};
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
-use crate::os::spawn::error::{Attempt, foresee, wrong_with_dir};
-use crate::os::spawn::which::{Found, look_up};
+use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
+use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
 
 /// What came of it.
@@ -216,10 +216,9 @@ impl<'a> Checker<'a> {
             return;
         }
         let path = self.path(process);
-        let wrong = match look_up(OsStr::new(name), path.as_deref(), dir) {
-            Found::NotExecutable(path) => Some(SpawnError::NotExecutable { path }),
-            Found::Nowhere(searched) => Some(SpawnError::not_in_path(OsStr::new(name), &searched)),
-            Found::Program(program) => {
+        let wrong = match which(OsStr::new(name), path.as_deref(), dir) {
+            Err(error) => Some(error),
+            Ok(program) => {
                 let words: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let user = process.and_then(|process| process.user.as_ref());
                 let attempt = Attempt {

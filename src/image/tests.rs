@@ -2,25 +2,25 @@
 
 use super::*;
 use crate::load::testing;
-use crate::testing::temp_dir::Scratch;
+use crate::testing::temp_dir::TempDir;
 
 /// What is found of a config, `DIR` being a directory of its own: one line each, `E` or `W` first.
-fn found(dir: &Scratch, text: &str, mounts: &[PathBuf]) -> Vec<String> {
-    let text = text.replace("DIR", dir.path().to_str().unwrap());
+fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
+    let text = text.replace("DIR", dir.root().to_str().unwrap());
     let config = testing::config(&text);
-    let environment = [("PATH", dir.path().join("bin").display().to_string())];
+    let environment = [("PATH", dir.root().join("bin").display().to_string())];
     let environment = environment.into_iter().collect();
     let seen = check(&config, &environment, mounts, true);
     let line = |finding: &Finding| {
         let severity = if finding.severity == Severity::Error { "E" } else { "W" };
-        let message = finding.message.replace(dir.path().to_str().unwrap(), "DIR");
+        let message = finding.message.replace(dir.root().to_str().unwrap(), "DIR");
         format!("{severity} {message}")
     };
     seen.findings.iter().map(line).collect()
 }
 
-fn image(name: &str) -> Scratch {
-    let dir = Scratch::new(name);
+fn image() -> TempDir {
+    let dir = TempDir::new();
     dir.file("bin/good", 0o755, "#!/bin/sh\n");
     dir.file("bin/plain", 0o644, "#!/bin/sh\n");
     dir.file("bin/dos", 0o755, "#!/bin/sh\r\n");
@@ -34,7 +34,7 @@ fn image(name: &str) -> Scratch {
 
 #[test]
 fn what_could_not_be_started_is_found_before() {
-    let dir = image("survey");
+    let dir = image();
     for (process, expected) in [
         ("command: [good]", &[][..]),
         ("command: [DIR/bin/good]", &[]),
@@ -133,7 +133,7 @@ fn what_could_not_be_started_is_found_before() {
 
 #[test]
 fn what_runs_before_may_make_what_is_missing() {
-    let dir = image("survey-before");
+    let dir = image();
     for before in [
         "hooks: {pre_start: [good]}\nprocesses:\n",
         "processes:\n  task: {command: [good], type: oneshot}\n",
@@ -151,16 +151,16 @@ fn what_runs_before_may_make_what_is_missing() {
     let said = "E the directory of `control.socket`, `DIR/bin/good`, is not a directory";
     assert_eq!(found(&dir, &text, &[]), [said]);
     // Where a volume will be, nothing is looked at.
-    let mounts = [dir.path().to_owned()];
+    let mounts = [dir.root().to_owned()];
     assert_eq!(found(&dir, &text, &mounts), [""; 0]);
 }
 
 #[test]
 fn another_user_must_be_allowed_to() {
-    let dir = image("survey-user");
+    let dir = image();
     dir.file("bin/mine", 0o700, "#!/bin/sh\n");
     dir.file("closed/inside", 0o755, "#!/bin/sh\n");
-    let closed = dir.path().join("closed");
+    let closed = dir.root().join("closed");
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let may = |process: &str| {
         let text = format!("processes:\n  a: {{{process}, user: '4711:4711'}}\n");

@@ -155,11 +155,11 @@ fn group(line: &str) -> Option<Group> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::load::testing::Dir;
+    use crate::testing::temp_dir::TempDir;
 
     #[test]
     fn users_are_looked_up_as_in_docker() {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         let passwd = dir.write(
             "passwd",
             b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/:\nbad:x:y:z\n77:x:9:9::/:\n",

@@ -280,7 +280,7 @@ fn binary(bytes: &[u8], at: usize, why: &str, help: &str) -> Unreadable {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::load::testing::Dir;
+    use crate::testing::temp_dir::TempDir;
     use std::time::Instant;
 
     fn message(path: &Path) -> String {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_a_config_are_refused_at_once() {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         assert_eq!(message(&dir.path("none")), "does not exist");
         assert_eq!(message(dir.root()), "is a directory");
         assert_eq!(message(Path::new("/dev/zero")), "is a device or a socket");
@@ -308,13 +308,13 @@ mod tests {
 
     #[test]
     fn binary_files_name_the_line() {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         assert_eq!(Source::read(&dir.write("nul", b"a\nb\r\nc\0")).unwrap_err().line, 3);
     }
 
     #[test]
     fn pipes_are_read_and_one_without_a_writer_does_not_hang() {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         let path = dir.path("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_removed() {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }
 }

@@ -91,7 +91,7 @@ mod tests {
 
     use crate::os::signal::fd::Signals;
     use crate::os::spawn::{SpawnRequest, StdioTarget};
-    use crate::testing::isolated::alone;
+    use crate::testing::isolated::in_own_process;
     use std::fs::File;
     use std::io::Read;
     use std::os::fd::{AsRawFd, IntoRawFd};
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn children_start_clean() {
-        alone("os::boot::tests::children_start_clean", || {
+        in_own_process("os::boot::tests::children_start_clean", || {
             use nix::sys::signal::{SigSet, Signal};
             // As a careless parent leaves things: a descriptor, ignored signals, and a mask.
             let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();

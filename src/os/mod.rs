@@ -2,6 +2,8 @@
 
 pub mod boot;
 pub mod clock;
+pub mod descendants;
+pub mod kill;
 pub mod notify_socket;
 pub mod oom;
 pub mod panic_hook;
@@ -15,3 +17,6 @@ pub mod sweep;
 pub mod sys;
 pub mod terminal;
 pub mod termination_log;
+
+/// A process id as the kernel counts them.
+pub type Pid = i32;

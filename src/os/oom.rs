@@ -80,7 +80,7 @@ fn count(file: &Path) -> Option<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::temp_dir::Scratch;
+    use crate::testing::temp_dir::TempDir;
 
     #[test]
     fn the_count_is_found_under_both_versions() {
@@ -100,19 +100,19 @@ mod tests {
             ("5:memory:/docker/a1\n", "memory/memory.oom_control", v1),
             ("", "memory/memory.oom_control", v1),
         ] {
-            let root = Scratch::new("oom");
+            let root = TempDir::new();
             root.file(file, 0o644, content);
-            let mut kills = OomKills::find(root.path(), own);
+            let mut kills = OomKills::find(root.root(), own);
             assert!(kills.explain_one(), "{own}");
             assert!(!kills.explain_one(), "{own}");
             // Two at once, which are heard of one after the other.
             root.file(file, 0o644, content.replace("oom_kill 1", "oom_kill 3"));
             assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
         }
-        let nothing = Scratch::new("no-oom");
-        assert!(!OomKills::find(nothing.path(), "0::/\n").explain_one());
+        let nothing = TempDir::new();
+        assert!(!OomKills::find(nothing.root(), "0::/\n").explain_one());
         // Before Linux 4.13.
         nothing.file("memory/memory.oom_control", 0o644, "oom_kill_disable 0\nunder_oom 0\n");
-        assert!(!OomKills::find(nothing.path(), "").explain_one());
+        assert!(!OomKills::find(nothing.root(), "").explain_one());
     }
 }

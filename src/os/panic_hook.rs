@@ -63,7 +63,7 @@ fn tell(info: &PanicHookInfo<'_>) {
 /// Signals everything below drainit, and waits until nothing is left, at most for `within`.
 fn bring_down(signal: Signal, within: Duration) {
     let mut sweep = Sweep::new(signal);
-    sweep.look();
+    sweep.scan();
     let end = clock::now() + within;
     loop {
         match reap_next() {
@@ -71,7 +71,7 @@ fn bring_down(signal: Signal, within: Duration) {
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);
-                sweep.look();
+                sweep.scan();
             }
             _ => return,
         }

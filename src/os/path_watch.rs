@@ -179,7 +179,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::testing::http_server::scratch_path;
+    use crate::testing::temp_dir::TempDir;
 
     /// Whether the watch reports something soon.
     async fn reports(watch: &mut PathWatch) -> bool {
@@ -188,7 +188,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_is_followed_as_it_comes_into_being() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         let mut watch = PathWatch::new(&base.join("a/b/file")).unwrap();
         for directory in ["a", "a/b"] {
             fs::create_dir(base.join(directory)).unwrap();
@@ -198,24 +199,24 @@ mod tests {
         assert!(!reports(&mut watch).await, "another name is none of its business");
         fs::write(base.join("a/b/file"), "").unwrap();
         assert!(reports(&mut watch).await);
-        fs::remove_dir_all(base).unwrap();
     }
 
     #[tokio::test]
     async fn directories_made_at_once_are_found() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         let mut watch = PathWatch::new(&base.join("a/b/c/file")).unwrap();
         fs::create_dir_all(base.join("a/b/c")).unwrap();
         assert!(reports(&mut watch).await);
         // The walk that followed the first event has reached c, which exists since before it.
         fs::write(base.join("a/b/c/file"), "").unwrap();
         assert!(reports(&mut watch).await);
-        fs::remove_dir_all(base).unwrap();
     }
 
     #[tokio::test]
     async fn links_are_followed_even_when_they_point_nowhere_yet() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         symlink("later/deep", base.join("run")).unwrap();
         let mut watch = PathWatch::new(&base.join("run/file")).unwrap();
         for directory in ["later", "later/deep"] {
@@ -227,12 +228,12 @@ mod tests {
         assert!(reports(&mut watch).await);
         fs::write(base.join("later/target"), "").unwrap();
         assert!(reports(&mut watch).await);
-        fs::remove_dir_all(base).unwrap();
     }
 
     #[tokio::test]
     async fn a_directory_that_is_replaced_is_followed() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         fs::create_dir(base.join("a")).unwrap();
         let mut watch = PathWatch::new(&base.join("a/file")).unwrap();
         fs::rename(base.join("a"), base.join("old")).unwrap();
@@ -240,15 +241,14 @@ mod tests {
         assert!(reports(&mut watch).await);
         fs::write(base.join("a/file"), "").unwrap();
         assert!(reports(&mut watch).await);
-        fs::remove_dir_all(base).unwrap();
     }
 
     #[tokio::test]
     async fn a_circle_of_links_is_an_error() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         symlink("b", base.join("a")).unwrap();
         symlink("a", base.join("b")).unwrap();
         assert!(PathWatch::new(&base.join("a/file")).is_err());
-        fs::remove_dir_all(base).unwrap();
     }
 }

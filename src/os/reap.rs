@@ -8,13 +8,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid as NixPid, getpgid};
 
-use crate::os::sys;
+use crate::os::kill::only_one;
+use crate::os::{Pid, sys};
 use crate::types::{End, Signal};
-
-/// A process id as the kernel counts them.
-pub type Pid = i32;
 
 /// At most this many are reaped in a row before anything else has its turn: a storm of orphans must not hold up a stop.
 pub(crate) const REAP_AT_ONCE: usize = 256;
@@ -80,13 +77,6 @@ pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// The process group of a process, be it a zombie; `None` where there is no such process (any
-/// more).
-pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
-    let pid = NixPid::from_raw(only_one(pid).ok()?);
-    Some(getpgid(Some(pid)).ok()?.as_raw())
-}
-
 /// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and
 /// go while it is read. A descendant that has lost its parent is a child.
 pub(crate) fn has_children() -> bool {
@@ -98,59 +88,6 @@ pub(crate) fn is_living_child(pid: Pid) -> bool {
     sys::is_living_child(pid)
 }
 
-/// Sends a signal to one process. `false` where there is no such process (any more).
-///
-/// # Errors
-/// `EPERM` where it belongs to another user; `EINVAL` for what is not a pid.
-pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
-    send(only_one(pid)?, signal)
-}
-
-/// Sends a signal to every member of the process group that `leader` leads. `false` where there is no member left.
-///
-/// Only for a leader that is not reaped yet, or whose group is known to live: later the number may be somebody else's.
-///
-/// # Errors
-/// As for [`kill`]; `EPERM` only where not a single member could be signalled.
-pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
-    send(-only_one(leader)?, signal)
-}
-
-/// Who is in a process group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// Nobody.
-    Gone,
-    /// Somebody who can be signalled, be it a zombie.
-    Lives,
-    /// Only whom drainit may not signal.
-    Refuses,
-}
-
-/// ImageLookup who is in a process group.
-#[must_use]
-pub fn group(leader: Pid) -> Group {
-    let probed = only_one(leader).and_then(|leader| sys::probe(-leader));
-    match probed.map_err(|error| errno(&error)) {
-        Err(Errno::ESRCH | Errno::EINVAL) => Group::Gone,
-        Err(Errno::EPERM) => Group::Refuses,
-        _ => Group::Lives,
-    }
-}
-
-/// 0, 1 and negative numbers mean groups, init and everybody to the kernel, and are never meant here.
-fn only_one(pid: Pid) -> io::Result<Pid> {
-    if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
-}
-
-fn send(target: i32, signal: Signal) -> io::Result<bool> {
-    match sys::kill(target, signal) {
-        Ok(()) => Ok(true),
-        Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
@@ -159,7 +96,8 @@ fn errno(error: &io::Error) -> Errno {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::zombie_processes)]
 mod tests {
     use super::*;
-    use crate::testing::isolated::alone;
+    use crate::os::kill::{kill, kill_group};
+    use crate::testing::isolated::in_own_process;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
@@ -181,7 +119,7 @@ mod tests {
 
     #[test]
     fn ends_are_told_apart() {
-        alone("os::reap::tests::ends_are_told_apart", || {
+        in_own_process("os::reap::tests::ends_are_told_apart", || {
             assert_eq!(reap(), None);
             let pid = start("exit 7");
             assert_eq!(reap(), Some((pid, End::Code(7))));
@@ -199,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_group_is_signalled_as_a_whole() {
-        alone("os::reap::tests::a_group_is_signalled_as_a_whole", || {
+        in_own_process("os::reap::tests::a_group_is_signalled_as_a_whole", || {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             let leader = start("sleep 60 & sleep 60 & wait");
             assert!(kill_group(leader, Signal::KILL).unwrap());
@@ -208,13 +146,5 @@ mod tests {
             }
             assert!(!kill_group(leader, Signal::KILL).unwrap());
         });
-    }
-
-    #[test]
-    fn the_kernels_wildcards_are_refused() {
-        for pid in [i32::MIN, -1, 0, 1] {
-            assert!(kill(pid, Signal::CONT).is_err(), "{pid}");
-            assert!(kill_group(pid, Signal::CONT).is_err(), "{pid}");
-        }
     }
 }

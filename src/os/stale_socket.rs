@@ -96,15 +96,15 @@ fn errno(error: &io::Error) -> Errno {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::testing::temp_dir::Scratch;
+    use crate::testing::temp_dir::TempDir;
     use std::fs;
     use std::os::unix::fs::{lchown, symlink};
     use std::os::unix::net::UnixListener;
 
     #[test]
     fn sockets_are_removed_and_nothing_else() {
-        let dir = Scratch::new("old-socket");
-        let at = |name: &str| dir.path().join(name);
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
         fs::create_dir(at("real")).unwrap();
         symlink("real", at("relative")).unwrap();
         symlink(at("relative"), at("absolute")).unwrap();
@@ -132,8 +132,8 @@ mod tests {
         if !geteuid().is_root() {
             return; // only root can give it away
         }
-        let dir = Scratch::new("swapped-socket");
-        let at = |name: &str| dir.path().join(name);
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
         fs::create_dir(at("somebodys")).unwrap();
         let _socket = UnixListener::bind(at("somebodys/s")).unwrap();
         symlink("somebodys", at("swapped")).unwrap();

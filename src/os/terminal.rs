@@ -2,7 +2,7 @@
 
 use nix::unistd::{Pid as NixPid, getpgrp, getsid};
 
-use crate::os::reap::Pid;
+use crate::os::Pid;
 use crate::os::sys;
 
 /// Who has the terminal.

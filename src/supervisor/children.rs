@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::os::reap::{Pid, Reaped, reap_next};
+use crate::os::Pid;
+use crate::os::reap::{Reaped, reap_next};
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::types::End;
 
@@ -98,7 +99,7 @@ impl<R> Children<R> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::testing::isolated::alone;
+    use crate::testing::isolated::in_own_process;
 
     fn request(program: &str) -> SpawnRequest {
         SpawnRequest::new(vec![program.into()])
@@ -106,36 +107,41 @@ mod tests {
 
     #[test]
     fn a_role_lasts_until_its_child_is_reaped() {
-        alone("supervisor::children::tests::a_role_lasts_until_its_child_is_reaped", || {
-            let mut children = Children::default();
-            children.spawn(request("/does/not/exist"), "nobody").unwrap_err();
-            assert!(children.is_empty());
-            let pid = children.spawn(request("true"), "router").unwrap();
-            let orphan = request("true").spawn().unwrap();
-            assert_eq!(children.role(pid), Some(&"router"));
-            let mut ended = Vec::new();
-            loop {
-                let (batch, rest) = children.reap(1).unwrap();
-                ended.extend(batch);
-                match rest {
-                    Rest::Nobody => break,
-                    Rest::More => {}
-                    Rest::Running => std::thread::yield_now(),
+        in_own_process(
+            "supervisor::children::tests::a_role_lasts_until_its_child_is_reaped",
+            || {
+                let mut children = Children::default();
+                children.spawn(request("/does/not/exist"), "nobody").unwrap_err();
+                assert!(children.is_empty());
+                let pid = children.spawn(request("true"), "router").unwrap();
+                let orphan = request("true").spawn().unwrap();
+                assert_eq!(children.role(pid), Some(&"router"));
+                let mut ended = Vec::new();
+                loop {
+                    let (batch, rest) = children.reap(1).unwrap();
+                    ended.extend(batch);
+                    match rest {
+                        Rest::Nobody => break,
+                        Rest::More => {}
+                        Rest::Running => std::thread::yield_now(),
+                    }
                 }
-            }
-            ended.sort_by_key(|one| one.role);
-            let end = End::Code(0);
-            let expected =
-                [Ended { pid: orphan, end, role: None }, Ended { pid, end, role: Some("router") }];
-            assert_eq!(ended, expected);
-            assert!(children.is_empty());
-        });
+                ended.sort_by_key(|one| one.role);
+                let end = End::Code(0);
+                let expected = [
+                    Ended { pid: orphan, end, role: None },
+                    Ended { pid, end, role: Some("router") },
+                ];
+                assert_eq!(ended, expected);
+                assert!(children.is_empty());
+            },
+        );
     }
 
     #[test]
     fn no_pid_of_a_batch_is_in_the_table_when_its_first_end_is_dealt_with() {
         let name = "supervisor::children::tests::no_pid_of_a_batch_is_in_the_table_when_its_first_end_is_dealt_with";
-        alone(name, || {
+        in_own_process(name, || {
             let mut children = Children::default();
             let mut pids: Vec<_> = (0..3)
                 .map(|number| {

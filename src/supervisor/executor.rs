@@ -18,12 +18,15 @@ use crate::core::spec::{HookId, Stage};
 use crate::envoy::preflight::Verification;
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
+use crate::os::Pid;
 use crate::os::clock;
+use crate::os::descendants::{list, members_of_group};
+use crate::os::kill::{Group, group, kill, kill_group};
 use crate::os::notify_socket::NotifySocket;
 use crate::os::oom::OomKills;
-use crate::os::reap::{Group, Pid, group, has_children, kill, kill_group};
+use crate::os::reap::has_children;
 use crate::os::spawn::SpawnRequest;
-use crate::os::sweep::{Sweep, Swept, list, members_of_group};
+use crate::os::sweep::{Sweep, Swept};
 use crate::os::termination_log;
 use crate::report::Report;
 use crate::report::messages;
@@ -553,7 +556,7 @@ impl Executor {
             return Event::Leftovers(0);
         }
         let is_new = sweep.is_new();
-        let swept = sweep.look();
+        let swept = sweep.scan();
         if let Some(refusal) = sweep.refusal() {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");
@@ -561,8 +564,8 @@ impl Executor {
         }
         match swept {
             // There is somebody whom nobody saw; the reaper says when there is not.
-            Swept::These(found) if found.is_empty() => Event::Tick,
-            Swept::These(mut found) => {
+            Swept::Signalled(found) if found.is_empty() => Event::Tick,
+            Swept::Signalled(mut found) => {
                 let count = found.len();
                 // A command that was killed with its drain is not left over, only not gone yet.
                 let family = self.family.borrow();
@@ -579,7 +582,7 @@ impl Executor {
                 }
                 Event::Leftovers(count)
             }
-            Swept::Everybody => {
+            Swept::Everything => {
                 const AT_LEAST: usize = 1;
                 let line =
                     format!("there is no /proc: {signal} to everything in this PID namespace");

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
-use crate::os::reap::{Pid, kill_group};
+use crate::os::Pid;
+use crate::os::kill::kill_group;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::message::{Family, Role};
 use crate::types::{End, Signal, harmless, human};

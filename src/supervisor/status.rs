@@ -8,7 +8,7 @@ use crate::core::machine::Machine;
 use crate::core::note::Note;
 use crate::core::phase;
 use crate::core::state::Lifecycle;
-use crate::os::reap::Pid;
+use crate::os::Pid;
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::readiness::probe::LastFailure;

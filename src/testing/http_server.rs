@@ -1,7 +1,6 @@
 //! An HTTP server for tests that misbehaves as told: one behaviour a connection, the last one for all that follow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
 use crate::config::Address;
+use crate::testing::temp_dir::TempDir;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     log: Arc<Mutex<Log>>,
     accepting: JoinHandle<()>,
+    /// Of the Unix socket.
+    _dir: Option<TempDir>,
 }
 
 impl Server {
@@ -61,12 +63,13 @@ impl Server {
                 tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
             }
         });
-        Self { address, log, accepting }
+        Self { address, log, accepting, _dir: None }
     }
 
     pub(crate) fn unix(behaviours: &[Behaviour]) -> Self {
         let behaviours = behaviours.to_vec();
-        let path = scratch_path("server.sock");
+        let dir = TempDir::new();
+        let path = dir.path("server.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
         let shared = Arc::clone(&log);
@@ -75,7 +78,7 @@ impl Server {
                 tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
             }
         });
-        Self { address: Address::Unix(path), log, accepting }
+        Self { address: Address::Unix(path), log, accepting, _dir: Some(dir) }
     }
 
     /// An address where nobody listens.
@@ -97,23 +100,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
-        if let Address::Unix(path) = &self.address {
-            let _ = std::fs::remove_dir_all(path.parent().unwrap());
-        }
     }
-}
-
-/// A path in a new directory, short enough for a socket.
-pub(crate) fn scratch_path(name: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let directory = std::env::temp_dir().join(format!(
-        "drainit-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
-    std::fs::create_dir_all(&directory).unwrap();
-    directory.join(name)
 }
 
 fn next(log: &Mutex<Log>, behaviours: &[Behaviour]) -> Behaviour {

@@ -9,12 +9,12 @@ const MARK: &str = "DRAINIT_TEST_ALONE";
 
 /// Runs `body` in a process of its own: the test binary once more, with only the test `name` (its full path). That process
 /// leads its own group, so that it cannot hit the test run.
-pub(crate) fn alone(name: &str, body: impl FnOnce()) {
+pub(crate) fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }
 
 /// The same as PID 1 of a new PID namespace, with the `/proc` of the old one.
-pub(crate) fn alone_as_init(name: &str, body: impl FnOnce()) {
+pub(crate) fn in_own_pid_namespace(name: &str, body: impl FnOnce()) {
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
         command.arg("--map-root-user");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::load::Environment;
-use crate::load::testing::{Dir, load};
+use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
+use crate::testing::temp_dir::TempDir;
 
 /// The processor time that this thread has used: what others do on the machine must not fail a test.
 fn used() -> Duration {
@@ -175,7 +176,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let dir = Dir::new();
+        let dir = TempDir::new();
         let _ = crate::load::load(&[dir.write("any", &bytes)], &Environment::default());
     }
 

@@ -1,9 +1,10 @@
 //! Elements of a command that are made of parts.
 
 use crate::load;
-use crate::load::testing::{Dir, load};
+use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
 use crate::load::{Diagnostic, Environment};
+use crate::testing::temp_dir::TempDir;
 
 fn command(elements: &str) -> Vec<String> {
     let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
@@ -40,7 +41,7 @@ fn elements_become_arguments() {
 }
 
 /// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a directory.
-fn load_in(dir: &Dir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
     let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
     let config = dir.write("c.yaml", text.as_bytes());
     let environment: Environment = [("HOST", "h")].into_iter().collect();
@@ -51,7 +52,7 @@ fn load_in(dir: &Dir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
 
 #[test]
 fn a_file_is_read_with_its_variables() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("override.yaml", b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
     assert_eq!(
         load_in(&dir, "{file: override.yaml}").unwrap(),
@@ -76,7 +77,7 @@ fn a_file_is_read_with_its_variables() {
 
 #[test]
 fn problems_in_a_file_have_their_place() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
     let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
     // what cannot be read ends the reading of this file
@@ -97,7 +98,7 @@ fn problems_in_a_file_have_their_place() {
 
 #[test]
 fn a_file_that_cannot_be_an_argument_is_refused() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("binary", b"\x7fELF\0");
     dir.write("latin", b"\xe4");
     let large = dir.write("large", b"");
@@ -129,7 +130,7 @@ fn a_file_that_cannot_be_an_argument_is_refused() {
 
 #[test]
 fn files_named_countless_times_are_refused() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("x", b"");
     let mut text = "x: &x [{file: x}".to_owned();
     text.push_str(&", {file: x}".repeat(999));

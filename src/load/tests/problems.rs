@@ -1,8 +1,8 @@
 //! What is said about each fault, and where.
 
-use crate::load::testing::Dir;
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Environment, load};
+use crate::testing::temp_dir::TempDir;
 
 /// The only problem of a process with these keys: its place within the line, its message and its help.
 #[track_caller]
@@ -330,7 +330,7 @@ fn broken_yaml_is_explained() {
 
 #[test]
 fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     let none = dir.path("none.yaml");
     let nul = dir.write("nul.yaml", b"a: b\n\0");
     let paths = [none.clone(), dir.root().to_owned(), nul];
@@ -353,7 +353,7 @@ fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
 
 #[test]
 fn an_env_file_names_its_lines_and_keeps_its_secrets() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
     let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
     let errors = load(&[config], &Environment::default()).unwrap_err();

@@ -8,8 +8,9 @@ use crate::config::{
 };
 use crate::load;
 use crate::load::Environment;
-use crate::load::testing::{Dir, load, variables};
+use crate::load::testing::{load, variables};
 use crate::load::tests::process_with;
+use crate::testing::temp_dir::TempDir;
 use crate::types::Signal;
 
 fn process(keys: &str) -> Process {
@@ -48,7 +49,7 @@ fn a_variable_is_taken_away_in_whatever_form_it_is_said() {
         assert_eq!(found, ["A=1", "!HOST"], "{reset}");
     }
     // Also by way of an anchor; and on top of an env_file, which comes before.
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("one.env", b"A=1\nB=2\n");
     let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
                 env_file: one.env, environment: {<<: *none, C: '3'}}}";
@@ -199,7 +200,7 @@ processes: {a: {command: ['${C}', '${D}']}}
 
 #[test]
 fn an_env_file_comes_before_the_environment() {
-    let dir = Dir::new();
+    let dir = TempDir::new();
     dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
     dir.write("two.env", b"A=3");
     let config = dir.write(

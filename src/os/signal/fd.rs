@@ -11,47 +11,12 @@ use std::os::fd::OwnedFd;
 
 use tokio::io::unix::AsyncFd;
 
+use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::{ALL, BlockedSignals};
 use crate::os::sys;
-use crate::os::sys::Arrived;
-use crate::types::Signal;
 
 /// So many are taken in a row before anything else has its turn: real-time signals queue up by the thousand.
 const AT_ONCE: usize = 64;
-
-/// Who sent a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignalSender {
-    /// Its pid; 0 where it lives outside our PID namespace, as the container runtime does.
-    pub pid: i32,
-    /// Its real user id.
-    pub uid: u32,
-}
-
-/// A signal that has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceivedSignal {
-    /// Which.
-    pub signal: Signal,
-    /// Who sent it; `None` where it was the kernel (a terminal, a timer, the end of a child).
-    pub sender: Option<SignalSender>,
-}
-
-impl ReceivedSignal {
-    /// What the kernel tells; `None` for what means nothing.
-    pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
-        let signal = Signal::from_number(arrived.number)?;
-        let sender = arrived.sender.map(|(pid, uid)| SignalSender { pid, uid });
-        let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
-        // A line of ours that nobody reads is no message to anybody.
-        (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
-    }
-}
-
-/// What the C library calls a signal: `Terminated`.
-pub(crate) fn describe(signal: Signal) -> String {
-    sys::describe_signal(signal.number())
-}
 
 /// All signals, blocked and waiting to be read.
 #[derive(Debug)]
@@ -153,7 +118,9 @@ impl SignalStream {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::testing::isolated::alone;
+    use crate::os::signal::SignalSender;
+    use crate::testing::isolated::in_own_process;
+    use crate::types::Signal;
 
     fn own_pid() -> i32 {
         i32::try_from(std::process::id()).unwrap()
@@ -163,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_signal_arrives_with_its_sender() {
-        alone("os::signal::fd::tests::every_signal_arrives_with_its_sender", || {
+        in_own_process("os::signal::fd::tests::every_signal_arrives_with_its_sender", || {
             let mut signals = Signals::install().unwrap();
             for signal in (1..=64).filter_map(Signal::from_number) {
                 if [Signal::KILL, Signal::STOP].contains(&signal) {
@@ -182,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_arrives_before_the_runtime_is_kept() {
-        alone("os::signal::fd::tests::what_arrives_before_the_runtime_is_kept", || {
+        in_own_process("os::signal::fd::tests::what_arrives_before_the_runtime_is_kept", || {
             let signals = Signals::install().unwrap();
             sys::raise(Signal::TERM).unwrap();
             let runtime =

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::os::signal::fd::ReceivedSignal;
+use crate::os::signal::ReceivedSignal;
 use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::types::Signal;
@@ -146,11 +146,11 @@ impl BlockedSignals {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::isolated::alone;
+    use crate::testing::isolated::in_own_process;
 
     #[test]
     fn a_signal_above_chld_does_not_wait_for_it() {
-        alone("os::signal::mask::tests::a_signal_above_chld_does_not_wait_for_it", || {
+        in_own_process("os::signal::mask::tests::a_signal_above_chld_does_not_wait_for_it", || {
             let blocked = BlockedSignals::block().unwrap();
             // To this thread, not to another of the test, which would ignore it.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {

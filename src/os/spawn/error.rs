@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::config::User;
-use crate::os::spawn::which::{Found, look_up};
+use crate::os::spawn::which::{Lookup, which};
 use crate::types::exit_code;
 
 /// Why a process could not be started.
@@ -268,8 +268,8 @@ fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<S
     if name.starts_with(b"-") {
         return None;
     }
-    match look_up(OsStr::from_bytes(name), path, dir) {
-        Found::Program(_) => None,
+    match which(OsStr::from_bytes(name), path, dir) {
+        Lookup::Program(_) => None,
         _ => Some(String::from_utf8_lossy(name).into_owned()),
     }
 }

@@ -19,11 +19,11 @@ use std::process::Command;
 use nix::unistd::{Gid, Uid};
 
 use crate::config::User;
-use crate::os::reap::Pid;
+use crate::os::Pid;
 use crate::os::signal::mask;
 pub use crate::os::spawn::error::SpawnError;
 use crate::os::spawn::error::{Attempt, cannot_become, diagnose, remedy};
-use crate::os::spawn::which::{Found, look_up};
+use crate::os::spawn::which::{Lookup, which};
 use crate::os::sys;
 use crate::os::sys::{Belongings, ChildSetup, Place};
 
@@ -80,10 +80,10 @@ impl SpawnRequest {
             None => std::env::var_os("PATH"),
         };
         let path = path_variable.as_deref().map(OsStr::new);
-        let program = match look_up(name, path, self.working_dir.as_deref()) {
-            Found::Program(program) => program,
-            Found::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
-            Found::Nowhere(searched) => return Err(SpawnError::not_in_path(name, &searched)),
+        let program = match which(name, path, self.working_dir.as_deref()) {
+            Lookup::Program(program) => program,
+            Lookup::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
+            Lookup::NotFound(searched) => return Err(SpawnError::not_in_path(name, &searched)),
         };
 
         let new_user = self.user.as_ref().and_then(difference);
@@ -223,8 +223,8 @@ fn difference(user: &User) -> Option<sys::NewUser> {
 mod tests {
     use super::*;
     use crate::os::reap::{Reaped, reap_next};
-    use crate::testing::isolated::alone;
-    use crate::testing::temp_dir::Scratch;
+    use crate::testing::isolated::in_own_process;
+    use crate::testing::temp_dir::TempDir;
     use crate::types::End;
     use std::io::Read;
 
@@ -256,24 +256,24 @@ mod tests {
 
     #[test]
     fn a_process_gets_what_was_asked_for() {
-        alone("os::spawn::tests::a_process_gets_what_was_asked_for", || {
-            let dir = Scratch::new("spawn");
+        in_own_process("os::spawn::tests::a_process_gets_what_was_asked_for", || {
+            let dir = TempDir::new();
             dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
             let mut tool = request(&["tool", "x y"]);
             let (key, path) = ("PATH", format!("bin:{}", std::env::var("PATH").unwrap()));
             let env = [(key, "/nowhere"), ("A", "1"), ("A", "2"), (key, path.as_str())];
             tool.env = Some(env.map(|(key, value)| (key.into(), value.into())).into());
-            tool.working_dir = Some(dir.path().into());
-            let expected = format!("bin/tool x y 2\n{}\n", dir.path().display());
+            tool.working_dir = Some(dir.root().into());
+            let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
             assert_eq!(run(tool), (expected, End::Code(3)));
         });
     }
 
     #[test]
     fn a_process_leads_its_own_group() {
-        alone("os::spawn::tests::a_process_leads_its_own_group", || {
+        in_own_process("os::spawn::tests::a_process_leads_its_own_group", || {
             let pid = request(&["sleep", "60"]).spawn().unwrap();
-            assert!(crate::os::reap::kill_group(pid, crate::types::Signal::KILL).unwrap());
+            assert!(crate::os::kill::kill_group(pid, crate::types::Signal::KILL).unwrap());
             while reap_next().unwrap() != Reaped::NoChildren {
                 std::thread::yield_now();
             }
@@ -285,7 +285,7 @@ mod tests {
         if !nix::unistd::getuid().is_root() {
             return;
         }
-        alone("os::spawn::tests::a_user_is_changed_completely", || {
+        in_own_process("os::spawn::tests::a_user_is_changed_completely", || {
             let as_user = |uid: u32, gid: u32, groups: &[u32]| {
                 let script = "grep -E '^(Uid|Gid|Groups)' /proc/self/status | tr -s '\\t ' ' '";
                 let mut id = request(&["sh", "-c", script]);
@@ -314,9 +314,9 @@ mod tests {
     #[test]
     fn what_went_wrong_is_said() {
         // Where another thread starts a process just then, that holds open for writing what is to be executed here.
-        alone("os::spawn::tests::what_went_wrong_is_said", || {
-            alone("os::spawn::tests::what_went_wrong_is_said", || {
-                let dir = Scratch::new("errors");
+        in_own_process("os::spawn::tests::what_went_wrong_is_said", || {
+            in_own_process("os::spawn::tests::what_went_wrong_is_said", || {
+                let dir = TempDir::new();
                 let elf = std::fs::read("/bin/sh").unwrap();
                 let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
                 let mut other_libc = elf.clone();
@@ -348,7 +348,7 @@ mod tests {
                     if mode != 0 {
                         dir.file(name, mode, content);
                     }
-                    let path = dir.path().join(name);
+                    let path = dir.root().join(name);
                     let (code, said) = error(request(&[path.to_str().unwrap()]));
                     assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
                     assert!(
@@ -357,16 +357,16 @@ mod tests {
                     );
                     // The same from inside the directory.
                     let mut relative = request(&[&format!("./{name}")]);
-                    relative.working_dir = Some(dir.path().into());
+                    relative.working_dir = Some(dir.root().into());
                     assert_eq!(error(relative).0, code);
                 }
-                let (code, said) = error(request(&[dir.path().to_str().unwrap()]));
+                let (code, said) = error(request(&[dir.root().to_str().unwrap()]));
                 assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
                 let (code, said) = error(request(&["no-such-tool"]));
                 assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
                 for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
                     let mut request = request(&["true"]);
-                    request.working_dir = Some(dir.path().join(wrong));
+                    request.working_dir = Some(dir.root().join(wrong));
                     let (code, said) = error(request);
                     assert!(code == 126 && said.contains("working directory"), "{said}");
                     assert!(said.ends_with(why), "{said}");
@@ -374,7 +374,7 @@ mod tests {
                 let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
                 assert!(code == 126 && said.contains("too long (20"), "{said}");
                 dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
-                let busy = dir.path().join("busy");
+                let busy = dir.root().join("busy");
                 let _writer = File::options().append(true).open(&busy).unwrap();
                 let (code, said) = error(request(&[busy.to_str().unwrap()]));
                 assert!(code == 126 && said.contains("open for writing"), "{said}");

@@ -11,10 +11,10 @@ use std::process::Command;
 
 use nix::errno::Errno;
 
-use crate::os::reap::Pid;
+use crate::os::Pid;
 use crate::os::signal::mask;
 use crate::os::spawn::error::{Attempt, SpawnError, diagnose};
-use crate::os::spawn::which::{Found, look_up};
+use crate::os::spawn::which::{Lookup, which};
 use crate::os::sys;
 use crate::os::sys::Belongings;
 pub(crate) use crate::os::sys::{ChildSetup, Place};
@@ -26,10 +26,10 @@ pub(crate) use crate::os::sys::{ChildSetup, Place};
 pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, SpawnError> {
     let Some(name) = command.first() else { return Err(SpawnError::NoCommand) };
     let path = std::env::var_os("PATH");
-    let program = match look_up(name, path.as_deref(), None) {
-        Found::Program(program) => program,
-        Found::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
-        Found::Nowhere(searched) => return Err(SpawnError::not_in_path(name, &searched)),
+    let program = match which(name, path.as_deref(), None) {
+        Lookup::Program(program) => program,
+        Lookup::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
+        Lookup::NotFound(searched) => return Err(SpawnError::not_in_path(name, &searched)),
     };
     launch(&program, command, setup).map_err(|error| {
         let attempt =
@@ -46,10 +46,10 @@ pub(crate) fn start_like_execvp(command: &[OsString], setup: &ChildSetup) -> io:
     const SHELL: &str = "/bin/sh";
     let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
     let path = std::env::var_os("PATH");
-    let program = match look_up(name, path.as_deref(), None) {
+    let program = match which(name, path.as_deref(), None) {
         // A name that is empty is that of the directory for the search, and of nothing for execvp.
-        Found::Program(program) if !name.is_empty() => program,
-        Found::NotExecutable(_) => return Err(Errno::EACCES.into()),
+        Lookup::Program(program) if !name.is_empty() => program,
+        Lookup::NotExecutable(_) => return Err(Errno::EACCES.into()),
         _ => return Err(Errno::ENOENT.into()),
     };
     match launch(&program, command, setup) {

@@ -14,20 +14,20 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
 /// What the search for a program has led to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     /// This is it; relative paths count from the child's working directory.
     Program(PathBuf),
     /// There is a file of that name, but none that may be executed.
     NotExecutable(PathBuf),
     /// There is nothing of that name in these directories.
-    Nowhere(OsString),
+    NotFound(OsString),
 }
 
 /// ImageLookup for `program` as `execvp` does, in the `path` and from the `working_dir` that the child gets. A name with a
 /// slash means that very file, which is not looked at here.
-pub(crate) fn look_up(program: &OsStr, path: Option<&OsStr>, working_dir: Option<&Path>) -> Found {
+pub(crate) fn which(program: &OsStr, path: Option<&OsStr>, working_dir: Option<&Path>) -> Lookup {
     if program.as_bytes().contains(&b'/') {
-        return Found::Program(program.into());
+        return Lookup::Program(program.into());
     }
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut not_executable = None;
@@ -41,43 +41,43 @@ pub(crate) fn look_up(program: &OsStr, path: Option<&OsStr>, working_dir: Option
             continue;
         }
         if nix::unistd::eaccess(&seen_from_here, AccessFlags::X_OK).is_ok() {
-            return Found::Program(candidate);
+            return Lookup::Program(candidate);
         }
         not_executable.get_or_insert(candidate);
     }
-    not_executable.map_or_else(|| Found::Nowhere(path.into()), Found::NotExecutable)
+    not_executable.map_or_else(|| Lookup::NotFound(path.into()), Lookup::NotExecutable)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::testing::temp_dir::Scratch;
+    use crate::testing::temp_dir::TempDir;
 
     #[test]
     fn the_path_is_searched_in_order() {
-        let dir = Scratch::new("look-up");
+        let dir = TempDir::new();
         dir.file("a/tool", 0o644, "");
         dir.file("b/tool", 0o755, "");
         dir.file("c/tool/inside", 0o755, "");
-        let here = Some(dir.path());
-        let find = |path: &str| look_up(OsStr::new("tool"), Some(OsStr::new(path)), here);
-        assert_eq!(find("nowhere:c:a:b"), Found::Program("b/tool".into()));
-        assert_eq!(find("a:c"), Found::NotExecutable("a/tool".into()));
-        assert_eq!(find("c:nowhere"), Found::Nowhere("c:nowhere".into()));
+        let here = Some(dir.root());
+        let find = |path: &str| which(OsStr::new("tool"), Some(OsStr::new(path)), here);
+        assert_eq!(find("nowhere:c:a:b"), Lookup::Program("b/tool".into()));
+        assert_eq!(find("a:c"), Lookup::NotExecutable("a/tool".into()));
+        assert_eq!(find("c:nowhere"), Lookup::NotFound("c:nowhere".into()));
         dir.file("tool", 0o755, "");
-        assert_eq!(find("c:"), Found::Program("./tool".into()));
+        assert_eq!(find("c:"), Lookup::Program("./tool".into()));
     }
 
     #[test]
     fn a_name_with_a_slash_is_not_searched_for() {
         for name in ["./tool", "/bin/nothing", "bin/tool"] {
-            assert_eq!(look_up(OsStr::new(name), None, None), Found::Program(name.into()));
+            assert_eq!(which(OsStr::new(name), None, None), Lookup::Program(name.into()));
         }
     }
 
     #[test]
     fn without_a_path_the_usual_places_are_searched() {
-        assert!(matches!(look_up(OsStr::new("sh"), None, None), Found::Program(_)));
+        assert!(matches!(which(OsStr::new("sh"), None, None), Lookup::Program(_)));
     }
 }

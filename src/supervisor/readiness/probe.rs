@@ -200,7 +200,8 @@ mod tests {
 
     use super::*;
     use crate::testing::http_server::Behaviour::*;
-    use crate::testing::http_server::{Server, scratch_path};
+    use crate::testing::http_server::Server;
+    use crate::testing::temp_dir::TempDir;
 
     /// So long that a test which depends on it fails.
     const NEVER: Duration = Duration::from_secs(30);
@@ -236,7 +237,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_ready_at_once_is_seen_at_once() {
-        let path = scratch_path("a.sock");
+        let dir = TempDir::new();
+        let path = dir.path("a.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let server = Server::tcp(&[Answer(200, "")]);
         let crate::config::Address::Tcp(port) = server.address else { panic!() };
@@ -251,12 +253,12 @@ mod tests {
             Wait::on(probe.clone(), NEVER).ready().await;
             assert!(begin.elapsed() < Duration::from_millis(50), "{probe:?} {:?}", begin.elapsed());
         }
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[tokio::test]
     async fn a_socket_is_seen_through_every_step_of_its_making() {
-        let base = scratch_path("");
+        let dir = TempDir::new();
+        let base = dir.root();
         symlink("run", base.join("var")).unwrap();
         let path = base.join("var/gw/a.sock");
         let mut wait = Wait::on(Probe::Unix(path.clone()), NEVER);
@@ -270,31 +272,30 @@ mod tests {
         assert_eq!(wait.pending().await, "connection refused");
         listen(&unbound, Backlog::new(1).unwrap()).unwrap();
         wait.ready().await;
-        fs::remove_dir_all(base).unwrap();
     }
 
     #[tokio::test]
     async fn a_stale_socket_is_not_ready_until_it_is_replaced() {
-        let path = scratch_path("a.sock");
+        let dir = TempDir::new();
+        let path = dir.path("a.sock");
         drop(UnixListener::bind(&path).unwrap());
         let mut wait = Wait::on(Probe::Unix(path.clone()), NEVER);
         assert_eq!(wait.pending().await, "connection refused");
         fs::remove_file(&path).unwrap();
         let _listener = UnixListener::bind(&path).unwrap();
         wait.ready().await;
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[tokio::test]
     async fn a_file_is_seen_when_it_is_moved_into_place() {
-        let path = scratch_path("ready");
+        let dir = TempDir::new();
+        let path = dir.path("ready");
         let mut wait = Wait::on(Probe::File(path.clone()), NEVER);
         assert_eq!(wait.pending().await, "no such file or directory");
         fs::write(path.with_extension("tmp"), "").unwrap();
         wait.pending().await;
         fs::rename(path.with_extension("tmp"), &path).unwrap();
         wait.ready().await;
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[tokio::test]

@@ -1,0 +1,233 @@
+//! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
+//!
+//! Only descendants are listed. Where the PID namespace is shared, and for what `docker exec` starts in it (its parent is
+//! 0), other processes are not ours.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+use crate::os::kill::group_of;
+use crate::os::{Pid, clock};
+use crate::types::{Time, harmless};
+
+/// How often a walk up to the parents starts again, when one of them ends meanwhile.
+const MAX_WALKS: usize = 16;
+/// The longest chain of parents that is followed.
+const MAX_DEPTH: usize = 256;
+/// At most this many processes are named in a message.
+const MAX_LISTED: usize = 10;
+
+/// A living process below drainit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descendant {
+    pub(crate) pid: Pid,
+    /// Its name (`comm`, at most 15 bytes), without control characters, as the process may have chosen it itself. Empty
+    /// where there is no `/proc`.
+    pub(crate) name: String,
+    /// Its start, in ticks since boot: together with the pid it identifies a process. 0 where there is no `/proc`.
+    pub(super) started: u64,
+}
+
+impl Descendant {
+    /// A child of drainit, of which no more than its pid is known.
+    pub(super) const fn child(pid: Pid) -> Self {
+        Self { pid, name: String::new(), started: 0 }
+    }
+
+    /// Whether its pid still belongs to the process that was found.
+    pub(super) fn is_same(&self) -> bool {
+        Stat::read(self.pid).is_some_and(|now| now.process.started == self.started)
+    }
+}
+
+/// Finds all living descendants of drainit. By `end` the scan stops, where there are so many processes on the machine
+/// that `/proc` cannot be read in time.
+///
+/// # Errors
+/// Where there is no `/proc`, or one of another PID namespace.
+pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
+    let own = std::process::id().cast_signed();
+    if !is_proc_ours() {
+        let message = "there is no /proc of our PID namespace";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if clock::now() > end {
+            break;
+        }
+        // A process that has ended meanwhile needs no more.
+        if let Some(stat) = Stat::read(pid) {
+            by_parent.entry(stat.parent).or_default().push(stat);
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![own];
+    while let Some(parent) = parents.pop() {
+        for stat in by_parent.remove(&parent).unwrap_or_default() {
+            parents.push(stat.process.pid);
+            if stat.is_alive {
+                found.push(stat.process);
+            }
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+    Ok(found)
+}
+
+/// The living children of the main thread, to which all orphans go (`find_new_reaper` in the kernel's exit.c). Empty where
+/// the kernel does not list them (`CONFIG_PROC_CHILDREN`).
+pub(super) fn living_children() -> Vec<Descendant> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Stat::read).filter(|stat| stat.is_alive).map(|stat| stat.process).collect()
+}
+
+/// The living members of a process group; empty where there is no `/proc`.
+#[must_use]
+pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+    let members = pids.filter_map(Stat::read).filter(|stat| stat.is_alive && stat.group == leader);
+    members.map(|stat| stat.process).collect()
+}
+
+/// Whether a process belongs to a child of drainit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kin {
+    /// It is the child itself, a descendant of it, or in its process group.
+    Own,
+    Stranger,
+    /// It has ended, so this cannot be found out.
+    Gone,
+}
+
+/// Finds out whether `pid` belongs to the child `leader`. Going up from parent to parent, the first child of drainit
+/// decides (`is_child` says which pids are children). An orphan that drainit has inherited is recognized by its process
+/// group only; so is every process where there is no `/proc` of our PID namespace.
+pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
+    let by_group = || match group_of(pid) {
+        Some(group) if group == leader => Kin::Own,
+        Some(_) => Kin::Stranger,
+        None => Kin::Gone,
+    };
+    if pid == leader {
+        return Kin::Own;
+    }
+    let own = std::process::id().cast_signed();
+    if !is_proc_ours() {
+        return by_group();
+    }
+    'again: for _ in 0..MAX_WALKS {
+        let (mut next, mut is_in_group) = (pid, false);
+        for _ in 0..MAX_DEPTH {
+            if next == leader || next == own {
+                return if next == leader || is_in_group { Kin::Own } else { Kin::Stranger };
+            }
+            if next <= 1 || is_child(next) {
+                return Kin::Stranger;
+            }
+            match Stat::read(next) {
+                Some(stat) => {
+                    is_in_group |= stat.group == leader;
+                    next = stat.parent;
+                }
+                None if next == pid => return by_group(),
+                // A parent has ended meanwhile, and its child has another one.
+                None => continue 'again,
+            }
+        }
+    }
+    by_group()
+}
+
+/// Pid and name of a process for a message; the pid alone where the name is not known.
+pub(crate) fn describe(pid: Pid) -> String {
+    let name = Stat::read(pid).map(|stat| stat.process.name).unwrap_or_default();
+    list(&[Descendant { pid, name, started: 0 }])
+}
+
+/// Whether `/proc` is that of our PID namespace.
+fn is_proc_ours() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own.as_str()))
+}
+
+/// Names processes in one line, at most [`MAX_LISTED`] of them.
+#[must_use]
+pub(crate) fn list(processes: &[Descendant]) -> String {
+    let name = |process: &Descendant| match process.name.as_str() {
+        "" => process.pid.to_string(),
+        name => format!("{} ({name})", process.pid),
+    };
+    let list: Vec<_> = processes.iter().take(MAX_LISTED).map(name).collect();
+    let more = match processes.len().saturating_sub(MAX_LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", list.join(", "))
+}
+
+/// The fields of `/proc/PID/stat` that are used.
+struct Stat {
+    process: Descendant,
+    parent: Pid,
+    group: Pid,
+    is_alive: bool,
+}
+
+impl Stat {
+    fn read(pid: Pid) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Parses `PID (NAME) STATE PPID …`. The name may hold blanks and parentheses, so the last `)` ends it.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(stat);
+        let (pid, rest) = text.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        // proc(5) counts the fields from 1, and the state is the third.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let threads: u64 = field(20)?.parse().ok()?;
+        let is_dead = matches!(field(3)?, "Z" | "X");
+        Some(Self {
+            process: Descendant {
+                pid: pid.parse().ok()?,
+                name: harmless(name).into_owned(),
+                started: field(22)?.parse().ok()?,
+            },
+            parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
+            // A main thread that has ended before the others looks like a zombie.
+            is_alive: !is_dead || threads > 1,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 9000 0\n";
+        let stat = Stat::parse(line).unwrap();
+        let process = Descendant { pid: 42, name: "a) b (c".to_owned(), started: 9000 };
+        assert_eq!((stat.process, stat.parent, stat.is_alive), (process, 7, true));
+        let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";
+        assert!(!Stat::parse(zombie).unwrap().is_alive);
+        let leader = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9000 0\n";
+        assert!(Stat::parse(leader).unwrap().is_alive);
+        for broken in [&b""[..], b"42", b"42 (x) R 7", b"x (x) R"] {
+            assert!(Stat::parse(broken).is_none());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Sends signals to processes and process groups by pid.
+//!
+//! That is safe for children: the kernel does not reuse the pid of a child before [`crate::os::reap`] has reaped it.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::{Pid as NixPid, getpgid};
+
+use crate::os::{Pid, sys};
+use crate::types::Signal;
+
+/// Sends a signal to one process. `false` where there is no such process (any more).
+///
+/// # Errors
+/// `EPERM` where it belongs to another user; `EINVAL` for what is not a pid.
+pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
+    send(only_one(pid)?, signal)
+}
+
+/// Sends a signal to every member of the process group that `leader` leads. `false` where there is no member left.
+///
+/// Only for a leader that is not reaped yet, or whose group is known to live: later the number may be somebody else's.
+///
+/// # Errors
+/// As for [`kill`]; `EPERM` only where not a single member could be signalled.
+pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
+    send(-only_one(leader)?, signal)
+}
+
+/// Who is in a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Nobody.
+    Gone,
+    /// Somebody who can be signalled, be it a zombie.
+    Lives,
+    /// Only whom drainit may not signal.
+    Refuses,
+}
+
+/// Probes a process group without sending a signal.
+#[must_use]
+pub fn group(leader: Pid) -> Group {
+    let probed = only_one(leader).and_then(|leader| sys::probe(-leader));
+    match probed.map_err(|error| errno(&error)) {
+        Err(Errno::ESRCH | Errno::EINVAL) => Group::Gone,
+        Err(Errno::EPERM) => Group::Refuses,
+        _ => Group::Lives,
+    }
+}
+
+/// 0, 1 and negative numbers mean groups, init and everybody to the kernel, and are never meant here.
+pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
+    if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
+}
+
+fn send(target: i32, signal: Signal) -> io::Result<bool> {
+    match sys::kill(target, signal) {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The process group of a process, be it a zombie; `None` where there is no such process (any
+/// more).
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = NixPid::from_raw(only_one(pid).ok()?);
+    Some(getpgid(Some(pid)).ok()?.as_raw())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_wildcards_are_refused() {
+        for pid in [i32::MIN, -1, 0, 1] {
+            assert!(kill(pid, Signal::CONT).is_err(), "{pid}");
+            assert!(kill_group(pid, Signal::CONT).is_err(), "{pid}");
+        }
+    }
+}
