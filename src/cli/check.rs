@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
+use crate::cli::values::plural;
 use crate::config::Config;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
@@ -110,8 +111,4 @@ fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
         (0, _) => writeln!(out, "{warnings_text}"),
         _ => writeln!(out, "{}, {warnings_text}", plural(errors, "error", "errors")),
     }
-}
-
-pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::exec_drain::DrainArgs;
+use crate::cli::values::{duration, positive};
 use crate::config::Drain;
 use crate::exec;
 use crate::exec::ExecOptions;
 use crate::exec::rewrite::{Rewrite, signal};
 use crate::exec::with_drain;
 use crate::exec::with_drain::DrainOptions;
-use crate::load::values;
 use crate::types::{Signal, exit_code, human};
 
 /// Runs one command without a config.
@@ -139,18 +139,6 @@ fn wrong(options: &ExecOptions, drain: Option<&DrainOptions>) -> Option<String> 
         return Some(format!("--drain-min {min} is longer than --drain-time {time}"));
     }
     with_drain::config(options, drain).err()
-}
-
-pub(super) fn explain(bad: values::Invalid) -> String {
-    format!("{}; {}", bad.why, bad.help)
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    values::duration(text).map_err(explain)
-}
-
-pub(super) fn positive(text: &str) -> Result<Duration, String> {
-    values::positive_duration(text).map_err(explain)
 }
 
 fn stop_signal(text: &str) -> Result<Signal, String> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::exec::{duration, explain};
+use crate::cli::values::{duration, explain};
 use crate::config::{DrainMethod, DrainUntil, HttpMethod};
 use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};

@@ -12,7 +12,7 @@ use hyper::Method;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
 use crate::cli::control_address::Found;
-use crate::cli::exec::{explain, positive};
+use crate::cli::values::{explain, positive};
 use crate::config::HttpTarget;
 use crate::http::{RequestError, Response, request};
 use crate::load::values;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::check::plural;
+use crate::cli::values::plural;
 use crate::import::{Format, import};
 use crate::types::exit_code;
 

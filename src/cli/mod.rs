@@ -10,6 +10,7 @@ pub mod health;
 pub mod import;
 pub mod plan;
 pub mod run;
+mod values;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -26,7 +26,7 @@ const PIDS_PER_CHECK: usize = 1024;
 
 /// The processes that a scan has signalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Swept {
+pub(crate) enum Swept {
     Signalled(Vec<Descendant>),
     /// Every process of the PID namespace: drainit is its PID 1, and there is no `/proc` to list them.
     Everything,
@@ -37,7 +37,7 @@ pub enum Swept {
 /// A scan may miss what forks and ends faster than `/proc` is read. So it is repeated for as long as
 /// [`crate::os::reap::has_children`] is true.
 #[derive(Debug)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     signal: Signal,
     /// The processes that were found, by pid and start.
     seen: BTreeSet<(Pid, u64)>,

@@ -3,6 +3,7 @@
 //! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only another user or working
 //! directory takes a fork. The returned pid is all that is kept; [`crate::os::reap`] sees the end.
 
+pub mod diagnose;
 pub mod error;
 pub mod single;
 pub mod which;
@@ -21,9 +22,9 @@ use nix::unistd::{Gid, Uid};
 use crate::config::User;
 use crate::os::Pid;
 use crate::os::signal::mask;
+use crate::os::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
 pub use crate::os::spawn::error::SpawnError;
-use crate::os::spawn::error::{Attempt, cannot_become, diagnose, remedy};
-use crate::os::spawn::which::{Lookup, which};
+use crate::os::spawn::which::which;
 use crate::os::sys;
 use crate::os::sys::{Belongings, ChildSetup, Place};
 
@@ -80,11 +81,7 @@ impl SpawnRequest {
             None => std::env::var_os("PATH"),
         };
         let path = path_variable.as_deref().map(OsStr::new);
-        let program = match which(name, path, self.working_dir.as_deref()) {
-            Lookup::Program(program) => program,
-            Lookup::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
-            Lookup::NotFound(searched) => return Err(SpawnError::not_in_path(name, &searched)),
-        };
+        let program = which(name, path, self.working_dir.as_deref())?;
 
         let new_user = self.user.as_ref().and_then(difference);
         let changes_user = new_user.is_some();

@@ -13,8 +13,9 @@ use nix::errno::Errno;
 
 use crate::os::Pid;
 use crate::os::signal::mask;
-use crate::os::spawn::error::{Attempt, SpawnError, diagnose};
-use crate::os::spawn::which::{Lookup, which};
+use crate::os::spawn::SpawnError;
+use crate::os::spawn::diagnose::{Attempt, diagnose};
+use crate::os::spawn::which::which;
 use crate::os::sys;
 use crate::os::sys::Belongings;
 pub(crate) use crate::os::sys::{ChildSetup, Place};
@@ -26,11 +27,7 @@ pub(crate) use crate::os::sys::{ChildSetup, Place};
 pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, SpawnError> {
     let Some(name) = command.first() else { return Err(SpawnError::NoCommand) };
     let path = std::env::var_os("PATH");
-    let program = match which(name, path.as_deref(), None) {
-        Lookup::Program(program) => program,
-        Lookup::NotExecutable(path) => return Err(SpawnError::NotExecutable { path }),
-        Lookup::NotFound(searched) => return Err(SpawnError::not_in_path(name, &searched)),
-    };
+    let program = which(name, path.as_deref(), None)?;
     launch(&program, command, setup).map_err(|error| {
         let attempt =
             Attempt { program: &program, command, env: None, working_dir: None, user: None };
@@ -47,9 +44,9 @@ pub(crate) fn start_like_execvp(command: &[OsString], setup: &ChildSetup) -> io:
     let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
     let path = std::env::var_os("PATH");
     let program = match which(name, path.as_deref(), None) {
-        // A name that is empty is that of the directory for the search, and of nothing for execvp.
-        Lookup::Program(program) if !name.is_empty() => program,
-        Lookup::NotExecutable(_) => return Err(Errno::EACCES.into()),
+        // For `which`, an empty name is the directory itself.
+        Ok(program) if !name.is_empty() => program,
+        Err(SpawnError::NotExecutable { .. }) => return Err(Errno::EACCES.into()),
         _ => return Err(Errno::ENOENT.into()),
     };
     match launch(&program, command, setup) {

@@ -1,33 +1,31 @@
-//! Which file a command means.
+//! Finds the file that a command names, as `execvp` does.
 //!
-//! `execvp` could tell, but only after a full fork: std gives up the fast path of `posix_spawn` for a bare name together
-//! with an environment. It also could not say afterwards what it found.
+//! `execvp` itself would need a full fork: std gives up `posix_spawn` for a bare name together with an environment. It also
+//! cannot report what it found.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 
-/// Where programs are looked for without a `PATH`; musl's choice, and a superset of glibc's.
+use crate::os::spawn::error::SpawnError;
+
+/// The search path without a `PATH`: that of musl, and a superset of that of glibc.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// What the search for a program has led to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    /// This is it; relative paths count from the child's working directory.
-    Program(PathBuf),
-    /// There is a file of that name, but none that may be executed.
-    NotExecutable(PathBuf),
-    /// There is nothing of that name in these directories.
-    NotFound(OsString),
-}
-
-/// ImageLookup for `program` as `execvp` does, in the `path` and from the `working_dir` that the child gets. A name with a
-/// slash means that very file, which is not looked at here.
-pub(crate) fn which(program: &OsStr, path: Option<&OsStr>, working_dir: Option<&Path>) -> Lookup {
+/// Searches for `program` in the `path` and from the `working_dir` of the child. A relative result counts from that
+/// directory, too. A name with a slash is returned as it is; whether there is such a file is not checked.
+///
+/// # Errors
+/// Where no file has the name, or none of them may be executed.
+pub(crate) fn which(
+    program: &OsStr,
+    path: Option<&OsStr>,
+    working_dir: Option<&Path>,
+) -> Result<PathBuf, SpawnError> {
     if program.as_bytes().contains(&b'/') {
-        return Lookup::Program(program.into());
+        return Ok(program.into());
     }
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut not_executable = None;
@@ -41,11 +39,14 @@ pub(crate) fn which(program: &OsStr, path: Option<&OsStr>, working_dir: Option<&
             continue;
         }
         if nix::unistd::eaccess(&seen_from_here, AccessFlags::X_OK).is_ok() {
-            return Lookup::Program(candidate);
+            return Ok(candidate);
         }
         not_executable.get_or_insert(candidate);
     }
-    not_executable.map_or_else(|| Lookup::NotFound(path.into()), Lookup::NotExecutable)
+    Err(match not_executable {
+        Some(path) => SpawnError::NotExecutable { path },
+        None => SpawnError::not_in_path(program, path),
+    })
 }
 
 #[cfg(test)]
@@ -61,23 +62,26 @@ mod tests {
         dir.file("b/tool", 0o755, "");
         dir.file("c/tool/inside", 0o755, "");
         let here = Some(dir.root());
-        let find = |path: &str| which(OsStr::new("tool"), Some(OsStr::new(path)), here);
-        assert_eq!(find("nowhere:c:a:b"), Lookup::Program("b/tool".into()));
-        assert_eq!(find("a:c"), Lookup::NotExecutable("a/tool".into()));
-        assert_eq!(find("c:nowhere"), Lookup::NotFound("c:nowhere".into()));
+        let find = |path: &str| {
+            let found = which(OsStr::new("tool"), Some(OsStr::new(path)), here);
+            found.map_err(|error| error.to_string())
+        };
+        assert_eq!(find("nowhere:c:a:b"), Ok("b/tool".into()));
+        assert!(find("a:c").unwrap_err().starts_with("`a/tool` is not executable"));
+        assert!(find("c:nowhere").unwrap_err().contains("(c:nowhere)"));
         dir.file("tool", 0o755, "");
-        assert_eq!(find("c:"), Lookup::Program("./tool".into()));
+        assert_eq!(find("c:"), Ok("./tool".into()));
     }
 
     #[test]
     fn a_name_with_a_slash_is_not_searched_for() {
         for name in ["./tool", "/bin/nothing", "bin/tool"] {
-            assert_eq!(which(OsStr::new(name), None, None), Lookup::Program(name.into()));
+            assert_eq!(which(OsStr::new(name), None, None).unwrap(), Path::new(name));
         }
     }
 
     #[test]
     fn without_a_path_the_usual_places_are_searched() {
-        assert!(matches!(which(OsStr::new("sh"), None, None), Lookup::Program(_)));
+        which(OsStr::new("sh"), None, None).unwrap();
     }
 }

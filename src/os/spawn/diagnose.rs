@@ -1,0 +1,269 @@
+//! Finds out why a process could not be started, or would not start.
+//!
+//! The kernel has one number for many causes: `ENOENT` is a missing program, a missing interpreter or a missing working
+//! directory. The file system is examined after the failure, so that a successful start costs nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::config::User;
+use crate::os::spawn::SpawnError;
+use crate::os::spawn::which::which;
+
+/// What was tried.
+pub(crate) struct Attempt<'a> {
+    /// The program, from the child's working directory.
+    pub(crate) program: &'a Path,
+    pub(crate) command: &'a [OsString],
+    pub(crate) env: Option<&'a [(OsString, OsString)]>,
+    pub(crate) working_dir: Option<&'a Path>,
+    /// Only where the user was to change.
+    pub(crate) user: Option<&'a User>,
+}
+
+/// Finds out what an error of spawn means.
+pub(crate) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
+    let path = match attempt.working_dir {
+        Some(dir) => dir.join(attempt.program),
+        None => attempt.program.to_owned(),
+    };
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP => {
+            match attempt.working_dir.and_then(wrong_with_dir) {
+                Some(wrong) => wrong,
+                None => not_found_or_denied(error, attempt, path),
+            }
+        }
+        Errno::ENOEXEC => SpawnError::Format { why: wrong_with_format(&path), path },
+        Errno::EPERM => match attempt.user {
+            Some(user) => cannot_become(user, remedy()),
+            None => SpawnError::Forbidden { path },
+        },
+        Errno::EINVAL => match attempt.user {
+            Some(user) => cannot_become(user, "the container's user namespace has no such id"),
+            None => SpawnError::Other { path, source: error },
+        },
+        Errno::E2BIG => SpawnError::TooBig { bytes: size(attempt), path },
+        Errno::EAGAIN => SpawnError::TooMany { path },
+        Errno::ETXTBSY => SpawnError::Busy { path },
+        _ => SpawnError::Other { path, source: error },
+    }
+}
+
+/// What would go wrong, as far as the file system tells; `path` is the PATH that the program gets, and `may` says whether a
+/// user may execute a file or enter a directory.
+pub(crate) fn foresee(
+    attempt: &Attempt<'_>,
+    path: Option<&OsStr>,
+    may: fn(&fs::Metadata, &User) -> bool,
+) -> Option<SpawnError> {
+    let file = match attempt.working_dir {
+        Some(dir) => dir.join(attempt.program),
+        None => attempt.program.to_owned(),
+    };
+    let found = match fs::metadata(&file) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Some(denied(attempt, file));
+        }
+        Err(_) => return Some(SpawnError::Missing { path: file }),
+    };
+    if found.is_dir() {
+        return Some(SpawnError::Directory { path: file });
+    }
+    if found.permissions().mode() & 0o111 == 0 {
+        return Some(SpawnError::NotExecutable { path: file });
+    }
+    let allowed = match attempt.user {
+        Some(user) => {
+            let above = file.ancestors().skip(1).filter_map(|dir| fs::metadata(dir).ok());
+            may(&found, user) && above.into_iter().all(|dir| may(&dir, user))
+        }
+        None => nix::unistd::eaccess(&file, nix::unistd::AccessFlags::X_OK).is_ok(),
+    };
+    if !allowed {
+        return Some(denied(attempt, file));
+    }
+    // What cannot be read can be executed all the same, and then nothing more is seen.
+    File::open(&file).ok()?;
+    let head = head(&file);
+    if let Some((what, interpreter, hint)) = interpreter(&head) {
+        if !Path::new(&interpreter).exists() || is_cut_by_return(&head) {
+            return Some(SpawnError::NoInterpreter { path: file, what, interpreter, hint });
+        }
+        return behind_env(&head, path, attempt.working_dir).map(|interpreter| {
+            SpawnError::NoInterpreter {
+                path: file,
+                what: "its first line asks env for",
+                interpreter,
+                hint: "",
+            }
+        });
+    }
+    let is_elf = head.starts_with(b"\x7fELF");
+    (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
+}
+
+/// Whether a carriage return belongs to the name of the interpreter, as the kernel takes it where no argument stands between.
+fn is_cut_by_return(head: &[u8]) -> bool {
+    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
+    line.is_some_and(|line| {
+        line.ends_with(b"\r") && !line.trim_ascii().iter().any(u8::is_ascii_whitespace)
+    })
+}
+
+/// The program that a `#!/usr/bin/env NAME` asks for, where that is nowhere.
+fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<String> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.trim_ascii().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
+    if !words.next()?.ends_with(b"/env") {
+        return None;
+    }
+    let name = words.find(|word| *word != b"-S" && !word.contains(&b'='))?;
+    if name.starts_with(b"-") {
+        return None;
+    }
+    let is_missing = which(OsStr::from_bytes(name), path, dir).is_err();
+    is_missing.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+pub(crate) fn wrong_with_dir(dir: &Path) -> Option<SpawnError> {
+    let why = match fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => "it is not a directory".to_owned(),
+        Ok(_) => {
+            let may_enter = nix::unistd::eaccess(dir, nix::unistd::AccessFlags::X_OK);
+            may_enter.err()?.desc().to_lowercase()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Some(SpawnError::WorkingDir { path: dir.to_owned(), why })
+}
+
+fn not_found_or_denied(error: io::Error, attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {
+    let found = match fs::metadata(&path) {
+        Ok(found) => found,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            return SpawnError::Missing { path };
+        }
+        Err(_) if error.kind() == io::ErrorKind::PermissionDenied => return denied(attempt, path),
+        Err(_) => return SpawnError::Other { path, source: error },
+    };
+    if found.is_dir() {
+        return SpawnError::Directory { path };
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return if found.permissions().mode() & 0o111 == 0 {
+            SpawnError::NotExecutable { path }
+        } else {
+            denied(attempt, path)
+        };
+    }
+    match interpreter(&head(&path)) {
+        Some((what, interpreter, hint)) => {
+            SpawnError::NoInterpreter { path, what, interpreter, hint }
+        }
+        None => SpawnError::Other { path, source: error },
+    }
+}
+
+fn denied(attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {
+    let uid = attempt.user.map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid);
+    SpawnError::Denied { path, whom: format!("uid {uid}") }
+}
+
+/// The beginning of a file, as much as the kernel looks at. Empty where it cannot be read.
+fn head(path: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(4096).read_to_end(&mut head);
+    }
+    head
+}
+
+/// How a program asks for its interpreter, which, and what it usually means that there is none.
+fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next()?;
+        let hint = if line.ends_with(b"\r") {
+            " (the line ends with a carriage return: save the file with Unix line ends)"
+        } else {
+            ""
+        };
+        let word = line.trim_ascii().split(u8::is_ascii_whitespace).next()?;
+        return Some(("its first line asks for", String::from_utf8_lossy(word).into_owned(), hint));
+    }
+    let loader = elf_loader(head)?;
+    let hint = " (a program for another C library: glibc on Alpine, or musl elsewhere; or a dynamic one in an empty image)";
+    Some(("it is linked for the loader", loader, hint))
+}
+
+/// The `PT_INTERP` of a 64-bit ELF file in the byte order of this machine: the loader it wants.
+fn elf_loader(head: &[u8]) -> Option<String> {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, width: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(width)?)?;
+        let fold = |value, byte: &u8| (value << 8) | u64::from(*byte);
+        Some(if cfg!(target_endian = "little") {
+            bytes.iter().rev().fold(0, fold)
+        } else {
+            bytes.iter().fold(0, fold)
+        })
+    };
+    if !head.starts_with(b"\x7fELF\x02") {
+        return None;
+    }
+    let (table, width, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for index in 0..count {
+        let header = usize::try_from(table.checked_add(index * width)?).ok()?;
+        if number(header, 4)? == PT_INTERP {
+            let start = usize::try_from(number(header.checked_add(8)?, 8)?).ok()?;
+            let name = head.get(start..)?.split(|byte| *byte == 0).next()?;
+            return Some(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    None
+}
+
+fn wrong_with_format(path: &Path) -> &'static str {
+    let head = head(path);
+    if head.starts_with(b"\x7fELF") {
+        "it is built for another processor (was the image built for this architecture?)"
+    } else if head.is_empty() {
+        "it is empty"
+    } else if head.starts_with(b"\xef\xbb\xbf#!") {
+        "it begins with a byte order mark; remove it"
+    } else {
+        "it is neither a binary nor a script with a `#!` line"
+    }
+}
+
+pub(crate) fn cannot_become(user: &User, remedy: &'static str) -> SpawnError {
+    let own = format!("uid {}", nix::unistd::geteuid());
+    SpawnError::User { own, wanted: format!("{}:{}", user.uid, user.gid), remedy }
+}
+
+pub(crate) fn remedy() -> &'static str {
+    if nix::unistd::geteuid().is_root() {
+        "add the capabilities SETUID and SETGID, or remove `user:`"
+    } else {
+        "remove `user:` or start the container as root"
+    }
+}
+
+fn size(attempt: &Attempt<'_>) -> usize {
+    let strings = |list: &[(OsString, OsString)]| -> usize {
+        list.iter().map(|(key, value)| key.as_bytes().len() + value.as_bytes().len() + 2).sum()
+    };
+    let env = match attempt.env {
+        Some(env) => strings(env),
+        None => strings(&std::env::vars_os().collect::<Vec<_>>()),
+    };
+    env + attempt.command.iter().map(|arg| arg.as_bytes().len() + 1).sum::<usize>()
+}
