@@ -4,7 +4,10 @@
 //! before that is the start-up time that everybody pays, so it is little.
 
 pub mod event_loop;
+mod machine;
 pub mod rewrite;
+#[cfg(test)]
+mod simulation;
 pub mod socket_activation;
 pub mod with_drain;
 

@@ -1,0 +1,268 @@
+//! The decisions of `exec`: which signal goes to whom, when KILL follows, and when drainit exits. Pure: events and the time
+//! in, actions out.
+//!
+//! ```text
+//! running ── stop signal ──▶ held back ── delay over, or a second one ──▶ forwarded ── grace period over ──▶ killed
+//!    │                                                                        │                                │
+//!    └──────────────────────────── the command has ended ◀────────────────────┴────────────────────────────────┘
+//!                                          │
+//!                                          ▼
+//!               its leftover processes, if they are waited for: TERM, the rest of the time, KILL
+//! ```
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::exec::ExecOptions;
+use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
+
+/// How long killed processes are waited for. Only one that the kernel keeps, such as in a device, takes longer.
+const AFTER_KILL: Duration = Duration::from_secs(2);
+/// The grace period of descendants where none is given.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// The children of drainit that are left when the command has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    None,
+    /// Descendants outside the process group of the command.
+    Descendants,
+    /// At least one in its process group. Not asked for without a grace period.
+    Group,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Signal(Signal),
+    Ended(End, Leftover),
+    /// Everything that had ended is reaped.
+    Reaped(Leftover),
+    /// The moment of [`Machine::next_wakeup`] may have come.
+    Tick,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Sends a signal to the command, which has not been reaped.
+    Forward(Signal),
+    /// Sends a signal to the process group of the command, while it has a member.
+    SignalGroup(Signal),
+    /// Sends a signal to every descendant, again and again, until drainit exits or another one is to be sent.
+    SignalDescendants(Signal),
+    /// The command was killed, and not by drainit: finds out whether it was the OOM killer.
+    ExplainKill,
+    Report(Message),
+    /// Nothing is waited for any more.
+    Exit(End),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    Dropped(Signal),
+    StoppingLeftover,
+    GraceOver(Duration),
+    Killing,
+    Unkillable,
+}
+
+impl Message {
+    /// Whether it is written only with `--verbose`.
+    pub(crate) fn is_verbose(self) -> bool {
+        matches!(self, Self::Dropped(_) | Self::StoppingLeftover)
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped(signal) => write!(f, "{signal} dropped"),
+            Self::StoppingLeftover => f.write_str("stopping leftover processes"),
+            Self::GraceOver(grace) => {
+                write!(f, "warning: the grace period of {} is over", human(*grace))
+            }
+            Self::Killing => f.write_str("warning: killing what has not stopped"),
+            Self::Unkillable => {
+                f.write_str("warning: exiting without processes that survived KILL")
+            }
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Machine<'a> {
+    options: &'a ExecOptions,
+    /// How the command has ended.
+    end: Option<End>,
+    /// A stop signal has arrived.
+    is_stopping: bool,
+    last_stop: Option<Time>,
+    /// A stop signal that is held back, and until when.
+    held: Option<(Signal, Time)>,
+    /// The time of KILL; after that, the time of the exit.
+    deadline: Option<Time>,
+    is_killed: bool,
+    actions: Vec<Action>,
+}
+
+impl<'a> Machine<'a> {
+    pub(crate) fn new(options: &'a ExecOptions) -> Self {
+        Self {
+            options,
+            end: None,
+            is_stopping: false,
+            last_stop: None,
+            held: None,
+            deadline: None,
+            is_killed: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes one event, and returns the actions in their order. `now` must not go back.
+    pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
+        match event {
+            Event::Signal(signal) if self.options.stop_signals.contains(&signal) => {
+                self.stop(now, signal);
+            }
+            Event::Signal(signal) => self.forward(signal),
+            Event::Ended(end, leftover) => self.ended(now, end, leftover),
+            Event::Reaped(leftover) => self.exit_if_done(leftover),
+            Event::Tick => self.tick(now),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub(crate) fn next_wakeup(&self) -> Option<Time> {
+        let held = self.held.map(|(_, until)| until);
+        held.into_iter().chain(self.deadline).min()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The first stop signal begins the stop, a second one ends the delay. When the command has ended, the first sends
+    /// TERM to the leftover processes and the second KILL.
+    fn stop(&mut self, now: Time, signal: Signal) {
+        let last = self.last_stop.replace(now);
+        let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);
+        if is_same && (self.held.is_some() || self.end.is_some()) {
+            return;
+        }
+        let is_first = !std::mem::replace(&mut self.is_stopping, true);
+        if self.end.is_some() {
+            if is_first && !self.is_killed {
+                self.stop_leftover(now);
+            } else {
+                self.kill(now);
+            }
+            return;
+        }
+        if is_first {
+            self.deadline = self.options.grace_period.map(|grace| now + grace);
+            if !self.options.signal_delay.is_zero() {
+                self.held = Some((signal, now + self.options.signal_delay));
+                return;
+            }
+        }
+        let held = self.release();
+        if held != Some(signal) {
+            self.forward(signal);
+        }
+    }
+
+    /// Forwards the signal that was held back.
+    fn release(&mut self) -> Option<Signal> {
+        let (signal, _) = self.held.take()?;
+        self.forward(signal);
+        Some(signal)
+    }
+
+    fn forward(&mut self, signal: Signal) {
+        if self.end.is_none() {
+            self.actions.push(match self.options.rewrites.of(signal) {
+                Some(signal) => Action::Forward(signal),
+                None => Action::Report(Message::Dropped(signal)),
+            });
+        }
+    }
+
+    fn ended(&mut self, now: Time, end: End, leftover: Leftover) {
+        self.end = Some(end);
+        self.held = None;
+        if !self.is_stopping && !self.is_killed && end == End::Signal(Signal::KILL) {
+            self.actions.push(Action::ExplainKill);
+        }
+        if !self.is_waited_for(leftover) {
+            self.actions.push(Action::Exit(end));
+        } else if self.is_killed {
+            self.signal_leftover(Signal::KILL);
+        } else if self.is_stopping || !self.options.wait_all {
+            self.stop_leftover(now);
+        }
+    }
+
+    fn exit_if_done(&mut self, leftover: Leftover) {
+        if let Some(end) = self.end
+            && !self.is_waited_for(leftover)
+        {
+            self.actions.push(Action::Exit(end));
+        }
+    }
+
+    fn is_waited_for(&self, leftover: Leftover) -> bool {
+        match leftover {
+            Leftover::None => false,
+            Leftover::Descendants => self.options.wait_all,
+            Leftover::Group => self.options.wait_all || self.options.grace_period.is_some(),
+        }
+    }
+
+    fn stop_leftover(&mut self, now: Time) {
+        let grace = self.options.grace_period.unwrap_or(DEFAULT_GRACE);
+        self.deadline.get_or_insert(now + grace);
+        self.actions.push(Action::Report(Message::StoppingLeftover));
+        self.signal_leftover(Signal::TERM);
+    }
+
+    fn signal_leftover(&mut self, signal: Signal) {
+        self.actions.push(match self.options.wait_all {
+            true => Action::SignalDescendants(signal),
+            false => Action::SignalGroup(signal),
+        });
+    }
+
+    fn kill(&mut self, now: Time) {
+        if self.is_killed {
+            return;
+        }
+        self.actions.push(Action::Report(Message::Killing));
+        self.is_killed = true;
+        self.held = None;
+        self.deadline = Some(now + AFTER_KILL);
+        if self.end.is_none() && self.options.wait_all {
+            self.actions.push(Action::SignalGroup(Signal::KILL));
+        }
+        self.signal_leftover(Signal::KILL);
+    }
+
+    fn tick(&mut self, now: Time) {
+        if self.held.is_some_and(|(_, until)| until <= now) {
+            self.release();
+        }
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if self.is_killed {
+            self.actions.push(Action::Report(Message::Unkillable));
+            self.actions.push(Action::Exit(self.end.unwrap_or(End::Signal(Signal::KILL))));
+            return;
+        }
+        if let Some(grace) = self.options.grace_period {
+            self.actions.push(Action::Report(Message::GraceOver(grace)));
+        }
+        self.kill(now);
+    }
+}

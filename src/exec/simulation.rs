@@ -1,0 +1,334 @@
+//! Plays [`Machine`] with random options, commands and signals, in simulated time, and checks the promises of `exec`.
+
+use std::time::Duration;
+
+use crate::exec::ExecOptions;
+use crate::exec::machine::{Action, Event, Leftover, Machine};
+use crate::exec::rewrite::Rewrite;
+use crate::types::{End, ONE_SIGNAL, Signal, Time};
+
+const AFTER_KILL: Duration = Duration::from_secs(2);
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// xorshift64*: the same schedule for the same seed, on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    fn millis(&mut self, bound: u64) -> Duration {
+        Duration::from_millis(self.below(bound))
+    }
+}
+
+/// A process below drainit: the command, a member of its group, or a daemon outside of it.
+struct Simulated {
+    is_in_group: bool,
+    /// How long it takes to end after TERM or INT; `None`: it ignores them.
+    obeys_after: Option<Duration>,
+    /// It survives even KILL for longer than drainit waits.
+    is_stuck: bool,
+    ends: Option<(Time, End)>,
+    is_gone: bool,
+}
+
+impl Simulated {
+    fn signal(&mut self, now: Time, signal: Signal) {
+        let after = match signal {
+            Signal::KILL if !self.is_stuck => Some(Duration::ZERO),
+            Signal::TERM | Signal::INT | Signal::QUIT => self.obeys_after,
+            _ => None,
+        };
+        if let Some(at) = after.map(|after| now + after)
+            && self.ends.is_none_or(|(ends, _)| at < ends)
+        {
+            self.ends = Some((at, End::Signal(signal)));
+        }
+    }
+}
+
+struct Run<'a> {
+    options: &'a ExecOptions,
+    machine: Machine<'a>,
+    now: Time,
+    /// The command first.
+    processes: Vec<Simulated>,
+    command_end: Option<End>,
+    /// The signal that was forwarded last.
+    forwarded: Option<Signal>,
+    /// Stop signals that must be forwarded by some time.
+    owed: Vec<(Signal, Time)>,
+    first_stop: Option<Time>,
+    stop_signals_after_end: u32,
+    last_stop: Option<Time>,
+    term_to_leftover: bool,
+    killed_at: Option<Time>,
+    /// Descendants are signalled again with this, as a sweep does.
+    sweeping: Option<Signal>,
+    exit: Option<End>,
+}
+
+impl Run<'_> {
+    fn leftover(&self) -> Leftover {
+        let mut alive = self.processes.iter().skip(1).filter(|process| !process.is_gone);
+        let has_group = self.options.grace_period.is_some();
+        match alive.clone().next() {
+            None => Leftover::None,
+            Some(_) if has_group && alive.any(|process| process.is_in_group) => Leftover::Group,
+            Some(_) => Leftover::Descendants,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let had_ended = self.machine.has_ended();
+        let actions = self.machine.handle(self.now, event);
+        for action in &actions {
+            assert!(self.exit.is_none(), "nothing follows the exit: {actions:?}");
+            match *action {
+                Action::Forward(signal) => {
+                    assert!(!had_ended, "{signal} to a pid that is reaped");
+                    self.owed.retain(|(owed, _)| self.options.rewrites.of(*owed) != Some(signal));
+                    self.forwarded = Some(signal);
+                    self.processes[0].signal(self.now, signal);
+                }
+                Action::SignalGroup(signal) => {
+                    self.signalled(signal);
+                    self.signal_where(signal, |process| process.is_in_group);
+                }
+                Action::SignalDescendants(signal) => {
+                    assert!(self.options.wait_all);
+                    self.signalled(signal);
+                    self.sweeping = Some(signal);
+                    self.signal_where(signal, |_| true);
+                }
+                Action::ExplainKill => assert_eq!((self.first_stop, self.killed_at), (None, None)),
+                Action::Report(_) => {}
+                Action::Exit(end) => self.exit = Some(end),
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        if signal == Signal::KILL {
+            self.killed_at.get_or_insert(self.now);
+        } else {
+            assert_eq!(signal, Signal::TERM);
+            assert!(self.killed_at.is_none(), "TERM after KILL");
+            self.term_to_leftover = true;
+        }
+    }
+
+    fn signal_where(&mut self, signal: Signal, which: impl Fn(&Simulated) -> bool) {
+        let now = self.now;
+        let alive = self.processes.iter_mut().filter(|process| !process.is_gone);
+        alive.filter(|process| which(process)).for_each(|process| process.signal(now, signal));
+    }
+
+    /// A signal arrives at drainit. Notes what it must lead to.
+    fn signal(&mut self, signal: Signal) {
+        if !self.options.stop_signals.contains(&signal) {
+            let expected = self.options.rewrites.of(signal).filter(|_| !self.machine.has_ended());
+            self.forwarded = None;
+            self.handle(Event::Signal(signal));
+            assert_eq!(self.forwarded, expected, "for {signal}");
+            return;
+        }
+        let is_same = self.last_stop.is_some_and(|last| self.now.since(last) < ONE_SIGNAL);
+        self.last_stop = Some(self.now);
+        let delay = self.options.signal_delay;
+        let is_first = self.first_stop.is_none();
+        if self.command_end.is_some() {
+            self.stop_signals_after_end += u32::from(!is_same && !is_first);
+        } else if self.options.rewrites.of(signal).is_some() && (is_first || !is_same) {
+            let by = if is_first { self.now + delay } else { self.now };
+            self.owed.push((signal, by));
+        }
+        self.first_stop.get_or_insert(self.now);
+        self.handle(Event::Signal(signal));
+    }
+
+    fn check_owed(&mut self) {
+        // Neither a command that has ended nor one that was sent KILL needs a stop signal.
+        if self.command_end.is_some() || self.killed_at.is_some() {
+            self.owed.clear();
+        }
+        let overdue = self.owed.iter().find(|(_, by)| *by <= self.now);
+        assert_eq!(overdue, None, "a stop signal has not reached the command");
+    }
+
+    /// Lets processes end whose time has come, and reaps them.
+    fn reap(&mut self) {
+        let mut is_any = false;
+        for index in 0..self.processes.len() {
+            let process = &mut self.processes[index];
+            let Some((at, end)) = process.ends.filter(|_| !process.is_gone) else { continue };
+            if at > self.now || self.exit.is_some() {
+                continue;
+            }
+            process.is_gone = true;
+            is_any = true;
+            if index == 0 {
+                self.command_end = Some(end);
+                self.handle(Event::Ended(end, self.leftover()));
+            }
+        }
+        if is_any && self.exit.is_none() {
+            self.handle(Event::Reaped(self.leftover()));
+        }
+    }
+
+    fn check_kill(&self) {
+        let Some(killed) = self.killed_at else { return };
+        // Either the grace period is over, or a second stop signal has come after the end of the command.
+        let grace = self.options.grace_period.unwrap_or(DEFAULT_GRACE);
+        let is_due = killed >= Time(grace);
+        assert!(is_due || self.stop_signals_after_end > 0, "KILL before its time");
+    }
+
+    fn check_exit(&self, end: End) {
+        let command = self.command_end.unwrap_or(End::Signal(Signal::KILL));
+        assert_eq!(end, command, "the exit code is that of the command");
+        let is_late = self.killed_at.is_some_and(|killed| self.now >= killed + AFTER_KILL);
+        let leftover = match self.leftover() {
+            Leftover::None => false,
+            Leftover::Descendants => self.options.wait_all,
+            Leftover::Group => true,
+        };
+        assert!(is_late || self.command_end.is_some() && !leftover, "drainit exits too early");
+        if let (Some(first), Some(grace)) = (self.first_stop, self.options.grace_period) {
+            assert!(self.now <= first + grace + AFTER_KILL, "drainit exits too late");
+        }
+    }
+}
+
+fn random_options(random: &mut Random) -> ExecOptions {
+    let mut options = ExecOptions::new(Vec::new());
+    options.grace_period =
+        (!random.one_in(3)).then(|| Duration::from_millis(1) + random.millis(20_000));
+    options.wait_all = random.one_in(2);
+    if random.one_in(2) {
+        options.signal_delay = random.millis(3_000);
+        // The command line refuses anything else.
+        if let Some(grace) = options.grace_period {
+            options.signal_delay = options.signal_delay.min(grace - Duration::from_millis(1));
+        }
+    }
+    let rewrite = |from, to| Rewrite { from, to };
+    options.rewrites = match random.below(4) {
+        0 => [rewrite(Signal::TERM, Some(Signal::QUIT))].into_iter().collect(),
+        1 => [rewrite(Signal::HUP, None), rewrite(Signal::INT, None)].into_iter().collect(),
+        _ => options.rewrites,
+    };
+    options
+}
+
+fn random_process(random: &mut Random, is_in_group: bool) -> Simulated {
+    let ends_itself = random.one_in(2);
+    let ends = ends_itself.then(|| {
+        let at = Time(random.millis(30_000));
+        let kill = random.one_in(8);
+        (at, if kill { End::Signal(Signal::KILL) } else { End::Code(random.below(4) as u8) })
+    });
+    Simulated {
+        is_in_group,
+        obeys_after: (!random.one_in(3)).then(|| random.millis(8_000)),
+        is_stuck: random.one_in(10),
+        ends,
+        is_gone: false,
+    }
+}
+
+fn play(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let options = random_options(&mut random);
+    let mut processes = vec![random_process(&mut random, true)];
+    for _ in 0..random.below(3) {
+        let is_in_group = random.one_in(2);
+        processes.push(random_process(&mut random, is_in_group));
+    }
+    let mut signals = Vec::new();
+    for _ in 0..random.below(4) {
+        let signal =
+            [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1][random.below(4) as usize];
+        let at = Time(random.millis(25_000));
+        signals.push((at, signal));
+        if random.one_in(3) {
+            // The same signal once more, as a terminal and a shell send it.
+            signals.push((at + random.millis(10), signal));
+        }
+    }
+    signals.sort_by_key(|(at, _)| *at);
+    let mut run = Run {
+        options: &options,
+        machine: Machine::new(&options),
+        now: Time(Duration::ZERO),
+        processes,
+        command_end: None,
+        forwarded: None,
+        owed: Vec::new(),
+        first_stop: None,
+        stop_signals_after_end: 0,
+        last_stop: None,
+        term_to_leftover: false,
+        killed_at: None,
+        sweeping: None,
+        exit: None,
+    };
+    let mut signals = signals.into_iter().peekable();
+    loop {
+        let ends = run.processes.iter().filter(|process| !process.is_gone);
+        let ends = ends.filter_map(|process| Some(process.ends?.0)).min();
+        let arrives = signals.peek().map(|(at, _)| *at);
+        let tick = run.machine.next_wakeup();
+        assert!(tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()), "it does not sleep");
+        // Nothing ever happens again: the command runs on, and was not asked to stop, or ignores it.
+        let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
+            let must_end = run.first_stop.is_some() && options.grace_period.is_some();
+            assert!(!must_end, "drainit waits for ever");
+            return;
+        };
+        run.now = run.now.max(next);
+        if let Some((_, signal)) = signals.next_if(|(at, _)| *at <= run.now) {
+            run.signal(signal);
+        }
+        run.reap();
+        if run.exit.is_none() {
+            run.handle(Event::Tick);
+            run.check_owed();
+            if let Some(signal) = run.sweeping {
+                run.signal_where(signal, |_| true);
+            }
+        }
+        run.check_kill();
+        if let (Some(first), Some(grace), None) = (run.first_stop, options.grace_period, run.exit) {
+            assert!(
+                run.now < first + grace || run.killed_at.is_some(),
+                "no KILL after the grace period"
+            );
+        }
+        if let Some(end) = run.exit {
+            return run.check_exit(end);
+        }
+        // Whoever is left behind is asked to end, unless all of them are waited for in peace.
+        let must_stop =
+            run.command_end.is_some() && (run.first_stop.is_some() || !options.wait_all);
+        assert!(!must_stop || run.term_to_leftover || run.killed_at.is_some(), "no TERM");
+    }
+}
+
+#[test]
+fn the_promises_of_exec_hold_in_random_schedules() {
+    for seed in 1..=20_000 {
+        let played = std::panic::catch_unwind(|| play(seed));
+        assert!(played.is_ok(), "seed {seed}");
+    }
+}
