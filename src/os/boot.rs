@@ -1,7 +1,6 @@
-//! What is done once, first of all: how drainit stands towards the kernel, and what its children would inherit by
-//! accident.
+//! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from its children.
 //!
-//! Descriptors 0, 1 and 2 are open here already: [`sys`] sees to that before `main`.
+//! Descriptors 0, 1 and 2 are open here already: [`sys`] opens them before `main`.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -15,10 +14,10 @@ use crate::types::Signal;
 /// The first descriptor that is not standard input, output or error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// How far descriptors are tried one by one where neither the kernel nor `/proc` can tell which are open.
+/// The highest descriptor that is tried where neither the kernel nor `/proc` lists the open ones.
 const TRY_AT_MOST: RawFd = 65_536;
 
-/// Prepares the process, but for its signals. Call it once, before there is a child.
+/// Prepares everything but signals. Call it once, before there is a child.
 ///
 /// # Errors
 /// Where the kernel refuses something without which orphans would be lost.
@@ -27,19 +26,18 @@ pub fn prepare() -> io::Result<()> {
     become_subreaper()
 }
 
-/// Lets orphans come to drainit.
+/// Makes orphaned descendants children of drainit.
 ///
 /// # Errors
 /// Where the kernel does not know how (before Linux 3.4).
 pub(crate) fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
-        // PID 1 inherits orphans anyway. Everywhere else they would go past drainit to the nearest init.
+        // PID 1 inherits orphans anyway. Otherwise they would go to the nearest init above drainit.
         nix::sys::prctl::set_child_subreaper(true)?;
     }
     Ok(())
 }
 
-/// Whether orphans come to drainit although it is not PID 1.
 pub(crate) fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
@@ -52,9 +50,8 @@ pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     sys::set_parent_death_signal(signal)
 }
 
-/// Marks what whoever started drainit left open. Everything that drainit opens itself is marked from the start.
-///
-/// The first so many are meant for the child.
+/// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the child. What drainit opens
+/// itself is marked from the start.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
@@ -103,15 +100,15 @@ mod tests {
         assert!(possible_descriptors().contains(&file.as_raw_fd()));
     }
 
-    /// What a child that we spawn says.
+    /// Spawns a command and returns its output.
     fn output_of(command: &[&str]) -> String {
         let (mut read, write) = io::pipe().unwrap();
         let mut request = SpawnRequest::new(command.iter().map(Into::into).collect());
         request.stdout = StdioTarget::To(write.into());
         request.spawn().unwrap();
-        let mut said = String::new();
-        read.read_to_string(&mut said).unwrap();
-        said
+        let mut output = String::new();
+        read.read_to_string(&mut output).unwrap();
+        output
     }
 
     #[test]
@@ -141,11 +138,11 @@ mod tests {
             assert_eq!(mask("SigIgn:"), 0, "{status}");
             assert_eq!(mask("SigCgt:"), 0, "{status}");
             assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
-            // drainit itself hears what it was given blocked.
+            // drainit itself receives a signal that it was given blocked.
             nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
-            let heard = std::iter::from_fn(|| signals.wait().ok()).flatten();
-            let mut heard = heard.map(|received| received.signal);
-            assert!(heard.any(|signal| signal == crate::types::Signal::USR2));
+            let received = std::iter::from_fn(|| signals.wait().ok()).flatten();
+            let mut received = received.map(|one| one.signal);
+            assert!(received.any(|signal| signal == crate::types::Signal::USR2));
         });
     }
 }

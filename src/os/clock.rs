@@ -1,6 +1,5 @@
-//! The time, and one timer: both on a clock that keeps running while the machine sleeps.
-//!
-//! tokio's timers stand still in a suspended machine, where a grace period goes on.
+//! A clock and a timer that keep running while the machine is suspended, as grace periods do. tokio's timers stand still
+//! then.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,18 +24,18 @@ pub fn now() -> Time {
     Time(Duration::from(read))
 }
 
-/// A timer that is set to a moment. While it is not set, it wakes nobody.
+/// A timer that fires at a point in time.
 #[derive(Debug)]
 pub struct Timer {
     timer: TimerFd,
-    /// The same timer again, as what tokio watches.
+    /// A duplicate of the descriptor, which tokio watches.
     readable: AsyncFd<OwnedFd>,
-    /// Where the kernel refuses a timer on [`now`]'s clock, moments are turned into durations.
+    /// The timer has the clock of [`now`]. Where the kernel refuses that, points in time are converted to durations.
     absolute: bool,
 }
 
 impl Timer {
-    /// A timer that is not set. Call it inside a tokio runtime with I/O enabled.
+    /// Creates a timer that is not set. Call it inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
     /// Where no descriptor is left.
@@ -56,7 +55,7 @@ impl Timer {
         Ok(Self { timer, readable, absolute })
     }
 
-    /// Sets the timer to a moment, in the past for "at once", or to none. What was set before is forgotten.
+    /// Sets the timer, in place of an earlier setting. In the past means at once; `None` disarms it.
     ///
     /// # Errors
     /// Those of `timerfd_settime`, which has none for a timer of this kind.
@@ -74,8 +73,7 @@ impl Timer {
         Ok(self.timer.set(Expiration::OneShot(TimeSpec::from(value)), flags)?)
     }
 
-    /// Waits until the moment has come; for ever while the timer is not set. Returns once for each [`Timer::set`]. It may
-    /// be dropped at any time and called again.
+    /// Waits until the timer fires; for ever while it is not set. Returns once for each [`Timer::set`]. Cancel safe.
     ///
     /// # Errors
     /// Where the runtime is shutting down.
@@ -106,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_fires_at_its_moment_and_once() {
+    fn the_timer_fires_on_time_and_once() {
         run(async {
             for absolute in [true, false] {
                 let mut timer = Timer::new().unwrap();
@@ -126,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_in_the_past_fires_at_once() {
+    fn a_time_in_the_past_fires_at_once() {
         run(async {
             let mut timer = Timer::new().unwrap();
             for past in [Time(Duration::ZERO), now() - Duration::from_secs(1)] {
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unset_timer_does_not_fire_even_if_it_had_run_out() {
+    fn an_unset_timer_does_not_fire_even_after_it_has_expired() {
         run(async {
             let mut timer = Timer::new().unwrap();
             assert!(is_pending(&timer));

@@ -10,7 +10,7 @@ use nix::unistd::{Pid as NixPid, getpgid};
 use crate::os::{Pid, sys};
 use crate::types::Signal;
 
-/// Sends a signal to one process. `false` where there is no such process (any more).
+/// Sends a signal to one process. Returns `false` where there is none.
 ///
 /// # Errors
 /// `EPERM` where it belongs to another user; `EINVAL` for what is not a pid.
@@ -18,9 +18,9 @@ pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// Sends a signal to every member of the process group that `leader` leads. `false` where there is no member left.
+/// Sends a signal to every member of the process group that `leader` leads. Returns `false` where there is none.
 ///
-/// Only for a leader that is not reaped yet, or whose group is known to live: later the number may be somebody else's.
+/// Only for a leader that is not reaped, or whose group is known to have a member: otherwise the number may be reused.
 ///
 /// # Errors
 /// As for [`kill`]; `EPERM` only where not a single member could be signalled.
@@ -28,14 +28,12 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// Who is in a process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Nobody.
     Gone,
-    /// Somebody who can be signalled, be it a zombie.
+    /// It has a member that may be signalled, or a zombie.
     Lives,
-    /// Only whom drainit may not signal.
+    /// No member may be signalled (EPERM).
     Refuses,
 }
 
@@ -50,7 +48,7 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// 0, 1 and negative numbers mean groups, init and everybody to the kernel, and are never meant here.
+/// Refuses 0, 1 and negative numbers, which mean groups, init and all processes to the kernel.
 pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
     if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }
@@ -63,8 +61,7 @@ fn send(target: i32, signal: Signal) -> io::Result<bool> {
     }
 }
 
-/// The process group of a process, be it a zombie; `None` where there is no such process (any
-/// more).
+/// The process group of a process or zombie; `None` where there is none.
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     let pid = NixPid::from_raw(only_one(pid).ok()?);
     Some(getpgid(Some(pid)).ok()?.as_raw())

@@ -1,17 +1,16 @@
-//! What the kernel's OOM killer has done in this container.
+//! Counts the kills of the kernel's OOM killer in this container.
 //!
-//! Nobody is told who has sent a KILL. But the memory cgroup counts the processes in it that an OOM killer has ended,
-//! before it sends them the signal (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same word in
-//! `memory.oom_control`). A count that has risen is the best that can be known. Where a whole cgroup is killed at once
-//! (`memory.oom.group`, as Kubernetes has it on cgroup v2), drainit is among the killed, and nothing can be said.
+//! The kernel does not report who sent a KILL. But the memory cgroup counts its OOM kills, before the signal is sent
+//! (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same key in `memory.oom_control`). A count that has
+//! risen is the best evidence there is. Where a whole cgroup is killed at once (`memory.oom.group`, which Kubernetes sets
+//! on cgroup v2), drainit is killed, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the root of the cgroup file systems is, everywhere.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The count of OOM kills, and how many of them have an explanation.
+/// The count of OOM kills, and how many of them were attributed to a process.
 #[derive(Debug)]
 pub(crate) struct OomKills {
     file: Option<PathBuf>,
@@ -19,14 +18,14 @@ pub(crate) struct OomKills {
 }
 
 impl OomKills {
-    /// Takes note of what was before.
+    /// Ignores the kills so far.
     pub(crate) fn from_now_on() -> Self {
         let mut kills = Self::since_the_containers_start();
         kills.explained = kills.count().unwrap_or(0);
         kills
     }
 
-    /// For PID 1, whose cgroup is as old as it is.
+    /// Counts all kills: for PID 1, whose cgroup is as old as it is.
     pub(crate) fn since_the_containers_start() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self::find(Path::new(ROOT), &own)
@@ -37,7 +36,7 @@ impl OomKills {
         Self { file, explained: 0 }
     }
 
-    /// Whether there was a kill that no earlier call was told of. Each explains one KILL.
+    /// Whether there was a kill that no earlier call has returned. Each explains one KILL.
     pub(crate) fn explain_one(&mut self) -> bool {
         let is_new = self.count().is_some_and(|count| count > self.explained);
         self.explained += u64::from(is_new);
@@ -49,8 +48,8 @@ impl OomKills {
     }
 }
 
-/// Where the count may be: in the cgroup that `/proc/self/cgroup` names, or, where only that one is mounted (as Docker
-/// does with cgroup v1) or its name is that of another namespace, at the root.
+/// The files that may hold the count: in the cgroup that `/proc/self/cgroup` names, or at the root, where only that one is
+/// mounted (Docker with cgroup v1) or the name is that of another namespace.
 fn candidates(root: &Path, own: &str) -> Vec<PathBuf> {
     let of_controller = |wanted: &str| {
         own.lines().find_map(|line| {
@@ -105,7 +104,7 @@ mod tests {
             let mut kills = OomKills::find(root.root(), own);
             assert!(kills.explain_one(), "{own}");
             assert!(!kills.explain_one(), "{own}");
-            // Two at once, which are heard of one after the other.
+            // Two at once, reported one after the other.
             root.file(file, 0o644, content.replace("oom_kill 1", "oom_kill 3"));
             assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
         }

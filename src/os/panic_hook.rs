@@ -1,8 +1,7 @@
-//! The end that must not happen: drainit itself panics. It is said, the processes are brought down, and the exit code is 70.
-//! So is it where the kernel refuses what drainit needs to go on.
+//! Handles a panic of drainit itself: reports it, stops all processes and exits with 70.
 //!
-//! Everything happens inside the panic hook, because nothing of what follows can be trusted: a release build aborts after
-//! the hook, and an abort of PID 1 shows as 139 and takes all processes down without a word.
+//! All of it happens inside the panic hook, because a release build aborts after it. An abort of PID 1 shows as exit code
+//! 139, and kills all processes without a message.
 
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,45 +13,44 @@ use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
 use crate::types::{Signal, exit_code};
 
-/// What processes get between TERM and KILL. There is no order here, and no drain.
-const MOMENT: Duration = Duration::from_secs(2);
-/// How long what was killed is waited for.
+/// The time between TERM and KILL. There is no order here, and no drain.
+const STOP_TIME: Duration = Duration::from_secs(2);
+/// How long killed processes are waited for.
 const AFTER_KILL: Duration = Duration::from_millis(200);
-/// The pause between two looks at what is still alive.
+/// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A panic is being taken care of.
+/// A panic is being handled.
 static FAILING: AtomicBool = AtomicBool::new(false);
 
-/// Takes care of panics from now on, on every thread.
+/// Handles panics from now on, on every thread.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
-        // Another thread that panics meanwhile must not get in the way, nor abort before this is over.
+        // Another thread that panics meanwhile must neither interfere nor abort before this is over.
         while FAILING.swap(true, Ordering::Relaxed) {
             std::thread::park();
         }
-        tell(info);
+        report(info);
         stop_all();
         sys::exit_now(exit_code::SOFTWARE);
     }));
 }
 
-/// Does not return while a panic of another thread is being taken care of: what that stops must not
-/// be started again.
+/// Does not return while a panic of another thread is being handled: the processes that it stops must not be restarted.
 pub(crate) fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) {
         std::thread::park();
     }
 }
 
-/// Stops everything below drainit, where drainit itself cannot go on: TERM, a moment, KILL.
+/// Stops all descendants where drainit cannot go on: TERM, then KILL after [`STOP_TIME`].
 pub(crate) fn stop_all() {
-    bring_down(Signal::TERM, MOMENT);
+    bring_down(Signal::TERM, STOP_TIME);
     bring_down(Signal::KILL, AFTER_KILL);
 }
 
-/// Not through the output's queues, which may be what has failed.
-fn tell(info: &PanicHookInfo<'_>) {
+/// Writes directly, because the output queues may be what has failed.
+fn report(info: &PanicHookInfo<'_>) {
     let text = format!(
         "[drainit] error: drainit itself has failed, which is a bug; all processes are stopped. {info}\n"
     );
@@ -60,14 +58,14 @@ fn tell(info: &PanicHookInfo<'_>) {
     termination_log::write(&text);
 }
 
-/// Signals everything below drainit, and waits until nothing is left, at most for `within`.
+/// Signals all descendants, and waits at most `within` until none is left.
 fn bring_down(signal: Signal, within: Duration) {
     let mut sweep = Sweep::new(signal);
     sweep.scan();
     let end = clock::now() + within;
     loop {
         match reap_next() {
-            // Orphans may come as fast as they are reaped.
+            // Orphans may arrive as fast as they are reaped.
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);
@@ -88,7 +86,7 @@ mod tests {
 
     const MARK: &str = "DRAINIT_TEST_PANIC";
 
-    /// The test binary once more, with a child of its own, and then a panic.
+    /// Runs the test binary again, which starts children and panics.
     #[test]
     fn a_panic_brings_everything_down_and_is_70() {
         if std::env::var_os(MARK).is_some() {

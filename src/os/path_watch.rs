@@ -1,7 +1,7 @@
-//! Waits, without polling, until something may have changed about one path.
+//! Watches one path with inotify.
 //!
-//! The path need not exist, nor its parents; any part may be a symbolic link, and may be replaced. Every directory on
-//! the way is watched for the one name that matters in it, so a busy `/tmp` wakes nobody.
+//! Neither the path nor its parents need exist; any part may be a symbolic link, and may be replaced. Every directory on
+//! the way is watched for one name in it, so a busy `/tmp` causes no wakeups.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -16,16 +16,16 @@ use tokio::io::unix::AsyncFd;
 
 use crate::os::signal::mask;
 
-/// What can bring a name into being, or make it accessible.
+/// The events that create a name or make it accessible.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVED_TO)
     .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_ONLYDIR);
 
-/// Of the thread that closes an instance.
+/// The stack of the thread that closes an instance, in bytes.
 const STACK: usize = 64 * 1024;
 
-/// As many links as the kernel follows in one path.
+/// How many symbolic links the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 
 /// One inotify instance for one path. Dropping it ends all its watches.
@@ -53,12 +53,12 @@ impl AsRawFd for RawInotify {
     }
 }
 
-/// To close an instance, the kernel waits until nobody can be looking at its marks any more (`synchronize_srcu`): 5 to 20 ms
-/// in which the next process could not be started. So another thread waits for that, where there may be one.
+/// Closes the instance on another thread where one can be started: the kernel waits 5 to 20 ms for readers of its marks
+/// (`synchronize_srcu`), and no process could be started meanwhile.
 impl Drop for RawInotify {
     fn drop(&mut self) {
         let inotify = self.0.take();
-        // Without a thread it is closed here, with what was to be run.
+        // Without a thread, dropping the closure closes it here.
         let close = move || {
             mask::block_here();
             drop(inotify);
@@ -68,11 +68,11 @@ impl Drop for RawInotify {
 }
 
 impl PathWatch {
-    /// Watches `path`. What happened before this returns must be looked up by the caller, what happens after it is
-    /// reported by [`PathWatch::changed`].
+    /// Watches `path`. The caller checks the path after this returns; later changes are reported by
+    /// [`PathWatch::changed`].
     ///
     /// # Errors
-    /// Where the kernel cannot tell: no inotify, no instance or watch left, or a directory that cannot be read.
+    /// Where inotify fails: no instance or watch is left, or a directory cannot be read.
     pub fn new(path: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         #[expect(deprecated, reason = "its unsafe successor asks for what `RawInotify` upholds")]
@@ -82,11 +82,11 @@ impl PathWatch {
         Ok(watch)
     }
 
-    /// Returns when something may have changed about the path since the last call (or since the start), and watches the way
-    /// that the path takes now.
+    /// Returns when the path may have changed since the last call (or since the start), and watches the way that it takes
+    /// now.
     ///
     /// # Errors
-    /// As [`PathWatch::new`]; the watch is of no more use then.
+    /// As [`PathWatch::new`]. The watch cannot be used any more then.
     pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.fd.readable().await?;
@@ -109,8 +109,8 @@ impl PathWatch {
         }
     }
 
-    /// Walks the path as the kernel would. Each directory is watched *before* its entry is looked at, so an entry that
-    /// appears in between is reported.
+    /// Walks the path as the kernel would. Each directory is watched *before* its entry is read, so an entry that appears
+    /// in between is reported.
     fn follow(&mut self) -> io::Result<()> {
         self.names.clear();
         let mut directory = PathBuf::from(if self.path.is_absolute() { "/" } else { "." });
@@ -124,7 +124,7 @@ impl PathWatch {
             let watched = self.fd.get_ref().get()?.add_watch(&directory, MASK);
             match watched {
                 Ok(descriptor) => self.names.push((descriptor, name.clone())),
-                // It went away, or is a file so far: the watch on the directory above it tells when that changes.
+                // It is missing or a file so far: the watch on the directory above reports when that changes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -142,7 +142,7 @@ impl PathWatch {
                         rest.push_front(part);
                     }
                 }
-                // Not a link (EINVAL) or not there (ENOENT): then the next watch fails, and the walk ends.
+                // Not a link (EINVAL), or missing (ENOENT): then the next watch fails, and the walk ends.
                 Err(_) => directory = entry,
             }
         }
@@ -161,7 +161,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-/// Whether an event is about a name on the way, about a directory on the way itself, or about lost events.
+/// Whether an event concerns a name on the way, one of its directories, or lost events.
 fn concerns(names: &[(WatchDescriptor, OsString)], event: &InotifyEvent) -> bool {
     event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
         || names.iter().any(|(descriptor, name)| {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
-    /// Whether the watch reports something soon.
+    /// Whether the watch reports a change within 100 ms.
     async fn reports(watch: &mut PathWatch) -> bool {
         timeout(Duration::from_millis(100), watch.changed()).await.is_ok_and(|r| r.is_ok())
     }
@@ -196,7 +196,7 @@ mod tests {
             assert!(reports(&mut watch).await, "{directory}");
         }
         fs::write(base.join("a/b/other"), "").unwrap();
-        assert!(!reports(&mut watch).await, "another name is none of its business");
+        assert!(!reports(&mut watch).await, "another name is not reported");
         fs::write(base.join("a/b/file"), "").unwrap();
         assert!(reports(&mut watch).await);
     }
@@ -208,7 +208,7 @@ mod tests {
         let mut watch = PathWatch::new(&base.join("a/b/c/file")).unwrap();
         fs::create_dir_all(base.join("a/b/c")).unwrap();
         assert!(reports(&mut watch).await);
-        // The walk that followed the first event has reached c, which exists since before it.
+        // The walk after the first event has reached c, which existed by then.
         fs::write(base.join("a/b/c/file"), "").unwrap();
         assert!(reports(&mut watch).await);
     }

@@ -1,7 +1,5 @@
-//! How children end: the one place that waits for them, and the one that signals them.
-//!
-//! Nobody else may wait. That makes signalling by pid safe: the kernel does not give the pid of a child to anybody else
-//! before it is reaped here.
+//! Reaps children. Nothing else in drainit waits for them: the kernel does not reuse the pid of a child before it is reaped
+//! here, and so signals by pid are safe.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -13,22 +11,19 @@ use crate::os::kill::only_one;
 use crate::os::{Pid, sys};
 use crate::types::{End, Signal};
 
-/// At most this many are reaped in a row before anything else has its turn: a storm of orphans must not hold up a stop.
+/// At most this many children are reaped in a row: a storm of orphans must not delay a stop.
 pub(crate) const REAP_AT_ONCE: usize = 256;
 
-/// What there was to reap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaped {
-    /// This child has ended: one of ours, or an orphan that we inherited.
+    /// This child has ended, which may be an inherited orphan.
     Child(Pid, End),
-    /// There are children, and all of them run.
+    /// All children are running.
     NoneNow,
-    /// There are no children at all.
     NoChildren,
 }
 
-/// Reaps one child that has ended, without waiting. Signals tell only that there was at least one: call it until there
-/// is none.
+/// Reaps one child that has ended, without waiting. One CHLD may stand for several: call it until none is left.
 ///
 /// # Errors
 /// None that the kernel documents.
@@ -37,7 +32,7 @@ pub fn reap_next() -> io::Result<Reaped> {
         match sys::wait_any() {
             Ok(None) => return Ok(Reaped::NoneNow),
             Ok(Some((pid, status))) => {
-                // Only WUNTRACED, WCONTINUED and ptrace bring statuses that are not an end.
+                // Only WUNTRACED, WCONTINUED and ptrace return other statuses.
                 if let Some(end) = end_of(status) {
                     return Ok(Reaped::Child(pid, end));
                 }
@@ -59,7 +54,7 @@ fn end_of(status: ExitStatus) -> Option<End> {
     }
 }
 
-/// The signal that has stopped this child since it was asked last; an end is not one.
+/// The signal that has stopped this child since the last call.
 ///
 /// # Errors
 /// None that the kernel documents.
@@ -71,19 +66,18 @@ pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     }
 }
 
-/// Whether one of our children is in the process group of this number, ended or not. As long as it is, nobody else's
-/// group can have the number, so that [`kill_group`] is safe although the leader is reaped.
+/// Whether a child is in this process group, reaped ones excluded. While there is one, the number of the group is not
+/// reused, and it may be signalled although its leader is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// Whether there is any child, ended or not: the kernel's own answer, which `/proc` cannot give of those that come and
-/// go while it is read. A descendant that has lost its parent is a child.
+/// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss short-lived ones.
 pub(crate) fn has_children() -> bool {
     sys::has_children()
 }
 
-/// Whether this is a child of ours, one that has not ended: the kernel's own answer, too.
+/// Whether this is a child of drainit that has not ended.
 pub(crate) fn is_living_child(pid: Pid) -> bool {
     sys::is_living_child(pid)
 }
@@ -106,7 +100,7 @@ mod tests {
         child.id().cast_signed()
     }
 
-    /// Reaps until a child has ended; the kernel tells when to look.
+    /// Reaps the next child that ends.
     fn reap() -> Option<(Pid, End)> {
         loop {
             match reap_next().unwrap() {

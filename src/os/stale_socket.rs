@@ -1,8 +1,7 @@
-//! Removes what an earlier life of a process has left: only sockets, and only where the path really
-//! leads.
+//! Removes the socket that an earlier run of a process has left: nothing but sockets, and not through links of other users.
 //!
-//! drainit is often root, and the directory often belongs to a process that is not. That could put
-//! a symbolic link in its place, and drainit would remove a socket of somebody else.
+//! drainit is often root, and the directory often belongs to a process that is not. That process could replace it by a
+//! symbolic link, and drainit would remove a socket of another program.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,17 +13,16 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-/// How many symbolic links a path may lead through, as the kernel has it.
+/// How many symbolic links the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
 
 /// Removes the socket at `path`, if there is one.
 ///
 /// # Errors
-/// Where something else is there, the way to it leads through a symbolic link of another user, or
-/// the kernel refuses.
+/// Where the path is no socket or leads through a symbolic link of another user, or the kernel refuses.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match try_remove(path) {
-        // ENOTDIR: something else lies on the way, so there is no socket either.
+        // ENOTDIR: a part of the path is a file, so there is no socket either.
         Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         removed => removed,
     }
@@ -33,15 +31,15 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 fn try_remove(path: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Err(not_a_socket()) };
     let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
-    // What is in the directory can still change, but not what the directory is.
+    // The entries of the directory can still change, but not which directory it is.
     if !is(&fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, SFlag::S_IFSOCK) {
         return Err(not_a_socket());
     }
     Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
-/// Opens a directory step by step. Symbolic links are followed if they are root's or drainit's own,
-/// as that of `/var/run` is.
+/// Opens a directory part by part. Symbolic links are followed if they belong to root, as `/var/run` does, or to the user
+/// of drainit.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;
@@ -71,8 +69,7 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// The parts of a path, the last one first. The first of an absolute one is `/`, which leads to the
-/// root from wherever.
+/// The parts of a path, the last one first. An absolute path begins with the part `/`.
 fn steps(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| *part != Component::CurDir);
     let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();

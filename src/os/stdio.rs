@@ -1,4 +1,4 @@
-//! A line on a standard stream of drainit's own, without ever waiting for whoever reads it.
+//! Writes to drainit's own standard streams without ever waiting for their reader.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,10 +10,10 @@ pub(crate) use crate::logging::split::Stream;
 /// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
 
-/// Writes the text in one piece, so that lines of others do not get in between; drops it where nobody takes it.
+/// Writes the text at once, so that lines of other processes do not interrupt it. Drops it where that would block.
 pub(crate) fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
-    // Where nobody can read it, there is nobody to tell so either. Not `println`, which panics then.
+    // Best effort. `println` would panic without a reader.
     let _ = match stream {
         Stream::Stdout if has_room(io::stdout().as_fd()) => {
             let mut out = io::stdout().lock();

@@ -1,31 +1,31 @@
-//! The terminal on stdin: lent to the child while it runs, as a shell lends it to a job.
+//! Lends the terminal on stdin to the child, as a shell lends it to a job.
 
 use nix::unistd::{Pid as NixPid, getpgrp, getsid};
 
 use crate::os::Pid;
 use crate::os::sys;
 
-/// Who has the terminal.
 #[derive(Debug)]
 pub(crate) struct Terminal {
-    /// Our own process group.
+    /// The process group of drainit.
     own: Pid,
     lent: bool,
 }
 
 impl Terminal {
-    /// The terminal is to be lent if it is ours to lend: where drainit is in its foreground.
+    /// Finds out whether there is a terminal to lend, which is where drainit is in its foreground.
     pub(crate) fn find() -> Self {
         let own = getpgrp().as_raw();
         Self { own, lent: sys::foreground_group().is_ok_and(|group| group == own) }
     }
 
-    /// Whether the child has it, or will have it from its start.
+    /// Whether the child has the terminal, or will have it from its start.
     pub(crate) fn is_lent(&self) -> bool {
         self.lent
     }
 
-    /// Puts the child's group into the foreground if that is ours, as after a shell's `fg`. Whether it was.
+    /// Puts the group of the child into the foreground if drainit is there, as after `fg` in a shell. Returns whether it
+    /// was.
     pub(crate) fn lend(&mut self, child: Pid) -> bool {
         let is_ours = sys::foreground_group().is_ok_and(|group| group == self.own);
         if is_ours && sys::set_foreground_group(child).is_ok() {
@@ -34,25 +34,25 @@ impl Terminal {
         is_ours
     }
 
-    /// Somebody else takes it now: the shell that sees us stop.
+    /// Notes that the shell takes the terminal back, because drainit stops.
     pub(crate) fn forget(&mut self) {
         self.lent = false;
     }
 
-    /// Puts our own group into the foreground, if the terminal is lent.
+    /// Puts drainit into the foreground again if the terminal is lent.
     pub(crate) fn take_back(&mut self) {
         if std::mem::take(&mut self.lent) {
             let _ = sys::set_foreground_group(self.own);
         }
     }
 
-    /// Gives the controlling terminal up, for good. A session leader takes it from its whole session, and the kernel
-    /// then sends HUP and CONT.
+    /// Gives up the controlling terminal for good. A session leader takes it from its whole session, and the kernel
+    /// sends HUP and CONT then.
     pub(crate) fn detach() -> std::io::Result<()> {
         sys::detach_terminal()
     }
 
-    /// Whether there is no shell above us that could continue what has stopped.
+    /// Whether drainit leads its session, so that no shell above it could continue a stopped job.
     pub(crate) fn is_without_shell() -> bool {
         let own = NixPid::this();
         getsid(None).is_ok_and(|session| session == own)

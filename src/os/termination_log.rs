@@ -1,4 +1,4 @@
-//! `/dev/termination-log`: what `kubectl describe pod` shows of the end.
+//! Writes `/dev/termination-log`, which `kubectl describe pod` shows.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,19 +6,19 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::types::harmless_lines;
 
-/// Kubernetes makes this file where a pod has one. drainit never creates it.
+/// Kubernetes creates this file; drainit never does.
 const PATH: &str = "/dev/termination-log";
-/// Kubernetes shows no more.
+/// Kubernetes shows no more bytes.
 const MAX: usize = 4096;
 
-/// Writes the report where there is somebody to read it.
+/// Writes the text if the file exists.
 pub(crate) fn write(text: &str) {
     let text = harmless_lines(text);
     let mut end = text.len().min(MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    // Not blocking: whatever lies there in other containers, a pipe for one, must not hold up the end.
+    // Where a container has a pipe there, opening it must not delay the exit.
     let opened =
         OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NONBLOCK).open(PATH);
     if let Ok(mut file) = opened
