@@ -1,8 +1,8 @@
-//! The other end of sd_notify(3): one datagram socket a process, in the abstract namespace, so that nothing is written
-//! to any file system.
+//! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract namespace, which needs no
+//! file system.
 //!
-//! Abstract names belong to the network namespace, which the containers of a pod share. So the name cannot be guessed,
-//! and the kernel's word on who sent a datagram is asked before it is believed.
+//! Abstract names belong to the network namespace, which the containers of a pod share. So the name is random, and the
+//! kernel's credentials of the sender are checked.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -22,24 +22,24 @@ use tokio::net::UnixDatagram;
 
 use crate::types::{ProcessId, harmless};
 
-/// systemd's own bound of a datagram.
+/// The limit of systemd.
 const MAX_DATAGRAM: usize = 4096;
 
-/// What a process said. A datagram with none of these is not reported.
+/// The assignments of a datagram that drainit knows. One with none of them is not reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifyMessage {
     /// `READY=1`
     pub ready: bool,
     /// `STOPPING=1`
     pub stopping: bool,
-    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. drainit's own word; systemd passes over it.
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. It is drainit's own; systemd ignores it.
     pub drained: bool,
-    /// `STATUS=…`, one line for people, made harmless.
+    /// `STATUS=…`, one line for people, without control characters.
     pub status: Option<String>,
 }
 
 impl NotifyMessage {
-    /// Reads a datagram. Assignments that are not known (`MAINPID`, `WATCHDOG`, …) or not UTF-8 are passed over.
+    /// Parses a datagram. Unknown assignments (`MAINPID`, `WATCHDOG`, …) and those that are not UTF-8 are ignored.
     fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();
         for line in datagram.split(|byte| *byte == b'\n') {
@@ -59,7 +59,7 @@ impl NotifyMessage {
     }
 }
 
-/// What it says, for a message about it.
+/// Lists the assignments.
 impl fmt::Display for NotifyMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = [
@@ -68,13 +68,12 @@ impl fmt::Display for NotifyMessage {
             (self.drained, "DRAINED=1"),
             (self.status.is_some(), "STATUS="),
         ];
-        let said: Vec<_> =
-            flags.iter().filter(|(is_said, _)| *is_said).map(|(_, it)| *it).collect();
-        f.write_str(&said.join(" "))
+        let set: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, it)| *it).collect();
+        f.write_str(&set.join(" "))
     }
 }
 
-/// Where one process sends its messages.
+/// The socket for the messages of one process.
 pub struct NotifySocket {
     socket: UnixDatagram,
     /// Without the leading zero byte.
@@ -82,8 +81,6 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// A socket for this process.
-    ///
     /// # Errors
     /// When the kernel has no descriptor or memory left.
     pub fn bind(process: ProcessId) -> io::Result<Self> {
@@ -96,23 +93,22 @@ impl NotifySocket {
         Ok(Self { socket: UnixDatagram::from_std(net::UnixDatagram::from(fd))?, name })
     }
 
-    /// What the process gets as `NOTIFY_SOCKET`.
+    /// The value of `NOTIFY_SOCKET` for the process.
     #[must_use]
     pub fn env_value(&self) -> String {
         format!("@{}", self.name)
     }
 
-    /// The next message that `believes` accepts from a sender with this PID; may be dropped at any
-    /// time without losing one.
+    /// Waits for the next message whose sender, given by pid, `accepts` accepts. Cancel safe.
     ///
-    /// The sender may already be gone when it is asked about, as a shell's `systemd-notify --no-block` is. Senders outside
-    /// our PID namespace have no PID here and are refused.
+    /// The sender may have exited by then, such as `systemd-notify --no-block`. Senders outside our PID namespace have no pid
+    /// here and are refused.
     ///
     /// # Errors
     /// When the socket is broken, which the kernel has no reason for.
     pub async fn recv(
         &self,
-        believes: impl Fn(i32, &NotifyMessage) -> bool,
+        accepts: impl Fn(i32, &NotifyMessage) -> bool,
     ) -> io::Result<NotifyMessage> {
         loop {
             let fd = self.socket.as_raw_fd();
@@ -120,19 +116,19 @@ impl NotifySocket {
             if let Some((sender, message)) = received
                 && message != NotifyMessage::default()
                 && sender > 0
-                && believes(sender, &message)
+                && accepts(sender, &message)
             {
                 return Ok(message);
             }
-            // Somebody who floods the socket with what is not reported must not keep everybody else waiting.
+            // A flood of refused messages must not block the other tasks.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// One datagram with its sender; `None` if it is too long or says nothing of who sent it. The room for control data is
-/// just that of the credentials: descriptors that come along (`FDSTORE`, `BARRIER`) are closed by the kernel, which is
-/// also what a barrier waits for.
+/// Receives one datagram with its sender; `None` if it is too long or without credentials. The buffer for control data has
+/// room for the credentials only: the kernel closes descriptors that come with it (`FDSTORE`, `BARRIER`), and that is what
+/// a barrier waits for.
 fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);
@@ -147,7 +143,7 @@ fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
     if received.flags.contains(MsgFlags::MSG_TRUNC) {
         return Ok(None);
     }
-    // An error means that control data were cut, so descriptors came along.
+    // An error means that control data were truncated, because descriptors came with the message.
     let sender = received.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {
             ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.pid()),
@@ -248,7 +244,7 @@ mod tests {
         .unwrap();
         drop(write);
         assert_eq!(next(&socket).await, None);
-        // The end of the pipe: nobody holds its other end any more.
+        // The end of the pipe: its other end is closed everywhere.
         assert_eq!(io::Read::read(&mut read, &mut [0]).unwrap(), 0);
         send(&socket, b"READY=1");
         assert!(next(&socket).await.unwrap().ready);

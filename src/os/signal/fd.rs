@@ -1,10 +1,10 @@
-//! Every signal that there is, and who sent it.
+//! Reads all signals, with their senders, from a signalfd.
 //!
-//! PID 1 is never given a signal whose disposition is the default, so all are blocked and read from a descriptor
-//! (signalfd), and that before anything else happens: [`Signals::install`] comes before the config is read, and before
-//! there is a second thread. [`Signals::into_stream`] follows once there is a runtime; what arrives in between is kept.
+//! The kernel drops a signal to PID 1 whose disposition is the default, so all are blocked at once: [`Signals::install`]
+//! is called before the config is read, and before there is a second thread. [`Signals::into_stream`] follows once there
+//! is a runtime; signals that arrive in between are kept.
 //!
-//! Two signals of one kind become one while the first is not yet read, as everywhere in Unix; real-time signals do not.
+//! Two signals of one kind become one while the first is not read, as everywhere in Unix; real-time signals do not.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use crate::os::signal::ReceivedSignal;
 use crate::os::signal::mask::{ALL, BlockedSignals};
 use crate::os::sys;
 
-/// So many are taken in a row before anything else has its turn: real-time signals queue up by the thousand.
+/// At most this many signals are taken in a row: real-time signals queue up by the thousand.
 const AT_ONCE: usize = 64;
 
 /// All signals, blocked and waiting to be read.
@@ -26,13 +26,13 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes every signal, for the rest of the process's life. Call it before there is another thread.
+    /// Blocks every signal for good. Call it before there is another thread.
     ///
     /// # Errors
     /// Where no descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // The first thread of a process makes the C library let its signals through again, on the one that starts it: 32
-        // and 33, under musl 33 and 34. If there cannot be one now, it does so later.
+        // When a process starts its first thread, the C library unblocks its own signals on the calling one: 32 and 33,
+        // under musl 33 and 34. Without a thread now, that happens later.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }
@@ -40,7 +40,7 @@ impl Signals {
         Ok(Self { blocked, descriptor: sys::signal_fd(ALL)? })
     }
 
-    /// For tests without a runtime: sleeps until there are signals, and takes them. May come back empty-handed.
+    /// Waits for signals without a runtime, and takes them. May return none.
     #[cfg(test)]
     pub(crate) fn wait(&mut self) -> io::Result<Vec<ReceivedSignal>> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,7 +49,7 @@ impl Signals {
         Ok(take(&self.descriptor)?.0)
     }
 
-    /// Executor over to the runtime that this is called in.
+    /// Registers the descriptor with the runtime that this is called in.
     ///
     /// # Errors
     /// Where no descriptor is left.
@@ -58,7 +58,7 @@ impl Signals {
     }
 }
 
-/// Takes what waits, and tells whether that was all of it.
+/// Takes pending signals. Returns whether these were all of them.
 fn take(descriptor: &OwnedFd) -> io::Result<(Vec<ReceivedSignal>, bool)> {
     let mut received = Vec::new();
     for _ in 0..AT_ONCE {
@@ -78,8 +78,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for signals and takes them, lower numbers first; never empty. CHLD is among them: reap then. It may be
-    /// dropped at any time and called again.
+    /// Waits for signals and takes them, lower numbers first; never empty. CHLD, which asks for a reap, is among them.
+    /// Cancel safe.
     ///
     /// # Errors
     /// Where the runtime is shutting down.
@@ -88,7 +88,7 @@ impl SignalStream {
             let mut ready = self.readable.readable().await?;
             let (received, is_all) = take(ready.get_inner())?;
             if is_all {
-                // A signal that has come since counts as a new event.
+                // A signal that has arrived since is a new event.
                 ready.clear_ready();
             }
             if !received.is_empty() {
@@ -105,7 +105,7 @@ impl SignalStream {
         Ok(take(self.readable.get_ref())?.0)
     }
 
-    /// Stops drainit as Ctrl-Z would, until somebody continues it; nothing happens to PID 1.
+    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -126,7 +126,7 @@ mod tests {
         i32::try_from(std::process::id()).unwrap()
     }
 
-    // To the thread of the test only: that of the test's harness would die of them.
+    // Signals are sent to the thread of the test: they would kill that of the harness.
 
     #[test]
     fn every_signal_arrives_with_its_sender() {
@@ -138,7 +138,7 @@ mod tests {
                 }
                 sys::raise(signal).unwrap();
                 let sender = SignalSender { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
-                // Of PIPE from itself it takes no notice.
+                // PIPE from itself is ignored.
                 let expected = ReceivedSignal { signal, sender: Some(sender) };
                 let expected = Some(expected).filter(|_| signal != Signal::PIPE);
                 let received = signals.wait().unwrap();

@@ -16,18 +16,18 @@ use crate::config::User;
 use crate::os::spawn::SpawnError;
 use crate::os::spawn::which::which;
 
-/// What was tried.
+/// A start that was or would be attempted.
 pub(crate) struct Attempt<'a> {
-    /// The program, from the child's working directory.
+    /// Counts from the working directory of the child.
     pub(crate) program: &'a Path,
     pub(crate) command: &'a [OsString],
     pub(crate) env: Option<&'a [(OsString, OsString)]>,
     pub(crate) working_dir: Option<&'a Path>,
-    /// Only where the user was to change.
+    /// `None` where the user does not change.
     pub(crate) user: Option<&'a User>,
 }
 
-/// Finds out what an error of spawn means.
+/// Finds the cause of a failed start.
 pub(crate) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
     let path = match attempt.working_dir {
         Some(dir) => dir.join(attempt.program),
@@ -56,8 +56,8 @@ pub(crate) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
     }
 }
 
-/// What would go wrong, as far as the file system tells; `path` is the PATH that the program gets, and `may` says whether a
-/// user may execute a file or enter a directory.
+/// The error that a start would give, as far as the file system tells. `path` is the PATH of the program; `may` tells
+/// whether a user may execute a file or enter a directory.
 pub(crate) fn foresee(
     attempt: &Attempt<'_>,
     path: Option<&OsStr>,
@@ -90,7 +90,7 @@ pub(crate) fn foresee(
     if !allowed {
         return Some(denied(attempt, file));
     }
-    // What cannot be read can be executed all the same, and then nothing more is seen.
+    // A file that cannot be read may be executable all the same; then nothing more can be checked.
     File::open(&file).ok()?;
     let head = head(&file);
     if let Some((what, interpreter, hint)) = interpreter(&head) {
@@ -110,7 +110,7 @@ pub(crate) fn foresee(
     (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
 }
 
-/// Whether a carriage return belongs to the name of the interpreter, as the kernel takes it where no argument stands between.
+/// Whether the kernel takes a carriage return as part of the name of the interpreter, as it does without an argument.
 fn is_cut_by_return(head: &[u8]) -> bool {
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
     line.is_some_and(|line| {
@@ -118,7 +118,7 @@ fn is_cut_by_return(head: &[u8]) -> bool {
     })
 }
 
-/// The program that a `#!/usr/bin/env NAME` asks for, where that is nowhere.
+/// The program that `#!/usr/bin/env NAME` names, if it is not in the path.
 fn behind_env(head: &[u8], path: Option<&OsStr>, dir: Option<&Path>) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let mut words = line.trim_ascii().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
@@ -178,7 +178,7 @@ fn denied(attempt: &Attempt<'_>, path: PathBuf) -> SpawnError {
     SpawnError::Denied { path, whom: format!("uid {uid}") }
 }
 
-/// The beginning of a file, as much as the kernel looks at. Empty where it cannot be read.
+/// The first 4 KiB of a file; empty where it cannot be read.
 fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     if let Ok(file) = File::open(path) {
@@ -187,7 +187,7 @@ fn head(path: &Path) -> Vec<u8> {
     head
 }
 
-/// How a program asks for its interpreter, which, and what it usually means that there is none.
+/// How a program names its interpreter, the interpreter, and the usual cause if it is missing.
 fn interpreter(head: &[u8]) -> Option<(&'static str, String, &'static str)> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?;

@@ -11,123 +11,59 @@ use crate::types::exit_code;
 /// Why a process could not be started.
 #[derive(Debug, Error)]
 pub enum SpawnError {
-    /// The list is empty.
     #[error("the command is empty")]
     NoCommand,
-    /// A bare name that is in none of the directories.
     #[error(
         "`{name}` is in none of the directories of PATH ({searched}); \
         install it in the image, or give its full path"
     )]
     NotInPath {
-        /// The name.
         name: String,
         /// The directories, separated by colons.
         searched: String,
     },
-    /// A path where nothing is.
     #[error("`{}` does not exist", path.display())]
-    Missing {
-        /// The program.
-        path: PathBuf,
-    },
-    /// The program is there, and what is needed to run it is not.
+    Missing { path: PathBuf },
+    /// The program exists, but its interpreter or loader does not.
     #[error("`{}` exists, but {what} `{interpreter}`, which does not exist in this image{hint}", path.display())]
     NoInterpreter {
-        /// The program.
         path: PathBuf,
-        /// How it asks for the interpreter.
+        /// How the program names the interpreter.
         what: &'static str,
-        /// What is missing.
         interpreter: String,
-        /// What may be behind it.
+        /// The probable cause.
         hint: &'static str,
     },
-    /// A directory.
     #[error("`{}` is a directory, not a program", path.display())]
-    Directory {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// The file has no execute permission for whoever should run it.
+    Directory { path: PathBuf },
+    /// The file has no execute permission.
     #[error("`{}` is not executable; `chmod +x` it in the image", path.display())]
-    NotExecutable {
-        /// The file.
-        path: PathBuf,
-    },
+    NotExecutable { path: PathBuf },
     /// The kernel denies it for another reason.
     #[error("{whom} may not execute `{}`: it needs the permission for the file, for every directory above it \
         and for its interpreter, on file systems that are not mounted noexec", path.display())]
-    Denied {
-        /// The file.
-        path: PathBuf,
-        /// Who was to run it.
-        whom: String,
-    },
-    /// The kernel does not know what to do with the file.
+    Denied { path: PathBuf, whom: String },
+    /// The kernel cannot execute the file (ENOEXEC).
     #[error("`{}` is not a program that this machine can run: {why}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The working directory cannot be entered.
+    Format { path: PathBuf, why: &'static str },
     #[error("the working directory `{}` cannot be entered: {why}", path.display())]
-    WorkingDir {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The user cannot be changed.
+    WorkingDir { path: PathBuf, why: String },
     #[error("drainit runs as {own} and cannot become {wanted}; {remedy}")]
-    User {
-        /// drainit's own user.
-        own: String,
-        /// The one that was asked for.
-        wanted: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// The kernel or a sandbox forbids new processes.
+    User { own: String, wanted: String, remedy: &'static str },
     #[error("`{}` was not started: operation not permitted; an outdated seccomp profile may refuse the system call \
         clone3 (update the container runtime or libseccomp)", path.display())]
-    Forbidden {
-        /// The program.
-        path: PathBuf,
-    },
-    /// Arguments and environment are too long.
+    Forbidden { path: PathBuf },
     #[error("`{}` was not started: its arguments and environment are too long ({bytes} bytes; \
         the kernel takes about 2 MiB together and 128 KiB for one of them)", path.display())]
-    TooBig {
-        /// The program.
-        path: PathBuf,
-        /// Their size.
-        bytes: usize,
-    },
-    /// The number of processes is limited.
+    TooBig { path: PathBuf, bytes: usize },
     #[error("`{}` was not started: there is no room for another process; \
         look at the container's pids limit and at RLIMIT_NPROC", path.display())]
-    TooMany {
-        /// The program.
-        path: PathBuf,
-    },
-    /// Somebody writes to the file.
+    TooMany { path: PathBuf },
     #[error("`{}` was not started: another process has it open for writing; \
         start it once it is written, or write a new file and rename that", path.display())]
-    Busy {
-        /// The program.
-        path: PathBuf,
-    },
-    /// Everything else.
+    Busy { path: PathBuf },
     #[error("`{}` was not started: {source}", path.display())]
-    Other {
-        /// The program.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Other { path: PathBuf, source: io::Error },
 }
 
 impl SpawnError {

@@ -1,7 +1,7 @@
-//! Starts a process: in its own group, with clean signals, as the user and in the directory it should have.
+//! Starts the processes of a config: each in its own group, with default signals, as its user and in its directory.
 //!
 //! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only another user or working
-//! directory takes a fork. The returned pid is all that is kept; [`crate::os::reap`] sees the end.
+//! directory takes a fork. [`crate::os::reap`] reaps the pid that is returned.
 
 pub mod diagnose;
 pub mod error;
@@ -28,20 +28,17 @@ use crate::os::spawn::which::which;
 use crate::os::sys;
 use crate::os::sys::{Belongings, ChildSetup, Place};
 
-/// What to start, and how.
 #[derive(Debug)]
 pub struct SpawnRequest {
-    /// The program and its arguments. A bare name is looked for in the `PATH` of [`Self::env`].
+    /// The program and its arguments. A bare name is searched in the `PATH` of [`Self::env`].
     pub command: Vec<OsString>,
     /// The whole environment; a later entry replaces an earlier one of that name. `None`: drainit's own.
     pub env: Option<Vec<(OsString, OsString)>>,
     /// Its working directory; `None`: drainit's own. Relative program names count from here.
     pub working_dir: Option<PathBuf>,
-    /// Whom it runs as; `None`: drainit's own user.
+    /// `None`: drainit's own.
     pub user: Option<User>,
-    /// Where it writes to.
     pub stdout: StdioTarget,
-    /// Where it complains to.
     pub stderr: StdioTarget,
 }
 
@@ -55,7 +52,7 @@ pub enum StdioTarget {
 }
 
 impl SpawnRequest {
-    /// A command that gets everything from drainit, but reads nothing.
+    /// A command that inherits everything but stdin, which is empty.
     #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
         Self {
@@ -68,10 +65,10 @@ impl SpawnRequest {
         }
     }
 
-    /// Starts it as the leader of a new process group. When this returns, its exec has succeeded and the group exists.
+    /// Starts the leader of a new process group. When this returns, its exec has succeeded and the group exists.
     ///
     /// # Errors
-    /// With the reason in words and the exit code for it.
+    /// With the cause and its exit code.
     pub fn spawn(self) -> Result<Pid, SpawnError> {
         let Some(name) = self.command.first() else { return Err(SpawnError::NoCommand) };
         let path_variable = match &self.env {
@@ -131,7 +128,7 @@ impl SpawnRequest {
         Ok(command.spawn()?.id().cast_signed())
     }
 
-    /// Program, arguments and environment, as the kernel wants them.
+    /// Program, arguments and environment for `execve`.
     fn exec(&self, program: &Path) -> io::Result<(CString, Vec<CString>, Option<Vec<CString>>)> {
         let args = self.command.iter().map(|arg| CString::new(arg.as_bytes()));
         // As a map, in which a later entry replaces an earlier one.
@@ -156,7 +153,6 @@ impl StdioTarget {
     }
 }
 
-/// Every process of a config starts clean, and leads its own group.
 fn setup() -> ChildSetup {
     ChildSetup {
         mask: mask::given().unwrap_or(0),
@@ -167,7 +163,7 @@ fn setup() -> ChildSetup {
     }
 }
 
-/// A source that is at its end from the start.
+/// An empty stdin.
 fn nothing() -> io::Result<OwnedFd> {
     match File::open("/dev/null") {
         Ok(null) => Ok(null.into()),
@@ -175,14 +171,14 @@ fn nothing() -> io::Result<OwnedFd> {
     }
 }
 
-/// Why drainit could not become `user`, as far as its own user tells.
+/// The error that changing to `user` would give, as far as drainit's own user and capabilities tell.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     difference(user)?;
     let may = nix::unistd::geteuid().is_root() || may_set_ids();
     (!may).then(|| cannot_become(user, remedy()))
 }
 
-/// Whether the effective capabilities allow it: CAP_SETGID and CAP_SETUID. Unknown is yes.
+/// Whether the effective capabilities include CAP_SETGID and CAP_SETUID; true where that cannot be read.
 fn may_set_ids() -> bool {
     const NEEDED: u64 = 1 << 6 | 1 << 7;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -191,8 +187,8 @@ fn may_set_ids() -> bool {
     effective.is_none_or(|bits| bits & NEEDED == NEEDED)
 }
 
-/// What must change to become `user`. `None` where drainit is that user already: then it keeps the groups that the
-/// container was given, as Kubernetes' `fsGroup`.
+/// The changes to become `user`. `None` where drainit is that user already: then it keeps the groups of the container, such
+/// as Kubernetes' `fsGroup`.
 fn difference(user: &User) -> Option<sys::NewUser> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let is_uid =
@@ -229,17 +225,17 @@ mod tests {
         SpawnRequest::new(command.iter().map(Into::into).collect())
     }
 
-    /// Runs it to its end; everything it writes, and how it ended.
+    /// Runs it to its end; its output, and how it ended.
     fn run(mut request: SpawnRequest) -> (String, End) {
         let (mut read, write) = io::pipe().unwrap();
         request.stderr = StdioTarget::To(write.try_clone().unwrap().into());
         request.stdout = StdioTarget::To(write.into());
         let pid = request.spawn().unwrap();
-        let mut said = String::new();
-        read.read_to_string(&mut said).unwrap();
+        let mut output = String::new();
+        read.read_to_string(&mut output).unwrap();
         loop {
             match reap_next().unwrap() {
-                Reaped::Child(reaped, end) if reaped == pid => return (said, end),
+                Reaped::Child(reaped, end) if reaped == pid => return (output, end),
                 Reaped::NoChildren => panic!("{pid} is gone"),
                 _ => std::thread::yield_now(),
             }
@@ -252,18 +248,21 @@ mod tests {
     }
 
     #[test]
-    fn a_process_gets_what_was_asked_for() {
-        in_own_process("os::spawn::tests::a_process_gets_what_was_asked_for", || {
-            let dir = TempDir::new();
-            dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
-            let mut tool = request(&["tool", "x y"]);
-            let (key, path) = ("PATH", format!("bin:{}", std::env::var("PATH").unwrap()));
-            let env = [(key, "/nowhere"), ("A", "1"), ("A", "2"), (key, path.as_str())];
-            tool.env = Some(env.map(|(key, value)| (key.into(), value.into())).into());
-            tool.working_dir = Some(dir.root().into());
-            let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
-            assert_eq!(run(tool), (expected, End::Code(3)));
-        });
+    fn a_process_gets_its_arguments_environment_and_directory() {
+        in_own_process(
+            "os::spawn::tests::a_process_gets_its_arguments_environment_and_directory",
+            || {
+                let dir = TempDir::new();
+                dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
+                let mut tool = request(&["tool", "x y"]);
+                let (key, path) = ("PATH", format!("bin:{}", std::env::var("PATH").unwrap()));
+                let env = [(key, "/nowhere"), ("A", "1"), ("A", "2"), (key, path.as_str())];
+                tool.env = Some(env.map(|(key, value)| (key.into(), value.into())).into());
+                tool.working_dir = Some(dir.root().into());
+                let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
+                assert_eq!(run(tool), (expected, End::Code(3)));
+            },
+        );
     }
 
     #[test]
@@ -309,10 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_said() {
-        // Where another thread starts a process just then, that holds open for writing what is to be executed here.
-        in_own_process("os::spawn::tests::what_went_wrong_is_said", || {
-            in_own_process("os::spawn::tests::what_went_wrong_is_said", || {
+    fn each_failure_names_its_cause() {
+        // A process that another thread starts meanwhile would hold the file open that is to be executed here.
+        in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
+            in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
                 let dir = TempDir::new();
                 let elf = std::fs::read("/bin/sh").unwrap();
                 let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();

@@ -1,7 +1,6 @@
-//! Starts the one child of an `exec`, with the mask, the dispositions and the place that it should have.
+//! Starts the one child of `exec`, `tini` or `dumb-init`, with its signal mask, dispositions, group and session.
 //!
-//! [`crate::os::spawn`] starts the processes of a config and has more to give them; here every microsecond counts, and
-//! signals are blocked, which a child must not inherit: all of them, before and after.
+//! It is separate from [`crate::os::spawn`], which starts the processes of a config, because every microsecond counts here.
 
 use std::ffi::{CString, NulError, OsStr, OsString};
 use std::io;
@@ -20,10 +19,10 @@ use crate::os::sys;
 use crate::os::sys::Belongings;
 pub(crate) use crate::os::sys::{ChildSetup, Place};
 
-/// Starts the command. When this returns, its exec has succeeded and it is in its place.
+/// Starts the command. When this returns, its exec has succeeded, and its group and session are set.
 ///
 /// # Errors
-/// With the reason in words and the exit code for it.
+/// With the cause and its exit code.
 pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, SpawnError> {
     let Some(name) = command.first() else { return Err(SpawnError::NoCommand) };
     let path = std::env::var_os("PATH");
@@ -35,7 +34,7 @@ pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, Spa
     })
 }
 
-/// Starts the command as `execvp(3)` would: a file that the kernel does not know how to run is given to the shell.
+/// Starts the command as `execvp(3)` would: `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC).
 ///
 /// # Errors
 /// The bare error of the system.
@@ -72,7 +71,7 @@ fn launch_once(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::
     if needs_fork || setup.dies_with_us || setup.listens {
         let mut forked = Command::new(program);
         sys::set_up_child(&mut forked, *setup);
-        let env = setup.listens.then(environment_of_others).transpose()?;
+        let env = setup.listens.then(environment_for_child).transpose()?;
         sys::exec_as(&mut forked, text(program.as_os_str())?, args, env, setup.listens);
         // Dropping std's `Child` neither waits nor kills.
         return Ok(forked.spawn()?.id().cast_signed());
@@ -80,8 +79,8 @@ fn launch_once(program: &Path, command: &[OsString], setup: &ChildSetup) -> io::
     sys::posix_spawn(&text(program.as_os_str())?, &args, &Belongings::default(), setup)
 }
 
-/// What drainit was given, without what says that descriptors are meant for drainit.
-fn environment_of_others() -> Result<Vec<CString>, NulError> {
+/// drainit's own environment, without the `LISTEN_PID` that names drainit.
+fn environment_for_child() -> Result<Vec<CString>, NulError> {
     let others = std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID");
     let entry = |(name, value): (OsString, OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())

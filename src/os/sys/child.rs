@@ -1,4 +1,4 @@
-//! How a child is made: everything between fork and exec.
+//! Creates children: `posix_spawn`, and what happens between fork and exec.
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Uid};
 use crate::os::sys::{SignalSet, checked, set_foreground_group, set_mask, set_parent_death_signal};
 use crate::types::Signal;
 
-/// What a child changes about whom it runs as; `None` is left alone.
+/// The user and groups that a child changes to; `None` keeps what it has.
 #[derive(Debug, Default)]
 pub(crate) struct NewUser {
     pub(crate) groups: Option<Vec<Gid>>,
@@ -21,8 +21,7 @@ pub(crate) struct NewUser {
     pub(crate) uid: Option<Uid>,
 }
 
-/// Lets the child become another user just before its exec. The order matters: after the user id is changed, the
-/// right to change groups is gone.
+/// Changes the user of the child before its exec. Groups come first: without the user id of root they cannot be changed.
 pub(crate) fn become_user(command: &mut Command, user: NewUser) {
     let change = move || -> io::Result<()> {
         if let Some(groups) = &user.groups {
@@ -41,47 +40,46 @@ pub(crate) fn become_user(command: &mut Command, user: NewUser) {
     unsafe { command.pre_exec(change) };
 }
 
-/// How a child stands towards signals and terminals, from its first instruction on.
+/// Signals, group and session that a child starts with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChildSetup {
-    /// The signals that are blocked in it.
+    /// The blocked signals.
     pub(crate) mask: SignalSet,
-    /// The signals that get their default disposition; the others keep what drainit has.
+    /// The signals that get their default disposition; the others keep that of drainit.
     pub(crate) defaults: SignalSet,
-    /// Its process group and session.
     pub(crate) place: Place,
     /// The kernel kills it when drainit dies.
     pub(crate) dies_with_us: bool,
-    /// Descriptors are handed over to it: `LISTEN_PID` is its pid.
+    /// It gets the descriptors of a socket activation: `LISTEN_PID` is its pid.
     pub(crate) listens: bool,
 }
 
-/// Where a child belongs.
+/// The process group and session of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In our process group.
+    /// Those of drainit.
     Same,
-    /// It leads a group of its own.
+    /// It leads a group.
     Group,
-    /// It leads a group of its own, which is in the foreground of the terminal on stdin.
+    /// It leads a group in the foreground of the terminal on stdin.
     Foreground,
-    /// It leads a session of its own.
+    /// It leads a session.
     Session,
-    /// It leads a session of its own, whose terminal is the one on stdin.
+    /// It leads a session, whose controlling terminal is the one on stdin.
     SessionWithTerminal,
 }
 
-/// What a child gets that is not drainit's own.
+/// Environment and standard streams of a child.
 #[derive(Debug, Default)]
 pub(crate) struct Belongings<'a> {
     /// Its environment, `NAME=VALUE`; `None`: drainit's.
     pub(crate) env: Option<&'a [CString]>,
-    /// What becomes its descriptors 0, 1 and 2; `None`: drainit's. None of these may be one of the three itself.
+    /// Its descriptors 0, 1 and 2; `None`: drainit's. None of them may be 0, 1 or 2 here.
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
 }
 
-/// Starts a program by `posix_spawn`, which copies nothing of us. Not for places with a terminal, nor for a child that
-/// dies with us.
+/// Starts a program by `posix_spawn`, which copies nothing of drainit. It supports neither places with a terminal nor
+/// [`ChildSetup::dies_with_us`].
 pub(crate) fn posix_spawn(
     program: &CStr,
     args: &[CString],
@@ -137,9 +135,8 @@ unsafe extern "C" {
 
 const LISTEN_PID: &str = "LISTEN_PID=";
 
-/// Lets a command become this program as it is, when everything else between fork and exec is done. std would have
-/// `execvp` do it, which gives to a shell what is no program. Without an environment it gets drainit's own. With one,
-/// `LISTEN_PID` can be its pid.
+/// Executes this program as the last step between fork and exec. std would call `execvp`, which runs `/bin/sh` on ENOEXEC.
+/// Without `env`, the child gets drainit's environment. With it, `LISTEN_PID` can be set to its pid.
 pub(crate) fn exec_as(
     command: &mut Command,
     program: CString,
@@ -147,19 +144,19 @@ pub(crate) fn exec_as(
     env: Option<Vec<CString>>,
     listens: bool,
 ) {
-    // As addresses, which may be sent to other threads. A CString that is moved stays where its text is.
+    // Addresses are `Send`, unlike pointers. A CString that is moved keeps its text in place.
     let addresses = |words: &[CString]| -> Vec<usize> {
         pointers(words).into_iter().map(|pointer| pointer as usize).collect()
     };
     let (argv, mut envp) = (addresses(&args), env.as_deref().map(addresses));
-    // With room for every pid, which is known after the fork only.
+    // Has room for any pid, which is not known before the fork.
     let mut own = [LISTEN_PID.as_bytes(), &[0; 11]].concat();
     if let (true, Some(envp)) = (listens, &mut envp) {
         envp.insert(0, own.as_ptr() as usize);
     }
     let exec = move || -> io::Result<()> {
         write!(&mut own[LISTEN_PID.len()..], "{}", std::process::id())?;
-        // What the addresses lead to.
+        // Keeps the targets of the addresses.
         let _ = (&args, &env);
         // SAFETY: both vectors end with a null pointer, and what they point to is owned by this closure; nothing else runs
         // in the child that could change `environ`.
@@ -173,12 +170,12 @@ pub(crate) fn exec_as(
     unsafe { command.pre_exec(exec) };
 }
 
-/// What the `posix_spawn` family returns.
+/// Converts the result of the `posix_spawn` functions, which is an error number.
 fn refused(error: libc::c_int) -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
-/// A vector as `execve` wants it.
+/// The array of pointers for `execve`.
 fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
     words
         .iter()
@@ -187,7 +184,7 @@ fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
         .collect()
 }
 
-/// The C library's form of a set, which begins with the kernel's.
+/// Converts to the C library's set, which begins with that of the kernel.
 fn library_set(set: SignalSet) -> libc::sigset_t {
     // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as it is, and has no
     // other content than bits.
@@ -198,7 +195,7 @@ fn library_set(set: SignalSet) -> libc::sigset_t {
     }
 }
 
-/// Lets a command set itself up between fork and exec, which every [`ChildSetup`] can do.
+/// Applies any [`ChildSetup`] between fork and exec.
 pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
     let set_up = move || -> io::Result<()> {
         match setup.place {
@@ -212,7 +209,7 @@ pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
                 checked(unsafe { libc::setsid() })?;
             }
         }
-        // Without the terminal it runs as well.
+        // Best effort: the child can run without the terminal.
         match setup.place {
             // Everything is blocked still, TTOU too.
             Place::Foreground => drop(set_foreground_group(nix::unistd::getpid().as_raw())),
@@ -234,8 +231,7 @@ pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
     unsafe { command.pre_exec(set_up) };
 }
 
-/// Gives a signal its default disposition. Not through the C library, which refuses to speak of those that it keeps for
-/// itself. Async-signal-safe.
+/// Gives a signal its default disposition. The C library would refuse this for its own signals. Async-signal-safe.
 fn give_default(number: libc::c_int) {
     // The kernel's structure has no more than four words, and all zeroes is the default.
     const DEFAULT: [u64; 4] = [0; 4];

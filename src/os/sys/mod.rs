@@ -1,6 +1,5 @@
-//! The only file with `unsafe`, with those below it: system calls that neither std nor nix offers, or that they offer
-//! without real-time signals. Each function here is safe to call; what it may do to other processes is its caller's
-//! business.
+//! The only module with `unsafe`: system calls that neither std nor nix offers, or only without real-time signals. Each
+//! function is memory safe; its effect on other processes is up to the caller.
 
 #![allow(unsafe_code)]
 
@@ -24,20 +23,20 @@ pub(crate) use crate::os::sys::child::{
 pub(crate) use crate::os::sys::child::{ChildSetup, Place};
 use crate::types::Signal;
 
-/// Turns the kernel's `-1` into the error that goes with it.
+/// Converts a result of -1 into the error in `errno`.
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Before `main`, Rust opens `/dev/null` in the place of a closed standard descriptor, so that no file gets its number,
-/// and aborts where there is no `/dev/null`. The C library calls this before that; then none is closed any more. The only
-/// other way is a `main` without Rust's runtime.
+/// Before `main`, Rust opens `/dev/null` for a closed standard descriptor, so that no file gets its number, and aborts
+/// where there is no `/dev/null`. The C library calls this earlier, and no descriptor is closed then. The alternative is
+/// a `main` without Rust's runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;
 
-/// Opens the root directory in the place of closed ones, where `/dev/null` cannot be: to write to it fails with `EBADF`,
-/// as to a closed descriptor, and so does nobody harm.
+/// Opens the root directory for closed descriptors where `/dev/null` cannot be opened. A write to it fails with `EBADF`, as
+/// to a closed descriptor.
 extern "C" fn open_standard_descriptors() {
     for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
         // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is what an open gets, and
@@ -61,7 +60,7 @@ pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     Ok((pid > 0).then(|| (pid, ExitStatus::from_raw(raw))))
 }
 
-/// The signals that are blocked and have arrived.
+/// The signals that are blocked and pending.
 pub(crate) fn pending_signals() -> SignalSet {
     let mut pending: SignalSet = 0;
     // SAFETY: `pending` is valid to write for the duration of the call, and as large as its last
@@ -76,14 +75,14 @@ pub(crate) fn kill(target: i32, signal: Signal) -> io::Result<()> {
     checked(unsafe { libc::kill(target, signal.number()) }).map(drop)
 }
 
-/// Whether `kill(2)` would reach anybody; nothing is sent.
+/// `kill(2)` with signal 0: checks the target, and sends nothing.
 pub(crate) fn probe(target: i32) -> io::Result<()> {
     const NOTHING: libc::c_int = 0;
     // SAFETY: takes two integers and no memory of ours.
     checked(unsafe { libc::kill(target, NOTHING) }).map(drop)
 }
 
-/// A descriptor that names a process for good, whatever becomes of its pid (Linux 5.3).
+/// A descriptor that refers to a process even when its pid is reused (Linux 5.3).
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -116,7 +115,7 @@ pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
     checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
-/// Gives a signal that is ignored its default disposition back. `false` where it was not ignored.
+/// Restores the default disposition of an ignored signal. Returns `false` where it was not ignored.
 pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     // SAFETY: all zeroes is a valid sigaction: SIG_DFL, an empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -142,7 +141,7 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Ignores a signal, as a careless parent leaves it to us.
+/// Ignores a signal, as a careless parent may.
 #[cfg(test)]
 pub(crate) fn ignore(signal: i32) -> io::Result<()> {
     // SAFETY: ignoring a signal runs no code of ours.
@@ -150,7 +149,7 @@ pub(crate) fn ignore(signal: i32) -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The process group in the foreground of the terminal on stdin; an error where that is no terminal of ours.
+/// The process group in the foreground of the terminal on stdin; an error where that is not our controlling terminal.
 pub(crate) fn foreground_group() -> io::Result<i32> {
     // SAFETY: takes one integer.
     checked(unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) })
@@ -163,15 +162,15 @@ pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
     checked(unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, group) }).map(drop)
 }
 
-/// Lets tokio tell when `descriptor` becomes readable. Call it inside a runtime with I/O enabled.
+/// Registers a descriptor with tokio. Call it inside a runtime with I/O enabled.
 pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd deregisters it before.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(watched?)
 }
 
-/// A set of signals as the kernel has it: bit `n - 1` is signal `n`. The C libraries' own calls leave out those that
-/// they keep for themselves (32, 33 and under musl 34); these here do not.
+/// The kernel's set of signals: bit `n - 1` is signal `n`. The calls of the C libraries exclude their own signals (32, 33
+/// and under musl 34); those here do not.
 pub(crate) type SignalSet = u64;
 
 /// `sizeof(sigset_t)` of the kernel.
@@ -189,20 +188,19 @@ pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
     Ok(before)
 }
 
-/// A signal as the kernel hands it over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) number: i32,
-    /// The pid and the real user id of the process that sent it; `None` where it was the kernel.
+    /// Pid and real user id of the sender; `None` for the kernel.
     pub(crate) sender: Option<(i32, u32)>,
 }
 
-/// Whether a signal with this `si_code` was sent by a process.
+/// Whether this `si_code` means a signal from a process.
 fn is_sent(code: i32) -> bool {
     matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
 }
 
-/// A descriptor that is readable while one of the signals in `set`, which must be blocked, waits.
+/// A descriptor that is readable while a signal in `set` is pending. They must be blocked.
 pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
     const NONE_YET: RawFd = -1;
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
@@ -214,7 +212,7 @@ pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes the next signal from a descriptor made by [`signal_fd`]; `None` where none waits.
+/// Takes the next signal from a descriptor of [`signal_fd`]; `None` where none is pending.
 pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> {
     let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
     let length = size_of::<libc::signalfd_siginfo>();
@@ -235,7 +233,7 @@ pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> 
     }
 }
 
-/// Waits for one of the signals in `set`, which must be blocked, and takes it. `None` when `timeout` is over.
+/// Waits for a signal in `set` and takes it; `None` when `timeout` is over. They must be blocked.
 pub(crate) fn wait_signal(
     set: SignalSet,
     timeout: Option<Duration>,
@@ -264,7 +262,7 @@ pub(crate) fn wait_signal(
     }
 }
 
-/// The signal that has stopped this child since it was asked last.
+/// The signal that has stopped this child since the last call.
 pub(crate) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
     let Ok(id) = libc::id_t::try_from(child) else { return Ok(None) };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -280,18 +278,18 @@ pub(crate) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
     Ok((pid == child).then_some(status))
 }
 
-/// Whether one of our children is in this process group, ended or not. Nothing is reaped.
+/// Whether a child, ended or not, is in this process group. Reaps nothing.
 pub(crate) fn has_child_in_group(group: i32) -> bool {
     libc::id_t::try_from(group).is_ok_and(|id| has_child(libc::P_PGID, id))
 }
 
-/// Whether we have a child at all, ended or not. Nothing is reaped.
+/// Whether there is a child, ended or not. Reaps nothing.
 pub(crate) fn has_children() -> bool {
     const ANY: libc::id_t = 0;
     has_child(libc::P_ALL, ANY)
 }
 
-/// Whether this is a child of ours that has not ended. Nothing is reaped.
+/// Whether this is a child that has not ended. Reaps nothing.
 pub(crate) fn is_living_child(pid: i32) -> bool {
     libc::id_t::try_from(pid).is_ok_and(|id| ended_child(libc::P_PID, id) == Some(0))
 }
@@ -300,7 +298,7 @@ fn has_child(which: libc::idtype_t, id: libc::id_t) -> bool {
     ended_child(which, id).is_some()
 }
 
-/// The pid of one of these children that has ended, 0 if there are but none has, `None` if there are none.
+/// The pid of an ended child among these; 0 if none has ended, `None` if there is no child.
 fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -311,26 +309,26 @@ fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
     has_any.then(|| unsafe { info.assume_init().si_pid() })
 }
 
-/// Asks the kernel for a signal when our parent dies. nix's own cannot name real-time signals.
+/// Asks the kernel for a signal when our parent dies. nix does not support real-time signals.
 pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     // SAFETY: takes integers and no memory of ours.
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
 }
 
-/// Gives the controlling terminal up, which must be on stdin. A session leader's whole session loses it.
+/// Gives up the controlling terminal, which must be on stdin. The whole session of a session leader loses it.
 pub(crate) fn detach_terminal() -> io::Result<()> {
     // SAFETY: takes two integers.
     checked(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
 }
 
-/// What the C library calls a signal: `Terminated`.
+/// The C library's description of a signal, such as `Terminated`.
 pub(crate) fn describe_signal(number: i32) -> String {
     // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on this thread.
     let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
     text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
 }
 
-/// Ends the process at once: no destructors, no handlers, no waiting for threads that hang in a write.
+/// Exits at once, without destructors, handlers, or waiting for threads that block in a write.
 pub(crate) fn exit_now(code: u8) -> ! {
     // SAFETY: `_exit` takes any number and does not return.
     unsafe { libc::_exit(i32::from(code)) }
