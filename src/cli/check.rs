@@ -1,4 +1,4 @@
-//! `drainit check`: every error and warning of a config at once, and of the pod that it is to run in.
+//! `drainit check`: reports all errors and warnings of a config, and of the pod that runs it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -20,23 +20,23 @@ use crate::{image, kubernetes, load};
 pub struct CheckArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// A manifest to hold the config against: a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob; - reads
+    /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob; - reads
     /// standard input
     #[arg(long, value_name = "FILE")]
     pod: Option<PathBuf>,
-    /// Whether this is the image that runs the config, so that what it names must be here [default: whether drainit is PID 1,
-    /// or PID 1 is drainit, or the config is at its default place in a container]
+    /// Whether this is the image that runs the config, so that the files it names must exist here [default: true if PID 1 is
+    /// drainit, or the config has its default path in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
-    /// The container of the manifest that runs drainit [default: each whose command names drainit, else the only one]
+    /// Name of the container that runs drainit [default: each whose command names drainit, else the only one]
     #[arg(long, value_name = "NAME", requires = "pod")]
     container: Option<String>,
 }
 
-/// Prints what is wrong; 0 if nothing is, or only warnings and they may be.
+/// Prints the problems. Returns 0 without errors, and with --strict without warnings.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, environment) = (args.files.paths(), Environment::from_process());
     let is_image =
@@ -63,7 +63,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Ok(mut loaded) => {
                 let processes = plural(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
-                // It is not taken apart: at the end the kernel gets all memory back at once.
+                // Dropping it would only take time before the exit.
                 std::mem::forget(loaded);
                 (warnings, processes)
             }

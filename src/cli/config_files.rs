@@ -1,4 +1,4 @@
-//! Where the config comes from, for every command that reads one.
+//! The config files, for every command that reads one.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use crate::load::Environment;
 use crate::load::control;
 use crate::load::control::Found;
 
-/// The variable that names the file where no `-c` does.
+/// The variable that names the file without `-c`.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
-/// Where it is looked for last.
+/// The file without `-c` and without the variable.
 const DEFAULT: &str = "/etc/drainit.yaml";
 
 /// `-c FILE`.
@@ -31,12 +31,12 @@ impl ConfigFiles {
         vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
     }
 
-    /// Where the supervisor that runs this config answers.
+    /// The control address of the supervisor that runs this config.
     pub(super) fn control(&self) -> Found {
         control::find(&self.paths(), &Environment::from_process())
     }
 
-    /// Whether the config is where it is looked for when nobody says otherwise.
+    /// Whether it is the default file.
     pub(super) fn is_default(&self) -> bool {
         self.paths() == [PathBuf::from(DEFAULT)]
     }

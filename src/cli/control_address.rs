@@ -1,6 +1,6 @@
-//! Where the running supervisor answers, and what, for every command that asks it.
+//! The control address of the running supervisor, for the commands that ask it.
 //!
-//! Of a config only `control` is read: the rest may need variables that are set for the supervisor alone.
+//! Only `control` is read of a config: the rest may need variables that only the supervisor has.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use crate::config::{Address, Control};
 use crate::http::Response;
 use crate::types::visible;
 
-/// What a probe keeps of an answer, in characters.
+/// The length of an answer that is printed, in characters.
 const MAX_LINE: usize = 1000;
 
-/// Where to ask, and what to say where nobody answers.
+/// An address, and a hint for the error when it does not answer.
 pub(super) struct Found {
     pub(super) address: Address,
-    /// Empty, or how the address may be a wrong one; reads on after the error.
+    /// Why the address may be wrong, to append to an error; empty if it is certain.
     pub(super) doubt: String,
 }
 
@@ -26,7 +26,7 @@ impl From<Address> for Found {
     }
 }
 
-/// Where endpoints are that only tell something: the control socket of a config, else its TCP address.
+/// The address of the read-only endpoints: the control socket, else the TCP address.
 pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
     find(files, socket, |control| {
         match (&control.socket, control.listen) {
@@ -40,7 +40,7 @@ pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<
     })
 }
 
-/// Where a drain is taken: the control socket, and the TCP address only where the config says so.
+/// The address that accepts a drain: the control socket, else the TCP address with `control.drain_over_tcp`.
 pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
     find(files, socket, |control| {
         match (&control.socket, control.listen) {
@@ -77,7 +77,7 @@ fn find(
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
         Err(problems) => {
-            // One line: whoever asks is often a probe.
+            // One line, as a probe shows no more.
             let first = problems.iter().find(|problem| problem.is_error());
             let first = first.map(|problem| format!(": {}", problem.in_a_line()));
             let mend = if doubt.is_empty() { "; see `drainit check`" } else { &doubt };
@@ -86,7 +86,7 @@ fn find(
     }
 }
 
-/// What listens everywhere is asked at this machine's own address.
+/// A wildcard address is asked on the loopback address.
 fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
     let ip = match listen {
         _ if !listen.ip().is_unspecified() => listen.ip(),
@@ -102,7 +102,7 @@ fn over_tcp(listen: SocketAddr) -> Result<Address, String> {
     }
 }
 
-/// The first line of an answer, or its status where it says nothing.
+/// The first line of an answer, or its status if it is empty.
 pub(super) fn first_line(response: &Response) -> String {
     let body = String::from_utf8_lossy(&response.body);
     let line = body.lines().next().unwrap_or_default().trim();

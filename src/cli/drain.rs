@@ -1,6 +1,6 @@
-//! `drainit drain`: asks the running supervisor to take the traffic away, and waits until it is gone.
+//! `drainit drain`: drains the running supervisor, and waits until that is done.
 //!
-//! For a `preStop` hook or an operator. Nothing is stopped; a SIGTERM that follows goes on from there.
+//! For a `preStop` hook or an operator. It stops nothing; a SIGTERM goes on from there.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,17 +18,17 @@ use crate::config::Address;
 use crate::http::{RequestError, Response, request};
 use crate::types::exit_code;
 
-/// One question and its answer.
+/// Limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How long a supervisor that listens may take to accept the drain.
+/// Limit for the supervisor to accept the drain.
 const ASKING: Duration = Duration::from_secs(10);
-/// How long it may take until it has said once how much time it has itself.
+/// Limit for the first answer with the supervisor's own deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// So long after its own deadline it must be drained.
+/// Added to the supervisor's deadline.
 const SLACK: Duration = Duration::from_secs(5);
-/// The pause between two looks.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A status holds some 150 bytes a process.
+/// A status has some 150 bytes for each process.
 const MAX_STATUS: usize = 16 * 1024 * 1024;
 
 /// Options of `drain`.
@@ -36,15 +36,15 @@ const MAX_STATUS: usize = 16 * 1024 * 1024;
 pub struct DrainArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// drainit's control socket, where it is not to be taken from the config
+    /// drainit's control socket [default: that of the config]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Return as soon as the drain has begun
+    /// Return when the drain has begun
     #[arg(long)]
     no_wait: bool,
 }
 
-/// 0 when the traffic is gone (or, with `--no-wait`, the drain has begun).
+/// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
 pub(super) fn drain(args: &DrainArgs) -> u8 {
     let found = match control_address::of_drain(&args.files, args.socket.clone()) {
         Ok(found) => found,
@@ -64,7 +64,7 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     }
 }
 
-/// Returns when the drain is accepted. To ask again changes nothing, so what may pass is tried again.
+/// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient errors.
 async fn begin(found: &Found) -> Result<(), String> {
     let Found { address, doubt } = found;
     let until = Instant::now() + ASKING;
@@ -84,8 +84,8 @@ async fn begin(found: &Found) -> Result<(), String> {
     }
 }
 
-/// Returns when the drain, which was accepted, is over: because the supervisor says so, or because it is gone. Nothing else
-/// that goes wrong says anything about the drain. So it is asked again, until some time after its own deadline.
+/// Returns when the accepted drain is done, or the supervisor has exited. Any other error says nothing about the drain, so
+/// the poll goes on until [`SLACK`] after the supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {
@@ -111,11 +111,10 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request(address, method, path, LIMIT, MAX_STATUS).await
 }
 
-/// How far the supervisor is.
 struct Progress {
-    /// Nothing is drained any more.
+    /// The drain is done.
     is_over: bool,
-    /// Until its deadline, where it has one and that has not passed.
+    /// The time until the deadline, if there is one and it has not passed.
     left: Option<Duration>,
 }
 
@@ -129,13 +128,13 @@ async fn status(address: &Address) -> Result<Progress, RequestError> {
     Ok(Progress { is_over, left: left.filter(|left| !left.is_zero()) })
 }
 
-/// Nobody has the socket any more: what answered before has ended.
+/// Whether the socket has no listener any more, so that the supervisor has exited.
 fn is_gone(error: &RequestError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
-/// Whether the next attempt may go better: somebody listens, and is busy or has ended the connection.
+/// Whether an error is transient: the supervisor is busy, or has closed the connection.
 fn may_pass(error: &RequestError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
     match error {

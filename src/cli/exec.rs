@@ -1,4 +1,4 @@
-//! The options of `drainit exec`, and what they may be.
+//! `drainit exec`: its options.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -19,62 +19,62 @@ use crate::types::{Signal, exit_code, human};
 #[derive(Debug, Args)]
 #[command(
     override_usage = "drainit exec [OPTIONS] [--] CMD [ARGS]...",
-    after_help = "The exit code is the command's own, 128+N if signal N ended it, 127 if it does not exist, 126 if it \
+    after_help = "The exit code is that of the command, 128+N if signal N ended it, 127 if it does not exist, 126 if it \
         cannot be executed.\nSignals are names or numbers: TERM, SIGTERM, 15, RTMIN+3. \
         Durations are 500ms, 15s, 2m, or a number of seconds.\n\
-        Descriptors of a socket activation (LISTEN_FDS), and the terminal on stdin, are handed over to the command, unless it is \
-        drained; all other descriptors from 3 on are not.\n\
-        With a drain, which is of one kind, the shutdown is that of `drainit run`, its exit codes too, and fits into the \
-        grace period (30s if it is not given). The stop signal comes when the command is drained, or has no more time:\n\
+        Without a drain, the command gets the terminal on stdin and the descriptors of a socket activation (LISTEN_FDS). \
+        All other descriptors from 3 on are closed.\n\
+        With a drain, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
+        The stop signal is sent when the command is drained or --drain-time is over:\n\
         \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml"
 )]
 pub struct ExecArgs {
-    /// Send signals to the command's whole process group, not only to the command itself
+    /// Send signals to the whole process group of the command
     #[arg(short, long)]
     group: bool,
-    /// Pass on R where S is received; R may be 0, which drops it. May be repeated
+    /// Forward signal R when S arrives; 0 for R drops it. May be repeated
     #[arg(short, long = "rewrite", value_name = "S:R")]
     rewrites: Vec<Rewrite>,
-    /// End with 0 where the command ends with CODE, such as 143. May be repeated
+    /// Exit with 0 if the command exits with CODE, such as 143. May be repeated
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE", allow_hyphen_values = true)]
     remap_exit: Vec<u8>,
-    /// Act as if SIG had been sent when the parent of drainit dies; KILL kills the command, too
+    /// Receive SIG when the parent of drainit dies; KILL kills the command, too
     #[arg(short, long, value_name = "SIG", value_parser = signal)]
     parent_death_signal: Option<Signal>,
-    /// A signal that asks for the stop. May be repeated [default: TERM, INT and QUIT]
+    /// A signal that stops the command. May be repeated [default: TERM, INT and QUIT]
     #[arg(long = "stop-signal", value_name = "SIG", value_parser = stop_signal)]
     stop_signals: Vec<Signal>,
-    /// Kill what is left of the command's process group so long after the stop signal; what a command that has ended
-    /// leaves in it gets TERM, and KILL when this is over [default: wait for the command, and for nothing after it]
+    /// Time from the stop signal to KILL, for the command and its process group. When the command has ended, the rest of its
+    /// group gets TERM, and KILL when the time is over [default: wait for the command only, without a limit]
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     grace_period: Option<Duration>,
-    /// End when all descendants have ended. Once asked to stop, they get TERM when the command has ended, and KILL when
-    /// the grace period (10s if it is not given) is over
+    /// Exit when all descendants have ended. After a stop signal they get TERM when the command has ended, and KILL when the
+    /// grace period (default 10s) is over
     #[arg(long)]
     wait_all: bool,
-    /// Pass a stop signal on only after DURATION, so that load balancers learn of it first; a second one cuts that short
+    /// Forward a stop signal after DURATION, so that load balancers stop sending requests first; a second one ends the delay
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     signal_delay: Option<Duration>,
-    /// Take in orphans although drainit is not PID 1: the default
+    /// Inherit orphans although drainit is not PID 1: the default
     #[arg(short, long, overrides_with = "no_subreaper")]
     subreaper: bool,
-    /// Leave orphans to others where drainit is not PID 1
+    /// Do not inherit orphans if drainit is not PID 1
     #[arg(long, conflicts_with_all = ["grace_period", "wait_all"])]
     no_subreaper: bool,
-    /// Say on stderr what is received, sent, started and reaped
+    /// Log signals, starts and exits to stderr
     #[arg(short, long)]
     verbose: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-    // Last: the heading of its options goes on to whatever follows.
+    // Last: its heading applies to all options after it.
     #[command(flatten)]
     drain: DrainArgs,
 }
 
-/// Runs `drainit exec -- CMD`, where there is no option to read. `None` for any other command line.
+/// Runs `drainit exec [--] CMD`, without options; `None` for any other command line.
 ///
-/// That is how almost everybody starts it, and clap would take a tenth of the time.
+/// This is the usual form, and clap would take a sixth of its time.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {
@@ -85,7 +85,7 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     (verb == "exec" && !command.is_empty()).then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
 
-/// Runs the command to its end; the exit code for drainit.
+/// Runs the command; returns the exit code for drainit.
 pub(super) fn exec(args: ExecArgs) -> u8 {
     let (options, drain) = options(args);
     match wrong(&options, drain.as_ref()) {
@@ -117,7 +117,7 @@ fn options(args: ExecArgs) -> (ExecOptions, Option<DrainOptions>) {
     (options, args.drain.options())
 }
 
-/// What does not go together, beyond what clap knows.
+/// The error of options that contradict each other, beyond what clap checks.
 fn wrong(options: &ExecOptions, drain: Option<&DrainOptions>) -> Option<String> {
     let delay = options.signal_delay;
     if let Some(grace) = options.grace_period

@@ -1,4 +1,4 @@
-//! The options of `drainit exec` that say how the command is drained: what `drain:` of a config says, one option a key.
+//! The drain options of `drainit exec`: one for each key of `drain:` in a config.
 
 use std::time::Duration;
 
@@ -10,51 +10,50 @@ use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};
 
 /// ExecOptions of `exec` about its drain.
-// An option of one kind has `requires` and `conflicts_with_all`: where another kind is given, clap forgives that the
-// required one is missing, because the two could not be given together.
+// An option of one kind has `requires` and `conflicts_with_all`: if another kind is given, clap does not insist on the
+// required one, because the two conflict.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drain before the stop")]
 pub(super) struct DrainArgs {
     #[command(flatten)]
     kind: Kind,
-    /// What there must be none of for the drain of an Envoy to be over: connections, or requests for clients that never
-    /// let go of their connection [default: connections]
+    /// Envoy is drained when it has no more connections, or no more requests, for clients that never close their connection
+    /// [default: connections]
     #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     drain_until: Option<DrainUntil>,
-    /// Do not let Envoy fail health checks, which is what makes it close connections
+    /// Do not fail Envoy's health checks, although that makes it close connections
     #[arg(long, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     no_fail_healthcheck: bool,
-    /// The method of the request of --drain-http: POST, PUT, GET or DELETE [default: POST]
+    /// Method of the --drain-http request: POST, PUT, GET or DELETE [default: POST]
     #[arg(long, value_name = "METHOD", value_parser = method, requires = "drain_http")]
     #[arg(conflicts_with_all = ["drain_envoy", "drain_exec", "drain_signal", "drain_notify"])]
     drain_method: Option<HttpMethod>,
-    /// The longest wait; 0 turns the drain off [default: 15s]
+    /// Longest drain; 0 turns it off [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
     drain_time: Option<Duration>,
-    /// The shortest wait, while clients learn that this instance goes [default: 5s, or the longest, for an Envoy; none for
-    /// what says itself that it is drained]
+    /// Shortest drain, while clients learn that this instance goes away [default: 5s for an Envoy, at most --drain-time; else 0]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
     drain_min: Option<Duration>,
 }
 
-/// How the command is told; one way at most.
+/// How the command is drained; at most one.
 #[derive(Debug, Args)]
 #[group(id = "drain", multiple = false, conflicts_with_all = ["group", "wait_all", "no_subreaper"])]
 struct Kind {
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
     #[arg(long, value_name = "ADMIN", value_parser = envoy)]
     drain_envoy: Option<DrainMethod>,
-    /// Drain by a request to URL: http://127.0.0.1:8080/drain or unix:/path.sock:/drain. A 2xx, at once or when nothing is
-    /// left to wait for, says that the command is drained
+    /// Drain by a request to URL: http://127.0.0.1:8080/drain or unix:/path.sock:/drain. The command is drained when it answers
+    /// with 2xx
     #[arg(long, value_name = "URL", value_parser = http)]
     drain_http: Option<DrainMethod>,
-    /// Drain by another command, whose end with code 0 says so. It is one text, such as '/app/drain --wait': split into
-    /// words as a shell splits them, but no shell takes part
+    /// Drain by another command, such as '/app/drain --wait'. The command is drained when it exits with 0. Split into words
+    /// like in a shell, but run without one
     #[arg(long, value_name = "COMMAND", value_parser = program)]
     drain_exec: Option<DrainMethod>,
-    /// Drain by SIG to the command, whose own end says that it is drained
+    /// Drain by SIG to the command, which is drained when it exits
     #[arg(long, value_name = "SIG", value_parser = told)]
     drain_signal: Option<DrainMethod>,
     /// Drain by SIG to the command, which sends DRAINED=1 to NOTIFY_SOCKET when it is drained, as sd_notify(3) does
@@ -63,7 +62,7 @@ struct Kind {
 }
 
 impl DrainArgs {
-    /// The drain, where there is to be one.
+    /// `None` without a drain.
     pub(super) fn options(self) -> Option<DrainOptions> {
         let kind = self.kind;
         let kinds = [

@@ -1,6 +1,6 @@
-//! `drainit health`: asks the running supervisor once whether all is ready, for an exec probe or Docker's HEALTHCHECK.
+//! `drainit health`: asks the running supervisor once whether it is ready, for an exec probe or Docker's HEALTHCHECK.
 //!
-//! It is run every few seconds for as long as the container lives, so it costs little: one thread, one request.
+//! It runs every few seconds, so it is cheap: one thread, one request.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,33 +18,33 @@ use crate::http::{RequestError, Response, request};
 use crate::load::values;
 use crate::types::{exit_code, harmless};
 
-/// The reason why something is not ready names every process that is not.
+/// An answer names every process that is not ready.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Options of `health`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code is 0 if it is healthy, 1 if it is not or nobody answers in time, 2 if the command line is \
-        wrong, 78 if the config is, or has no control address."
+    after_help = "The exit code is 0 if it is healthy, 1 if it is not or does not answer in time, 2 for a wrong command \
+        line, 78 for a wrong config or one without a control address."
 )]
 pub struct HealthArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// Ask only whether drainit runs (/livez), not whether all is ready (/readyz)
+    /// Ask whether drainit runs (/livez), not whether all processes are ready (/readyz)
     #[arg(long)]
     live: bool,
-    /// drainit's control socket, where it is not to be taken from the config
+    /// drainit's control socket [default: that of the config]
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     socket: Option<PathBuf>,
-    /// Its address: http://127.0.0.1:9902 or unix:/path. With a path on it, that is asked instead, of whatever server
+    /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that instead
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<HttpTarget>,
-    /// How long the answer may take
+    /// Limit for the answer
     #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "1s")]
     timeout: Duration,
 }
 
-/// 0 where the answer is a 2xx, else 1: Docker knows no others of a health check.
+/// Returns 0 for a 2xx, else 1: the codes that Docker knows.
 pub(super) fn health(args: HealthArgs) -> u8 {
     let timeout = args.timeout;
     let (target, doubt) = match target(args) {
@@ -59,12 +59,12 @@ pub(super) fn health(args: HealthArgs) -> u8 {
     };
     let answer = request(&target.address, Method::GET, &target.path, timeout, MAX_ANSWER);
     let (line, code) = judge(runtime.block_on(answer), &target, &doubt);
-    // Whoever runs it may not be listening; the code says it all.
+    // Best effort: stdout may have no reader.
     let _ = writeln!(io::stdout(), "{line}");
     code
 }
 
-/// What is asked, and how that may be the wrong address.
+/// The URL to ask, and why its address may be wrong.
 fn target(args: HealthArgs) -> Result<(HttpTarget, String), String> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let found = match args.url {
@@ -76,7 +76,7 @@ fn target(args: HealthArgs) -> Result<(HttpTarget, String), String> {
     Ok((HttpTarget { address, path: path.to_owned() }, doubt))
 }
 
-/// The line that is printed, and the exit code.
+/// The line to print, and the exit code.
 fn judge(answer: Result<Response, RequestError>, target: &HttpTarget, doubt: &str) -> (String, u8) {
     match answer {
         Ok(response) => {

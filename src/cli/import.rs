@@ -1,4 +1,4 @@
-//! `drainit import`: another program's file, turned into the draft of a config.
+//! `drainit import`: converts the file of another program to a draft of a config.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::types::exit_code;
 pub struct ImportArgs {
     /// A Procfile, a Compose file or a supervisord.conf
     file: PathBuf,
-    /// Whose file it is; otherwise known by its name
+    /// Format of the file [default: by its name]
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
-/// Prints the config; on stderr, what is to be done with it.
+/// Prints the config, and the next step on stderr.
 pub(super) fn run(args: &ImportArgs) -> u8 {
     let mut err = io::stderr().lock();
     let file = args.file.display();
@@ -32,7 +32,7 @@ pub(super) fn run(args: &ImportArgs) -> u8 {
     };
     match import(&args.file, format) {
         Ok(imported) => {
-            // Whoever closed the pipe has seen enough.
+            // Best effort: the reader may have closed the pipe.
             let _ = io::stdout().write_all(imported.text.as_bytes());
             let _ = writeln!(
                 err,

@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file for each command.
 
 pub mod check;
 pub mod config_files;
@@ -36,22 +36,22 @@ enum Command {
     Run(crate::cli::run::RunArgs),
     /// Run one command, without a config: forward signals, reap orphans
     Exec(Box<crate::cli::exec::ExecArgs>),
-    /// Say everything that is wrong with a config
+    /// Report all errors and warnings of a config
     Check(crate::cli::check::CheckArgs),
-    /// Show the order of the start, and the longest shutdown against the grace period
+    /// Show the start order, and the longest shutdown against the grace period
     Plan(crate::cli::plan::PlanArgs),
-    /// Take the traffic away from the running container, and stop nothing
+    /// Drain the running container, without stopping it
     Drain(crate::cli::drain::DrainArgs),
-    /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
     Import(crate::cli::import::ImportArgs),
-    /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
+    /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
 }
 
 /// Parses the command line and carries it out.
 #[must_use]
 pub fn main() -> ExitCode {
-    // First of all: the first stop signal may come right after the exec.
+    // A stop signal may arrive right after the exec.
     mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));
@@ -72,16 +72,16 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
         Err(error) => {
-            // Nobody may be reading; there is nowhere else to complain.
+            // Best effort: the stream may have no reader.
             let _ = error.print();
             if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
         }
     }
 }
 
-/// Says why a command that asks the supervisor cannot; the code, for the caller to end with.
+/// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
-    // Nobody may be reading.
+    // Best effort: stderr may have no reader.
     let _ = writeln!(io::stderr(), "[drainit] error: {}", harmless(message));
     code
 }

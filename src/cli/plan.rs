@@ -1,4 +1,4 @@
-//! `drainit plan`: what a config comes to.
+//! `drainit plan`: shows start order and longest shutdown of a config.
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -16,12 +16,11 @@ use crate::types::exit_code;
 pub struct PlanArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// `--format`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Format {
     /// For a terminal
@@ -29,15 +28,15 @@ enum Format {
     Text,
     /// For programs
     Json,
-    /// A Gantt chart for Markdown, of the shutdown
+    /// A Gantt chart of the shutdown, for Markdown
     Mermaid,
-    /// A picture, of the shutdown
+    /// A picture of the shutdown
     Svg,
 }
 
-/// Prints the plan; what is wrong with the config goes to standard error.
+/// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
-    // Nothing is taken apart: at the end the kernel gets all memory back at once.
+    // Dropping it would only take time before the exit.
     let loaded =
         ManuallyDrop::new(load::load_to_show(&args.files.paths(), &Environment::from_process()));
     let (problems, plan) = match &*loaded {
@@ -46,7 +45,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         }
         Err(problems) => (problems, None),
     };
-    // Whoever closed the pipe has seen enough; the code says the rest.
+    // Best effort: the reader may have closed the pipe.
     for problem in problems {
         let _ = writeln!(io::stderr(), "{problem}");
     }

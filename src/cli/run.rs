@@ -21,7 +21,7 @@ use crate::supervisor::event_loop;
 use crate::supervisor::event_loop::Setup;
 use crate::types::{exit_code, harmless, harmless_lines};
 
-/// How long a reader has for what is said before there is a supervisor.
+/// The time for a slow reader to take the errors before the supervisor starts.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.
@@ -34,23 +34,22 @@ pub struct RunArgs {
     args: Vec<String>,
 }
 
-/// Runs until the container is to end; the code is the container's.
+/// Runs the supervisor. Returns the exit code of the container.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic_hook::install();
-    // Signals are blocked already; before there is another thread, they are taken for good, so that
-    // it blocks them, too.
+    // Before there is another thread, so that it blocks the signals, too.
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
     let environment = Environment::from_process();
-    // Until the config is read, its `logging` is not known; whoever collects JSON sets the variable.
+    // `logging` is not known before the config is read, so the variable decides.
     let mut format = match environment.get_non_empty("DRAINIT_LOG_FORMAT") {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
     };
     let fail = |format: LogFormat, message: &str, code: u8| {
         say(&output, format, Level::ERROR, "[drainit] error: ", message);
-        // Where nobody reads, the code has to do.
+        // Best effort: stderr may have no reader.
         let _ = output.flush(FLUSH);
         code
     };
@@ -102,13 +101,13 @@ pub(super) fn run(args: RunArgs) -> u8 {
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
     for problem in problems {
         let level = if problem.is_error() { Level::ERROR } else { Level::WARN };
-        // Its text says by itself what it is.
+        // The text names its severity.
         say(output, format, level, "", &problem.to_string());
     }
 }
 
-/// Through the queue: a reader of stderr that has stopped reading must not keep the processes from being started.
-/// `head` is what stands before it in text.
+/// Writes a line through the queue, so that a blocked reader of stderr does not delay the start. `head` precedes the message
+/// in text, not in JSON.
 fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{head}{}\n", harmless_lines(message)).into_bytes(),

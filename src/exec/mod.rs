@@ -1,7 +1,7 @@
-//! `exec`: one process and no config, what people use tini or dumb-init for.
+//! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! There is no runtime, no thread and no timer here: between two signals drainit sleeps in one system call. What comes
-//! before that is the start-up time that everybody pays, so it is little.
+//! There is no runtime, thread or timer here: between two signals drainit waits in one system call, and its start-up time
+//! stays short.
 
 pub mod event_loop;
 mod machine;
@@ -26,35 +26,31 @@ use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
 use crate::types::{Signal, exit_code, harmless};
 
-/// What is asked for.
+/// The options of `exec`, without its drain.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
-    /// The program and its arguments.
     pub command: Vec<OsString>,
-    /// Signals go to the child's whole process group.
+    /// Signals go to the whole process group of the command.
     pub group: bool,
-    /// What is passed on in the place of which signal.
     pub rewrites: Rewrites,
-    /// Exit codes of the child that count as 0.
+    /// Exit codes of the command that become 0.
     pub remap_exit: Vec<u8>,
-    /// The signal that comes when the parent of drainit dies.
+    /// The signal to drainit when its parent dies.
     pub parent_death_signal: Option<Signal>,
-    /// The signals that ask drainit to stop.
     pub stop_signals: Vec<Signal>,
-    /// How long the stop may take, and what the child leaves behind.
+    /// The time from the stop signal to KILL, for the command and what is left of its process group.
     pub grace_period: Option<Duration>,
-    /// The end is the end of the last descendant.
+    /// drainit exits after the last descendant.
     pub wait_all: bool,
-    /// How long a stop signal is held back.
+    /// The delay before a stop signal is forwarded.
     pub signal_delay: Duration,
-    /// Orphans come to drainit although it is not PID 1.
+    /// drainit inherits orphans although it is not PID 1.
     pub subreaper: bool,
-    /// Everything that happens is said.
     pub verbose: bool,
 }
 
 impl ExecOptions {
-    /// A command, and otherwise what is usual.
+    /// A command with the default options.
     #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {
         Self {
@@ -77,17 +73,16 @@ impl ExecOptions {
     }
 }
 
-/// Why there is no exit code of the child.
 #[derive(Debug, thiserror::Error)]
 enum ExecError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    #[error("the system refuses what an init needs: {0}")]
+    #[error("cannot supervise the command: {0}")]
     System(#[from] io::Error),
 }
 
-/// Runs the command to its end. Returns the exit code for drainit: the command's own, 128 plus the signal that ended it,
-/// or 126 or 127 where it could not be started.
+/// Runs the command. Returns the exit code for drainit: that of the command, 128 plus the signal that ended it, or 126 or
+/// 127 where it could not be started.
 #[must_use]
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::install();
@@ -104,8 +99,7 @@ pub fn run(options: &ExecOptions) -> u8 {
 }
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
-    // They are blocked already where drainit is the program. What has come until the child runs is
-    // for the child.
+    // Signals are blocked since `main`. Those that arrive before the command runs are forwarded to it.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
@@ -120,27 +114,27 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         mask: signals.given(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
-        // A signal that drainit cannot act on would leave the child behind.
+        // drainit cannot act on KILL, which would leave the command behind.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
         listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
-    // The command is where it should be. drainit itself must not keep a file system from being unmounted.
+    // The command has its working directory. drainit itself must not keep a file system from being unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|child: Pid| {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
         let end = CommandLoop::new(options, &signals, child, &mut terminal).run();
-        // Without drainit nobody would stop it, unless drainit is PID 1.
+        // Unless drainit is PID 1, the command would outlive it.
         Ok(end.inspect_err(|_| panic_hook::stop_all())?)
     });
-    // For a script that goes on with this terminal.
+    // A script above drainit may go on with this terminal.
     terminal.take_back();
     end.map(|end| end.exit_code())
 }
 
-/// One of drainit's own lines.
+/// Writes a line of drainit's own to stderr.
 pub(crate) fn tell(message: &str) {
     say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
 }

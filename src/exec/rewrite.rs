@@ -1,28 +1,27 @@
-//! Which signal is passed on in the place of which.
+//! Signal rewriting: `--rewrite S:R` forwards signal R when S arrives.
 
 use std::str::FromStr;
 
 use crate::types::Signal;
 use crate::types::suggest::nearest;
 
-/// `S:R` for some signals; the others are passed on as they are.
+/// The rules of `--rewrite`. Signals without a rule are forwarded unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrites(Vec<Rewrite>);
 
 /// One `S:R`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    /// The signal that arrives.
     pub from: Signal,
-    /// The one that is passed on; `None` drops it.
+    /// `None` drops the signal.
     pub to: Option<Signal>,
 }
 
 impl Rewrites {
-    /// What is passed on for `signal`; `None`: nothing.
+    /// The signal to forward for `signal`, if any.
     #[must_use]
     pub fn of(&self, signal: Signal) -> Option<Signal> {
-        // The last one given wins.
+        // The last rule wins.
         let found = self.0.iter().rev().find(|rewrite| rewrite.from == signal);
         found.map_or(Some(signal), |rewrite| rewrite.to)
     }
@@ -56,7 +55,7 @@ impl FromStr for Rewrite {
 /// Reads a signal by name or number.
 ///
 /// # Errors
-/// What is wrong with it, and what was probably meant.
+/// With the closest name, if there is one.
 pub fn signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text).ok_or_else(|| {
         let name = text.trim().to_ascii_uppercase();

@@ -1,7 +1,7 @@
-//! Socket activation: descriptors from 3 on that whoever started drainit (systemd, podman) means for the command, as
-//! sd_listen_fds(3) has it. `LISTEN_FDS` says how many, `LISTEN_PID` for whom, and `LISTEN_FDNAMES` what they are.
+//! Socket activation, see sd_listen_fds(3): the parent of drainit (systemd, podman) passes descriptors from 3 on for the
+//! command. `LISTEN_FDS` is their number, `LISTEN_PID` their owner, and `LISTEN_FDNAMES` their names.
 
-/// How many descriptors are handed over, where drainit is meant. What is meant for others stays as it is.
+/// The number of descriptors for the command; `None` where `LISTEN_PID` is not drainit.
 pub(crate) fn handed_over() -> Option<u16> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let is_meant = number("LISTEN_PID")? == std::process::id();

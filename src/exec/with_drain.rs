@@ -1,5 +1,5 @@
-//! `exec` with a drain: the ordinary supervisor with a config of one process, so that drain, deadline, second and third
-//! signal and the report are the same as in `run`.
+//! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain, deadline, second and third stop
+//! signal and report are the same.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,26 +20,25 @@ use crate::supervisor::event_loop;
 use crate::supervisor::event_loop::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
+/// `shutdown.reserve`; a tenth of the grace period where that is shorter.
 const RESERVE: Duration = Duration::from_secs(2);
-/// The grace period where none is given, as Kubernetes has it.
+/// The default grace period, that of Kubernetes.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
-/// How long a process may take to stop where nothing is said (`stop_grace_period` of a config).
+/// The default `stop_grace_period` of a config.
 const USUAL_STOP: Duration = Duration::from_secs(10);
 
 /// How and how long the process is drained.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
-    /// How it is told.
     pub method: DrainMethod,
-    /// The longest wait; unless given, that of a config. Zero turns draining off.
+    /// The longest drain; `None`: the default of a config. Zero turns draining off.
     pub time: Option<Duration>,
-    /// The shortest wait; unless given, that of a config or less, so that it fits.
+    /// The shortest drain; `None`: the default of a config, or less if it would not fit.
     pub min: Option<Duration>,
 }
 
-/// Runs the command and drains it before it is stopped. Returns the exit code for drainit, as `run` has it.
+/// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that of `run`.
 #[must_use]
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     panic_hook::install();
@@ -80,10 +79,10 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     event_loop::run(setup)
 }
 
-/// The config that says what the options say.
+/// Converts the options to a config.
 ///
 /// # Errors
-/// What does not fit together, or cannot be said in a config.
+/// Where options contradict each other, or a config cannot express them.
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
     if options.parent_death_signal == Some(Signal::KILL) {
         return Err("--parent-death-signal KILL leaves no time to drain; use TERM".to_owned());
@@ -137,7 +136,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         depends_on: Vec::new(),
         readiness: None,
         stop_signal: stop_signal(options)?,
-        // What the longest drain leaves, where that is more than the usual.
+        // The time that the longest drain leaves, if that is more than the default.
         stop_grace_period: Some(room.saturating_sub(time)).filter(|rest| *rest > USUAL_STOP),
         environment: Vec::new(),
         working_dir: None,
@@ -160,12 +159,12 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     })
 }
 
-/// What a drain and a stop can have of the grace period.
+/// The part of the grace period for drain and stop.
 fn room(shutdown: &Shutdown) -> Duration {
     shutdown.window().saturating_sub(shutdown.readiness_delay)
 }
 
-/// That a drain cannot take the time it was given. The default is less where there is less, as nobody has asked for it.
+/// The warning for a `--drain-time` that does not fit. The default time is shortened without one.
 fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
     let (shutdown, time) = (&config.shutdown, drain.time?);
     let room = room(shutdown);
@@ -179,7 +178,7 @@ fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
     })
 }
 
-/// What the one stop signal of a process is, which every signal that asks for the stop leads to.
+/// The stop signal of the process. A config has one, whichever stop signal arrives.
 fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
     let of = |signal: &Signal| options.rewrites.of(*signal);
     let first = options.stop_signals.first().map_or(Some(Signal::TERM), of);
@@ -192,7 +191,7 @@ fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
     }
 }
 
-/// Every signal but those that stop, as without a drain.
+/// The other signals, forwarded as without a drain.
 fn forwarded(options: &ExecOptions) -> Result<Vec<Signal>, String> {
     let mut forwarded = Vec::new();
     let others = (1..=64)
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_says_what_the_options_say() {
+    fn the_options_become_a_config() {
         let config = config(&options(Some(60), &["TERM:QUIT", "HUP:0"]), &drain(15, None)).unwrap();
         let process = &config.processes[0];
         assert_eq!((process.name.as_str(), process.command.len()), ("envoy", 2));
@@ -259,7 +258,7 @@ mod tests {
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
-        // All of what the drain leaves, even at its longest.
+        // All that the longest drain leaves.
         assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15)));
         for (signal, forwarded) in
             [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
@@ -274,7 +273,7 @@ mod tests {
             let config = config(&options(Some(grace), &[]), &drain(time, None)).unwrap();
             let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
-            // Otherwise what is usual, or what is left.
+            // Otherwise the default, or the time that is left.
             assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(15, Some(3))).is_err());
