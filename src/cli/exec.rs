@@ -74,7 +74,7 @@ pub struct ExecArgs {
 
 /// Runs `drainit exec [--] CMD`, without options; `None` for any other command line.
 ///
-/// This is the usual form, and clap would take a sixth of its time.
+/// This is the usual form. clap would take 250,000 instructions, four times as many as everything else.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {

@@ -16,13 +16,11 @@ use crate::os::terminal::Terminal;
 use crate::types::Signal;
 
 const VERSION: &str = "dumb-init v1.2.5";
-/// For wrong usage.
 const USAGE: u8 = 1;
-/// Where the command cannot be started.
 const NOT_STARTED: u8 = 2;
 /// The highest signal that can be rewritten.
 const LAST: i64 = 31;
-/// Signals of job control, by which the terminal or a shell stops a job.
+/// The signals of job control that stop a job.
 const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 const KNOWN: [Known; 5] = [
@@ -36,15 +34,15 @@ const KNOWN: [Known; 5] = [
 #[derive(Debug)]
 struct DumbInit {
     debug: bool,
-    /// The child leads a session of its own, and signals go to its whole process group.
+    /// The child leads a session, and signals go to its whole process group.
     session: bool,
-    /// What is sent in the place of signal `n`, at place `n`; `None`: the same.
+    /// The signal to send for signal `n`, at index `n`; `None`: the same.
     rewrites: [Option<i32>; 32],
-    /// Signals that are dropped once, at place `n`: what giving the terminal up makes the kernel send.
+    /// Signals that are dropped once, at index `n`: the kernel sends them when the terminal is given up.
     ignored_once: [bool; 32],
 }
 
-/// Runs as dumb-init. `called` is the whole of `argv[0]`.
+/// Runs as dumb-init. `called` is `argv[0]`.
 pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
     let called = shown(called);
     let mut init =
@@ -88,7 +86,7 @@ pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
 }
 
 impl DumbInit {
-    /// `S:R`, as `sscanf("%d:%d")` reads it. Whether it is one.
+    /// Parses `S:R` as `sscanf("%d:%d")` does. Returns whether it is valid.
     fn rewrite(&mut self, spec: &str) -> bool {
         let pair = leading_number(spec).and_then(|(from, rest)| {
             let (to, _) = leading_number(rest.strip_prefix(':')?)?;
@@ -110,7 +108,7 @@ impl DumbInit {
             self.debug("Not running in setsid mode.");
         }
         if self.session {
-            // The session's first group has no parent in its session, and in such a group these would have no effect.
+            // The group of a session leader is orphaned, and these signals do not stop a member of such a group.
             for signal in STOPS {
                 self.rewrites[place(signal)].get_or_insert(libc::SIGSTOP);
             }
@@ -120,7 +118,7 @@ impl DumbInit {
     fn supervise(&mut self, command: &[OsString]) -> io::Result<u8> {
         let signals = BlockedSignals::block()?;
         let place = if self.session { self.give_terminal_up() } else { Place::Same };
-        // Its children start with nothing blocked and nothing ignored; real-time signals it leaves alone.
+        // The child starts with nothing blocked or ignored; real-time signals are left as they are.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let child = match start_like_execvp(command, &setup) {
@@ -141,7 +139,7 @@ impl DumbInit {
             Place::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
-        // So that no mount is kept busy.
+        // Does not keep a mount busy.
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
@@ -198,12 +196,12 @@ impl DumbInit {
             self.debug(&format!("Not forwarding signal {number} to children (ignored)."));
             return;
         };
-        // Where nobody is left, there is nobody to tell.
+        // The group may have ended.
         let _ = if self.session { kill_group(child, signal) } else { kill(child, signal) };
         self.debug(&format!("Forwarded signal {number} to children."));
     }
 
-    /// Reaps whatever has ended; the exit code, if the child is among it.
+    /// Reaps all that have ended. Returns the exit code if the child is among them.
     fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
         while let Reaped::Child(pid, end) = reap_next()? {
             let code = end.exit_code();
@@ -219,7 +217,7 @@ impl DumbInit {
                 }
             }
             if pid == child {
-                // The rest of its group, which nobody waits for. Nobody else can have got the number since.
+                // Stops the rest of its group. The number cannot be reused this soon.
                 self.forward(child, Signal::TERM.number());
                 self.debug(&format!("Child exited with status {code}. Goodbye."));
                 return Ok(Some(code));
@@ -235,7 +233,7 @@ impl DumbInit {
     }
 }
 
-/// The place of a signal in a table by number.
+/// The index of a signal in a table.
 fn place(number: i32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

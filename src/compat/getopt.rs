@@ -1,35 +1,29 @@
-//! Options as `getopt(3)` and `getopt_long(3)` read them, with their messages.
+//! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
-//! The first argument that is no option ends them, as POSIX has it. (glibc lets options follow, unless told otherwise;
-//! for a program that starts another one that is a trap, and musl has none of it.)
+//! The first argument that is no option ends them, as in POSIX and musl. glibc accepts options after it by default, which
+//! would take those of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::compat::shown;
 
-/// An option that a program knows.
 pub(super) struct Known {
-    /// Its letter.
     pub(super) short: u8,
-    /// Its name, if it has one.
     pub(super) long: Option<&'static str>,
-    /// It takes an argument.
     pub(super) takes: bool,
 }
 
-/// One option as it was given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Given<'a> {
     pub(super) short: u8,
     pub(super) argument: Option<&'a OsStr>,
 }
 
-/// Reads one option after the other.
 pub(super) struct Options<'a> {
     known: &'a [Known],
     rest: &'a [OsString],
-    /// What is left of a bundle such as `-vc`.
+    /// The rest of a bundle such as `-vc`.
     bundle: &'a [u8],
     /// A `--` has ended the options.
     is_ended: bool,
@@ -40,7 +34,7 @@ impl<'a> Options<'a> {
         Self { known, rest: args, bundle: &[], is_ended: false }
     }
 
-    /// What follows the options.
+    /// The arguments after the options.
     pub(super) fn rest(&self) -> &'a [OsString] {
         self.rest
     }
@@ -53,7 +47,7 @@ impl<'a> Options<'a> {
     /// The next option; `None` after the last one.
     ///
     /// # Errors
-    /// With the message, without the name of the program before it.
+    /// With the message, without the name of the program.
     pub(super) fn next(&mut self) -> Result<Option<Given<'a>>, String> {
         if self.bundle.is_empty() {
             let Some((argument, rest)) = self.rest.split_first() else { return Ok(None) };
@@ -97,7 +91,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// `--name`, `--name=value`, or the beginning of a name that only one begins with.
+    /// Parses `--name`, `--name=value`, or an unambiguous prefix of a name.
     fn long(&mut self, text: &'a [u8]) -> Result<Given<'a>, String> {
         let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
         let (name, value) = (&text[..end], text.get(end + 1..));
@@ -153,7 +147,7 @@ mod tests {
         Known { short: b'V', long: Some("version"), takes: false },
     ];
 
-    /// Each option as `c` or `r=ARGUMENT`, then what follows, or the message.
+    /// Each option as `c` or `r=ARGUMENT`, and the rest; or the message.
     fn read(known: &[Known], args: &[&str]) -> Result<(String, Vec<String>), String> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
         let mut options = Options::new(known, &args);

@@ -1,8 +1,7 @@
-//! Called by another name: drainit as `tini` or as `dumb-init`.
+//! drainit as `tini` or `dumb-init`, when it is called by that name.
 //!
-//! A symlink is all it takes to have drainit in their place, in images and scripts that nobody wants to touch: options,
-//! environment variables, messages and exit codes are theirs. What their documentation says is the measure, and the
-//! programs as Debian ships them; the tests run both side by side.
+//! A symlink puts drainit in their place, in images and scripts that stay as they are: options, environment variables,
+//! messages and exit codes are those of their documentation and of Debian's packages. The tests compare them.
 
 pub mod dumb_init;
 pub mod getopt;
@@ -12,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-/// Runs as the program that `argv[0]` names. `None` where that is not one of theirs.
+/// Runs as the program that `argv[0]` names; `None` for any other name.
 pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     let (called, args) = args.split_first()?;
     let name = Path::new(called).file_name()?.to_str()?;
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     }
 }
 
-/// The text of `strerror(3)`, whatever C library is here.
+/// The text of `strerror(3)` in glibc, with any C library.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOTTY) => "Inappropriate ioctl for device".to_owned(),
@@ -38,19 +37,19 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// An argument as it goes into a message.
+/// Converts an argument for a message.
 fn shown(text: &OsStr) -> std::borrow::Cow<'_, str> {
     text.to_string_lossy()
 }
 
-/// The number at the beginning of a text, as C reads it: blanks, a sign, digits. With what follows; `None` where there is
-/// no digit.
+/// Parses the number at the start of a text as C does: blanks, a sign, digits. Returns it with the rest; `None` without a
+/// digit.
 fn leading_number(text: &str) -> Option<(i64, &str)> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     let (number, rest) = text.split_at(text.len() - digits.len() + end);
-    // What does not fit is far outside of every range that is asked for.
+    // A number that does not fit is outside of every accepted range.
     let far = if number.starts_with('-') { i64::MIN } else { i64::MAX };
     (end > 0).then(|| (number.parse().unwrap_or(far), rest))
 }
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_nobodys() {
+    fn other_names_run_nothing() {
         let run = |name: &str| run(&[name.into()]);
         assert_eq!(run("drainit"), None);
         assert_eq!(run("/usr/bin/tinier"), None);
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_read_like_the_systems() {
+    fn errors_have_the_text_of_strerror() {
         let text = |number| describe(&io::Error::from_raw_os_error(number));
         assert_eq!(text(libc::ENOENT), "No such file or directory");
         assert_eq!(text(libc::EACCES), "Permission denied");

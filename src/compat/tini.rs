@@ -1,8 +1,7 @@
 //! drainit as tini 0.19: its options, variables, messages and exit codes.
 //!
-//! Three things are better than in the original, and nobody can rely on them being worse: it wakes up for nothing, where
-//! tini looks once a second; signals that tini leaves to the kernel (ABRT and the like) are passed on too; and options
-//! end at the command, as in builds of tini with musl, so that `tini ls -l` lists.
+//! Three differences: it does not wake up every second; it also forwards the signals that tini leaves to the kernel, such as
+//! ABRT; and options end at the command, as in builds of tini with musl, so that `tini ls -l` works.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +21,7 @@ use crate::os::terminal::Terminal;
 use crate::types::Signal;
 
 const VERSION: &str = "tini version 0.19.0";
-/// What the program returns for its own failures.
+/// The exit code for its own failures.
 const FAILURE: u8 = 1;
 
 const fn option(short: u8, takes: bool) -> Known {
@@ -40,7 +39,7 @@ const KNOWN: [Known; 8] = [
     option(b's', false),
 ];
 
-/// How much is said: warnings are level 1, and everything above goes to standard output.
+/// `Info` and above go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Fatal,
@@ -60,7 +59,7 @@ struct Tini {
     remapped: Vec<u8>,
 }
 
-/// Runs as tini. `called` is the whole of `argv[0]`, `name` its last part.
+/// Runs as tini. `called` is `argv[0]`, `name` its last part.
 pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
     if let [only] = args
         && only == "--version"
@@ -110,7 +109,7 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
 }
 
 impl Tini {
-    /// One option. An error is an exit code, and not always one of failure.
+    /// Applies one option. An error is the exit code, 0 after `-h`.
     fn set(&mut self, name: &str, short: u8, argument: &OsStr) -> Result<(), u8> {
         let invalid = |tini: &Self| {
             let message = format!("Not a valid option for -{}: ", char::from(short));
@@ -140,13 +139,13 @@ impl Tini {
     }
 
     fn read_environment(&mut self) {
-        // Any value will do, and none.
+        // Any value counts, also an empty one.
         self.subreaper |= env::var_os("TINI_SUBREAPER").is_some();
         self.group |= env::var_os("TINI_KILL_PROCESS_GROUP").is_some();
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
             let verbosity = shown(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
-                // It is unsigned there.
+                // It is unsigned in tini.
                 ..=-1 => i64::MAX,
                 verbosity => verbosity,
             };
@@ -168,7 +167,7 @@ impl Tini {
         let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // What else is ignored stays so, as `nohup` would have it. PIPE is what Rust's runtime ignores for drainit.
+            // Other ignored signals stay ignored, as `nohup` needs. Rust's runtime ignores PIPE for drainit.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,
@@ -201,7 +200,7 @@ impl Tini {
             match signals.wait(None)?.map(|received| received.signal) {
                 None => {}
                 Some(Signal::CHLD) => self.log(Level::Debug, "Received SIGCHLD"),
-                // tini ignores these, which a terminal sends to what writes from the background.
+                // tini ignores these, which a terminal sends to background processes.
                 Some(Signal::TTIN | Signal::TTOU) => {}
                 Some(signal) => self.pass_on(child, signal),
             }
@@ -228,7 +227,7 @@ impl Tini {
         }
     }
 
-    /// Reaps whatever has ended; the exit code, if the child is among it.
+    /// Reaps all that have ended. Returns the exit code if the child is among them.
     fn reap(&self, child: Pid) -> io::Result<Option<u8>> {
         let mut code = None;
         loop {
@@ -278,7 +277,7 @@ impl Tini {
     }
 }
 
-/// `-e` takes what `strtol` reads to the end, and that makes nothing a 0.
+/// Parses `-e` as `strtol` does: an empty text is 0.
 fn exit_code(argument: &OsStr) -> Option<u8> {
     match leading_number(argument.to_str()?) {
         Some((code, "")) => u8::try_from(code).ok(),
@@ -287,7 +286,7 @@ fn exit_code(argument: &OsStr) -> Option<u8> {
     }
 }
 
-/// `-p` takes `SIGTERM`, and neither `TERM` nor `15`.
+/// Parses `-p`, which accepts `SIGTERM`, but neither `TERM` nor `15`.
 fn by_full_name(argument: &OsStr) -> Option<Signal> {
     let name = argument.to_str()?;
     let is_full = name.starts_with("SIG") && name.bytes().all(|byte| byte.is_ascii_alphanumeric());

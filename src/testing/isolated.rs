@@ -1,4 +1,4 @@
-//! Tests that reap, handle signals or change the process need one for themselves.
+//! Runs a test that reaps, handles signals or changes its process in a process of its own.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -7,13 +7,13 @@ use std::process::Command;
 
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
-/// Runs `body` in a process of its own: the test binary once more, with only the test `name` (its full path). That process
-/// leads its own group, so that it cannot hit the test run.
+/// Runs `body` in a new process: the test binary again, with only the test `name` (its full path). It leads its own group,
+/// so that its signals do not reach the test run.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }
 
-/// The same as PID 1 of a new PID namespace, with the `/proc` of the old one.
+/// Runs `body` as PID 1 of a new PID namespace, with the `/proc` of the old one.
 pub(crate) fn in_own_pid_namespace(name: &str, body: impl FnOnce()) {
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
@@ -33,7 +33,7 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
         .process_group(0)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "there is no test `{name}`: {said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("1 passed"), "there is no test `{name}`: {stdout}");
 }
