@@ -7,7 +7,10 @@ pub mod drain;
 pub mod exec;
 pub mod exec_drain;
 pub mod health;
+#[cfg(feature = "tools")]
 pub mod import;
+#[cfg(not(feature = "tools"))]
+pub mod left_out;
 pub mod plan;
 pub mod run;
 
@@ -42,7 +45,11 @@ enum Command {
     /// Take the traffic away from the running container, and stop nothing
     Drain(crate::cli::drain::DrainArgs),
     /// Make the draft of a config from a Procfile, a Compose file or a supervisord.conf
+    #[cfg(feature = "tools")]
     Import(crate::cli::import::ImportArgs),
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Import(crate::cli::left_out::ImportArgs),
     /// Say whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
 }
@@ -68,7 +75,10 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(Cli { command: Command::Check(args) }) => crate::cli::check::check(&args),
         Ok(Cli { command: Command::Plan(args) }) => crate::cli::plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => crate::cli::drain::drain(&args),
+        #[cfg(feature = "tools")]
         Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
         Err(error) => {
             // Nobody may be reading; there is nowhere else to complain.
