@@ -6,7 +6,7 @@ HOST = $(shell uname -m)
 ARCH ?= $(HOST)
 OTHER = aarch64
 CROSS = $(filter-out $(HOST),$(ARCH))
-STATIC = target/static$(CROSS:%=/%)
+STATIC = target/static$(CROSS:%=/%)$(if $(LEAN),/lean)
 MUSL = $(ARCH)-unknown-linux-musl
 GNU = $(ARCH)-unknown-linux-gnu
 CARGO ?= cargo
@@ -23,7 +23,7 @@ help: ## this list
 build: ## target/release/drainit
 	$(CARGO) build --release --locked
 
-static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
+static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit; LEAN=1: …/lean/drainit, without the tools
 	@mkdir -p $(STATIC)
 	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
@@ -42,6 +42,7 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests n
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
 test: deps static-other ## all tests, with three versions of Envoy
+	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
 	$(CARGO) test --locked --workspace -- --skip docker::
 	$(CARGO) test --locked --test main docker::
 
@@ -49,6 +50,7 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
@@ -74,7 +76,7 @@ clean: ## everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
+build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(LEAN),--no-default-features) && \
 	install target/$(1)/release/drainit $(STATIC)/
 # rustc links a static PIE by itself only for x86-64. Elsewhere the linker is asked for one, and given the start files of
 # musl that belong to it.

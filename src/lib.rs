@@ -20,6 +20,11 @@
 //!
 //! Only [`cli::main`] is public, and `types` for the integration tests.
 
+#![cfg_attr(
+    not(feature = "tools"),
+    allow(dead_code, reason = "some of what `load` and `plan` offer is only for the tools")
+)]
+
 pub mod cli;
 mod compat;
 mod config;
@@ -30,7 +35,9 @@ mod exec;
 mod graph;
 mod http;
 mod image;
+#[cfg(feature = "tools")]
 mod import;
+#[cfg(feature = "tools")]
 mod kubernetes;
 mod load;
 mod logging;

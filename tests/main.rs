@@ -30,6 +30,7 @@ mod hardening;
 mod health;
 mod hooks;
 mod import;
+mod lean;
 mod new_connections;
 mod notify;
 mod output;

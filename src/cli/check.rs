@@ -10,10 +10,12 @@ use clap::Args;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::values::plural;
 use crate::config::Config;
+#[cfg(feature = "tools")]
+use crate::kubernetes;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
-use crate::{image, kubernetes, load};
+use crate::{image, load};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -25,14 +27,14 @@ pub struct CheckArgs {
     strict: bool,
     /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob; - reads
     /// standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "tools")))]
     pod: Option<PathBuf>,
     /// Whether this is the image that runs the config, so that the files it names must exist here [default: true if PID 1 is
     /// drainit, or the config has its default path in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
     /// Name of the container that runs drainit [default: each whose command names drainit, else the only one]
-    #[arg(long, value_name = "NAME", requires = "pod")]
+    #[arg(long, value_name = "NAME", requires = "pod", hide = cfg!(not(feature = "tools")))]
     container: Option<String>,
 }
 
@@ -54,6 +56,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let lookup = ImageLookup { find: &find, mounts: &[] };
     let (problems, fine) = match &args.pod {
+        #[cfg(not(feature = "tools"))]
+        Some(_) => return crate::cli::left_out::report("`check --pod`"),
+        #[cfg(feature = "tools")]
         Some(pod) => {
             let checked =
                 kubernetes::check(&paths, pod, args.container.as_deref(), &environment, lookup);

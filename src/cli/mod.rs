@@ -7,7 +7,10 @@ pub mod drain;
 pub mod exec;
 pub mod exec_drain;
 pub mod health;
+#[cfg(feature = "tools")]
 pub mod import;
+#[cfg(not(feature = "tools"))]
+pub mod left_out;
 pub mod plan;
 pub mod run;
 mod values;
@@ -43,7 +46,11 @@ enum Command {
     /// Drain the running container, without stopping it
     Drain(crate::cli::drain::DrainArgs),
     /// Draft a config from a Procfile, a Compose file or a supervisord.conf
+    #[cfg(feature = "tools")]
     Import(crate::cli::import::ImportArgs),
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Import(crate::cli::left_out::ImportArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
 }
@@ -69,7 +76,10 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(Cli { command: Command::Check(args) }) => crate::cli::check::check(&args),
         Ok(Cli { command: Command::Plan(args) }) => crate::cli::plan::plan(&args),
         Ok(Cli { command: Command::Drain(args) }) => crate::cli::drain::drain(&args),
+        #[cfg(feature = "tools")]
         Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
         Err(error) => {
             // Best effort: the stream may have no reader.

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::config_files::ConfigFiles;
 use crate::load;
 use crate::load::{Environment, Loaded};
-use crate::plan::{Plan, json, mermaid, svg, text};
+use crate::plan::{Plan, text};
+#[cfg(feature = "tools")]
+use crate::plan::{json, mermaid, svg};
 use crate::types::exit_code;
 
 /// Options of `plan`.
@@ -27,10 +29,13 @@ enum Format {
     #[default]
     Text,
     /// For programs
+    #[cfg_attr(not(feature = "tools"), value(hide = true))]
     Json,
     /// A Gantt chart of the shutdown, for Markdown
+    #[cfg_attr(not(feature = "tools"), value(hide = true))]
     Mermaid,
     /// A picture of the shutdown
+    #[cfg_attr(not(feature = "tools"), value(hide = true))]
     Svg,
 }
 
@@ -52,9 +57,16 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     let Some(plan) = plan else { return exit_code::CONFIG };
     let shown = match args.format {
         Format::Text => text::text(&plan),
+        #[cfg(feature = "tools")]
         Format::Json => json::json(&plan),
+        #[cfg(feature = "tools")]
         Format::Mermaid => mermaid::mermaid(&plan),
+        #[cfg(feature = "tools")]
         Format::Svg => svg::svg(&plan),
+        #[cfg(not(feature = "tools"))]
+        Format::Json | Format::Mermaid | Format::Svg => {
+            return crate::cli::left_out::report("the formats of `plan` other than `text`");
+        }
     };
     let _ = writeln!(io::stdout(), "{}", shown.trim_end());
     exit_code::OK

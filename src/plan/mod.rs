@@ -6,10 +6,13 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 pub(crate) mod agreement;
+#[cfg(feature = "tools")]
 pub mod json;
+#[cfg(feature = "tools")]
 pub mod mermaid;
+#[cfg(feature = "tools")]
 pub mod svg;
-#[cfg(test)]
+#[cfg(all(test, feature = "tools"))]
 #[allow(clippy::unwrap_used)]
 mod tests;
 pub mod text;
