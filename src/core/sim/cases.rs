@@ -27,7 +27,7 @@ fn gateway() -> Spec {
         forward_signals: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
-    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, signal: None };
     router.drain = Some(drain);
     Spec {
         window: MS(28_000),
@@ -211,7 +211,7 @@ fn a_busy_one_is_waited_for_until_time_is_over() {
 fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
     let mut spec = gateway();
     spec.window = MS(10_000);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, signal: None };
     spec.processes[ROUTER.index()].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
@@ -615,7 +615,7 @@ fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
 #[test]
 fn what_reports_itself_is_waited_for_until_it_does() {
     let mut spec = gateway();
-    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, signal: None };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     play.at(0, Event::Signal(Signal::TERM));
@@ -628,11 +628,11 @@ fn what_reports_itself_is_waited_for_until_it_does() {
     assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
-/// A router that is told by QUIT, and a drain of it that was asked for.
-fn told_by_quit() -> Play {
+/// A router that QUIT drains, and a drain of it that was requested.
+fn drained_by_quit() -> Play {
     let mut spec = gateway();
-    let told_by = Some(Signal::QUIT);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, told_by };
+    let signal = Some(Signal::QUIT);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, signal };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
@@ -648,7 +648,7 @@ fn the_end_that_answers_a_drain_is_no_reason_to_stop() {
         // When its time was over already.
         (20_000, End::Code(0)),
     ] {
-        let mut play = told_by_quit();
+        let mut play = drained_by_quit();
         play.at(15_000.min(millis - 1), Event::Tick);
         let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
         let took = Some(MS(millis));
@@ -665,7 +665,7 @@ fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
     for (end, code) in
         [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
     {
-        let mut play = told_by_quit();
+        let mut play = drained_by_quit();
         let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
         play.at(2100, exited(ENGINE));

@@ -3,7 +3,7 @@
 use crate::core::sim::*;
 
 /// A stop that comes later than this after a drain that was asked for has nothing to do with it.
-const FOLLOWS: Duration = Duration::from_secs(2);
+const FOLLOW_UP: Duration = Duration::from_secs(2);
 
 /// What has happened so far, as far as promises speak of it.
 pub(crate) struct Checker<'a> {
@@ -217,7 +217,7 @@ impl<'a> Checker<'a> {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 self.hold(window <= self.scenario.spec.window, "more time than there is");
-                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOWS);
+                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
                 if is_apart && !self.draining.contains(&true) {
                     let full = window == self.scenario.spec.window;
                     self.hold(full, "a drain of before takes time from the stop");

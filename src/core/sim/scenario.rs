@@ -246,8 +246,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let time = rng.millis(20_000) + Duration::from_millis(1);
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
-        let told_by = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        DrainSpec { time, min, closes, told_by }
+        let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
+        DrainSpec { time, min, closes, signal }
     });
     ProcessSpec {
         dependencies,
