@@ -45,7 +45,7 @@ Start
   router    when engine is ready                         ready as soon as it runs
   logger    at once                                      ready as soon as it runs
 
-  There is no latest moment: a task may take any time.
+  No latest time: a oneshot may take any time.
 
 Shutdown after a stop signal
 
@@ -182,7 +182,7 @@ processes:
     assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
     let said = text::text(&plan);
     assert!(
-        said.contains("\n  Critical path (#): stop app 3s + left-over processes 2s\n"),
+        said.contains("\n  Critical path (#): stop app 3s + leftover processes 2s\n"),
         "{said}"
     );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");

@@ -13,7 +13,7 @@ use crate::load::read::process;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 
 const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
@@ -111,7 +111,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     }
     if !readiness_delay.is_zero() {
         let span = at("readiness_delay").unwrap_or(fields.span);
-        places.waits.push(Wait { what: What::ReadinessDelay, duration: readiness_delay, span });
+        places.waits.push(Wait { what: StepKind::ReadinessDelay, duration: readiness_delay, span });
     }
     let signals = match fields.get("signals") {
         None => vec![Signal::TERM, Signal::INT, Signal::QUIT],
