@@ -78,7 +78,7 @@ fn a_drain_for_which_there_was_no_time_is_told() {
     assert_eq!(
         report.text(at, 0),
         "stopped in 0ms of 2s, exit code 0: SIGTERM received\n  \
-         router: not drained, the stop needs all the time that is left"
+         router: not drained, the stop needs all the remaining time"
     );
 }
 
