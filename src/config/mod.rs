@@ -39,8 +39,8 @@ pub struct Config {
 /// `shutdown:`.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it. Default 30 s,
-    /// as in Kubernetes.
+    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it. Default 30
+    /// s, as in Kubernetes.
     pub grace_period: Duration,
     /// The part of it that is kept free at its end. Default 2 s.
     pub reserve: Duration,

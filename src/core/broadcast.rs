@@ -1,5 +1,6 @@
-//! Recognises a stop signal that was sent to every process at once (`kill -TERM -1`, a node shutdown).
-//! Processes then end before they can be drained. drainit cannot prevent that, but it can report it.
+//! Recognises a stop signal that was sent to every process at once (`kill -TERM -1`, a node
+//! shutdown). Processes then end before they can be drained. drainit cannot prevent that, but it
+//! can report it.
 
 use std::time::Duration;
 

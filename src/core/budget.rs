@@ -21,7 +21,8 @@ const UNHURRIED_STOP: Duration = Duration::from_secs(3);
 /// The time of leftover processes between TERM and KILL.
 const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// The time to reserve after each process, computed once: the longest path through its dependencies.
+/// The time to reserve after each process, computed once: the longest path through its
+/// dependencies.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// Stops of this process and, after it, of everything that it depends on.
@@ -81,8 +82,8 @@ impl Budget {
         Some(share(wait, self.drain_and_stop_all(), deadline.since(now)))
     }
 
-    /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None` if
-    /// there is none.
+    /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
+    /// if there is none.
     #[must_use]
     pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let left = (deadline + spec.after_deadline()).since(now);
@@ -105,15 +106,15 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for a drained process to close its listeners. Most of the remaining time belongs to
-    /// the stops.
+    /// The limit for a drained process to close its listeners. Most of the remaining time belongs
+    /// to the stops.
     #[must_use]
     pub fn closing(now: Time, deadline: Time) -> Duration {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// How long the dependencies of a killed process wait for its end. It may survive KILL, and they
-    /// need time to stop, too.
+    /// How long the dependencies of a killed process wait for its end. It may survive KILL, and
+    /// they need time to stop, too.
     #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
@@ -133,8 +134,8 @@ impl Budget {
 
     /// The time from the stop signal to KILL for a process that is asked to stop now.
     ///
-    /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs leave,
-    /// but at least its share in proportion to all needs.
+    /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
+    /// leave, but at least its share in proportion to all needs.
     #[must_use]
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
@@ -202,9 +203,9 @@ impl Budget {
     }
 }
 
-/// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was asked
-/// for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`], so that the
-/// request to drain has an effect.
+/// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was
+/// asked for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`],
+/// so that the request to drain has an effect.
 #[must_use]
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The drain of an Envoy is over when samples show no traffic; it is then made to refuse new
-//! connections and polled once more. All other drains are over when the process reports it. Every drain
-//! is over at `until`.
+//! connections and polled once more. All other drains are over when the process reports it. Every
+//! drain is over at `until`.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::core::spec::DrainSpec;
 use crate::core::state::State;
 use crate::types::{ProcessId, Time};
 
-/// A process is quiet if nothing is open and nothing new has come for this long. Longer than the pause
-/// between two samples near the end, and than the time from a connect to the first request. An older
-/// sample says nothing about the present.
+/// A process is quiet if nothing is open and nothing new has come for this long. Longer than the
+/// pause between two samples near the end, and than the time from a connect to the first request.
+/// An older sample says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The progress of the drain of one process.
@@ -149,8 +149,8 @@ impl Active {
         self.closes
     }
 
-    /// If the process has not accepted the drain, only `min` is waited: new requests still arrive, and
-    /// clients are not asked to leave.
+    /// If the process has not accepted the drain, only `min` is waited: new requests still arrive,
+    /// and clients are not asked to leave.
     pub(crate) fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);

@@ -111,8 +111,8 @@ impl Lifecycle {
     }
 }
 
-/// The conditions that a process has met at least once. A restart does not reset them, so dependents
-/// are not disturbed.
+/// The conditions that a process has met at least once. A restart does not reset them, so
+/// dependents are not disturbed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     pub started: bool,
@@ -125,9 +125,9 @@ impl Reached {
     pub const ALL: Self = Self { started: true, ready: true, completed: true };
 }
 
-/// There may be thousands of processes. An event must not cost time for those that it does not concern,
-/// so [`State::set`] and [`State::reach`] maintain counters and timers instead of searching for them at
-/// every step.
+/// There may be thousands of processes. An event must not cost time for those that it does not
+/// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
+/// searching for them at every step.
 #[derive(Debug)]
 pub struct State {
     pub spec: Rc<Spec>,
@@ -335,8 +335,8 @@ impl State {
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
-    /// Kills process groups without a leader whose time is over, and stops waiting for what survives
-    /// KILL. Returns whether a process group was killed.
+    /// Kills process groups without a leader whose time is over, and stops waiting for what
+    /// survives KILL. Returns whether a process group was killed.
     pub fn kill_late_rests(&mut self, deadline: Time) -> bool {
         let mut killed = false;
         for process in self.due_in_order() {

@@ -27,8 +27,8 @@ struct Worst {
 }
 
 impl Worst {
-    /// Returns each step with its begin and duration, and the time from T0 to the exit. `cause`: a stop
-    /// signal, or the end of a process.
+    /// Returns each step with its begin and duration, and the time from T0 to the exit. `cause`: a
+    /// stop signal, or the end of a process.
     fn play(spec: Spec, cause: Event) -> (Vec<(Key, Duration, Duration)>, Duration) {
         let spec = Rc::new(spec);
         let now = Time(Duration::from_secs(1000));

@@ -57,8 +57,8 @@ pub struct Start<'c> {
     pub pre_start: Option<Duration>,
     /// The key of its readiness probe.
     pub probe: Option<&'static str>,
-    /// The limit of its readiness probe. Without one a service is ready as soon as it runs, a oneshot
-    /// when it has completed.
+    /// The limit of its readiness probe. Without one a service is ready as soon as it runs, a
+    /// oneshot when it has completed.
     pub ready_within: Option<Duration>,
     /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
     /// `None`: it waits for a oneshot, which has no time limit.
@@ -87,7 +87,8 @@ impl<'c> Plan<'c> {
         self.spec.window
     }
 
-    /// The latest time at which every process is ready; `None` if a oneshot may delay it without limit.
+    /// The latest time at which every process is ready; `None` if a oneshot may delay it without
+    /// limit.
     #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
         let services = self.start.iter().filter(|start| !start.is_oneshot);
@@ -107,8 +108,8 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The time that a step would take without a deadline, and whether the config declares it. `asked`:
-    /// see [`Timeline::worst`].
+    /// The time that a step would take without a deadline, and whether the config declares it.
+    /// `asked`: see [`Timeline::worst`].
     #[must_use]
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);

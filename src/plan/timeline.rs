@@ -1,8 +1,8 @@
 //! The longest shutdown, step by step.
 //!
-//! [`Timeline::walk`] knows the order of the steps, as `core/phase` does; its caller supplies the time of
-//! each. So the same walk serves for the times that a config declares, and for those that the core
-//! would grant. `plan/agreement.rs` compares it with the core.
+//! [`Timeline::walk`] knows the order of the steps, as `core/phase` does; its caller supplies the
+//! time of each. So the same walk serves for the times that a config declares, and for those that
+//! the core would grant. `plan/agreement.rs` compares it with the core.
 
 use std::time::Duration;
 
@@ -115,8 +115,9 @@ impl Timeline {
         self.critical.binary_search(&place).is_ok()
     }
 
-    /// Walks through a shutdown. `grant` returns the time of a step that begins at the given time after
-    /// T0; `None` if there is no such step. `oneshots`: oneshots still run, and are stopped like services.
+    /// Walks through a shutdown. `grant` returns the time of a step that begins at the given time
+    /// after T0; `None` if there is no such step. `oneshots`: oneshots still run, and are stopped
+    /// like services.
     pub fn walk(
         spec: &Spec,
         oneshots: bool,

@@ -50,8 +50,8 @@ pub enum Moment {
     Closed,
 }
 
-/// A count at most this long before the end is reported as the count at the end: the time from a poll
-/// to the signal that follows it.
+/// A count at most this long before the end is reported as the count at the end: the time from a
+/// poll to the signal that follows it.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// At most one line for each process, in the order in which they were begun.

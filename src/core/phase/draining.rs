@@ -1,12 +1,13 @@
 //! The second phase: traffic is taken away; nothing is stopped yet.
 //!
-//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a `drain`
-//! is drained: a dependency after the processes that send it requests, independent ones concurrently.
+//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
+//! `drain` is drained: a dependency after the processes that send it requests, independent ones
+//! concurrently.
 //!
-//! A drain requested from outside (`POST /drain`) is *held*: when it is over, nothing is stopped until
-//! there is a reason to stop. The shutdown then continues from there. Nothing is started or restarted
-//! meanwhile: a drain cannot be undone, so a process that has ended is replaced together with its
-//! container.
+//! A drain requested from outside (`POST /drain`) is *held*: when it is over, nothing is stopped
+//! until there is a reason to stop. The shutdown then continues from there. Nothing is started or
+//! restarted meanwhile: a drain cannot be undone, so a process that has ended is replaced together
+//! with its container.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,8 +26,8 @@ use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// A stop at most this long after the end of a held drain belongs to it: the kubelet sends SIGTERM as
-/// soon as a `preStop` hook has ended.
+/// A stop at most this long after the end of a held drain belongs to it: the kubelet sends SIGTERM
+/// as soon as a `preStop` hook has ended.
 const FOLLOW_UP: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -211,9 +212,9 @@ impl Draining {
         }
     }
 
-    /// Handles a reason to stop while the drain is held. The drain does not begin again. Its time counts
-    /// if the stop follows at once: the kubelet's grace period includes the `preStop` hook that requested
-    /// the drain. A later stop has a grace period of its own.
+    /// Handles a reason to stop while the drain is held. The drain does not begin again. Its time
+    /// counts if the stop follows at once: the kubelet's grace period includes the `preStop` hook
+    /// that requested the drain. A later stop has a grace period of its own.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -236,8 +237,8 @@ impl Draining {
         self.run_pre_stop(state);
     }
 
-    /// Handles the end of a process: its own drain is over, and processes that send requests to it are
-    /// drained only for `min`.
+    /// Handles the end of a process: its own drain is over, and processes that send requests to it
+    /// are drained only for `min`.
     fn exited(&mut self, state: &mut State, gone: ProcessId) {
         if let Some(active) = self.active(gone) {
             active.over(state, gone, DrainEnd::ProcessGone);
@@ -268,7 +269,8 @@ impl Draining {
         }
         let deadline = self.deadline(state);
         self.shutdown.killed |= state.kill_late_rests(deadline) && !self.held;
-        // Dependents first, so that one pass is enough when several drains are over in the same step.
+        // Dependents first, so that one pass is enough when several drains are over in the same
+        // step.
         for place in 0..self.drained.len() {
             let process = self.drained[place];
             let deadline = self.shutdown.deadline;

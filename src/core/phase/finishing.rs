@@ -1,4 +1,5 @@
-//! The last phase: leftover descendants get TERM, then KILL; the container's `post_stop` runs; exit.
+//! The last phase: leftover descendants get TERM, then KILL; the container's `post_stop` runs;
+//! exit.
 
 use crate::core::action::Action;
 use crate::core::budget::Budget;
@@ -17,8 +18,8 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Descendants get this signal, including those that a later scan finds. `again`: the next scan;
-    /// `None` until the scan that began at `began` is answered.
+    /// Descendants get this signal, including those that a later scan finds. `again`: the next
+    /// scan; `None` until the scan that began at `began` is answered.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
@@ -109,9 +110,9 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// The next event after a scan is its answer. Among thousands of processes a scan takes long: the
-    /// pause before the next one is as long, so that there is time to reap, and the limit after KILL
-    /// counts from the end of the scan.
+    /// The next event after a scan is its answer. Among thousands of processes a scan takes long:
+    /// the pause before the next one is as long, so that there is time to reap, and the limit after
+    /// KILL counts from the end of the scan.
     fn take_answer(&mut self, state: &State) {
         let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {

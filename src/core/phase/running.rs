@@ -1,4 +1,5 @@
-//! The first phase: starts processes, supervises and restarts them; ends at the first reason to stop.
+//! The first phase: starts processes, supervises and restarts them; ends at the first reason to
+//! stop.
 
 use std::rc::Rc;
 
@@ -19,8 +20,8 @@ pub struct Running {
     container_hook: ContainerHook,
     /// `Note::AllReady` was given.
     all_ready: bool,
-    /// All processes were considered for a start. From then on only those are whose dependencies have
-    /// met a further condition.
+    /// All processes were considered for a start. From then on only those are whose dependencies
+    /// have met a further condition.
     has_scanned: bool,
 }
 
@@ -116,7 +117,8 @@ impl Running {
                 if state.life(process) == Lifecycle::Spawning =>
             {
                 if state.reached(process).started {
-                    // It could be started before, so `restart` decides: the reason may be temporary.
+                    // It could be started before, so `restart` decides: the reason may be
+                    // temporary.
                     state.set(process, Lifecycle::Ready { since: state.now });
                     return exited(state, process, End::Code(exit_code), false);
                 }

@@ -73,7 +73,8 @@ impl Stopping {
         Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
     }
 
-    /// Handles a second stop signal: hooks are not waited for any longer. The processes keep their time.
+    /// Handles a second stop signal: hooks are not waited for any longer. The processes keep their
+    /// time.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
         for process in state.spec.ids() {
