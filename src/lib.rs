@@ -15,8 +15,9 @@
 //! - `load` makes a config of YAML and reports all of its problems at once.
 //! - `plan` computes the worst-case timeline of a shutdown, `report` writes the one that was.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
-//! - `image` checks a config against the container's files. `import` makes configs from the files of other programs, `kubernetes` checks a config
-//!   against a pod, `compat` reads the command lines of tini and dumb-init.
+//! - `image` checks a config against the file system of its image, `kubernetes` against a pod.
+//! - `import` makes configs from the files of other programs, `compat` reads the command lines of
+//!   tini and dumb-init.
 //!
 //! Only [`cli::main`] is public, and `types` for the integration tests.
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::core::spec::{AFTER_KILL, DrainSpec, ProcessSpec, Spec, Wait};
-use crate::types::{ProcessId, Time};
+use crate::core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use crate::types::{AFTER_KILL, ProcessId, Time};
 
 /// Each stop keeps at least this, whatever `min` declares; all together at most a quarter of the
 /// window.

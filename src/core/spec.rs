@@ -6,10 +6,9 @@ use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, OnExit, OnlyIf, ProcessKind, Restart, StartCondition,
 };
 use crate::graph::Graph;
-use crate::types::{ProcessId, Signal};
+use crate::types::{AFTER_KILL, ProcessId, Signal};
 
-/// The time that the kernel gets to end a process after KILL; one with much memory needs more.
-pub(crate) const AFTER_KILL: Duration = Duration::from_millis(200);
+/// A process with much memory needs more than [`AFTER_KILL`].
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// The shortest pause between two scans for leftover descendants. A single scan may miss a process
 /// that forks and ends all the time.
@@ -44,7 +43,7 @@ pub struct Wait {
 
 impl Wait {
     /// Without a declared time.
-    const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
+    pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
     /// Whether the config declares it, so that it is kept in full if it fits.
     #[must_use]

@@ -10,6 +10,7 @@ use crate::config::{
     Config, Control, Drain, DrainMethod, Hooks, LogMode, Logging, OnExit, Process, ProcessKind,
     Restart, RestartPolicy, Shutdown,
 };
+use crate::core::spec::Wait;
 use crate::exec::{ExecOptions, tell};
 use crate::graph::Graph;
 use crate::logging::Output;
@@ -19,14 +20,6 @@ use crate::os::{boot, clock, panic_hook};
 use crate::supervisor::event_loop;
 use crate::supervisor::event_loop::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
-
-/// What is kept free at the end of the grace period where that is long enough; a tenth of it otherwise.
-const RESERVE: Duration = Duration::from_secs(2);
-/// The grace period where none is given, as Kubernetes has it.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-
-/// How long a process may take to stop where nothing is said (`stop_grace_period` of a config).
-const USUAL_STOP: Duration = Duration::from_secs(10);
 
 /// How and how long the process is drained.
 #[derive(Clone, Debug)]
@@ -100,10 +93,11 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         || "command".to_owned(),
         |name| harmless(&name.to_string_lossy()).into_owned(),
     );
-    let grace_period = options.grace_period.unwrap_or(DEFAULT_GRACE);
+    let grace_period = options.grace_period.unwrap_or(Shutdown::DEFAULT_GRACE_PERIOD);
     let shutdown = Shutdown {
         grace_period,
-        reserve: RESERVE.min(grace_period / 10),
+        // A tenth of a short grace period.
+        reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
         signals: options.stop_signals.clone(),
     };
@@ -138,7 +132,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         readiness: None,
         stop_signal: stop_signal(options)?,
         // What the longest drain leaves, where that is more than the usual.
-        stop_grace_period: Some(room.saturating_sub(time)).filter(|rest| *rest > USUAL_STOP),
+        stop_grace_period: Some(room.saturating_sub(time))
+            .filter(|rest| *rest > Wait::DEFAULT.limit),
         environment: Vec::new(),
         working_dir: None,
         user: None,

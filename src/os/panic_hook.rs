@@ -12,12 +12,10 @@ use crate::os::reap::{Reaped, reap_next};
 use crate::os::stdio::{Stream, say};
 use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
-use crate::types::{Signal, exit_code};
+use crate::types::{AFTER_KILL, Signal, exit_code};
 
 /// What processes get between TERM and KILL. There is no order here, and no drain.
 const MOMENT: Duration = Duration::from_secs(2);
-/// How long what was killed is waited for.
-const AFTER_KILL: Duration = Duration::from_millis(200);
 /// The pause between two looks at what is still alive.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -6,9 +6,9 @@ use crate::core::budget::Budget;
 use crate::core::event::Event;
 use crate::core::note::{Hurry, Note};
 use crate::core::phase::{Phase, Shutdown};
-use crate::core::spec::{AFTER_KILL, HookId, SWEEP_PAUSE, Stage};
+use crate::core::spec::{HookId, SWEEP_PAUSE, Stage};
 use crate::core::state::State;
-use crate::types::{Signal, Time};
+use crate::types::{AFTER_KILL, Signal, Time};
 
 #[derive(Debug)]
 pub struct Finishing {

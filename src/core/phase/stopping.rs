@@ -8,9 +8,9 @@ use crate::core::event::Event;
 use crate::core::note::{Hurry, Note};
 use crate::core::phase::finishing::Finishing;
 use crate::core::phase::{Phase, Shutdown};
-use crate::core::spec::{AFTER_KILL, HookId, Stage};
+use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
-use crate::types::{ProcessId, Time};
+use crate::types::{AFTER_KILL, ProcessId, Time};
 
 #[derive(Debug)]
 pub struct Stopping {
