@@ -65,7 +65,8 @@ impl Graph {
         }
     }
 
-    /// Resolves `depends_on`. O((n + m) log n) for n processes and m dependencies, without recursion.
+    /// Resolves `depends_on`. O((n + m) log n) for n processes and m dependencies, without
+    /// recursion.
     ///
     /// # Errors
     /// Every unknown name, every process that depends on itself, and the cycles.
@@ -139,8 +140,8 @@ impl Graph {
         (Self { dependencies, dependents, order }, is_complete)
     }
 
-    /// Finds the edges that lead a depth-first search back onto its own path. Every cycle has at least
-    /// one such edge.
+    /// Finds the edges that lead a depth-first search back onto its own path. Every cycle has at
+    /// least one such edge.
     fn cycles(&self, processes: &[Process]) -> Vec<GraphError> {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {

@@ -3,8 +3,8 @@
 //! A room imports only from rooms to its right:
 //!
 //! ```text
-//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, core ─▶ graph ─▶ config ─▶ types
-//!  └───▶ kubernetes, import ─▶ load ─▶ plan ─▶ core
+//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, core
+//!  └───▶ image, import, kubernetes ─▶ load ─▶ plan ─▶ core ─▶ graph ─▶ config ─▶ types
 //! ```
 //!
 //! - `types` holds the values that all rooms share, `config` the typed config. Both are data only.
@@ -15,8 +15,9 @@
 //! - `load` makes a config of YAML and reports all of its problems at once.
 //! - `plan` computes the worst-case timeline of a shutdown, `report` writes the one that was.
 //! - `os` holds the kernel primitives and the only `unsafe` code.
-//! - `import` makes configs from the files of other programs, `kubernetes` checks a config
-//!   against a pod, `compat` reads the command lines of tini and dumb-init.
+//! - `image` checks a config against the file system of its image, `kubernetes` against a pod.
+//! - `import` makes configs from the files of other programs, `compat` reads the command lines of
+//!   tini and dumb-init.
 //!
 //! Only [`cli::main`] is public, and `types` for the integration tests.
 

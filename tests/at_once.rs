@@ -60,7 +60,7 @@ fn start() -> Option<Running> {
 fn an_end_that_is_seen_before_the_signal_is_told_too() {
     let Some(drainit) = start() else { return };
     kill(children(&drainit)[1], Signal::SIGTERM).unwrap();
-    drainit.wait_for_line("router: exited with code 0, nobody had asked it to");
+    drainit.wait_for_line("router: exited with code 0 without being asked to");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     assert_said(&ended, "[0-9.]+ms before the stop signal");

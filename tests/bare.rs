@@ -121,7 +121,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
         let drainit = after(rig, NO_PROC).start(CONFIG);
         drainit.wait_for_line("everything is ready");
         drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0).assert_line("it says so itself");
+        drainit.wait_exit(LONG).assert_code(0).assert_line("reported by the process");
     }
 }
 

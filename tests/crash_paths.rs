@@ -152,7 +152,7 @@ fn a_policy_engine_that_dies_under_load_costs_its_answers_and_no_connection() {
     outcome
         .assert_code(128 + Signal::SIGUSR1 as i32)
         .assert_took(MIN..MIN + ms(6000))
-        .assert_said("policy-engine: was ended by SIGUSR1, nobody had asked it to")
+        .assert_said("policy-engine: was ended by SIGUSR1 without being asked to")
         .assert_said("drain router: .*; connections (3[0-9]|40) at the start, 0 at the end")
         // Nobody is kept at a gateway that cannot decide any more.
         .assert_failures_within(ms(0)..LEARN + ms(3000));
@@ -170,7 +170,7 @@ fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
         .assert_code(0)
         .assert_took(ms(2000)..ms(7000))
         .assert_said("drain router: .*, the process has ended; connections 40 at the start, .* when last seen")
-        .assert_said("stop router: was ended by SIGKILL without having been asked to")
+        .assert_said("stop router: was ended by SIGKILL without being asked to")
         // Nothing before it died; most clients had been told by then, and had gone.
         .assert_failures_within(ms(2000)..ms(60_000));
     outcome.assert_went_in_order(&["router", "policy-engine", "python-executor"]);
@@ -187,7 +187,7 @@ fn an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min() {
             r"warning: router: POST /drain_listeners\?graceful&skip_exit: no answer within",
         )
         .assert_said(
-            "drain router: .*it did not take the drain, so only min was held; connections unknown",
+            "drain router: .*it did not accept the drain, so only min was held; connections unknown",
         )
         .assert_said("stop router: .*, exited with code 0");
     outcome.assert_went_in_order(&["router", "policy-engine", "python-executor"]);

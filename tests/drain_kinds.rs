@@ -58,7 +58,7 @@ fn a_request_is_answered_when_it_is_drained() {
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", admin.address());
     let Some(drainit) = start(&drain, "") else { return };
     assert!(admin.seen().is_empty());
-    let (ended, t0) = stop(drainit, "it says so itself");
+    let (ended, t0) = stop(drainit, "reported by the process");
     assert_asked(&ended, t0, ms(900)..ms(2500));
     assert_eq!(admin.posts(), ["POST /drain"]);
 }
@@ -69,7 +69,7 @@ fn a_request_may_be_any_and_go_to_a_unix_socket() {
     // No Envoy: nobody verifies anything before the drain.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
-    let (ended, t0) = stop(start_in(rig, drain, ""), "it says so itself");
+    let (ended, t0) = stop(start_in(rig, drain, ""), "reported by the process");
     assert_asked(&ended, t0, ms(0)..ms(1500));
     let seen: Vec<_> = admin.seen().into_iter().map(|seen| seen.what).collect();
     assert_eq!(seen, ["PUT /drain?now=1"]);
@@ -80,7 +80,7 @@ fn min_is_held_however_soon_the_answer_comes() {
     let admin = Admin::tcp(0);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 800ms}}", admin.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let (ended, t0) = stop(drainit, "it says so itself");
+    let (ended, t0) = stop(drainit, "reported by the process");
     assert_asked(&ended, t0, ms(800)..ms(2000));
 }
 
@@ -89,7 +89,7 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let (ended, t0) = stop(drainit, "it did not take the drain, so only min was held");
+    let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
     assert_asked(&ended, t0, ms(3000)..ms(4500));
     ended
         .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
@@ -100,7 +100,7 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
         Admin::tcp(0).answer("/drain", &[Answer::Status(503), Answer::Close, Answer::Ok]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", hesitates.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let (ended, _) = stop(drainit, "it says so itself");
+    let (ended, _) = stop(drainit, "reported by the process");
     ended.assert_no_line("warning");
     assert_eq!(hesitates.posts().len(), 3);
 }
@@ -118,7 +118,7 @@ fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
 #[test]
 fn a_command_ends_when_it_is_drained() {
     let Some(drainit) = start("exec: [CHILD, drainer, sleep=700, exit=0]", "") else { return };
-    let (ended, t0) = stop(drainit, "it says so itself");
+    let (ended, t0) = stop(drainit, "reported by the process");
     ended.assert_order(&["drainer exit 0", "app got SIGTERM"]);
     assert_asked(&ended, t0, ms(700)..ms(2200));
 }
@@ -131,7 +131,7 @@ fn a_command_that_fails_is_reported_and_min_is_held() {
     ] {
         let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
         let Some(drainit) = start(&drain, "") else { return };
-        let (ended, t0) = stop(drainit, "it did not take the drain, so only min was held");
+        let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
         assert_asked(&ended, t0, ms(700)..ms(2200));
         ended
             .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))
@@ -221,7 +221,7 @@ fn a_notification_answers_and_its_status_is_shown_meanwhile() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
-        .assert_line("drain app: [^;]*it says so itself$")
+        .assert_line("drain app: [^;]*reported by the process$")
         .assert_stopped_in_order(&["app", "store"]);
     assert_asked(&ended, told, ms(0)..ms(1500));
 }
@@ -256,10 +256,10 @@ fn all_are_waited_for_together_each_within_its_own_time() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(t0, ms(1200)..ms(2700));
     for (name, why, least) in [
-        ("by-request", "it says so itself", 1200),
-        ("by-command", "it says so itself", 300),
+        ("by-request", "reported by the process", 1200),
+        ("by-command", "reported by the process", 300),
         ("by-signal", "the process has ended", 600),
-        ("by-message", "it says so itself", 400),
+        ("by-message", "reported by the process", 400),
         ("never", "its time is over", 900),
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
@@ -324,6 +324,6 @@ fn a_crash_meanwhile_holds_the_drain_for_min_only() {
     drainit.wait_for_event("store", "exit 9");
     let ended = drainit.wait_exit(LONG);
     // It had been asked to stop before.
-    ended.assert_code(0).assert_line("store: exited with code 9, without having been asked to");
+    ended.assert_code(0).assert_line("store: exited with code 9, without being asked to");
     assert_asked(&ended, t0, ms(700)..ms(2200));
 }

@@ -130,7 +130,7 @@ fn a_server_that_is_asked_by_a_request_ends_what_is_in_flight() {
         drainit.touch("go");
         assert_eq!(client.join().unwrap().unwrap(), (200, "done".to_owned()));
         let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line("drain python3: [^;]*it says so itself$");
+        ended.assert_code(0).assert_line("drain python3: [^;]*reported by the process$");
         ended.assert_line("stop python3: .*ended by SIGTERM");
     }
 }
@@ -159,7 +159,7 @@ fn a_command_that_has_drained_it_ends() {
         drainit.touch("go");
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_order(&["drainer exit 0", "a got SIGTERM"]);
-        ended.assert_line("drain child: [^;]*it says so itself$");
+        ended.assert_line("drain child: [^;]*reported by the process$");
     }
 }
 
@@ -206,7 +206,7 @@ fn a_server_that_answers_a_signal_gets_the_stop_signal_then() {
         drainit.touch("go");
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_order(&["a got SIGUSR2", "a await", "a got SIGQUIT"]);
-        ended.assert_line("drain child: [^;]*it says so itself$");
+        ended.assert_line("drain child: [^;]*reported by the process$");
     }
 }
 
@@ -223,7 +223,7 @@ fn an_axum_server_alone_serves_until_it_is_drained() {
     // New connections, too, that a load balancer still sends.
     assert_eq!(get(address, "/").unwrap().0, 200);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain axum_server: [^;]*it says so itself$");
+    ended.assert_code(0).assert_line("drain axum_server: [^;]*reported by the process$");
     ended.assert_line("stop axum_server: .*exited with code 0");
 }
 

@@ -46,7 +46,7 @@ fn nginx_loses_nothing() {
         return;
     }
     let Some(rolled) = roll(&NGINX, "") else { return };
-    assert_polite(&rolled, "it says so itself", &["nginx", "app"]);
+    assert_polite(&rolled, "reported by the process", &["nginx", "app"]);
     rolled.ended.assert_line("nginx: SIGQUIT, then KILL").assert_line("nginx: exited with code 0");
 }
 
@@ -80,14 +80,14 @@ fn gunicorn_loses_nothing() {
         return;
     }
     let Some(rolled) = roll(&GUNICORN, "") else { return };
-    assert_polite(&rolled, "it says so itself", &["gunicorn"]);
+    assert_polite(&rolled, "reported by the process", &["gunicorn"]);
     rolled.ended.assert_line("gunicorn: exited with code 0");
 }
 
 #[test]
 fn axum_loses_nothing() {
     let Some(rolled) = roll(&AXUM, "") else { return };
-    assert_polite(&rolled, "it says so itself", &["server"]);
+    assert_polite(&rolled, "reported by the process", &["server"]);
     rolled.ended.assert_line("server: exited with code 0");
 }
 
@@ -153,7 +153,7 @@ fn a_queue_worker_loses_no_item() {
     ended
         .assert_code(0)
         .assert_took(t0, ms(1000)..ms(5000))
-        .assert_line(r"^\[drainit\].*  drain worker: [^;]*it says so itself$")
+        .assert_line(r"^\[drainit\].*  drain worker: [^;]*reported by the process$")
         .assert_no_line("warning|killed");
     new.wait_until("all done", || count(&done) == 60);
     new.signal(Signal::SIGTERM);

@@ -140,7 +140,7 @@ fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(7)
-        .assert_line("policy: exited with code 7, nobody had asked it to")
+        .assert_line("policy: exited with code 7 without being asked to")
         .assert_order(&["policy exit 7", "router got SIGTERM"])
         .assert_stopped_in_order(&["router", "python"])
         .assert_no_event("policy", "got SIGTERM");
@@ -265,7 +265,7 @@ fn who_may_not_be_signalled_is_told() {
         .assert_code(137)
         .assert_took(asked, ms(1000)..ms(3000))
         .assert_line(r"warning: left over: not allowed to send SIGTERM to \d+ \(child\), ")
-        .assert_line("error: left over: something is still there");
+        .assert_line("error: leftover processes survive KILL");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_process_that_ends_before_its_turn_is_no_culprit() {
     drainit
         .wait_exit(LONG)
         .assert_code(0)
-        .assert_line("python: exited with code 5, without having been asked to")
+        .assert_line("python: exited with code 5, without being asked to")
         .assert_order(&["python exit 5", "router exit", "policy got SIGTERM"]);
 }
 

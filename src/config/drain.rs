@@ -40,14 +40,15 @@ pub enum DrainMethod {
     Exec(Vec<String>),
     /// A signal; the end of the process reports that the drain is complete.
     Signal(Signal),
-    /// A signal; `DRAINED=1` on `NOTIFY_SOCKET`, or the end of the process, reports that the drain is
-    /// complete.
+    /// A signal; `DRAINED=1` on `NOTIFY_SOCKET`, or the end of the process, reports that the drain
+    /// is complete.
     Notify(Signal),
 }
 
 impl DrainMethod {
     /// The default of `min`. The removal of an endpoint takes time to spread, and an Envoy without
-    /// connections does not know about it. All other methods report the end of the drain themselves.
+    /// connections does not know about it. All other methods report the end of the drain
+    /// themselves.
     #[must_use]
     pub const fn default_min(&self) -> Duration {
         match self {

@@ -39,10 +39,10 @@ pub struct Config {
 /// `shutdown:`.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it. Default 30 s,
-    /// as in Kubernetes.
+    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it. Default 30
+    /// s, as in Kubernetes.
     pub grace_period: Duration,
-    /// The part of it that is kept free at its end. Default 2 s.
+    /// The part of it that is kept free at its end.
     pub reserve: Duration,
     /// `/readyz` answers 503 this long before the drain begins. Default 0.
     pub readiness_delay: Duration,
@@ -51,6 +51,10 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// As in Kubernetes.
+    pub const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(30);
+    pub const DEFAULT_RESERVE: Duration = Duration::from_secs(2);
+
     /// The time from T0 to the deadline.
     #[must_use]
     pub fn window(&self) -> Duration {

@@ -109,8 +109,8 @@ pub struct Restart {
     pub policy: RestartPolicy,
     /// The first pause. It doubles up to 30 s, and starts again after 60 s of life. Default 1 s.
     pub delay: Duration,
-    /// At most this many consecutive restarts; after them `on_exit` decides. `None`, the default: no
-    /// limit.
+    /// At most this many consecutive restarts; after them `on_exit` decides. `None`, the default:
+    /// no limit.
     pub max: Option<u32>,
 }
 

@@ -43,8 +43,8 @@ pub enum Action {
     /// Send no more samples. [`Action::CloseListeners`] may still ask for a single one, until this
     /// action is given again.
     EndDrain(ProcessId),
-    /// Find leftover descendants that have not received this signal yet, and send it to them. Answer
-    /// with `Event::Leftovers`.
+    /// Find leftover descendants that have not received this signal yet, and send it to them.
+    /// Answer with `Event::Leftovers`.
     Sweep(Signal),
     /// Report the note in the log or the shutdown report.
     Note(Note),

@@ -1,5 +1,6 @@
-//! A stop signal that was sent to every process at once (`kill -TERM -1`, the shutdown of a node): what is drained has ended
-//! before it could be drained. Nothing mends that, and nobody but the core can tell it from an end of its own accord.
+//! Recognises a stop signal that was sent to every process at once (`kill -TERM -1`, a node
+//! shutdown). Processes then end before they can be drained. drainit cannot prevent that, but it
+//! can report it.
 
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use crate::core::note::{Evidence, Note};
 use crate::core::spec::ProcessSpec;
 use crate::types::{End, ProcessId, Signal, Time};
 
-/// An end that comes this soon after the stop signal is its work.
-const NEAR: Duration = Duration::from_secs(2);
-/// So is one this long before it, because an end may be seen before the signal is. And two ends this close to each other have
-/// the same reason where drainit itself has heard no signal: as PID 1 it is spared by `kill -1`.
-const TOGETHER: Duration = Duration::from_millis(500);
+/// An end at most this long after the stop signal is attributed to it.
+const MAX_AFTER: Duration = Duration::from_secs(2);
+/// So is an end at most this long before it, because the end may be seen first. Without a signal to
+/// drainit (`kill -1` spares PID 1), two ends at most this far apart have the same reason.
+const MAX_APART: Duration = Duration::from_millis(500);
 
-/// What has happened that may have this reason.
+/// The events that may have this reason.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
     /// The first stop signal.
     asked: Option<(Time, Signal)>,
-    /// Who has ended lately as a stop signal makes a process end, and had not been asked to.
+    /// Recent ends that look like the effect of a stop signal and were not asked for.
     ended: Vec<Ended>,
 }
 
@@ -26,25 +27,27 @@ pub(crate) struct Broadcast {
 struct Ended {
     process: ProcessId,
     at: Time,
-    /// The signal that ended it. A code does not tell.
+    /// The signal that ended it; unknown if it exited with a code.
     by: Option<Signal>,
-    /// It is to be told that this one was not drained; an Envoy ends with code 0 only when it is asked to.
+    /// That it was not drained is still to be reported.
     undrained: bool,
+    /// An Envoy ends with code 0 only when it is asked to.
     is_envoy: bool,
 }
 
 impl Broadcast {
-    /// A stop signal has come.
+    /// Records a stop signal.
     pub(crate) fn asked(&mut self, now: Time, signal: Signal) {
         self.asked.get_or_insert((now, signal));
     }
 
-    /// A process runs again.
+    /// Forgets the end of a process that runs again.
     pub(crate) fn started(&mut self, process: ProcessId) {
         self.ended.retain(|ended| ended.process != process);
     }
 
-    /// A process has ended that had not been asked to. `undrained`: it had traffic, which was not taken away.
+    /// Records an end that was not asked for. `undrained`: the process had traffic and was not
+    /// drained.
     pub(crate) fn ended(
         &mut self,
         now: Time,
@@ -58,12 +61,12 @@ impl Broadcast {
             End::Code(0 | 143) if !spec.oneshot => None,
             _ => return,
         };
-        self.ended.retain(|ended| now.since(ended.at) <= NEAR);
+        self.ended.retain(|ended| now.since(ended.at) <= MAX_AFTER);
         let is_envoy = spec.drain.is_some_and(|drain| drain.closes);
         self.ended.push(Ended { process, at: now, by, undrained, is_envoy });
     }
 
-    /// Who has ended undrained because of it, each once.
+    /// Reports each process once that has ended undrained because of the signal.
     pub(crate) fn notes(&mut self) -> Vec<Note> {
         let mut notes = Vec::new();
         for place in 0..self.ended.len() {
@@ -81,13 +84,13 @@ impl Broadcast {
         if let Some((asked, signal)) = self.asked {
             let (after, before) = (one.at.since(asked), asked.since(one.at));
             return match before.is_zero() {
-                true => (after <= NEAR).then_some((signal, Evidence::After(after))),
-                false => (before <= TOGETHER).then_some((signal, Evidence::Before(before))),
+                true => (after <= MAX_AFTER).then_some((signal, Evidence::After(after))),
+                false => (before <= MAX_APART).then_some((signal, Evidence::Before(before))),
             };
         }
         let mut others = self.ended.iter().filter(|other| {
             let apart = one.at.since(other.at).max(other.at.since(one.at));
-            other.process != one.process && apart <= TOGETHER
+            other.process != one.process && apart <= MAX_APART
         });
         let other = others.find(|other| one.is_envoy || one.by.or(other.by).is_some())?;
         Some((one.by.or(other.by).unwrap_or(Signal::TERM), Evidence::OtherEnds))

@@ -1,43 +1,43 @@
-//! How one deadline is shared: each wait shrinks to what it still allows for what comes after it.
+//! Shares one deadline: each wait shrinks to leave time for what comes after it.
 
 use std::time::Duration;
 
-use crate::core::spec::{AFTER_KILL, DrainSpec, ProcessSpec, Spec, Wait};
-use crate::types::{ProcessId, Time};
+use crate::core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
+use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// What each stop keeps at least, whatever a `min` asks for; in all not more than a quarter of the window.
-const LEAST: Duration = Duration::from_secs(1);
+/// Each stop keeps at least this, whatever `min` declares; all together at most a quarter of the
+/// window.
+const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// What a drain is given after an unasked end where `min` is less.
-const TOLD: Duration = Duration::from_secs(1);
+/// The shortest drain after an end that was not asked for, even if `min` is less.
+const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// How long the shell may take to have the listeners closed; the admin is local.
-const CLOSING: Duration = Duration::from_millis(250);
-/// So long before the grace period is over drainit is gone, and the least that a wait at its end takes.
-const MARGIN: Duration = Duration::from_millis(100);
-/// What a stop without a declared time is taken to need where there may be a whole grace period for
-/// it.
-const UNHURRIED: Duration = Duration::from_secs(3);
-/// What a daemonised grandchild gets between TERM and KILL.
-const MOMENT: Duration = Duration::from_secs(2);
+/// The limit for closing the listeners; the admin interface is local.
+const MAX_CLOSING: Duration = Duration::from_millis(250);
+/// drainit exits this long before the grace period ends; also the shortest final wait.
+const EXIT_MARGIN: Duration = Duration::from_millis(100);
+/// The assumed need of a stop without a declared time if there may be a whole grace period for it.
+const UNHURRIED_STOP: Duration = Duration::from_secs(3);
+/// The time of leftover processes between TERM and KILL.
+const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
-/// What each process needs after it, computed once: the heaviest path through its dependencies.
+/// The time to reserve after each process, computed once: the longest path through its
+/// dependencies.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// For stopping this process and, after it, everything that it depends on.
+    /// Stops of this process and, after it, of everything that it depends on.
     stop_path: Vec<Duration>,
-    /// The `min`s of the drains that come after this one's.
+    /// The `min`s of the drains that come after the drain of this process.
     drains_after: Vec<Duration>,
-    /// For stopping the whole graph.
+    /// Stop of the whole graph.
     stop_all: Duration,
-    /// What no `min` may take from that.
+    /// The part of it that no `min` may take.
     stop_least: Duration,
-    /// The `min`s of the heaviest path of drains.
+    /// The `min`s of the longest path of drains.
     drain_all: Duration,
 }
 
 impl Budget {
-    /// Walks the graph once, dependencies first.
     #[must_use]
     pub fn new(spec: &Spec) -> Self {
         let mut stop_path = vec![Duration::ZERO; spec.processes.len()];
@@ -56,7 +56,7 @@ impl Budget {
             };
             stop_path[id.index()] = heaviest(&stop_path).saturating_add(stop_need(process));
             least_path[id.index()] =
-                heaviest(&least_path).saturating_add(process.stop.need.min(LEAST));
+                heaviest(&least_path).saturating_add(process.stop.need.min(MIN_STOP));
             let after = heaviest(&drain_path);
             drains_after[id.index()] = after;
             drain_path[id.index()] =
@@ -68,29 +68,30 @@ impl Budget {
         Self { stop_path, drains_after, stop_all, stop_least, drain_all }
     }
 
-    /// How long `/readyz` answers 503 before the drains begin.
+    /// The time for which `/readyz` answers 503 before the drains begin.
     #[must_use]
     pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let delay = Wait::new(Some(spec.readiness_delay));
         share(delay, self.drain_and_stop_all(), deadline.since(now))
     }
 
-    /// How long the container's `pre_stop` hook may take; `None`: there is none.
+    /// The limit of the container's `pre_stop` hook; `None` if there is none.
     #[must_use]
     pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let wait = spec.hooks.pre_stop?;
         Some(share(wait, self.drain_and_stop_all(), deadline.since(now)))
     }
 
-    /// How long the container's `post_stop` hook may take, which has a part of the reserve, too; `None`: there is none.
+    /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
+    /// if there is none.
     #[must_use]
     pub fn container_post_stop(spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
         let left = (deadline + spec.after_deadline()).since(now);
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// How long a drain that begins now waits at most. `min` is held even where the later stops will have to shrink, but
-    /// not to nothing.
+    /// The longest wait of a drain that begins now. `min` is kept even if the later stops have to
+    /// shrink for it, but not to nothing.
     #[must_use]
     pub fn drain(
         &self,
@@ -105,36 +106,36 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// How long a drained process may take to close its listeners. Most of what is left belongs to
-    /// the stops.
+    /// The limit for a drained process to close its listeners. Most of the remaining time belongs
+    /// to the stops.
     #[must_use]
     pub fn closing(now: Time, deadline: Time) -> Duration {
-        CLOSING.min(deadline.since(now) / 4)
+        MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// How long the dependencies of a process that was killed wait for its end; nothing ends what
-    /// survives KILL, and they must have their time to stop, too.
+    /// How long the dependencies of a killed process wait for its end. It may survive KILL, and
+    /// they need time to stop, too.
     #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
-    /// How long a wait may take that comes after everything else, until the grace period is over.
+    /// The limit of a final wait, so that the grace period is not exceeded.
     #[must_use]
     pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
-        over.since(now).saturating_sub(MARGIN).max(MARGIN).min(longest)
+        over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
-    /// How long left-over descendants have between TERM and KILL.
+    /// The time of leftover processes between TERM and KILL.
     #[must_use]
     pub fn leftovers(now: Time, deadline: Time) -> Duration {
-        MOMENT.min(deadline.since(now))
+        MAX_LEFTOVERS.min(deadline.since(now))
     }
 
-    /// How long a process that is asked to stop now may take before KILL.
+    /// The time from the stop signal to KILL for a process that is asked to stop now.
     ///
-    /// What was declared is kept where it fits; where it does not, the wait is what is left after all later needs,
-    /// but at least the share that is in proportion to what everybody declared.
+    /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
+    /// leave, but at least its share in proportion to all needs.
     #[must_use]
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
@@ -142,7 +143,7 @@ impl Budget {
         share(process.stop, after, deadline.since(now))
     }
 
-    /// How long the `pre_stop` hook of a process may take; `None`: there is none.
+    /// The limit of the `pre_stop` hook of a process; `None` if there is none.
     #[must_use]
     pub fn pre_stop(
         &self,
@@ -156,7 +157,7 @@ impl Budget {
         Some(share(wait, after, deadline.since(now)))
     }
 
-    /// How long the `post_stop` hook of a process that is gone may take; `None`: there is none.
+    /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
     #[must_use]
     pub fn post_stop(
         &self,
@@ -170,7 +171,7 @@ impl Budget {
         Some(share(wait, self.after_stop(process), deadline.since(now)))
     }
 
-    /// What is needed once this process is gone.
+    /// The time needed once this process is gone.
     fn after_stop(&self, process: &ProcessSpec) -> Duration {
         process
             .dependencies
@@ -180,20 +181,20 @@ impl Budget {
             .unwrap_or_default()
     }
 
-    /// What the drains at least, and the stop of the whole graph need.
+    /// The time that the drains (at least) and the stop of the whole graph need.
     fn drain_and_stop_all(&self) -> Duration {
         self.drain_all.saturating_add(self.stop_all)
     }
 
-    /// What must be left of a grace period for the stop of the whole graph to be unhurried: what was
-    /// declared, and [`UNHURRIED`] for each stop that was not.
+    /// The time in which the whole graph can stop without haste: declared times, and
+    /// [`UNHURRIED_STOP`] for each stop without one.
     #[must_use]
     pub fn unhurried_stop(spec: &Spec) -> Duration {
         let mut paths = vec![Duration::ZERO; spec.processes.len()];
         for id in &spec.order {
             let process = &spec.processes[id.index()];
             let before = process.dependencies.iter().map(|(on, _)| paths[on.index()]).max();
-            let least = if process.stop.is_declared() { Duration::ZERO } else { UNHURRIED };
+            let least = if process.stop.is_declared() { Duration::ZERO } else { UNHURRIED_STOP };
             let hooks = stop_need(process).saturating_sub(process.stop.need);
             let own = process.stop.need.max(least).saturating_add(hooks);
             paths[id.index()] = before.unwrap_or_default().saturating_add(own);
@@ -202,14 +203,15 @@ impl Budget {
     }
 }
 
-/// How long a drain would wait, were there no deadline. Only where the stop was asked for, and everything below is
-/// there (`full`), clients get all of `time`; else `min`, but whatever that says, it takes a moment to tell.
+/// The longest wait of a drain without a deadline. Clients get all of `time` only if the stop was
+/// asked for and every dependency is alive (`full`); otherwise `min`, but at least [`MIN_DRAIN`],
+/// so that the request to drain has an effect.
 #[must_use]
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
-    if full { drain.time } else { drain.min.max(drain.time.min(TOLD)) }
+    if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// What stopping this one process needs.
+/// The time that the stop of one process needs.
 fn stop_need(process: &ProcessSpec) -> Duration {
     let hooks = need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop));
     process.stop.need.saturating_add(hooks)
@@ -219,7 +221,8 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The limit where it fits; else what `after` leaves of `left`, but not less than the need in proportion to `after`.
+/// The limit if it fits; otherwise what `after` leaves of `left`, but at least a share of `left` in
+/// proportion to the need.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     let total = need.saturating_add(after);
     let proportion = if total.is_zero() {
@@ -243,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_kept() {
+    fn a_wait_that_fits_is_kept() {
         assert_eq!(share(wait(10, 10), s(5), s(20)), s(10));
         assert_eq!(share(wait(10, 1), s(5), s(30)), s(10), "unset: up to 10 s");
     }
 
     #[test]
-    fn the_last_lines_are_out_before_the_grace_period_is_over() {
+    fn the_final_wait_ends_before_the_grace_period() {
         let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
         for (now, least) in [(1000, 500), (2500, 400), (2850, 100), (4000, 100)] {
             assert_eq!(Budget::at_the_end(ms(500), at(now), at(3000)), ms(least), "{now}");
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_shrinks_to_what_comes_after() {
+    fn a_wait_that_does_not_fit_shrinks() {
         assert_eq!(share(wait(10, 10), s(5), s(12)), s(8), "10 of 15 in proportion");
         assert_eq!(share(wait(10, 1), s(2), s(6)), s(4), "unset: what the later floors leave");
         assert_eq!(share(wait(10, 10), s(10), s(0)), s(0));

@@ -1,19 +1,16 @@
-//! Why the container stops, and with which code.
+//! The cause of the shutdown, and the exit code.
 
 use crate::types::{End, ProcessId, Signal, exit_code};
 
-/// What began the shutdown.
+/// Why the container stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A stop signal.
     Signal(Signal),
-    /// A process ended without having been asked to.
+    /// A process ended without being asked to.
     Ended {
-        /// Which process.
         process: ProcessId,
-        /// How.
         end: End,
-        /// It had a readiness probe, and was not ready yet.
+        /// It had a readiness probe and was not ready yet.
         before_ready: bool,
         /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
         is_failure: bool,
@@ -22,33 +19,34 @@ pub enum Cause {
     NotReady(ProcessId),
     /// A command cannot be executed.
     SpawnFailed {
-        /// Of which process.
         process: ProcessId,
         /// 126 or 127.
         exit_code: u8,
     },
-    /// A `pre_start` hook failed: the container's, or a process's.
+    /// A `pre_start` hook failed: of a process, or of the container (`None`).
     HookFailed(Option<ProcessId>),
-    /// A drain was asked for; only after it there will be a reason to stop.
+    /// `POST /drain`: the drain is held until there is a reason to stop.
     DrainRequested,
-    /// Every process has completed, and none is left to run.
+    /// Every process has ended for good.
     AllEnded,
 }
 
 impl Cause {
-    /// Whether somebody asked for the shutdown.
+    /// Whether the shutdown was requested from outside.
     #[must_use]
     pub fn is_asked(self) -> bool {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
-    /// The exit code of the container (contract, "Exit codes"). The code of the culprit is worth more than 137.
+    /// The exit code of the container. The code of the process that caused the shutdown is more
+    /// useful than 137, so it takes precedence.
     #[must_use]
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
-            // A start that failed must not look like a success, nor an end that the config calls a failure.
+            // A failed start must not look like a success, nor must an end that the config calls a
+            // failure.
             Self::Ended { end, before_ready, is_failure, .. }
                 if end.is_success() && (before_ready || is_failure) =>
             {

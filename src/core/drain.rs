@@ -1,11 +1,12 @@
-//! The drain of one process: from the moment it is told until nothing (more) is waited for.
+//! The drain of one process.
 //!
 //! ```text
-//!  NotDue ──▶ Active: told ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
+//!  NotDue ──▶ Active: answered ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
 //! ```
 //!
-//! What can be looked into (Envoy) is over when samples show it quiet; it is then made to refuse new connections, and
-//! looked at once more. What reports by itself is over when it does. Everything is over at `until`.
+//! The drain of an Envoy is over when samples show no traffic; it is then made to refuse new
+//! connections and polled once more. All other drains are over when the process reports it. Every
+//! drain is over at `until`.
 
 use std::time::Duration;
 
@@ -17,47 +18,55 @@ use crate::core::spec::DrainSpec;
 use crate::core::state::State;
 use crate::types::{ProcessId, Time};
 
-/// Nothing open and nothing new for this long is quiet. Longer than the pause between two samples near the end, and than a
-/// client takes from its connect to its first request. A sample older than this shows nothing about now.
+/// A process is quiet if nothing is open and nothing new has come for this long. Longer than the
+/// pause between two samples near the end, and than the time from a connect to the first request.
+/// An older sample says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
-/// How far the drain of one process is.
+/// The progress of the drain of one process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Progress {
-    /// Not begun.
     NotDue,
-    /// Told, and waited for.
     Active(Active),
-    /// Over since then, and not stopped yet: what is still open is looked at once more before that.
-    Past { at: Time },
-    /// That look is under way, and not waited for beyond `until`.
-    LastLook { until: Time },
-    /// Nothing (more) to wait for.
+    /// Over since `at`. Open connections are counted once more before the stop.
+    Drained {
+        at: Time,
+    },
+    /// That count is under way, and is not waited for beyond `until`.
+    FinalCount {
+        until: Time,
+    },
+    /// There is nothing to wait for.
     Over,
 }
 
 impl Progress {
-    /// Whether nobody waits for its traffic any more.
-    pub(crate) fn is_past(&self) -> bool {
-        matches!(self, Self::Past { .. } | Self::LastLook { .. } | Self::Over)
+    /// Whether the traffic of the process is no longer waited for.
+    pub(crate) fn is_drained(&self) -> bool {
+        matches!(self, Self::Drained { .. } | Self::FinalCount { .. } | Self::Over)
     }
 
-    /// Its process is about to be stopped: what has happened since its drain was over belongs into the report.
-    pub(crate) fn look_again(&mut self, state: &mut State, process: ProcessId, deadline: Time) {
-        if let Self::Past { at } = *self {
-            // At the deadline there is no time for that, and in the same step there is nothing new.
+    /// Counts connections once more before the stop: the report shows what came after the drain.
+    pub(crate) fn begin_final_count(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        deadline: Time,
+    ) {
+        if let Self::Drained { at } = *self {
+            // At the deadline there is no time for it, and in the same step nothing can be new.
             *self = if at < state.now && !state.is_past(deadline) {
                 state.act(Action::CloseListeners(process));
-                Self::LastLook { until: state.now + Budget::closing(state.now, deadline) }
+                Self::FinalCount { until: state.now + Budget::closing(state.now, deadline) }
             } else {
                 Self::Over
             };
         }
     }
 
-    /// The last look has been taken, or is not waited for.
-    pub(crate) fn end_last_look(&mut self, state: &mut State, process: ProcessId) {
-        if let Self::LastLook { .. } = *self {
+    /// The final count was answered, or is not waited for.
+    pub(crate) fn end_final_count(&mut self, state: &mut State, process: ProcessId) {
+        if let Self::FinalCount { .. } = *self {
             state.act(Action::EndDrain(process));
             *self = Self::Over;
         }
@@ -68,40 +77,40 @@ impl Progress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Active {
     since: Time,
-    /// Until when at least.
     min_until: Time,
-    /// Until when at most, and why then.
     until: Time,
+    /// Why the drain is over at `until`.
     at_end: DrainEnd,
-    /// It can be made to refuse new connections.
+    /// It can be polled, and made to refuse new connections.
     closes: bool,
-    /// Whether it has taken the drain; unknown while it is being told.
+    /// Whether the process has accepted the drain; `None` before its answer.
     accepted: Option<bool>,
-    /// It has said itself that it is drained.
+    /// The process has reported that it is drained.
     reported: bool,
     last: Load,
-    /// Since when samples show nothing open and nothing new.
+    /// The first of the samples that show nothing open and nothing new.
     quiet_since: Option<Time>,
-    /// The last sample. Only samples can show that it is quiet; that there is none shows nothing.
+    /// The last sample. Only samples can show that the process is quiet, not their absence.
     sampled_at: Time,
     closing: Closing,
 }
 
-/// The last step before the process is asked to end: it refuses new connections, so that none is accepted and then cut.
+/// The last step before the process is asked to end: it refuses new connections, so that none is
+/// accepted and then cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     NotYet,
-    /// Asked for; not waited for beyond `until`.
+    /// Requested, and not waited for beyond `until`.
     Asked {
         until: Time,
         why: DrainEnd,
     },
-    /// No new connection can come. Only the open ones are waited for.
+    /// No new connection can come; only the open ones are waited for.
     Closed,
 }
 
 impl Active {
-    /// Tells the process. `wish` is how long it would wait at most; the deadline may allow less.
+    /// Begins the drain. `wish` is the longest wait without a deadline, which may allow less.
     pub(crate) fn begin(
         state: &mut State,
         process: ProcessId,
@@ -120,7 +129,7 @@ impl Active {
         }
         state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
         state.act(Action::Drain { process, min, longest });
-        state.told[process.index()] = drain.told_by.map(|_| now);
+        state.drain_signalled[process.index()] = drain.signal.map(|_| now);
         Progress::Active(Self {
             since: now,
             min_until: now + min,
@@ -136,13 +145,13 @@ impl Active {
         })
     }
 
-    /// Whether it can be looked into, and be made to refuse new connections.
     pub(crate) fn closes(&self) -> bool {
         self.closes
     }
 
-    /// Whether it has taken the drain. If not, only `min` is held: new requests still arrive, but none is told to leave.
-    pub(crate) fn told(&mut self, accepted: bool) {
+    /// If the process has not accepted the drain, only `min` is waited: new requests still arrive,
+    /// and clients are not asked to leave.
+    pub(crate) fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
@@ -152,16 +161,15 @@ impl Active {
         }
     }
 
-    /// It says that it is drained.
     pub(crate) fn reported(&mut self) {
         self.reported = true;
     }
 
-    /// What was seen at this moment.
+    /// Takes a sample.
     pub(crate) fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
-            // The first sample; quiet counts from here.
+            // The first sample: quiet counts from here.
             (None, Some(_)) => true,
             (_, None) => false,
         };
@@ -174,11 +182,11 @@ impl Active {
         self.sampled_at = now;
     }
 
-    /// It refuses new connections, or nobody knows. Whether the drain is over with that.
+    /// The request to close was answered or given up. Returns whether the drain is over.
     pub(crate) fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
-                // What was accepted just before is still waited for: the next sample tells.
+                // A connection accepted just before is still waited for: the next sample shows it.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 false
@@ -192,12 +200,12 @@ impl Active {
         }
     }
 
-    /// There is no reason to wait longer than `min` any more.
+    /// Waits no longer than `min`.
     pub(crate) fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
     }
 
-    /// When something is due.
+    /// The next timer.
     pub(crate) fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
@@ -210,7 +218,7 @@ impl Active {
         }
     }
 
-    /// Goes on as far as the time allows. Whether it is over.
+    /// Proceeds as far as the time allows. Returns whether the drain is over.
     pub(crate) fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
         let over = match self.closing {
             Closing::NotYet if self.reported && state.is_past(self.min_until) => {
@@ -218,7 +226,8 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // What is left is counted with it, also where they are closed already. An admin that does not answer would not close the listeners; at the deadline there is no time for that.
+                // This counts what is open, too, even if the listeners are closed already. An admin
+                // that does not answer would not close them; at the deadline there is no time.
                 let closes =
                     self.closes && self.accepted != Some(false) && !state.is_past(deadline);
                 if closes {
@@ -231,7 +240,7 @@ impl Active {
                 None
             }
             Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
-                // Whether it has closed or not: only a fresh look shows that nothing has slipped in.
+                // Closed or not: only a fresh sample shows that no connection has slipped in.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 state.is_past(self.until).then_some(self.at_end)
@@ -245,23 +254,23 @@ impl Active {
         over.is_some()
     }
 
-    /// Tells that nobody waits any longer, and why.
+    /// Ends the drain.
     pub(crate) fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
         state.act(Action::EndDrain(process));
         let took = state.now.since(self.since);
         state.note(Note::DrainOver { process, why, took, last: self.last });
     }
 
-    /// What becomes of it when it is over: whether there is something to look at once more.
-    pub(crate) fn past(&self, now: Time) -> Progress {
+    /// The progress after the drain: connections are counted once more if the process can tell.
+    pub(crate) fn drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
-            Progress::Past { at: now }
+            Progress::Drained { at: now }
         } else {
             Progress::Over
         }
     }
 
-    /// Whether samples from the first to the last have shown it quiet for long enough, up to this moment.
+    /// Whether the samples have shown no traffic for [`QUIET`], up to `now`.
     fn is_quiet(&self, now: Time) -> bool {
         let is_shown = self.quiet_since.is_some_and(|since| since + QUIET <= self.sampled_at);
         let is_fresh = now.since(self.sampled_at) <= QUIET;
@@ -270,7 +279,7 @@ impl Active {
 
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
-        // `step` has dealt with the deadline itself.
+        // `step` has handled the deadline itself.
         let until = state.now + Budget::closing(state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }

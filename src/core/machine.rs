@@ -1,4 +1,4 @@
-//! The machine: which phase it is, and the one door for events.
+//! The state machine: the only entry for events.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::core::spec::Spec;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// See the picture in [`super`].
+/// See the diagram in [`core`](super).
 #[derive(Debug)]
 pub struct Machine {
     state: State,
@@ -20,7 +20,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine to which nothing has happened yet; [`Event::Start`] begins.
+    /// Creates a machine that waits for [`Event::Start`].
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         Self {
@@ -30,9 +30,9 @@ impl Machine {
         }
     }
 
-    /// Takes one event, and gives back what is to be done, in this order.
+    /// Handles one event and returns the actions to carry out, in this order.
     ///
-    /// `now` must not go back. Moments that have come by `now` are dealt with in the same step.
+    /// `now` must not go back. Timers that have expired by `now` are handled in the same step.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.state.now = now.max(self.state.now);
         let state = &mut self.state;
@@ -43,7 +43,7 @@ impl Machine {
         {
             forward(state, signal);
         }
-        self.hear(event);
+        self.observe(event);
         let state = &mut self.state;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(state, event),
@@ -52,7 +52,7 @@ impl Machine {
             Phase::Finishing(finishing) => finishing.handle(state, event),
             Phase::Done => Phase::Done,
         };
-        // Nothing comes after the exit, and there is nothing to be told of a life that goes on.
+        // No note may follow the exit, and while the container runs an end is no loss.
         if self.phase.shutdown().is_some() {
             for note in self.broadcast.notes() {
                 self.state.note(note);
@@ -61,16 +61,17 @@ impl Machine {
         std::mem::take(&mut self.state.actions)
     }
 
-    /// Remembers what may show that a stop signal was sent to every process at once.
-    fn hear(&mut self, event: Event) {
+    /// Records the events that may show a stop signal to every process at once.
+    fn observe(&mut self, event: Event) {
         let state = &self.state;
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 self.broadcast.asked(state.now, signal);
             }
-            // It is back, and will be drained.
             Event::Spawned(process) => self.broadcast.started(process),
-            Event::Exited { process, end, .. } if state.told[process.index()].is_none() => {
+            Event::Exited { process, end, .. }
+                if state.drain_signalled[process.index()].is_none() =>
+            {
                 let (life, spec) = (state.life(process), state.process(process));
                 let is_missed = match &self.phase {
                     Phase::Running(_) => true,
@@ -88,7 +89,7 @@ impl Machine {
         }
     }
 
-    /// When [`Event::Tick`] is due, if nothing happens before. Always later than the last `now`.
+    /// When [`Event::Tick`] is due if no other event comes first. Always later than the last `now`.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
@@ -101,20 +102,18 @@ impl Machine {
         of_phase.into_iter().chain(self.state.wakes_at()).min()
     }
 
-    /// Where the container is.
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// How far each process is.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
     }
 }
 
-/// Passes a signal on to those who ask for it.
+/// Forwards a signal to the processes that have it in `forward_signals`.
 fn forward(state: &mut State, signal: Signal) {
     let spec = Rc::clone(&state.spec);
     let wants = |id: &ProcessId| spec.processes[id.index()].forward_signals.contains(&signal);

@@ -1,19 +1,28 @@
-//! The pure core: every decision, and nothing else.
+//! The pure core: all decisions of `drainit run`, without clock, system calls and async.
 //!
-//! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event), and gives back
-//! [`Action`](action::Action)s. There is no clock, no system call and no async in here, so the hardest promises are
-//! tested by simulation (`sim.rs`), not by sleeping.
+//! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
+//! and returns [`Action`](action::Action)s, so the promises of `docs/shutdown.md` are tested by
+//! simulation (`sim`), not by sleeping.
+//!
+//! The core imports only [`graph`](crate::graph), [`config`](crate::config) and
+//! [`types`](crate::types). Within it:
 //!
 //! ```text
-//!            stop signal, or the                all drains             everything
-//!            end that ends it all                 over                    gone
+//! machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec
+//!        └▶ broadcast     all of them ─▶ event, action, note, cause
+//! ```
+//!
+//! ```text
+//!            stop signal, or an                 all drains           all processes
+//!            end that stops all                   over                    gone
 //!  Running ──────────────────────▶ Draining ─────────────▶ Stopping ──────────────▶ Finishing ──▶ Done
 //!  starts, supervises,             readiness_delay,        dependents first,        leftovers,
 //!  restarts                        pre_stop, drains        KILL at each limit       post_stop
 //! ```
 //!
-//! Each phase is a type that consumes the one before, so there is no way back. What outlives a phase lies in
-//! [`state`]: how far each process is, and the actions of this step.
+//! Each phase is a type that consumes the previous one, so there is no way back; this is the only
+//! cycle of imports. [`state`] is what all phases share: the lifecycle of each process, and the
+//! actions of the current step.
 
 pub mod action;
 pub mod broadcast;

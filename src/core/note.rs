@@ -47,7 +47,8 @@ pub enum Note {
         /// Time until the deadline.
         window: Duration,
     },
-    /// A process has ended, and other members of its process group are alive: they are asked to end.
+    /// A process has ended, and other members of its process group are alive: they are asked to
+    /// end.
     GroupRemains(ProcessId),
     /// A further stop signal has come.
     Hurried(Hurry),

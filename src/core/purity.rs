@@ -1,10 +1,10 @@
-//! The core stays pure: no clock, no system calls, no async, no environment. This test reads its sources.
+//! Checks the sources of the pure rooms: no clock, no system calls, no async, no environment.
 
 use std::fs;
 use std::path::Path;
 
-/// What would let the state in.
-const WORLD: [&str; 12] = [
+/// Names of the outside world.
+const IMPURE: [&str; 12] = [
     "tokio",
     "nix::",
     "libc::",
@@ -20,7 +20,7 @@ const WORLD: [&str; 12] = [
 ];
 
 #[test]
-fn nothing_of_the_world_is_named() {
+fn pure_rooms_do_not_name_the_outside_world() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![root.join("graph.rs"), root.join("exec/machine.rs")];
     for directory in ["types", "config", "core", "core/phase", "plan", "report"] {
@@ -39,7 +39,7 @@ fn nothing_of_the_world_is_named() {
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
         for (number, line) in code.enumerate() {
-            for word in WORLD {
+            for word in IMPURE {
                 assert!(
                     !line.contains(word),
                     "{}: code line {}: {line}",

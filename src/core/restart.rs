@@ -1,32 +1,31 @@
-//! When a process that has ended is started again.
+//! Decides whether a process that has ended is started again.
 
 use std::time::Duration;
 
 use crate::config::{Restart, RestartPolicy};
 use crate::types::End;
 
-/// The longest pause between two starts.
-const LONGEST: Duration = Duration::from_secs(30);
-/// A life of this length proves that the start was good: pauses and the count begin anew.
-const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// The pause doubles up to this, unless `restart_delay` is longer.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// After a life of this length the start counts as good: the pause and the count start again.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// What to do after an end.
+/// The decision after an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Start it again.
     Again {
-        /// After this pause.
         delay: Duration,
-        /// The count of restarts in a row, this one included.
+        /// Consecutive restarts, starting at 1.
         attempt: u32,
     },
-    /// Not any more: it was restarted `max` times in a row.
+    /// It was restarted `max` times in a row.
     Exhausted,
-    /// The policy says no.
+    /// The policy does not restart it.
     No,
 }
 
-/// Decides after an unasked end. `in_a_row` is the count of restarts so far, `lived` how long it ran this time.
+/// Decides after an end that was not asked for. `in_a_row` is the number of consecutive restarts so
+/// far, `lived` the time since the last start.
 #[must_use]
 pub fn verdict(restart: Restart, end: End, in_a_row: u32, lived: Duration) -> Verdict {
     let wanted = match restart.policy {
@@ -34,14 +33,14 @@ pub fn verdict(restart: Restart, end: End, in_a_row: u32, lived: Duration) -> Ve
         RestartPolicy::OnFailure => !end.is_success(),
         RestartPolicy::Always => true,
     };
-    let in_a_row = if lived >= GOOD_LIFE { 0 } else { in_a_row };
+    let in_a_row = if lived >= STABLE_AFTER { 0 } else { in_a_row };
     if !wanted {
         Verdict::No
     } else if restart.max.is_some_and(|max| in_a_row >= max) {
         Verdict::Exhausted
     } else {
         let factor = 1u32.checked_shl(in_a_row).unwrap_or(u32::MAX);
-        let delay = restart.delay.saturating_mul(factor).min(LONGEST.max(restart.delay));
+        let delay = restart.delay.saturating_mul(factor).min(MAX_DELAY.max(restart.delay));
         Verdict::Again { delay, attempt: in_a_row.saturating_add(1) }
     }
 }
@@ -55,7 +54,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(5);
 
     #[test]
-    fn pauses_double_up_to_the_longest_then_it_gives_up() {
+    fn pauses_double_up_to_the_limit_then_it_gives_up() {
         let pauses: Vec<_> = (0..8)
             .map(|in_a_row| match verdict(RESTART, End::Code(1), in_a_row, SHORT) {
                 Verdict::Again { delay, .. } => delay.as_secs(),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_life_forgives() {
+    fn a_long_life_resets_the_count() {
         let again = verdict(RESTART, End::Code(1), 7, Duration::from_secs(61));
         assert_eq!(again, Verdict::Again { delay: Duration::from_secs(1), attempt: 1 });
     }

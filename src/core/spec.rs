@@ -1,4 +1,4 @@
-//! What the core knows of a config: only what decisions need.
+//! The part of a config that decisions need.
 
 use std::time::Duration;
 
@@ -6,118 +6,105 @@ use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, OnExit, OnlyIf, ProcessKind, Restart, StartCondition,
 };
 use crate::graph::Graph;
-use crate::types::{ProcessId, Signal};
+use crate::types::{AFTER_KILL, ProcessId, Signal};
 
-/// The kernel needs a moment to end what was killed; more of it for much memory.
-pub(crate) const AFTER_KILL: Duration = Duration::from_millis(200);
+/// A process with much memory needs more than [`AFTER_KILL`].
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
-/// The least pause between two looks for descendants that are left: who forks and ends all the time may be missed by one.
+/// The shortest pause between two scans for leftover descendants. A single scan may miss a process
+/// that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The whole, from [`Spec::new`].
+/// The container.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// From T0 to the deadline: grace period − reserve.
+    /// Time from T0 to the deadline: grace period − reserve.
     pub window: Duration,
-    /// What is kept free after the deadline.
+    /// Time that is kept free after the deadline.
     pub reserve: Duration,
-    /// How long not-ready is shown before the drain begins.
+    /// `/readyz` answers 503 this long before the drain begins.
     pub readiness_delay: Duration,
-    /// The signals that stop the container.
     pub stop_signals: Vec<Signal>,
-    /// The container's hooks.
+    /// Hooks of the container.
     pub hooks: HookWaits,
-    /// One entry a process, by [`ProcessId`].
+    /// By [`ProcessId`].
     pub processes: Vec<ProcessSpec>,
     /// Dependencies before dependents.
     pub order: Vec<ProcessId>,
 }
 
-/// What somebody is given to end.
+/// The time that a process or a hook gets to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// At most.
+    /// The longest wait.
     pub limit: Duration,
-    /// What is kept for it by the waits before it.
+    /// The time that earlier waits reserve for it.
     pub need: Duration,
 }
 
 impl Wait {
-    /// Where nothing is declared.
-    const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
+    /// Without a declared time.
+    pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
-    /// Whether it was declared, and is to be kept where there is time.
+    /// Whether the config declares it, so that it is kept in full if it fits.
     #[must_use]
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }
 
-    /// What was declared is kept in full; else it is up to 10 s of what there is, and 1 s is kept.
+    /// A declared time is reserved in full; otherwise 1 s is reserved, and up to 10 s are used.
     #[must_use]
     pub fn new(declared: Option<Duration>) -> Self {
         declared.map_or(Self::DEFAULT, |limit| Self { limit, need: limit })
     }
 }
 
-/// Which hooks there are, and what each is given.
+/// The time of each hook; `None` if there is no such hook.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HookWaits {
-    /// Before the first start.
     pub pre_start: Option<Wait>,
-    /// Before the stop.
     pub pre_stop: Option<Wait>,
-    /// After the end.
     pub post_stop: Option<Wait>,
 }
 
-/// One process.
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
-    /// What it needs before it starts.
+    /// What it needs before its start.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
-    /// Who needs it.
+    /// The processes that need it.
     pub dependents: Vec<ProcessId>,
-    /// It is a task that must complete.
     pub oneshot: bool,
-    /// It has an `only_if` that cannot hold: it is never started.
+    /// Its `only_if` cannot hold: it is never started.
     pub left_out: bool,
-    /// It has an `only_if`.
+    /// It has an `only_if` that is evaluated at its start.
     pub conditional: bool,
-    /// It has a readiness probe; how long that may take.
+    /// The limit of its readiness probe, if it has one.
     pub readiness_timeout: Option<Duration>,
-    /// What its end leads to first.
     pub restart: Restart,
-    /// What its end leads to for the container.
     pub on_exit: OnExit,
-    /// The container is not ready once it has ended for good with a failure.
+    /// The container is not ready once this process has ended for good with a failure.
     pub required: bool,
-    /// Asks it to end.
     pub stop_signal: Signal,
-    /// How long it may take to.
+    /// Time from `stop_signal` to KILL.
     pub stop: Wait,
-    /// Its hooks.
     pub hooks: HookWaits,
-    /// How long it may be drained.
     pub drain: Option<DrainSpec>,
-    /// Signals passed on to it.
     pub forward_signals: Vec<Signal>,
 }
 
-/// The bounds of a drain; `min` is never above `time`.
+/// The bounds of a drain; `min` is at most `time`.
 #[derive(Clone, Copy, Debug)]
 pub struct DrainSpec {
     /// The longest wait.
     pub time: Duration,
-    /// The shortest.
+    /// The shortest wait.
     pub min: Duration,
-    /// It can be looked into, and made to refuse new connections at the end.
+    /// Its connections can be counted, and it can be made to refuse new ones (Envoy).
     pub closes: bool,
-    /// The signal that tells it, where its end may be the answer.
-    pub told_by: Option<Signal>,
+    /// The signal that asks it to drain, if its end may be the answer.
+    pub signal: Option<Signal>,
 }
 
 impl Spec {
-    /// Takes from the config what the core needs.
     #[must_use]
     pub fn new(config: &Config, graph: &Graph) -> Self {
         let processes = config
@@ -158,20 +145,21 @@ impl Spec {
         spec
     }
 
-    /// How long after the deadline what survives KILL is still waited for: half of the reserve, but time enough to reap.
+    /// How long after the deadline drainit waits for a process that survives KILL: half of the
+    /// reserve, but long enough to reap.
     #[must_use]
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
-    /// Every process id, in file order.
+    /// All processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
     }
 }
 
 impl ProcessSpec {
-    /// What is never started takes no time, and no time is kept for it.
+    /// Reserves no time for a process that is never started.
     pub fn leave_out(&mut self) {
         self.left_out = true;
         self.readiness_timeout = None;
@@ -195,30 +183,25 @@ impl HookWaits {
 impl DrainSpec {
     fn new(drain: &Drain) -> Self {
         let closes = matches!(drain.method, DrainMethod::Envoy { .. });
-        let told_by = match drain.method {
+        let signal = match drain.method {
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => Some(signal),
             _ => None,
         };
-        Self { time: drain.time, min: drain.min, closes, told_by }
+        Self { time: drain.time, min: drain.min, closes, signal }
     }
 }
 
-/// When a hook runs.
+/// The stage of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Before the first start.
     PreStart,
-    /// Before the stop.
     PreStop,
-    /// After the end.
     PostStop,
 }
 
-/// Which hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HookId {
-    /// Of which process; `None`: of the container.
+    /// `None` for a hook of the container.
     pub process: Option<ProcessId>,
-    /// When.
     pub stage: Stage,
 }

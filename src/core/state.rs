@@ -1,4 +1,5 @@
-//! What outlives a phase: how far each process is, the time of this step and the actions that it has led to.
+//! The state that all phases share: the lifecycle of each process, the time and the actions of the
+//! current step.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,82 +12,55 @@ use crate::core::note::Note;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, Time};
 
-/// How far a process is.
+/// The lifecycle of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// Its dependencies are not there yet.
+    /// It waits for its dependencies.
     Waiting,
-    /// Its `only_if` is being looked at.
+    /// Its `only_if` is being evaluated.
     Checking,
-    /// Its `pre_start` hook runs.
-    PreStart {
-        /// When the hook is killed.
-        until: Time,
-    },
-    /// The shell is starting it.
+    /// Its `pre_start` hook runs, and is killed at `until`.
+    PreStart { until: Time },
+    /// `Action::Spawn` was given and not answered yet.
     Spawning,
-    /// It runs and is not ready.
-    Starting {
-        /// Since when it runs.
-        since: Time,
-        /// When that has failed.
-        ready_by: Time,
-    },
+    /// It runs and is not ready. At `ready_by` the start has failed.
+    Starting { since: Time, ready_by: Time },
     /// It runs and is ready.
-    Ready {
-        /// Since when it runs.
-        since: Time,
-    },
-    /// It has ended and will be started again.
-    Backoff {
-        /// When.
-        until: Time,
-    },
-    /// It runs; its `pre_stop` hook runs, too.
-    PreStop {
-        /// When the hook is killed.
-        until: Time,
-    },
-    /// It was asked to end.
-    Stopping {
-        /// When.
-        since: Time,
-        /// When KILL follows.
-        kill_at: Time,
-    },
+    Ready { since: Time },
+    /// It has ended and will be started again at `until`.
+    Backoff { until: Time },
+    /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
+    PreStop { until: Time },
+    /// It was asked to end. KILL follows at `kill_at`.
+    Stopping { since: Time, kill_at: Time },
     /// It was killed and is not reaped yet.
     Killed {
-        /// When it was asked to end; `None`: it was not.
+        /// When it was asked to end; `None` if it was not.
         asked: Option<Time>,
-        /// Until when its dependencies wait for its end; `None`: they no longer do, because it
-        /// survives KILL.
+        /// Its dependencies wait for its end until then; `None`: no longer, it survives KILL.
         holds_until: Option<Time>,
     },
-    /// It has ended, and others of its process group live on.
+    /// It has ended, and other members of its process group are alive.
     Remains {
-        /// When they are killed.
         kill_at: Time,
-        /// It is started again after this pause, once they are gone.
+        /// The pause before it is started again, once they are gone.
         restart: Option<Duration>,
     },
-    /// The others of its process group were killed, and are not gone yet.
+    /// The other members of its process group were killed and are not gone yet.
     RestKilled {
         /// As for [`Lifecycle::Killed`].
         holds_until: Option<Time>,
         /// As for [`Lifecycle::Remains`].
         restart: Option<Duration>,
     },
-    /// It is gone; its `post_stop` hook runs.
-    PostStop {
-        /// When the hook is killed.
-        until: Time,
-    },
-    /// It is gone and will not come back; or it never came.
+    /// It is gone; its `post_stop` hook runs, and is killed at `until`.
+    PostStop { until: Time },
+    /// It is gone for good, or was never started.
     Done,
 }
 
 impl Lifecycle {
-    /// Whether there is a process that can be signalled.
+    /// Whether there is a process to signal.
     #[must_use]
     pub fn is_alive(self) -> bool {
         matches!(
@@ -99,12 +73,12 @@ impl Lifecycle {
         )
     }
 
-    /// Whether nobody has to wait for it to get further.
+    /// Whether the container does not have to wait for it to be ready.
     fn is_settled(self) -> bool {
         matches!(self, Self::Ready { .. } | Self::Done)
     }
 
-    /// When this state ends by itself.
+    /// The expiry of the timer of this state.
     fn wakes_at(self) -> Option<Time> {
         match self {
             Self::PreStart { until }
@@ -119,15 +93,15 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the process has ended, and others of its process group have not.
+    /// Whether the process has ended, and other members of its process group have not.
     #[must_use]
     pub fn has_rest(self) -> bool {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
-    /// Whether what it depends on need not wait for it: it is gone, or KILL does not end it.
+    /// Whether its dependencies need not wait for it: it is gone, or survives KILL.
     #[must_use]
-    pub fn lets_go(self) -> bool {
+    pub fn releases_dependencies(self) -> bool {
         matches!(
             self,
             Self::Done
@@ -137,59 +111,53 @@ impl Lifecycle {
     }
 }
 
-/// What has been reached at least once. A restart does not take it back, so dependents are not disturbed.
+/// The conditions that a process has met at least once. A restart does not reset them, so
+/// dependents are not disturbed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// It was started.
     pub started: bool,
-    /// It was ready.
     pub ready: bool,
     /// It has completed, or its end does not matter.
     pub completed: bool,
 }
 
 impl Reached {
-    /// Nobody has to wait for it any longer.
     pub const ALL: Self = Self { started: true, ready: true, completed: true };
 }
 
-/// See the module.
-///
-/// There may be thousands of processes, and each has its events. So an event costs nothing for those that it does not
-/// concern: what is asked at every step is kept up to date by [`State::set`] and [`State::reach`], and not looked for.
+/// There may be thousands of processes. An event must not cost time for those that it does not
+/// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
+/// searching for them at every step.
 #[derive(Debug)]
 pub struct State {
-    /// What was asked for.
     pub spec: Rc<Spec>,
-    /// How its time is shared.
     pub budget: Budget,
-    /// The time of this step.
+    /// The time of the current step.
     pub now: Time,
     lifecycles: Vec<Lifecycle>,
     reached: Vec<Reached>,
-    /// Whose life was set in this step; some more than once.
+    /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
-    /// Who has reached something in this step.
+    /// Processes that have met a further condition in this step.
     pub arrived: Vec<ProcessId>,
-    /// When a process needs something.
-    moments: BTreeSet<(Time, ProcessId)>,
-    /// How many are not [`Lifecycle::Done`].
+    /// The timers of all processes.
+    timers: BTreeSet<(Time, ProcessId)>,
+    /// Number of processes that are not [`Lifecycle::Done`].
     busy: usize,
-    /// How many are neither that nor ready.
+    /// Number of processes that are neither `Done` nor ready.
     unsettled: usize,
-    /// The place of each in the order.
+    /// The position of each process in the order.
     rank: Vec<u16>,
-    /// How often each was restarted, and how often in a row.
     pub restarts: Vec<Restarts>,
-    /// Services that have ended for good with a failure, while the container goes on.
-    failed: Vec<bool>,
-    /// Whether [`Event::Start`] has come: before it there is nothing that a hook could undo.
+    /// A required service has ended for good with a failure, while the container goes on.
+    pub missing: bool,
+    /// [`Event::Start`] has come: before it there is nothing that a hook could undo.
     pub has_begun: bool,
-    /// When each was told by a signal to drain, which it may answer by its end.
-    pub told: Vec<Option<Time>>,
-    /// When the grace period is over; known at the end.
-    pub over: Option<Time>,
-    /// What is to be done.
+    /// When each process was asked to drain by a signal, which it may answer by its end.
+    pub drain_signalled: Vec<Option<Time>>,
+    /// The end of the grace period; set with the exit.
+    pub grace_end: Option<Time>,
+    /// The actions of the current step.
     pub actions: Vec<Action>,
 }
 
@@ -198,12 +166,11 @@ pub struct State {
 pub struct Restarts {
     /// Since the start of the container.
     pub total: u32,
-    /// Without a good life between them.
+    /// Consecutive ones, without a long life between them.
     pub in_a_row: u32,
 }
 
 impl State {
-    /// Everything waits.
     #[must_use]
     pub fn new(spec: Rc<Spec>, now: Time) -> Self {
         let count = spec.processes.len();
@@ -218,27 +185,25 @@ impl State {
             reached: vec![Reached::default(); count],
             touched: Vec::new(),
             arrived: Vec::new(),
-            moments: BTreeSet::new(),
+            timers: BTreeSet::new(),
             busy: count,
             unsettled: count,
             rank,
             restarts: vec![Restarts::default(); count],
-            failed: vec![false; count],
+            missing: false,
             has_begun: false,
-            told: vec![None; count],
-            over: None,
+            drain_signalled: vec![None; count],
+            grace_end: None,
             actions: Vec::new(),
             spec,
         }
     }
 
-    /// How far this process is.
     #[must_use]
     pub fn life(&self, id: ProcessId) -> Lifecycle {
         self.lifecycles[id.index()]
     }
 
-    /// Sets how far this process is.
     pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
         let before = std::mem::replace(&mut self.lifecycles[id.index()], life);
         self.touched.push(id);
@@ -247,18 +212,16 @@ impl State {
         self.unsettled += usize::from(!life.is_settled());
         self.unsettled -= usize::from(!before.is_settled());
         if before.wakes_at() != life.wakes_at() {
-            before.wakes_at().map(|moment| self.moments.remove(&(moment, id)));
-            self.moments.extend(life.wakes_at().map(|moment| (moment, id)));
+            before.wakes_at().map(|time| self.timers.remove(&(time, id)));
+            self.timers.extend(life.wakes_at().map(|time| (time, id)));
         }
     }
 
-    /// What this process has reached.
     #[must_use]
     pub fn reached(&self, id: ProcessId) -> Reached {
         self.reached[id.index()]
     }
 
-    /// Sets what this process has reached.
     pub fn reach(&mut self, id: ProcessId, reached: Reached) {
         if std::mem::replace(&mut self.reached[id.index()], reached) != reached {
             self.arrived.push(id);
@@ -277,30 +240,18 @@ impl State {
         self.unsettled == 0
     }
 
-    /// Remembers that a service has ended for good with a failure.
-    pub fn fail(&mut self, id: ProcessId) {
-        self.failed[id.index()] = true;
-    }
-
-    /// Whether a service that the config does not let be missing has ended for good with a failure.
-    #[must_use]
-    pub fn is_missing_one(&self) -> bool {
-        let mut ids = self.spec.ids();
-        ids.any(|id| self.failed[id.index()] && self.process(id).required)
-    }
-
-    /// The place of a process in the order.
+    /// The position of a process in the order.
     #[must_use]
     pub fn rank(&self, id: ProcessId) -> u16 {
         self.rank[id.index()]
     }
 
-    /// The processes whose moment has come.
+    /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
-        self.moments.iter().take_while(|(moment, _)| *moment <= self.now).map(|(_, id)| *id)
+        self.timers.iter().take_while(|(time, _)| *time <= self.now).map(|(_, id)| *id)
     }
 
-    /// The same, in the order of the file.
+    /// The same in file order.
     #[must_use]
     pub fn due_in_order(&self) -> Vec<ProcessId> {
         let mut due: Vec<_> = self.due().collect();
@@ -308,42 +259,42 @@ impl State {
         due
     }
 
-    /// What was asked for this process.
     #[must_use]
     pub fn process(&self, id: ProcessId) -> &ProcessSpec {
         &self.spec.processes[id.index()]
     }
 
-    /// Whether this moment has come.
     #[must_use]
-    pub fn is_past(&self, moment: Time) -> bool {
-        moment <= self.now
+    pub fn is_past(&self, time: Time) -> bool {
+        time <= self.now
     }
 
-    /// Asks the shell for something.
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
     }
 
-    /// Tells something.
     pub fn note(&mut self, note: Note) {
         self.act(Action::Note(note));
     }
 
-    /// Starts the hook of this stage, if there is one, and says when it must be over.
+    /// Starts a hook and returns when it must be over.
     pub fn run_hook(&mut self, process: Option<ProcessId>, stage: Stage, within: Duration) -> Time {
         self.act(Action::RunHook(HookId { process, stage }));
         self.now + within
     }
 
-    /// Kills a hook that has taken too long.
+    /// Kills a hook that is no longer needed.
     pub fn abort_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
-        let hook = HookId { process, stage };
-        self.act(Action::AbortHook(hook));
-        self.note(Note::HookTimedOut(hook));
+        self.act(Action::AbortHook(HookId { process, stage }));
     }
 
-    /// Asks what is left of the process group of a process that has ended to end, too.
+    /// Kills a hook that has taken too long.
+    pub fn time_out_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
+        self.abort_hook(process, stage);
+        self.note(Note::HookTimedOut(HookId { process, stage }));
+    }
+
+    /// Asks the rest of the process group of an ended process to end.
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
         let signal = self.process(process).stop_signal;
         self.act(Action::StopGroup { process, signal });
@@ -351,8 +302,8 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at, restart });
     }
 
-    /// Fits the waits that began before the shutdown, or while a drain was held, into its deadline.
-    /// Returns whether a process group had to be killed for it.
+    /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
+    /// Returns whether a process group was killed.
     pub fn fit_waits(&mut self, deadline: Time) -> bool {
         for id in self.spec.ids() {
             match self.life(id) {
@@ -377,15 +328,15 @@ impl State {
         self.kill_late_rests(deadline)
     }
 
-    /// Until when the end of a process is waited for that is killed now.
+    /// When to stop waiting for the end of a process that is killed now.
     #[must_use]
     pub fn after_kill(&self, deadline: Time) -> Option<Time> {
         let wait = Budget::after_kill(self.now, deadline);
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
-    /// Kills the process groups without their leader whose time is over, and no longer waits for
-    /// what has survived KILL. Returns whether a process group was killed.
+    /// Kills process groups without a leader whose time is over, and stops waiting for what
+    /// survives KILL. Returns whether a process group was killed.
     pub fn kill_late_rests(&mut self, deadline: Time) -> bool {
         let mut killed = false;
         for process in self.due_in_order() {
@@ -406,7 +357,7 @@ impl State {
         killed
     }
 
-    /// Kills the rest of the process group of a process that has ended.
+    /// Kills the rest of the process group of an ended process.
     pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: None });
@@ -414,23 +365,23 @@ impl State {
         self.set(process, Lifecycle::RestKilled { holds_until, restart });
     }
 
-    /// A process was reaped during a shutdown.
-    fn gone(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+    /// Handles the end of a process during a shutdown.
+    fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let took = match self.life(id) {
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
             }
             Lifecycle::PreStop { .. } => {
-                self.act(Action::AbortHook(HookId { process: Some(id), stage: Stage::PreStop }));
+                self.abort_hook(Some(id), Stage::PreStop);
                 None
             }
-            _ => self.told[id.index()].map(|since| self.now.since(since)),
+            _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
-        // Where drainit has killed it, that needs no other reason.
+        // drainit sent this KILL, so there is no need to guess another sender.
         let end = if killed { end.plainly() } else { end };
         self.note(Note::Stopped { process: id, end, took, killed });
-        // What was killed was killed with its group.
+        // KILL was sent to the whole group.
         if remains && !killed && !self.process(id).oneshot {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
@@ -442,14 +393,14 @@ impl State {
         }
     }
 
-    /// Whether this end is the answer to the signal that told the process to drain, and no failure.
+    /// Whether this end answers the signal that asked the process to drain, and is no failure.
     #[must_use]
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
-        let told_by = self.process(id).drain.and_then(|drain| drain.told_by).map(End::Signal);
-        self.told[id.index()].is_some() && (end.is_success() || Some(end) == told_by)
+        let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
+        self.drain_signalled[id.index()].is_some() && (end.is_success() || Some(end) == signal)
     }
 
-    /// Runs the `post_stop` of a process that has ended for good, during a shutdown.
+    /// Runs the `post_stop` hook of a process that has ended for good, during a shutdown.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
             Some(within) if !within.is_zero() => {
@@ -460,16 +411,16 @@ impl State {
         }
     }
 
-    /// What every phase of a shutdown does with the news that are the same in all of them.
-    pub fn news_in_shutdown(&mut self, event: Event, deadline: Time) {
+    /// Handles the events that mean the same in every phase of a shutdown.
+    pub fn handle_in_shutdown(&mut self, event: Event, deadline: Time) {
         match event {
             Event::Exited { process, end, remains } if self.life(process).is_alive() => {
-                self.gone(process, end, remains, deadline)
+                self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
                 self.after_end(process, deadline);
             }
-            // It was being started when the shutdown began.
+            // The shutdown began between `Action::Spawn` and its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
                 self.note(Note::Started(process));
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
@@ -488,19 +439,19 @@ impl State {
         self.abort_late_hooks();
     }
 
-    /// Goes on without the `post_stop` hooks that have taken too long.
+    /// Kills the `post_stop` hooks that have taken too long.
     pub fn abort_late_hooks(&mut self) {
         for process in self.due_in_order() {
             if let Lifecycle::PostStop { .. } = self.life(process) {
-                self.abort_hook(Some(process), Stage::PostStop);
+                self.time_out_hook(Some(process), Stage::PostStop);
                 self.set(process, Lifecycle::Done);
             }
         }
     }
 
-    /// The first moment at which a process needs something.
+    /// The first timer of a process.
     #[must_use]
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        self.moments.first().map(|(moment, _)| *moment)
+        self.timers.first().map(|(time, _)| *time)
     }
 }

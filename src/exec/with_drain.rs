@@ -10,6 +10,7 @@ use crate::config::{
     Config, Control, Drain, DrainMethod, Hooks, LogMode, Logging, OnExit, Process, ProcessKind,
     Restart, RestartPolicy, Shutdown,
 };
+use crate::core::spec::Wait;
 use crate::exec::{ExecOptions, tell};
 use crate::graph::Graph;
 use crate::logging::Output;
@@ -19,14 +20,6 @@ use crate::os::{boot, clock, panic_hook};
 use crate::supervisor::event_loop;
 use crate::supervisor::event_loop::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
-
-/// `shutdown.reserve`; a tenth of the grace period where that is shorter.
-const RESERVE: Duration = Duration::from_secs(2);
-/// The default grace period, that of Kubernetes.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-
-/// The default `stop_grace_period` of a config.
-const USUAL_STOP: Duration = Duration::from_secs(10);
 
 /// How and how long the process is drained.
 #[derive(Clone, Debug)]
@@ -99,10 +92,11 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         || "command".to_owned(),
         |name| harmless(&name.to_string_lossy()).into_owned(),
     );
-    let grace_period = options.grace_period.unwrap_or(DEFAULT_GRACE);
+    let grace_period = options.grace_period.unwrap_or(Shutdown::DEFAULT_GRACE_PERIOD);
     let shutdown = Shutdown {
         grace_period,
-        reserve: RESERVE.min(grace_period / 10),
+        // A tenth of a short grace period.
+        reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
         signals: options.stop_signals.clone(),
     };
@@ -137,7 +131,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         readiness: None,
         stop_signal: stop_signal(options)?,
         // The time that the longest drain leaves, if that is more than the default.
-        stop_grace_period: Some(room.saturating_sub(time)).filter(|rest| *rest > USUAL_STOP),
+        stop_grace_period: Some(room.saturating_sub(time))
+            .filter(|rest| *rest > Wait::DEFAULT.limit),
         environment: Vec::new(),
         working_dir: None,
         user: None,

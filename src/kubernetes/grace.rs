@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Shutdown;
 use crate::kubernetes::env::Value;
 use crate::kubernetes::manifest::{key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
@@ -10,8 +11,6 @@ use crate::load::values;
 use crate::types::human;
 use crate::types::suggest::nearest;
 
-/// Where a pod says nothing.
-const DEFAULT: Duration = Duration::from_secs(30);
 const NAME: &str = "terminationGracePeriodSeconds";
 
 /// Holds the plan against the time that the kubelet gives.
@@ -19,7 +18,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let pod = std::rc::Rc::clone(&ctx.workload.pod);
     let (given, span) = match seconds(&pod, &[NAME]) {
         Some((given, span)) => (given, span),
-        None => (DEFAULT, key(&pod, NAME).unwrap_or(ctx.container.span)),
+        None => (Shutdown::DEFAULT_GRACE_PERIOD, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
     sidecar(ctx, before);
     let grace = ctx.plan.grace_period;
@@ -62,14 +61,13 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         ));
     }
     let slack = given.saturating_sub(window);
-    if let (Some(span), true, true) = (before.span, before.is_unknown, slack <= DEFAULT_RESERVE) {
+    if let (Some(span), true, true) =
+        (before.span, before.is_unknown, slack <= Shutdown::DEFAULT_RESERVE)
+    {
         ctx.add(Severity::Warning, span, "the time of this hook is part of the grace period, and how long it takes is not known here")
             .help("remove it if drainit does the same; else make `shutdown.reserve` longer by its time");
     }
 }
-
-/// Of `shutdown.reserve`.
-const DEFAULT_RESERVE: Duration = Duration::from_secs(2);
 
 /// Holds the variables that `grace_period` names against the pod. Whether something was wrong with them.
 fn variable(

@@ -11,12 +11,10 @@ use crate::os::reap::{Reaped, reap_next};
 use crate::os::stdio::{Stream, say};
 use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
-use crate::types::{Signal, exit_code};
+use crate::types::{AFTER_KILL, Signal, exit_code};
 
 /// The time between TERM and KILL. There is no order here, and no drain.
 const STOP_TIME: Duration = Duration::from_secs(2);
-/// How long killed processes are waited for.
-const AFTER_KILL: Duration = Duration::from_millis(200);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -1,4 +1,4 @@
-//! The worst case, played with the core and held against the plan: what the plan says is what the core does.
+//! Plays the worst case with the core and compares every step with the plan.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,13 +9,12 @@ use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::sim::scenario::Scenario;
 use crate::core::spec::{HookId, HookWaits, Spec, Stage, Wait};
-use crate::plan::timeline::{Timeline, What};
+use crate::plan::timeline::{StepKind, Timeline};
 use crate::types::{End, ProcessId, Signal, Time};
 
-type Key = (What, Option<ProcessId>);
+type Key = (StepKind, Option<ProcessId>);
 
-/// A state in which everything becomes ready at once, and nothing ends before it must. What each step really took, and
-/// the time from T0 to the exit.
+/// A run in which every process becomes ready at once and nothing ends before it must.
 struct Worst {
     spec: Rc<Spec>,
     machine: Machine,
@@ -28,7 +27,8 @@ struct Worst {
 }
 
 impl Worst {
-    /// `cause`: a stop signal, or the end of a process.
+    /// Returns each step with its begin and duration, and the time from T0 to the exit. `cause`: a
+    /// stop signal, or the end of a process.
     fn play(spec: Spec, cause: Event) -> (Vec<(Key, Duration, Duration)>, Duration) {
         let spec = Rc::new(spec);
         let now = Time(Duration::from_secs(1000));
@@ -54,7 +54,7 @@ impl Worst {
         (worst.took, worst.now.since(now))
     }
 
-    /// Everything that happens at this moment.
+    /// Handles all events of this moment.
     fn settle(&mut self) {
         while let Some(event) = self.events.pop_front() {
             for action in self.machine.handle(self.now, event) {
@@ -63,12 +63,12 @@ impl Worst {
         }
     }
 
-    fn begin(&mut self, what: What, process: Option<ProcessId>) {
-        self.began.push(((what, process), self.now));
+    fn begin(&mut self, kind: StepKind, process: Option<ProcessId>) {
+        self.began.push(((kind, process), self.now));
     }
 
-    fn end(&mut self, what: What, process: Option<ProcessId>) {
-        let place = self.began.iter().position(|(key, _)| *key == (what, process));
+    fn end(&mut self, kind: StepKind, process: Option<ProcessId>) {
+        let place = self.began.iter().position(|(key, _)| *key == (kind, process));
         let Some(place) = place else { return };
         let (key, since) = self.began.swap_remove(place);
         let t0 = self.t0.unwrap();
@@ -95,48 +95,48 @@ impl Worst {
                 Stage::PreStart => {
                     self.events.push_back(Event::HookEnded { hook, success: true });
                 }
-                Stage::PreStop => self.begin(What::PreStop, hook.process),
+                Stage::PreStop => self.begin(StepKind::PreStop, hook.process),
                 Stage::PostStop => {
                     if self.t0.is_none() {
-                        // Of a task that has completed.
+                        // The hook of a completed oneshot.
                         self.events.push_back(Event::HookEnded { hook, success: true });
                     } else {
-                        self.begin(What::PostStop, hook.process);
+                        self.begin(StepKind::PostStop, hook.process);
                     }
                 }
             },
             Action::AbortHook(HookId { process, stage }) => match stage {
                 Stage::PreStart => {}
-                Stage::PreStop => self.end(What::PreStop, process),
-                Stage::PostStop => self.end(What::PostStop, process),
+                Stage::PreStop => self.end(StepKind::PreStop, process),
+                Stage::PostStop => self.end(StepKind::PostStop, process),
             },
             Action::Drain { process, .. } => {
-                self.begin(What::Drain, Some(process));
+                self.begin(StepKind::Drain, Some(process));
                 self.events.push_back(Event::DrainAnswered { process, accepted: true });
             }
             Action::CloseListeners(process) => {
-                let drain = (What::Drain, Some(process));
+                let drain = (StepKind::Drain, Some(process));
                 let is_again = self.took.iter().any(|(key, ..)| *key == drain);
-                self.end(What::Drain, Some(process));
-                self.begin(if is_again { What::Count } else { What::Close }, Some(process));
+                self.end(StepKind::Drain, Some(process));
+                self.begin(if is_again { StepKind::Count } else { StepKind::Close }, Some(process));
             }
             Action::EndDrain(process) => {
-                for what in [What::Drain, What::Close, What::Count] {
-                    self.end(what, Some(process));
+                for kind in [StepKind::Drain, StepKind::Close, StepKind::Count] {
+                    self.end(kind, Some(process));
                 }
             }
-            Action::Stop { process, .. } => self.begin(What::Stop, Some(process)),
+            Action::Stop { process, .. } => self.begin(StepKind::Stop, Some(process)),
             Action::Kill(process) => {
-                self.end(What::Stop, Some(process));
+                self.end(StepKind::Stop, Some(process));
                 let end = End::Signal(Signal::KILL);
                 self.events.push_back(Event::Exited { process, end, remains: false });
             }
             Action::Sweep(Signal::KILL) => {
-                self.end(What::Leftovers, None);
+                self.end(StepKind::Leftovers, None);
                 self.events.push_back(Event::Leftovers(0));
             }
             Action::Sweep(_) => {
-                self.begin(What::Leftovers, None);
+                self.begin(StepKind::Leftovers, None);
                 self.events.push_back(Event::Leftovers(1));
             }
             Action::Exit(_) => self.ended = Some(self.now),
@@ -145,7 +145,7 @@ impl Worst {
     }
 }
 
-/// The random graph of a seed, such that everything in it can be ready.
+/// The random graph of a seed, changed so that every process can become ready.
 fn startable(seed: u64) -> Spec {
     let mut spec = Spec::clone(&Scenario::new(seed).spec);
     for index in 0..spec.processes.len() {
@@ -172,14 +172,14 @@ fn assert_same(seed: u64, spec: &Spec, cause: Event, but: Option<ProcessId>) {
     assert_eq!(plan.total, total, "{}", story());
     assert!(total <= spec.window + spec.after_deadline(), "{}", story());
     for step in plan.steps.iter().filter(|step| !step.takes.is_zero()) {
-        if step.what == What::ReadinessDelay || step.process.is_some() && step.process == but {
-            continue; // what comes after it shows it
+        if step.kind == StepKind::ReadinessDelay || step.process.is_some() && step.process == but {
+            continue; // covered by the steps after it
         }
-        let real = ((step.what, step.process), step.begins, step.takes);
+        let real = ((step.kind, step.process), step.begins, step.takes);
         assert!(took.contains(&real), "{real:?} is not what happens; {}", story());
     }
     for (key, begins, takes) in took.iter().filter(|(_, _, takes)| !takes.is_zero()) {
-        let is_planned = |step: &&crate::plan::timeline::Step| (step.what, step.process) == *key;
+        let is_planned = |step: &&crate::plan::timeline::Step| (step.kind, step.process) == *key;
         let step = plan.steps.iter().find(is_planned);
         let planned = step.map(|step| (step.begins, step.takes));
         assert_eq!(planned, Some((*begins, *takes)), "{key:?}; {}", story());
@@ -191,7 +191,7 @@ fn has_service(spec: &Spec) -> bool {
 }
 
 #[test]
-fn the_worst_case_after_a_stop_signal_is_what_the_plan_says() {
+fn the_plan_after_a_stop_signal_is_exact() {
     for seed in 0..5000 {
         let spec = startable(seed);
         if has_service(&spec) {
@@ -201,13 +201,13 @@ fn the_worst_case_after_a_stop_signal_is_what_the_plan_says() {
 }
 
 #[test]
-fn the_worst_case_after_an_unasked_end_is_what_the_plan_says() {
+fn the_plan_after_an_unasked_end_is_exact() {
     for seed in 0..5000 {
         let mut spec = startable(seed);
         if !has_service(&spec) {
-            continue; // then nobody is left, and there is no delay
+            continue; // without a process there is no readiness delay
         }
-        // One more that nobody waits for, and that takes no time: its end is the cause.
+        // Its end is the cause: one more process without dependents that takes no time to stop.
         let cause = ProcessId(u16::try_from(spec.processes.len()).unwrap());
         let mut process = spec.processes[0].clone();
         process.dependencies.clear();

@@ -1,4 +1,4 @@
-//! A plan for programs. Times are seconds.
+//! The plan as JSON. Times are seconds.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ struct Whole<'a> {
 
 #[derive(Serialize)]
 struct Start<'a> {
-    /// Null: no latest moment.
+    /// Null if there is no latest time.
     ready_by: Option<f64>,
-    /// Null: no such hook.
+    /// Null if there is no such hook.
     pre_start: Option<f64>,
     processes: Vec<Process<'a>>,
 }
@@ -63,7 +63,7 @@ struct Case<'a> {
 struct Step<'a> {
     name: String,
     step: &'static str,
-    /// Null: the container's.
+    /// Null for a step of the container.
     process: Option<&'a str>,
     begins: f64,
     ends: f64,
@@ -76,12 +76,11 @@ struct Step<'a> {
     min: Option<f64>,
 }
 
-/// The plan as an object, indented.
 #[must_use]
 pub fn json(plan: &Plan<'_>) -> String {
     let processes = plan.start.iter().map(|start| Process {
         name: start.name,
-        r#type: if start.is_task { "oneshot" } else { "service" },
+        r#type: if start.is_oneshot { "oneshot" } else { "service" },
         waits_for: start
             .waits_for
             .iter()
@@ -108,7 +107,7 @@ pub fn json(plan: &Plan<'_>) -> String {
             after_unasked_end: case(plan, &plan.after_end, false),
         },
     };
-    // Neither a map nor a value of ours can fail to be written.
+    // No type here can fail to be serialised.
     serde_json::to_string_pretty(&whole).unwrap_or_default()
 }
 
@@ -126,7 +125,7 @@ fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
         let (wanted, declared) = plan.wish(step, asked);
         Step {
             name: plan.label(step),
-            step: step.what.word(),
+            step: step.kind.name(),
             process: step.process.and_then(|id| plan.names.get(id.index()).copied()),
             begins: seconds(step.begins),
             ends: seconds(step.ends()),
@@ -146,7 +145,7 @@ fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
     }
 }
 
-/// To the millisecond: what is finer is a rounding of shares.
+/// Rounds to milliseconds: finer digits are artefacts of proportional shares.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! A plan as a Gantt chart of Mermaid, for Markdown. It shows the shutdown.
+//! The shutdown of a plan as a Mermaid Gantt chart, for Markdown.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::plan::text::is_shown;
 use crate::types::human;
 
-/// The text of the chart. Times are milliseconds since T0, which Mermaid takes for moments in 1970.
+/// Times are milliseconds since T0, which Mermaid takes for dates in 1970.
 #[must_use]
 pub fn mermaid(plan: &Plan<'_>) -> String {
     let mut out = format!(

@@ -1,7 +1,8 @@
-//! What a config comes to: the order of the start, and the longest that a shutdown takes, held against its deadline.
+//! The plan of a config: the order of the start, and the longest shutdown compared to its deadline.
 //!
-//! Pure. The figures are those of [`crate::core::budget`], so a plan is what the core does, not an estimate of it:
-//! `core/sim/worst.rs` proves that. [`crate::load`] adds up declared waits with the same [`timeline`].
+//! Pure. The times come from [`crate::core::budget`], so the plan is exact, not an estimate;
+//! `agreement` plays the worst case with the core and compares every step. [`crate::load`] adds up
+//! declared waits with the same [`timeline`].
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -24,54 +25,50 @@ use crate::config::{Config, OnlyIf, StartCondition};
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
-use crate::plan::timeline::{Step, Timeline, What};
+use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::types::ProcessId;
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
-    /// The processes, each behind those that it waits for.
+    /// The processes, each after those that it waits for.
     pub start: Vec<Start<'c>>,
-    /// When the container's `pre_start` hook has failed; `None`: there is none.
+    /// The limit of the container's `pre_start` hook, if there is one.
     pub pre_start: Option<Duration>,
     /// The longest shutdown after a stop signal.
     pub after_signal: Timeline,
-    /// The same after the unasked end of a process: of each drain only `min` is waited for.
+    /// The longest shutdown after the unasked end of a process: each drain waits only for `min`.
     pub after_end: Timeline,
-    /// From T0 until the container is killed from outside.
+    /// Time from T0 until the container is killed from outside.
     pub grace_period: Duration,
-    /// What is kept free at its end.
+    /// The part of it that is kept free at its end.
     pub reserve: Duration,
     names: Vec<&'c str>,
     spec: Spec,
 }
 
-/// When a process starts.
+/// The start of a process.
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
-    /// Its name.
     pub name: &'c str,
-    /// What it waits for, and how far that must be.
     pub waits_for: Vec<(&'c str, StartCondition)>,
-    /// Left out where this path does not exist.
+    /// It is left out if this path does not exist.
     pub only_if: Option<String>,
-    /// Left out here and now: its `only_if` does not hold.
+    /// It is left out: its `only_if` cannot hold.
     pub left_out: bool,
-    /// It must complete, and is no service.
-    pub is_task: bool,
-    /// How long its `pre_start` hook may take.
+    pub is_oneshot: bool,
+    /// The limit of its `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// What its readiness is seen by.
+    /// The key of its readiness probe.
     pub probe: Option<&'static str>,
-    /// How long it may take to be ready once it runs. `None`: it is ready as soon as it runs; a task when it has completed.
+    /// The limit of its readiness probe. Without one a service is ready as soon as it runs, a
+    /// oneshot when it has completed.
     pub ready_within: Option<Duration>,
-    /// When it is ready at the latest if nothing is restarted, from the start of drainit. `None`: a task comes before it,
-    /// which may take any time.
+    /// The latest time at which it is ready, from the start of drainit, if nothing is restarted.
+    /// `None`: it waits for a oneshot, which has no time limit.
     pub ready_by: Option<Duration>,
 }
 
 impl<'c> Plan<'c> {
-    /// Works everything out.
     #[must_use]
     pub fn new(config: &'c Config, graph: &Graph) -> Self {
         let spec = Spec::new(config, graph);
@@ -87,48 +84,49 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// From T0 to the deadline.
+    /// Time from T0 to the deadline.
     #[must_use]
     pub fn window(&self) -> Duration {
         self.spec.window
     }
 
-    /// When everything is ready at the latest; `None`: a task may take any time.
+    /// The latest time at which every process is ready; `None` if a oneshot may delay it without
+    /// limit.
     #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
-        let services = self.start.iter().filter(|start| !start.is_task);
+        let services = self.start.iter().filter(|start| !start.is_oneshot);
         let first = self.pre_start.unwrap_or_default();
         services.map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
     }
 
-    /// What a step is called: `drain router`, `stop router`, `readiness_delay`.
+    /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
     #[must_use]
     pub fn label(&self, step: &Step) -> String {
         let name = step.process.and_then(|id| self.names.get(id.index()));
-        match (step.what, name) {
-            (What::ReadinessDelay, _) => "readiness_delay".to_owned(),
-            (What::Leftovers, _) => "left-over processes".to_owned(),
-            (what, Some(name)) => [what.word(), " ", name].concat(),
-            (what, None) => format!("{} of the container", what.word()),
+        match (step.kind, name) {
+            (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
+            (StepKind::Leftovers, _) => "leftover processes".to_owned(),
+            (kind, Some(name)) => [kind.name(), " ", name].concat(),
+            (kind, None) => format!("{} of the container", kind.name()),
         }
     }
 
-    /// How long a step would take, were there no deadline, and whether that is declared. `asked`: see
-    /// [`Timeline::worst`].
+    /// The time that a step would take without a deadline, and whether the config declares it.
+    /// `asked`: see [`Timeline::worst`].
     #[must_use]
     pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
         let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);
-        let wait = match step.what {
-            What::ReadinessDelay => return (self.spec.readiness_delay, true),
-            What::Drain => {
+        let wait = match step.kind {
+            StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
+            StepKind::Drain => {
                 let drain = process.and_then(|process| process.drain);
                 return (drain.map_or(step.takes, |drain| budget::drain_wish(drain, asked)), true);
             }
-            What::Close | What::Count | What::Leftovers => None,
-            What::PreStop => hooks.pre_stop,
-            What::PostStop => hooks.post_stop,
-            What::Stop => process.map(|process| process.stop),
+            StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
+            StepKind::PreStop => hooks.pre_stop,
+            StepKind::PostStop => hooks.post_stop,
+            StepKind::Stop => process.map(|process| process.stop),
         };
         wait.map_or((step.takes, false), |wait| (wait.limit, wait.is_declared()))
     }
@@ -137,10 +135,10 @@ impl<'c> Plan<'c> {
     #[must_use]
     pub fn min(&self, step: &Step) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
-        (step.what == What::Drain).then_some(process.drain?.min)
+        (step.kind == StepKind::Drain).then_some(process.drain?.min)
     }
 
-    /// The steps that get less than was declared, with what was.
+    /// The steps that get less than their declared time, with that time.
     pub fn cuts<'a>(
         &'a self,
         timeline: &'a Timeline,
@@ -153,10 +151,9 @@ impl<'c> Plan<'c> {
     }
 }
 
-impl What {
-    /// The name of the step.
+impl StepKind {
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::ReadinessDelay => "readiness_delay",
             Self::PreStop => "pre_stop",
@@ -170,7 +167,7 @@ impl What {
     }
 }
 
-/// When a process has got how far at the latest.
+/// Latest start and ready times; `None` if there is no limit.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     started: Option<Duration>,
@@ -195,7 +192,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let pre_start = limit(&process.hooks);
         let started = begins.map(|begins| begins.saturating_add(pre_start.unwrap_or_default()));
         let within = process.readiness_timeout;
-        // A task has no time in which it must complete.
+        // A oneshot has no time limit.
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
@@ -208,7 +205,7 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
                 Some(OnlyIf::Never) | None => None,
             },
             left_out: process.left_out,
-            is_task: process.oneshot,
+            is_oneshot: process.oneshot,
             pre_start,
             probe: written.readiness.as_ref().map(|readiness| readiness.probe.key()),
             ready_within: within,

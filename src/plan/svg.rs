@@ -1,4 +1,4 @@
-//! A plan as a picture. It shows the shutdown.
+//! The shutdown of a plan as an SVG image.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::plan::timeline::Timeline;
 use crate::types::human;
 
 const WIDTH: f64 = 880.0;
-/// Where the bars begin, and how wide they are in all.
+/// The left edge and the full width of the bars.
 const LEFT: f64 = 300.0;
 const BARS: f64 = WIDTH - LEFT - 10.0;
 const ROW: f64 = 22.0;
-/// A title and the line below it.
+/// The height of a title and the line below it.
 const HEAD: f64 = 56.0;
 
-/// The picture, readable on a light and on a dark page.
+/// The image is readable on light and dark pages.
 #[must_use]
 pub fn svg(plan: &Plan<'_>) -> String {
     let mut body = String::new();
@@ -34,7 +34,7 @@ pub fn svg(plan: &Plan<'_>) -> String {
     )
 }
 
-/// One timeline; where it ends.
+/// Draws one timeline and returns its lower edge.
 fn case(
     out: &mut String,
     plan: &Plan<'_>,

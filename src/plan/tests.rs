@@ -1,4 +1,4 @@
-//! Plans of whole configs, as they are shown.
+//! Plans of whole configs in every format.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
 }
 
 #[test]
-fn it_fits_on_a_terminal() {
+fn the_text_fits_on_a_terminal() {
     let shown = text::text(&plan(GATEWAY, &[]));
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
     let expected = "\
@@ -45,7 +45,7 @@ Start
   router    when engine is ready                         ready as soon as it runs
   logger    at once                                      ready as soon as it runs
 
-  There is no latest moment: a task may take any time.
+  No latest time: a oneshot may take any time.
 
 Shutdown after a stop signal
 
@@ -77,7 +77,7 @@ Shutdown after a stop signal
 }
 
 #[test]
-fn what_is_cut_is_named() {
+fn cuts_are_reported() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
@@ -86,7 +86,7 @@ fn what_is_cut_is_named() {
 }
 
 #[test]
-fn programs_get_every_figure() {
+fn the_json_has_every_time() {
     let plan = plan(GATEWAY, &[("GRACE", "20")]);
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
     let start = &value["start"];
@@ -139,7 +139,7 @@ processes:
 }
 
 #[test]
-fn mermaid_gets_every_step_with_its_moments() {
+fn the_mermaid_chart_has_every_step_with_its_times() {
     let chart = mermaid::mermaid(&plan(GATEWAY, &[]));
     assert!(
         chart.starts_with("gantt\n    title Shutdown within 30s less 2s\n    dateFormat x\n"),
@@ -158,19 +158,19 @@ fn mermaid_gets_every_step_with_its_moments() {
 }
 
 #[test]
-fn the_picture_has_a_bar_for_each_step() {
+fn the_svg_has_a_bar_for_each_step() {
     let plan = plan(GATEWAY, &[("GRACE", "20")]);
     let picture = svg::svg(&plan);
     let bars = |colour: &str| picture.matches(&format!("fill=\"{colour}\"/>")).count();
-    // What is cut, the rest of the critical path, and everything else.
+    // Cut steps, the rest of the critical path, and all other steps.
     assert_eq!((bars("#e07b39"), bars("#1f9d72"), bars("#9aa3ad")), (3, 11, 4), "{picture}");
-    // 2 s of 20 are a tenth of the 570 that the bars have.
+    // 2 s of 20 s are a tenth of the 570 pixels of the bars.
     assert!(picture.contains("<rect x=\"300.0\" y=\"60\" width=\"57.0\" "), "{picture}");
     assert!(picture.contains(">8.5s of 15s</text>"), "{picture}");
 }
 
 #[test]
-fn what_is_left_out_takes_no_time() {
+fn a_process_that_is_left_out_takes_no_time() {
     let config = "
 shutdown: {grace_period: 30s, reserve: 2s}
 processes:
@@ -182,14 +182,14 @@ processes:
     assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
     let said = text::text(&plan);
     assert!(
-        said.contains("\n  Critical path (#): stop app 3s + left-over processes 2s\n"),
+        said.contains("\n  Critical path (#): stop app 3s + leftover processes 2s\n"),
         "{said}"
     );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
 }
 
 #[test]
-fn what_is_long_is_shown_in_several_lines() {
+fn long_entries_take_several_lines() {
     let path = format!("/app/{}", "x".repeat(60));
     let config = format!(
         "processes:\n  app: {{command: [a], only_if: {{path_exists: {path}}}, readiness: {{file: /a, timeout: 5s}}}}"

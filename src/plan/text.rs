@@ -1,22 +1,20 @@
-//! A plan for a terminal of 100 columns.
+//! The plan as text for a terminal of 100 columns.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::config::StartCondition;
-use crate::plan::timeline::{Step, Timeline, What};
+use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::plan::{Plan, Start};
 use crate::types::human;
 
-/// The width of a terminal.
 const COLUMNS: usize = 100;
-/// The longest label in front of the bars.
+/// The maximal width of the labels in front of the bars.
 pub(crate) const LABEL: usize = 36;
-/// The times in front of the bars, `12.75s of 15s`.
+/// The width of the times in front of the bars, `12.75s of 15s`.
 const TIMES: usize = 16;
 
-/// The plan in words and bars.
 #[must_use]
 pub fn text(plan: &Plan<'_>) -> String {
     let mut out = String::from("Start\n\n");
@@ -49,7 +47,7 @@ fn start(out: &mut String, plan: &Plan<'_>) {
         rows.push(("pre_start of the container", "at once".into(), within.into()));
     }
     rows.extend(plan.start.iter().map(|start| (start.name, begins(plan, start), ready(start))));
-    // What is longer than that takes lines of its own.
+    // Longer entries take several lines.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
@@ -64,7 +62,6 @@ fn start(out: &mut String, plan: &Plan<'_>) {
             out.extend([shown, "\n"]);
             continue;
         }
-        // Part by part, below each other.
         let parts = begins.split_inclusive(", ").map(str::trim_end);
         let mut name = name;
         for part in parts.chain([&*ready]).filter(|part| !part.is_empty()) {
@@ -75,7 +72,7 @@ fn start(out: &mut String, plan: &Plan<'_>) {
     let _ = match plan.ready_by() {
         Some(by) if by.is_zero() => writeln!(out, "\n  Everything is ready at once."),
         Some(by) => writeln!(out, "\n  Everything is ready after {} at the latest.", human(by)),
-        None => writeln!(out, "\n  There is no latest moment: a task may take any time."),
+        None => writeln!(out, "\n  No latest time: a oneshot may take any time."),
     };
 }
 
@@ -116,7 +113,7 @@ fn ready(start: &Start<'_>) -> Cow<'static, str> {
             let by = by.map(|by| format!(", by {}", human(by))).unwrap_or_default();
             format!("ready ({probe}) within {}{by}", human(within)).into()
         }
-        _ if start.is_task => "must complete".into(),
+        _ if start.is_oneshot => "must complete".into(),
         _ => "ready as soon as it runs".into(),
     };
     match start.pre_start {
@@ -136,7 +133,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     let whole = plan.grace_period.max(timeline.total);
     let column = |at: Duration| {
         let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
-        // A share of a width that fits on a terminal.
+        // From 0 to `width`.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -168,9 +165,9 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
 }
 
-/// A drain and a stop always; what is not there, or takes no time by itself, never.
+/// Drains and stops are always shown, other steps only if they take time.
 pub(crate) fn is_shown(step: &Step) -> bool {
-    !step.takes.is_zero() || matches!(step.what, What::Drain | What::Stop)
+    !step.takes.is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }
 
 fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
@@ -183,7 +180,7 @@ fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
     paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
 }
 
-/// Items in lines that fit, none of them broken; nothing where there are none.
+/// Wraps items between, not within them. Writes nothing if there are none.
 fn paragraph(out: &mut String, title: &str, separator: &str, items: impl Iterator<Item = String>) {
     let mut line = format!("\n  {title}");
     let mut items = items.peekable();

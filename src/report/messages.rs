@@ -1,4 +1,4 @@
-//! The words for each [`Note`]: one line of the log, written for the person who reads it at 3 a.m.
+//! The log line for each [`Note`], written for the person who reads it at 3 a.m.
 
 use std::time::Duration;
 
@@ -21,14 +21,12 @@ pub enum Level {
 pub struct Names(pub Vec<String>);
 
 impl Names {
-    /// The name of this process.
     #[must_use]
     pub fn of(&self, id: ProcessId) -> &str {
         self.0.get(id.index()).map_or("?", String::as_str)
     }
 }
 
-/// One line for this note.
 #[must_use]
 pub fn line(note: &Note, names: &Names) -> (Level, String) {
     let name = |id: ProcessId| names.of(id);
@@ -52,10 +50,10 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             (Level::Warning, format!("{}: killed, it took too long", hook_name(hook, names)))
         }
         Note::DrainRequested => {
-            (Level::Info, "a drain was asked for; nothing is stopped yet".to_owned())
+            (Level::Info, "drain requested; nothing is stopped yet".to_owned())
         }
         Note::ShutdownBegan { cause, window } => (
-            // Whatever else ends the container has a line of its own. A hook that fails mostly ends nothing.
+            // All other failures have a line of their own. A failed hook mostly ends nothing.
             if matches!(cause, Cause::HookFailed(_)) { Level::Error } else { Level::Info },
             format!("stopping: {}; {} until the deadline", why(cause, names), human(window)),
         ),
@@ -71,7 +69,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         ),
         Note::NotDrained(id) => (
             Level::Warning,
-            format!("{}: not drained, the stop needs all the time that is left", name(id)),
+            format!("{}: not drained, the stop needs all the remaining time", name(id)),
         ),
         Note::DrainOver { process, why, took, last } => {
             let text = format!(
@@ -91,8 +89,8 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             (
                 Level::Warning,
                 format!(
-                    "{}: ended by itself {when}, before it was drained: {signal} was probably sent to every process at once \
-                     (kill -TERM -1, a node shutdown); requests in flight were cut",
+                    "{}: ended by itself {when}, before it was drained: {signal} was probably sent to \
+                     every process at once (kill -TERM -1, a node shutdown); requests in flight were cut",
                     name(process)
                 ),
             )
@@ -117,7 +115,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::GroupRemains(process) => (
             Level::Info,
             format!(
-                "{}: others of its process group live on, they are asked to end",
+                "{}: others of its process group are alive, asking them to end",
                 name(process)
             ),
         ),
@@ -125,19 +123,19 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             (Level::Info, format!("{}: {}", name(process), stopped(end, took, killed)))
         }
         Note::DeadlinePassed => {
-            (Level::Warning, "the deadline has come: everything left is killed".to_owned())
+            (Level::Warning, "deadline reached: killing everything that is left".to_owned())
         }
         Note::Unkillable(id) => (
             Level::Error,
             format!(
-                "{}: survives KILL (it hangs in the kernel, or may not be signalled), not waited for any longer",
+                "{}: survives KILL (stuck in the kernel, or not permitted to signal it), no longer waiting",
                 name(id)
             ),
         ),
         Note::LeftoversRemain => (
             Level::Error,
-            "left over: something is still there (it hangs in the kernel, may not be signalled, or forks faster than it is \
-            found), not waited for any longer"
+            "leftover processes survive KILL (stuck in the kernel, not permitted to signal them, or \
+             forking faster than they are found), no longer waiting"
                 .to_owned(),
         ),
     }
@@ -158,12 +156,11 @@ pub fn why(cause: Cause, names: &Names) -> String {
         Cause::HookFailed(Some(process)) => {
             format!("the pre_start hook of {} failed", names.of(process))
         }
-        Cause::DrainRequested => "a drain was asked for".to_owned(),
+        Cause::DrainRequested => "drain requested".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
     }
 }
 
-/// Which hook.
 #[must_use]
 pub fn hook_name(hook: HookId, names: &Names) -> String {
     let stage = match hook.stage {
@@ -192,23 +189,23 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
     match why {
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
-        DrainEnd::Reported => "it says so itself".to_owned(),
+        DrainEnd::Reported => "reported by the process".to_owned(),
         DrainEnd::TimeOver => format!("its time is over{open}"),
-        DrainEnd::MinHeld => "it did not take the drain, so only min was held".to_owned(),
+        DrainEnd::MinHeld => "it did not accept the drain, so only min was held".to_owned(),
         DrainEnd::DeadlineNeedsIt => format!("the stop needs the rest of the time{open}"),
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
     }
 }
 
-/// How a process went, during a shutdown.
+/// How a process ended during the shutdown.
 #[must_use]
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
         Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
         // There was no time to ask.
         None if killed => end.to_string(),
-        None => format!("{end}, without having been asked to"),
+        None => format!("{end}, without being asked to"),
     }
 }
 
@@ -235,7 +232,7 @@ fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
         AfterEnd::GivesUp => {
             (Level::Error, format!("{name}: {end}, and restart_max is reached: it stays down"))
         }
-        AfterEnd::Shutdown => (Level::Error, format!("{name}: {end}, nobody had asked it to")),
+        AfterEnd::Shutdown => (Level::Error, format!("{name}: {end} without being asked to")),
         AfterEnd::Exhausted => (Level::Error, format!("{name}: {end}, and restart_max is reached")),
     }
 }

@@ -1,6 +1,6 @@
-//! What happened during the shutdown, phase by phase: one report, for the log and `/dev/termination-log`.
+//! The report of the shutdown, phase by phase, for the log and `/dev/termination-log`.
 //!
-//! Pure: it is told each [`Note`] with its time, and what was counted, and writes text.
+//! Pure: it takes each [`Note`] and each count with its time, and writes text.
 
 pub mod messages;
 #[cfg(test)]
@@ -16,7 +16,6 @@ use crate::core::note::{AfterEnd, DrainEnd, Note};
 use crate::report::messages::Names;
 use crate::types::{End, ProcessId, Time, harmless, human};
 
-/// Collects, then tells.
 #[derive(Debug)]
 pub struct Report {
     names: Names,
@@ -27,35 +26,35 @@ pub struct Report {
     draining_since: Option<Time>,
 }
 
-/// What a drained process carries at one moment. `None` is unknown.
+/// The traffic of a drained process. `None` is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Connections that are open.
+    /// Open connections.
     pub connections: Option<u64>,
-    /// Connections ever accepted.
+    /// Accepted connections since its start.
     pub accepted: Option<u64>,
     /// Requests in flight.
     pub requests: Option<u64>,
-    /// Requests ever received.
+    /// Received requests since its start.
     pub received: Option<u64>,
 }
 
-/// When a [`Traffic`] was seen.
+/// When a [`Traffic`] was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before the drain has begun to change it.
+    /// Before the drain.
     Start,
-    /// While it drains, or is drained.
+    /// During the drain, or after it.
     Meanwhile,
-    /// The same, and its listeners are closed: no connection can be added any more.
+    /// The same, with closed listeners: no connection can be added.
     Closed,
 }
 
-/// What was seen this long before the end, or less, is told as what was there then: the time from a look to the signal that
-/// follows it. In more of it much can happen.
+/// A count at most this long before the end is reported as the count at the end: the time from a
+/// poll to the signal that follows it.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// Lines, one a process at most, in the order in which they were begun.
+/// At most one line for each process, in the order in which they were begun.
 #[derive(Debug)]
 struct Lines<T> {
     all: Vec<T>,
@@ -86,12 +85,12 @@ impl<T> Default for Lines<T> {
 #[derive(Debug)]
 struct DrainLine {
     process: ProcessId,
-    /// Its traffic is looked at.
+    /// Its traffic is polled.
     counted: bool,
     over: Option<(DrainEnd, Duration, Load)>,
     first: Option<Traffic>,
     last: Option<(Time, Traffic, Moment)>,
-    /// When it was over, and from the moment when the process is asked to end, or ends, that.
+    /// The end of the drain; later, when the process was asked to end, or ended.
     end: Option<Time>,
     is_stopped: bool,
 }
@@ -105,7 +104,6 @@ struct StopLine {
 }
 
 impl Report {
-    /// Nothing has happened yet.
     #[must_use]
     pub fn new(names: Names) -> Self {
         Self {
@@ -118,7 +116,6 @@ impl Report {
         }
     }
 
-    /// Takes note.
     pub fn note(&mut self, now: Time, note: &Note) {
         match *note {
             Note::ShutdownBegan { cause, window } => self.began = Some((now, cause, window)),
@@ -136,7 +133,7 @@ impl Report {
                 self.stopped(now, process);
                 self.stop(process);
             }
-            // What was killed before, for a restart, is not part of the shutdown.
+            // A KILL for a restart, before the shutdown, is not part of it.
             Note::Killed { process, .. } if self.began.is_some() => {
                 self.stopped(now, process);
                 self.stop(process).killed = true;
@@ -147,12 +144,12 @@ impl Report {
                 line.end = Some(end);
                 line.took = took;
             }
-            // That something has been missing for long explains much, and may be long out of the log.
+            // A process that has been missing for long explains much, and the log may have rotated.
             Note::Ended { next: AfterEnd::GivesUp, .. } => {
-                self.remarks.push(crate::report::messages::line(note, &self.names).1);
+                self.remarks.push(messages::line(note, &self.names).1);
             }
             Note::NotDrained(_) | Note::EndedUndrained { .. } => {
-                self.remarks.push(crate::report::messages::line(note, &self.names).1)
+                self.remarks.push(messages::line(note, &self.names).1)
             }
             Note::Hurried(_)
             | Note::HookTimedOut(_)
@@ -161,13 +158,13 @@ impl Report {
             | Note::LeftoversRemain
                 if self.began.is_some() =>
             {
-                self.remarks.push(crate::report::messages::line(note, &self.names).1);
+                self.remarks.push(messages::line(note, &self.names).1);
             }
             _ => {}
         }
     }
 
-    /// What a look, that began then, has shown of a process that is being drained.
+    /// Takes the result of a poll that began at `began`.
     pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
         if let Some(line) = self.drain(process) {
             if moment == Moment::Start {
@@ -177,19 +174,19 @@ impl Report {
         }
     }
 
-    /// Something that only the shell knows, worth a line at the end.
+    /// Adds a line about a fact that only the supervisor knows.
     pub fn remark(&mut self, remark: String) {
         if self.began.is_some() || !self.drains.all.is_empty() {
             self.remarks.push(harmless(&remark).into_owned());
         }
     }
 
-    /// How many processes had to be killed in the shutdown.
+    /// The number of processes that were killed in the shutdown.
     pub(crate) fn killed(&self) -> usize {
         self.stops.all.iter().filter(|line| line.killed).count()
     }
 
-    /// The report: a first line that says it all, then a line a phase.
+    /// The report: a summary in the first line, then a line for each step.
     #[must_use]
     pub fn text(&self, now: Time, code: u8) -> String {
         let Some((t0, cause, window)) = self.began else { return String::new() };
@@ -197,7 +194,7 @@ impl Report {
             "stopped in {} of {}, exit code {code}: {}",
             human(now.since(t0)),
             human(window),
-            crate::report::messages::why(cause, &self.names)
+            messages::why(cause, &self.names)
         );
         if let Some(since) =
             self.draining_since.filter(|since| since.since(t0) >= Duration::from_millis(1))
@@ -220,7 +217,7 @@ impl Report {
         text
     }
 
-    /// It was asked to end, was killed, or has ended: the first of these is what its drain's last counts are held against.
+    /// Records the first of: asked to end, killed, ended. The age of the last count refers to it.
     fn stopped(&mut self, now: Time, process: ProcessId) {
         if let Some(line) = self.drain(process).filter(|line| !line.is_stopped) {
             line.is_stopped = true;
@@ -243,14 +240,14 @@ impl DrainLine {
         Self { process, counted, over: None, first: None, last: None, end: None, is_stopped: false }
     }
 
-    /// How long before the end this was seen, unless it tells what was there then.
+    /// The age of a count at the end; `None` if it still holds there.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((DrainEnd::Quiet, ..)));
         let is_last = match moment {
-            // An end that nobody had foreseen, unless it was this look that led to it.
+            // The end was not foreseen, unless this poll led to it.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
-            // Nothing can come after nothing.
+            // The listeners are closed: after 0 no connection can come.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),
         };
         (!is_last).then_some(age)
@@ -258,9 +255,8 @@ impl DrainLine {
 
     fn text(&self) -> String {
         let Some((why, took, last)) = self.over else { return "not over".to_owned() };
-        let mut text =
-            format!("{}, {}", human(took), crate::report::messages::drain_end(why, last));
-        // Only an Envoy can be looked into.
+        let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));
+        // Only an Envoy can be polled.
         let Some((seen, last, moment)) = self.last else {
             text.push_str(if self.counted { "; connections unknown" } else { "" });
             return text;
@@ -273,7 +269,7 @@ impl DrainLine {
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
-        // Where there was no look at the end, nobody knows what happened after the last one.
+        // Without a poll at the end it is unknown what happened after the last one.
         let (at, cut) = match self.age(seen, last, moment) {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (
@@ -306,7 +302,7 @@ impl StopLine {
         let mut text = match (self.end, self.took) {
             (Some(end), Some(took)) => format!("{}, {end}", human(took)),
             (Some(end), None) if self.killed => end.to_string(),
-            (Some(end), None) => format!("{end} without having been asked to"),
+            (Some(end), None) => format!("{end} without being asked to"),
             (None, _) => "not seen to end".to_owned(),
         };
         if self.killed {

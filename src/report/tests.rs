@@ -4,7 +4,7 @@ use crate::report::*;
 use crate::types::Signal;
 
 #[test]
-fn it_tells_each_phase() {
+fn the_report_has_each_phase() {
     let mut report = Report::new(Names(vec!["engine".to_owned(), "router".to_owned()]));
     let at = |millis| Time(Duration::from_millis(millis));
     let (engine, router) = (ProcessId(0), ProcessId(1));
@@ -69,7 +69,7 @@ fn it_tells_each_phase() {
 }
 
 #[test]
-fn a_drain_for_which_there_was_no_time_is_told() {
+fn a_drain_without_time_is_reported() {
     let mut report = Report::new(Names(vec!["router".to_owned()]));
     let at = Time(Duration::from_secs(1));
     let window = Duration::from_secs(2);
@@ -78,12 +78,12 @@ fn a_drain_for_which_there_was_no_time_is_told() {
     assert_eq!(
         report.text(at, 0),
         "stopped in 0ms of 2s, exit code 0: SIGTERM received\n  \
-         router: not drained, the stop needs all the time that is left"
+         router: not drained, the stop needs all the remaining time"
     );
 }
 
-/// The counts in the report of a drain of 5 s in which this was seen at these milliseconds. It was over at 5 s, and the
-/// process was asked to end at `stopped`.
+/// The counts in the report of a drain with these polls, at times in milliseconds. The drain is
+/// over at 5 s, and the process is asked to end at `stopped`.
 fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     let router = ProcessId(0);
     let mut report = Report::new(Names(vec!["router".to_owned()]));
@@ -106,7 +106,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     }
     let signal = Signal::TERM;
     report.note(at(stopped), &Note::Stopping { process: router, signal, limit: took });
-    // That it takes a while to end changes nothing.
+    // The time that the process takes to end makes no difference.
     report.note(
         at(stopped + 900),
         &Note::Stopped { process: router, end: End::Code(0), took: None, killed: false },
@@ -130,7 +130,7 @@ fn each_request_is_counted_once_or_unknown() {
     let start = (0, seen(9, 100, 5), Moment::Start);
     let nothing = Traffic { connections: Some(0), ..Traffic::default() };
     for (seen, text) in [
-        // 5 in flight at the start and 20 that came, of which 3 are left.
+        // 5 in flight at the start, 20 came, 3 are left.
         (
             vec![start, (4990, seen(4, 120, 3), Moment::Closed)],
             "connections 9 at the start, 4 at the end, 0 new; requests 22 completed, 3 cut",
@@ -150,11 +150,11 @@ fn each_request_is_counted_once_or_unknown() {
 }
 
 #[test]
-fn what_was_seen_a_while_before_the_end_is_not_told_as_the_end() {
+fn an_old_count_is_reported_with_its_age() {
     let start = (0, seen(90, 100, 5), Moment::Start);
     for (millis, moment, stopped, connections, text) in [
         (4990, Moment::Closed, 5000, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
-        // The last look was not answered; the one before is told for what it is.
+        // The last poll was not answered: the one before is reported with its age.
         (
             4900,
             Moment::Closed,
@@ -162,7 +162,7 @@ fn what_was_seen_a_while_before_the_end_is_not_told_as_the_end() {
             73,
             "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // Its listeners are not closed: a connection may be added the next moment.
+        // The listeners are open: a connection may come at any time.
         (
             4990,
             Moment::Meanwhile,
@@ -170,9 +170,9 @@ fn what_was_seen_a_while_before_the_end_is_not_told_as_the_end() {
             73,
             "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // Nothing can come after nothing.
+        // The listeners are closed: after 0 no connection can come.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
-        // It was drained long before it was stopped, and then looked at again; or not.
+        // It was drained long before its stop, and then polled again, or not.
         (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
         (
             4990,

@@ -134,7 +134,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         }
         supervisor.turn().await?;
     };
-    let over = supervisor.statuses.machine.borrow().state().over;
+    let over = supervisor.statuses.machine.borrow().state().grace_end;
     let within = |longest| {
         let now = clock::now();
         Budget::at_the_end(longest, now, over.unwrap_or(now))

@@ -85,7 +85,7 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// A process had to be killed to keep the deadline; a container killed from outside has the same
-    /// code.
+    /// A process had to be killed to keep the deadline; a container killed from outside has the
+    /// same code.
     pub const KILLED: u8 = 137;
 }

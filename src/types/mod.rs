@@ -8,8 +8,8 @@ mod time;
 
 pub use exit::{End, exit_code};
 pub use printable::{harmless, harmless_lines, visible};
-pub(crate) use signal::ONE_SIGNAL;
 pub use signal::Signal;
+pub(crate) use signal::{AFTER_KILL, ONE_SIGNAL};
 pub use time::{Time, human};
 
 /// A process of the graph: its index in the config file, not a PID.

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Stop signals less than this apart count as one: some programs send a signal to a process and then
-/// to its group, and the kernel merges equal signals that are pending.
+/// Stop signals less than this apart count as one: some programs send a signal to a process and
+/// then to its group, and the kernel merges equal signals that are pending.
 pub(crate) const ONE_SIGNAL: Duration = Duration::from_millis(5);
+
+/// The time that the kernel gets to end a process after KILL.
+pub(crate) const AFTER_KILL: Duration = Duration::from_millis(200);
 
 /// A signal number, 1 to 64. `nix`'s enum has no real-time signals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

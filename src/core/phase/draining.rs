@@ -1,11 +1,13 @@
-//! The second phase: nothing is stopped yet; the traffic is taken away.
+//! The second phase: traffic is taken away; nothing is stopped yet.
 //!
-//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a `drain` is drained,
-//! a dependency only after the processes that send it requests; independent ones at the same time.
+//! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
+//! `drain` is drained: a dependency after the processes that send it requests, independent ones
+//! concurrently.
 //!
-//! A drain that was asked for from outside (`POST /drain`) is *held*: nothing is stopped when it is over, until there is
-//! a reason to stop. Then it goes on from where it is. Nothing is started or restarted meanwhile: there is no way back from
-//! a drain, so a process that is missed is replaced with its container, and not in a container that serves nobody.
+//! A drain requested from outside (`POST /drain`) is *held*: when it is over, nothing is stopped
+//! until there is a reason to stop. The shutdown then continues from there. Nothing is started or
+//! restarted meanwhile: a drain cannot be undone, so a process that has ended is replaced together
+//! with its container.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,30 +26,28 @@ use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
 
-/// A stop that comes this long after a held drain is over, or sooner, belongs to it: the kubelet
-/// sends SIGTERM as soon as a `preStop` hook has ended.
-const FOLLOWS: Duration = Duration::from_secs(2);
+/// A stop at most this long after the end of a held drain belongs to it: the kubelet sends SIGTERM
+/// as soon as a `preStop` hook has ended.
+const FOLLOW_UP: Duration = Duration::from_secs(2);
 
-/// See the module.
 #[derive(Debug)]
 pub struct Draining {
-    /// What is true since T0.
     pub shutdown: Shutdown,
-    /// Nothing is to be stopped yet.
+    /// The drain was requested without a stop.
     held: bool,
-    /// Since when a held drain has nothing left to wait for.
+    /// When a held drain was over.
     over_at: Option<Time>,
     delay_until: Option<Time>,
     hook_until: Option<Time>,
     drains: Vec<Progress>,
-    /// Those that are drained at all, dependents first.
+    /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
-    /// Something that it depends on has died: requests fail, so it is held only for `min`.
+    /// A dependency has ended: requests fail, so the drain waits only for `min`.
     only_min: Vec<bool>,
 }
 
 impl Draining {
-    /// T0. `was_ready`: `/readyz` had been 200, so there is somebody who has to see that it no longer is.
+    /// T0. `was_ready`: `/readyz` was 200, so load balancers must see that it no longer is.
     pub(crate) fn enter(shutdown: Shutdown, was_ready: bool, state: &mut State) -> Phase {
         let held = shutdown.cause == Cause::DrainRequested;
         if held {
@@ -56,7 +56,7 @@ impl Draining {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         state.act(Action::Unready);
-        end_the_start(state, shutdown.deadline);
+        cancel_starts(state, shutdown.deadline);
         let killed = state.fit_waits(shutdown.deadline) && !held;
         let shutdown = Shutdown { killed, ..shutdown };
         if let Cause::Ended { process, .. } = shutdown.cause
@@ -66,7 +66,7 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only what was ready can have traffic.
+        // Only a ready process can have traffic.
         let is_drained = |id: &ProcessId| {
             matches!(state.life(*id), Lifecycle::Ready { .. }) && state.process(*id).drain.is_some()
         };
@@ -91,10 +91,9 @@ impl Draining {
         draining.advance(state)
     }
 
-    /// Takes one event.
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let deadline = self.deadline(state);
-        state.news_in_shutdown(event, deadline);
+        state.handle_in_shutdown(event, deadline);
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 let count = self.shutdown.count_signal(state.now);
@@ -114,7 +113,7 @@ impl Draining {
                 self.exited(state, process);
                 let spec = state.process(process);
                 let is_done = spec.oneshot && end.is_success() || state.is_answer(process, end);
-                // Whatever `restart` says.
+                // Regardless of `restart`.
                 if self.held && spec.on_exit != OnExit::Ignore && !is_done {
                     let is_failure = spec.on_exit == OnExit::FailureShutdown;
                     self.stop(
@@ -125,7 +124,7 @@ impl Draining {
             }
             Event::DrainAnswered { process, accepted } => {
                 if let Some(active) = self.active(process) {
-                    active.told(accepted);
+                    active.answered(accepted);
                 }
             }
             Event::Drained(process) => {
@@ -142,9 +141,9 @@ impl Draining {
             Event::ListenersClosed(process) => {
                 let closed = self.active(process).map(|active| active.closed(state, process));
                 match closed {
-                    Some(true) => self.past(process, state.now),
+                    Some(true) => self.finish_drain(process, state.now),
                     Some(false) => {}
-                    None => self.drains[process.index()].end_last_look(state, process),
+                    None => self.drains[process.index()].end_final_count(state, process),
                 }
             }
             _ => {}
@@ -152,31 +151,31 @@ impl Draining {
         self.advance(state)
     }
 
-    /// When everything must be gone. While the drain is held, nothing hurries.
+    /// While the drain is held, there is no deadline yet.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// When something is due.
+    /// The next timer.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         let drains = self.progress().filter_map(|progress| match progress {
             Progress::Active(active) => Some(active.wakes_at(now)),
-            Progress::LastLook { until } => Some(*until),
+            Progress::FinalCount { until } => Some(*until),
             _ => None,
         });
         drains.chain(self.delay_until).chain(self.hook_until).min()
     }
 
-    /// Whether nothing is waited for any more; a held drain stays so until there is a reason to stop.
+    /// Whether nothing is waited for. A held drain stays so until there is a reason to stop.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.progress().all(Progress::is_past)
+        self.progress().all(Progress::is_drained)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
     }
 
-    /// Whether the end of this process, now, would be the end of its traffic. Other kinds than Envoy's may end in answer to
-    /// their drain.
+    /// Whether the end of this process would cut traffic now. Processes other than Envoy may end in
+    /// answer to their drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         match &self.drains[process.index()] {
             Progress::NotDue => true,
@@ -185,16 +184,14 @@ impl Draining {
         }
     }
 
-    /// How far each drain is.
     fn progress(&self) -> impl Iterator<Item = &Progress> {
         self.drained.iter().map(|id| &self.drains[id.index()])
     }
 
-    /// The drain of this process is over.
-    fn past(&mut self, process: ProcessId, now: Time) {
+    fn finish_drain(&mut self, process: ProcessId, now: Time) {
         let progress = &mut self.drains[process.index()];
         if let Progress::Active(active) = progress {
-            *progress = active.past(now);
+            *progress = active.drained(now);
         }
     }
 
@@ -215,14 +212,14 @@ impl Draining {
         }
     }
 
-    /// There is a reason to stop while the drain is held. The drain is not begun again, and its time counts where the stop
-    /// follows it at once: the kubelet's grace period includes the `preStop` hook that has asked for the drain. A stop
-    /// that comes later has a grace period of its own.
+    /// Handles a reason to stop while the drain is held. The drain does not begin again. Its time
+    /// counts if the stop follows at once: the kubelet's grace period includes the `preStop` hook
+    /// that requested the drain. A later stop has a grace period of its own.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
         let need = Budget::unhurried_stop(&state.spec);
-        let follows_at_once = self.over_at.is_none_or(|at| state.now.since(at) <= FOLLOWS);
+        let follows_at_once = self.over_at.is_none_or(|at| state.now.since(at) <= FOLLOW_UP);
         if !follows_at_once || self.shutdown.deadline < state.now + need {
             self.shutdown.t0 = state.now;
             self.shutdown.deadline = state.now + state.spec.window;
@@ -240,12 +237,13 @@ impl Draining {
         self.run_pre_stop(state);
     }
 
-    /// A process is gone: its own drain is over, and those that pass requests on to it are only held for `min`.
+    /// Handles the end of a process: its own drain is over, and processes that send requests to it
+    /// are drained only for `min`.
     fn exited(&mut self, state: &mut State, gone: ProcessId) {
         if let Some(active) = self.active(gone) {
             active.over(state, gone, DrainEnd::ProcessGone);
         }
-        self.drains[gone.index()].end_last_look(state, gone);
+        self.drains[gone.index()].end_final_count(state, gone);
         self.drains[gone.index()] = Progress::Over;
         let spec = state.process(gone);
         if spec.oneshot || spec.on_exit == OnExit::Ignore {
@@ -259,24 +257,25 @@ impl Draining {
         }
     }
 
-    /// Deals with the moments that have come, and begins what is due.
+    /// Handles expired timers and begins the drains that are due.
     fn advance(mut self, state: &mut State) -> Phase {
-        // Where nobody serves, there is nothing to be seen in time.
+        // Without a process there is no traffic to move away.
         if state.is_done() || self.delay_until.is_some_and(|until| state.is_past(until)) {
             self.delay_until = None;
         }
         if self.hook_until.is_some_and(|until| state.is_past(until)) {
             self.hook_until = None;
-            state.abort_hook(None, Stage::PreStop);
+            state.time_out_hook(None, Stage::PreStop);
         }
         let deadline = self.deadline(state);
         self.shutdown.killed |= state.kill_late_rests(deadline) && !self.held;
-        // Dependents first, so that one pass is enough when several drains are over in the same step.
+        // Dependents first, so that one pass is enough when several drains are over in the same
+        // step.
         for place in 0..self.drained.len() {
             let process = self.drained[place];
             let deadline = self.shutdown.deadline;
             if self.active(process).is_some_and(|active| active.step(state, process, deadline)) {
-                self.past(process, state.now);
+                self.finish_drain(process, state.now);
             }
         }
         let is_due = self.delay_until.is_none() && self.hook_until.is_none();
@@ -289,24 +288,24 @@ impl Draining {
         if self.held && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
-        if self.is_over() && !self.held && self.is_looked_at(state) {
+        if self.is_over() && !self.held && self.has_final_counts(state) {
             Stopping::enter(self.shutdown, state)
         } else {
             Phase::Draining(self)
         }
     }
 
-    /// Nothing is waited for any more: what was drained a while ago is looked at once more. Whether that is done.
-    fn is_looked_at(&mut self, state: &mut State) -> bool {
+    /// Counts the connections of drained processes once more. Returns whether that is done.
+    fn has_final_counts(&mut self, state: &mut State) -> bool {
         let deadline = self.shutdown.deadline;
         let mut done = true;
         for (process, progress) in state.spec.ids().zip(&mut self.drains) {
-            if let Progress::LastLook { until } = *progress
+            if let Progress::FinalCount { until } = *progress
                 && state.is_past(until)
             {
-                progress.end_last_look(state, process);
+                progress.end_final_count(state, process);
             }
-            progress.look_again(state, process, deadline);
+            progress.begin_final_count(state, process, deadline);
             done &= matches!(progress, Progress::Over);
         }
         done
@@ -314,7 +313,7 @@ impl Draining {
 
     fn begin_due(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
-        // A dependent that is not over holds back everything below it.
+        // A dependent whose drain is not over holds back all of its dependencies.
         let mut held = vec![false; self.drains.len()];
         for &process in spec.order.iter().rev() {
             let spec = &spec.processes[process.index()];
@@ -330,28 +329,28 @@ impl Draining {
                     None => Progress::Over,
                 };
             }
-            held[process.index()] = above || !self.drains[process.index()].is_past();
+            held[process.index()] = above || !self.drains[process.index()].is_drained();
         }
     }
 
-    /// A second stop signal: no more waits, straight to the stop, in order.
+    /// Handles a second stop signal: no more waits, the stop begins, in order.
     fn hurry(mut self, state: &mut State) -> Phase {
         state.note(Note::Hurried(Hurry::CutWaits));
         if self.hook_until.take().is_some() {
-            state.act(Action::AbortHook(HookId { process: None, stage: Stage::PreStop }));
+            state.abort_hook(None, Stage::PreStop);
         }
         for process in state.spec.ids() {
             if let Some(active) = self.active(process) {
                 active.over(state, process, DrainEnd::Hurried);
             }
-            self.drains[process.index()].end_last_look(state, process);
+            self.drains[process.index()].end_final_count(state, process);
         }
         Stopping::enter(self.shutdown, state)
     }
 }
 
-/// Nothing is started from now on, and nobody waits for readiness.
-fn end_the_start(state: &mut State, deadline: Time) {
+/// Cancels all starts: nothing is started from now on, and readiness is not waited for.
+fn cancel_starts(state: &mut State, deadline: Time) {
     for process in state.spec.ids() {
         match state.life(process) {
             Lifecycle::Waiting | Lifecycle::Checking => state.set(process, Lifecycle::Done),
@@ -360,8 +359,7 @@ fn end_the_start(state: &mut State, deadline: Time) {
                 state.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
             }
             Lifecycle::PreStart { .. } => {
-                let hook = HookId { process: Some(process), stage: Stage::PreStart };
-                state.act(Action::AbortHook(hook));
+                state.abort_hook(Some(process), Stage::PreStart);
                 state.set(process, Lifecycle::Done);
             }
             _ => {}
@@ -369,7 +367,7 @@ fn end_the_start(state: &mut State, deadline: Time) {
     }
 }
 
-/// Everything that waits for this process, directly or not.
+/// All direct and indirect dependents.
 fn dependents(state: &State, of: ProcessId) -> Vec<ProcessId> {
     let mut seen = vec![false; state.spec.processes.len()];
     let mut found = vec![of];

@@ -1,42 +1,40 @@
-//! The last phase: descendants that are left are told to end, then killed; `post_stop`; exit.
+//! The last phase: leftover descendants get TERM, then KILL; the container's `post_stop` runs;
+//! exit.
 
 use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::event::Event;
 use crate::core::note::{Hurry, Note};
 use crate::core::phase::{Phase, Shutdown};
-use crate::core::spec::{AFTER_KILL, HookId, SWEEP_PAUSE, Stage};
+use crate::core::spec::{HookId, SWEEP_PAUSE, Stage};
 use crate::core::state::State;
-use crate::types::{Signal, Time};
+use crate::types::{AFTER_KILL, Signal, Time};
 
-/// See the module.
 #[derive(Debug)]
 pub struct Finishing {
-    /// What is true since T0.
     pub shutdown: Shutdown,
     step: Step,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Descendants got this signal, and those that come to light get it, too. `again`: when it is looked next; `None` while
-    /// the look that began at `began` is not answered.
+    /// Descendants get this signal, including those that a later scan finds. `again`: the next
+    /// scan; `None` until the scan that began at `began` is answered.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
 }
 
 impl Finishing {
-    /// Every process of the graph is gone. `no_mercy`: there is no time for TERM.
-    pub(crate) fn enter(shutdown: Shutdown, no_mercy: bool, state: &mut State) -> Phase {
-        if no_mercy {
+    /// Every process of the graph is gone. `killing_all`: there is no time for TERM.
+    pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
+        if killing_all {
             return Self::kill(shutdown, state);
         }
         let until = state.now + Budget::leftovers(state.now, shutdown.deadline);
         Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
     }
 
-    /// Takes one event.
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         self.take_answer(state);
         match (event, self.step) {
@@ -62,7 +60,7 @@ impl Finishing {
                         return Self::kill(self.shutdown, state);
                     }
                     Step::Hook { .. } if count > Some(2) => {
-                        state.abort_hook(None, Stage::PostStop);
+                        state.time_out_hook(None, Stage::PostStop);
                         return exit(&self.shutdown, state);
                     }
                     _ => {}
@@ -73,7 +71,7 @@ impl Finishing {
         self.advance(state)
     }
 
-    /// When the step is over.
+    /// The next timer.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         match self.step {
             Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
@@ -95,15 +93,13 @@ impl Finishing {
                 Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
             }
             Step::Hook { until } if state.is_past(until) => {
-                state.abort_hook(None, Stage::PostStop);
+                state.time_out_hook(None, Stage::PostStop);
                 exit(&self.shutdown, state)
             }
             _ => Phase::Finishing(self),
         }
     }
-}
 
-impl Finishing {
     fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
         let until = state.now + AFTER_KILL;
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
@@ -114,10 +110,11 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// What comes next after a look is its answer. Among thousands of processes it takes long: as long again there is time
-    /// to reap, and what was killed has its moment when all have been.
+    /// The next event after a scan is its answer. Among thousands of processes a scan takes long:
+    /// the pause before the next one is as long, so that there is time to reap, and the limit after
+    /// KILL counts from the end of the scan.
     fn take_answer(&mut self, state: &State) {
-        let latest = self.shutdown.deadline + state.spec.after_deadline();
+        let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
@@ -127,7 +124,7 @@ impl Finishing {
         }
     }
 
-    /// The container's last hook gets what is left, and a part of the reserve.
+    /// The `post_stop` hook gets the remaining time and a part of the reserve.
     fn hook(shutdown: Shutdown, state: &mut State) -> Phase {
         match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
             Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
@@ -140,7 +137,7 @@ impl Finishing {
 }
 
 fn exit(shutdown: &Shutdown, state: &mut State) -> Phase {
-    state.over = Some(shutdown.deadline + state.spec.reserve);
+    state.grace_end = Some(shutdown.deadline + state.spec.reserve);
     state.act(Action::Exit(shutdown.cause.exit_code(shutdown.killed)));
     Phase::Done
 }

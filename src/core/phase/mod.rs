@@ -1,4 +1,4 @@
-//! The phases of a container. Each is a type that consumes the one before it.
+//! The phases of a container. Each is a type that consumes the previous one.
 
 pub mod draining;
 pub mod finishing;
@@ -13,40 +13,32 @@ use crate::core::cause::Cause;
 use crate::core::state::State;
 use crate::types::{ONE_SIGNAL, Time};
 
-/// Where the container is.
 #[derive(Debug)]
 pub enum Phase {
-    /// Starting and supervising.
     Running(Running),
-    /// The traffic is taken away.
     Draining(Draining),
-    /// The processes are stopped.
     Stopping(Stopping),
-    /// What is left over is cleared.
     Finishing(Finishing),
-    /// [`Action::Exit`](crate::core::action::Action::Exit) was given.
+    /// `Action::Exit` was given.
     Done,
 }
 
-/// What is true of a shutdown from its first moment on.
+/// The facts of a shutdown that all of its phases share.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
-    /// Why.
     pub cause: Cause,
-    /// The first stop signal or the unasked end.
+    /// The moment of the cause.
     pub t0: Time,
-    /// When everything must be gone.
     pub deadline: Time,
-    /// Stop signals so far.
+    /// The number of stop signals.
     pub signals: u32,
-    /// When the last of them came.
     pub last_signal: Option<Time>,
-    /// Something had to be killed.
+    /// A process was killed.
     pub killed: bool,
 }
 
 impl Shutdown {
-    /// Counts a further stop signal. How many there are now; `None` if it is the last one once more.
+    /// Counts a further stop signal and returns the new count; `None` if it repeats the last one.
     pub(crate) fn count_signal(&mut self, now: Time) -> Option<u32> {
         let is_again = self.last_signal.is_some_and(|last| now.since(last) < ONE_SIGNAL);
         self.last_signal = Some(now);
@@ -54,7 +46,7 @@ impl Shutdown {
         (!is_again).then_some(self.signals)
     }
 
-    /// When not even a process that survived KILL is waited for: half of the reserve, but time enough to reap.
+    /// The time at which drainit gives up even on a process that survives KILL.
     #[must_use]
     pub fn hard_end(&self, state: &State) -> Time {
         self.deadline + state.spec.after_deadline()
@@ -62,7 +54,7 @@ impl Shutdown {
 }
 
 impl Phase {
-    /// The shutdown, once it has begun.
+    /// `None` before the shutdown, and after the exit.
     #[must_use]
     pub fn shutdown(&self) -> Option<&Shutdown> {
         match self {

@@ -1,4 +1,5 @@
-//! The first phase: starts what can be started, supervises, restarts; ends at the first reason to stop.
+//! The first phase: starts processes, supervises and restarts them; ends at the first reason to
+//! stop.
 
 use std::rc::Rc;
 
@@ -14,32 +15,31 @@ use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{End, ProcessId, Time};
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Running {
-    begin: Begin,
-    /// [`Note::AllReady`] was given.
+    container_hook: ContainerHook,
+    /// `Note::AllReady` was given.
     all_ready: bool,
-    /// Every process was looked at whether it can be started; from then on only those that have waited for something.
-    has_begun: bool,
+    /// All processes were considered for a start. From then on only those are whose dependencies
+    /// have met a further condition.
+    has_scanned: bool,
 }
 
-/// The container's own `pre_start`.
+/// The `pre_start` hook of the container.
 #[derive(Debug, Default)]
-enum Begin {
+enum ContainerHook {
     #[default]
     NotYet,
-    Hook {
+    Runs {
         until: Time,
     },
     Done,
 }
 
-/// Whether the phase goes on. The error is the reason to stop.
+/// The error is the cause of the shutdown.
 type Step = Result<(), Cause>;
 
 impl Running {
-    /// Takes one event.
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let step = self
             .take(state, event)
@@ -48,8 +48,8 @@ impl Running {
         match step {
             Ok(()) => Phase::Running(self),
             Err(cause) => {
-                if let Begin::Hook { .. } = self.begin {
-                    state.act(Action::AbortHook(HookId { process: None, stage: Stage::PreStart }));
+                if let ContainerHook::Runs { .. } = self.container_hook {
+                    state.abort_hook(None, Stage::PreStart);
                 }
                 let shutdown = Shutdown {
                     cause,
@@ -64,41 +64,41 @@ impl Running {
         }
     }
 
-    /// When the container's hook is too late.
+    /// The timer of the container's hook.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        match self.begin {
-            Begin::Hook { until } => Some(until),
-            Begin::NotYet | Begin::Done => None,
+        match self.container_hook {
+            ContainerHook::Runs { until } => Some(until),
+            ContainerHook::NotYet | ContainerHook::Done => None,
         }
     }
 
-    /// Whether everything was ready or complete once.
+    /// Whether every process was ready or complete once.
     #[must_use]
     pub fn was_ready(&self) -> bool {
         self.all_ready
     }
 
-    /// Whether everything is ready or complete.
+    /// Whether every process is ready or complete now.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
-        self.all_ready && state.is_settled() && !state.is_missing_one()
+        self.all_ready && state.is_settled() && !state.missing
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
         match event {
             Event::Start => {
                 state.has_begun = true;
-                self.begin = match state.spec.hooks.pre_start {
-                    Some(wait) => {
-                        Begin::Hook { until: state.run_hook(None, Stage::PreStart, wait.limit) }
-                    }
-                    None => Begin::Done,
+                self.container_hook = match state.spec.hooks.pre_start {
+                    Some(wait) => ContainerHook::Runs {
+                        until: state.run_hook(None, Stage::PreStart, wait.limit),
+                    },
+                    None => ContainerHook::Done,
                 };
             }
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 return Err(Cause::Signal(signal));
             }
-            // Before that there is nothing to drain, and a start is not to be given up for it.
+            // Before that there is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
@@ -117,7 +117,8 @@ impl Running {
                 if state.life(process) == Lifecycle::Spawning =>
             {
                 if state.reached(process).started {
-                    // It could be started before: what is missing now may come back.
+                    // It could be started before, so `restart` decides: the reason may be
+                    // temporary.
                     state.set(process, Lifecycle::Ready { since: state.now });
                     return exited(state, process, End::Code(exit_code), false);
                 }
@@ -148,8 +149,10 @@ impl Running {
 
     fn hook_ended(&mut self, state: &mut State, hook: HookId, success: bool) -> Step {
         match (hook.process, hook.stage) {
-            (None, Stage::PreStart) if matches!(self.begin, Begin::Hook { .. }) => {
-                self.begin = Begin::Done;
+            (None, Stage::PreStart)
+                if matches!(self.container_hook, ContainerHook::Runs { .. }) =>
+            {
+                self.container_hook = ContainerHook::Done;
                 if !success {
                     return Err(Cause::HookFailed(None));
                 }
@@ -173,21 +176,21 @@ impl Running {
         Ok(())
     }
 
-    /// Deals with the moments that have come.
+    /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
         state.abort_late_hooks();
         state.kill_late_rests(state.now);
-        if let Begin::Hook { until } = self.begin
+        if let ContainerHook::Runs { until } = self.container_hook
             && state.is_past(until)
         {
-            self.begin = Begin::Done;
-            state.abort_hook(None, Stage::PreStart);
+            self.container_hook = ContainerHook::Done;
+            state.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed(None));
         }
         for process in state.due_in_order() {
             match state.life(process) {
                 Lifecycle::PreStart { .. } => {
-                    state.abort_hook(Some(process), Stage::PreStart);
+                    state.time_out_hook(Some(process), Stage::PreStart);
                     state.set(process, Lifecycle::Done);
                     return Err(Cause::HookFailed(Some(process)));
                 }
@@ -202,25 +205,25 @@ impl Running {
         Ok(())
     }
 
-    /// Starts everything whose dependencies are there.
+    /// Starts the processes whose dependencies have met their conditions.
     fn advance(&mut self, state: &mut State) -> Step {
-        if !matches!(self.begin, Begin::Done) {
+        if !matches!(self.container_hook, ContainerHook::Done) {
             return Ok(());
         }
         let spec = Rc::clone(&state.spec);
-        if std::mem::replace(&mut self.has_begun, true) {
-            for process in waiting_for_arrived(state) {
-                begin_if_free(state, process);
+        if std::mem::replace(&mut self.has_scanned, true) {
+            for process in dependents_of_arrived(state) {
+                begin_if_possible(state, process);
             }
         } else {
             for &process in &spec.order {
-                begin_if_free(state, process);
+                begin_if_possible(state, process);
             }
         }
         if state.is_done() {
             return Err(Cause::AllEnded);
         }
-        if state.is_settled() && !state.is_missing_one() && !self.all_ready {
+        if state.is_settled() && !state.missing && !self.all_ready {
             self.all_ready = true;
             state.note(Note::AllReady);
         }
@@ -228,8 +231,8 @@ impl Running {
     }
 }
 
-/// Those that depend on what has got further in this step, in their order.
-fn waiting_for_arrived(state: &State) -> Vec<ProcessId> {
+/// The dependents of processes that have met a further condition in this step, in order.
+fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
     let mut waiting: Vec<_> = state.arrived.iter().flat_map(dependents).copied().collect();
     waiting.sort_unstable_by_key(|id| state.rank(*id));
@@ -237,17 +240,17 @@ fn waiting_for_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
-/// Starts a process that waits if its dependencies are there.
-fn begin_if_free(state: &mut State, process: ProcessId) {
+/// Starts a waiting process if its dependencies have met their conditions.
+fn begin_if_possible(state: &mut State, process: ProcessId) {
     let mut needs = state.process(process).dependencies.iter();
     if state.life(process) == Lifecycle::Waiting
-        && needs.all(|&(on, condition)| is_there(state.reached(on), condition))
+        && needs.all(|&(on, condition)| is_met(state.reached(on), condition))
     {
         begin(state, process);
     }
 }
 
-fn is_there(reached: Reached, condition: StartCondition) -> bool {
+fn is_met(reached: Reached, condition: StartCondition) -> bool {
     match condition {
         StartCondition::Started => reached.started,
         StartCondition::Ready => reached.ready,
@@ -303,7 +306,7 @@ fn ready(state: &mut State, process: ProcessId, since: Time) {
     }
 }
 
-/// Nobody had asked it to end.
+/// Handles an end that was not asked for.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (since, before_ready) = match state.life(process) {
         Lifecycle::Starting { since, .. } => {
@@ -314,8 +317,8 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     };
     let lived = state.now.since(since);
     let spec = state.process(process);
-    let (oneshot, on_exit) = (spec.oneshot, spec.on_exit);
-    // What a task leaves behind may be its purpose.
+    let (oneshot, on_exit, required) = (spec.oneshot, spec.on_exit, spec.required);
+    // A oneshot may leave processes behind on purpose.
     let remains = remains && !oneshot;
     let kill_at = state.now + spec.stop.limit;
     if oneshot && end.is_success() {
@@ -346,9 +349,9 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     state.note(Note::Ended { process, end, next });
     if on_exit == OnExit::Ignore {
         if !oneshot && !end.is_success() {
-            state.fail(process);
+            state.missing |= required;
         }
-        // Its end does not matter, so nobody may wait for more of it.
+        // Its end does not matter, so no dependent may wait for it any longer.
         state.reach(process, Reached::ALL);
         if remains {
             state.stop_rest(process, kill_at, None);
@@ -360,12 +363,12 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     if remains {
         state.stop_rest(process, kill_at, None);
     }
-    // Its `post_stop` belongs to the shutdown, which begins now, and its deadline.
+    // Its `post_stop` hook is part of the shutdown that begins now.
     let is_failure = on_exit == OnExit::FailureShutdown;
     Err(Cause::Ended { process, end, before_ready, is_failure })
 }
 
-/// It is gone for good while the container goes on.
+/// Handles a process that is gone for good while the container runs on.
 fn finish(state: &mut State, process: ProcessId) {
     match state.process(process).hooks.post_stop {
         Some(wait) => {

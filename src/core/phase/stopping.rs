@@ -1,4 +1,4 @@
-//! The third phase: every process is asked to end, each only when all its dependents are gone.
+//! The third phase: every process is asked to end, each when all of its dependents are gone.
 
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -8,50 +8,43 @@ use crate::core::event::Event;
 use crate::core::note::{Hurry, Note};
 use crate::core::phase::finishing::Finishing;
 use crate::core::phase::{Phase, Shutdown};
-use crate::core::spec::{AFTER_KILL, HookId, Stage};
+use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
-use crate::types::{ProcessId, Time};
+use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// See the module.
 #[derive(Debug)]
 pub struct Stopping {
-    /// What is true since T0.
     pub shutdown: Shutdown,
-    /// No order any more: everything was killed, by a third signal or at the deadline.
-    no_mercy: bool,
-    /// When not even a process that survived KILL is waited for.
-    gives_up_at: Time,
-    /// Every process must be looked at, and not only those that something has happened to.
-    look_at_all: bool,
-    /// For each process, how many hold it back: dependents that are still there, directly or behind one that has died
-    /// already.
+    /// Everything is killed without order: after a third signal, or at the deadline.
+    killing_all: bool,
+    /// When drainit gives up even on a process that survives KILL.
+    give_up_at: Time,
+    /// Every process is due for review, not only those with an event.
+    review_all: bool,
+    /// For each process, the number of dependents that it still has to wait for.
     holders: Vec<usize>,
-    /// Those that hold nobody back any more.
+    /// Processes that their dependencies no longer wait for.
     released: Vec<bool>,
 }
 
-/// The processes to look at, dependents first.
+/// The processes to review, dependents first.
 type Queue = BinaryHeap<(u16, ProcessId)>;
 
 impl Stopping {
-    /// The drains are over.
     pub(crate) fn enter(shutdown: Shutdown, state: &mut State) -> Phase {
-        let gives_up_at = shutdown.hard_end(state);
+        let give_up_at = shutdown.hard_end(state);
         let count = state.spec.processes.len();
         let mut holders = vec![0; count];
         for (on, _) in state.spec.processes.iter().flat_map(|process| &process.dependencies) {
             holders[on.index()] += 1;
         }
         let released = vec![false; count];
-        Self { shutdown, no_mercy: false, gives_up_at, look_at_all: true, holders, released }
+        Self { shutdown, killing_all: false, give_up_at, review_all: true, holders, released }
             .advance(state)
     }
 
-    /// Takes one event.
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        // Without mercy there is no time for hooks either.
-        let deadline = if self.no_mercy { state.now } else { self.shutdown.deadline };
-        state.news_in_shutdown(event, deadline);
+        state.handle_in_shutdown(event, self.deadline(state));
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 match self.shutdown.count_signal(state.now) {
@@ -60,7 +53,7 @@ impl Stopping {
                     Some(2) => self.cut_waits(state),
                     Some(_) => {
                         state.note(Note::Hurried(Hurry::KillAll));
-                        self.lose_mercy();
+                        self.kill_all();
                     }
                 }
             }
@@ -75,37 +68,33 @@ impl Stopping {
         self.advance(state)
     }
 
-    /// When something is due that is not the matter of one process.
+    /// The next timer that is not one of a process.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        Some(if self.no_mercy { self.gives_up_at } else { self.shutdown.deadline })
+        Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
     }
 
-    /// A second stop signal: hooks are not waited for any longer. The processes keep their time.
+    /// Handles a second stop signal: hooks are not waited for any longer. The processes keep their
+    /// time.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
         for process in state.spec.ids() {
             if let Lifecycle::PreStop { .. } = state.life(process) {
-                state.act(Action::AbortHook(HookId {
-                    process: Some(process),
-                    stage: Stage::PreStop,
-                }));
+                state.abort_hook(Some(process), Stage::PreStop);
                 self.ask(state, process);
             }
         }
     }
 
     fn advance(mut self, state: &mut State) -> Phase {
-        if !self.no_mercy && state.is_past(self.shutdown.deadline) && !state.is_done() {
+        if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
             state.note(Note::DeadlinePassed);
-            self.lose_mercy();
-            // A container that was paused, or a machine that slept, may find itself long after the deadline.
-            self.gives_up_at = self.gives_up_at.max(state.now + AFTER_KILL);
+            self.kill_all();
+            // After a pause of the container or a suspend of the machine this may be long past.
+            self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
-        // Without mercy nobody waits for anybody.
-        let deadline = if self.no_mercy { state.now } else { self.shutdown.deadline };
-        self.shutdown.killed |= state.kill_late_rests(deadline);
+        self.shutdown.killed |= state.kill_late_rests(self.deadline(state));
         let ranked = |id| (state.rank(id), id);
-        let mut queue: Queue = if std::mem::take(&mut self.look_at_all) {
+        let mut queue: Queue = if std::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()
         } else {
             state.touched.iter().copied().chain(state.due()).map(ranked).collect()
@@ -114,16 +103,16 @@ impl Stopping {
             while queue.peek() == Some(&next) {
                 queue.pop();
             }
-            if self.no_mercy {
+            if self.killing_all {
                 self.end_at_once(state, next.1);
             } else {
-                self.look_at(state, next.1, &mut queue);
+                self.review(state, next.1, &mut queue);
             }
         }
         if state.is_done() {
-            return Finishing::enter(self.shutdown, self.no_mercy, state);
+            return Finishing::enter(self.shutdown, self.killing_all, state);
         }
-        if state.is_past(self.gives_up_at) {
+        if state.is_past(self.give_up_at) {
             for process in
                 state.spec.ids().filter(|id| state.life(*id) != Lifecycle::Done).collect::<Vec<_>>()
             {
@@ -134,23 +123,28 @@ impl Stopping {
         Phase::Stopping(self)
     }
 
-    fn lose_mercy(&mut self) {
-        self.no_mercy = true;
-        self.look_at_all = true;
+    /// While everything is killed there is no time left, not even for hooks.
+    fn deadline(&self, state: &State) -> Time {
+        if self.killing_all { state.now } else { self.shutdown.deadline }
     }
 
-    /// Stops a process that nobody holds back, ends a wait that is over, and lets go of dependencies.
-    fn look_at(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
+    fn kill_all(&mut self) {
+        self.killing_all = true;
+        self.review_all = true;
+    }
+
+    /// Stops a process without dependents, ends an expired wait, and releases dependencies.
+    fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
                 self.begin(state, process)
             }
             Lifecycle::PreStop { until } if state.is_past(until) => {
-                state.abort_hook(Some(process), Stage::PreStop);
+                state.time_out_hook(Some(process), Stage::PreStop);
                 self.ask(state, process);
             }
-            life if life.lets_go()
+            life if life.releases_dependencies()
                 && is_free
                 && !std::mem::replace(&mut self.released[process.index()], true) =>
             {
@@ -193,8 +187,7 @@ impl Stopping {
     fn kill(&mut self, state: &mut State, process: ProcessId, asked: Option<Time>) {
         state.act(Action::Kill(process));
         state.note(Note::Killed { process, after: asked.map(|asked| state.now.since(asked)) });
-        let deadline = if self.no_mercy { state.now } else { self.shutdown.deadline };
-        let holds_until = state.after_kill(deadline);
+        let holds_until = state.after_kill(self.deadline(state));
         state.set(process, Lifecycle::Killed { asked, holds_until });
         self.shutdown.killed = true;
     }
@@ -204,10 +197,7 @@ impl Stopping {
             Lifecycle::Stopping { since, .. } => self.kill(state, process, Some(since)),
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => self.kill(state, process, None),
             Lifecycle::PreStop { .. } => {
-                state.act(Action::AbortHook(HookId {
-                    process: Some(process),
-                    stage: Stage::PreStop,
-                }));
+                state.abort_hook(Some(process), Stage::PreStop);
                 self.kill(state, process, None);
             }
             Lifecycle::Remains { restart, .. } => {
@@ -215,10 +205,7 @@ impl Stopping {
                 self.shutdown.killed = true;
             }
             Lifecycle::PostStop { .. } => {
-                state.act(Action::AbortHook(HookId {
-                    process: Some(process),
-                    stage: Stage::PostStop,
-                }));
+                state.abort_hook(Some(process), Stage::PostStop);
                 state.set(process, Lifecycle::Done);
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Single schedules whose every action is known: sentences of the contract, one by one.
+//! Single schedules with known actions: the promises one by one.
 
 use crate::core::note::{AfterEnd, Evidence, Hurry};
 use crate::core::phase::Phase;
@@ -8,7 +8,7 @@ const ENGINE: ProcessId = ProcessId(0);
 const ROUTER: ProcessId = ProcessId(1);
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-/// A router that depends on an engine, both without readiness probes, stopped within 30 s − 2 s.
+/// A router that depends on an engine, both without readiness probes; the window is 30 s − 2 s.
 fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
@@ -27,7 +27,7 @@ fn gateway() -> Spec {
         forward_signals: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
-    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, signal: None };
     router.drain = Some(drain);
     Spec {
         window: MS(28_000),
@@ -40,13 +40,13 @@ fn gateway() -> Spec {
     }
 }
 
-/// A machine and its clock, in milliseconds since it began.
+/// A machine with a clock in milliseconds.
 struct Play {
     machine: Machine,
 }
 
 impl Play {
-    /// Everything is up at 0.
+    /// Starts every process at 0.
     fn up(spec: Spec) -> Self {
         let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
@@ -55,7 +55,7 @@ impl Play {
         play
     }
 
-    /// What an event leads to, without the notes.
+    /// The actions of an event without the notes.
     fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
         let mut actions = self.machine.handle(Time(MS(millis)), event);
         actions.retain(|action| !matches!(action, Action::Note(_)));
@@ -67,7 +67,7 @@ impl Play {
         self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
     }
 
-    /// Samples as an Envoy that takes the drain and whose connections end at `gone` would give them.
+    /// Sends samples and returns the actions with their times.
     fn samples(&mut self, from: u64, to: u64, active: u64) -> Vec<(u64, Action)> {
         let mut seen = Vec::new();
         for millis in (from..=to).step_by(50) {
@@ -83,7 +83,6 @@ fn load(active: u64, total: u64) -> Load {
     Load { active: Some(active), total: Some(total), ..Load::default() }
 }
 
-/// The router is drained for at most so long.
 fn drain(longest: u64) -> Action {
     Action::Drain { process: ROUTER, min: MS(5000), longest: MS(longest) }
 }
@@ -103,7 +102,7 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
     let seen = play.samples(50, 5000, 0);
     assert_eq!(seen, [(5000, Action::CloseListeners(ROUTER))], "quiet before, but min is held");
-    // Only a look from after the close shows that nothing slipped in.
+    // Only a poll after the close shows that no connection slipped in.
     assert!(play.at(5010, Event::ListenersClosed(ROUTER)).is_empty());
     let seen = play.samples(5050, 5050, 0);
     assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
@@ -113,7 +112,7 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
 }
 
 #[test]
-fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
+fn rare_samples_show_quiet_only_with_a_fresh_one() {
     let sample = Event::DrainSample { process: ROUTER, load: load(0, 100) };
     let up = || {
         let mut play = Play::up(gateway());
@@ -127,7 +126,7 @@ fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
     assert!(play.at(4900, sample).is_empty());
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
     assert_eq!(play.at(5000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    // Much can have come since 3 s.
+    // Connections may have come since 3 s.
     let mut play = up();
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(15_000))));
     assert!(play.at(5000, Event::Tick).is_empty());
@@ -135,7 +134,7 @@ fn seldom_samples_show_it_too_but_only_a_fresh_one_that_it_is_so_now() {
 }
 
 #[test]
-fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
+fn a_broadcast_signal_is_recognised() {
     let told = |notes: Vec<Note>| {
         let mut notes = notes.into_iter().filter_map(|note| match note {
             Note::EndedUndrained { process: ROUTER, signal: Signal::TERM, evidence } => {
@@ -148,22 +147,22 @@ fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
         with
     };
     let term = Event::Signal(Signal::TERM);
-    // Envoy ends with code 0 at TERM; others by it.
+    // TERM ends Envoy with code 0, other processes with the signal.
     let by_term = Event::Exited { process: ROUTER, end: End::Signal(Signal::TERM), remains: false };
     for end in [exited(ROUTER), by_term] {
         let mut play = Play::up(gateway());
         play.at(1000, term);
         assert_eq!(told(play.notes(1004, end)), Some(Evidence::After(MS(4))));
-        // Seen before the signal is.
+        // The end is seen before the signal.
         let mut play = Play::up(gateway());
         assert_eq!(told(play.notes(1000, end)), None);
         assert_eq!(told(play.notes(1003, term)), Some(Evidence::Before(MS(3))));
         assert_eq!(told(play.notes(1003, exited(ENGINE))), None);
-        // As PID 1 drainit does not get it.
+        // As PID 1 drainit does not receive it.
         let mut play = Play::up(gateway());
         assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
         assert_eq!(told(play.notes(1020, end)), Some(Evidence::OtherEnds));
-        // Long after, or long before: another reason.
+        // Long after or before the signal: another reason.
         let mut play = Play::up(gateway());
         play.at(1000, term);
         assert_eq!(told(play.notes(4000, end)), None);
@@ -171,7 +170,7 @@ fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
         play.at(1000, end);
         assert_eq!(told(play.notes(2000, term)), None);
     }
-    // A crash is one, whenever it comes; and what is drained already has lost nothing.
+    // A crash is never attributed to a signal, and a drained process has lost nothing.
     let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
     let mut play = Play::up(gateway());
     play.at(1000, term);
@@ -184,7 +183,7 @@ fn a_signal_that_everybody_got_is_told_from_an_end_of_its_own_accord() {
 }
 
 #[test]
-fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former_life() {
+fn a_restarted_process_is_drained_and_its_former_end_is_not_reported() {
     let mut spec = gateway();
     let always = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(5) };
     spec.processes[ROUTER.index()].restart = always;
@@ -197,7 +196,7 @@ fn a_process_that_was_started_again_is_drained_and_nothing_is_said_of_its_former
 }
 
 #[test]
-fn a_busy_one_is_waited_for_until_time_is_over() {
+fn a_busy_process_is_drained_until_time_is_over() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -208,16 +207,16 @@ fn a_busy_one_is_waited_for_until_time_is_over() {
 }
 
 #[test]
-fn where_the_stop_needs_all_the_time_there_is_no_drain_and_that_is_said() {
+fn a_drain_without_time_is_skipped_and_reported() {
     let mut spec = gateway();
     spec.window = MS(10_000);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, signal: None };
     spec.processes[ROUTER.index()].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
     let mut play = Play::up(spec.clone());
     assert!(play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
-    // One that is turned off is not missed.
+    // A drain that is turned off is not reported.
     spec.processes[ROUTER.index()].drain = Some(DrainSpec { time: MS(0), ..drain });
     let mut play = Play::up(spec);
     assert!(!play.notes(0, Event::Signal(Signal::TERM)).contains(&Note::NotDrained(ROUTER)));
@@ -238,11 +237,11 @@ fn a_missing_statistic_is_unknown_never_zero() {
 }
 
 #[test]
-fn a_new_connection_takes_the_quiet_back() {
+fn a_new_connection_restarts_the_quiet_time() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    // Opened and closed between two looks, again and again: never open, never quiet.
+    // Connections open and close between two samples: never open, never quiet.
     for (count, millis) in (50..=8000).step_by(50).enumerate() {
         let load = load(0, count as u64);
         assert!(
@@ -252,14 +251,14 @@ fn a_new_connection_takes_the_quiet_back() {
     }
     let load = load(0, 159);
     assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
-    // That nobody has looked meanwhile shows nothing.
+    // The absence of samples shows nothing.
     assert!(play.at(8300, Event::Tick).is_empty());
     let look = Event::DrainSample { process: ROUTER, load };
     assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
 }
 
 #[test]
-fn an_admin_that_cannot_be_reached_holds_min_and_no_more() {
+fn with_an_unreachable_admin_only_min_is_waited() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     assert!(play.at(2000, Event::DrainAnswered { process: ROUTER, accepted: false }).is_empty());
@@ -268,7 +267,7 @@ fn an_admin_that_cannot_be_reached_holds_min_and_no_more() {
 }
 
 #[test]
-fn a_second_signal_cuts_the_wait_and_keeps_the_order_a_third_kills() {
+fn a_second_signal_cuts_waits_and_a_third_kills() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     let second = play.at(1000, Event::Signal(Signal::TERM));
@@ -283,7 +282,7 @@ fn a_second_signal_cuts_the_wait_and_keeps_the_order_a_third_kills() {
 }
 
 #[test]
-fn a_signal_that_comes_twice_at_once_is_one() {
+fn a_signal_repeated_at_once_counts_once() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     assert!(play.at(1, Event::Signal(Signal::TERM)).is_empty());
@@ -299,7 +298,7 @@ fn the_end_of_the_drained_process_ends_the_wait() {
 }
 
 #[test]
-fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
+fn after_an_unasked_end_drains_wait_only_for_min_and_its_code_is_kept() {
     let mut play = Play::up(gateway());
     let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
     assert_eq!(play.at(0, crash), [Action::Unready, drain(5000)]);
@@ -315,7 +314,7 @@ fn after_an_unasked_end_min_is_the_longest_wait_and_the_code_is_its_own() {
 }
 
 #[test]
-fn what_ignores_its_signal_is_killed_at_its_limit_and_the_rest_is_stopped_in_order() {
+fn a_process_that_ignores_its_signal_is_killed_and_the_order_is_kept() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
     assert!(play.at(4999, Event::Tick).is_empty());
@@ -327,7 +326,7 @@ fn what_ignores_its_signal_is_killed_at_its_limit_and_the_rest_is_stopped_in_ord
 }
 
 #[test]
-fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
+fn waits_shrink_to_leave_time_for_later_ones() {
     let mut spec = Spec { window: MS(6000), ..gateway() };
     spec.processes = undrained(spec.processes);
     let mut play = Play::up(spec);
@@ -337,10 +336,10 @@ fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
             _ => None,
         })
     };
-    // 5 s and 5 s were declared, and there are 6: half of it each.
+    // 5 s and 5 s were declared, and 6 s are left: half of it for each.
     assert_eq!(limit(play.notes(0, Event::Signal(Signal::TERM))), Some(MS(3000)));
     play.at(3000, Event::Tick);
-    // That the kernel lacked memory meanwhile is no reason for what drainit has done itself.
+    // drainit sent this KILL, so it is not attributed to the OOM killer.
     let killed =
         play.notes(3000, Event::Exited { process: ROUTER, end: End::OutOfMemory, remains: false });
     let (end, took) = (End::Signal(Signal::KILL), Some(MS(3000)));
@@ -350,7 +349,7 @@ fn waits_shrink_to_what_the_deadline_allows_for_what_comes_after() {
 }
 
 #[test]
-fn nobody_waits_to_be_seen_when_all_are_gone() {
+fn there_is_no_readiness_delay_without_processes() {
     let processes = undrained(gateway().processes);
     let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
     assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
@@ -358,14 +357,14 @@ fn nobody_waits_to_be_seen_when_all_are_gone() {
 }
 
 #[test]
-fn left_over_processes_get_term_a_moment_then_kill() {
+fn leftover_processes_get_term_then_kill() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(20, Event::Leftovers(2)).is_empty());
     assert!(play.at(39, Event::Tick).is_empty());
-    // Those that have come to light since.
+    // Descendants that were found since.
     assert_eq!(play.at(40, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(59, Event::Tick).is_empty());
     assert_eq!(play.at(2019, Event::Tick), [Action::Sweep(Signal::TERM)]);
@@ -375,7 +374,7 @@ fn left_over_processes_get_term_a_moment_then_kill() {
 }
 
 #[test]
-fn what_nobody_finds_is_looked_for_as_long_as_there_is_somebody() {
+fn scans_repeat_until_no_descendant_is_left() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
@@ -392,25 +391,25 @@ fn what_nobody_finds_is_looked_for_as_long_as_there_is_somebody() {
 }
 
 #[test]
-fn a_look_among_thousands_leaves_time_to_reap() {
+fn a_long_scan_leaves_time_to_reap() {
     let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    // As long as it took itself.
+    // The pause is as long as the scan.
     assert!(play.at(320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Tick).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    // The last of them was killed only now.
+    // The last of them was killed just now.
     assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
     assert!(play.at(2519, Event::Tick).is_empty());
     assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
 }
 
 #[test]
-fn a_restart_waits_longer_each_time_and_is_given_up_at_its_limit() {
+fn restart_pauses_grow_until_the_limit() {
     let mut spec = gateway();
     spec.processes[1].restart =
         Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(2) };
@@ -440,7 +439,7 @@ fn a_stop_signal_after_a_crash_does_not_hurry() {
 }
 
 #[test]
-fn a_process_that_waits_is_never_started_once_the_stop_has_begun() {
+fn no_process_is_started_after_the_stop_has_begun() {
     let mut spec = gateway();
     spec.processes[0].readiness_timeout = Some(MS(10_000));
     let mut machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
@@ -461,7 +460,7 @@ fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
 }
 
 #[test]
-fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
+fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
     assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
@@ -470,7 +469,7 @@ fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "and no stop");
     assert_eq!(play.machine.next_wakeup(), None);
-    // The kubelet's grace period began with the drain: 28 s of it less 6 are left.
+    // The kubelet's grace period began with the drain: 28 s − 6 s are left.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
     assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
@@ -478,7 +477,7 @@ fn a_drain_that_is_asked_for_stops_nothing_and_a_signal_goes_on_from_it() {
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
-/// A gateway that was drained at 5.05 s, because somebody had asked for it.
+/// A gateway whose requested drain is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
@@ -490,25 +489,25 @@ fn held(spec: Spec) -> Play {
 }
 
 #[test]
-fn what_was_drained_a_while_ago_is_counted_once_more_before_its_stop() {
+fn a_process_drained_earlier_is_counted_again_before_its_stop() {
     let look = || Action::CloseListeners(ROUTER);
     let mut play = held(gateway());
     assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     let actions = play.at(6010, Event::ListenersClosed(ROUTER));
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // An admin that hangs is not waited for.
+    // An admin that hangs is not waited for long.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     assert!(play.at(6249, Event::Tick).is_empty());
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(6250))));
     assert_eq!(play.at(6250, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     assert!(play.at(6300, Event::ListenersClosed(ROUTER)).is_empty());
-    // Nor by somebody in a hurry.
+    // After a second signal it is not waited for at all.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, Event::Signal(Signal::TERM)), [look()]);
     let second = play.at(6100, Event::Signal(Signal::TERM));
     assert_eq!(second, [Action::EndDrain(ROUTER), stop(ROUTER)]);
-    // What is gone by then is not looked at.
+    // A process that is gone by then is not polled.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, exited(ROUTER)), [stop(ENGINE)]);
     let mut play = held(gateway());
@@ -534,14 +533,14 @@ fn while_a_drain_is_held_nothing_is_restarted() {
             assert_eq!(play.machine.next_wakeup(), None);
             continue;
         }
-        // The container is what is restarted, by whoever runs it.
+        // The runtime restarts the container instead.
         assert_eq!(actions, [Action::CloseListeners(ROUTER)]);
         let actions = play.at(6010, Event::ListenersClosed(ROUTER));
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
         assert_eq!(play.at(6100, exited(ROUTER)), [Action::Sweep(Signal::TERM)]);
         assert_eq!(play.at(6100, Event::Leftovers(0)), [Action::Exit(7)]);
     }
-    // Nor what waited for its restart when the drain was asked for.
+    // Nor is a process that waited for its restart when the drain was requested.
     let mut spec = gateway();
     spec.processes[0].restart.policy = RestartPolicy::Always;
     let mut play = Play::up(spec);
@@ -552,12 +551,12 @@ fn while_a_drain_is_held_nothing_is_restarted() {
 }
 
 #[test]
-fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
+fn a_process_that_is_busy_again_is_counted_when_its_time_is_over() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
     assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
-    // One slipped in before the listeners were closed, and stays.
+    // A connection slipped in before the listeners were closed, and stays open.
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert!(play.samples(5050, 14_950, 1).is_empty());
     assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
@@ -566,7 +565,7 @@ fn what_cannot_be_quiet_after_all_is_counted_when_its_time_is_over() {
 }
 
 #[test]
-fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
+fn a_signal_during_a_requested_drain_is_the_first() {
     let mut play = Play::up(gateway());
     play.at(0, Event::DrainRequested);
     play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
@@ -576,7 +575,7 @@ fn a_signal_during_a_drain_that_was_asked_for_is_the_first() {
 }
 
 #[test]
-fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
+fn an_earlier_drain_takes_nothing_from_the_grace_period() {
     let mut play = Play::up(gateway());
     play.at(0, Event::DrainRequested);
     play.at(100, Event::DrainAnswered { process: ROUTER, accepted: false });
@@ -587,10 +586,10 @@ fn a_drain_of_long_ago_takes_nothing_from_the_grace_period() {
 }
 
 #[test]
-fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
+fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
-    // The container was paused meanwhile.
+    // The container was paused.
     let kills = [ENGINE, ROUTER].map(Action::Kill);
     let mut actions = play.at(90_000, Event::Tick);
     assert_eq!(actions.remove(0), Action::EndDrain(ROUTER));
@@ -601,7 +600,7 @@ fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
     assert!(play.at(90_010, killed(ENGINE)).is_empty());
     assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
     assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
-    // What even KILL does not end is not waited for: neither here nor there.
+    // A process that survives KILL is not waited for.
     for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
         let mut play = Play::up(gateway());
         play.at(0, Event::Signal(Signal::TERM));
@@ -613,9 +612,9 @@ fn who_wakes_up_long_after_the_deadline_kills_and_still_sees_the_ends() {
 }
 
 #[test]
-fn what_reports_itself_is_waited_for_until_it_does() {
+fn a_drain_ends_when_the_process_reports_it() {
     let mut spec = gateway();
-    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, told_by: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, signal: None };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     play.at(0, Event::Signal(Signal::TERM));
@@ -628,11 +627,11 @@ fn what_reports_itself_is_waited_for_until_it_does() {
     assert_eq!(play.at(1000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
-/// A router that is told by QUIT, and a drain of it that was asked for.
-fn told_by_quit() -> Play {
+/// A router that QUIT drains, and a drain of it that was requested.
+fn drained_by_quit() -> Play {
     let mut spec = gateway();
-    let told_by = Some(Signal::QUIT);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, told_by };
+    let signal = Some(Signal::QUIT);
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, signal };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);
@@ -641,14 +640,14 @@ fn told_by_quit() -> Play {
 }
 
 #[test]
-fn the_end_that_answers_a_drain_is_no_reason_to_stop() {
+fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
     for (millis, end) in [
         (2000, End::Code(0)),
         (2000, End::Signal(Signal::QUIT)),
-        // When its time was over already.
+        // Its time was over already.
         (20_000, End::Code(0)),
     ] {
-        let mut play = told_by_quit();
+        let mut play = drained_by_quit();
         play.at(15_000.min(millis - 1), Event::Tick);
         let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
         let took = Some(MS(millis));
@@ -661,11 +660,11 @@ fn the_end_that_answers_a_drain_is_no_reason_to_stop() {
 }
 
 #[test]
-fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
+fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
     for (end, code) in
         [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
     {
-        let mut play = told_by_quit();
+        let mut play = drained_by_quit();
         let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
         play.at(2100, exited(ENGINE));
@@ -674,7 +673,7 @@ fn any_other_end_during_a_drain_that_was_asked_for_is_one() {
 }
 
 #[test]
-fn a_wait_from_before_the_stop_is_fitted_into_it_and_nobody_is_killed_unasked() {
+fn an_earlier_wait_is_fitted_into_the_stop() {
     let mut spec = gateway();
     spec.window = MS(4000);
     spec.processes[ROUTER.index()].drain = None;
@@ -682,7 +681,7 @@ fn a_wait_from_before_the_stop_is_fitted_into_it_and_nobody_is_killed_unasked() 
         process.stop = Wait::new(None);
     }
     let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
-    // By the crash itself, and by a signal while a restart waits for the rest of the group.
+    // The shutdown begins by the crash itself, or by a signal while a restart waits for the group.
     for restart in [RestartPolicy::No, RestartPolicy::Always] {
         spec.processes[ROUTER.index()].restart.policy = restart;
         let mut play = Play::up(spec.clone());
@@ -696,7 +695,7 @@ fn a_wait_from_before_the_stop_is_fitted_into_it_and_nobody_is_killed_unasked() 
 }
 
 #[test]
-fn a_hook_from_before_the_stop_is_fitted_into_it() {
+fn an_earlier_hook_is_fitted_into_the_stop() {
     let mut spec = gateway();
     spec.window = MS(4000);
     let router = &mut spec.processes[ROUTER.index()];
@@ -714,20 +713,20 @@ fn a_hook_from_before_the_stop_is_fitted_into_it() {
 }
 
 #[test]
-fn what_survives_its_kill_does_not_hold_its_dependencies_back() {
+fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
     play.at(1000, Event::Signal(Signal::TERM));
     assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
     assert!(play.at(6199, Event::Tick).is_empty());
     assert_eq!(play.at(6200, Event::Tick), [stop(ENGINE)]);
-    // It may yet end.
+    // It may still end.
     assert!(play.at(6300, exited(ROUTER)).is_empty());
     assert_eq!(play.at(6400, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
 }
 
 #[test]
-fn a_stop_signal_from_before_the_start_starts_nothing() {
+fn after_a_stop_signal_before_the_start_nothing_is_started() {
     let mut spec = gateway();
     spec.hooks = HookWaits {
         pre_start: Some(Wait::new(None)),
@@ -747,7 +746,7 @@ fn a_stop_signal_from_before_the_start_starts_nothing() {
 }
 
 #[test]
-fn a_drain_that_was_held_leaves_the_stop_its_time() {
+fn a_held_drain_leaves_time_for_the_stop() {
     let window_after = |over: u64, signal: u64| {
         let mut spec = gateway();
         for process in &mut spec.processes {
@@ -764,11 +763,11 @@ fn a_drain_that_was_held_leaves_the_stop_its_time() {
             ref other => panic!("{other:?}"),
         }
     };
-    // As a `preStop` hook: the drain is part of the grace period.
+    // Requested by a `preStop` hook: the drain is part of the grace period.
     assert_eq!(window_after(10_000, 10_500), MS(17_500));
-    // By hand, and later.
+    // Requested by hand: the stop comes later.
     assert_eq!(window_after(10_000, 12_100), MS(28_000));
-    // Three seconds for each of two stops would not be left.
+    // Less than 3 s for each of the two stops would be left.
     let mut spec = gateway();
     for process in &mut spec.processes {
         process.stop = Wait::new(None);
@@ -782,7 +781,7 @@ fn a_drain_that_was_held_leaves_the_stop_its_time() {
 }
 
 #[test]
-fn what_has_failed_for_good_is_missed_unless_it_may_be() {
+fn a_failed_process_is_missed_only_if_required() {
     for (required, ready) in [(true, false), (false, true)] {
         let mut spec = gateway();
         let router = &mut spec.processes[ROUTER.index()];

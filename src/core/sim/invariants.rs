@@ -1,11 +1,12 @@
-//! The promises, held against every step of a run.
+//! Compares every step of a run with the promises. Limits are repeated here on purpose: the checker
+//! must not share a mistake with the core.
 
 use crate::core::sim::*;
 
-/// A stop that comes later than this after a drain that was asked for has nothing to do with it.
-const FOLLOWS: Duration = Duration::from_secs(2);
+/// A stop later than this after a held drain is independent of it.
+const FOLLOW_UP: Duration = Duration::from_secs(2);
 
-/// What has happened so far, as far as promises speak of it.
+/// The history of a run, as far as promises refer to it.
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     trace: Vec<String>,
@@ -15,7 +16,7 @@ pub(crate) struct Checker<'a> {
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
-    /// When the last drain was over that was asked for without a stop.
+    /// When the last drain of a `POST /drain` was over.
     held_over: Option<Time>,
     deadline: Option<Time>,
     cause: Option<Cause>,
@@ -28,7 +29,7 @@ pub(crate) struct Checker<'a> {
     asked: Vec<Option<(Time, Duration)>>,
     group_killed: Vec<bool>,
     killed_in_shutdown: Vec<bool>,
-    /// From when on a process that was killed counts as one that KILL does not end.
+    /// From then on a killed process counts as one that survives KILL.
     survives_at: Vec<Option<Time>>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
@@ -36,7 +37,7 @@ pub(crate) struct Checker<'a> {
     draining: Vec<bool>,
     drained: Vec<bool>,
     last_active: Vec<Option<u64>>,
-    told: Vec<Option<bool>>,
+    accepted: Vec<Option<bool>>,
 }
 
 impl<'a> Checker<'a> {
@@ -68,7 +69,7 @@ impl<'a> Checker<'a> {
             draining: vec![false; count],
             drained: vec![false; count],
             last_active: vec![None; count],
-            told: vec![None; count],
+            accepted: vec![None; count],
         }
     }
 
@@ -93,17 +94,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn deadline(&self) -> Option<Time> {
-        self.deadline
-    }
-
-    /// The kernel needs a moment to end what is killed now; from then on nobody waits for it.
+    /// When the core stops waiting for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
-        let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+        let left = self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
         now + Duration::from_millis(200).min(left / 4)
     }
 
-    pub(crate) fn event(&mut self, now: Time, event: Event, _procs: &[Proc]) {
+    pub(crate) fn event(&mut self, now: Time, event: Event) {
         self.has_begun |= event == Event::Start && self.deadline.is_none();
         self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
         match event {
@@ -120,7 +117,7 @@ impl<'a> Checker<'a> {
             }
             Event::Ready(process) => self.was_ready[process.index()] = true,
             Event::DrainAnswered { process, accepted } => {
-                self.told[process.index()] = Some(accepted)
+                self.accepted[process.index()] = Some(accepted)
             }
             Event::DrainSample { process, load } => self.last_active[process.index()] = load.active,
             _ => {}
@@ -142,7 +139,7 @@ impl<'a> Checker<'a> {
                 }
             }
             Action::RunHook(HookId { stage, .. }) => {
-                self.hold(self.has_begun, "a hook where nothing has begun");
+                self.hold(self.has_begun, "a hook before the start");
                 let is_late = stage == Stage::PreStart && self.unready;
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
             }
@@ -166,7 +163,7 @@ impl<'a> Checker<'a> {
             }
             Action::Kill(process) => {
                 self.hold(self.deadline.is_some(), "a KILL without a shutdown");
-                self.hold(!self.has_faultless_shutdown(), "a KILL, though all obey");
+                self.hold(!self.has_faultless_shutdown(), "a KILL although every process obeys");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
                 if self.stop_signals < 3 {
@@ -188,7 +185,7 @@ impl<'a> Checker<'a> {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
                 let Some((_, granted)) = self.drain[process.index()] else {
-                    self.fail("a drain without a word")
+                    self.fail("a drain without a note")
                 };
                 self.hold(min <= longest && longest == granted, "a drain of another length");
                 self.hold(!self.drained[process.index()], "a drain begins again");
@@ -196,7 +193,7 @@ impl<'a> Checker<'a> {
                 self.draining[process.index()] = true;
             }
             Action::CloseListeners(process) => {
-                self.hold(procs[process.index()].alive, "a look at what is gone");
+                self.hold(procs[process.index()].alive, "a poll of a process that is gone");
                 self.draining[process.index()] = true;
             }
             Action::EndDrain(process) => self.draining[process.index()] = false,
@@ -206,7 +203,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The report counts what was killed in the shutdown, and nothing from before it.
+    /// The report counts the processes that were killed in the shutdown, not those killed before.
     pub(crate) fn holds_report(&self, killed: usize) {
         let really = self.killed_in_shutdown.iter().filter(|killed| **killed).count();
         self.hold(killed == really, "the report counts other kills than there were");
@@ -217,7 +214,7 @@ impl<'a> Checker<'a> {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 self.hold(window <= self.scenario.spec.window, "more time than there is");
-                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOWS);
+                let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
                 if is_apart && !self.draining.contains(&true) {
                     let full = window == self.scenario.spec.window;
                     self.hold(full, "a drain of before takes time from the stop");
@@ -235,7 +232,7 @@ impl<'a> Checker<'a> {
                 if let Some(asked) = &mut self.asked[process.index()] {
                     asked.1 = limit;
                 }
-                let left = self.deadline().map_or(Duration::ZERO, |deadline| deadline.since(now));
+                let left = self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
                 self.hold(limit <= left, "a limit beyond the deadline");
             }
             Note::DrainBegan { process, longest, .. } => {
@@ -259,7 +256,7 @@ impl<'a> Checker<'a> {
                             "quiet with connections",
                         );
                         self.hold(
-                            self.told[process.index()] == Some(true),
+                            self.accepted[process.index()] == Some(true),
                             "quiet though it was never told",
                         );
                     }
@@ -292,7 +289,7 @@ impl<'a> Checker<'a> {
             self.hold(now >= hard_end, "an exit with a process alive");
         }
         self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
-        // What hangs from before takes its time until the deadline.
+        // A process that hung before may use the time until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.hook_hung {
             self.hold(now <= deadline, "later than the deadline, though all obey");
         }
@@ -301,16 +298,17 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether no fault has begun since the shutdown has.
+    /// Whether no fault has begun since the begin of the shutdown.
     fn has_faultless_shutdown(&self) -> bool {
         let from = self.scenario.faults_end.map(|after| self.start + after);
         self.t0.is_some_and(|t0| from.is_some_and(|from| from <= t0))
     }
 
-    /// Only a third signal kills without asking. Else a process was asked to stop, and had its share of the time.
+    /// Before a KILL the process was asked to stop and had its share of the time, except after a
+    /// third signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
         let share = self.share(process);
-        // What survives its KILL takes time from the others, but not all of it.
+        // A process that survives KILL takes time from the others, but not all of it.
         let is_obstructed = self.scenario.behaviours.iter().any(|of| of.ends_after_kill.is_none());
         match self.asked[process.index()] {
             Some((at, limit)) => {
@@ -324,8 +322,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The least time that a process has between its stop signal and KILL: its part of what the
-    /// drains leave for the stops, in proportion to what is declared along its longest path.
+    /// The shortest time of a process between its stop signal and KILL: its part of the time that
+    /// the drains leave for the stops, in proportion to the needs along its longest path.
     fn share(&self, process: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
@@ -346,27 +344,27 @@ impl<'a> Checker<'a> {
             .mul_f64(fraction(all, total))
             .min(self.longest_path(least).min(spec.window / 4))
             .min(all);
-        // The listeners of drained processes are closed, and counted once more, in part of it.
+        // A part of it is for closing listeners and counting connections once more.
         let left = left / 2;
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        // The kernel needs a moment for each KILL.
+        // A part of it is for the effect of each KILL.
         let moments = Duration::from_millis(3 * spec.processes.len() as u64);
         left.mul_f64(fraction(stop.need, path)).min(stop.need).saturating_sub(moments)
     }
 
-    /// The heaviest path of dependencies, from a process that nobody depends on.
+    /// The longest path of dependencies.
     fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let ids = self.scenario.spec.ids();
         ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
     }
 
-    /// The heaviest path that goes through this process.
+    /// The longest path through this process.
     fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
         let count = spec.processes.len();
         let (mut above, mut below) = (vec![Duration::ZERO; count], vec![Duration::ZERO; count]);
-        // A process depends on such with a lower number only.
+        // A process depends only on processes with a lower number.
         for id in spec.ids() {
             let needs = spec.processes[id.index()].dependencies.iter();
             below[id.index()] =

@@ -1,8 +1,23 @@
-//! The core against random graphs, random behaviour and random moments: millions of schedules instead of sleeping.
+//! Simulation: the core against random graphs, behaviour and timing, instead of sleeping.
 //!
-//! A [`Scenario`] is drawn from a seed, [`run`] plays it in simulated time and holds every step against the promises
-//! of the contract. A failure names its seed; `DRAINIT_SIM_SEED=… cargo test sim` plays it alone, and
-//! `DRAINIT_SIM_RUNS=1000000 cargo test --release sim` plays many.
+//! A seed determines a [`Scenario`]. [`run`] plays it in simulated time, and [`Checker`] compares
+//! every step with the promises of `docs/shutdown.md`. There are two modes:
+//!
+//! - *Safety* ([`Scenario::new`]): faults may happen at any time, and every promise holds at every
+//!   step.
+//! - *Liveness* ([`Scenario::live`]): after a random time no more faults happen and a stop signal
+//!   comes. From then on the shutdown ends by itself, in order and in time. In safety mode a later
+//!   fault could hide that it would not.
+//!
+//! A failure prints its seed. To replay it with a trace of all actions:
+//!
+//! ```text
+//! DRAINIT_SIM_SEED=42 cargo test --lib sim::safety -- --nocapture
+//! DRAINIT_SIM_SEED=42 cargo test --lib sim::liveness -- --nocapture
+//! ```
+//!
+//! `DRAINIT_SIM_RUNS=1000000 cargo test --release --lib sim` plays more than the default of 100,000
+//! seeds for each mode. Single schedules with known actions are in `cases`.
 
 mod cases;
 mod invariants;
@@ -27,18 +42,18 @@ use crate::types::{End, ProcessId, Signal, Time};
 use crate::core::sim::invariants::Checker;
 use crate::core::sim::scenario::{Behaviour, Scenario};
 
-/// Samples of a drained process come this often, once the drain can soon be over.
+/// The pause between two samples once the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
-/// And so often before.
+/// The pause before that.
 const SELDOM: Duration = Duration::from_millis(700);
-/// What the shell knows as "soon".
+/// Samples become frequent this long before `min` is over.
 const SOON: Duration = Duration::from_millis(300);
-/// What obeys takes this long to end.
+/// The time that an obedient process takes to end.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
-/// Longer than any scenario may take from T0.
+/// Longer than any scenario may take.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// The outside state of one run.
+/// The simulated world of one run.
 struct Sim<'a> {
     scenario: &'a Scenario,
     start: Time,
@@ -47,15 +62,15 @@ struct Sim<'a> {
     sequence: u64,
     procs: Vec<Proc>,
     leftovers: usize,
-    /// So many looks for them find nobody.
-    missed_looks: u64,
+    /// The next scans for leftover processes that miss them.
+    missed_scans: u64,
     trace: Vec<(Time, Action)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
-    /// `asked`: it answers a signal of drainit's.
+    /// `asked`: it is the answer to a signal of drainit.
     Dies {
         process: u16,
         instance: u32,
@@ -76,17 +91,16 @@ enum Happening {
     LeftoversGone,
 }
 
-/// [`Event`]s are not ordered; the queue needs something that is.
+/// An index into the list of events: the queue needs an order, and [`Event`] has none.
 type EventKey = usize;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proc {
     alive: bool,
-    /// Others of its group are there without it.
+    /// Other members of its process group are alive without it.
     group: bool,
     killed: bool,
     instance: u32,
-    /// Since when connections are closing, and until when new ones come.
     drained_at: Option<Time>,
     min_until: Option<Time>,
     sampling: bool,
@@ -105,7 +119,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         sequence: 0,
         procs: vec![Proc::default(); scenario.spec.processes.len()],
         leftovers: scenario.leftovers,
-        missed_looks: scenario.missed_looks,
+        missed_scans: scenario.missed_scans,
         trace: Vec::new(),
     };
     let mut events: Vec<Event> = Vec::new();
@@ -115,7 +129,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     for &(after, signal) in &scenario.signals {
         sim.deliver(&mut events, start + after, Event::Signal(signal));
     }
-    if let Some(after) = scenario.drain_asked {
+    if let Some(after) = scenario.drain_requested {
         sim.deliver(&mut events, start + after, Event::DrainRequested);
     }
     for &(after, event) in &scenario.noise {
@@ -144,7 +158,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
                             None => continue,
                         }
                     }
-                    (None, None) => checker.fail("nothing will ever happen again"),
+                    (None, None) => checker.fail("no event and no timer is left"),
                     (Some(_), None) => unreachable!(),
                 }
             }
@@ -152,7 +166,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         if sim.now.since(start) > FOREVER {
             checker.fail("it never ends");
         }
-        checker.event(sim.now, event, &sim.procs);
+        checker.event(sim.now, event);
         let actions = machine.handle(sim.now, event);
         for action in actions {
             if let Action::Note(note) = &action {
@@ -169,7 +183,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         }
     }
     checker.holds_report(report.killed());
-    // Nothing that comes later may have an effect.
+    // Later events have no effect.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
         assert!(machine.handle(sim.now + Duration::from_secs(9), event).is_empty());
     }
@@ -191,17 +205,17 @@ impl Sim<'_> {
         &self.scenario.behaviours[id.index()]
     }
 
-    /// Whether no more faults begin.
+    /// Whether the time of faults is over.
     fn obeys(&self) -> bool {
         self.scenario.faults_end.is_some_and(|after| self.start + after <= self.now)
     }
 
-    /// A time that was drawn, or a short one where no more faults begin.
+    /// The drawn time, or a short one after the time of faults.
     fn unless_obeying(&self, drawn: Option<Duration>) -> Option<Duration> {
         if self.obeys() { Some(OBEYS_WITHIN) } else { drawn }
     }
 
-    /// What the event loop would learn of it.
+    /// The event that the event loop would send.
     fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => Some(events[key]),
@@ -259,7 +273,7 @@ impl Sim<'_> {
         }
     }
 
-    /// Connections that close one after the other once the drain is on, and new ones while there is an endpoint.
+    /// New connections come while the endpoint exists; open ones close during the drain.
     fn load(&mut self, id: ProcessId) -> Load {
         let behaviour = self.scenario.behaviours[id.index()].clone();
         let proc = &mut self.procs[id.index()];
@@ -338,8 +352,8 @@ impl Sim<'_> {
                 }
             }
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
-            Action::Sweep(_) if self.missed_looks > 0 && self.leftovers > 0 => {
-                self.missed_looks -= 1;
+            Action::Sweep(_) if self.missed_scans > 0 && self.leftovers > 0 => {
+                self.missed_scans -= 1;
                 self.deliver(events, now, Event::Tick);
             }
             Action::Sweep(signal) => {
@@ -396,8 +410,8 @@ impl Sim<'_> {
 }
 
 #[test]
-fn random_schedules_keep_every_promise() {
-    if show_one(Scenario::new) {
+fn safety_every_promise_holds_at_every_step() {
+    if replay(Scenario::new) {
         return;
     }
     for seed in 0..runs() {
@@ -406,8 +420,8 @@ fn random_schedules_keep_every_promise() {
 }
 
 #[test]
-fn once_faults_end_every_stop_is_in_order_and_in_time() {
-    if show_one(Scenario::live) {
+fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
+    if replay(Scenario::live) {
         return;
     }
     for seed in 0..runs() {
@@ -415,13 +429,12 @@ fn once_faults_end_every_stop_is_in_order_and_in_time() {
     }
 }
 
-/// How many seeds are played.
 fn runs() -> u64 {
     std::env::var("DRAINIT_SIM_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100_000)
 }
 
-/// Shows one run, if it is asked for.
-fn show_one(scenario: impl Fn(u64) -> Scenario) -> bool {
+/// Replays `DRAINIT_SIM_SEED` if it is set, and prints its scenario and actions.
+fn replay(scenario: impl Fn(u64) -> Scenario) -> bool {
     let Ok(seed) = std::env::var("DRAINIT_SIM_SEED") else { return false };
     let scenario = scenario(seed.parse().unwrap());
     eprintln!("{scenario:#?}");

@@ -1,8 +1,8 @@
-//! Random graphs, and how each process of them behaves.
+//! Random graphs and the behaviour of each process.
 
 use crate::core::sim::*;
 
-/// A small generator (xorshift64*): the same seed gives the same scenario for ever.
+/// A small generator (xorshift64*), so that a seed gives the same scenario with every version.
 pub(crate) struct Rng(u64);
 
 impl Rng {
@@ -17,7 +17,7 @@ impl Rng {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
 
-    /// True once in `times`.
+    /// True with a probability of 1 in `times`.
     pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -35,8 +35,8 @@ impl Rng {
     }
 }
 
-/// How likely what is in one scenario, each `1 in n`. They are drawn anew for each seed: what is
-/// always rare hides what needs two of it at once.
+/// Probabilities of one scenario, each `1 in n`. They are drawn for each seed: with fixed rare
+/// faults, two would hardly ever coincide.
 struct Odds {
     /// A process misbehaves.
     fault: u64,
@@ -72,19 +72,18 @@ pub(crate) struct Scenario {
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
-    /// When a drain without a stop is asked for.
-    pub(crate) drain_asked: Option<Duration>,
-    /// Events that make no sense where they come.
+    /// The time of a `POST /drain`.
+    pub(crate) drain_requested: Option<Duration>,
+    /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
-    /// How the container's own hooks end.
+    /// The ends of the container's hooks.
     pub(crate) hooks: HookEnds,
     pub(crate) leftovers: usize,
-    pub(crate) missed_looks: u64,
+    pub(crate) missed_scans: u64,
     pub(crate) leftovers_end_after_term: Option<Duration>,
     /// A stop signal is pending before the start.
     pub(crate) stopped_before_start: bool,
-    /// From this moment on no fault begins and every process does as it is told: see
-    /// [`Scenario::live`].
+    /// From then on no fault begins and every process obeys: see [`Scenario::live`].
     pub(crate) faults_end: Option<Duration>,
 }
 
@@ -98,10 +97,10 @@ pub(crate) struct Behaviour {
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
-    /// Others of its group outlive it, until so long after they are asked; `Err`: until they are killed.
+    /// Its process group outlives it, until this long after the stop signal; `Err`: until KILL.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
-    /// When it says that it is drained, where it cannot be looked into.
+    /// When it reports that it is drained, if it cannot be polled.
     pub(crate) reports_after: Option<Duration>,
     pub(crate) close_answer: Option<Duration>,
     pub(crate) stats_unknown: bool,
@@ -133,9 +132,9 @@ impl Scenario {
             order: (0..count).map(ProcessId).collect(),
             processes,
         };
-        let drain_asked = rng.once_in(3).then(|| rng.millis(odds.signal));
-        // As after a `preStop` hook.
-        let follows = if rng.once_in(2) { drain_asked } else { None };
+        let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
+        // SIGTERM follows as after a `preStop` hook.
+        let follows = if rng.once_in(2) { drain_requested } else { None };
         let mut at = match follows {
             Some(asked) => asked + rng.millis(odds.window),
             None => rng.millis(odds.signal),
@@ -149,7 +148,8 @@ impl Scenario {
             signals.truncate(1);
         }
         signals.push((rng.millis(40_000), Signal::USR1));
-        // Off the whole milliseconds at which everything else happens: the shell never lies about a start under way.
+        // Not at whole milliseconds, when everything else happens: the supervisor never sends false
+        // events about a start that is under way.
         let off = Duration::from_nanos(1);
         let noise =
             (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
@@ -159,20 +159,20 @@ impl Scenario {
             spec: Rc::new(spec),
             behaviours,
             signals,
-            drain_asked,
+            drain_requested,
             noise,
             hooks,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
-            missed_looks: if rng.once_in(3) { rng.below(4) } else { 0 },
+            missed_scans: if rng.once_in(3) { rng.below(4) } else { 0 },
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
             stopped_before_start: rng.once_in(50),
             faults_end: None,
         }
     }
 
-    /// The same, but after a random time no more faults begin, and a stop signal follows. What hangs
-    /// by then goes on hanging. A shutdown that begins later has to end in order, in time and by
-    /// itself: in the other mode a fault that comes later may hide that it would not.
+    /// Liveness mode: after a random time no more faults begin, and a stop signal follows. A
+    /// process that hangs by then continues to hang. A shutdown that begins later must end by
+    /// itself, in order and in time.
     pub(crate) fn live(seed: u64) -> Self {
         let mut scenario = Self::new(seed);
         let rng = &mut Rng::new(seed ^ 0x11FE);
@@ -181,16 +181,16 @@ impl Scenario {
         let mut spec = (*scenario.spec).clone();
         spec.window = Duration::from_secs(5) + rng.millis(35_000);
         for process in &mut spec.processes {
-            // Who is given no time is killed, whatever it does.
+            // Without time a process is killed, whatever it does.
             let declared = process.stop.is_declared().then_some(process.stop.limit);
             process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
         }
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
-        // One signal in a prefix that may have begun the shutdown; then only the last one.
+        // At most one earlier signal that may have begun the shutdown; then only the last one.
         scenario.signals.truncate(usize::from(rng.once_in(8)));
         scenario.signals.retain(|(at, _)| *at < faults_end);
-        scenario.drain_asked = scenario.drain_asked.filter(|at| *at < stop);
+        scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
         scenario.noise.clear();
         scenario.signals.push((stop, Signal::TERM));
         scenario.faults_end = Some(faults_end);
@@ -236,7 +236,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             let condition = match rng.below(3) {
                 0 => StartCondition::Started,
                 1 => StartCondition::Ready,
-                // Of a service it means "never", which is refused in a config, and harmless here.
+                // A service never completes: an error in a config, harmless here.
                 _ => StartCondition::Completed,
             };
             dependencies.push((ProcessId(on), condition));
@@ -246,8 +246,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let time = rng.millis(20_000) + Duration::from_millis(1);
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
-        let told_by = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        DrainSpec { time, min, closes, told_by }
+        let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
+        DrainSpec { time, min, closes, signal }
     });
     ProcessSpec {
         dependencies,
@@ -289,7 +289,7 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
 }
 
-/// When the hooks of each [`Stage`] end, if they do, and whether they succeed.
+/// For each [`Stage`]: when its hook ends, if it does, and whether it succeeds.
 type HookEnds = [Option<(Duration, bool)>; 3];
 
 fn hook_ends(rng: &mut Rng, odds: &Odds) -> HookEnds {

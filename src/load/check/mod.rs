@@ -14,7 +14,7 @@ use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::{Places, ProcessPlaces};
-use crate::plan::timeline::{Timeline, What};
+use crate::plan::timeline::{StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -99,22 +99,22 @@ pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places
 fn longest(
     config: &Config,
     graph: &Graph,
-    of: impl Fn(What, Option<ProcessId>) -> Option<Duration>,
-) -> Vec<(What, Option<ProcessId>, Duration)> {
+    of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
+) -> Vec<(StepKind, Option<ProcessId>, Duration)> {
     let walk =
         Timeline::walk(&Spec::new(config, graph), true, |what, process, _| of(what, process));
-    walk.critical_steps().map(|step| (step.what, step.process, step.takes)).collect()
+    walk.critical_steps().map(|step| (step.kind, step.process, step.takes)).collect()
 }
 
 /// `router drain time`
-fn term(config: &Config, what: What, process: Option<ProcessId>) -> String {
+fn term(config: &Config, what: StepKind, process: Option<ProcessId>) -> String {
     let key = match what {
-        What::ReadinessDelay => "readiness_delay",
-        What::Drain => "drain time",
-        What::Stop => "stop_grace_period",
-        What::PreStop => "pre_stop timeout",
-        What::PostStop => "post_stop timeout",
-        What::Close | What::Count | What::Leftovers => what.word(),
+        StepKind::ReadinessDelay => "readiness_delay",
+        StepKind::Drain => "drain time",
+        StepKind::Stop => "stop_grace_period",
+        StepKind::PreStop => "pre_stop timeout",
+        StepKind::PostStop => "post_stop timeout",
+        StepKind::Close | StepKind::Count | StepKind::Leftovers => what.name(),
     };
     match process.and_then(|id| config.processes.get(id.index())) {
         Some(process) => format!("{} {key}", process.name),
@@ -140,8 +140,8 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
         return true;
     }
     let path = longest(config, graph, |what, process| match (what, process) {
-        (What::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
-        (What::Drain, Some(id)) => written.get(id.index()).copied(),
+        (StepKind::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
+        (StepKind::Drain, Some(id)) => written.get(id.index()).copied(),
         _ => None,
     });
     let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));

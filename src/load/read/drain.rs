@@ -10,7 +10,7 @@ use crate::load::read::places::{ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 use crate::types::suggest::list;
 
 /// Reads `drain:`. `None` where `time` is 0, `only_if` does not hold, or a value is invalid. A
@@ -59,7 +59,7 @@ pub(crate) fn drain(
         }
         place.drain = Some(node.span);
         let (time, min) = (Drain::DEFAULT_TIME, method.default_min());
-        place.waits.push(Wait { what: What::Drain, duration: time, span: node.span });
+        place.waits.push(Wait { what: StepKind::Drain, duration: time, span: node.span });
         return Some(Drain { method, time, min });
     }
     let fields = reader.fields(node, &what, &[own, &["time", "min"]].concat())?;
@@ -90,7 +90,7 @@ pub(crate) fn drain(
     place.drain = Some(fields.span);
     place.min = at("min");
     let span = at("time").unwrap_or(fields.span);
-    place.waits.push(Wait { what: What::Drain, duration: time, span });
+    place.waits.push(Wait { what: StepKind::Drain, duration: time, span });
     let method = method?;
     let min = min.unwrap_or(method.default_min()).min(time);
     Some(Drain { method, time, min })

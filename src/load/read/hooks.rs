@@ -7,7 +7,7 @@ use crate::load::read::places::Wait;
 use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 
 /// Reads `hooks:`. Explicit timeouts of hooks that run during the shutdown are added to `waits`.
 pub(crate) fn hooks(
@@ -19,7 +19,7 @@ pub(crate) fn hooks(
     let Some(fields) = reader.fields(node, what, &["pre_start", "pre_stop", "post_stop"]) else {
         return Hooks::default();
     };
-    let mut hook = |name: &'static str, wait: Option<What>| {
+    let mut hook = |name: &'static str, wait: Option<StepKind>| {
         let node = fields.get(name)?;
         let (hook, written) = hook(reader, node, &format!("{what}.{name}"), name)?;
         if let (Some(what), Some(duration), Some(span)) = (wait, hook.timeout, written) {
@@ -29,8 +29,8 @@ pub(crate) fn hooks(
     };
     Hooks {
         pre_start: hook("pre_start", None),
-        pre_stop: hook("pre_stop", Some(What::PreStop)),
-        post_stop: hook("post_stop", Some(What::PostStop)),
+        pre_stop: hook("pre_stop", Some(StepKind::PreStop)),
+        post_stop: hook("post_stop", Some(StepKind::PostStop)),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::load::yaml::node::Span;
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 use crate::types::ProcessId;
 
 /// Where things stand that can only be judged together.
@@ -42,7 +42,7 @@ impl Places {
     }
 
     /// What is declared for a step of the shutdown.
-    pub(crate) fn wait(&self, what: What, process: Option<ProcessId>) -> Option<&Wait> {
+    pub(crate) fn wait(&self, what: StepKind, process: Option<ProcessId>) -> Option<&Wait> {
         let waits = match process {
             Some(id) => &self.processes.get(id.index())?.waits,
             None => &self.waits,
@@ -88,7 +88,7 @@ impl ProcessPlaces {
 
 /// A time that the shutdown is declared to take.
 pub(crate) struct Wait {
-    pub(crate) what: What,
+    pub(crate) what: StepKind,
     pub(crate) duration: Duration,
     pub(crate) span: Span,
 }

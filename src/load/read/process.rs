@@ -22,7 +22,7 @@ use crate::load::read::readiness::readiness;
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, Span};
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 
 const KEYS: &[&str] = &[
@@ -146,7 +146,7 @@ fn process(
     let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
     let drain = fields.get("drain").and_then(|node| drain(reader, node, what, place));
     if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
-        place.waits.push(Wait { what: What::Stop, duration, span: node.span });
+        place.waits.push(Wait { what: StepKind::Stop, duration, span: node.span });
     }
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &format_args!("{what}.hooks"), &mut place.waits),

@@ -13,7 +13,7 @@ use crate::load::read::process;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node, Span};
-use crate::plan::timeline::What;
+use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 
 const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
@@ -86,10 +86,13 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     let fields = fields.unwrap_or_else(|| Fields::empty(root.span));
     let mut time = |name, default| {
         let duration = reader.duration(&fields, name, values::duration);
-        duration.unwrap_or(Duration::from_secs(default))
+        duration.unwrap_or(default)
     };
-    let (grace_period, reserve) = (time("grace_period", 30), time("reserve", 2));
-    let readiness_delay = time("readiness_delay", 0);
+    let (grace_period, reserve) = (
+        time("grace_period", Shutdown::DEFAULT_GRACE_PERIOD),
+        time("reserve", Shutdown::DEFAULT_RESERVE),
+    );
+    let readiness_delay = time("readiness_delay", Duration::ZERO);
     let at = |name: &str| fields.get(name).map(|node| node.span);
     if let Some(node) = fields.get("grace_period") {
         places.grace_period = node.span;
@@ -111,7 +114,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     }
     if !readiness_delay.is_zero() {
         let span = at("readiness_delay").unwrap_or(fields.span);
-        places.waits.push(Wait { what: What::ReadinessDelay, duration: readiness_delay, span });
+        places.waits.push(Wait { what: StepKind::ReadinessDelay, duration: readiness_delay, span });
     }
     let signals = match fields.get("signals") {
         None => vec![Signal::TERM, Signal::INT, Signal::QUIT],
