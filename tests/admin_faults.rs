@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::http::{free_address, post_unix};
-use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
 
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
@@ -65,19 +65,9 @@ const FAULTS: [(Answer, &str); 8] = [
     (Answer::Close, "closed the connection before its answer was complete"),
 ];
 
-/// They mostly wait.
-fn at_the_same_time(test: impl Fn(Answer, &str) + Sync) {
-    thread::scope(|scope| {
-        for (fault, reason) in FAULTS {
-            let test = &test;
-            scope.spawn(move || test(fault, reason));
-        }
-    });
-}
-
 #[test]
 fn an_admin_that_fails_when_it_is_needed_is_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
+    in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
         admin.wait_verified();
@@ -87,7 +77,7 @@ fn an_admin_that_fails_when_it_is_needed_is_bounded_and_told() {
 
 #[test]
 fn an_admin_that_fails_from_the_start_is_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
+    in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).faulty_throughout().answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
         is_bounded_and_told(drainit, reason);
@@ -105,7 +95,7 @@ fn an_admin_that_was_never_there_is_bounded_and_told() {
 /// The calls are taken, and from then on the statistics fail: the drain lasts its time and no longer.
 #[test]
 fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
+    in_parallel(FAULTS, |(fault, reason)| {
         // So much is no statistics either, but more of it is read.
         let reason = reason.replace("4096", "4194304");
         let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
@@ -129,7 +119,7 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
 /// the one before is told with its age.
 #[test]
 fn a_last_count_that_fails_is_bounded_and_told() {
-    at_the_same_time(|fault, _| {
+    in_parallel(FAULTS, |(fault, _)| {
         let admin = Admin::tcp(3);
         let Some(rig) = Rig::new() else { return };
         let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));

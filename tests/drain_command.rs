@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::files::TempDir;
 use crate::support::http::{free_address, get_unix, request};
-use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
 /// A router with a drain, and what it needs; both kinds of control address.
 const CONFIG: &str = "
@@ -433,15 +433,16 @@ const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
 #[test]
 fn what_goes_wrong_meanwhile_is_no_end_of_the_drain() {
     use Does::*;
-    for wrong in [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")] {
+    let all = [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")];
+    in_parallel(all, |wrong| {
         let all = [Accepts, DRAINING, wrong, DRAINING, wrong, wrong, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
-    }
+    });
     // Nor of the question.
-    for wrong in [Closes, Resets, Stalls] {
+    in_parallel([Closes, Resets, Stalls], |wrong| {
         let all = [wrong, wrong, Accepts, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
-    }
+    });
 }
 
 #[test]
@@ -461,18 +462,19 @@ fn a_supervisor_that_does_not_say_how_far_it_is_has_a_bound_and_is_an_error() {
     use Does::*;
     const SHORT: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
-    for (then, says) in [
+    let cases = [
         (Resets, "does not say how far the drain is: "),
         (Closes, "does not say how far the drain is: closed the connection"),
         (Fails, "does not say how far the drain is: answered 503"),
         (Stalls, "does not say how far the drain is: no answer within 2s"),
         (OVERDUE, "the drain takes longer than the grace period"),
-    ] {
+    ];
+    in_parallel(cases, |(then, says)| {
         let began = Instant::now();
         let (code, said) = drain_against(&[Accepts, SHORT], Some(then));
         assert!(code == 1 && said.contains(says), "{then:?}: {code} {said}");
         assert!((ms(4000)..LONG).contains(&began.elapsed()), "{then:?}: {:?}", began.elapsed());
-    }
+    });
     // Nor is it asked for ever.
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");

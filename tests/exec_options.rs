@@ -277,7 +277,8 @@ fn when_the_parent_dies_its_signal_comes() {
 #[test]
 fn orphans_go_to_others_if_asked() {
     for (options, here) in [(&[][..], true), (&["-s"], true), (&["--no-subreaper"], false)] {
-        let drainit = exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x"]);
+        let drainit =
+            exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x,exit=0"]);
         drainit.wait_for_start(&["a", "b"]);
         let b = drainit.wait_for_event("b", "start").pid;
         let stat = fs::read_to_string(format!("/proc/{b}/stat")).unwrap();

@@ -7,7 +7,7 @@ use testkit::envoy::{DEFAULT, TESTED};
 
 use crate::support::client::{Client, Went};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal, ms, now};
+use crate::support::{LONG, Signal, in_parallel, ms, now};
 
 /// By itself, Envoy closes its listeners when `--drain-time-s` is over, which is long before `min` is.
 fn assert_served_until_drained(version: &'static str, drain: &'static str) {
@@ -41,11 +41,9 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
 
 #[test]
 fn a_short_drain_time_of_envoy_refuses_nobody_within_min() {
-    thread::scope(|scope| {
-        for version in TESTED {
-            scope.spawn(|| assert_served_until_drained(version, "time: 6s, min: 3s"));
-        }
-        let gradual = "time: 6s, min: 3s, fail_healthcheck: false";
-        scope.spawn(|| assert_served_until_drained(DEFAULT, gradual));
-    });
+    const ALL_AT_ONCE: &str = "time: 6s, min: 3s";
+    const GRADUAL: &str = "time: 6s, min: 3s, fail_healthcheck: false";
+    let cases =
+        TESTED.map(|version| (version, ALL_AT_ONCE)).into_iter().chain([(DEFAULT, GRADUAL)]);
+    in_parallel(cases, |(version, drain)| assert_served_until_drained(version, drain));
 }

@@ -7,13 +7,13 @@ use testkit::envoy::TESTED;
 use crate::support::client::{Client, Went};
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal};
+use crate::support::{LONG, Signal, in_parallel};
 
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 
 #[test]
 fn mistakes_are_told_while_all_is_healthy() {
-    for version in TESTED {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             flags: &["--concurrency", "0"],
@@ -35,12 +35,12 @@ fn mistakes_are_told_while_all_is_healthy() {
         ] {
             drainit.wait_for_line(&format!("{WARNING}{finding}"));
         }
-    }
+    });
 }
 
 #[test]
 fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
-    for version in TESTED {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             change: |config| {
@@ -58,12 +58,12 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
         let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
         assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");
         assert_eq!(Client::new(address).request(0).went, Went::Answered { closes: false });
-    }
+    });
 }
 
 #[test]
 fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
-    for version in TESTED {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             flags: &["--drain-time-s", "1000000"],
@@ -90,12 +90,12 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
             "[0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY";
         ended.assert_code(0).assert_line(&format!("{WARNING}{told}"));
         ended.assert_line(&format!("Z   router: {told}"));
-    }
+    });
 }
 
 #[test]
 fn nothing_is_said_when_all_is_well_even_without_a_listener() {
-    for version in TESTED {
+    in_parallel(TESTED, |version| {
         let whole = RealEnvoy { version, ..RealEnvoy::default() };
         let empty = RealEnvoy {
             change: |config| {
@@ -121,5 +121,5 @@ fn nothing_is_said_when_all_is_well_even_without_a_listener() {
             let ended = drainit.wait_exit(LONG);
             ended.assert_code(0).assert_no_line(WARNING).assert_no_line(r"\[error\]");
         }
-    }
+    });
 }

@@ -18,6 +18,7 @@ pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
+use std::thread;
 pub(crate) use std::time::Duration;
 
 pub(crate) use admin::{Admin, Answer};
@@ -37,6 +38,18 @@ pub(crate) fn child() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
     assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
     path
+}
+
+/// Runs all cases of a test at the same time: most of them wait. Fails if one of them does.
+pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    thread::scope(|scope| {
+        for case in cases {
+            let test = &test;
+            let thread = thread::Builder::new().name(name.clone());
+            thread.spawn_scoped(scope, move || test(case)).unwrap();
+        }
+    });
 }
 
 /// Milliseconds.
