@@ -43,8 +43,8 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests n
 
 test: deps static-other ## all tests, with three versions of Envoy
 	$(CARGO) test --locked --workspace -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: $(BUSY))
-	$(CARGO) test --locked --test main -- $(BUSY)
-	$(CARGO) test --locked --test main -- --test-threads=$(WAITING) docker::
+	$(CARGO) test --locked --workspace -- --skip docker:: $(BUSY)
+	$(CARGO) test --locked --workspace -- --test-threads=$(WAITING) docker::
 
 # Most tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and have the machine
 # to themselves.
