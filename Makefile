@@ -42,12 +42,15 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests n
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
 test: deps static-other ## all tests, with three versions of Envoy
-	$(CARGO) test --locked --workspace -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: $(BUSY))
-	$(CARGO) test --locked --workspace -- --skip docker:: $(BUSY)
-	$(CARGO) test --locked --workspace -- --test-threads=$(WAITING) docker::
-
-# Most tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and have the machine
-# to themselves.
+	$(TEST) --no-run
+	$(TEST) --lib --bins
+	$(TEST) --test '*' -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: $(BUSY))
+	$(TEST) --test '*' -- --skip docker:: $(BUSY)
+	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
+	$(TEST) --doc
+TEST = $(CARGO) test --locked --workspace
+# Most integration tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and run
+# with as many threads as there are cores, as the unit tests do.
 WAITING = 8
 BUSY = admin_faults:: bare:: exec_signals::while_nothing shutdown:: start::three storm:: verify::
 
