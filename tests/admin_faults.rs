@@ -1,5 +1,5 @@
-//! The admin of an Envoy fails, in every way, while it is healthy or when it is to be drained: each is bounded, in time and
-//! memory, and told.
+//! The admin of an Envoy fails, in every way, while it is healthy or when it is to be drained: each
+//! is bounded, in time and memory, and told.
 
 use std::fs;
 use std::thread;
@@ -38,7 +38,8 @@ fn peak_memory_kb(drainit: &Running) -> u64 {
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Whatever the admin does from T0 on: two seconds, `min`, and the stop in order. And the report says why.
+/// Whatever the admin does from T0 on: two seconds, `min`, and the stop in order. And the report
+/// says why.
 #[track_caller]
 fn is_bounded_and_told(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -92,7 +93,8 @@ fn an_admin_that_was_never_there_is_bounded_and_told() {
     is_bounded_and_told(drainit, "no such file or directory");
 }
 
-/// The calls are taken, and from then on the statistics fail: the drain lasts its time and no longer.
+/// The calls are taken, and from then on the statistics fail: the drain lasts its time and no
+/// longer.
 #[test]
 fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
     in_parallel(FAULTS, |(fault, reason)| {
@@ -115,8 +117,8 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
     });
 }
 
-/// A drain was asked for, and is over; when the container is stopped, the admin fails: the last count is not to be had, and
-/// the one before is told with its age.
+/// A drain was asked for, and is over; when the container is stopped, the admin fails: the last
+/// count is not to be had, and the one before is told with its age.
 #[test]
 fn a_last_count_that_fails_is_bounded_and_told() {
     in_parallel(FAULTS, |(fault, _)| {

@@ -1,4 +1,5 @@
-//! The container's arguments: each goes to the process that claims it, and what nobody claims is an error.
+//! The container's arguments: each goes to the process that claims it, and what nobody claims is an
+//! error.
 
 use serde_json::json;
 

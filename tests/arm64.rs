@@ -16,11 +16,13 @@ fn binary() -> PathBuf {
     checkout().join("target/static/aarch64/drainit")
 }
 
-/// PID 1 of a namespace under the emulator; `None` (and the test is skipped) where one of the three is not to be had.
+/// PID 1 of a namespace under the emulator; `None` (and the test is skipped) where one of the three
+/// is not to be had.
 fn rig() -> Option<Rig> {
     let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");
-    // Where Rust has no standard library for arm64 and cannot get it, nothing can be tested, not even in CI.
+    // Where Rust has no standard library for arm64 and cannot get it, nothing can be tested, not
+    // even in CI.
     if !drainit.exists()
         && let Ok(reason) = std::fs::read_to_string(drainit.with_file_name("missing"))
     {

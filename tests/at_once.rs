@@ -1,5 +1,5 @@
-//! SIGTERM for every process of the container at once, as the shutdown of a node or `kill -TERM -1` has it: Envoy is gone
-//! before it can be drained, which is said.
+//! SIGTERM for every process of the container at once, as the shutdown of a node or `kill -TERM -1`
+//! has it: Envoy is gone before it can be drained, which is said.
 
 use std::fs;
 use std::process::Command;

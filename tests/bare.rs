@@ -1,5 +1,6 @@
-//! What drainit can do without: rights, file systems, devices and descriptors. `run` and `exec`, as PID 1 and not, each
-//! started and stopped in order under one lack after the other, and under all of them.
+//! What drainit can do without: rights, file systems, devices and descriptors. `run` and `exec`, as
+//! PID 1 and not, each started and stopped in order under one lack after the other, and under all
+//! of them.
 
 use std::io;
 
@@ -159,7 +160,8 @@ fn who_looks_without_a_proc_still_survives_the_signals_of_the_c_library() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
-    // The outer one passes all signals on. By it they have their default, where glibc's `posix_spawn` has some ignored.
+    // The outer one passes all signals on. By it they have their default, where glibc's
+    // `posix_spawn` has some ignored.
     let outer = ["exec", "--", env!("CARGO_BIN_EXE_drainit")];
     let inner = ["exec", "--wait-all", "--grace-period", "2s", "--"];
     let command = ["sh", "-c", "setsid CHILD b on=TERM:ignore touch=DIR/b & exit 4"];

@@ -1,4 +1,5 @@
-//! drainit called `dumb-init`, side by side with dumb-init. What it does with a terminal is in `exec_terminal`.
+//! drainit called `dumb-init`, side by side with dumb-init. What it does with a terminal is in
+//! `exec_terminal`.
 
 use crate::support::namespace;
 use crate::support::peer::{Did, How, Peer};

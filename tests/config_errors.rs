@@ -1,4 +1,5 @@
-//! Wrong configs: every problem at once, each with its place; exit 78, and nothing is started. Quickly, whatever the file is.
+//! Wrong configs: every problem at once, each with its place; exit 78, and nothing is started.
+//! Quickly, whatever the file is.
 
 use std::fs;
 
@@ -162,7 +163,8 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // What can only be seen in the image is no error elsewhere, and no start is refused for any of it.
+    // What can only be seen in the image is no error elsewhere, and no start is refused for any of
+    // it.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);

@@ -1,4 +1,5 @@
-//! What dies or hangs while the gateway of the example serves: real processes, real load. Each is bounded, and told.
+//! What dies or hangs while the gateway of the example serves: real processes, real load. Each is
+//! bounded, and told.
 
 use std::io;
 use std::process::ExitStatus;
@@ -37,7 +38,8 @@ struct Outcome {
     t0: Duration,
 }
 
-/// A gateway under load gets blow after blow; a blow to `drainit` is a signal to itself. T0 is the first.
+/// A gateway under load gets blow after blow; a blow to `drainit` is a signal to itself. T0 is the
+/// first.
 async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let runner = Runner::Init(env!("CARGO_BIN_EXE_drainit").into());
     let spec =

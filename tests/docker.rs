@@ -1,4 +1,5 @@
-//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a real Envoy.
+//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a
+//! real Envoy.
 
 mod api_gateway;
 mod matrix;
@@ -58,7 +59,8 @@ fn serve_then_stop(options: &[&str]) {
         scope.spawn(|| container.stop(10));
         container.await_line("envoy: draining");
         // Its client is told to go, by an answer and not by a reset; a new one is still served.
-        // Each answer closes, as soon as the drain is under way; a stock Envoy left to itself closes one in a thousand.
+        // Each answer closes, as soon as the drain is under way; a stock Envoy left to itself
+        // closes one in a thousand.
         let told = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes

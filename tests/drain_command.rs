@@ -1,4 +1,5 @@
-//! A drain from outside: `drainit drain` and `POST /drain`. Nothing is stopped by it, and what comes later goes on from it.
+//! A drain from outside: `drainit drain` and `POST /drain`. Nothing is stopped by it, and what
+//! comes later goes on from it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -387,8 +388,8 @@ impl Does {
     }
 }
 
-/// `drainit drain --socket` against a server that does this, connection by connection; `then` again and again until the
-/// end, or it goes away. The exit code, and what it says.
+/// `drainit drain --socket` against a server that does this, connection by connection; `then` again
+/// and again until the end, or it goes away. The exit code, and what it says.
 fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
     let dir = TempDir::new();
     let path = dir.join("control.sock");

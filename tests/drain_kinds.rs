@@ -1,4 +1,5 @@
-//! Every kind of drain but Envoy's: when it is over, what comes of one that fails, and several of them together.
+//! Every kind of drain but Envoy's: when it is over, what comes of one that fails, and several of
+//! them together.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// An app with a drain, and what it needs. The app goes on when `DIR/told` is there, which USR1 makes.
+/// An app with a drain, and what it needs. The app goes on when `DIR/told` is there, which USR1
+/// makes.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:
@@ -293,10 +295,12 @@ fn what_others_send_requests_to_is_drained_after_them() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    // The last that is noted before the message: what is noted of the message itself may come after its answer.
+    // The last that is noted before the message: what is noted of the message itself may come after
+    // its answer.
     ended
         .assert_code(0)
-        // The steps before `notify`: what that leads to may happen before its sender can record that it has sent.
+        // The steps before `notify`: what that leads to may happen before its sender can record
+        // that it has sent.
         .assert_order(&[
             "front got SIGUSR1",
             "front sleep",

@@ -1,5 +1,5 @@
-//! `drainit exec` with a drain: each kind takes the traffic away before the stop signal, within its times. What the drain and
-//! the shutdown are otherwise is the supervisor's, and tested there.
+//! `drainit exec` with a drain: each kind takes the traffic away before the stop signal, within its
+//! times. What the drain and the shutdown are otherwise is the supervisor's, and tested there.
 
 use std::path::Path;
 use std::thread;
@@ -8,7 +8,8 @@ use crate::exec_options::{assert_refused, exec};
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
 
-/// Answers `/work` when there is the file that it is given, and a POST when nothing is in flight. TERM ends it at once.
+/// Answers `/work` when there is the file that it is given, and a POST when nothing is in flight.
+/// TERM ends it at once.
 const SERVER: &str = r#"
 import http.server, os, sys, threading, time
 

@@ -1,4 +1,5 @@
-//! `drainit exec` and every signal there is: passed on, named, and as what ends a command; and what a command starts with.
+//! `drainit exec` and every signal there is: passed on, named, and as what ends a command; and what
+//! a command starts with.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a session, and below a shell.
+//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a
+//! session, and below a shell.
 
 use nix::sys::signal::{Signal, kill};
 
@@ -81,7 +82,8 @@ fn keys_reach_a_command_that_is_no_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing either.
+            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing
+            // either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");

@@ -42,7 +42,8 @@ fn a_storm_of_orphans_during_the_stop_delays_nothing_beyond_its_bound() {
         .assert_took(asked, ms(0)..BOUND)
         .assert_took(ended.event("a", "exit").at, ms(0)..ms(5000))
         .assert_stopped_in_order(&["a", "base"]);
-    // On a machine so busy that orphans have not come to their end yet, they are left over, and killed.
+    // On a machine so busy that orphans have not come to their end yet, they are left over, and
+    // killed.
     if ended.record.line("left over: .*; sending SIGKILL").is_none() {
         ended.assert_code(0);
     }

@@ -1,4 +1,5 @@
-//! The real binary, run as what it is for: PID 1 of a container, or any other process. One file a feature.
+//! The real binary, run as what it is for: PID 1 of a container, or any other process. One file a
+//! feature.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // Those bans keep drainit from reaping behind its own back; here is another process.
 #![allow(clippy::disallowed_methods)]

@@ -1,4 +1,5 @@
-//! New connections while a real Envoy is drained: served until nobody waits for them any more, then refused.
+//! New connections while a real Envoy is drained: served until nobody waits for them any more, then
+//! refused.
 
 use std::process::Command;
 use std::thread;
@@ -9,7 +10,8 @@ use crate::support::client::{Client, Went};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, in_parallel, ms, now};
 
-/// By itself, Envoy closes its listeners when `--drain-time-s` is over, which is long before `min` is.
+/// By itself, Envoy closes its listeners when `--drain-time-s` is over, which is long before `min`
+/// is.
 fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     let flags = &["--concurrency", "2", "--drain-time-s", "1"];
     let envoy = RealEnvoy { version, flags, drain, ..RealEnvoy::default() };

@@ -1,4 +1,5 @@
-//! Output: whole lines, each with its prefix on its own stream, nothing lost, and nobody who does not read holds anything up.
+//! Output: whole lines, each with its prefix on its own stream, nothing lost, and nobody who does
+//! not read holds anything up.
 
 use std::collections::BTreeMap;
 use std::fs;

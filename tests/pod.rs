@@ -1,4 +1,5 @@
-//! `drainit check --pod`: the manifests of the examples are right, and what is wrong with one decides the exit code.
+//! `drainit check --pod`: the manifests of the examples are right, and what is wrong with one
+//! decides the exit code.
 
 use std::fs;
 use std::io::Write;

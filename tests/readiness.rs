@@ -3,8 +3,8 @@
 use crate::support::http::free_address;
 use crate::support::{LONG, Rig, Signal};
 
-/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not be started before
-/// that step. `ADDRESS` in both is an address that is free.
+/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not
+/// be started before that step. `ADDRESS` in both is an address that is free.
 #[track_caller]
 fn gates(readiness: &str, step: &str) {
     let Some(rig) = Rig::new() else { return };

@@ -156,8 +156,9 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
     );
 }
 
-/// Requests that end this close to the moments at which drainit counts may be on either side of them, because the clients'
-/// clock is not Envoy's: a signal, a look, for which drainit waits up to 500 ms, and a busy machine lie between.
+/// Requests that end this close to the moments at which drainit counts may be on either side of
+/// them, because the clients' clock is not Envoy's: a signal, a look, for which drainit waits up to
+/// 500 ms, and a busy machine lie between.
 const EDGE: Duration = ms(600);
 
 #[test]
@@ -165,7 +166,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let envoy = RealEnvoy { drain: "time: 6s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let (requests, t0, ended) = thread::scope(|scope| {
-        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as there is somebody.
+        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as there is
+        // somebody.
         let clients: Vec<_> = (0..40)
             .map(|number| {
                 scope.spawn(move || {

@@ -1,5 +1,5 @@
-//! The promise itself: a gateway under load is replaced, and no request fails. With real Envoys, drainit as PID 1, and what
-//! people do without it beside it.
+//! The promise itself: a gateway under load is replaced, and no request fails. With real Envoys,
+//! drainit as PID 1, and what people do without it beside it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use testkit::rolling_restart::{Outcome, RollingRestart};
 
 use crate::support::namespace;
 
-/// 100 keep-alive clients at 1 request/s that look at their connection only when they use it, stock Envoy flags, the new
-/// endpoint learnt 1 s after SIGTERM.
+/// 100 keep-alive clients at 1 request/s that look at their connection only when they use it, stock
+/// Envoy flags, the new endpoint learnt 1 s after SIGTERM.
 fn restart(runner: Runner, version: &str) -> Outcome {
     let restart = RollingRestart {
         runner,

@@ -1,4 +1,5 @@
-//! `drainit run` and every signal there is: passed on, as what asks for the stop, and as what ends a process.
+//! `drainit run` and every signal there is: passed on, as what asks for the stop, and as what ends
+//! a process.
 
 use std::fmt::Write as _;
 

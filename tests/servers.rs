@@ -1,5 +1,5 @@
-//! The examples with real servers: each is replaced under load and loses nothing. Where one may wonder why its config is as
-//! it is, a test shows what would be lost otherwise.
+//! The examples with real servers: each is replaced under load and loses nothing. Where one may
+//! wonder why its config is as it is, a test shows what would be lost otherwise.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,8 @@ const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
 const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
 const AXUM: Example = Example::new("axum", "");
 
-/// Nothing lost, all of it stopped in this order, and the drain over for this reason soon after the 5 s that each example
-/// gives the load balancers.
+/// Nothing lost, all of it stopped in this order, and the drain over for this reason soon after the
+/// 5 s that each example gives the load balancers.
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();

@@ -237,7 +237,8 @@ fn after_a_stop_signal_nothing_is_started() {
 #[test]
 fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
     let Some(rig) = Rig::new() else { return };
-    // The first to be started stops the container, and the others would be started in the same step.
+    // The first to be started stops the container, and the others would be started in the same
+    // step.
     let others = (0..500).map(|n| format!("  x{n}: {{command: [sleep, '60']}}\n"));
     let config = format!(
         "processes:\n  first: {{command: [sh, -c, 'kill -TERM 1; exec sleep 60'], log: {{mode: inherit}}}}\n{}",

@@ -2,7 +2,8 @@
 
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
-/// What may wait to be reaped at a time. Seen are 40 to 70, and more where drainit has to wait for a CPU.
+/// What may wait to be reaped at a time. Seen are 40 to 70, and more where drainit has to wait for
+/// a CPU.
 const FEW: usize = 1000;
 /// A storm is over long before that, even on a machine that does everything ten times slower.
 const BOUND: Duration = Duration::from_secs(40);

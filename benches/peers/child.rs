@@ -1,5 +1,5 @@
-//! What the bench lets drainit and its peers run, and what it reads their output with: one small static program, built by
-//! `rustc` alone so that nobody waits for dependencies.
+//! What the bench lets drainit and its peers run, and what it reads their output with: one small
+//! static program, built by `rustc` alone so that nobody waits for dependencies.
 //!
 //! `go=PATH` waits until PATH exists, `cpu=N` runs on that CPU.
 //!
@@ -345,7 +345,8 @@ mod kernel {
         unsafe { kill(-group, 0) == 0 }
     }
 
-    /// Chains of processes, each of which forks the next one and ends. All of them are in the group that is returned.
+    /// Chains of processes, each of which forks the next one and ends. All of them are in the group
+    /// that is returned.
     pub(super) fn orphans(count: u32, chains: u32) -> c_int {
         // SAFETY: what is forked only forks, sets its group and ends.
         unsafe {
@@ -356,7 +357,8 @@ mod kernel {
                 for _ in 0..chains {
                     if fork() == 0 {
                         for _ in 1..count / chains {
-                            // A refused fork ends the chain: then fewer were made, which the bench would see as a faster run.
+                            // A refused fork ends the chain: then fewer were made, which the bench
+                            // would see as a faster run.
                             match fork() {
                                 0 => {}
                                 -1 => _exit(1),

@@ -1,6 +1,7 @@
 //! A client that sends requests over one connection at a time and never retries.
 //!
-//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that of a pod.
+//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that
+//! of a pod.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -63,8 +64,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long answers takes only this part
-    /// of its time, so that the clients are out of step when SIGTERM comes.
+    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long
+    /// answers takes only this part of its time, so that the clients are out of step when SIGTERM
+    /// comes.
     fn request(self, part: f64) -> (String, u32) {
         let long = |what, time: Duration| {
             (format!("/upstream/{what}/{}", time.mul_f64(part).as_millis()), 0)
@@ -128,7 +130,7 @@ impl Requests {
 /// Where all clients of one rollout report to.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// What happened.
+    /// The result.
     pub(crate) report: Arc<Mutex<Report>>,
     /// What times count from.
     pub(crate) start: Instant,
@@ -211,7 +213,8 @@ impl Client {
         }
     }
 
-    /// Waits for the next request; a client that looks sees its connection end meanwhile.
+    /// Waits for the next request; with [`IdleClose::Noticed`] the client sees its connection end
+    /// meanwhile.
     async fn idle_until(&mut self, due: Instant) {
         if let (Some(Connection::Http1(stream)), IdleClose::Noticed) =
             (&mut self.connection, self.requests.idle_close)

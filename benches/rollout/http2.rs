@@ -22,8 +22,8 @@ pub(crate) async fn open(stream: TcpStream) -> Result<Http2, Failure> {
     Ok(sender)
 }
 
-/// One request and its whole response; `None` if the connection had been closed, or told to go away, so that the request
-/// was never sent.
+/// One request and its whole response; `None` if the connection had been closed, or told to go
+/// away, so that the request was never sent.
 pub(crate) async fn ask(sender: &mut Http2, path: &str, delay: u32) -> Option<Result<(), Failure>> {
     sender.ready().await.ok()?;
     let request = Request::get(format!("http://pod{path}"))

@@ -1,7 +1,8 @@
-//! The machine that the pods run on: a network of its own, in which a service sends new connections to a pod.
+//! The machine that the pods run on: a network of its own, in which a service sends new connections
+//! to a pod.
 //!
-//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing of the real network is
-//! touched or reached.
+//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing
+//! of the real network is touched or reached.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -77,8 +78,8 @@ pub(crate) fn directory() -> PathBuf {
     env::var_os(DIRECTORY).map_or_else(env::temp_dir, PathBuf::from)
 }
 
-/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes the networks down before
-/// `unshare` hears of it. Gives where the number of the signal will be.
+/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes
+/// the networks down before `unshare` hears of it. Gives where the number of the signal will be.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
     let told = Arc::clone(&signalled);
@@ -94,8 +95,8 @@ fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     Ok(signalled)
 }
 
-/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is sent on to an endpoint,
-/// and conntrack keeps it there.
+/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is
+/// sent on to an endpoint, and conntrack keeps it there.
 fn set_up() -> io::Result<()> {
     let rules = "add table ip services; \
         add map ip services endpoints { type ipv4_addr : ipv4_addr; }; \
@@ -114,8 +115,9 @@ fn set_up() -> io::Result<()> {
     run(&["nft", rules])
 }
 
-/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause` does, so it outlives the
-/// pod's own: who comes then finds nobody listening, but finds the address.
+/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause`
+/// does, so it outlives the pod's own: who comes then finds nobody listening, but finds the
+/// address.
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
@@ -191,8 +193,8 @@ impl Service {
         Ok(Self { address, endpoint })
     }
 
-    /// From now on new connections go there; those that are open stay where they are. It is one transaction: there is no
-    /// moment without an endpoint.
+    /// From now on new connections go there; those that are open stay where they are. It is one
+    /// transaction: there is no moment without an endpoint.
     pub(crate) async fn move_to(&mut self, endpoint: Ipv4Addr) -> io::Result<()> {
         let Self { address, endpoint: old } = *self;
         self.endpoint = endpoint;

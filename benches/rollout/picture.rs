@@ -1,4 +1,5 @@
-//! The picture for the README: every kind of traffic on the newest Envoy, what each way to stop it loses.
+//! The picture for the README: every kind of traffic on the newest Envoy, what each way to stop it
+//! loses.
 //!
 //! Nothing in it depends on a light or a dark page: the greys are read on both.
 

@@ -121,7 +121,7 @@ impl Pod {
         }
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

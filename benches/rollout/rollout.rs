@@ -1,5 +1,6 @@
-//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the service in front sends
-//! new connections to the new one, as kube-proxy does: those that are open stay where they are.
+//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the
+//! service in front sends new connections to the new one, as kube-proxy does: those that are open
+//! stay where they are.
 
 use std::fmt::Write;
 use std::io;
@@ -20,13 +21,14 @@ use crate::wrk::Wrk;
 
 /// A stop that takes longer than this is given up: more than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
-/// What the clients still wait for when everything is over comes from the new pod, and is not waited for any longer.
+/// What the clients still wait for when everything is over comes from the new pod, and is not
+/// waited for any longer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Below this part of its rate a load is not what its row says.
 const ENOUGH: f64 = 0.9;
 
-/// What happened.
+/// The result.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Requests (or sessions) that ended well.
@@ -51,7 +53,8 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// The part of the requests due that the machine managed to send, if that is too little for what the row says.
+    /// The part of the requests due that the machine managed to send, if that is too little for
+    /// what the row says.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }

@@ -1,4 +1,5 @@
-//! What is measured: the rows of the table. Each is measured once for every [`Mode`](crate::pod::Mode).
+//! What is measured: the rows of the table. Each is measured once for every
+//! [`Mode`](crate::pod::Mode).
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::session::{Sessions, Transport};
 const SECOND: Duration = Duration::from_secs(1);
 /// In a cluster new connections stop arriving about this long after SIGTERM.
 const USUAL_LEARN: Duration = SECOND;
-/// Phases are spread over one period, at most this long, so that everybody has a connection before SIGTERM.
+/// Phases are spread over one period, at most this long, so that everybody has a connection before
+/// SIGTERM.
 const LONGEST_SPREAD: Duration = Duration::from_secs(5);
 /// Traffic before SIGTERM, and after the pod is gone, at least.
 const MARGIN: Duration = Duration::from_secs(2);

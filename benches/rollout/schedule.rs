@@ -1,4 +1,5 @@
-//! Which rollouts run at the same time: four light ones, each on a thread of its own; those that need the machine alone.
+//! Which rollouts run at the same time: four light ones, each on a thread of its own; those that
+//! need the machine alone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +24,8 @@ pub(crate) struct Result {
     pub(crate) outcome: Outcome,
 }
 
-/// Makes all rollouts, and tells on stderr how far it is. The results are in the order of the rows and modes.
+/// Makes all rollouts, and tells on stderr how far it is. The results are in the order of the rows
+/// and modes.
 pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
     let jobs = |alone| {
         let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);

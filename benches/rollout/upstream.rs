@@ -1,4 +1,5 @@
-//! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers, WebSockets, TCP.
+//! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers,
+//! WebSockets, TCP.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! wrk: as many requests as 100 connections and the machine allow, and its own words about what became of them.
+//! wrk: as many requests as 100 connections and the machine allow, and its own words about what
+//! became of them.
 //!
 //! What it counts was measured with 4.1.0 against a server that misbehaves in each of these ways:
 //!

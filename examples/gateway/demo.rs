@@ -1,6 +1,6 @@
-//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens to
-//! each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script stops the
-//! gateway instead of drainit, for comparison (`make demo MODE=plain`).
+//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens
+//! to each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script
+//! stops the gateway instead of drainit, for comparison (`make demo MODE=plain`).
 //!
 //! Exits with 1 if a request failed.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]

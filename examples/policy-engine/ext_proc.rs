@@ -1,6 +1,7 @@
-//! Envoy's `ext_proc` protocol, as far as this Policy Engine speaks it: what Envoy sends about a request, and what it is
-//! answered. Fields have their numbers from `envoy/service/ext_proc/v3/external_processor.proto` and
-//! `envoy/config/core/v3/base.proto`; what is not named here is skipped on the wire.
+//! Envoy's `ext_proc` protocol, as far as this Policy Engine speaks it: what Envoy sends about a
+//! request, and what it is answered. Fields have their numbers from
+//! `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`; what
+//! is not named here is skipped on the wire.
 
 use std::convert::Infallible;
 use std::future::Future;

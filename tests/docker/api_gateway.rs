@@ -1,7 +1,8 @@
-//! The contract of the bash entrypoint that `examples/api-gateway` takes the place of, line by line, and the faults of that
-//! script, row by row. Each is looked at in a container of an unprivileged user with a read-only root: a real Envoy as the
-//! Router, stand-ins for the Policy Engine and the Python Executor at their real paths. In one of them the Policy Engine is
-//! that of `examples/policy-engine`, and requests go through it.
+//! The contract of the bash entrypoint that `examples/api-gateway` takes the place of, line by
+//! line, and the faults of that script, row by row. Each is looked at in a container of an
+//! unprivileged user with a read-only root: a real Envoy as the Router, stand-ins for the Policy
+//! Engine and the Python Executor at their real paths. In one of them the Policy Engine is that of
+//! `examples/policy-engine`, and requests go through it.
 //!
 //! The containers are in `runs`, and run at the same time; here is what must be seen in them.
 

@@ -1,4 +1,5 @@
-//! drainit as the entrypoint of a container, in every way in which people run one: started, served, stopped.
+//! drainit as the entrypoint of a container, in every way in which people run one: started, served,
+//! stopped.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! A client that blocks, and says of each request exactly how it went and when.
+//! A blocking client that reports the result and the time of each request.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use testkit::event::now;
 
-/// How a request went.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Went {
     /// It was answered; whether the answer closes the connection.
     Answered { closes: bool },
     /// It was sent, and the connection ended without an answer.
     Cut,
-    /// There was no connection to be had.
+    /// The connection was refused.
     Refused,
 }
 
-/// A request that is over.
+/// A finished request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     /// When it was answered, cut or refused.
@@ -25,7 +25,7 @@ pub(crate) struct Request {
     pub(crate) went: Went,
 }
 
-/// One connection at a time, kept as long as the server lets it.
+/// Keeps one connection for as long as the server does.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
@@ -33,12 +33,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Not connected yet.
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, stream: None }
     }
 
-    /// A request that the server answers after so many milliseconds.
+    /// Sends a request that the server answers after this many milliseconds.
     pub(crate) fn request(&mut self, answer_after: u64) -> Request {
         let went = match self.connected() {
             Ok(stream) => exchange(stream, answer_after).unwrap_or(Went::Cut),

@@ -1,4 +1,4 @@
-//! The rig: runs the real binary, watches what it and its processes do, and keeps nothing of it.
+//! The rig: runs the real binary, records what it and its processes do, and cleans up.
 
 pub(crate) mod admin;
 pub(crate) mod client;
@@ -27,10 +27,11 @@ pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running};
 pub(crate) use testkit::event::now;
 
-/// Far more than anything here takes, and far less than for ever: the bound of a wait that is no measurement.
+/// The bound of a wait that is not a measurement: far longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// A stop signal this long after another is a further one; those closer than 20 ms count as one.
+/// A stop signal this long after another counts as a further one; drainit merges those within 20
+/// ms.
 pub(crate) const PATIENCE: Duration = ms(100);
 
 /// The program that drainit supervises in tests (`testkit/src/bin/child`).

@@ -1,4 +1,5 @@
-//! The programs that drainit stands in for, side by side with it: what they do, without what differs from run to run.
+//! Runs tini or dumb-init and drainit under the same name, and compares what they do. PIDs are
+//! masked.
 
 use std::fmt;
 use std::io::Read;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::files::TempDir;
 use super::namespace::{UNSHARE, skip_unless};
 
-/// A program and drainit by its name.
+/// A program, and drainit called by its name.
 pub(crate) struct Peer {
     original: PathBuf,
     /// Drainit under that name, in a directory of its own.
@@ -17,7 +18,7 @@ pub(crate) struct Peer {
     dir: TempDir,
 }
 
-/// What a program did.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Did {
     pub(crate) code: i32,
@@ -31,7 +32,6 @@ impl fmt::Display for Did {
     }
 }
 
-/// How to run it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct How<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
@@ -40,7 +40,8 @@ pub(crate) struct How<'a> {
 }
 
 impl Peer {
-    /// The program of this name, if it is installed; the running test is skipped otherwise, and fails in CI.
+    /// The program of this name, if it is installed; the running test is skipped otherwise, and
+    /// fails in CI.
     pub(crate) fn installed(name: &str) -> Option<Self> {
         let original = PathBuf::from("/usr/bin").join(name);
         let is_there = original.exists();
@@ -51,7 +52,7 @@ impl Peer {
         Some(Self { original, ..Self::by_name(name) })
     }
 
-    /// Only drainit under this name, for what does not need the original.
+    /// Only drainit under this name, for tests that do not need the original.
     pub(crate) fn by_name(name: &str) -> Self {
         let dir = TempDir::new();
         let drainit = dir.join(name);
@@ -69,12 +70,12 @@ impl Peer {
         self.dir.join(name)
     }
 
-    /// What both do with these arguments, the original first.
+    /// Runs both with these arguments; the original comes first.
     pub(crate) fn both(&self, args: &[&str], how: How<'_>) -> (Did, Did) {
         (run(&self.original, args, how), run(&self.drainit, args, how))
     }
 
-    /// What drainit does.
+    /// Runs drainit alone.
     pub(crate) fn ours(&self, args: &[&str], how: How<'_>) -> Did {
         run(&self.drainit, args, how)
     }
@@ -89,7 +90,7 @@ impl Peer {
 }
 
 fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
-    // Called by its bare name, as messages repeat it.
+    // Called by its bare name, because messages repeat it.
     let name = program.file_name().unwrap().to_str().unwrap();
     let called = ["bash", "-c", "exec -a \"$0\" \"$@\"", name, program.to_str().unwrap()];
     let namespace: &[&str] = if how.init { &UNSHARE } else { &[] };
@@ -114,7 +115,7 @@ fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
     Did { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
 }
 
-/// Numbers of more than two digits, and those after words that a pid follows, are pids here.
+/// Masks PIDs: numbers of four or more digits, and those after a word that a PID follows.
 fn without_pids(text: &str) -> String {
     let pid = regex_lite::Regex::new(r"(?i)(tini \(|pid: '|pid '|pid=|PID )[0-9]+|\b[0-9]{4,}\b");
     pid.unwrap().replace_all(text, "${1}N").into_owned()

@@ -1,4 +1,5 @@
-//! Two gateway containers behind a load balancer are replaced one after the other, under load: `make rollout`.
+//! Two gateway containers behind a load balancer are replaced one after the other, under load:
+//! `make rollout`.
 //!
 //!     rollout [stock] [recipe] [drainit]
 //!

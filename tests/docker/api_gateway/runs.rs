@@ -44,7 +44,8 @@ pub(super) struct Run {
     environments: HashMap<&'static str, String>,
 }
 
-/// What was seen in a scenario; the first to ask has all of them run. `None` where that is not possible here.
+/// What was seen in a scenario; the first to ask has all of them run. `None` where that is not
+/// possible here.
 #[track_caller]
 pub(super) fn seen(name: &str) -> Option<&'static Run> {
     let runs = all()?;
@@ -306,7 +307,8 @@ impl Run {
         self
     }
 
-    /// Router, Policy Engine, Python Executor: each was asked to end only when the one before was gone.
+    /// Router, Policy Engine, Python Executor: each was asked to end only when the one before was
+    /// gone.
     #[track_caller]
     pub(super) fn assert_stopped_in_order(&self) -> &Self {
         self.assert_lines_in_order(&[

@@ -20,7 +20,8 @@ use crate::support::{PATIENCE, ms};
 /// One container.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the examples' programs.
+    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the
+    /// examples' programs.
     pub(super) options: &'static [&'static str],
     pub(super) args: &'static [&'static str],
     /// What is in `/out`.
@@ -335,7 +336,8 @@ fn plain(live: &Live) {
     live.note(format!("served while it drains: {served}"));
 }
 
-/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some while it drains.
+/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some
+/// while it drains.
 fn through_the_engine(live: &Live) {
     live.await_ready();
     serving(live);
@@ -343,8 +345,9 @@ fn through_the_engine(live: &Live) {
     let (status, body) = get(address, "/refused").unwrap();
     live.note(format!("/refused: {status} {}", body.trim()));
     thread::scope(|scope| {
-        // As long as it is in flight the drain is not over, and the others have their time. A client that does not close
-        // when it is told to is waited for by a draining Envoy for 6 s: 5 s of `drain_timeout`, 1 s of its delayed close.
+        // As long as it is in flight the drain is not over, and the others have their time. A
+        // client that does not close when it is told to is waited for by a draining Envoy for 6 s:
+        // 5 s of `drain_timeout`, 1 s of its delayed close.
         let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -410,7 +413,8 @@ fn lines(live: &Live) {
     let init = live.container.processes()[0].pid;
     let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the third there.
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the
+    // third there.
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     live.note(format!("drainit used {}ms", ticks * 10));
     live.container.signal("TERM");

@@ -1,4 +1,5 @@
-//! The load client counts what really happens: a ruler that always shows 0 would please everybody.
+//! The load client counts what really happens: one that always reports 0 failures would pass every
+//! test.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ const OK_CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhalf";
 
-/// A server that gives these answers on each connection, one a request, and then ends the connection.
+/// A server that gives these answers on each connection, one per request, and then closes it.
 async fn server(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
