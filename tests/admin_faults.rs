@@ -1,5 +1,5 @@
-//! The admin of an Envoy fails, in every way, while it is healthy or when it is to be drained: each
-//! is bounded, in time and memory, and told.
+//! Every way in which an Envoy's admin can fail, before and during a drain: each is bounded in time
+//! and memory, and reported.
 
 use std::fs;
 use std::thread;
@@ -17,7 +17,7 @@ processes:
     depends_on: [engine]
     drain: {envoy: {admin: 'ADMIN', time: 18s, min: 200ms}}
 ";
-/// More than drainit needs, and far less than what is sent. A debug build has about 12 MB.
+/// More than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
 const MOST_MEMORY_KB: u64 = 40_000;
 
 fn start(admin: &str) -> Option<Running> {
@@ -31,15 +31,15 @@ fn start_with(admin: &Admin) -> Option<Running> {
     start(&format!("http://{}", admin.address()))
 }
 
-/// The most memory that drainit has ever had.
+/// The peak memory of drainit.
 fn peak_memory_kb(drainit: &Running) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Whatever the admin does from T0 on: two seconds, `min`, and the stop in order. And the report
-/// says why.
+/// Whatever the admin does from T0 on, the drain takes two seconds and `min`, the stop is in order,
+/// and the report says why.
 #[track_caller]
 fn is_bounded_and_told(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -93,12 +93,11 @@ fn an_admin_that_was_never_there_is_bounded_and_told() {
     is_bounded_and_told(drainit, "no such file or directory");
 }
 
-/// The calls are taken, and from then on the statistics fail: the drain lasts its time and no
-/// longer.
+/// The calls succeed and then the statistics fail: the drain lasts for `time` and no longer.
 #[test]
 fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
     in_parallel(FAULTS, |(fault, reason)| {
-        // So much is no statistics either, but more of it is read.
+        // The limit for statistics is larger.
         let reason = reason.replace("4096", "4194304");
         let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
         let Some(rig) = Rig::new() else { return };
@@ -117,8 +116,8 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
     });
 }
 
-/// A drain was asked for, and is over; when the container is stopped, the admin fails: the last
-/// count is not to be had, and the one before is told with its age.
+/// After a requested drain is over, the admin fails while the container is stopped: there is no
+/// last count, and the one before is reported with its age.
 #[test]
 fn a_last_count_that_fails_is_bounded_and_told() {
     in_parallel(FAULTS, |(fault, _)| {
@@ -162,7 +161,7 @@ fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
 
 #[test]
 fn a_drain_that_closes_nothing_is_told() {
-    // One more request at each look, none of which closes its connection.
+    // One more request at each poll, none of which closes its connection.
     let admin = Admin::tcp(1).restless();
     let Some(drainit) = start_with(&admin) else { return };
     admin.wait_verified();

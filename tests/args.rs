@@ -1,4 +1,4 @@
-//! The container's arguments: each goes to the process that claims it, and what nobody claims is an
+//! The container's arguments: each goes to the process that claims it, and an unclaimed one is an
 //! error.
 
 use serde_json::json;

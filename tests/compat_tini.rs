@@ -1,4 +1,4 @@
-//! drainit called `tini`, side by side with tini.
+//! drainit called `tini`, compared with tini.
 
 use crate::support::namespace;
 use crate::support::peer::{How, Peer};
@@ -128,7 +128,7 @@ fn with_the_group_option_everybody_in_it_hears() {
 #[test]
 fn what_the_child_is_given_is_what_tini_gives() {
     let Some(tini) = Peer::installed("tini") else { return };
-    // Ignored signals and the mask stay, and so do descriptors.
+    // Ignored signals, the signal mask and descriptors are inherited.
     let careless =
         ["bash", "-c", "trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"];
     let show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; readlink /proc/self/fd/7; ps -o pgid=,pid=,tpgid= -p $$ | awk '{print $1==$2, $3}'";
@@ -180,7 +180,7 @@ fn usage_goes_where_tinis_goes() {
             |text: &str, count| text.lines().take(count).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(theirs.code, ours.code, "{args:?}");
         assert_eq!(theirs.stdout.is_empty(), ours.stdout.is_empty(), "{args:?}");
-        // The words of the usage are our own; what begins it is not, nor is the message before it.
+        // The text of the usage is our own; its first line and the message before it are tini's.
         assert_eq!(lines(&theirs.stderr, 3), lines(&ours.stderr, 3), "{args:?}");
         for option in ["--version", "-h", "-s", "-p SIGNAL", "-v", "-w", "-g", "-e ", "-l", "TINI_"]
         {

@@ -1,5 +1,5 @@
-//! Wrong configs: every problem at once, each with its place; exit 78, and nothing is started.
-//! Quickly, whatever the file is.
+//! Wrong configs: every problem is reported at once with its place; the exit code is 78, and
+//! nothing is started. It is quick for every file.
 
 use std::fs;
 
@@ -163,8 +163,7 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // What can only be seen in the image is no error elsewhere, and no start is refused for any of
-    // it.
+    // A problem that only the image shows is not an error elsewhere, and does not prevent a start.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);

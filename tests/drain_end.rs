@@ -1,4 +1,4 @@
-//! When the wait for a real Envoy ends: as early as is safe, and never later than it has to.
+//! The end of the drain of a real Envoy: as early as is safe, and never later than `time`.
 
 use crate::support::client::{Client, Went};
 use crate::support::real_envoy::RealEnvoy;
@@ -27,7 +27,7 @@ fn a_busy_one_is_gone_when_its_last_connection_is() {
     assert_eq!(client.request(0).went, Went::Answered { closes: false });
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("router: draining");
-    // Answered 2 s later, and told to close with that.
+    // Answered 2 s later, with `connection: close`.
     let request = client.request(2000);
     assert_eq!(request.went, Went::Answered { closes: true });
     drop(client);

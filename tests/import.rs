@@ -1,4 +1,4 @@
-//! `drainit import`: what it prints is a config that runs.
+//! `drainit import`: its output is a config that runs.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 

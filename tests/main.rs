@@ -1,7 +1,6 @@
-//! The real binary, run as what it is for: PID 1 of a container, or any other process. One file a
-//! feature.
+//! Tests of the real binary, as PID 1 and as an ordinary process. One file per feature.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Those bans keep drainit from reaping behind its own back; here is another process.
+// The disallowed methods would reap drainit's children; the tests are another process.
 #![allow(clippy::disallowed_methods)]
 
 mod support;

@@ -1,5 +1,4 @@
-//! New connections while a real Envoy is drained: served until nobody waits for them any more, then
-//! refused.
+//! New connections while a real Envoy is drained: served until the drain is over, then refused.
 
 use std::process::Command;
 use std::thread;
@@ -32,9 +31,9 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         }
         assert!(draining.join().unwrap().success(), "{}", drainit.record());
     });
-    // How many there are depends on the machine; that there are some after the 1 s, on nothing.
+    // Their number depends on the machine, but there must be some after the 1 s.
     assert!(served > 10 && went.is_empty(), "{version}: {served} served, but {went:?}");
-    // It is held now: Envoy lives, and takes nobody any more.
+    // The drain is held now: Envoy lives, and refuses connections.
     assert_eq!(Client::new(address).request(0).went, Went::Refused, "{}", drainit.record());
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);

@@ -1,4 +1,4 @@
-//! Whose messages of sd_notify(3) are believed, and what becomes of their text.
+//! The senders of sd_notify(3) messages that drainit accepts, and how it prints their text.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 
@@ -63,7 +63,7 @@ fn who_belongs_to_a_process_may_speak_for_it() {
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
         // Without its parent, in its process group.
         "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
-        // The sender ends at once, but waits until drainit has heard it.
+        // The sender ends at once, but only after drainit has read its message.
         "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
     ] {
         for rig in both() {

@@ -1,5 +1,5 @@
-//! Output: whole lines, each with its prefix on its own stream, nothing lost, and nobody who does
-//! not read holds anything up.
+//! Output: whole lines, each with its prefix on its own stream; nothing is lost, and a reader that
+//! does not read blocks nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -211,7 +211,7 @@ fn a_stdout_that_nobody_reads_holds_up_no_stop() {
 fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // It has more to say than anybody buffers, and ends only after a last word.
+    // It writes more than all buffers hold, and ends only after its last line.
     let drainit = rig.stdout(pipe).start(
         "processes: {a: {command: [CHILD, a, 'on=TERM:say:last', 'lines=60000,much to say'], log: {prefix: a}}}",
     );

@@ -1,4 +1,4 @@
-//! The report counts what happened: its numbers against those of the clients of a real Envoy.
+//! The counts of the report, compared with those of the clients of a real Envoy.
 
 use std::process::Command;
 use std::thread;
@@ -23,7 +23,7 @@ struct Counts {
 
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
-    // On a machine that is too busy for the last count, the one before it is told.
+    // If the machine is too busy for the last count, the report has the one before it.
     let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
                    requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
@@ -39,7 +39,7 @@ fn reported(ended: &Ended) -> Counts {
     }
 }
 
-/// In the time after `from`, so that nothing begins or ends close to T0 or to the end.
+/// Sleeps until `offset` after `from`, so that nothing begins or ends close to T0 or the end.
 fn at(from: Duration, offset: Duration) {
     thread::sleep((from + offset).saturating_sub(now()));
 }
@@ -111,7 +111,7 @@ fn every_request_is_counted_once_with_envoy_1_40() {
     assert_exact(envoy::DEFAULT);
 }
 
-/// What happens while a drain is held counts, too: the end is the stop.
+/// Requests during a held drain count, too: its end is the stop.
 #[test]
 fn a_drain_that_was_held_is_counted_to_its_stop() {
     let Some((drainit, address)) = RealEnvoy::default().start() else { return };
@@ -157,8 +157,8 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
 }
 
 /// Requests that end this close to the moments at which drainit counts may be on either side of
-/// them, because the clients' clock is not Envoy's: a signal, a look, for which drainit waits up to
-/// 500 ms, and a busy machine lie between.
+/// them, because the clients' clock is not Envoy's: a signal, a poll, which may take up to 500 ms,
+/// and a busy machine lie between.
 const EDGE: Duration = ms(600);
 
 #[test]
@@ -166,8 +166,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let envoy = RealEnvoy { drain: "time: 6s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let (requests, t0, ended) = thread::scope(|scope| {
-        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as there is
-        // somebody.
+        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as a server
+        // answers.
         let clients: Vec<_> = (0..40)
             .map(|number| {
                 scope.spawn(move || {
@@ -204,7 +204,7 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
         "{least}..={most}: {counts:?}\n{}",
         ended.record
     );
-    // In flight at the end: cut, or answered in the last moment.
+    // In flight at the end: cut, or answered at the last moment.
     let cut = count(&requests, |went| went == Went::Cut);
     let undecided = completed(end - EDGE, end + EDGE);
     assert!(

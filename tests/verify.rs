@@ -1,5 +1,4 @@
-//! What drainit finds out about the drain of a real Envoy while that is healthy, and while it
-//! drains.
+//! The preflight checks of the drain of a real Envoy, while it is healthy and while it drains.
 
 use std::thread;
 
@@ -82,8 +81,7 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
         let ended = thread::scope(|scope| {
             drainit.signal(Signal::SIGTERM);
             scope.spawn(move || {
-                // Under the gradual drain that is left, hardly any of these responses closes its
-                // connection.
+                // Without it the drain is gradual, and hardly any response closes its connection.
                 while matches!(client.request(40).went, Went::Answered { closes: false }) {}
             });
             drainit.wait_exit(LONG)

@@ -19,9 +19,9 @@ use signal_hook::iterator::Signals;
 use testkit::gateway::children;
 use tokio::task::spawn_blocking;
 
-/// Where the bench itself is: what runs behind the pods listens here.
+/// The bench's own address, on which the upstream listens.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
-/// Tells the bench that it is inside, and where its files go.
+/// Set inside the namespaces, to the directory for files.
 const DIRECTORY: &str = "BENCH_ROLLOUT_DIRECTORY";
 /// Namespaces for the network, and for the processes, so that none of them is left.
 const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
@@ -40,7 +40,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
             return Err(io::Error::other(format!("`{tool}` is missing: install {package}")));
         }
     }
-    // Whoever is not root may be it in a namespace of its own.
+    // A user may become root in a new user namespace.
     let user: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let mut unshare = Command::new("unshare");
     unshare.args(user).args(UNSHARE);
@@ -53,7 +53,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     }
     let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    // Should even this be killed, nothing of it is left.
+    // Nothing is left if this process is killed, too.
     let inside = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)
@@ -79,7 +79,8 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes
-/// the networks down before `unshare` hears of it. Gives where the number of the signal will be.
+/// the networks down before `unshare` hears of it. Returns the place where the number of the signal
+/// will be.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
     let told = Arc::clone(&signalled);
@@ -116,8 +117,7 @@ fn set_up() -> io::Result<()> {
 }
 
 /// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause`
-/// does, so it outlives the pod's own: who comes then finds nobody listening, but finds the
-/// address.
+/// does, so it outlives the pod's processes: a late connection is refused, but finds the address.
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
@@ -206,7 +206,7 @@ impl Service {
     }
 }
 
-/// How many connections of the clients nobody has taken, ever: RFC 4022's tcpAttemptFails.
+/// All refused connections of the clients so far: RFC 4022's tcpAttemptFails.
 pub(crate) fn refused() -> io::Result<u64> {
     let counters = fs::read_to_string("/proc/net/snmp")?;
     let mut tcp = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));

@@ -21,8 +21,7 @@ use crate::wrk::Wrk;
 
 /// A stop that takes longer than this is given up: more than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
-/// What the clients still wait for when everything is over comes from the new pod, and is not
-/// waited for any longer.
+/// The time for answers of the new pod that are still outstanding at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Below this part of its rate a load is not what its row says.
@@ -59,7 +58,7 @@ impl Outcome {
         self.share.filter(|share| *share < ENOUGH)
     }
 
-    /// The losses and the pod's own words, for a reader who wants to know why.
+    /// The losses and the pod's output, as evidence.
     pub(crate) fn evidence(&self) -> String {
         let mut text = String::new();
         for (at, failure) in self.losses.iter().take(20) {

@@ -23,10 +23,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A masked WebSocket text frame of five bytes under the mask 0. Envoy passes frames on unread, and
 /// so is it echoed.
 const FRAME: &[u8] = b"\x81\x85\0\0\0\0hello";
-/// How many sessions are open at any time.
+/// Open sessions at any time.
 pub(crate) const CLIENTS: u32 = 100;
 
-/// What carries the messages.
+/// The transport of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// HTTP/1.1, upgraded.
@@ -38,7 +38,7 @@ pub(crate) enum Transport {
 /// Sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sessions {
-    /// What carries the messages.
+    /// The transport of the messages.
     pub(crate) transport: Transport,
     /// After this time a client ends its session, and opens the next one; never, without.
     pub(crate) length: Option<Duration>,

@@ -24,8 +24,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// How long no request must have come. Who has a connection and sends nothing for longer is not
-/// heard of.
+/// The drain is over after this time without a request. A connection that is idle for longer does
+/// not count.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]

@@ -16,7 +16,7 @@ use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
 
 /// The demo is read in a terminal of this many columns.
 const COLUMNS: usize = 80;
-/// So many of them are taken by the time before a line.
+/// Columns taken by the time before a line.
 const TIME: usize = 9;
 
 fn main() -> ExitCode {

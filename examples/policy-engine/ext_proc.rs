@@ -23,7 +23,7 @@ pub(crate) struct ProcessingRequest {
     pub(crate) part: Option<Part>,
 }
 
-/// Which part of an exchange Envoy asks about.
+/// The part of an exchange that Envoy asks about.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Part {
     #[prost(message, tag = "2")]
@@ -70,7 +70,7 @@ pub(crate) struct ProcessingResponse {
     pub(crate) answer: Option<Answer>,
 }
 
-/// What becomes of the exchange.
+/// The decision on the exchange.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Answer {
     /// The request goes on.

@@ -1,5 +1,4 @@
-//! drainit as the entrypoint of a container, in every way in which people run one: started, served,
-//! stopped.
+//! drainit as the entrypoint of a container under every common option: it starts, serves and stops.
 
 use std::thread;
 
@@ -24,7 +23,7 @@ processes:
     log: {prefix: app}
 "#;
 
-/// `drainit run` and `drainit exec` in a container each, which have begun to serve.
+/// `drainit run` and `drainit exec`, each serving in its own container.
 struct Pair {
     run: Container,
     exec: Container,
@@ -84,7 +83,7 @@ impl Pair {
     }
 }
 
-/// Starts it with these options, looks whether it serves, and stops it.
+/// Starts it with these options, checks that it serves, and stops it.
 #[track_caller]
 fn works(options: &[&str]) {
     let Some(pair) = Pair::start(options) else { return };

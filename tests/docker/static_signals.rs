@@ -1,5 +1,5 @@
-//! The static binary: how it is linked, and every signal there is, because its C library is another
-//! one and keeps other signals for itself.
+//! The static binary: how it is linked, and every signal, because its C library reserves other
+//! signals.
 
 use crate::support::Rig;
 use crate::support::docker_images::static_drainit;

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use roll::{Outcome, roll};
 
-/// How a gateway is run.
+/// The way in which a gateway is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The bash entrypoint, without an admin and so without a drain.

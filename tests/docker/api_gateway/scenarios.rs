@@ -1,4 +1,4 @@
-//! The containers: how each is started, and what is done to it until it ends.
+//! The scenarios: how each container is started, and the steps until it ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -24,13 +24,13 @@ pub(super) struct Scenario {
     /// examples' programs.
     pub(super) options: &'static [&'static str],
     pub(super) args: &'static [&'static str],
-    /// What is in `/out`.
+    /// The files of `/out`.
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// Makes the directory of the sockets, where that is to be seen from outside.
+    /// Creates the directory of the sockets, if the test reads it.
     pub(super) prepare_sockets: Option<fn(&TempDir)>,
-    /// The debug image.
+    /// Whether to use the debug image.
     pub(super) debug: bool,
-    /// Has it end.
+    /// Makes it end.
     pub(super) act: fn(&Live),
 }
 
@@ -53,10 +53,10 @@ const PYTHON: &str = "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/pyt
 const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
 const NO_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=0";
-/// drainit asks somebody else than Envoy to drain.
+/// drainit drains another process than Envoy.
 const WITH_OVERLAY: &[&str] = &["-c", "/etc/drainit.yaml", "-c", "/out/overlay.yaml"];
 
-/// All of them, those that take longest first.
+/// All scenarios, the longest first.
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -315,7 +315,7 @@ fn listening(live: &Live, port: u16) {
     live.note(format!("port {port} is open: {}", open.iter().any(|(_, other)| *other == port)));
 }
 
-/// What the environment's defaults give: no admin over TCP, and a drain all the same.
+/// With the default environment: no admin over TCP, and yet a drain.
 fn plain(live: &Live) {
     live.await_ready();
     let sockets = live.sockets.as_ref().unwrap();
@@ -364,7 +364,7 @@ fn through_the_engine(live: &Live) {
     });
 }
 
-/// What Envoy has made of the variables in the override, and of the admin block behind it.
+/// Envoy's view of the variables in the override and of the admin block after it.
 fn ask_admin(live: &Live) {
     serving(live);
     let (_, info) = get(live.container.address(9905), "/server_info").unwrap();
@@ -384,7 +384,7 @@ fn health(live: &Live, args: &[&str]) {
     live.note(format!("drainit health{args}: {} {}", finished.code, finished.output.trim()));
 }
 
-/// Everything that can be seen of a container with which all is well.
+/// Checks everything of a healthy container.
 fn usual(live: &Live) {
     live.await_ready();
     serving(live);
@@ -406,7 +406,7 @@ fn usual(live: &Live) {
     live.container.signal("TERM");
 }
 
-/// 27,000 lines in two pieces each, and what they cost drainit.
+/// 27,000 lines in two pieces each, and their CPU time in drainit.
 fn lines(live: &Live) {
     live.await_ready();
     live.container.await_line("[pol] written");
