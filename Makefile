@@ -52,7 +52,7 @@ TEST = $(CARGO) test --locked --workspace
 # Most integration tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and run
 # with as many threads as there are cores, as the unit tests do.
 WAITING = 8
-BUSY = admin_faults:: bare:: exec_signals::while_nothing shutdown:: start::three storm:: verify::
+BUSY = admin_faults:: early_signals:: exec_signals::while_nothing minimal_environment:: preflight:: shutdown:: start::three storm::
 
 lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }

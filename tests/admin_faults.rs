@@ -41,7 +41,7 @@ fn peak_memory_kb(drainit: &Running) -> u64 {
 /// Whatever the admin does from T0 on, the drain takes two seconds and `min`, the stop is in order,
 /// and the report says why.
 #[track_caller]
-fn is_bounded_and_told(drainit: Running, reason: &str) {
+fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(&format!(r"warning: router: POST /healthcheck/fail: {reason}"));
     let memory = peak_memory_kb(&drainit);
@@ -67,35 +67,35 @@ const FAULTS: [(Answer, &str); 8] = [
 ];
 
 #[test]
-fn an_admin_that_fails_when_it_is_needed_is_bounded_and_told() {
+fn an_admin_that_fails_during_the_drain_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
         admin.wait_verified();
-        is_bounded_and_told(drainit, reason);
+        is_bounded_and_reported(drainit, reason);
     });
 }
 
 #[test]
-fn an_admin_that_fails_from_the_start_is_bounded_and_told() {
+fn an_admin_that_fails_from_the_start_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).faulty_throughout().answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
-        is_bounded_and_told(drainit, reason);
+        is_bounded_and_reported(drainit, reason);
     });
 }
 
 #[test]
-fn an_admin_that_was_never_there_is_bounded_and_told() {
+fn an_admin_that_never_existed_is_bounded_and_reported() {
     let Some(drainit) = start(&format!("http://{}", free_address())) else { return };
-    is_bounded_and_told(drainit, "connection refused");
+    is_bounded_and_reported(drainit, "connection refused");
     let Some(drainit) = start("unix:DIR/nobody.sock") else { return };
-    is_bounded_and_told(drainit, "no such file or directory");
+    is_bounded_and_reported(drainit, "no such file or directory");
 }
 
 /// The calls succeed and then the statistics fail: the drain lasts for `time` and no longer.
 #[test]
-fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
+fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
         // The limit for statistics is larger.
         let reason = reason.replace("4096", "4194304");
@@ -119,7 +119,7 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
 /// After a requested drain is over, the admin fails while the container is stopped: there is no
 /// last count, and the one before is reported with its age.
 #[test]
-fn a_last_count_that_fails_is_bounded_and_told() {
+fn a_failing_last_count_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, _)| {
         let admin = Admin::tcp(3);
         let Some(rig) = Rig::new() else { return };
@@ -141,7 +141,7 @@ fn a_last_count_that_fails_is_bounded_and_told() {
 }
 
 #[test]
-fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
+fn missing_permissions_are_reported_before_the_drain() {
     let admin = Admin::tcp(0)
         .faulty_throughout()
         .answer("/drainit", &[Answer::Status(403)])
@@ -160,7 +160,7 @@ fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
 }
 
 #[test]
-fn a_drain_that_closes_nothing_is_told() {
+fn a_drain_that_closes_nothing_is_reported() {
     // One more request at each poll, none of which closes its connection.
     let admin = Admin::tcp(1).restless();
     let Some(drainit) = start_with(&admin) else { return };

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use testkit::envoy::checkout;
 
-use crate::support::admin::Admin;
 use crate::support::elf;
+use crate::support::fake_admin::Admin;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal};
 

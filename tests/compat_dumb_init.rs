@@ -1,11 +1,11 @@
 //! drainit called `dumb-init`, compared with dumb-init. For terminals see `exec_terminal`.
 
 use crate::support::namespace;
-use crate::support::peer::{Did, How, Peer};
+use crate::support::peer::{Invocation, Peer, RunResult};
 use crate::support::{LONG, Rig, Signal};
 
-const PLAIN: How<'_> = How { env: &[], init: false };
-const INIT: How<'_> = How { env: &[], init: true };
+const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
+const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 /// A shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
@@ -19,7 +19,7 @@ fn recorder(act: &str) -> String {
 }
 
 /// The lines of a run, sorted: those of the child before its exec may come at any place.
-fn sorted(mut did: Did) -> Did {
+fn sorted(mut did: RunResult) -> RunResult {
     let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
     lines.sort();
     did.stderr = lines.join("\n");
@@ -95,7 +95,7 @@ fn variables_are_dumb_inits() {
         &[("DUMB_INIT_SETSID", "")],
     ] {
         for args in [&["true"][..], &["-v", "true"], &["-c", "true"]] {
-            let (theirs, ours) = peer.both(args, How { env, ..PLAIN });
+            let (theirs, ours) = peer.both(args, Invocation { env, ..PLAIN });
             let (theirs, ours) = (sorted(theirs), sorted(ours));
             assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs}\n--- ours: {ours}");
         }
@@ -150,7 +150,7 @@ fn the_whole_group_hears_unless_it_is_a_single_child() {
         [(&[][..], &[][..], "inner\n"), (&["-c"], &[], ""), (&[], &[("DUMB_INIT_SETSID", "0")], "")]
     {
         let args = [args, &["sh", "-c", &script]].concat();
-        let did = peer.assert_same(&args, How { env, ..PLAIN });
+        let did = peer.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!((did.code, did.stdout.as_str()), (3, heard));
     }
 }

@@ -1,12 +1,12 @@
 //! drainit called `tini`, compared with tini.
 
 use crate::support::namespace;
-use crate::support::peer::{How, Peer};
+use crate::support::peer::{Invocation, Peer};
 use crate::support::{LONG, Rig, Signal};
 
 /// Not as PID 1, unless the test says so.
-const PLAIN: How<'_> = How { env: &[], init: false };
-const INIT: How<'_> = How { env: &[], init: true };
+const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
+const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 #[test]
 fn codes_and_messages_are_tinis() {
@@ -75,10 +75,10 @@ fn variables_are_tinis() {
         &[("TINI_VERBOSITY", "-5")],
         &[("TINI_KILL_PROCESS_GROUP", "")],
     ] {
-        tini.assert_same(&["--", "true"], How { env, ..PLAIN });
-        tini.assert_same(&["-vvv", "--", "true"], How { env, ..PLAIN });
+        tini.assert_same(&["--", "true"], Invocation { env, ..PLAIN });
+        tini.assert_same(&["-vvv", "--", "true"], Invocation { env, ..PLAIN });
     }
-    tini.assert_same(&["--", "no-such"], How { env: &[("TINI_VERBOSITY", "0")], ..PLAIN });
+    tini.assert_same(&["--", "no-such"], Invocation { env: &[("TINI_VERBOSITY", "0")], ..PLAIN });
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn as_pid_1_too() {
 }
 
 #[test]
-fn with_the_group_option_everybody_in_it_hears() {
+fn with_the_group_option_the_whole_group_gets_signals() {
     let Some(tini) = Peer::installed("tini") else { return };
     let dir = tini.path("out");
     let script = format!(
@@ -120,7 +120,7 @@ fn with_the_group_option_everybody_in_it_hears() {
         (&["-s"], &[], ""),
     ] {
         let args = [args, &["--", "sh", "-c", &script]].concat();
-        let did = tini.assert_same(&args, How { env, ..PLAIN });
+        let did = tini.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!(did.stdout, heard);
     }
 }

@@ -15,8 +15,8 @@ use testkit::envoy::checkout;
 
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
-use crate::support::files::TempDir;
 use crate::support::http::get;
+use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, LONG, ms};
 
 /// The port of tests/fixtures/docker-envoy.yaml.

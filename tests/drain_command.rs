@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::files::TempDir;
 use crate::support::http::{free_address, get_unix, request};
+use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
 /// A router with a drain, and what it needs; both kinds of control address.
@@ -158,7 +158,7 @@ fn whoever_asks_and_however_often_it_is_one_drain() {
 }
 
 #[test]
-fn who_cannot_ask_is_told_why() {
+fn a_failed_request_reports_the_reason() {
     let admin = Admin::tcp(0);
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
     let without = "processes: {a: {command: [a]}}";
@@ -200,7 +200,7 @@ fn who_cannot_ask_is_told_why() {
 }
 
 #[test]
-fn who_asks_too_early_is_told_so() {
+fn a_request_before_readiness_is_refused() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -433,7 +433,7 @@ const DRAINING: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_i
 const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
 
 #[test]
-fn what_goes_wrong_meanwhile_is_no_end_of_the_drain() {
+fn a_failed_poll_does_not_end_the_drain() {
     use Does::*;
     let all = [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")];
     in_parallel(all, |wrong| {
@@ -460,7 +460,7 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
 }
 
 #[test]
-fn a_supervisor_that_does_not_say_how_far_it_is_has_a_bound_and_is_an_error() {
+fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     use Does::*;
     const SHORT: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);

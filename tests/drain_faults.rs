@@ -46,7 +46,7 @@ fn assert_between(ended: &Ended, took: Duration, range: std::ops::Range<Duration
 }
 
 #[test]
-fn it_is_told_then_watched_then_closed_and_only_then_asked_to_end() {
+fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     let admin = Admin::tcp(5);
     let Some(drainit) = start(&admin, "time: 8s, min: 100ms") else { return };
     assert!(admin.seen().is_empty(), "a healthy Envoy is left alone");
@@ -133,7 +133,7 @@ fn no_open_connection_is_not_quiet_while_new_ones_come() {
 }
 
 #[test]
-fn one_look_does_not_show_that_it_is_quiet() {
+fn one_poll_does_not_end_the_drain() {
     let admin = Admin::tcp(0).answer("/stats", &[Answer::Ok, Answer::Hang]);
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
     let t0 = drainit.signal(Signal::SIGTERM);

@@ -300,7 +300,7 @@ fn a_command_that_ends_by_itself_is_not_waited_for() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_said_and_nothing_is_started() {
+fn conflicting_options_are_refused_and_nothing_is_started() {
     let admin = "http://127.0.0.1:9901";
     let envoy = ["--drain-envoy", admin];
     let http = ["--drain-http", "http://127.0.0.1:8080/drain"];
@@ -355,7 +355,7 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
         (&["--drain-exec", "a | b"], "write `sh -c 'a | b'` if a shell is meant"),
         (&["--drain-exec", "a 'b"], "close the quote"),
         (&["--drain-exec", ""], "names no program"),
-        (&["--drain-signal", "KILL"], "nobody can catch"),
+        (&["--drain-signal", "KILL"], "no process can catch"),
         (&["--drain-notify", "USR3"], "did you mean `USR1`?"),
     ] {
         assert_refused(options, message);

@@ -292,7 +292,7 @@ fn orphans_go_to_others_if_asked() {
 }
 
 #[test]
-fn wrong_usage_is_said_and_nothing_is_started() {
+fn wrong_usage_is_reported_and_nothing_is_started() {
     for (options, message) in [
         (&["--bogus"][..], "unexpected argument '--bogus'"),
         (&["-r", "TREM:INT"], "did you mean `TERM`?"),

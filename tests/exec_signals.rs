@@ -150,7 +150,7 @@ fn a_command_leads_its_own_group() {
 }
 
 #[test]
-fn with_a_group_everybody_in_it_hears() {
+fn a_group_gets_every_signal() {
     for (options, hears) in [(&["-g"][..], true), (&[], false)] {
         let Some(rig) = Rig::new() else { return };
         let words = [&["exec"][..], options, &["--", "CHILD", "a", "spawn=b"]].concat();

@@ -219,7 +219,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
 }
 
 #[test]
-fn who_may_not_be_signalled_in_the_group_of_a_process_keeps_nobody_from_being_restarted() {
+fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     if !nix::unistd::geteuid().is_root() {
         crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
         return;

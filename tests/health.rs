@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use crate::support::files::TempDir;
 use crate::support::http::free_address;
+use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, PATIENCE, Rig, Signal};
 
 /// The exit code and the output of `drainit health`.

@@ -19,7 +19,7 @@ fn what_is_printed_runs() {
 }
 
 #[test]
-fn wrong_files_are_told() {
+fn wrong_files_are_reported() {
     let rig = Rig::not_init();
     rig.write("Procfile", "web\n");
     let ended = rig.run_with(&["import", "DIR/Procfile"]);

@@ -5,7 +5,7 @@ use std::thread;
 
 use testkit::envoy::{DEFAULT, TESTED};
 
-use crate::support::client::{Client, Went};
+use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, in_parallel, ms, now};
 
@@ -24,7 +24,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         let began = drainit.wait_for_line("router: draining, at least 3s").at;
         while now() < began + ms(2500) {
             match Client::new(address).request(0).went {
-                Went::Answered { .. } => served += 1,
+                RequestResult::Answered { .. } => served += 1,
                 lost => went.push((now() - began, lost)),
             }
             thread::sleep(ms(50));
@@ -34,14 +34,19 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     // Their number depends on the machine, but there must be some after the 1 s.
     assert!(served > 10 && went.is_empty(), "{version}: {served} served, but {went:?}");
     // The drain is held now: Envoy lives, and refuses connections.
-    assert_eq!(Client::new(address).request(0).went, Went::Refused, "{}", drainit.record());
+    assert_eq!(
+        Client::new(address).request(0).went,
+        RequestResult::Refused,
+        "{}",
+        drainit.record()
+    );
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("drain over after .*: no connection left");
 }
 
 #[test]
-fn a_short_drain_time_of_envoy_refuses_nobody_within_min() {
+fn a_short_drain_time_of_envoy_refuses_no_connection_within_min() {
     const ALL_AT_ONCE: &str = "time: 6s, min: 3s";
     const GRADUAL: &str = "time: 6s, min: 3s, fail_healthcheck: false";
     let cases =

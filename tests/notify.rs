@@ -55,7 +55,7 @@ fn one_process_cannot_say_that_another_is_drained() {
 }
 
 #[test]
-fn who_belongs_to_a_process_may_speak_for_it() {
+fn descendants_of_a_process_may_notify_for_it() {
     for command in [
         "[CHILD, a, notify=READY=1]",
         "[CHILD, a, 'spawn=c,notify=READY=1']",
@@ -90,7 +90,7 @@ fn has(program: &str) -> bool {
 }
 
 #[test]
-fn who_has_left_its_process_altogether_cannot() {
+fn a_detached_process_may_not_notify() {
     for rig in both() {
         let ended = rig.run(
             "

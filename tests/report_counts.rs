@@ -7,7 +7,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use testkit::envoy;
 
-use crate::support::client::{Client, Request, Went};
+use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Ended, LONG, Signal, ms, now};
 
@@ -44,7 +44,7 @@ fn at(from: Duration, offset: Duration) {
     thread::sleep((from + offset).saturating_sub(now()));
 }
 
-fn count(requests: &[Request], went: impl Fn(Went) -> bool) -> u64 {
+fn count(requests: &[Request], went: impl Fn(RequestResult) -> bool) -> u64 {
     requests.iter().filter(|request| went(request.went)).count() as u64
 }
 
@@ -57,7 +57,7 @@ fn assert_exact(version: &'static str) {
     let connected = |number: usize| -> Vec<Client> {
         let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
         for client in &mut clients {
-            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
         }
         clients
     };
@@ -85,8 +85,8 @@ fn assert_exact(version: &'static str) {
         (ended, still_open as u64)
     });
     ended.assert_code(0).assert_line("its time is over").assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == Went::Answered { closes: true });
-    let cut = count(&requests, |went| went == Went::Cut);
+    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);
     assert_eq!(
         reported(&ended),
@@ -118,7 +118,7 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
     let connected = |number: usize| -> Vec<Client> {
         let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
         for client in &mut clients {
-            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
         }
         clients
     };
@@ -145,8 +145,8 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
         (requests, still_open, ended)
     });
     ended.assert_code(0).assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == Went::Answered { closes: true });
-    let cut = count(&requests, |went| went == Went::Cut);
+    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     assert_eq!((completed, cut), (4 + 5, 3), "{}", ended.record);
     assert_eq!(
         reported(&ended),
@@ -176,8 +176,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
                         let request = client.request(20 + number * 4);
                         requests.push(request);
                         match request.went {
-                            Went::Refused => return requests,
-                            Went::Answered { .. } | Went::Cut => {}
+                            RequestResult::Refused => return requests,
+                            RequestResult::Answered { .. } | RequestResult::Cut => {}
                         }
                     }
                 })
@@ -194,7 +194,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let end = ended.record.line("router: SIGTERM, then KILL").unwrap().at;
     let completed = |from: Duration, to: Duration| {
         let within = requests.iter().filter(|request| (from..to).contains(&request.over));
-        within.filter(|request| matches!(request.went, Went::Answered { .. })).count() as u64
+        within.filter(|request| matches!(request.went, RequestResult::Answered { .. })).count()
+            as u64
     };
     let least = completed(t0 + EDGE, end - EDGE);
     let most = completed(t0 - EDGE, end + EDGE);
@@ -205,7 +206,7 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
         ended.record
     );
     // In flight at the end: cut, or answered at the last moment.
-    let cut = count(&requests, |went| went == Went::Cut);
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     let undecided = completed(end - EDGE, end + EDGE);
     assert!(
         counts.cut.abs_diff(cut) <= undecided && counts.cut <= 40,

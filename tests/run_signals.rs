@@ -117,9 +117,9 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
 }
 
 #[test]
-fn what_cannot_work_is_said_and_nothing_is_started() {
+fn impossible_settings_are_reported_and_nothing_is_started() {
     for (keys, why) in [
-        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only halts a process"),
+        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only suspends a process"),
         ("forward_signals: [KILL]", "nobody can catch, because the kernel acts on it itself"),
         ("forward_signals: [19]", "nobody can catch, because the kernel acts on it itself"),
         ("forward_signals: [CHLD]", "the end of every child sends"),

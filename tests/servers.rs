@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 use testkit::envoy::checkout;
 
-use crate::support::files::TempDir;
+use crate::support::example::{Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
-use crate::support::pod::{Example, Rolled, is_installed, roll};
+use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const NGINX: Example = Example::new("nginx", "NGINX_");

@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use crate::support::files::is_locked;
 use crate::support::namespace::skip_unless;
+use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 /// router → policy → python, and an independent process. Each takes a moment to end.
@@ -189,7 +189,7 @@ fn a_daemon_that_ignores_term_is_killed() {
 }
 
 #[test]
-fn who_flees_by_forking_is_told_and_killed() {
+fn forking_descendants_are_reported_and_killed() {
     // When PID 1 ends, the kernel ends them.
     let config = "
         shutdown: {grace_period: 3s, reserve: 1s}
@@ -250,7 +250,7 @@ fn beside_root() -> Option<Rig> {
 }
 
 #[test]
-fn who_may_not_be_signalled_is_told() {
+fn processes_that_may_not_be_signalled_are_reported() {
     let Some(rig) = beside_root() else { return };
     let drainit = rig.start(&format!(
         "
@@ -269,7 +269,7 @@ fn who_may_not_be_signalled_is_told() {
 }
 
 #[test]
-fn who_survives_the_kill_of_exec_is_not_waited_for_longer_with_each_signal() {
+fn signals_do_not_prolong_the_wait_for_survivors_of_a_kill() {
     let Some(rig) = beside_root() else { return };
     let drainit = rig.start_with(&["exec", "--wait-all", "--", "sh", "-c", ROOTS_DAEMON]);
     drainit.wait_for_event("a", "touch");

@@ -405,7 +405,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
 }
 
 #[test]
-fn signals_reach_those_who_ask_for_them_and_nobody_dies_of_the_others() {
+fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "

@@ -49,7 +49,8 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
 }
 
 // The `notify` protocol in 20 lines: `drain` is called at the signal, and says so when nothing is
-// in flight and nothing has come for a while; `tell` is sd_notify(3) without a library. begin
+// in flight and nothing has come for a while; `tell` is sd_notify(3) without a library.
+// begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);
     loop {

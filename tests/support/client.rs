@@ -8,7 +8,7 @@ use testkit::event::now;
 
 /// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Went {
+pub(crate) enum RequestResult {
     /// It was answered; whether the answer closes the connection.
     Answered { closes: bool },
     /// It was sent, and the connection ended without an answer.
@@ -22,7 +22,7 @@ pub(crate) enum Went {
 pub(crate) struct Request {
     /// When it was answered, cut or refused.
     pub(crate) over: Duration,
-    pub(crate) went: Went,
+    pub(crate) went: RequestResult,
 }
 
 /// Keeps one connection for as long as the server does.
@@ -40,10 +40,10 @@ impl Client {
     /// Sends a request that the server answers after this many milliseconds.
     pub(crate) fn request(&mut self, answer_after: u64) -> Request {
         let went = match self.connected() {
-            Ok(stream) => exchange(stream, answer_after).unwrap_or(Went::Cut),
-            Err(_) => Went::Refused,
+            Ok(stream) => exchange(stream, answer_after).unwrap_or(RequestResult::Cut),
+            Err(_) => RequestResult::Refused,
         };
-        if went != (Went::Answered { closes: false }) {
+        if went != (RequestResult::Answered { closes: false }) {
             self.stream = None;
         }
         Request { over: now(), went }
@@ -67,17 +67,17 @@ impl Client {
     }
 }
 
-fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<Went> {
+fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<RequestResult> {
     write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n")?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\nok") {
         let mut part = [0; 1024];
         match stream.read(&mut part)? {
-            0 => return Ok(Went::Cut),
+            0 => return Ok(RequestResult::Cut),
             length => answer.extend_from_slice(&part[..length]),
         }
     }
     let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 200 "), "{head}");
-    Ok(Went::Answered { closes: head.contains("connection: close") })
+    Ok(RequestResult::Answered { closes: head.contains("connection: close") })
 }

@@ -16,7 +16,7 @@ use testkit::envoy::checkout;
 
 use super::child;
 use super::docker_images::{envoy_image, images};
-use super::files::TempDir;
+use super::temp_dir::TempDir;
 
 /// Images, by their ids.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 use testkit::docker::{LABEL, docker, remove_orphans};
 use testkit::envoy;
 
-use super::files::TempDir;
 use super::namespace::skip_unless;
+use super::temp_dir::TempDir;
 
 /// Images, by their ids.
 #[derive(Debug)]

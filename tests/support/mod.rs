@@ -1,19 +1,19 @@
 //! The rig: runs the real binary, records what it and its processes do, and cleans up.
 
-pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod docker_gateway;
 pub(crate) mod docker_images;
 pub(crate) mod elf;
-pub(crate) mod files;
+pub(crate) mod example;
+pub(crate) mod fake_admin;
 pub(crate) mod http;
 pub(crate) mod namespace;
 pub(crate) mod peer;
-pub(crate) mod pod;
 pub(crate) mod real_envoy;
 pub(crate) mod record;
 pub(crate) mod rig;
 pub(crate) mod running;
+pub(crate) mod temp_dir;
 pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 pub(crate) use std::time::Duration;
 
-pub(crate) use admin::{Admin, Answer};
+pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running};

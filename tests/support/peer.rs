@@ -7,8 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::files::TempDir;
 use super::namespace::{UNSHARE, skip_unless};
+use super::temp_dir::TempDir;
 
 /// A program, and drainit called by its name.
 pub(crate) struct Peer {
@@ -20,20 +20,20 @@ pub(crate) struct Peer {
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Did {
+pub(crate) struct RunResult {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl fmt::Display for Did {
+impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "code {}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr)
     }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct How<'a> {
+pub(crate) struct Invocation<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
     /// As PID 1 of a PID namespace.
     pub(crate) init: bool,
@@ -71,25 +71,25 @@ impl Peer {
     }
 
     /// Runs both with these arguments; the original comes first.
-    pub(crate) fn both(&self, args: &[&str], how: How<'_>) -> (Did, Did) {
+    pub(crate) fn both(&self, args: &[&str], how: Invocation<'_>) -> (RunResult, RunResult) {
         (run(&self.original, args, how), run(&self.drainit, args, how))
     }
 
     /// Runs drainit alone.
-    pub(crate) fn ours(&self, args: &[&str], how: How<'_>) -> Did {
+    pub(crate) fn ours(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
         run(&self.drainit, args, how)
     }
 
     /// Fails unless both do the same.
     #[track_caller]
-    pub(crate) fn assert_same(&self, args: &[&str], how: How<'_>) -> Did {
+    pub(crate) fn assert_same(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
         let (theirs, ours) = self.both(args, how);
         assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs}\n--- ours: {ours}");
         ours
     }
 }
 
-fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
+fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
     // Called by its bare name, because messages repeat it.
     let name = program.file_name().unwrap().to_str().unwrap();
     let called = ["bash", "-c", "exec -a \"$0\" \"$@\"", name, program.to_str().unwrap()];
@@ -112,7 +112,7 @@ fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let status = child.wait().unwrap();
     let code = status.code().or(status.signal().map(|signal| 1000 + signal)).unwrap();
-    Did { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
+    RunResult { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
 }
 
 /// Masks PIDs: numbers of four or more digits, and those after a word that a PID follows.

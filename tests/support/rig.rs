@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use testkit::event::LOG_VARIABLE;
 
-use super::files::TempDir;
 use super::namespace::{self, UNSHARE};
 use super::record::{Recorder, Stream};
 use super::running::{Ended, Running};
+use super::temp_dir::TempDir;
 use super::{LONG, child, now};
 
 /// The uid and gid of `nobody`.

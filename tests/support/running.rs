@@ -12,8 +12,8 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use testkit::event::{Event, now};
 
-use super::files::TempDir;
 use super::record::{Line, Record, Recorder, Stream};
+use super::temp_dir::TempDir;
 use super::{LONG, PATIENCE, ms};
 
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use testkit::event::{Event, LOG_VARIABLE};
 
 use super::scenarios::{self, Scenario};
 use crate::support::docker_gateway::{GatewayImages, examples, gateway_images};
-use crate::support::files::TempDir;
+use crate::support::temp_dir::TempDir;
 
 /// Containers at a time: each has an Envoy to start, and then mostly waits.
 const AT_ONCE: usize = 5;

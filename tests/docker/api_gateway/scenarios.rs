@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use super::runs::Live;
 use crate::docker::Client;
 use crate::support::docker_gateway::BOOTSTRAP;
-use crate::support::files::TempDir;
 use crate::support::http::get;
+use crate::support::temp_dir::TempDir;
 use crate::support::{PATIENCE, ms};
 
 /// One container.

@@ -65,7 +65,7 @@ async fn connection_close_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_idle_fails_only_who_does_not_look() {
+async fn a_connection_closed_while_idle_fails_only_clients_that_do_not_notice() {
     let looking = report(&[OK, OK], IdleClose::Noticed).await;
     assert_eq!((looking.total.ok, looking.total.failed), (4, 0));
     assert_eq!((looking.total.opened, looking.total.idle_closed), (2, 1));
@@ -76,7 +76,7 @@ async fn a_connection_closed_while_idle_fails_only_who_does_not_look() {
 }
 
 #[tokio::test]
-async fn every_way_to_fail_is_told_apart() {
+async fn every_kind_of_failure_is_distinguished() {
     assert_eq!(failures(&report(&[BUSY], IdleClose::Noticed).await), [Failure::Status(503); 4]);
     assert_eq!(failures(&report(&[HALF], IdleClose::Noticed).await), [Failure::EndOfFile; 4]);
     assert_eq!(

@@ -4,8 +4,8 @@
 use std::io;
 
 use crate::exec_signals::send;
-use crate::support::files::is_locked;
 use crate::support::namespace::{is_possible, skip_unless};
+use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Signal};
 
 /// The order of their ends shows that drainit stopped them.
@@ -126,7 +126,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
 }
 
 #[test]
-fn what_is_left_over_is_stopped_without_a_proc_as_well() {
+fn leftover_processes_are_stopped_without_a_proc() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
@@ -155,7 +155,7 @@ fn what_is_left_over_is_stopped_without_a_proc_as_well() {
 }
 
 #[test]
-fn who_looks_without_a_proc_still_survives_the_signals_of_the_c_library() {
+fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
@@ -196,7 +196,7 @@ fn it_works_where_nothing_can_be_written() {
 }
 
 #[test]
-fn it_works_where_nobody_reads_any_more() {
+fn it_works_with_closed_pipes() {
     works(|rig| {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);

@@ -28,7 +28,7 @@ fn assert_said(ended: &Ended, when: &str) {
 }
 
 #[test]
-fn an_envoy_that_has_ended_before_its_drain_is_told_with_the_reason() {
+fn an_envoy_that_ended_before_its_drain_is_reported_with_the_reason() {
     let Some((drainit, _)) = RealEnvoy::default().start() else { return };
     let all = children(&drainit);
     drainit.signal(Signal::SIGTERM);
@@ -57,7 +57,7 @@ fn start() -> Option<Running> {
 }
 
 #[test]
-fn an_end_that_is_seen_before_the_signal_is_told_too() {
+fn an_end_seen_before_the_signal_is_reported_too() {
     let Some(drainit) = start() else { return };
     kill(children(&drainit)[1], Signal::SIGTERM).unwrap();
     drainit.wait_for_line("router: exited with code 0, nobody had asked it to");
@@ -68,7 +68,7 @@ fn an_end_that_is_seen_before_the_signal_is_told_too() {
 }
 
 #[test]
-fn a_signal_that_spares_drainit_as_pid_1_is_told_by_the_ends_of_the_others() {
+fn a_signal_to_all_but_pid_1_is_recognised_by_the_ends_of_the_others() {
     let Some(rig) = Rig::new() else { return };
     // The engine ends first, and Envoy while it is asked to drain.
     let config = CONFIG

@@ -4,7 +4,7 @@ use std::thread;
 
 use testkit::envoy::TESTED;
 
-use crate::support::client::{Client, Went};
+use crate::support::client::{Client, RequestResult};
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, in_parallel};
@@ -12,7 +12,7 @@ use crate::support::{LONG, Signal, in_parallel};
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 
 #[test]
-fn mistakes_are_told_while_all_is_healthy() {
+fn mistakes_are_reported_before_the_drain() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
@@ -57,12 +57,12 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
         ));
         let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
         assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");
-        assert_eq!(Client::new(address).request(0).went, Went::Answered { closes: false });
+        assert_eq!(Client::new(address).request(0).went, RequestResult::Answered { closes: false });
     });
 }
 
 #[test]
-fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
+fn a_listener_that_ignores_the_drain_is_reported_before_and_during_it() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
@@ -82,7 +82,8 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
             drainit.signal(Signal::SIGTERM);
             scope.spawn(move || {
                 // Without it the drain is gradual, and hardly any response closes its connection.
-                while matches!(client.request(40).went, Went::Answered { closes: false }) {}
+                while matches!(client.request(40).went, RequestResult::Answered { closes: false }) {
+                }
             });
             drainit.wait_exit(LONG)
         });
@@ -94,7 +95,7 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
 }
 
 #[test]
-fn nothing_is_said_when_all_is_well_even_without_a_listener() {
+fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
     in_parallel(TESTED, |version| {
         let whole = RealEnvoy { version, ..RealEnvoy::default() };
         let empty = RealEnvoy {
