@@ -43,8 +43,17 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests n
 
 test: deps static-other ## all tests, with three versions of Envoy
 	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
-	$(CARGO) test --locked --workspace -- --skip docker::
-	$(CARGO) test --locked --test main docker::
+	$(TEST) --no-run
+	$(TEST) --lib --bins
+	$(TEST) --test '*' -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: $(BUSY))
+	$(TEST) --test '*' -- --skip docker:: $(BUSY)
+	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
+	$(TEST) --doc
+TEST = $(CARGO) test --locked --workspace
+# Most integration tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and run
+# with as many threads as there are cores, as the unit tests do.
+WAITING = 8
+BUSY = admin_faults:: early_signals:: exec_signals::while_nothing minimal_environment:: preflight:: shutdown:: start::three storm::
 
 lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }

@@ -19,7 +19,7 @@ BUDGET = os.path.join(HERE, "budget.toml")
 SLACK = 0.05
 # At its end, drainit looks through all processes that there are; so there must be no others.
 ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
-# What users are promised, whatever the budget says.
+# The limits that users are promised, whatever the budget says.
 LARGEST = 2_621_440
 
 
@@ -107,7 +107,7 @@ def read():
 
 def write(tables):
     with open(BUDGET, "w") as file:
-        file.write("# What drainit costs: bytes of the static binary, and instructions for the tasks in budget.py.\n")
+        file.write("# The costs of drainit: bytes of the static binary, and instructions for the tasks in budget.py.\n")
         file.write("# Held against it by `make budget`, written by `make budget-update`.\n")
         for name, table in sorted(tables.items()):
             file.write(f"\n[{name}]\n")

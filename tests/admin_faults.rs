@@ -1,12 +1,12 @@
-//! The admin of an Envoy fails, in every way, while it is healthy or when it is to be drained: each is bounded, in time and
-//! memory, and told.
+//! Every way in which an Envoy's admin can fail, before and during a drain: each is bounded in time
+//! and memory, and reported.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use crate::support::http::{free_address, post_unix};
-use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
 
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
@@ -17,7 +17,7 @@ processes:
     depends_on: [engine]
     drain: {envoy: {admin: 'ADMIN', time: 18s, min: 200ms}}
 ";
-/// More than drainit needs, and far less than what is sent. A debug build has about 12 MB.
+/// More than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
 const MOST_MEMORY_KB: u64 = 40_000;
 
 fn start(admin: &str) -> Option<Running> {
@@ -31,16 +31,17 @@ fn start_with(admin: &Admin) -> Option<Running> {
     start(&format!("http://{}", admin.address()))
 }
 
-/// The most memory that drainit has ever had.
+/// The peak memory of drainit.
 fn peak_memory_kb(drainit: &Running) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Whatever the admin does from T0 on: two seconds, `min`, and the stop in order. And the report says why.
+/// Whatever the admin does from T0 on, the drain takes two seconds and `min`, the stop is in order,
+/// and the report says why.
 #[track_caller]
-fn is_bounded_and_told(drainit: Running, reason: &str) {
+fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(&format!(r"warning: router: POST /healthcheck/fail: {reason}"));
     let memory = peak_memory_kb(&drainit);
@@ -65,48 +66,38 @@ const FAULTS: [(Answer, &str); 8] = [
     (Answer::Close, "closed the connection before its answer was complete"),
 ];
 
-/// They mostly wait.
-fn at_the_same_time(test: impl Fn(Answer, &str) + Sync) {
-    thread::scope(|scope| {
-        for (fault, reason) in FAULTS {
-            let test = &test;
-            scope.spawn(move || test(fault, reason));
-        }
-    });
-}
-
 #[test]
-fn an_admin_that_fails_when_it_is_needed_is_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
+fn an_admin_that_fails_during_the_drain_is_bounded_and_reported() {
+    in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
         admin.wait_verified();
-        is_bounded_and_told(drainit, reason);
+        is_bounded_and_reported(drainit, reason);
     });
 }
 
 #[test]
-fn an_admin_that_fails_from_the_start_is_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
+fn an_admin_that_fails_from_the_start_is_bounded_and_reported() {
+    in_parallel(FAULTS, |(fault, reason)| {
         let admin = Admin::tcp(0).faulty_throughout().answer_all(fault);
         let Some(drainit) = start_with(&admin) else { return };
-        is_bounded_and_told(drainit, reason);
+        is_bounded_and_reported(drainit, reason);
     });
 }
 
 #[test]
-fn an_admin_that_was_never_there_is_bounded_and_told() {
+fn an_admin_that_never_existed_is_bounded_and_reported() {
     let Some(drainit) = start(&format!("http://{}", free_address())) else { return };
-    is_bounded_and_told(drainit, "connection refused");
+    is_bounded_and_reported(drainit, "connection refused");
     let Some(drainit) = start("unix:DIR/nobody.sock") else { return };
-    is_bounded_and_told(drainit, "no such file or directory");
+    is_bounded_and_reported(drainit, "no such file or directory");
 }
 
-/// The calls are taken, and from then on the statistics fail: the drain lasts its time and no longer.
+/// The calls succeed and then the statistics fail: the drain lasts for `time` and no longer.
 #[test]
-fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
-    at_the_same_time(|fault, reason| {
-        // So much is no statistics either, but more of it is read.
+fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
+    in_parallel(FAULTS, |(fault, reason)| {
+        // The limit for statistics is larger.
         let reason = reason.replace("4096", "4194304");
         let admin = Admin::tcp(3).answer("/stats", &[Answer::Ok, Answer::Ok, fault]);
         let Some(rig) = Rig::new() else { return };
@@ -125,11 +116,11 @@ fn statistics_that_fail_in_the_middle_are_bounded_and_told() {
     });
 }
 
-/// A drain was asked for, and is over; when the container is stopped, the admin fails: the last count is not to be had, and
-/// the one before is told with its age.
+/// After a requested drain is over, the admin fails while the container is stopped: there is no
+/// last count, and the one before is reported with its age.
 #[test]
-fn a_last_count_that_fails_is_bounded_and_told() {
-    at_the_same_time(|fault, _| {
+fn a_failing_last_count_is_bounded_and_reported() {
+    in_parallel(FAULTS, |(fault, _)| {
         let admin = Admin::tcp(3);
         let Some(rig) = Rig::new() else { return };
         let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));
@@ -150,7 +141,7 @@ fn a_last_count_that_fails_is_bounded_and_told() {
 }
 
 #[test]
-fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
+fn missing_permissions_are_reported_before_the_drain() {
     let admin = Admin::tcp(0)
         .faulty_throughout()
         .answer("/drainit", &[Answer::Status(403)])
@@ -169,8 +160,8 @@ fn what_the_drain_needs_and_does_not_get_is_told_while_all_is_healthy() {
 }
 
 #[test]
-fn a_drain_that_closes_nothing_is_told() {
-    // One more request at each look, none of which closes its connection.
+fn a_drain_that_closes_nothing_is_reported() {
+    // One more request at each poll, none of which closes its connection.
     let admin = Admin::tcp(1).restless();
     let Some(drainit) = start_with(&admin) else { return };
     admin.wait_verified();

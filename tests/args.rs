@@ -1,4 +1,5 @@
-//! The container's arguments: each goes to the process that claims it, and what nobody claims is an error.
+//! The container's arguments: each goes to the process that claims it, and an unclaimed one is an
+//! error.
 
 use serde_json::json;
 
@@ -39,7 +40,7 @@ fn arguments_are_routed_by_prefix_with_or_without_dashes_before_them() {
 }
 
 #[test]
-fn an_argument_that_nobody_claims_is_wrong_usage() {
+fn an_unclaimed_argument_is_wrong_usage() {
     let Some(ended) = refused(&["--", "--rt.concurrency", "4"]) else { return };
     ended.assert_line(r"--rt\.concurrency.*did you mean `--rtr\.concurrency");
     for args in [&["--", "stray"][..], &["--", "--rtr.a", "1", "stray"]] {

@@ -1,4 +1,4 @@
-//! The static binary for arm64, under an emulator: it does what the other one does.
+//! The static binary for arm64, under an emulator.
 #![cfg(target_arch = "x86_64")]
 
 use std::io::Write;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use testkit::envoy::checkout;
 
-use crate::support::admin::Admin;
 use crate::support::elf;
+use crate::support::fake_admin::Admin;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal};
 
@@ -16,11 +16,12 @@ fn binary() -> PathBuf {
     checkout().join("target/static/aarch64/drainit")
 }
 
-/// PID 1 of a namespace under the emulator; `None` (and the test is skipped) where one of the three is not to be had.
+/// PID 1 of a namespace under the emulator; `None` without the namespace, the emulator or the
+/// binary, and the test is skipped.
 fn rig() -> Option<Rig> {
     let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");
-    // Where Rust has no standard library for arm64 and cannot get it, nothing can be tested, not even in CI.
+    // Without Rust's standard library for arm64 there is no binary to test, not even in CI.
     if !drainit.exists()
         && let Ok(reason) = std::fs::read_to_string(drainit.with_file_name("missing"))
     {

@@ -1,13 +1,13 @@
-//! drainit called `dumb-init`, side by side with dumb-init. What it does with a terminal is in `exec_terminal`.
+//! drainit called `dumb-init`, compared with dumb-init. For terminals see `exec_terminal`.
 
 use crate::support::namespace;
-use crate::support::peer::{Did, How, Peer};
+use crate::support::peer::{Invocation, Peer, RunResult};
 use crate::support::{LONG, Rig, Signal};
 
-const PLAIN: How<'_> = How { env: &[], init: false };
-const INIT: How<'_> = How { env: &[], init: true };
+const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
+const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
-/// A shell that waits, and says what it gets.
+/// A shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
     exec 2>/dev/null # what the shell says of its own children, which hear the signals too
     for n in 1 2 3 10 12 18; do trap \"echo got $n\" $n; done; trap 'echo got 15; exit 5' 15
@@ -18,8 +18,8 @@ fn recorder(act: &str) -> String {
     RECORDER.replace("ACT", act)
 }
 
-/// The lines of a run, those of the child before exec wherever they come.
-fn sorted(mut did: Did) -> Did {
+/// The lines of a run, sorted: those of the child before its exec may come at any place.
+fn sorted(mut did: RunResult) -> RunResult {
     let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
     lines.sort();
     did.stderr = lines.join("\n");
@@ -95,7 +95,7 @@ fn variables_are_dumb_inits() {
         &[("DUMB_INIT_SETSID", "")],
     ] {
         for args in [&["true"][..], &["-v", "true"], &["-c", "true"]] {
-            let (theirs, ours) = peer.both(args, How { env, ..PLAIN });
+            let (theirs, ours) = peer.both(args, Invocation { env, ..PLAIN });
             let (theirs, ours) = (sorted(theirs), sorted(ours));
             assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs}\n--- ours: {ours}");
         }
@@ -150,7 +150,7 @@ fn the_whole_group_hears_unless_it_is_a_single_child() {
         [(&[][..], &[][..], "inner\n"), (&["-c"], &[], ""), (&[], &[("DUMB_INIT_SETSID", "0")], "")]
     {
         let args = [args, &["sh", "-c", &script]].concat();
-        let did = peer.assert_same(&args, How { env, ..PLAIN });
+        let did = peer.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!((did.code, did.stdout.as_str()), (3, heard));
     }
 }
@@ -185,7 +185,7 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 #[test]
 fn the_child_is_in_its_place_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
-    // Its parent goes on at the same time.
+    // Its parent runs at the same time.
     let show = "sleep 0.2; readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
         ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";
     for options in [&[][..], &["-c"]] {

@@ -1,12 +1,12 @@
-//! drainit called `tini`, side by side with tini.
+//! drainit called `tini`, compared with tini.
 
 use crate::support::namespace;
-use crate::support::peer::{How, Peer};
+use crate::support::peer::{Invocation, Peer};
 use crate::support::{LONG, Rig, Signal};
 
 /// Not as PID 1, unless the test says so.
-const PLAIN: How<'_> = How { env: &[], init: false };
-const INIT: How<'_> = How { env: &[], init: true };
+const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
+const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
 #[test]
 fn codes_and_messages_are_tinis() {
@@ -75,10 +75,10 @@ fn variables_are_tinis() {
         &[("TINI_VERBOSITY", "-5")],
         &[("TINI_KILL_PROCESS_GROUP", "")],
     ] {
-        tini.assert_same(&["--", "true"], How { env, ..PLAIN });
-        tini.assert_same(&["-vvv", "--", "true"], How { env, ..PLAIN });
+        tini.assert_same(&["--", "true"], Invocation { env, ..PLAIN });
+        tini.assert_same(&["-vvv", "--", "true"], Invocation { env, ..PLAIN });
     }
-    tini.assert_same(&["--", "no-such"], How { env: &[("TINI_VERBOSITY", "0")], ..PLAIN });
+    tini.assert_same(&["--", "no-such"], Invocation { env: &[("TINI_VERBOSITY", "0")], ..PLAIN });
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn as_pid_1_too() {
 }
 
 #[test]
-fn with_the_group_option_everybody_in_it_hears() {
+fn with_the_group_option_the_whole_group_gets_signals() {
     let Some(tini) = Peer::installed("tini") else { return };
     let dir = tini.path("out");
     let script = format!(
@@ -120,7 +120,7 @@ fn with_the_group_option_everybody_in_it_hears() {
         (&["-s"], &[], ""),
     ] {
         let args = [args, &["--", "sh", "-c", &script]].concat();
-        let did = tini.assert_same(&args, How { env, ..PLAIN });
+        let did = tini.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!(did.stdout, heard);
     }
 }
@@ -128,7 +128,7 @@ fn with_the_group_option_everybody_in_it_hears() {
 #[test]
 fn what_the_child_is_given_is_what_tini_gives() {
     let Some(tini) = Peer::installed("tini") else { return };
-    // Ignored signals and the mask stay, and so do descriptors.
+    // Ignored signals, the signal mask and descriptors are inherited.
     let careless =
         ["bash", "-c", "trap '' HUP USR1 TTIN TTOU; exec 7</etc/passwd; exec \"$@\"", "bash"];
     let show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; readlink /proc/self/fd/7; ps -o pgid=,pid=,tpgid= -p $$ | awk '{print $1==$2, $3}'";
@@ -180,7 +180,7 @@ fn usage_goes_where_tinis_goes() {
             |text: &str, count| text.lines().take(count).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(theirs.code, ours.code, "{args:?}");
         assert_eq!(theirs.stdout.is_empty(), ours.stdout.is_empty(), "{args:?}");
-        // The words of the usage are our own; what begins it is not, nor is the message before it.
+        // The text of the usage is our own; its first line and the message before it are tini's.
         assert_eq!(lines(&theirs.stderr, 3), lines(&ours.stderr, 3), "{args:?}");
         for option in ["--version", "-h", "-s", "-p SIGNAL", "-v", "-w", "-g", "-e ", "-l", "TINI_"]
         {

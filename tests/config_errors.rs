@@ -1,4 +1,5 @@
-//! Wrong configs: every problem at once, each with its place; exit 78, and nothing is started. Quickly, whatever the file is.
+//! Wrong configs: every problem is reported at once with its place; the exit code is 78, and
+//! nothing is started. It is quick for every file.
 
 use std::fs;
 
@@ -36,7 +37,7 @@ fn assert_three_problems(ended: &Ended) {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_place() {
+fn every_problem_is_reported_at_once_with_its_place() {
     let Some(rig) = Rig::new() else { return };
     assert_three_problems(&rig.run(WRONG));
 }
@@ -120,7 +121,7 @@ fn a_warning_stops_nothing_unless_check_is_strict() {
 }
 
 #[test]
-fn check_looks_for_what_a_config_names_where_it_is_in_the_image() {
+fn check_image_finds_missing_files_and_programs() {
     const MISSING: &str = "
 control: {socket: DIR/none/drainit.sock}
 processes:
@@ -131,7 +132,7 @@ processes:
 ";
     let always = [
         r"error: `d` is asked at 127\.0\.0\.1:1, and so is `c`",
-        r"error: `\$TIME` in `command` stays as it is",
+        r"error: `\$TIME` in `command` is not expanded",
     ];
     let here = [
         "error: .*control.socket.*none`, does not exist",
@@ -162,7 +163,7 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // What can only be seen in the image is no error elsewhere, and no start is refused for any of it.
+    // A problem that only the image shows is not an error elsewhere, and does not prevent a start.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
@@ -280,7 +281,7 @@ fn brackets_a_hundred_thousand_deep() {
 }
 
 #[test]
-fn a_pipe_that_nobody_writes_to_and_a_device() {
+fn a_pipe_without_a_writer_and_a_device() {
     let rig = Rig::not_init();
     nix::unistd::mkfifo(&rig.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     rig.run_with(&["run", "-c", "DIR/pipe"]).assert_code(78);

@@ -1,4 +1,4 @@
-//! The control endpoints: what a kubelet asks, before, during and at the end.
+//! The control endpoints that a kubelet polls: before, during and at the end.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -131,13 +131,14 @@ fn clients_that_ask_badly_cost_nothing() {
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1500));
 }
 
-/// Holds a connection for as long as it is let, again and again until it is over.
+/// Holds a connection for as long as possible, again and again until the test is over.
 fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address) else { continue };
         let _ = stream.set_read_timeout(Some(ms(100)));
         let _ = stream.write_all(sends.as_bytes());
-        // Until it is closed; what comes is nothing, or what a connection that gives way gets.
+        // Reads until it is closed: nothing, or the answer to a connection that was dropped for
+        // another.
         let is_held = |stream: &mut TcpStream| {
             let wrote = !trickles || stream.write_all(b"x").is_ok();
             wrote
@@ -149,7 +150,7 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
     }
 }
 
-/// Lets the holders go, also where the test has failed.
+/// Ends the holders, also if the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -158,7 +159,8 @@ impl Drop for Over<'_> {
     }
 }
 
-/// `drainit health --live`, with its own second for the answer: the exit code, and what it says.
+/// Runs `drainit health --live`, which waits 1 s for the answer; returns the exit code and the
+/// output.
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     let output = command.args(["health", "--live"]).args(args).stdin(Stdio::null()).output();
@@ -266,7 +268,7 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// Of drainit so far, in hundredths of a second.
+/// drainit's CPU time so far, in hundredths of a second.
 fn processor_time(drainit: &Running) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", drainit.pid())).unwrap();
     let behind_name = stat.rsplit(") ").next().unwrap();

@@ -1,4 +1,5 @@
-//! What dies or hangs while the gateway of the example serves: real processes, real load. Each is bounded, and told.
+//! A process of the example gateway dies or hangs under real load: the stop is bounded, and the
+//! failure reported.
 
 use std::io;
 use std::process::ExitStatus;
@@ -23,10 +24,10 @@ const CLIENTS: u32 = 40;
 /// Requests a second of one client.
 const RATE: f64 = 5.0;
 
-/// Something that happens so long after T0.
+/// A signal to a process, this long after T0.
 type Blow = (Duration, &'static str, Signal);
 
-/// What became of it.
+/// The result.
 struct Outcome {
     report: Report,
     status: ExitStatus,
@@ -37,7 +38,8 @@ struct Outcome {
     t0: Duration,
 }
 
-/// A gateway under load gets blow after blow; a blow to `drainit` is a signal to itself. T0 is the first.
+/// Runs a gateway under load and sends it signals; `drainit` is drainit itself. T0 is the first
+/// signal.
 async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let runner = Runner::Init(env!("CARGO_BIN_EXE_drainit").into());
     let spec =
@@ -110,7 +112,8 @@ impl Outcome {
         self
     }
 
-    /// Fails unless these ended one after the other, each but the first asked to only then.
+    /// Fails unless these ended one after the other, and each but the first was asked to end only
+    /// then.
     #[track_caller]
     fn assert_went_in_order(&self, names: &[&str]) -> &Self {
         let place = |what: String| {
@@ -147,14 +150,14 @@ impl Outcome {
 
 #[test]
 fn a_policy_engine_that_dies_under_load_costs_its_answers_and_no_connection() {
-    // Its end is T0. USR1 ends a program that does not expect it.
+    // Its end is T0. The default action of USR1 is to end the process.
     let Some(outcome) = struck(10, &[(ms(0), "policy-engine", Signal::SIGUSR1)]) else { return };
     outcome
         .assert_code(128 + Signal::SIGUSR1 as i32)
         .assert_took(MIN..MIN + ms(6000))
         .assert_said("policy-engine: was ended by SIGUSR1 without being asked to")
         .assert_said("drain router: .*; connections (3[0-9]|40) at the start, 0 at the end")
-        // Nobody is kept at a gateway that cannot decide any more.
+        // The clients leave a gateway that cannot decide any more.
         .assert_failures_within(ms(0)..LEARN + ms(3000));
     outcome.assert_went_in_order(&["policy-engine", "router", "python-executor"]);
     let is_answer = |(_, failure): &(_, Failure)| *failure == Failure::Status(503);
@@ -171,7 +174,7 @@ fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
         .assert_took(ms(2000)..ms(7000))
         .assert_said("drain router: .*, the process has ended; connections 40 at the start, .* when last seen")
         .assert_said("stop router: was ended by SIGKILL without being asked to")
-        // Nothing before it died; most clients had been told by then, and had gone.
+        // No failure before it died; most clients had been told to close by then, and had left.
         .assert_failures_within(ms(2000)..ms(60_000));
     outcome.assert_went_in_order(&["router", "policy-engine", "python-executor"]);
 }

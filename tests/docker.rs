@@ -1,4 +1,5 @@
-//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a real Envoy.
+//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a
+//! real Envoy.
 
 mod api_gateway;
 mod matrix;
@@ -14,11 +15,11 @@ use testkit::envoy::checkout;
 
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
-use crate::support::files::TempDir;
 use crate::support::http::get;
+use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, LONG, ms};
 
-/// Where tests/fixtures/docker-envoy.yaml serves.
+/// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;
 const GREETING: &str = "hello from the container\n";
 
@@ -57,8 +58,9 @@ fn serve_then_stop(options: &[&str]) {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(10));
         container.await_line("envoy: draining");
-        // Its client is told to go, by an answer and not by a reset; a new one is still served.
-        // Each answer closes, as soon as the drain is under way; a stock Envoy left to itself closes one in a thousand.
+        // The client is told to close by an answer, not by a reset; a new client is still served.
+        // Every answer closes once the drain has begun; a stock Envoy alone closes one in a
+        // thousand.
         let told = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes
@@ -94,7 +96,7 @@ fn there_is_no_shell_in_it() {
 fn the_code_of_a_crashed_process_is_the_containers() {
     let Some(images) = images() else { return };
     let dir = TempDir::new();
-    // Any program that fails will do: here that is drainit's own `check`.
+    // Any failing program will do: this is drainit's own `check`.
     dir.write(
         "crash.yaml",
         "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",
@@ -133,13 +135,13 @@ fn an_empty_image_is_enough() {
     assert_eq!(missing.code, 78, "{}", missing.output);
 }
 
-/// A client that keeps its connection, as those do that a rolling restart must not break.
+/// A client that keeps its connection.
 struct Client(BufReader<TcpStream>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     body: String,
-    /// Whether the server says that the connection ends with it.
+    /// Whether it has `connection: close`.
     closes: bool,
 }
 
@@ -151,7 +153,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// One request; anything but a whole answer with 200 fails the test.
+    /// Sends one request; anything but a whole answer with 200 fails the test.
     #[track_caller]
     fn get(&mut self) -> Answer {
         self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();

@@ -1,4 +1,5 @@
-//! A drain from outside: `drainit drain` and `POST /drain`. Nothing is stopped by it, and what comes later goes on from it.
+//! A requested drain: `drainit drain` and `POST /drain`. It stops nothing, and a later shutdown
+//! continues from it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,9 +10,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::files::TempDir;
 use crate::support::http::{free_address, get_unix, request};
-use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+use crate::support::temp_dir::TempDir;
+use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
 /// A router with a drain, and what it needs; both kinds of control address.
 const CONFIG: &str = "
@@ -25,7 +26,7 @@ processes:
     stop_grace_period: 1s
     drain: {DRAIN}
 ";
-/// What one drain of an Envoy is, and no more.
+/// The requests of exactly one drain of an Envoy.
 const ONCE: [&str; 3] =
     ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
 
@@ -88,7 +89,7 @@ fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again(
     assert_eq!(status(&drainit)["processes"][1]["state"], "ready", "{}", status(&drainit));
     assert_all_alive(&drainit);
 
-    // Asked again, it is drained already.
+    // A second request finds it drained already.
     assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
     assert_all_alive(&drainit);
 
@@ -113,7 +114,7 @@ fn a_sigterm_meanwhile_goes_on_with_it() {
     admin.wait_for(ONCE[1]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: SIGTERM received");
-    // Who asks for a drain now gets what there is, and waits for it.
+    // A request for a drain now joins the one in progress and waits for it.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
         thread::sleep(ms(400));
@@ -157,7 +158,7 @@ fn whoever_asks_and_however_often_it_is_one_drain() {
 }
 
 #[test]
-fn who_cannot_ask_is_told_why() {
+fn a_failed_request_reports_the_reason() {
     let admin = Admin::tcp(0);
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
     let without = "processes: {a: {command: [a]}}";
@@ -199,7 +200,7 @@ fn who_cannot_ask_is_told_why() {
 }
 
 #[test]
-fn who_asks_too_early_is_told_so() {
+fn a_request_before_readiness_is_refused() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
@@ -301,7 +302,7 @@ fn a_drain_by_hand_takes_no_time_from_the_stop() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(&config);
     drainit.wait_for_line("everything is ready");
-    // One connection stays, so that the drain takes all the time that it may.
+    // One connection stays open, so that the drain takes all of its time.
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_order(&["router exit 0", "engine got SIGTERM"]);
@@ -329,7 +330,7 @@ fn over_tcp_it_is_refused_whatever_the_address() {
 fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     let admin = Admin::tcp(0);
     let Some(drainit) = start(&admin, "time: 5s, min: 100ms") else { return };
-    // As it is for `docker exec`, where the entrypoint has exported what is not there.
+    // As with `docker exec`, which lacks the variables that the entrypoint exported.
     let elsewhere = "
         env: {DIRECTORY: 'DIR', TOKEN: '${SECRET:?set it}'}
         shutdown: {grace_period: '${GRACE:?set it}'}
@@ -346,18 +347,18 @@ fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// What somebody who has taken the place of the supervisor does with a connection.
+/// How a fake supervisor treats a connection.
 #[derive(Clone, Copy, Debug)]
 enum Does {
     Accepts,
     Says(&'static str),
     /// Reads the request, and closes without an answer.
     Closes,
-    /// Closes what it has not read: a reset.
+    /// Closes without reading: a reset.
     Resets,
     /// Closes in the middle of the answer.
     Breaks,
-    /// Says nothing for longer than one question takes.
+    /// Stays silent for longer than the timeout of a request.
     Stalls,
     /// Answers 503.
     Fails,
@@ -384,15 +385,16 @@ impl Does {
     }
 }
 
-/// `drainit drain --socket` against a server that does this, connection by connection; `then` again and again until the
-/// end, or it goes away. The exit code, and what it says.
+/// Runs `drainit drain --socket` against a server that treats one connection after the other as
+/// given, and all further ones as `then`; without it the server goes away. Returns the exit code
+/// and stderr.
 fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
     let dir = TempDir::new();
     let path = dir.join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut client = ask(&path);
-    // The next connection, or nothing once the client has ended.
+    // The next connection; `None` once the client has ended.
     let mut next = || loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -428,23 +430,24 @@ const DRAINING: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_i
 const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
 
 #[test]
-fn what_goes_wrong_meanwhile_is_no_end_of_the_drain() {
+fn a_failed_poll_does_not_end_the_drain() {
     use Does::*;
-    for wrong in [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")] {
+    let all = [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")];
+    in_parallel(all, |wrong| {
         let all = [Accepts, DRAINING, wrong, DRAINING, wrong, wrong, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
-    }
-    // Nor of the question.
-    for wrong in [Closes, Resets, Stalls] {
+    });
+    // A failed request does not end it either.
+    in_parallel([Closes, Resets, Stalls], |wrong| {
         let all = [wrong, wrong, Accepts, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
-    }
+    });
 }
 
 #[test]
 fn only_a_supervisor_that_is_gone_has_been_stopped() {
     use Does::*;
-    // The name is still there, and nobody listens any more: as after a KILL.
+    // The socket file exists and nothing listens on it: as after a KILL.
     for last in [DRAINING, Closes, Resets, Breaks] {
         assert_eq!(drain_against(&[Accepts, last], None), (0, String::new()), "{last:?}");
     }
@@ -454,23 +457,24 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
 }
 
 #[test]
-fn a_supervisor_that_does_not_say_how_far_it_is_has_a_bound_and_is_an_error() {
+fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     use Does::*;
     const SHORT: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
     const OVERDUE: Does = Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
-    for (then, says) in [
+    let cases = [
         (Resets, "does not say how far the drain is: "),
         (Closes, "does not say how far the drain is: closed the connection"),
         (Fails, "does not say how far the drain is: answered 503"),
         (Stalls, "does not say how far the drain is: no answer within 2s"),
         (OVERDUE, "the drain takes longer than the grace period"),
-    ] {
+    ];
+    in_parallel(cases, |(then, says)| {
         let began = Instant::now();
         let (code, said) = drain_against(&[Accepts, SHORT], Some(then));
         assert!(code == 1 && said.contains(says), "{then:?}: {code} {said}");
         assert!((ms(4000)..LONG).contains(&began.elapsed()), "{then:?}: {:?}", began.elapsed());
-    }
-    // Nor is it asked for ever.
+    });
+    // The request is not repeated for ever.
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");
 }

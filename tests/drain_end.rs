@@ -1,6 +1,6 @@
-//! When the wait for a real Envoy ends: as early as is safe, and never later than it has to.
+//! The end of the drain of a real Envoy: as early as is safe, and never later than `time`.
 
-use crate::support::client::{Client, Went};
+use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, ms};
 
@@ -24,12 +24,12 @@ fn a_busy_one_is_gone_when_its_last_connection_is() {
         return;
     };
     let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("router: draining");
-    // Answered 2 s later, and told to close with that.
+    // Answered 2 s later, with `connection: close`.
     let request = client.request(2000);
-    assert_eq!(request.went, Went::Answered { closes: true });
+    assert_eq!(request.went, RequestResult::Answered { closes: true });
     drop(client);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(2000)..ms(5000)).assert_line("no connection left");
@@ -43,7 +43,7 @@ fn a_client_that_never_lets_go_is_waited_for_until_time_is_over() {
         return;
     };
     let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended
@@ -59,7 +59,7 @@ fn until_requests_does_not_wait_for_it() {
         return;
     };
     let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, Went::Answered { closes: false });
+    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..ms(2500)).assert_line("no request in flight");

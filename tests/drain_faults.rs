@@ -1,4 +1,4 @@
-//! The drain of an Envoy whose admin does what it should, and of one whose admin does not.
+//! The drain of an Envoy, with an admin that works and with one that fails.
 
 use std::thread;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::http::free_address;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// A router with a drain, and what it needs. `TIMES` is for the test to say.
+/// A router with a drain and its dependency. The test replaces `TIMES`.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 processes:
@@ -46,13 +46,13 @@ fn assert_between(ended: &Ended, took: Duration, range: std::ops::Range<Duration
 }
 
 #[test]
-fn it_is_told_then_watched_then_closed_and_only_then_asked_to_end() {
+fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     let admin = Admin::tcp(5);
     let Some(drainit) = start(&admin, "time: 8s, min: 100ms") else { return };
     assert!(admin.seen().is_empty(), "a healthy Envoy is left alone");
     let t0 = drainit.signal(Signal::SIGTERM);
     admin.wait_for(FAIL);
-    // Still there some looks later.
+    // The connections are still open some polls later.
     while admin.seen().iter().filter(|seen| seen.what.starts_with("GET /stats")).count() < 5 {
         thread::sleep(ms(5));
     }
@@ -107,7 +107,7 @@ fn it_is_asked_seldom_until_min_is_nearly_over() {
     let early = seen.iter().filter(|seen| {
         seen.what.starts_with("GET /stats") && (t0..t0 + ms(2500)).contains(&seen.at)
     });
-    // Every 250 ms; it was every 25.
+    // Polls come every 250 ms, not every 25 ms.
     let early = early.count();
     assert!((2..=20).contains(&early), "{early} looks: {seen:?}");
 }
@@ -133,14 +133,14 @@ fn no_open_connection_is_not_quiet_while_new_ones_come() {
 }
 
 #[test]
-fn one_look_does_not_show_that_it_is_quiet() {
+fn one_poll_does_not_end_the_drain() {
     let admin = Admin::tcp(0).answer("/stats", &[Answer::Ok, Answer::Hang]);
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
     let t0 = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
-    // Nor are new connections refused because of it.
+    // New connections are not refused because of it.
     assert!(admin.wait_for(CLOSE) - t0 >= ms(1000), "{:?}", admin.seen());
 }
 

@@ -1,4 +1,4 @@
-//! Every kind of drain but Envoy's: when it is over, what comes of one that fails, and several of them together.
+//! Every kind of drain but Envoy's: its end, its failures, and several drains at the same time.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// An app with a drain, and what it needs. The app goes on when `DIR/told` is there, which USR1 makes.
+/// An app with a drain and its dependency. The app goes on when `DIR/told` exists, which USR1
+/// creates.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:
@@ -38,7 +39,7 @@ fn assert_asked(ended: &Ended, since: Duration, range: std::ops::Range<Duration>
     assert!(range.contains(&took), "asked after {took:?}, and not {range:?}:\n{}", ended.record);
 }
 
-/// Stops it, and looks at what does not depend on the kind.
+/// Stops it, and checks what all kinds have in common.
 #[track_caller]
 fn stop(drainit: Running, why: &str) -> (Ended, Duration) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -66,7 +67,7 @@ fn a_request_is_answered_when_it_is_drained() {
 #[test]
 fn a_request_may_be_any_and_go_to_a_unix_socket() {
     let Some(rig) = Rig::new() else { return };
-    // No Envoy: nobody verifies anything before the drain.
+    // Without an Envoy nothing is verified before the drain.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
     let (ended, t0) = stop(start_in(rig, drain, ""), "reported by the process");
@@ -145,7 +146,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
     assert_asked(&ended, t0, ms(800)..ms(2000));
-    // By a KILL, and not at the end with all that is left over.
+    // It is killed here, not at the end with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 
@@ -264,7 +265,7 @@ fn all_are_waited_for_together_each_within_its_own_time() {
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
         let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - t0;
-        // Not one after the other.
+        // They run at the same time.
         let range = ms(least)..ms(least + 900);
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
@@ -293,10 +294,11 @@ fn what_others_send_requests_to_is_drained_after_them() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    // The last that is noted before the message: what is noted of the message itself may come after its answer.
+    // The last event before the message: the event of the message itself may be recorded after its
+    // effect.
     ended
         .assert_code(0)
-        // The steps before `notify`: what that leads to may happen before its sender can record that it has sent.
+        // The steps before `notify`: its effect may come before the sender has recorded it.
         .assert_order(&[
             "front got SIGUSR1",
             "front sleep",

@@ -11,10 +11,10 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-/// So many arguments that reading the command line takes much longer than what comes before it.
+/// Enough arguments that reading the command line takes much longer than everything before it.
 const MANY: usize = 20_000;
 
-/// One process that claims all arguments, and passes over them.
+/// One process that claims all arguments and ignores them.
 const CLAIMS: &str = "
 processes:
   a: {command: [sh, -c, 'exec sleep 60', sh], args: {prefix: '--a.'}}
@@ -27,7 +27,7 @@ fn blocked(pid: Pid) -> u64 {
     mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
 }
 
-/// The kernel lets nobody block KILL and STOP.
+/// KILL and STOP cannot be blocked.
 const FULL: u64 = !(1 << 8 | 1 << 18);
 
 fn wait_for_full(drainit: &Running) {
@@ -63,7 +63,7 @@ fn share_before_the_block() -> Option<f64> {
 
 #[test]
 fn signals_are_blocked_before_the_command_line_is_read() {
-    // It may be seen late, and never early.
+    // It may be seen late, but never early.
     let mut shares = Vec::new();
     for _ in 0..5 {
         let Some(share) = share_before_the_block() else { return };
@@ -93,7 +93,7 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
     drainit.wait_exit(LONG).assert_code(128 + 15);
 }
 
-/// A pipe in the place of the config, which has a writer, so that drainit waits for it.
+/// A pipe with a writer as the config, so that drainit waits for it.
 fn config_in_a_pipe(rig: &Rig) -> fs::File {
     let path = rig.path("pipe");
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -134,9 +134,9 @@ fn a_command_that_is_no_init_has_the_signals_that_it_was_given() {
             let drainit = rig.start_with(&[command, "-c", "DIR/pipe"]);
             wait_for_reader(&drainit);
             assert_eq!(blocked(drainit.pid()), mask, "{command}");
-            // Not INT, which whoever runs the tests in the background ignores.
+            // Not INT, which is ignored when the tests run in the background.
             drainit.signal(Signal::SIGTERM);
-            // By the signal, so there is no code; with the reason that nothing else was written.
+            // It ended by the signal, so there is no code, and nothing was written.
             let ended = drainit.wait_exit(LONG);
             ended.assert_code(-1).assert_no_line("pipe");
             drop(pipe);

@@ -1,5 +1,5 @@
-//! `drainit exec` with a drain: each kind takes the traffic away before the stop signal, within its times. What the drain and
-//! the shutdown are otherwise is the supervisor's, and tested there.
+//! `drainit exec` with a drain: each kind takes the traffic away before the stop signal, within its
+//! times. The rest of the drain and the shutdown is tested with `run`.
 
 use std::path::Path;
 use std::thread;
@@ -8,7 +8,8 @@ use crate::exec_options::{assert_refused, exec};
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
 
-/// Answers `/work` when there is the file that it is given, and a POST when nothing is in flight. TERM ends it at once.
+/// Answers `/work` once the given file exists, and a POST once nothing is in flight. TERM ends it
+/// at once.
 const SERVER: &str = r#"
 import http.server, os, sys, threading, time
 
@@ -125,7 +126,7 @@ fn a_server_that_is_asked_by_a_request_ends_what_is_in_flight() {
         drainit.wait_for_line("^working$");
         drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line("^POST /drain HTTP/1.1$");
-        // Meanwhile others are served.
+        // Other requests are served meanwhile.
         assert_eq!(get(address, "/").unwrap(), (200, "done".to_owned()));
         drainit.touch("go");
         assert_eq!(client.join().unwrap().unwrap(), (200, "done".to_owned()));
@@ -138,7 +139,7 @@ fn a_server_that_is_asked_by_a_request_ends_what_is_in_flight() {
 #[test]
 fn a_request_has_its_method_and_goes_to_a_unix_socket_as_well() {
     let Some(rig) = Rig::new() else { return };
-    // No Envoy: nobody verifies anything before the drain.
+    // Without an Envoy nothing is verified before the drain.
     let server = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = ["--drain-http", "unix:DIR/app.sock:/drain?now=1", "--drain-method", "PUT"];
     let drainit = start(rig, &drain, &[]);
@@ -220,14 +221,14 @@ fn an_axum_server_alone_serves_until_it_is_drained() {
     drainit.wait_until("served", || get(address, "/").is_ok());
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("axum_server: drain");
-    // New connections, too, that a load balancer still sends.
+    // Also new connections, which a load balancer still sends.
     assert_eq!(get(address, "/").unwrap().0, 200);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("drain axum_server: [^;]*reported by the process$");
     ended.assert_line("stop axum_server: .*exited with code 0");
 }
 
-/// What each kind needs to be told and never to be drained.
+/// The options of each kind, for a drain that never ends by itself.
 fn endless(server: &Admin) -> [Vec<String>; 4] {
     let url = format!("http://{}/drain", server.address());
     [
@@ -299,7 +300,7 @@ fn a_command_that_ends_by_itself_is_not_waited_for() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_said_and_nothing_is_started() {
+fn conflicting_options_are_refused_and_nothing_is_started() {
     let admin = "http://127.0.0.1:9901";
     let envoy = ["--drain-envoy", admin];
     let http = ["--drain-http", "http://127.0.0.1:8080/drain"];
@@ -307,7 +308,7 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
     let signal = ["--drain-signal", "USR1"];
     let notify = ["--drain-notify", "USR1"];
     let kinds = [envoy, http, exec, signal, notify];
-    // Every one with each of the others, and with what cannot be drained.
+    // Each kind with every other kind, and with a command that cannot be drained.
     for (at, kind) in kinds.iter().enumerate() {
         for other in &kinds[at + 1..] {
             assert_refused(
@@ -329,7 +330,7 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
         ] {
             assert_refused(&[kind, wrong].concat(), message);
         }
-        // What belongs to one kind is refused with the others, and alone asks for it.
+        // An option of one kind is refused with the others, and on its own selects its kind.
         for (option, of) in [
             (&["--drain-until", "requests"][..], "--drain-envoy <ADMIN>"),
             (&["--no-fail-healthcheck"], "--drain-envoy <ADMIN>"),
@@ -354,7 +355,7 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
         (&["--drain-exec", "a | b"], "write `sh -c 'a | b'` if a shell is meant"),
         (&["--drain-exec", "a 'b"], "close the quote"),
         (&["--drain-exec", ""], "names no program"),
-        (&["--drain-signal", "KILL"], "nobody can catch"),
+        (&["--drain-signal", "KILL"], "no process can catch"),
         (&["--drain-notify", "USR3"], "did you mean `USR1`?"),
     ] {
         assert_refused(options, message);

@@ -1,4 +1,4 @@
-//! The options of `drainit exec` beyond signals and the drain: codes, times, what is left over.
+//! The options of `drainit exec` but for signals and the drain: codes, times, leftover processes.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
     rig.start_with(&words)
 }
 
-/// Fails unless drainit says that these options cannot be, and starts nothing.
+/// Fails unless drainit refuses these options and starts nothing.
 #[track_caller]
 pub(crate) fn assert_refused(options: &[&str], message: &str) {
     let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
@@ -32,7 +32,7 @@ fn codes_become_0_where_asked() {
     }
     let options = ["-e", "143", "-e", "127"];
     exec(Rig::not_init(), &options, &["CHILD", "a", "die=TERM"]).wait_exit(LONG).assert_code(0);
-    // It did not end: it never began.
+    // There is no end to report: it never started.
     exec(Rig::not_init(), &options, &["no-such-program"]).wait_exit(LONG).assert_code(127);
 }
 
@@ -62,7 +62,7 @@ fn a_command_that_stops_in_time_has_its_own_code() {
 #[test]
 fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
     for init in [true, false] {
-        // Obeys: nothing is slept in full.
+        // It obeys: no wait takes its full time.
         let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
         let drainit = exec(rig, &["--grace-period", "8s"], &command);
@@ -73,7 +73,7 @@ fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
         ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
         ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
 
-        // Does not: the end is bounded, and the command's code stays.
+        // It does not obey: the end is bounded, and the command's code stays.
         let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
         let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
@@ -183,7 +183,7 @@ fn a_second_stop_signal_cuts_the_delay_short() {
         drainit.wait_for_start(&["a"]);
         drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line("SIGTERM received");
-        // Closer than 5 ms they would be one.
+        // Signals within 5 ms would count as one.
         thread::sleep(ms(20));
         let again = drainit.signal(second);
         let got = drainit.wait_for_event("a", "got SIGTERM").at;
@@ -202,7 +202,7 @@ fn a_second_stop_signal_cuts_the_delay_short() {
 #[test]
 fn a_doubled_stop_signal_is_one() {
     let Some(rig) = Rig::new() else { return };
-    // One process sends both, so that nothing comes in between.
+    // One process sends both, so that they follow each other at once.
     let drainit = exec(rig, &["--signal-delay", "700ms"], &["CHILD", "a"]);
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
@@ -210,7 +210,7 @@ fn a_doubled_stop_signal_is_one() {
     let both = crate::support::now() - asked;
     let ended = drainit.wait_exit(LONG);
     let took = ended.event("a", "got SIGTERM").at - asked;
-    // On a machine that paused in between, they were two.
+    // If the machine paused in between, they count as two.
     assert!(took >= ms(700) || both >= ms(4), "{took:?}");
     ended.assert_code(0);
 }
@@ -277,7 +277,8 @@ fn when_the_parent_dies_its_signal_comes() {
 #[test]
 fn orphans_go_to_others_if_asked() {
     for (options, here) in [(&[][..], true), (&["-s"], true), (&["--no-subreaper"], false)] {
-        let drainit = exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x"]);
+        let drainit =
+            exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x,exit=0"]);
         drainit.wait_for_start(&["a", "b"]);
         let b = drainit.wait_for_event("b", "start").pid;
         let stat = fs::read_to_string(format!("/proc/{b}/stat")).unwrap();
@@ -291,7 +292,7 @@ fn orphans_go_to_others_if_asked() {
 }
 
 #[test]
-fn wrong_usage_is_said_and_nothing_is_started() {
+fn wrong_usage_is_reported_and_nothing_is_started() {
     for (options, message) in [
         (&["--bogus"][..], "unexpected argument '--bogus'"),
         (&["-r", "TREM:INT"], "did you mean `TERM`?"),
@@ -376,7 +377,7 @@ fn in_hard_places_it_works_as_well() {
         drainit.signal(Signal::SIGTERM);
         drainit.wait_exit(LONG).assert_code(3).event("b", "got SIGTERM");
     }
-    // No /proc of its own namespace: nothing is known of descendants but that they end.
+    // Without the /proc of its namespace, all that is known of descendants is their end.
     let Some(_) = Rig::new() else { return };
     let namespace = ["unshare", "--pid", "--fork", "--kill-child"];
     let script = "(setsid sh -c 'trap \"exit\" TERM; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' &); trap 'exit 3' TERM; \
@@ -403,7 +404,7 @@ fn a_storm_of_orphans_holds_no_signal_up() {
 
 #[test]
 fn descriptors_of_a_service_manager_are_handed_over() {
-    // Two are meant for the command, and a third one is a mistake.
+    // Two are passed to the command, and a third is wrong usage.
     let hand_over = |pid: &str| {
         format!(
             "export LISTEN_PID={pid} LISTEN_FDS=2 LISTEN_FDNAMES=http:admin; exec \"$@\" 3</etc/passwd 4</etc/group 9</etc/passwd"

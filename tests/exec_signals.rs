@@ -1,11 +1,12 @@
-//! `drainit exec` and every signal there is: passed on, named, and as what ends a command; and what a command starts with.
+//! `drainit exec` and every signal: passed on, named in options, ending a command; and the
+//! dispositions that a command starts with.
 
 use std::process::Command;
 
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const USR2: i32 = 12;
-/// Those that cannot be caught, and the one that the end of a child sends, too.
+/// KILL and STOP, which cannot be caught, and CHLD, which the end of a child sends.
 pub(crate) const SPECIAL: [i32; 3] = [9, 17, 19];
 
 fn record(rig: Rig, options: &[&str]) -> Running {
@@ -53,7 +54,7 @@ fn every_signal_can_end_a_command_and_none_of_its_ends_is_lost() {
     }
 }
 
-/// The signals that end whom they hit, by default.
+/// The signals whose default action ends the process.
 pub(crate) fn fatal() -> impl Iterator<Item = i32> {
     (1..=64).filter(|number| !(17..=23).contains(number) && *number != 28)
 }
@@ -61,7 +62,7 @@ pub(crate) fn fatal() -> impl Iterator<Item = i32> {
 #[track_caller]
 pub(crate) fn can_end(rig: Rig, number: i32) {
     let script = format!("kill -{number} $$");
-    // A core that nobody wants.
+    // Avoids a core dump.
     let rig = rig.wrapper(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]);
     let ended = rig.run_with(&["exec", "-v", "--", "sh", "-c", &script]);
     ended.assert_code(128 + number);
@@ -149,7 +150,7 @@ fn a_command_leads_its_own_group() {
 }
 
 #[test]
-fn with_a_group_everybody_in_it_hears() {
+fn a_group_gets_every_signal() {
     for (options, hears) in [(&["-g"][..], true), (&[], false)] {
         let Some(rig) = Rig::new() else { return };
         let words = [&["exec"][..], options, &["--", "CHILD", "a", "spawn=b"]].concat();

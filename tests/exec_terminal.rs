@@ -1,4 +1,5 @@
-//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a session, and below a shell.
+//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a
+//! session, and below a shell.
 
 use nix::sys::signal::{Signal, kill};
 
@@ -81,7 +82,8 @@ fn keys_reach_a_command_that_is_no_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing either.
+            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing
+            // either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -148,7 +150,7 @@ fn below_a_shell_it_is_a_job_like_others() {
 
 #[test]
 fn below_a_shell_the_supervisor_is_a_job_too() {
-    let dir = crate::support::files::TempDir::new();
+    let dir = crate::support::temp_dir::TempDir::new();
     dir.write("drainit.yaml", "processes: {a: {command: [sleep, '60']}}");
     let mut terminal = Terminal::session(&BASH);
     terminal.wait_for_prompt();
@@ -191,7 +193,7 @@ fn without_a_terminal_on_stdin_keys_come_as_signals() {
 #[test]
 fn a_terminal_that_goes_away_is_a_hangup() {
     let script = "trap 'echo hup >>$0; exit 0' HUP; echo ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done";
-    let dir = crate::support::files::TempDir::new();
+    let dir = crate::support::temp_dir::TempDir::new();
     let out = dir.join("out").display().to_string();
     let terminal = Terminal::session(&[DRAINIT, "exec", "--", "sh", "-c", script, &out]);
     terminal.wait_for("ready");

@@ -11,7 +11,7 @@ processes:
   a: {command: [CHILD, a, print=hello, touch=DIR/a], depends_on: [base], log: {prefix: a}}
 ";
 
-/// Runs a pair of processes to a good end.
+/// Runs two processes to a clean end.
 #[track_caller]
 fn works(rig: Rig) -> crate::support::Ended {
     let drainit = rig.start(PAIR);
@@ -37,12 +37,13 @@ fn a_storm_of_orphans_during_the_stop_delays_nothing_beyond_its_bound() {
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(BOUND);
-    // To make the storm takes its time; what follows must not.
+    // Making the storm takes time; the rest must not.
     ended
         .assert_took(asked, ms(0)..BOUND)
         .assert_took(ended.event("a", "exit").at, ms(0)..ms(5000))
         .assert_stopped_in_order(&["a", "base"]);
-    // On a machine so busy that orphans have not come to their end yet, they are left over, and killed.
+    // On a busy machine some orphans may not have ended yet; they are then leftover processes, and
+    // killed.
     if ended.record.line("left over: .*; sending SIGKILL").is_none() {
         ended.assert_code(0);
     }
@@ -86,7 +87,7 @@ fn a_bystander_is_left_alone() {
     // In a shared PID namespace there are others, which may even have the same parent.
     let mut bystander = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     works(Rig::not_init());
-    // Everybody else's number is asked for on the way: who is left over is told and killed.
+    // The scan passes over all other PIDs; leftover processes are reported and killed.
     let options = ["exec", "--wait-all", "--grace-period", "1s", "--"];
     let command = ["CHILD", "a", "daemon=b,on=TERM:ignore"];
     let drainit = Rig::not_init().start_with(&[&options[..], &command[..]].concat());
@@ -112,13 +113,13 @@ fn without_root_and_any_capability() {
     let Some(rig) = Rig::new() else { return };
     works(rig.without_privileges());
     works(Rig::not_init().without_privileges());
-    // To be somebody else is then impossible, which is said.
+    // Becoming another user is impossible then, and drainit reports it.
     let Some(rig) = Rig::new() else { return };
     rig.without_privileges()
         .run("processes: {a: {command: [CHILD, a], user: '10001:10001'}}")
         .assert_code(126)
         .assert_line("a: .*10001");
-    // To be whom one is already is possible.
+    // Becoming the same user is possible.
     let Some(rig) = Rig::new() else { return };
     let config =
         format!("processes: {{a: {{command: [CHILD, a, exit=4], user: '{NOBODY}:{NOBODY}'}}}}");
@@ -218,7 +219,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
 }
 
 #[test]
-fn who_may_not_be_signalled_in_the_group_of_a_process_keeps_nobody_from_being_restarted() {
+fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     if !nix::unistd::geteuid().is_root() {
         crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
         return;
@@ -241,7 +242,7 @@ fn who_may_not_be_signalled_in_the_group_of_a_process_keeps_nobody_from_being_re
     let refused = r"a: not allowed to signal those that live on in its process group \d+ \(sleep\)";
     let times =
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
-    // Once for each life; the last one's belongs to the shutdown, and so to its report.
+    // Once for each run; the last one belongs to the shutdown and its report.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
     ended
         .assert_code(3)

@@ -1,15 +1,15 @@
-//! `drainit health`: what an exec probe and Docker's HEALTHCHECK get to know.
+//! `drainit health`, as an exec probe or Docker's HEALTHCHECK runs it.
 
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use crate::support::files::TempDir;
 use crate::support::http::free_address;
+use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, PATIENCE, Rig, Signal};
 
-/// The exit code of `drainit health`, and all that it says.
+/// The exit code and the output of `drainit health`.
 fn health(args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     command.env_remove("DRAINIT_CONFIG").arg("health").args(args).stdin(Stdio::null());
@@ -120,14 +120,14 @@ fn of_the_config_it_needs_control_only() {
         control: {socket: '${BASE}/control.sock'}
         processes: {a: {command: [CHILD, '${MUST:?set it}']}}
         ";
-    // The entrypoint has exported it, and who asks does not have it.
+    // The entrypoint exported it, and the probe does not have it.
     let drainit = rig.env("MUST", "a").start(config);
     drainit.wait_for_line("everything is ready");
     let path = |name: &str| drainit.path(name).display().to_string();
     let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());
     assert_eq!(ask(&["-c", &path("drainit.yaml")]), (0, "ready\n".to_owned()));
     assert_eq!(ask(&["-c", &path("drainit.yaml"), "--live"]), (0, "ok\n".to_owned()));
-    // Nor does it matter what has become of the rest since.
+    // Changes to other variables do not matter either.
     std::fs::write(drainit.path("over.yaml"), "proceses: {b: {}}\nhooks: 5\n").unwrap();
     let args = ["-c", &path("drainit.yaml"), "-c", &path("over.yaml")];
     assert_eq!(ask(&args), (0, "ready\n".to_owned()));

@@ -1,4 +1,4 @@
-//! `drainit import`: what it prints is a config that runs.
+//! `drainit import`: its output is a config that runs.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 
@@ -19,7 +19,7 @@ fn what_is_printed_runs() {
 }
 
 #[test]
-fn wrong_files_are_told() {
+fn wrong_files_are_reported() {
     let rig = Rig::not_init();
     rig.write("Procfile", "web\n");
     let ended = rig.run_with(&["import", "DIR/Procfile"]);

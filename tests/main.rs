@@ -1,6 +1,6 @@
-//! The real binary, run as what it is for: PID 1 of a container, or any other process. One file a feature.
+//! Tests of the real binary, as PID 1 and as an ordinary process. One file per feature.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Those bans keep drainit from reaping behind its own back; here is another process.
+// The disallowed methods would reap drainit's children; the tests are another process.
 #![allow(clippy::disallowed_methods)]
 
 mod support;
@@ -8,8 +8,6 @@ mod support;
 mod admin_faults;
 mod args;
 mod arm64;
-mod at_once;
-mod bare;
 mod compat_dumb_init;
 mod compat_tini;
 mod config_errors;
@@ -31,19 +29,21 @@ mod health;
 mod hooks;
 mod import;
 mod lean;
+mod minimal_environment;
 mod new_connections;
 mod notify;
 mod output;
 mod plan;
 mod pod;
 mod policy_engine;
+mod preflight;
 mod readiness;
 mod report_counts;
 mod rolling_restart;
 mod run_signals;
 mod servers;
 mod shutdown;
+mod simultaneous_stop;
 mod start;
 mod storm;
 mod supervise;
-mod verify;

@@ -1,4 +1,4 @@
-//! Whose messages of sd_notify(3) are believed, and what becomes of their text.
+//! The senders of sd_notify(3) messages that drainit accepts, and how it prints their text.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 
@@ -55,7 +55,7 @@ fn one_process_cannot_say_that_another_is_drained() {
 }
 
 #[test]
-fn who_belongs_to_a_process_may_speak_for_it() {
+fn descendants_of_a_process_may_notify_for_it() {
     for command in [
         "[CHILD, a, notify=READY=1]",
         "[CHILD, a, 'spawn=c,notify=READY=1']",
@@ -63,7 +63,7 @@ fn who_belongs_to_a_process_may_speak_for_it() {
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
         // Without its parent, in its process group.
         "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
-        // The sender ends at once, but waits until drainit has heard it.
+        // The sender ends at once, but only after drainit has read its message.
         "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
     ] {
         for rig in both() {
@@ -90,7 +90,7 @@ fn has(program: &str) -> bool {
 }
 
 #[test]
-fn who_has_left_its_process_altogether_cannot() {
+fn a_detached_process_may_not_notify() {
     for rig in both() {
         let ended = rig.run(
             "

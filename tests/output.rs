@@ -1,4 +1,5 @@
-//! Output: whole lines, each with its prefix on its own stream, nothing lost, and nobody who does not read holds anything up.
+//! Output: whole lines, each with its prefix on its own stream; nothing is lost, and a reader that
+//! does not read blocks nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,7 +65,7 @@ fn assert_json(ended: &Ended) {
 }
 
 #[test]
-fn json_is_an_object_a_line_for_everybody() {
+fn json_is_one_object_per_line() {
     let config = r#"
         processes:
           quiet: {type: oneshot, command: [CHILD, quiet, 'print=no log:', exit=0]}
@@ -82,7 +83,7 @@ fn json_is_an_object_a_line_for_everybody() {
 }
 
 #[test]
-fn a_wrong_config_is_told_in_json_as_well() {
+fn a_wrong_config_is_reported_in_json_as_well() {
     let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
     let ended = rig.run("processes: {a: {command: [CHILD, a], depends_on: [b], x: 1}}");
     ended.assert_code(78);
@@ -183,7 +184,7 @@ fn a_huge_line_loses_no_byte_and_stays_in_its_place() {
 }
 
 #[test]
-fn a_stdout_that_nobody_reads_holds_up_no_stop() {
+fn an_unread_stdout_does_not_delay_a_stop() {
     for log in ["{prefix: a}", "{mode: inherit}"] {
         let (unread, pipe) = full_pipe();
         let Some(rig) = Rig::new() else { return };
@@ -210,7 +211,7 @@ fn a_stdout_that_nobody_reads_holds_up_no_stop() {
 fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // It has more to say than anybody buffers, and ends only after a last word.
+    // It writes more than all buffers hold, and ends only after its last line.
     let drainit = rig.stdout(pipe).start(
         "processes: {a: {command: [CHILD, a, 'on=TERM:say:last', 'lines=60000,much to say'], log: {prefix: a}}}",
     );
@@ -221,7 +222,7 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_does_not_hold_drainit_up_either() {
+fn an_unread_stderr_does_not_delay_drainit() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
     // Its own lines go there.

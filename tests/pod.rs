@@ -1,4 +1,5 @@
-//! `drainit check --pod`: the manifests of the examples are right, and what is wrong with one decides the exit code.
+//! `drainit check --pod`: the manifests of the examples pass, and the problems of a manifest decide
+//! the exit code.
 
 use std::fs;
 use std::io::Write;
@@ -23,7 +24,7 @@ fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Where the manifest is a file, nobody reads this.
+    // Not read if the manifest is a file.
     let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -35,7 +36,7 @@ fn assert_ends(output: &Output, code: i32, text: &str) {
     assert!(said.iter().any(|said| said.contains(text)), "{text:?} is not in {said:?}");
 }
 
-/// What `helm template` makes of the chart, as far as the chart needs it.
+/// Renders the chart as `helm template` does, as far as the chart needs it.
 fn rendered() -> String {
     let chart = examples().join("chart");
     let mut text = fs::read_to_string(chart.join("templates/deployment.yaml")).unwrap();

@@ -1,4 +1,5 @@
-//! A Policy Engine that speaks Envoy's ext_proc: its stop waits for Envoy's streams, and so the order of the stops counts.
+//! A Policy Engine that speaks Envoy's ext_proc: its stop waits for Envoy's streams, and so the
+//! order of the stops counts.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use crate::support::{LONG, Signal, ms, namespace};
 
 const ENGINE: &str = "examples/policy-engine/drainit.yaml";
 
-/// A gateway with that engine, as PID 1; `None` (and the test is skipped) where namespaces are not permitted.
+/// A gateway with that engine, as PID 1; `None` (and the test is skipped) where namespaces are not
+/// permitted.
 fn spec(overlays: &[&str]) -> Option<Spec> {
     let binary = env!("CARGO_BIN_EXE_drainit").into();
     namespace::is_possible().then(|| Spec {
@@ -93,7 +95,8 @@ fn the_engine_ends_only_when_envoys_streams_have() {
         let mut client = TcpStream::connect(gateway.address()).await.unwrap();
         let request = "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nx-envoy-fault-delay-request: 8000\r\n\r\n";
         client.write_all(request.as_bytes()).await.unwrap();
-        // The stream is there when the engine is asked to stop: the executor has been asked about its request already.
+        // The stream is there when the engine is asked to stop: the executor has been asked about
+        // its request already.
         sleep(ms(500)).await;
         let engine = gateway.members().iter().find(|member| member.name == "policy-engine").unwrap();
         let asked = Instant::now();

@@ -1,10 +1,10 @@
-//! Readiness: each way to see it gates what waits for it, and says why where it is not there.
+//! Readiness: every kind of probe holds back the dependents, and reports why it fails.
 
 use crate::support::http::free_address;
 use crate::support::{LONG, Rig, Signal};
 
-/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not be started before
-/// that step. `ADDRESS` in both is an address that is free.
+/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not
+/// be started before that step. `ADDRESS` in both is an address that is free.
 #[track_caller]
 fn gates(readiness: &str, step: &str) {
     let Some(rig) = Rig::new() else { return };
@@ -83,7 +83,7 @@ fn a_file_is_seen_where_its_directory_did_not_exist_either() {
 #[test]
 fn started_does_not_wait_for_readiness() {
     let Some(rig) = Rig::new() else { return };
-    // `a` gets ready only once `b` runs.
+    // `a` becomes ready only once `b` runs.
     let drainit = rig.start(
         "
         processes:

@@ -1,4 +1,4 @@
-//! The report counts what happened: its numbers against those of the clients of a real Envoy.
+//! The counts of the report, compared with those of the clients of a real Envoy.
 
 use std::process::Command;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use testkit::envoy;
 
-use crate::support::client::{Client, Request, Went};
+use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Ended, LONG, Signal, ms, now};
 
@@ -23,7 +23,7 @@ struct Counts {
 
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
-    // On a machine that is too busy for the last count, the one before it is told.
+    // If the machine is too busy for the last count, the report has the one before it.
     let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
                    requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
@@ -39,12 +39,12 @@ fn reported(ended: &Ended) -> Counts {
     }
 }
 
-/// In the time after `from`, so that nothing begins or ends close to T0 or to the end.
+/// Sleeps until `offset` after `from`, so that nothing begins or ends close to T0 or the end.
 fn at(from: Duration, offset: Duration) {
     thread::sleep((from + offset).saturating_sub(now()));
 }
 
-fn count(requests: &[Request], went: impl Fn(Went) -> bool) -> u64 {
+fn count(requests: &[Request], went: impl Fn(RequestResult) -> bool) -> u64 {
     requests.iter().filter(|request| went(request.went)).count() as u64
 }
 
@@ -57,7 +57,7 @@ fn assert_exact(version: &'static str) {
     let connected = |number: usize| -> Vec<Client> {
         let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
         for client in &mut clients {
-            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
         }
         clients
     };
@@ -85,8 +85,8 @@ fn assert_exact(version: &'static str) {
         (ended, still_open as u64)
     });
     ended.assert_code(0).assert_line("its time is over").assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == Went::Answered { closes: true });
-    let cut = count(&requests, |went| went == Went::Cut);
+    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);
     assert_eq!(
         reported(&ended),
@@ -111,14 +111,14 @@ fn every_request_is_counted_once_with_envoy_1_40() {
     assert_exact(envoy::DEFAULT);
 }
 
-/// What happens while a drain is held counts, too: the end is the stop.
+/// Requests during a held drain count, too: its end is the stop.
 #[test]
 fn a_drain_that_was_held_is_counted_to_its_stop() {
     let Some((drainit, address)) = RealEnvoy::default().start() else { return };
     let connected = |number: usize| -> Vec<Client> {
         let mut clients: Vec<_> = (0..number).map(|_| Client::new(address)).collect();
         for client in &mut clients {
-            assert_eq!(client.request(0).went, Went::Answered { closes: false });
+            assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
         }
         clients
     };
@@ -145,8 +145,8 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
         (requests, still_open, ended)
     });
     ended.assert_code(0).assert_no_line(r"\[drainit\].* warning: ");
-    let completed = count(&requests, |went| went == Went::Answered { closes: true });
-    let cut = count(&requests, |went| went == Went::Cut);
+    let completed = count(&requests, |went| went == RequestResult::Answered { closes: true });
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     assert_eq!((completed, cut), (4 + 5, 3), "{}", ended.record);
     assert_eq!(
         reported(&ended),
@@ -156,8 +156,9 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
     );
 }
 
-/// Requests that end this close to the moments at which drainit counts may be on either side of them, because the clients'
-/// clock is not Envoy's: a signal, a look, for which drainit waits up to 500 ms, and a busy machine lie between.
+/// Requests that end this close to the moments at which drainit counts may be on either side of
+/// them, because the clients' clock is not Envoy's: a signal, a poll, which may take up to 500 ms,
+/// and a busy machine lie between.
 const EDGE: Duration = ms(600);
 
 #[test]
@@ -165,7 +166,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let envoy = RealEnvoy { drain: "time: 6s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let (requests, t0, ended) = thread::scope(|scope| {
-        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as there is somebody.
+        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as a server
+        // answers.
         let clients: Vec<_> = (0..40)
             .map(|number| {
                 scope.spawn(move || {
@@ -174,8 +176,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
                         let request = client.request(20 + number * 4);
                         requests.push(request);
                         match request.went {
-                            Went::Refused => return requests,
-                            Went::Answered { .. } | Went::Cut => {}
+                            RequestResult::Refused => return requests,
+                            RequestResult::Answered { .. } | RequestResult::Cut => {}
                         }
                     }
                 })
@@ -192,7 +194,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let end = ended.record.line("router: SIGTERM, then KILL").unwrap().at;
     let completed = |from: Duration, to: Duration| {
         let within = requests.iter().filter(|request| (from..to).contains(&request.over));
-        within.filter(|request| matches!(request.went, Went::Answered { .. })).count() as u64
+        within.filter(|request| matches!(request.went, RequestResult::Answered { .. })).count()
+            as u64
     };
     let least = completed(t0 + EDGE, end - EDGE);
     let most = completed(t0 - EDGE, end + EDGE);
@@ -202,8 +205,8 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
         "{least}..={most}: {counts:?}\n{}",
         ended.record
     );
-    // In flight at the end: cut, or answered in the last moment.
-    let cut = count(&requests, |went| went == Went::Cut);
+    // In flight at the end: cut, or answered at the last moment.
+    let cut = count(&requests, |went| went == RequestResult::Cut);
     let undecided = completed(end - EDGE, end + EDGE);
     assert!(
         counts.cut.abs_diff(cut) <= undecided && counts.cut <= 40,

@@ -1,5 +1,5 @@
-//! The promise itself: a gateway under load is replaced, and no request fails. With real Envoys, drainit as PID 1, and what
-//! people do without it beside it.
+//! The promise itself: a gateway under load is replaced and no request fails, with real Envoys and
+//! drainit as PID 1. The common alternatives are measured beside it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use testkit::rolling_restart::{Outcome, RollingRestart};
 
 use crate::support::namespace;
 
-/// 100 keep-alive clients at 1 request/s that look at their connection only when they use it, stock Envoy flags, the new
-/// endpoint learnt 1 s after SIGTERM.
+/// 100 keep-alive clients at 1 request/s that notice a closed connection only when they use it,
+/// stock Envoy flags, the new endpoint learnt 1 s after SIGTERM.
 fn restart(runner: Runner, version: &str) -> Outcome {
     let restart = RollingRestart {
         runner,
@@ -45,7 +45,7 @@ fn assert_no_loss(version: &str) {
     assert!(said.contains("s: no connection left"), "not over early\n{said}");
     let order: Vec<_> = outcome.went.iter().map(|(_, name)| *name).collect();
     assert_eq!(order, ["router", "policy-engine", "python-executor"], "{said}");
-    // On a busy machine the last look is too old to be called the end, and the report says so.
+    // On a busy machine the last poll is too old to be called the end, and the report says so.
     let none_left = ["0 at the end", "0 when last seen"];
     let none_left = none_left.map(|end| format!("connections 100 at the start, {end}"));
     assert!(none_left.iter().any(|text| said.contains(text)), "{said}");

@@ -1,4 +1,4 @@
-//! `drainit run` and every signal there is: passed on, as what asks for the stop, and as what ends a process.
+//! `drainit run` and every signal: passed on, as a stop signal, and ending a process.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ fn both() -> impl Iterator<Item = Rig> {
     [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
 }
 
-/// The signals that drainit can hear.
+/// The signals that drainit can catch.
 fn heard() -> impl Iterator<Item = i32> {
     (1..=64).filter(|number| !SPECIAL.contains(number))
 }
@@ -98,7 +98,7 @@ fn every_signal_can_end_a_process_and_none_of_its_ends_is_lost() {
     both().for_each(all_can_end_a_process);
 }
 
-/// A process for each signal that ends whom it hits, all in one run.
+/// A process for each signal that ends a process, all in one run.
 #[track_caller]
 pub(crate) fn all_can_end_a_process(rig: Rig) {
     let mut config = String::from("processes:\n");
@@ -117,12 +117,12 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
 }
 
 #[test]
-fn what_cannot_work_is_said_and_nothing_is_started() {
+fn impossible_settings_are_reported_and_nothing_is_started() {
     for (keys, why) in [
-        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only halts a process"),
-        ("forward_signals: [KILL]", "nobody can catch, because the kernel acts on it itself"),
-        ("forward_signals: [19]", "nobody can catch, because the kernel acts on it itself"),
-        ("forward_signals: [CHLD]", "the end of every child sends"),
+        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only suspends a process"),
+        ("forward_signals: [KILL]", "a signal that no process can catch"),
+        ("forward_signals: [19]", "a signal that no process can catch"),
+        ("forward_signals: [CHLD]", "the exit of every child sends"),
         ("forward_signals: [65]", "not a signal"),
     ] {
         let Some(rig) = Rig::new() else { return };

@@ -1,5 +1,5 @@
-//! The examples with real servers: each is replaced under load and loses nothing. Where one may wonder why its config is as
-//! it is, a test shows what would be lost otherwise.
+//! The examples with real servers: each is replaced under load and loses nothing. Where a setting
+//! is not obvious, a test shows what is lost without it.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 use testkit::envoy::checkout;
 
-use crate::support::files::TempDir;
+use crate::support::example::{Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
-use crate::support::pod::{Example, Rolled, is_installed, roll};
+use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const NGINX: Example = Example::new("nginx", "NGINX_");
@@ -17,8 +17,8 @@ const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
 const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
 const AXUM: Example = Example::new("axum", "");
 
-/// Nothing lost, all of it stopped in this order, and the drain over for this reason soon after the 5 s that each example
-/// gives the load balancers.
+/// Fails unless nothing was lost, the processes stopped in this order, and the drain ended for this
+/// reason soon after the 5 s that each example leaves to the load balancers.
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();
@@ -34,7 +34,7 @@ fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     assert!(order.iter().map(stopped).is_sorted(), "not {order:?}:\n{}", ended.record);
 }
 
-/// The load finds out what is wrong; so many requests at least.
+/// Fails unless the load lost at least this many requests.
 #[track_caller]
 fn assert_loses(rolled: &Rolled, least: u64) {
     assert!(rolled.report.total.failed >= least, "{}\n{}", rolled.report, rolled.ended.record);
@@ -58,7 +58,8 @@ fn nginx_loses_what_quit_refuses_and_what_it_closes() {
     let quit = "{nginx: {drain: !override {signal: {signal: QUIT}}}}";
     let Some(rolled) = roll(&NGINX, &format!("processes: {quit}")) else { return };
     assert_loses(&rolled, 70);
-    // When nobody connects any more, still those whose connection is idle at that moment.
+    // Even without new connections, the clients whose connection is idle at that moment lose a
+    // request.
     let late = format!("shutdown: {{readiness_delay: 2s}}\nprocesses: {quit}");
     let Some(rolled) = roll(&NGINX, &late) else { return };
     assert_loses(&rolled, 20);
@@ -113,7 +114,7 @@ fn count(directory: &Path) -> usize {
     fs::read_dir(directory).map_or(0, Iterator::count)
 }
 
-/// A queue with so many items, and a worker in a pod of its own.
+/// A queue with this many items, and a worker in its own pod.
 fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
     let rig = Rig::new()?
         .cwd(checkout())
@@ -147,7 +148,7 @@ fn a_queue_worker_loses_no_item() {
         let message = status["processes"][0]["message"].as_str().unwrap_or_default().to_owned();
         message.starts_with("it says: ") && message.ends_with(" of 20 items left")
     });
-    // Another takes over what the first no longer takes.
+    // A second worker takes the rest.
     let Some(new) = worker(&queue, &free_address().to_string(), "{}") else { return };
     let ended = old.wait_exit(LONG);
     ended

@@ -1,12 +1,12 @@
-//! The shutdown: in order, inside one deadline, whatever the processes do.
+//! The shutdown: in order and within one deadline, whatever the processes do.
 
 use std::thread;
 
-use crate::support::files::is_locked;
 use crate::support::namespace::skip_unless;
+use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// router → policy → python, and one that is tied to nobody. Each takes a moment to end.
+/// router → policy → python, and an independent process. Each takes a moment to end.
 const GRAPH: &str = "
 processes:
   python: {command: [CHILD, python, 'on=TERM:exit:0:60', touch=DIR/python], readiness: {file: DIR/python}}
@@ -26,7 +26,7 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
 
 #[test]
 fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
-    // Long enough for both to be told, whatever else the machine does.
+    // Long enough for both to be asked, even on a busy machine.
     let config = GRAPH.replace("TERM:exit:0:60", "TERM:exit:0:250");
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let Some(drainit) = start(&config, &["router", "alone"]) else { return };
@@ -97,7 +97,7 @@ fn the_deadline_is_shared_by_processes_that_all_ignore_term() {
         .assert_took(asked, ms(1000)..ms(3000))
         .assert_stopped_in_order(&["router", "policy", "python"])
         .assert_line("killed: 3 of 3");
-    // Nobody was told only to be killed at once.
+    // No process was asked to end and killed at once.
     let told = |name: &str| ended.event(name, "got SIGTERM").at;
     assert!(ended.at() - told("python") > ms(300), "{}", ended.record);
     assert!(told("python") - told("policy") > ms(300), "{}", ended.record);
@@ -120,7 +120,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
 
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one() {
-    // As a terminal and a wrapper, or a runtime that tries again, send it.
+    // As sent by a terminal and a wrapper, or by a runtime that repeats it.
     let Some(drainit) = start(GRAPH, &["router", "alone"]) else { return };
     for _ in 0..5 {
         drainit.signal(Signal::SIGTERM);
@@ -189,8 +189,8 @@ fn a_daemon_that_ignores_term_is_killed() {
 }
 
 #[test]
-fn who_flees_by_forking_is_told_and_killed() {
-    // As PID 1 the kernel would end them.
+fn forking_descendants_are_reported_and_killed() {
+    // When PID 1 ends, the kernel ends them.
     let config = "
         shutdown: {grace_period: 3s, reserve: 1s}
         processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
@@ -217,7 +217,7 @@ fn who_flees_by_forking_is_told_and_killed() {
 
 #[test]
 fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
-    // To look through them takes longer than the pause between two looks.
+    // A scan of them takes longer than the pause between two scans.
     let config =
         "processes: {a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}}";
     let Some(rig) = Rig::new() else { return };
@@ -232,11 +232,11 @@ fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
     }
 }
 
-/// What `a` and its daemon do, of which the second is root's, and drainit is not root.
+/// The steps of `a` and of its daemon, which runs as root while drainit does not.
 const ROOTS_DAEMON: &str =
     "DIR/root --reuid=0 CHILD b relay=60000000,DIR/relay exit=0; exec CHILD a touch=DIR/a";
 
-/// As anybody, beside a program with which everybody becomes root.
+/// As an ordinary user, with a setuid program beside it.
 fn beside_root() -> Option<Rig> {
     if !nix::unistd::geteuid().is_root() {
         skip_unless(Err("to become another user needs root".to_owned()));
@@ -250,7 +250,7 @@ fn beside_root() -> Option<Rig> {
 }
 
 #[test]
-fn who_may_not_be_signalled_is_told() {
+fn processes_that_may_not_be_signalled_are_reported() {
     let Some(rig) = beside_root() else { return };
     let drainit = rig.start(&format!(
         "
@@ -269,7 +269,7 @@ fn who_may_not_be_signalled_is_told() {
 }
 
 #[test]
-fn who_survives_the_kill_of_exec_is_not_waited_for_longer_with_each_signal() {
+fn signals_do_not_prolong_the_wait_for_survivors_of_a_kill() {
     let Some(rig) = beside_root() else { return };
     let drainit = rig.start_with(&["exec", "--wait-all", "--", "sh", "-c", ROOTS_DAEMON]);
     drainit.wait_for_event("a", "touch");
@@ -302,7 +302,7 @@ fn a_member_of_a_killed_group_goes_with_it() {
 
 #[test]
 fn a_process_that_ends_before_its_turn_is_no_culprit() {
-    // As programs do whose peer goes away.
+    // As programs do when their peer goes away.
     let config = GRAPH.replace(
         "'on=TERM:exit:0:60', touch=DIR/python]",
         "'on=TERM:exit:0:60', touch=DIR/python, await=DIR/go, exit=5]",

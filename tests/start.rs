@@ -1,4 +1,4 @@
-//! The start: in the order of the graph, as soon as it can be, and what happens when it fails.
+//! The start: in the order of the graph, without delay; and failed starts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -42,7 +42,7 @@ fn each_process_starts_when_what_it_needs_is_ready() {
 #[test]
 fn independent_processes_start_at_the_same_time() {
     let Some(rig) = Rig::new() else { return };
-    // Each gets ready only when the other one runs.
+    // Each becomes ready only when the other one runs.
     let drainit = rig.start(
         "
         processes:
@@ -103,7 +103,7 @@ fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
         .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready")
         .assert_stopped_in_order(&["side", "base"])
         .assert_no_event("never", "start");
-    // Its last 20 lines are in drainit's own log, the older ones are not.
+    // drainit's own log repeats its last 20 lines, not the older ones.
     let told = |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
     assert!(told("out 14") && told("err 14"), "{}", ended.record);
     let number = |line: &&str| told(line);
@@ -237,7 +237,8 @@ fn after_a_stop_signal_nothing_is_started() {
 #[test]
 fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
     let Some(rig) = Rig::new() else { return };
-    // The first to be started stops the container, and the others would be started in the same step.
+    // The first to be started stops the container, and the others would be started in the same
+    // step.
     let others = (0..500).map(|n| format!("  x{n}: {{command: [sleep, '60']}}\n"));
     let config = format!(
         "processes:\n  first: {{command: [sh, -c, 'kill -TERM 1; exec sleep 60'], log: {{mode: inherit}}}}\n{}",

@@ -2,12 +2,12 @@
 
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
-/// What may wait to be reaped at a time. Seen are 40 to 70, and more where drainit has to wait for a CPU.
+/// The most zombies at a time. 40 to 70 were measured, and more when drainit has to wait for a CPU.
 const FEW: usize = 1000;
-/// A storm is over long before that, even on a machine that does everything ten times slower.
+/// Ten times what a storm takes on a slow machine.
 const BOUND: Duration = Duration::from_secs(40);
 
-/// The most zombies that drainit has at a time, until something has happened.
+/// The most zombies that drainit has at a time, until a condition holds.
 #[track_caller]
 fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> bool) -> usize {
     let until = now() + BOUND;
@@ -33,7 +33,7 @@ fn survives(drainit: Running) {
     let over = drainit.path("over");
     let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
     assert!(most < FEW, "{most} zombies at a time");
-    // Not one is lost: there is nobody but the process, and it lives.
+    // None is lost: only the process itself is left, and it lives.
     drainit.wait_until("reaped", || {
         let pid = drainit.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -46,7 +46,7 @@ fn survives(drainit: Running) {
 #[test]
 fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
-    // A storm that lasts until it is told to stop, or nearly for ever.
+    // A storm that lasts until it is stopped.
     let drainit = rig.start(
         "
         processes:
@@ -84,7 +84,7 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
 #[test]
 fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
-    // Real-time signals queue up, so there is always one more; not each needs a line here.
+    // Real-time signals are queued, so there is always one more; not each needs a line here.
     let drainit = rig.env("DRAINIT_LOG_LEVEL", "warn").start(
         "
         processes:
@@ -101,7 +101,7 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
             drain: {exec: {command: [CHILD, drain, exit=0], time: 20s}}
         ",
     );
-    // Only a probe that is answered has it started.
+    // It has started only once a probe is answered.
     drainit.wait_for_start(&["c"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);

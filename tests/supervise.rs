@@ -1,4 +1,5 @@
-//! Supervision: what a process is given, what its end means, restarts, tasks and forwarded signals.
+//! Supervision: the environment of a process, the meaning of its end, restarts, tasks and forwarded
+//! signals.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -133,7 +134,7 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     drainit.wait("second start", LONG, is_ready);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
-    // At the first start nobody knows that it can be executed at all.
+    // Before the first start it is unknown whether it can be executed.
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {command: [DIR/none], restart: always}}")
         .assert_code(127)
@@ -220,7 +221,7 @@ fn only_tasks_and_all_done_is_a_success() {
 fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
-    // Left by an earlier run: whoever finds it must not wait for somebody to answer.
+    // Left by an earlier run: a client that finds it must not wait for an answer.
     drop(UnixListener::bind(rig.fill("DIR/out.sock")).unwrap());
     let drainit = rig.start(
         "
@@ -250,7 +251,7 @@ fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
 #[test]
 fn a_process_starts_clean() {
     let Some(rig) = Rig::new() else { return };
-    // What a careless parent leaves: an open descriptor and ignored signals.
+    // A careless parent leaves an open descriptor and ignored signals.
     let rig = rig.wrapper(&["sh", "-c", "trap '' HUP USR1; exec 7</etc/passwd; exec \"$@\"", "sh"]);
     let ended = rig.run(
         "
@@ -284,7 +285,7 @@ fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
     }
     for (user, gid, groups) in [
         ("'10001:10002'", 10002, json!([10002])),
-        // Nobody knows this user, so it gets the group that Docker gives it.
+        // This user has no account, so it gets the group that Docker gives it.
         ("'10001'", 0, json!([0])),
         ("nobody", NOBODY, json!([NOBODY])),
     ] {
@@ -297,7 +298,7 @@ fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
         let report = ended.report("a.json");
         assert_eq!(report["gid"], gid, "{user}: {report}");
         assert_ne!(report["uid"], 0, "{user}: {report}");
-        // Whether the primary group is repeated among the others is the system's affair.
+        // The supplementary groups may or may not contain the primary group.
         assert!(report["groups"] == groups || report["groups"] == json!([]), "{user}: {report}");
     }
 }
@@ -386,7 +387,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
     drop(UnixListener::bind(rig.path("a.sock")).unwrap());
     rig.write("precious", "no socket");
-    // It would fail to bind, and ends as if it had crashed: without removing anything.
+    // It would fail to bind, and ends as if it had crashed, without removing its socket.
     let drainit = rig.start(
         "
         processes:
@@ -404,7 +405,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
 }
 
 #[test]
-fn signals_reach_those_who_ask_for_them_and_nobody_dies_of_the_others() {
+fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "

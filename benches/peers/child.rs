@@ -1,5 +1,5 @@
-//! What the bench lets drainit and its peers run, and what it reads their output with: one small static program, built by
-//! `rustc` alone so that nobody waits for dependencies.
+//! The program that drainit and its peers run in the bench, and that reads their output. It is
+//! small and static, and built by `rustc` alone, without dependencies.
 //!
 //! `go=PATH` waits until PATH exists, `cpu=N` runs on that CPU.
 //!
@@ -35,9 +35,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The length of a line of the `lines` and `paced` writers, with its newline.
 const LINE: usize = 156;
-/// Longer than any bench: what a bench that was killed leaves behind ends by itself.
+/// Longer than any bench: a process that a killed bench leaves behind ends by itself.
 const LONGEST_LIFE: u32 = 600;
-/// How many chains of orphans there are at a time.
+/// Concurrent chains of orphans.
 const CHAINS: u32 = 4;
 
 fn main() {
@@ -103,7 +103,7 @@ fn lines(count: u64, at_once: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// It goes on reading afterwards: nobody is to be held up at the end.
+/// It goes on reading, so that no writer blocks at the end.
 fn count(wanted: u64) {
     let mut buffer = vec![0; 1 << 16];
     let (mut seen, mut told) = (0, false);
@@ -159,7 +159,7 @@ fn waited(wanted: usize) {
             .len()
             .checked_sub(LINE - 1)
             .and_then(|prefix| std::str::from_utf8(&line[prefix..]).ok());
-        // What an init says beside the lines has no time.
+        // Lines of the init itself have no time.
         if let Some(written) = text.and_then(|text| text.trim().parse::<u128>().ok()) {
             times.push(now() - written);
         }
@@ -192,11 +192,11 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
-    // What is still under way when a process ends is another matter.
+    // Lines still in flight when a process ends are not counted here.
     kernel::wait_for_a_signal();
 }
 
-/// Prints how many of `count` lines came whole and in their order, and how many lines are nobody's.
+/// Prints how many of `count` lines came whole and in order, and how many belong to no writer.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -205,7 +205,7 @@ fn whole(count: u64) {
         let (prefix, text) = line.split_once("] ").unwrap_or(("", &line));
         let mut parts = text.splitn(3, ' ').map(str::parse::<u64>);
         let (Some(Ok(id)), Some(Ok(number))) = (parts.next(), parts.next()) else {
-            // A line of the init itself is none that was broken.
+            // A line of the init itself is not a broken one.
             broken += u64::from(line.contains("abcdefgh"));
             return;
         };
@@ -250,7 +250,7 @@ fn spawn(count: u64, log: &str) {
     exit(0);
 }
 
-/// What std has no words for.
+/// System calls that std does not have.
 #[allow(unsafe_code)]
 mod kernel {
     use std::ffi::{c_int, c_uint, c_ulong};
@@ -291,7 +291,7 @@ mod kernel {
         term.wait();
     }
 
-    /// SIGTERM, which waits until it is asked for.
+    /// Blocks SIGTERM, so that it stays pending until it is read.
     pub(super) struct Term(SignalSet);
 
     pub(super) fn hold_term() -> Term {
@@ -329,7 +329,7 @@ mod kernel {
         unsafe { prctl(PR_SET_TIMERSLACK, 1 as c_ulong) };
     }
 
-    /// Standard output without the line buffer that std puts before it.
+    /// Standard output without std's line buffer.
     pub(super) fn standard_output() -> ManuallyDrop<File> {
         // SAFETY: it is never closed, and nobody else writes to it.
         ManuallyDrop::new(unsafe { File::from_raw_fd(1) })
@@ -345,7 +345,8 @@ mod kernel {
         unsafe { kill(-group, 0) == 0 }
     }
 
-    /// Chains of processes, each of which forks the next one and ends. All of them are in the group that is returned.
+    /// Chains of processes, each of which forks the next one and ends. All of them are in the group
+    /// that is returned.
     pub(super) fn orphans(count: u32, chains: u32) -> c_int {
         // SAFETY: what is forked only forks, sets its group and ends.
         unsafe {
@@ -356,7 +357,8 @@ mod kernel {
                 for _ in 0..chains {
                     if fork() == 0 {
                         for _ in 1..count / chains {
-                            // A refused fork ends the chain: then fewer were made, which the bench would see as a faster run.
+                            // A refused fork ends the chain: then fewer were made, which the bench
+                            // would see as a faster run.
                             match fork() {
                                 0 => {}
                                 -1 => _exit(1),

@@ -1,4 +1,4 @@
-"""`docs/benchmarks.md`: what was measured, how, where, and what came of it."""
+"""`docs/benchmarks.md`: the measurements, the method and the results."""
 
 import os
 import platform

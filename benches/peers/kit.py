@@ -1,4 +1,4 @@
-"""What every row needs: processes that are ended again whatever happens, /proc, and medians."""
+"""Shared by all rows: processes that always end, /proc, and medians."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def rounds(full, quick):
-    """How often something is measured."""
+    """The number of repetitions."""
     return quick if QUICK else full
 
 
@@ -42,7 +42,7 @@ def median(values):
 
 
 def wait_until(condition, seconds, what):
-    """Looks every half millisecond, with a bound."""
+    """Polls every half millisecond, with a bound."""
     until = time.monotonic() + seconds
     while True:
         result = condition()
@@ -68,7 +68,7 @@ def attempt(name, measure, *arguments):
 
 
 def adopt_orphans():
-    """What a peer leaves behind becomes a child of the bench, which can end it then."""
+    """Leftover processes of a peer become children of the bench, which can end them."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -175,7 +175,7 @@ def own_processes(pid):
     return [each for each in [pid, *descendants(pid)] if name_of(each) != Path(CHILD).name]
 
 
-# What a process has cost.
+# Costs of a process.
 
 
 def cpu_ns(pid):
@@ -187,7 +187,7 @@ def cpu_ns(pid):
 
 
 def switches(pid):
-    """How often its threads were given a CPU."""
+    """The number of times its threads got a CPU."""
     total = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         for line in Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines():

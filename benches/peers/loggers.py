@@ -1,4 +1,4 @@
-"""What can stand between the output of a process and the container's: each is told to run a writer and to prefix it."""
+"""The loggers between the output of a process and that of the container: each runs a writer and prefixes its lines."""
 
 import select
 import subprocess
@@ -15,7 +15,7 @@ BASH = 'while IFS= read -r line; do echo "[$PREFIX] $line"; done'
 @dataclass
 class Logger:
     name: str
-    # What it takes in about a second, where many lines come at once.
+    # Lines in about a second, when many come at once.
     lines: int
     # The command of a filter; without it, `supervise` makes that of a supervisor.
     filter: list = None

@@ -14,7 +14,7 @@ import time
 import document
 import kit
 
-# What is sensitive to noise first, before the machine is warm from what is not.
+# The rows that are sensitive to noise come first, before the others warm the machine up.
 ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config", "polling"]
 
 

@@ -1,4 +1,4 @@
-"""How large each is on disk."""
+"""The size of each on disk."""
 
 from pathlib import Path
 

@@ -107,7 +107,7 @@ def one_round(directory, command):
     kit.wait_until(lambda: told and ready(directory), 20, "answer of Envoy")
     clients = [connect(directory) for _ in range(CLIENTS)]
     process.terminate()
-    # Not in step with whoever looks now and then.
+    # Not in step with the peers that poll.
     time.sleep(1 + random.random())
     for client in clients:
         client.close()

@@ -6,12 +6,12 @@ import kit
 import supervisors
 from table import US, Row
 
-# How long each process takes to end.
+# The time that each process takes to end.
 TAKE_MS = 50
 
 
 class Notes:
-    """What the processes wrote into their log: moments in nanoseconds."""
+    """Times from the log of the processes, in nanoseconds."""
 
     def __init__(self, text):
         self.at = {}
@@ -45,7 +45,7 @@ def one_round(supervisor):
         process = kit.start(command)
         kit.wait_until(lambda: "router start" in log.read_text(), 20, f"start by {supervisor.name}")
         up = Notes(log.read_text()).at["router", "start"] - began
-        # Those that look only now and then have seen by then that all of it runs.
+        # By then the peers that poll have seen that everything runs.
         time.sleep(1)
         asked = time.time_ns()
         process.send_signal(supervisor.stop)

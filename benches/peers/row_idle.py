@@ -1,4 +1,4 @@
-"""What an init costs while nothing happens. All of them are idle at the same time."""
+"""The cost of an idle init. All of them are idle at the same time."""
 
 import shutil
 import time
@@ -74,7 +74,7 @@ def idle_rows(what, idle, short=False):
 
 
 def memory_rows(what, idle, limit, why, short=""):
-    """What the kernel cannot reclaim; and, without a target, everything that is mapped."""
+    """Memory that the kernel cannot reclaim; and, without a target, everything that is mapped."""
     memory = {name: each.memory() for name, each in idle.items()}
     anonymous = {name: sizes[0] for name, sizes in memory.items()}
     proportional = {name: sizes[1] for name, sizes in memory.items()}
@@ -105,7 +105,7 @@ def measure():
     """These rows, and those of the drain, which is measured meanwhile."""
     with kit.Scratch() as directory:
         ones, threes = start_ones(directory), start_threes(directory)
-        # What looks now and then at first has found by then that all is well.
+        # By then the peers that poll at first have settled.
         time.sleep(3)
         ones = {name: Idle(pid) for name, pid in ones.items()}
         threes = {name: Idle(pid) for name, pid in threes.items()}

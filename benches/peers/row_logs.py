@@ -8,13 +8,13 @@ from loggers import Running
 from supervisors import Process
 from table import US, Row
 
-# What a filter may hold back in its buffer at the end.
+# The most bytes that a filter may hold back in its buffer at the end.
 HELD = 1000
 RATE = 10_000
 WRITERS = 32
-# How many lines a writer that has much to say writes at once: nearly what a pipe holds.
+# The lines of one write of a busy writer: nearly what a pipe holds.
 BLOCK = 400
-# What is written a line at a time is slow to write.
+# Writing a line at a time is slow.
 SINGLE_LINES = 400_000
 BLOCKS = "hands whole blocks on, so a line waits until its block is full"
 UNPREFIXED = "supervisord, which has no prefix"

@@ -39,7 +39,7 @@ def hyperfine(commands, runs, warmup, rounds=5):
 
 def measure():
     commands = {name: [*command, "/bin/true"] for name, command in available().items()}
-    # What there would be without an init, and with the least that can be one.
+    # Without an init, and with the smallest possible one.
     floor = {"nothing at all": ["/bin/true"], "a bare spawner in Rust, which does nothing else": [kit.CHILD, "start", "/bin/true"]}
     times = hyperfine(commands | floor, kit.rounds(300, 100), 20)
     if kit.which("horust"):

@@ -18,7 +18,7 @@ NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-us
 
 
 class Torrent:
-    """What a supervisor says while it reaps: each answer of `/livez`, in milliseconds."""
+    """The latency of `/livez` while a supervisor reaps: each answer, in milliseconds."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -60,7 +60,7 @@ def one_round(command):
 
 
 def while_reaping():
-    """How long `/livez` takes meanwhile, the 99th of a hundred."""
+    """The 99th percentile of `/livez` meanwhile."""
     with kit.Scratch() as directory:
         torrent = Process("torrent", [kit.CHILD, "torrent", str(COUNT)], log=False)
         process = kit.start(supervisors.drainit(directory, [torrent]), stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""What the polls of a drain cost an Envoy with many statistics, while `min` runs and nothing can end the drain yet."""
+"""The cost of a drain's polls for an Envoy with many statistics, while `min` runs and nothing can end the drain yet."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def one(directory, clusters, listeners):
         raise RuntimeError("Envoy is not ready")
     envoy = kit.descendants(process.pid)[0]
     statistics = len(re.findall(r"\n", ask(directory, "/stats")))
-    # What it still does after its start, and for the verification of its drain.
+    # Leaves time for its start and for the verification of its drain.
     time.sleep(4)
     seconds = MIN_SECONDS - BEGIN - REST
     idle = spent(envoy, 3)

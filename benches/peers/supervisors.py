@@ -1,4 +1,4 @@
-"""How each supervisor is told to run the same processes.
+"""Configures each supervisor to run the same processes.
 
 A supervisor is a function that writes what it needs into a directory and returns the command that runs it there.
 """
@@ -145,7 +145,7 @@ def s6(directory, processes):
         path = service(scan, process, wait, " notify=3" if process.socket else "")
         if process.socket:
             (path / "notification-fd").write_text("3\n")
-        # What has ended stays away: nothing is restarted by the others either.
+        # A process that has ended stays down: the others do not restart either.
         script(path / "finish", "#!/bin/sh\nexit 125\n")
     return [which("s6-svscan"), "-c", str(max(500, len(processes) + 10)), scan]
 

@@ -22,7 +22,7 @@ def number(value):
 
 @dataclass
 class Row:
-    """What was measured: drainit under `drainit`, each peer under its name, None where a peer could not be measured."""
+    """The results: drainit under `drainit`, each peer under its name, None if a peer could not be measured."""
 
     what: str
     unit: str
@@ -32,7 +32,7 @@ class Row:
     met: bool = True
     more_is_better: bool = False
     detail: str = ""
-    # What the README calls it, if it is there at all.
+    # Its title in the README, if it is there.
     short: str = ""
     # Why a peer is ahead, for those that may be.
     why: dict = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Row:
     def peer_text(self, name, value):
         if value is None:
             return f"{name}: not measured"
-        # What is taken off may be a little more than there was.
+        # A difference may be slightly below zero.
         if value <= 0 or self.ours <= 0:
             return f"{name} {number(value)}"
         return f"{name} {number(value)} ({number(value / self.ours)}×)"
 
     def lost(self):
-        """Whom drainit is behind and why, those with the same reason together."""
+        """The peers that drainit is behind, grouped by reason."""
         reasons = {}
         for name in self.ahead():
             reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)

@@ -1,6 +1,7 @@
 //! A client that sends requests over one connection at a time and never retries.
 //!
-//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that of a pod.
+//! It honours `Connection: close` and GOAWAY, and knows the address of the service only, never that
+//! of a pod.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failure a client without a rate waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// What the clients speak.
+/// The protocol of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// Keep-alive.
@@ -51,7 +52,7 @@ pub(crate) enum Pace {
     AtOnce,
 }
 
-/// What is asked for.
+/// The kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// An answer after 20 ms, as a service gives it.
@@ -63,8 +64,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long answers takes only this part
-    /// of its time, so that the clients are out of step when SIGTERM comes.
+    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long
+    /// answers takes only this part of its time, so that the clients are out of step when SIGTERM
+    /// comes.
     fn request(self, part: f64) -> (String, u32) {
         let long = |what, time: Duration| {
             (format!("/upstream/{what}/{}", time.mul_f64(part).as_millis()), 0)
@@ -87,22 +89,22 @@ impl Kind {
 /// Clients that send requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requests {
-    /// How many.
+    /// The number of clients.
     pub(crate) clients: u32,
-    /// What they speak.
+    /// Their protocol.
     pub(crate) protocol: Protocol,
-    /// How often.
+    /// The pace of their requests.
     pub(crate) pace: Pace,
-    /// What they ask for.
+    /// The kind of their requests.
     pub(crate) kind: Kind,
-    /// What they do about HTTP/1.1 connections closed between requests. HTTP/2 clients always read.
+    /// Whether they notice HTTP/1.1 connections closed between requests. HTTP/2 clients always do.
     pub(crate) idle_close: IdleClose,
     /// A new connection for every request.
     pub(crate) is_fresh: bool,
 }
 
 impl Default for Requests {
-    /// 100 HTTP/1.1 clients at 1 request/s that look at their connection only when they use it.
+    /// 100 HTTP/1.1 clients at 1 request/s that notice a closed connection only when they use it.
     fn default() -> Self {
         let second = Duration::from_secs(1);
         Self {
@@ -117,7 +119,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// How many requests the clients must at least have sent after this time, if they have a rate.
+    /// The least number of requests that the clients must have sent after this time, if they have a
+    /// rate.
     pub(crate) fn due(&self, after: Duration) -> Option<f64> {
         let Pace::Every { period, spread } = self.pace else { return None };
         let each = (after.saturating_sub(spread).as_secs_f64() / period.as_secs_f64()).floor();
@@ -125,12 +128,12 @@ impl Requests {
     }
 }
 
-/// Where all clients of one rollout report to.
+/// The counts of all clients of a rollout.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// What happened.
+    /// The result.
     pub(crate) report: Arc<Mutex<Report>>,
-    /// What times count from.
+    /// The start of the measurement.
     pub(crate) start: Instant,
     /// When the clients stop by themselves.
     pub(crate) end: Arc<Mutex<Instant>>,
@@ -211,7 +214,8 @@ impl Client {
         }
     }
 
-    /// Waits for the next request; a client that looks sees its connection end meanwhile.
+    /// Waits for the next request; with [`IdleClose::Noticed`] the client sees its connection end
+    /// meanwhile.
     async fn idle_until(&mut self, due: Instant) {
         if let (Some(Connection::Http1(stream)), IdleClose::Noticed) =
             (&mut self.connection, self.requests.idle_close)

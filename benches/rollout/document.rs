@@ -1,4 +1,4 @@
-//! `docs/rollout.md`: what was measured, how, where, and what came of it.
+//! Writes `docs/rollout.md`: the measurements, the method and the results.
 
 use std::fmt::Write;
 use std::fs;
@@ -91,7 +91,7 @@ fn machine() -> String {
     format!("{cores} cores ({model}), Linux {}", release.join("."))
 }
 
-/// What was lost, a line for each kind of traffic.
+/// The losses, one line for each kind of traffic.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",

@@ -1,4 +1,4 @@
-//! HTTP/2 as the clients speak it: hyper, which honours GOAWAY by itself.
+//! The HTTP/2 client: hyper, which honours GOAWAY by itself.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
@@ -22,8 +22,8 @@ pub(crate) async fn open(stream: TcpStream) -> Result<Http2, Failure> {
     Ok(sender)
 }
 
-/// One request and its whole response; `None` if the connection had been closed, or told to go away, so that the request
-/// was never sent.
+/// One request and its whole response; `None` if the connection had been closed, or had received
+/// GOAWAY, so that the request was never sent.
 pub(crate) async fn ask(sender: &mut Http2, path: &str, delay: u32) -> Option<Result<(), Failure>> {
     sender.ready().await.ok()?;
     let request = Request::get(format!("http://pod{path}"))

@@ -1,8 +1,10 @@
-//! The rollout bench: a pod with a real Envoy is replaced under traffic, again and again, and every request that gets no
-//! answer is counted: `make bench-rollout`, or `make bench-rollout QUICK=1` for a minute's worth of it.
+//! The rollout bench: a pod with a real Envoy is replaced under traffic, again and again, and every
+//! request that gets no answer is counted: `make bench-rollout`, or `make bench-rollout QUICK=1`
+//! for a minute's worth of it.
 //!
-//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. Exits with 1 if drainit lost
-//! anything where the protocol lets a server say goodbye, or where namespaces are not permitted.
+//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. Exits with
+//! 1 if drainit lost anything where the protocol lets a server say goodbye, or where namespaces are
+//! not permitted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod client;

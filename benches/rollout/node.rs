@@ -1,7 +1,8 @@
-//! The machine that the pods run on: a network of its own, in which a service sends new connections to a pod.
+//! The machine that the pods run on: a network of its own, in which a service sends new connections
+//! to a pod.
 //!
-//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing of the real network is
-//! touched or reached.
+//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing
+//! of the real network is touched or reached.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -18,9 +19,9 @@ use signal_hook::iterator::Signals;
 use testkit::gateway::children;
 use tokio::task::spawn_blocking;
 
-/// Where the bench itself is: what runs behind the pods listens here.
+/// The bench's own address, on which the upstream listens.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
-/// Tells the bench that it is inside, and where its files go.
+/// Set inside the namespaces, to the directory for files.
 const DIRECTORY: &str = "BENCH_ROLLOUT_DIRECTORY";
 /// Namespaces for the network, and for the processes, so that none of them is left.
 const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
@@ -39,7 +40,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
             return Err(io::Error::other(format!("`{tool}` is missing: install {package}")));
         }
     }
-    // Whoever is not root may be it in a namespace of its own.
+    // A user may become root in a new user namespace.
     let user: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let mut unshare = Command::new("unshare");
     unshare.args(user).args(UNSHARE);
@@ -52,7 +53,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     }
     let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    // Should even this be killed, nothing of it is left.
+    // Nothing is left if this process is killed, too.
     let inside = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)
@@ -77,8 +78,9 @@ pub(crate) fn directory() -> PathBuf {
     env::var_os(DIRECTORY).map_or_else(env::temp_dir, PathBuf::from)
 }
 
-/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes the networks down before
-/// `unshare` hears of it. Gives where the number of the signal will be.
+/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes
+/// the networks down before `unshare` hears of it. Returns the place where the number of the signal
+/// will be.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
     let told = Arc::clone(&signalled);
@@ -94,8 +96,8 @@ fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     Ok(signalled)
 }
 
-/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is sent on to an endpoint,
-/// and conntrack keeps it there.
+/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is
+/// sent on to an endpoint, and conntrack keeps it there.
 fn set_up() -> io::Result<()> {
     let rules = "add table ip services; \
         add map ip services endpoints { type ipv4_addr : ipv4_addr; }; \
@@ -114,8 +116,8 @@ fn set_up() -> io::Result<()> {
     run(&["nft", rules])
 }
 
-/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause` does, so it outlives the
-/// pod's own: who comes then finds nobody listening, but finds the address.
+/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause`
+/// does, so it outlives the pod's processes: a late connection is refused, but finds the address.
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
@@ -191,8 +193,8 @@ impl Service {
         Ok(Self { address, endpoint })
     }
 
-    /// From now on new connections go there; those that are open stay where they are. It is one transaction: there is no
-    /// moment without an endpoint.
+    /// From now on new connections go there; those that are open stay where they are. It is one
+    /// transaction: there is no moment without an endpoint.
     pub(crate) async fn move_to(&mut self, endpoint: Ipv4Addr) -> io::Result<()> {
         let Self { address, endpoint: old } = *self;
         self.endpoint = endpoint;
@@ -204,7 +206,7 @@ impl Service {
     }
 }
 
-/// How many connections of the clients nobody has taken, ever: RFC 4022's tcpAttemptFails.
+/// All refused connections of the clients so far: RFC 4022's tcpAttemptFails.
 pub(crate) fn refused() -> io::Result<u64> {
     let counters = fs::read_to_string("/proc/net/snmp")?;
     let mut tcp = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));

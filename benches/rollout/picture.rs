@@ -1,4 +1,5 @@
-//! The picture for the README: every kind of traffic on the newest Envoy, what each way to stop it loses.
+//! Draws the picture for the README: every kind of traffic on the newest Envoy, and the losses of
+//! each way to stop it.
 //!
 //! Nothing in it depends on a light or a dark page: the greys are read on both.
 
@@ -93,7 +94,7 @@ fn columns() -> impl Iterator<Item = (Mode, f64)> {
     Mode::ALL.into_iter().zip(places)
 }
 
-/// How long the pods took to go.
+/// The stop times of the pods.
 fn seconds(rows: &[Row], results: &[Result], mode: Mode) -> String {
     let times = results.iter().filter(|result| {
         let row = &rows[result.row];

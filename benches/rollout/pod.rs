@@ -1,4 +1,4 @@
-//! A pod: one Envoy in a network namespace of its own, and what stands between it and SIGTERM.
+//! A pod: one Envoy in its own network namespace, and the process that handles SIGTERM for it.
 
 use std::fs;
 use std::io;
@@ -28,10 +28,10 @@ pub(crate) const HTTP: u16 = 8080;
 pub(crate) const TCP: u16 = 9000;
 /// Where its Envoy's admin is, on its own loopback.
 const ADMIN: &str = "9901";
-/// How long the recipe sleeps, and drainit waits at most.
+/// The recipe's sleep, and the longest drain of drainit.
 pub(crate) const DRAIN_SECONDS: &str = "15";
 
-/// What happens on SIGTERM.
+/// The handling of SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Envoy gets it.
@@ -60,7 +60,7 @@ impl Mode {
     }
 }
 
-/// A running pod; what is left of it when it is dropped is killed.
+/// A running pod; its processes are killed on drop.
 #[derive(Debug)]
 pub(crate) struct Pod {
     child: Child,
@@ -121,7 +121,7 @@ impl Pod {
         }
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,6 @@
-//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the service in front sends
-//! new connections to the new one, as kube-proxy does: those that are open stay where they are.
+//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the
+//! service in front sends new connections to the new one, as kube-proxy does: those that are open
+//! stay where they are.
 
 use std::fmt::Write;
 use std::io;
@@ -20,13 +21,13 @@ use crate::wrk::Wrk;
 
 /// A stop that takes longer than this is given up: more than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
-/// What the clients still wait for when everything is over comes from the new pod, and is not waited for any longer.
+/// The time for answers of the new pod that are still outstanding at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Below this part of its rate a load is not what its row says.
 const ENOUGH: f64 = 0.9;
 
-/// What happened.
+/// The result.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Requests (or sessions) that ended well.
@@ -51,12 +52,13 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// The part of the requests due that the machine managed to send, if that is too little for what the row says.
+    /// The part of the requests due that the machine managed to send, if that is too little for
+    /// what the row says.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }
 
-    /// The losses and the pod's own words, for a reader who wants to know why.
+    /// The losses and the pod's output, as evidence.
     pub(crate) fn evidence(&self) -> String {
         let mut text = String::new();
         for (at, failure) in self.losses.iter().take(20) {

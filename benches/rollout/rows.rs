@@ -1,4 +1,4 @@
-//! What is measured: the rows of the table. Each is measured once for every [`Mode`](crate::pod::Mode).
+//! The rows of the table. Each is measured once for every [`Mode`](crate::pod::Mode).
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::session::{Sessions, Transport};
 const SECOND: Duration = Duration::from_secs(1);
 /// In a cluster new connections stop arriving about this long after SIGTERM.
 const USUAL_LEARN: Duration = SECOND;
-/// Phases are spread over one period, at most this long, so that everybody has a connection before SIGTERM.
+/// Phases are spread over one period, at most this long, so that every client has a connection
+/// before SIGTERM.
 const LONGEST_SPREAD: Duration = Duration::from_secs(5);
 /// Traffic before SIGTERM, and after the pod is gone, at least.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -23,7 +24,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// Envoy's version.
     pub(crate) envoy: &'static str,
-    /// Who sends what.
+    /// The traffic.
     pub(crate) traffic: Traffic,
     /// From SIGTERM until new connections go to the new pod.
     pub(crate) learn: Duration,

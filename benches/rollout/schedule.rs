@@ -1,4 +1,5 @@
-//! Which rollouts run at the same time: four light ones, each on a thread of its own; those that need the machine alone.
+//! Schedules the rollouts: four light ones at a time, each on its own thread; those that need the
+//! machine run alone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,13 +18,13 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Result {
     /// Its place among the rows.
     pub(crate) row: usize,
-    /// What happened on SIGTERM.
+    /// The handling of SIGTERM.
     pub(crate) mode: Mode,
-    /// What came of it.
+    /// The outcome.
     pub(crate) outcome: Outcome,
 }
 
-/// Makes all rollouts, and tells on stderr how far it is. The results are in the order of the rows and modes.
+/// Runs all rollouts, with progress on stderr. The results are in the order of the rows and modes.
 pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
     let jobs = |alone| {
         let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);

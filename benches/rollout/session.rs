@@ -1,4 +1,5 @@
-//! Clients that keep a WebSocket or a TCP stream busy: something is sent twice a second and must come back.
+//! Clients that keep a WebSocket or a TCP stream busy: something is sent twice a second and must
+//! come back.
 //!
 //! A session counts as one request. It is lost if it is cut before its client has ended it.
 
@@ -19,12 +20,13 @@ const PERIOD: Duration = Duration::from_millis(500);
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that lost its session waits this long before it opens another one.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// A masked WebSocket text frame of five bytes under the mask 0. Envoy passes frames on unread, and so is it echoed.
+/// A masked WebSocket text frame of five bytes under the mask 0. Envoy passes frames on unread, and
+/// so is it echoed.
 const FRAME: &[u8] = b"\x81\x85\0\0\0\0hello";
-/// How many sessions are open at any time.
+/// Open sessions at any time.
 pub(crate) const CLIENTS: u32 = 100;
 
-/// What carries the messages.
+/// The transport of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// HTTP/1.1, upgraded.
@@ -36,15 +38,15 @@ pub(crate) enum Transport {
 /// Sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sessions {
-    /// What carries the messages.
+    /// The transport of the messages.
     pub(crate) transport: Transport,
     /// After this time a client ends its session, and opens the next one; never, without.
     pub(crate) length: Option<Duration>,
 }
 
 impl Sessions {
-    /// One session after the other, to the end. The first takes this `part` of its time, so that the clients are out of
-    /// step.
+    /// One session after the other, to the end. The first takes this `part` of its time, so that
+    /// the clients are out of step.
     pub(crate) async fn run(self, part: f64, service: SocketAddr, tally: Tally) {
         let mut length = self.length.map(|length| length.mul_f64(part));
         while !tally.is_over() {

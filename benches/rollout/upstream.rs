@@ -1,4 +1,5 @@
-//! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers, WebSockets, TCP.
+//! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers,
+//! WebSockets, TCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ impl Upstream {
         let echo = TcpListener::bind((node::ADDRESS, 0)).await?;
         let (http_address, echo_address) = (http.local_addr()?, echo.local_addr()?);
         let mut tasks = JoinSet::new();
-        // What a connection's end means for the client is the client's to tell.
+        // The client decides what the end of a connection means.
         tasks.spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
                 tokio::spawn(async move { drop(serve(stream).await) });

@@ -1,6 +1,7 @@
-//! wrk: as many requests as 100 connections and the machine allow, and its own words about what became of them.
+//! wrk: as many requests as 100 connections and the machine allow, and its own words about what
+//! became of them.
 //!
-//! What it counts was measured with 4.1.0 against a server that misbehaves in each of these ways:
+//! Its counters were measured with 4.1.0 against a server that misbehaves in each of these ways:
 //!
 //! - A request whose connection ends before its whole answer is there, by FIN or RST, is one `read` error, and no request.
 //! - `Connection: close` is honoured and is no error.
@@ -25,7 +26,7 @@ pub(crate) struct Wrk {
     refused_before: u64,
 }
 
-/// What became of its requests.
+/// The results of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Answered in time and with a status below 400.

@@ -1,4 +1,5 @@
-//! An axum server that drains itself: USR1 tells it to, and it says so on `NOTIFY_SOCKET` when it has.
+//! An axum server that drains itself: USR1 tells it to, and it says so on `NOTIFY_SOCKET` when it
+//! has.
 //!
 //!     axum_server ADDRESS:PORT
 #![allow(clippy::print_stderr)]
@@ -23,7 +24,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// How long no request must have come. Who has a connection and sends nothing for longer is not heard of.
+/// The drain is over after this time without a request. A connection that is idle for longer does
+/// not count.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -33,7 +35,8 @@ struct Traffic {
     ever: AtomicU64,
 }
 
-/// Around every request: counts it, and once the server is drained, lets its client go with the answer.
+/// Around every request: counts it, and once the server is drained, lets its client go with the
+/// answer.
 async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
     traffic.ever.fetch_add(1, SeqCst);
     traffic.in_flight.fetch_add(1, SeqCst);
@@ -45,8 +48,8 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
     response
 }
 
-// The `notify` protocol in 20 lines: `drain` is called at the signal, and says so when nothing is in flight and nothing has
-// come for a while; `tell` is sd_notify(3) without a library.
+// The `notify` protocol in 20 lines: `drain` is called at the signal, and says so when nothing is
+// in flight and nothing has come for a while; `tell` is sd_notify(3) without a library.
 // begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);

@@ -1,6 +1,6 @@
-//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens to
-//! each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script stops the
-//! gateway instead of drainit, for comparison (`make demo MODE=plain`).
+//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens
+//! to each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script
+//! stops the gateway instead of drainit, for comparison (`make demo MODE=plain`).
 //!
 //! Exits with 1 if a request failed.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -16,7 +16,7 @@ use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
 
 /// The demo is read in a terminal of this many columns.
 const COLUMNS: usize = 80;
-/// So many of them are taken by the time before a line.
+/// Columns taken by the time before a line.
 const TIME: usize = 9;
 
 fn main() -> ExitCode {

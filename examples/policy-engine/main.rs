@@ -1,9 +1,11 @@
-//! A Policy Engine: the Router asks it about every request over gRPC (Envoy's `ext_proc`), and it asks the Python Executor.
+//! A Policy Engine: the Router asks it about every request over gRPC (Envoy's `ext_proc`), and it
+//! asks the Python Executor.
 //!
 //!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
 //!
-//! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends once Envoy has ended all of
-//! its own. So it may only be told to stop when the Router is gone: told before, it refuses what the Router still serves.
+//! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends
+//! once Envoy has ended all of its own. So it may only be told to stop when the Router is gone:
+//! told before, it refuses what the Router still serves.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod executor;

@@ -1,9 +1,10 @@
-//! The contract of the bash entrypoint that `examples/api-gateway` takes the place of, line by line, and the faults of that
-//! script, row by row. Each is looked at in a container of an unprivileged user with a read-only root: a real Envoy as the
-//! Router, stand-ins for the Policy Engine and the Python Executor at their real paths. In one of them the Policy Engine is
-//! that of `examples/policy-engine`, and requests go through it.
+//! The contract of the bash entrypoint that `examples/api-gateway` replaces, line by line, and the
+//! faults of that script. Each is tested in a container with an unprivileged user and a read-only
+//! root: a real Envoy as the Router, stand-ins for the Policy Engine and the Python Executor at
+//! their real paths. In one of them the Policy Engine is that of `examples/policy-engine`, and
+//! requests go through it.
 //!
-//! The containers are in `runs`, and run at the same time; here is what must be seen in them.
+//! The containers are in `runs`, and run at the same time; this file has the assertions.
 
 mod faults;
 mod runs;
@@ -114,7 +115,7 @@ fn the_override_has_its_variables_and_the_admin_over_tcp_only_if_enabled() {
         assert!(envoy.contains(part), "no {part:?} in {envoy}");
     }
     assert!(!envoy.contains("pipe:"), "{envoy}");
-    // Envoy has understood both parts.
+    // Envoy has read both parts.
     let Some(other) = seen("second-term") else { return };
     other.assert_line("the admin on port 9905 says \"xds\": \"gateway-controller:18000\"");
     let Some(run) = seen("plain") else { return };
@@ -142,7 +143,7 @@ fn the_python_executor_starts_only_if_there_is_a_registry() {
 #[test]
 fn stale_sockets_are_removed_before_the_start_and_all_after_the_end() {
     let Some(run) = seen("plain") else { return };
-    // With the one that an earlier run has left, the stand-in could not have bound its own.
+    // The stand-in could not have bound its socket beside the one of an earlier run.
     run.assert_line("policy-engine: ready after");
     run.assert_line("no python-executor.sock while it runs");
     run.assert_line("left in the directory of the sockets: nothing");

@@ -1,12 +1,12 @@
-//! drainit as the entrypoint of a container, in every way in which people run one: started, served, stopped.
+//! drainit as the entrypoint of a container under every common option: it starts, serves and stops.
 
 use std::thread;
 
 use testkit::docker::{Container, docker, mount};
 
 use crate::support::docker_images::child_image;
-use crate::support::files::TempDir;
 use crate::support::http::get;
+use crate::support::temp_dir::TempDir;
 
 const PORT: u16 = 8080;
 const PUBLISH: &str = "--publish=127.0.0.1::8080";
@@ -23,7 +23,7 @@ processes:
     log: {prefix: app}
 "#;
 
-/// `drainit run` and `drainit exec` in a container each, which have begun to serve.
+/// `drainit run` and `drainit exec`, each serving in its own container.
 struct Pair {
     run: Container,
     exec: Container,
@@ -83,7 +83,7 @@ impl Pair {
     }
 }
 
-/// Starts it with these options, looks whether it serves, and stops it.
+/// Starts it with these options, checks that it serves, and stops it.
 #[track_caller]
 fn works(options: &[&str]) {
     let Some(pair) = Pair::start(options) else { return };
@@ -97,7 +97,7 @@ fn as_root() {
 }
 
 #[test]
-fn as_a_user_that_nobody_knows() {
+fn as_a_user_without_an_account() {
     let Some(pair) = Pair::start(&["--user=12345:12345"]) else { return };
     for container in pair.both() {
         let users: Vec<u32> = container.processes().iter().map(|process| process.user).collect();
@@ -173,7 +173,7 @@ fn a_restarted_container_serves_again() {
 }
 
 #[test]
-fn a_process_that_the_oom_killer_ends_is_told_as_such() {
+fn a_process_killed_by_the_oom_killer_is_reported_as_such() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();
     dir.write(

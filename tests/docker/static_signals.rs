@@ -1,10 +1,10 @@
-//! The static binary: how it is linked, and every signal there is, because its C library is another one and keeps other
-//! signals for itself.
+//! The static binary: how it is linked, and every signal, because its C library reserves other
+//! signals.
 
 use crate::support::Rig;
 use crate::support::docker_images::static_drainit;
 use crate::support::elf;
-use crate::{bare, exec_signals, run_signals};
+use crate::{exec_signals, minimal_environment, run_signals};
 
 /// As PID 1 and not, each with the static binary.
 fn both() -> impl Iterator<Item = Rig> {
@@ -42,7 +42,7 @@ fn every_signal_can_be_an_end() {
 #[test]
 fn it_starts_without_a_dev_null() {
     let Some(drainit) = static_drainit() else { return };
-    bare::works_with_nothing(|rig| rig.drainit(drainit));
+    minimal_environment::works_with_nothing(|rig| rig.drainit(drainit));
 }
 
 #[test]

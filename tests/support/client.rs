@@ -1,4 +1,4 @@
-//! A client that blocks, and says of each request exactly how it went and when.
+//! A blocking client that reports the result and the time of each request.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use testkit::event::now;
 
-/// How a request went.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Went {
+pub(crate) enum RequestResult {
     /// It was answered; whether the answer closes the connection.
     Answered { closes: bool },
     /// It was sent, and the connection ended without an answer.
     Cut,
-    /// There was no connection to be had.
+    /// The connection was refused.
     Refused,
 }
 
-/// A request that is over.
+/// A finished request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     /// When it was answered, cut or refused.
     pub(crate) over: Duration,
-    pub(crate) went: Went,
+    pub(crate) went: RequestResult,
 }
 
-/// One connection at a time, kept as long as the server lets it.
+/// Keeps one connection for as long as the server does.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
@@ -33,18 +33,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Not connected yet.
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, stream: None }
     }
 
-    /// A request that the server answers after so many milliseconds.
+    /// Sends a request that the server answers after this many milliseconds.
     pub(crate) fn request(&mut self, answer_after: u64) -> Request {
         let went = match self.connected() {
-            Ok(stream) => exchange(stream, answer_after).unwrap_or(Went::Cut),
-            Err(_) => Went::Refused,
+            Ok(stream) => exchange(stream, answer_after).unwrap_or(RequestResult::Cut),
+            Err(_) => RequestResult::Refused,
         };
-        if went != (Went::Answered { closes: false }) {
+        if went != (RequestResult::Answered { closes: false }) {
             self.stream = None;
         }
         Request { over: now(), went }
@@ -68,17 +67,17 @@ impl Client {
     }
 }
 
-fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<Went> {
+fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<RequestResult> {
     write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n")?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\nok") {
         let mut part = [0; 1024];
         match stream.read(&mut part)? {
-            0 => return Ok(Went::Cut),
+            0 => return Ok(RequestResult::Cut),
             length => answer.extend_from_slice(&part[..length]),
         }
     }
     let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 200 "), "{head}");
-    Ok(Went::Answered { closes: head.contains("connection: close") })
+    Ok(RequestResult::Answered { closes: head.contains("connection: close") })
 }

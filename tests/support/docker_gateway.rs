@@ -1,8 +1,9 @@
-//! The images of `examples/api-gateway`: a stand-in of the gateway's runtime image, and drainit over it as the example's
-//! Dockerfile puts it there.
+//! The images of `examples/api-gateway`: a stand-in for the gateway's runtime image, and the
+//! example's Dockerfile built on it.
 //!
-//! The Router is a real Envoy. The Policy Engine and the Python Executor are the test's helper `child` at their real
-//! paths; what they do, `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS` say. There is no shell.
+//! The Router is a real Envoy. The Policy Engine and the Python Executor are `child` at their real
+//! paths, which takes its steps from `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS`. There is no
+//! shell.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,20 +16,20 @@ use testkit::envoy::checkout;
 
 use super::child;
 use super::docker_images::{envoy_image, images};
-use super::files::TempDir;
+use super::temp_dir::TempDir;
 
 /// Images, by their ids.
 #[derive(Debug)]
 pub(crate) struct GatewayImages {
-    /// What `examples/api-gateway/Dockerfile` makes.
+    /// Built from `examples/api-gateway/Dockerfile`.
     pub(crate) production: String,
-    /// Its target `debug`.
+    /// The target `debug` of that Dockerfile.
     pub(crate) debug: String,
 }
 
-/// Envoy's bootstrap; tests mount others in its place.
+/// Envoy's bootstrap config; tests mount others in its place.
 pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.yaml");
-/// What goes through `envsubst` in the image that is replaced.
+/// The overrides that the replaced entrypoint passes through `envsubst`.
 const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");
 
 /// The images, or `None` where [`images`] gives none.
@@ -46,7 +47,7 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
     }))
 }
 
-/// The image that a gateway team has, less its scripts.
+/// The image that a gateway team has, without its scripts.
 fn runtime() -> String {
     let dir = TempDir::new();
     let helper = child();
@@ -75,12 +76,12 @@ fn runtime() -> String {
     build(&[dir.path().to_str().unwrap()])
 }
 
-/// Where the programs of the examples are, and the helper.
+/// The directory of the built examples.
 pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples")
 }
 
-/// The shared libraries of a program, where it looks for them.
+/// The paths of a program's shared libraries.
 fn libraries(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -94,7 +95,7 @@ fn build(args: &[&str]) -> String {
     fs::read_to_string(&id).unwrap()
 }
 
-/// A name for an image: not every builder takes an id behind `FROM`.
+/// Names an image: not every builder accepts an id after `FROM`.
 fn named(name: &str, id: &str) -> String {
     let short: String = id.trim_start_matches("sha256:").chars().take(16).collect();
     let tag = format!("drainit-test-{name}:{short}");

@@ -1,8 +1,8 @@
-//! The images that the container tests run, built from `Dockerfile.example` as a user would.
+//! The images of the container tests, built from `Dockerfile.example` as a user builds them.
 //!
-//! Nothing is pulled: the two images that it builds upon are put together from what this machine has, and named after
-//! what went into them. They and the layers stay, so that a second run takes a second; what has not been made anew for
-//! a week is removed.
+//! Nothing is pulled: the two base images are assembled from the files of this machine, and tagged
+//! with a hash of their content. They and the layers are kept, so that a second run takes a second;
+//! images older than a week are removed.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,27 +14,28 @@ use std::sync::OnceLock;
 use testkit::docker::{LABEL, docker, remove_orphans};
 use testkit::envoy;
 
-use super::files::TempDir;
 use super::namespace::skip_unless;
+use super::temp_dir::TempDir;
 
 /// Images, by their ids.
 #[derive(Debug)]
 pub(crate) struct Images {
-    /// An empty one with nothing but drainit.
+    /// drainit in an otherwise empty image.
     pub(crate) drainit: String,
     /// drainit over Envoy.
     pub(crate) gateway: String,
 }
 
-/// The images, built by whichever test comes first; `None` (and the test is skipped, which is an error in CI) where
-/// they cannot be.
+/// The images, built by the first test that needs them; `None` if they cannot be built, and the
+/// test is skipped (an error in CI).
 pub(crate) fn images() -> Option<&'static Images> {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     static IMAGES: OnceLock<Images> = OnceLock::new();
     skip_unless(POSSIBLE.get_or_init(possible).clone()).then(|| IMAGES.get_or_init(build))
 }
 
-/// An image with drainit as its entrypoint, and the helper of the tests as `/child`; `None` as for [`images`].
+/// An image with drainit as its entrypoint and the testkit's child as `/child`; `None` as for
+/// [`images`].
 pub(crate) fn child_image() -> Option<&'static str> {
     static IMAGE: OnceLock<String> = OnceLock::new();
     let images = images()?;
@@ -56,7 +57,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
     }))
 }
 
-/// The static binary out of its image, as any program of this machine; `None` as for [`images`].
+/// The static binary, copied out of its image; `None` as for [`images`].
 pub(crate) fn static_drainit() -> Option<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let images = images()?;
@@ -70,7 +71,7 @@ pub(crate) fn static_drainit() -> Option<&'static Path> {
     }))
 }
 
-/// Whether there is a Docker, and what its images are made from.
+/// Checks for Docker, dpkg and Envoy.
 fn possible() -> Result<(), String> {
     for (program, args) in
         [("docker", &["version", "--format", "{{.Server.Version}}"][..]), ("dpkg", &["--version"])]
@@ -91,7 +92,8 @@ fn build() -> Images {
     let rust = format!("RUST_IMAGE={}", rust_image());
     let envoy = format!("ENVOY_IMAGE={}", envoy_image());
     let args = ["--build-arg", &rust, "--build-arg", &envoy];
-    // Named, so that the stage in which drainit is compiled carries the label as well and can be removed one day.
+    // Built as a target of its own, so that the compile stage carries the label and is pruned as
+    // well.
     build_image(&[&args[..], &["--target", "build"]].concat());
     Images {
         drainit: build_image(&[&args[..], &["--target", "drainit"]].concat()),
@@ -111,7 +113,7 @@ fn build_image(args: &[&str]) -> String {
     fs::read_to_string(&id).unwrap()
 }
 
-/// What `rust:1-bookworm` would be.
+/// Stands in for `rust:1-bookworm`.
 fn rust_image() -> String {
     let version = |program| Command::new(program).arg("--version").output().unwrap().stdout;
     let lock = fs::read(envoy::checkout().join("Cargo.lock")).unwrap();
@@ -119,7 +121,8 @@ fn rust_image() -> String {
     import("rust", &[], environment, &(version("rustc"), version("cc"), lock))
 }
 
-/// What `envoyproxy/envoy` would be, its default command included, which has to give way to drainit's.
+/// Stands in for `envoyproxy/envoy`, with its default command, which drainit's entrypoint has to
+/// replace.
 pub(crate) fn envoy_image() -> String {
     let envoy = envoy::binary(envoy::DEFAULT).unwrap();
     let config = envoy::checkout().join("tests/fixtures/docker-envoy.yaml");
@@ -128,7 +131,7 @@ pub(crate) fn envoy_image() -> String {
     import("envoy", &[envoy, config], command, &content)
 }
 
-/// Makes an image of the tar that a script writes, unless there is one of the same content.
+/// Imports the tar that a script writes, unless an image of the same content exists.
 fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> String {
     let script = envoy::checkout().join(format!("tests/testkit/scripts/{name}-image.sh"));
     let mut hasher = DefaultHasher::new();
@@ -145,7 +148,8 @@ fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> St
             Command::new("docker").args(import).stdin(tar.stdout.take().unwrap()).output().unwrap();
         let complete = tar.wait().unwrap().success();
         if !complete {
-            // The next run must not take it for a whole one. Where there is none, what docker complains of says more.
+            // The next run must not reuse an incomplete image. If the import failed, Docker's
+            // message says more.
             let _ = Command::new("docker").args(["rmi", &tag]).output();
         }
         let complaint = String::from_utf8_lossy(&import.stderr);

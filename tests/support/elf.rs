@@ -1,4 +1,4 @@
-//! What the header of a 64-bit little-endian ELF file says about how it is loaded (elf(5)).
+//! Checks how a 64-bit little-endian ELF file is loaded (elf(5)).
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,9 @@ const PF_W: u64 = 2;
 const DT_FLAGS: u64 = 30;
 const DF_BIND_NOW: u64 = 8;
 
-/// A static PIE with full RELRO: it needs no loader and no library, may lie at any address, has no page that is writable
-/// and executable, and nothing that the kernel or a library has to resolve later stays writable.
+/// A static PIE with full RELRO: it needs no loader and no library, may lie at any address, has no
+/// page that is writable and executable, and nothing that the kernel or a library has to resolve
+/// later stays writable.
 #[track_caller]
 pub(crate) fn assert_hardened(path: &Path) {
     let file = fs::read(path).unwrap();

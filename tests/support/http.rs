@@ -1,4 +1,4 @@
-//! One HTTP request, without a client that could hide anything.
+//! One HTTP request over a plain socket: no client library hides a retry.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,20 +6,19 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Longer than any answer takes.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// An address on which nobody listens.
+/// A loopback address without a listener.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap()
 }
 
-/// The status and the body that a path gives.
+/// Returns the status and the body of a `GET`.
 pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     request(address, "GET", path)
 }
 
-/// The status and the body that a request gives.
+/// Returns the status and the body of a request.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {
     let stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;

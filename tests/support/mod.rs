@@ -1,35 +1,37 @@
-//! The rig: runs the real binary, watches what it and its processes do, and keeps nothing of it.
+//! The rig: runs the real binary, records what it and its processes do, and cleans up.
 
-pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod docker_gateway;
 pub(crate) mod docker_images;
 pub(crate) mod elf;
-pub(crate) mod files;
+pub(crate) mod example;
+pub(crate) mod fake_admin;
 pub(crate) mod http;
 pub(crate) mod namespace;
 pub(crate) mod peer;
-pub(crate) mod pod;
 pub(crate) mod real_envoy;
 pub(crate) mod record;
 pub(crate) mod rig;
 pub(crate) mod running;
+pub(crate) mod temp_dir;
 pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
+use std::thread;
 pub(crate) use std::time::Duration;
 
-pub(crate) use admin::{Admin, Answer};
+pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running};
 pub(crate) use testkit::event::now;
 
-/// Far more than anything here takes, and far less than for ever: the bound of a wait that is no measurement.
+/// The bound of a wait that is not a measurement: far longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// A stop signal this long after another is a further one; those closer than 20 ms count as one.
+/// A stop signal this long after another counts as a further one; drainit merges those within 20
+/// ms.
 pub(crate) const PATIENCE: Duration = ms(100);
 
 /// The program that drainit supervises in tests (`testkit/src/bin/child`).
@@ -37,6 +39,18 @@ pub(crate) fn child() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
     assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
     path
+}
+
+/// Runs all cases of a test at the same time: most of them wait. Fails if one of them does.
+pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    thread::scope(|scope| {
+        for case in cases {
+            let test = &test;
+            let thread = thread::Builder::new().name(name.clone());
+            thread.spawn_scoped(scope, move || test(case)).unwrap();
+        }
+    });
 }
 
 /// Milliseconds.

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Runs what follows as PID 1 of a namespace with a `/proc` of its own, and kills it should the test itself be killed.
+/// Runs a command as PID 1 of a PID namespace with its own `/proc`. It is killed if the test is.
 pub(crate) const UNSHARE: [&str; 5] =
     ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
-/// Whether namespaces can be made here. Where they cannot, the running test is skipped, which is said; in CI that is an
-/// error, because a suite that tests nothing must not look green.
+/// Whether PID namespaces are permitted. If not, the running test reports that it is skipped; in CI
+/// that is an error, because a suite that tests nothing must not look green.
 pub(crate) fn is_possible() -> bool {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     let possible = POSSIBLE.get_or_init(|| {
@@ -24,7 +24,7 @@ pub(crate) fn is_possible() -> bool {
     skip_unless(possible.clone())
 }
 
-/// Says that the running test is skipped, and why, unless it can run.
+/// Reports that the running test is skipped, and why, unless it can run.
 pub(crate) fn skip_unless(possible: Result<(), String>) -> bool {
     let Err(reason) = possible else { return true };
     let thread = std::thread::current();

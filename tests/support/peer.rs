@@ -1,4 +1,5 @@
-//! The programs that drainit stands in for, side by side with it: what they do, without what differs from run to run.
+//! Runs tini or dumb-init and drainit under the same name, and compares what they do. PIDs are
+//! masked.
 
 use std::fmt;
 use std::io::Read;
@@ -6,10 +7,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::files::TempDir;
 use super::namespace::{UNSHARE, skip_unless};
+use super::temp_dir::TempDir;
 
-/// A program and drainit by its name.
+/// A program, and drainit called by its name.
 pub(crate) struct Peer {
     original: PathBuf,
     /// Drainit under that name, in a directory of its own.
@@ -17,30 +18,30 @@ pub(crate) struct Peer {
     dir: TempDir,
 }
 
-/// What a program did.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Did {
+pub(crate) struct RunResult {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl fmt::Display for Did {
+impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "code {}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr)
     }
 }
 
-/// How to run it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct How<'a> {
+pub(crate) struct Invocation<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
     /// As PID 1 of a PID namespace.
     pub(crate) init: bool,
 }
 
 impl Peer {
-    /// The program of this name, if it is installed; the running test is skipped otherwise, and fails in CI.
+    /// The program of this name, if it is installed; the running test is skipped otherwise, and
+    /// fails in CI.
     pub(crate) fn installed(name: &str) -> Option<Self> {
         let original = PathBuf::from("/usr/bin").join(name);
         let is_there = original.exists();
@@ -51,7 +52,7 @@ impl Peer {
         Some(Self { original, ..Self::by_name(name) })
     }
 
-    /// Only drainit under this name, for what does not need the original.
+    /// Only drainit under this name, for tests that do not need the original.
     pub(crate) fn by_name(name: &str) -> Self {
         let dir = TempDir::new();
         let drainit = dir.join(name);
@@ -69,27 +70,27 @@ impl Peer {
         self.dir.join(name)
     }
 
-    /// What both do with these arguments, the original first.
-    pub(crate) fn both(&self, args: &[&str], how: How<'_>) -> (Did, Did) {
+    /// Runs both with these arguments; the original comes first.
+    pub(crate) fn both(&self, args: &[&str], how: Invocation<'_>) -> (RunResult, RunResult) {
         (run(&self.original, args, how), run(&self.drainit, args, how))
     }
 
-    /// What drainit does.
-    pub(crate) fn ours(&self, args: &[&str], how: How<'_>) -> Did {
+    /// Runs drainit alone.
+    pub(crate) fn ours(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
         run(&self.drainit, args, how)
     }
 
     /// Fails unless both do the same.
     #[track_caller]
-    pub(crate) fn assert_same(&self, args: &[&str], how: How<'_>) -> Did {
+    pub(crate) fn assert_same(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
         let (theirs, ours) = self.both(args, how);
         assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs}\n--- ours: {ours}");
         ours
     }
 }
 
-fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
-    // Called by its bare name, as messages repeat it.
+fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
+    // Called by its bare name, because messages repeat it.
     let name = program.file_name().unwrap().to_str().unwrap();
     let called = ["bash", "-c", "exec -a \"$0\" \"$@\"", name, program.to_str().unwrap()];
     let namespace: &[&str] = if how.init { &UNSHARE } else { &[] };
@@ -111,10 +112,10 @@ fn run(program: &Path, args: &[&str], how: How<'_>) -> Did {
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let status = child.wait().unwrap();
     let code = status.code().or(status.signal().map(|signal| 1000 + signal)).unwrap();
-    Did { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
+    RunResult { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
 }
 
-/// Numbers of more than two digits, and those after words that a pid follows, are pids here.
+/// Masks PIDs: numbers of four or more digits, and those after a word that a PID follows.
 fn without_pids(text: &str) -> String {
     let pid = regex_lite::Regex::new(r"(?i)(tini \(|pid: '|pid '|pid=|PID )[0-9]+|\b[0-9]{4,}\b");
     pid.unwrap().replace_all(text, "${1}N").into_owned()

@@ -1,4 +1,4 @@
-//! A real Envoy under drainit, in front of a server that answers when it is told to, and the config of both.
+//! A real Envoy under drainit, in front of a server that answers after a given delay.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,15 +10,15 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// An Envoy to be run. It is `router` in drainit's config; its admin is `DIR/admin.sock`, and drainit's own socket
-/// `DIR/control.sock`.
+/// The settings of an Envoy. It is `router` in drainit's config; its admin is `DIR/admin.sock`, and
+/// drainit's control socket `DIR/control.sock`.
 #[derive(Clone, Debug)]
 pub(crate) struct RealEnvoy {
     /// Its version.
     pub(crate) version: &'static str,
-    /// What is added to its command line.
+    /// Extra command-line flags.
     pub(crate) flags: &'static [&'static str],
-    /// What is in `drain.envoy` beside the admin.
+    /// The keys of `drain.envoy` beside `admin`.
     pub(crate) drain: &'static str,
     /// Changes its config.
     pub(crate) change: fn(&mut Value),
@@ -36,7 +36,8 @@ impl Default for RealEnvoy {
 }
 
 impl RealEnvoy {
-    /// Starts it under a drainit that tells details, and waits until it is ready. Gives also where clients reach it.
+    /// Starts it under drainit at debug level and waits until it is ready. Also returns the address
+    /// for clients.
     pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();
@@ -97,7 +98,7 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
     })
 }
 
-/// A server that answers `GET /MILLISECONDS` after as many, until the test program ends.
+/// A server that answers `GET /MILLISECONDS` after that time, until the test program ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();

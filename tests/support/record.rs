@@ -1,4 +1,4 @@
-//! What is known of a run so far: lines of output, events of the helper processes, the end. One clock for all of it.
+//! The record of a run: lines of output, events of the children and the end, all on one clock.
 
 use std::fmt;
 use std::fs;
@@ -30,7 +30,6 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
     pub(crate) lines: Vec<Line>,
@@ -41,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) ended: Option<(Duration, ExitStatus)>,
     /// Streams that are still open.
     open: usize,
-    /// How much of the event log was read.
+    /// Bytes of the event log read so far.
     offset: usize,
 }
 
@@ -52,7 +51,7 @@ impl Record {
         self.lines.iter().find(|line| pattern.is_match(&line.text))
     }
 
-    /// The first event of this process that begins so.
+    /// The first event of this process that begins with `what`.
     pub(crate) fn event(&self, name: &str, what: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.name == name && event.what.starts_with(what))
     }
@@ -63,13 +62,13 @@ impl Record {
         lines.map(|line| format!("{}\n", line.text)).collect()
     }
 
-    /// Whether nothing can be added any more.
+    /// Whether the record is complete.
     fn is_complete(&self) -> bool {
         self.ended.is_some() && self.open == 0
     }
 }
 
-/// Everything in the order of time, for the message of a failed test.
+/// Everything in order of time, for the message of a failed test.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all: Vec<(Duration, String)> = Vec::new();
@@ -93,7 +92,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// A record that grows, and tells those who wait for it.
+/// A growing record that wakes its waiters.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     record: Mutex<Record>,
@@ -102,7 +101,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins with an empty event log, and follows it.
+    /// Creates an empty event log and follows it.
     pub(crate) fn new(event_log: PathBuf) -> Arc<Self> {
         fs::write(&event_log, "").unwrap();
         let recorder = Arc::new(Self { record: Mutex::default(), grew: Condvar::new(), event_log });
@@ -138,8 +137,8 @@ impl Recorder {
         });
     }
 
-    /// Waits until `find` finds something. `Err` with all that is known when the time is over, or when nothing more can
-    /// come.
+    /// Waits until `find` finds something. Returns the record as `Err` at the timeout, or once the
+    /// record is complete.
     pub(crate) fn wait<T>(
         &self,
         within: Duration,
@@ -160,7 +159,6 @@ impl Recorder {
         }
     }
 
-    /// What is known now.
     pub(crate) fn snapshot(&self) -> Record {
         let mut record = self.lock();
         self.read_events(&mut record);
@@ -175,7 +173,7 @@ impl Recorder {
         record.offset += whole;
     }
 
-    /// Wakes those who wait whenever the event log has grown; ends with the log.
+    /// Wakes the waiters whenever the event log has grown; ends with the log.
     fn follow_events(self: &Arc<Self>) {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
@@ -183,7 +181,7 @@ impl Recorder {
         let recorder = Arc::clone(self);
         thread::spawn(move || {
             while inotify.read_events().is_ok() && recorder.event_log.exists() {
-                // The lock makes sure that nobody is between looking and waiting.
+                // Taking the lock ensures that no waiter is between its check and its wait.
                 recorder.update(|_| {});
             }
         });

@@ -1,4 +1,4 @@
-//! How drainit is run in a test: its config, arguments, environment and standing.
+//! Runs drainit in a test with a config, arguments, an environment and privileges.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader};
@@ -8,17 +8,17 @@ use std::process::{Command, Stdio};
 
 use testkit::event::LOG_VARIABLE;
 
-use super::files::TempDir;
 use super::namespace::{self, UNSHARE};
 use super::record::{Recorder, Stream};
 use super::running::{Ended, Running};
+use super::temp_dir::TempDir;
 use super::{LONG, child, now};
 
-/// The uid and gid of nobody in particular.
+/// The uid and gid of `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// A run to be. In configs and arguments `DIR` is the directory of the test, and `CHILD` the helper program, of which
-/// `support/child/main.rs` tells.
+/// Builds a run of drainit. In configs and arguments `DIR` is replaced with the directory of the
+/// test, and `CHILD` with the program in `testkit/src/bin/child`.
 #[derive(Debug)]
 pub(crate) struct Rig {
     dir: TempDir,
@@ -34,12 +34,13 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// drainit as PID 1 of a namespace of its own; `None` (and the test is skipped) where that is not permitted.
+    /// drainit as PID 1 of its own PID namespace; `None` if that is not permitted, and the test is
+    /// skipped.
     pub(crate) fn new() -> Option<Self> {
         namespace::is_possible().then(|| Self::with(true))
     }
 
-    /// drainit as a process like others.
+    /// drainit as an ordinary process.
     pub(crate) fn not_init() -> Self {
         Self::with(false)
     }
@@ -61,13 +62,13 @@ impl Rig {
         }
     }
 
-    /// Takes this drainit, of another kind of machine, under the emulator for it.
+    /// Runs this drainit, built for another architecture, under its emulator.
     pub(crate) fn emulated(mut self, emulator: PathBuf, drainit: PathBuf) -> Self {
         (self.drainit, self.emulated) = (emulator, Some(drainit));
         self
     }
 
-    /// Takes this drainit.
+    /// Runs this drainit instead of the one under test.
     pub(crate) fn drainit(mut self, drainit: &Path) -> Self {
         drainit.clone_into(&mut self.drainit);
         self
@@ -79,7 +80,7 @@ impl Rig {
         self
     }
 
-    /// Adds arguments behind `run -c CONFIG`.
+    /// Adds arguments after `run -c CONFIG`.
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
         let args: Vec<_> = args.iter().map(|arg| self.fill(arg)).collect();
         self.args.extend(args);
@@ -92,24 +93,24 @@ impl Rig {
         self
     }
 
-    /// Gives drainit this as stdout, and no pipe that the rig reads.
+    /// Gives drainit this stdout instead of a pipe that the rig reads.
     pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout = Some(stdout.into());
         self
     }
 
-    /// A program and its arguments that runs drainit by exec.
+    /// Adds a program, with its arguments, that execs drainit.
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
-    /// Closes descriptors before drainit begins: `0`, `1`, `2`.
+    /// Closes a standard descriptor before drainit starts.
     pub(crate) fn without_descriptor(self, number: u32) -> Self {
         self.wrapper(&["sh", "-c", &format!("exec \"$@\" {number}>&-"), "sh"])
     }
 
-    /// Runs it as a user without any capability, who cannot get one either.
+    /// Runs drainit as a user without capabilities, who cannot gain any.
     pub(crate) fn without_privileges(self) -> Self {
         let id = NOBODY.to_string();
         self.readable_by_everybody()
@@ -117,15 +118,15 @@ impl Rig {
             .wrapper(&["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"])
     }
 
-    /// Puts drainit and the helper where every user can reach them, wherever the checkout is.
+    /// Copies drainit and the child to a place that every user can read.
     pub(crate) fn readable_by_everybody(mut self) -> Self {
         for program in [&mut self.drainit, &mut self.child] {
             if program.starts_with(self.dir.path()) {
                 continue;
             }
             let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
-            // By another program: a descriptor of ours could slip into a process that another test starts just now, and
-            // what is open for writing cannot be executed.
+            // Copied by another program: a process that another test starts at the same time could
+            // inherit our descriptor, and a file that is open for writing cannot be executed.
             let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
             assert!(copied.success());
             *program = copy;
@@ -157,12 +158,12 @@ impl Rig {
         self.start_with(&["run", "-c", &path])
     }
 
-    /// `drainit run` with this config, waited for to its end.
+    /// Runs `drainit run` with this config to its end.
     pub(crate) fn run(self, config: &str) -> Ended {
         self.start(config).wait_exit(LONG)
     }
 
-    /// drainit with any arguments, waited for to its end.
+    /// Runs drainit with any arguments to its end.
     pub(crate) fn run_with(self, args: &[&str]) -> Ended {
         self.start_with(args).wait_exit(LONG)
     }
@@ -195,7 +196,7 @@ impl Rig {
         command.stdout(self.stdout.take().unwrap_or_else(Stdio::piped));
         recorder.update(|record| record.started = now());
         let mut child = command.spawn().unwrap();
-        // The descriptors that were handed over are not to be kept open here.
+        // Closes our copies of the descriptors that were passed on.
         drop(command);
         if let Some(stdout) = child.stdout.take() {
             recorder.collect(Stream::Stdout, stdout);
@@ -207,10 +208,10 @@ impl Rig {
     }
 }
 
-/// A pipe that nobody reads as long as the reader is held, and full already.
+/// A full pipe, which stays unread while the reader is held.
 pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = io::pipe().unwrap();
-    // Its own description for the writes here, so that the flag does not follow the pipe to drainit.
+    // Opened anew: O_NONBLOCK belongs to the open file description, and must not reach drainit.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
     let mut filler = open_nonblocking(Path::new(&path));
     while io::Write::write(&mut filler, &[b'.'; 4096]).is_ok() {}

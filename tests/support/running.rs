@@ -1,4 +1,4 @@
-//! A drainit that runs. Whatever becomes of the test, it and what it started do not outlive it.
+//! A running drainit. It and the processes that it started never outlive the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,10 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use testkit::event::{Event, now};
 
-use super::files::TempDir;
 use super::record::{Line, Record, Recorder, Stream};
+use super::temp_dir::TempDir;
 use super::{LONG, PATIENCE, ms};
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Running {
     /// drainit, or the `unshare` above it.
@@ -25,7 +24,7 @@ pub(crate) struct Running {
     dir: TempDir,
     is_init: bool,
     drainit: PathBuf,
-    /// As this namespace sees it, once it is known.
+    /// drainit's PID in this namespace, once it is known.
     pid: Option<Pid>,
 }
 
@@ -40,7 +39,7 @@ impl Running {
         let id = Id::Pid(Pid::from_raw(child.id().cast_signed()));
         let waiting = Arc::clone(&recorder);
         let mut running = Self { child, recorder, dir, is_init, drainit, pid: None };
-        // Not reaped here, so that the pid cannot become somebody else's before it is forgotten.
+        // Not reaped here, so that the PID cannot be reused while `child` still holds it.
         thread::spawn(move || {
             let _ = waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             let at = now();
@@ -50,7 +49,7 @@ impl Running {
         running
     }
 
-    /// drainit's pid, as the test sees it.
+    /// drainit's PID in the namespace of the test.
     pub(crate) fn pid(&self) -> Pid {
         self.pid.unwrap_or_else(|| panic!("drainit has not begun:\n{}", self.record()))
     }
@@ -60,17 +59,17 @@ impl Running {
         self.dir.join(name)
     }
 
-    /// Makes a file in the directory of the test, for a child that awaits it.
+    /// Creates a file in the directory of the test, for a child that waits for it.
     pub(crate) fn touch(&self, name: &str) {
         self.dir.write(name, "");
     }
 
-    /// What is known so far.
+    /// A snapshot of the record.
     pub(crate) fn record(&self) -> Record {
         self.recorder.snapshot()
     }
 
-    /// Sends drainit itself a signal; tells when.
+    /// Sends a signal to drainit; returns the time.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) -> Duration {
         let at = now();
@@ -78,7 +77,7 @@ impl Running {
         at
     }
 
-    /// As [`Self::signal`], long enough after the one before to be another one.
+    /// As [`Self::signal`], late enough to count as a further signal.
     #[track_caller]
     pub(crate) fn signal_again(&self, signal: Signal) -> Duration {
         thread::sleep(PATIENCE);
@@ -91,14 +90,14 @@ impl Running {
         self.wait(&format!("line `{pattern}`"), LONG, |record| record.line(pattern).cloned())
     }
 
-    /// Waits for an event of a helper process that begins so.
+    /// Waits for an event of a child that begins with `what`.
     #[track_caller]
     pub(crate) fn wait_for_event(&self, name: &str, what: &str) -> Event {
         let find = |record: &Record| record.event(name, what).cloned();
         self.wait(&format!("event `{name} {what}`"), LONG, find)
     }
 
-    /// Waits until every one of these processes has its signal handlers and what it listens on.
+    /// Waits until all these children have installed their signal handlers and listen.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
@@ -120,7 +119,7 @@ impl Running {
         }
     }
 
-    /// Waits for something that only looking can tell; tells when it was seen.
+    /// Polls until a condition holds; returns the time.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
         let until = Instant::now() + LONG;
@@ -131,7 +130,7 @@ impl Running {
         now()
     }
 
-    /// How many children of drainit are in this state of proc(5): `Z` is ended and not reaped, `T` stopped.
+    /// Counts drainit's children in this state of proc(5): `Z` is a zombie, `T` stopped.
     pub(crate) fn children_in_state(&self, state: char) -> usize {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -143,7 +142,7 @@ impl Running {
         children.split_whitespace().filter(is_in_state).count()
     }
 
-    /// Waits for the end of drainit, and of all that it has written.
+    /// Waits until drainit has ended and its output is read to the end.
     #[track_caller]
     pub(crate) fn wait_exit(mut self, within: Duration) -> Ended {
         self.wait("end", within, |record| record.ended.map(drop));
@@ -153,7 +152,7 @@ impl Running {
                 *unknown = status;
             }
         });
-        // Complete, unless somebody who is left holds the pipe.
+        // The output is complete, unless a leftover process holds the pipe open.
         let record = match self.recorder.wait::<()>(LONG, |_| None) {
             Ok(()) => self.record(),
             Err(record) => record,
@@ -162,7 +161,7 @@ impl Running {
         Ended { code, record, dir: std::mem::replace(&mut self.dir, TempDir::new()) }
     }
 
-    /// The process that execs drainit, once it has.
+    /// The process that execs drainit, once it has done so.
     fn find_pid(&self) -> Option<Pid> {
         let top = self.child.id();
         let until = Instant::now() + LONG;
@@ -182,7 +181,7 @@ impl Running {
     }
 }
 
-/// Whether this pid is a helper that was started with the event log of this directory, and lives.
+/// Whether this PID is a living child that was started with the event log of this directory.
 fn is_helper_of(dir: &TempDir, pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let log = dir.join("events").display().to_string();
@@ -193,7 +192,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             if let Some(pid) = self.pid {
-                // As PID 1 it takes its whole namespace along, and `unshare` ends with it.
+                // When PID 1 is killed, the kernel kills its namespace, and `unshare` ends as well.
                 let _ = kill(pid, Signal::SIGKILL);
             } else {
                 let _ = self.child.kill();
@@ -201,7 +200,7 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
         for event in self.record().events {
-            // In a namespace of its own its pids are others, and nothing is left.
+            // In its own namespace its PIDs differ, and no process is left.
             if !self.is_init && is_helper_of(&self.dir, event.pid) {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
@@ -241,14 +240,13 @@ impl Ended {
         self
     }
 
-    /// The first event of this process that begins so.
+    /// The first event of this process that begins with `what`.
     #[track_caller]
     pub(crate) fn event(&self, name: &str, what: &str) -> &Event {
         let event = self.record.event(name, what);
         event.unwrap_or_else(|| panic!("no event `{name} {what}`:\n{}", self.record))
     }
 
-    /// Fails if this process has such an event.
     #[track_caller]
     pub(crate) fn assert_no_event(&self, name: &str, what: &str) -> &Self {
         let event = self.record.event(name, what);
@@ -256,7 +254,7 @@ impl Ended {
         self
     }
 
-    /// Fails unless these events happened one after the other: `"NAME WHAT"`, the first that begins so.
+    /// Fails unless these events happened in this order: the first that begins with `"NAME WHAT"`.
     #[track_caller]
     pub(crate) fn assert_order(&self, events: &[&str]) -> &Self {
         let times: Vec<Duration> = events
@@ -268,7 +266,8 @@ impl Ended {
         self
     }
 
-    /// Fails unless these processes were told to end one after the other, each when those before it did not exist any more.
+    /// Fails unless these processes were asked to end one after the other, each after the ones
+    /// before it had ended.
     #[track_caller]
     pub(crate) fn assert_stopped_in_order(&self, names: &[&str]) -> &Self {
         for (place, name) in names.iter().enumerate() {
@@ -292,13 +291,13 @@ impl Ended {
         self.record.ended.unwrap().0
     }
 
-    /// From a moment to the end of drainit.
+    /// The time from a moment to the end of drainit.
     #[track_caller]
     pub(crate) fn since(&self, moment: Duration) -> Duration {
         self.at().saturating_sub(moment)
     }
 
-    /// Fails unless drainit has ended within this range after a moment.
+    /// Fails unless drainit ended within this range after a moment.
     #[track_caller]
     pub(crate) fn assert_took(&self, since: Duration, range: std::ops::Range<Duration>) -> &Self {
         let took = self.since(since);
@@ -318,7 +317,7 @@ impl Ended {
         lines.filter_map(|line| line.text.strip_prefix(&prefix)).map(str::to_owned).collect()
     }
 
-    /// What a helper has written with `report=`.
+    /// The report that a child wrote with `report=`.
     #[track_caller]
     pub(crate) fn report(&self, name: &str) -> serde_json::Value {
         let text = fs::read_to_string(self.dir.join(name));
@@ -327,7 +326,8 @@ impl Ended {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Fails if a helper process still runs. Only where drainit was no PID 1: their pids mean nothing elsewhere.
+    /// Fails if a child still runs. Only where drainit was not PID 1: in another namespace the PIDs
+    /// mean nothing.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) -> &Self {
         for event in &self.record.events {
@@ -342,7 +342,7 @@ impl Ended {
         self.dir.join(name)
     }
 
-    /// Fails if this path is there.
+    /// Fails if this path exists.
     #[track_caller]
     pub(crate) fn assert_gone(&self, name: &str) -> &Self {
         let path: &Path = &self.dir.join(name);

@@ -1,4 +1,4 @@
-//! A terminal, with whoever runs on it, and a person before it who waits for what they see before they type.
+//! A terminal with a session on it. The test waits for text on the screen before it types.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,21 +16,21 @@ use nix::unistd::{Pid, tcgetpgrp};
 use super::namespace::UNSHARE;
 use super::{LONG, ms};
 
-/// What a shell shows when it waits for a command.
+/// The prompt of the shell.
 pub(crate) const PROMPT: &str = "prompt> ";
 
-/// See the module.
 pub(crate) struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
-    /// Held open, so that the terminal outlives whoever runs on it.
+    /// Held open, so that the terminal outlives its session.
     slave: OwnedFd,
     path: PathBuf,
     session: Child,
 }
 
 impl Terminal {
-    /// Starts a program as the leader of a session on a new terminal, as a login or `docker exec -t` does.
+    /// Starts a program as the leader of a session on a new terminal, as a login or `docker exec
+    /// -t` does.
     pub(crate) fn session(words: &[&str]) -> Self {
         Self::start(&["setsid", "--ctty"], words)
     }
@@ -44,7 +44,7 @@ impl Terminal {
         let pty = openpty(None, None).unwrap();
         let path = nix::unistd::ttyname(&pty.slave).unwrap();
         let end = || File::from(pty.slave.try_clone().unwrap());
-        // Whoever runs the tests in the background has the shell ignore INT for all of them.
+        // A shell that starts the tests in the background makes them ignore INT.
         let session = Command::new("env")
             .arg("--default-signal")
             .args(how)
@@ -63,7 +63,7 @@ impl Terminal {
         let (mut from, onto) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // An error is the end of the terminal.
+            // An error means that the terminal was closed.
             while let Ok(count @ 1..) = from.read(&mut bytes) {
                 onto.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
@@ -71,17 +71,17 @@ impl Terminal {
         Self { keyboard, screen, slave: pty.slave, path, session }
     }
 
-    /// Presses keys.
+    /// Types keys.
     pub(crate) fn type_in(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// What is on the screen.
+    /// The text on the screen.
     pub(crate) fn screen(&self) -> String {
         self.screen.lock().unwrap().replace('\r', "")
     }
 
-    /// How often a text is on the screen.
+    /// Counts the occurrences of a text on the screen.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.screen().matches(text).count()
     }
@@ -102,13 +102,13 @@ impl Terminal {
         self.wait_until(&format!("`{text}`"), || self.count(text) > 0);
     }
 
-    /// Waits until a text is there so often.
+    /// Waits until a text is there this many times.
     #[track_caller]
     pub(crate) fn wait_for_count(&self, text: &str, count: usize) {
         self.wait_until(&format!("{count} times `{text}`"), || self.count(text) >= count);
     }
 
-    /// Waits until a shell waits for a command.
+    /// Waits for the shell's prompt.
     #[track_caller]
     pub(crate) fn wait_for_prompt(&self) {
         self.wait_until("prompt", || self.screen().ends_with(PROMPT));
@@ -121,7 +121,8 @@ impl Terminal {
         Some(name.trim_end().to_owned())
     }
 
-    /// Waits until this program is in the foreground, and asleep there: it has come as far as it goes.
+    /// Waits until this program is in the foreground and asleep: it has nothing left to do but
+    /// wait.
     #[track_caller]
     pub(crate) fn wait_for_foreground(&self, name: &str) {
         self.wait_until(&format!("`{name}` in front"), || {
@@ -168,7 +169,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if matches!(self.session.try_wait(), Ok(None)) {
-            // Whatever is in front ends with the leader of its session, or with PID 1.
+            // The foreground process ends with the leader of its session, or with PID 1.
             if let Ok(group) = tcgetpgrp(self.slave.as_fd())
                 && group.as_raw() > 1
             {

@@ -12,7 +12,6 @@ use testkit::envoy::checkout;
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     _container: Container,

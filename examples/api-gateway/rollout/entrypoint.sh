@@ -1,5 +1,5 @@
 #!/bin/bash
-# What drainit is compared with: an entrypoint for the gateway's runtime image as such scripts are written, under tini.
+# The entrypoint that drainit is compared with: a typical script for the gateway's runtime image, under tini.
 # Without ROUTER_ADMIN_ENABLED=true nothing is drained; with it Envoy is asked to drain, and 15 s are slept.
 set -u
 

@@ -1,4 +1,5 @@
-//! The images: a gateway with a bash entrypoint, and the same with drainit over it, built as `../Dockerfile` says.
+//! The images: a gateway with a bash entrypoint, and the same with drainit over it, built as
+//! `../Dockerfile` says.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

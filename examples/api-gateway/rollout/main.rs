@@ -1,4 +1,5 @@
-//! Two gateway containers behind a load balancer are replaced one after the other, under load: `make rollout`.
+//! Two gateway containers behind a load balancer are replaced one after the other, under load:
+//! `make rollout`.
 //!
 //!     rollout [stock] [recipe] [drainit]
 //!
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use roll::{Outcome, roll};
 
-/// How a gateway is run.
+/// The way in which a gateway is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The bash entrypoint, without an admin and so without a drain.

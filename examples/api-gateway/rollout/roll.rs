@@ -22,7 +22,7 @@ const GRACE: &str = "30";
 /// More than any rollout takes.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What happened.
+/// The result.
 pub(crate) struct Outcome {
     /// To the requests.
     pub(crate) report: Report,

@@ -1,4 +1,4 @@
-//! The faults of the script, row by row: what happens here in their place.
+//! The faults of the script, and what drainit does instead.
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ fn children_that_are_ready_at_once_let_the_router_start_after_milliseconds() {
     let gaps = runs.filter_map(|run| {
         Some(run.moment("router: started")? - run.moment("python-executor: started")?)
     });
-    // The machine is busy with all these containers; one of them had it for itself.
+    // The bound is wide because all containers run at the same time.
     let best = gaps.filter(|gap| *gap >= 0.0).fold(f64::INFINITY, f64::min);
     assert!(best < 1.0, "at best {best} s, and the script takes 2.2 s");
 }
@@ -144,7 +144,7 @@ fn many_log_lines_through_one_prefixer_cost_less_than_in_the_script() {
     let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("[pol] x ")).collect();
     assert_eq!(lines.len(), 27_000);
     assert_eq!((lines[0], lines[26_999]), ("[pol] x 0", "[pol] x 26999"));
-    // All that drainit has done so far, not only these lines.
+    // The CPU time of everything that drainit has done so far, not only of these lines.
     let used = run.duration("drainit used ");
     let script = 27_000 * Duration::from_micros(36);
     assert!(used < script, "{used:?}, and the script takes {script:?}");

@@ -1,4 +1,4 @@
-//! Runs the containers of `scenarios`, a few at a time, and keeps what was seen in each.
+//! Runs the containers of `scenarios`, a few at a time, and records each.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,12 +18,12 @@ use testkit::event::{Event, LOG_VARIABLE};
 
 use super::scenarios::{self, Scenario};
 use crate::support::docker_gateway::{GatewayImages, examples, gateway_images};
-use crate::support::files::TempDir;
+use crate::support::temp_dir::TempDir;
 
 /// Containers at a time: each has an Envoy to start, and then mostly waits.
 const AT_ONCE: usize = 5;
 
-/// How each of them is run.
+/// The scenarios by name.
 const OPTIONS: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
@@ -31,7 +31,7 @@ const OPTIONS: [&str; 4] = [
     "--publish=127.0.0.1::8080",
 ];
 
-/// What was seen of a container that has ended.
+/// The record of a container that has ended.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     pub(super) stdout: String,
@@ -44,7 +44,7 @@ pub(super) struct Run {
     environments: HashMap<&'static str, String>,
 }
 
-/// What was seen in a scenario; the first to ask has all of them run. `None` where that is not possible here.
+/// The record of a scenario; the first call runs all of them. `None` without Docker.
 #[track_caller]
 pub(super) fn seen(name: &str) -> Option<&'static Run> {
     let runs = all()?;
@@ -55,7 +55,7 @@ pub(super) fn seen(name: &str) -> Option<&'static Run> {
     }
 }
 
-/// What was seen in all that could be run to their end.
+/// The records of all scenarios that ran to their end.
 pub(super) fn all_seen() -> Option<impl Iterator<Item = &'static Run>> {
     Some(all()?.iter().filter_map(|(_, run)| run.as_ref().ok()))
 }
@@ -101,7 +101,7 @@ pub(super) struct Live {
     pub(super) container: Container,
     /// `/out` in the container.
     pub(super) out: TempDir,
-    /// Where its sockets are, if that is not a tmpfs.
+    /// The directory of its sockets, if it is not a tmpfs.
     pub(super) sockets: Option<TempDir>,
     run: RefCell<Run>,
 }
@@ -126,7 +126,7 @@ impl Live {
         let mut options: Vec<String> = OPTIONS.map(str::to_owned).to_vec();
         options.extend([sockets_option, format!("--volume={}:/out", out.path().display())]);
         options.push(format!("--env={LOG_VARIABLE}=/out/events"));
-        // No probe of Docker's own, unless it is asked for: each is a process more.
+        // No health check of Docker unless asked for: each is one more process.
         options.push("--health-interval=1h".to_owned());
         let out_dir = format!("{}/", out.path().display());
         let examples = format!("{}/", examples().display());
@@ -164,12 +164,12 @@ impl Live {
         Run { stdout, stderr, code, events, files, ..self.run.take() }
     }
 
-    /// Remembers something that can only be seen while the container runs.
+    /// Records something that is visible only while the container runs.
     pub(super) fn note(&self, text: impl Into<String>) {
         self.run.borrow_mut().notes.push(text.into());
     }
 
-    /// Waits until drainit has started all, and remembers what the processes were started with.
+    /// Waits until drainit has started everything, and records how the processes were started.
     pub(super) fn await_ready(&self) {
         self.container.await_line("everything is ready");
         let processes = self.container.processes();
@@ -206,7 +206,7 @@ impl Live {
 }
 
 impl Run {
-    /// All that drainit and the processes have written, and what was noted.
+    /// The whole output and all events.
     fn lines(&self) -> impl Iterator<Item = &str> {
         self.stdout.lines().chain(self.stderr.lines()).chain(self.notes.iter().map(String::as_str))
     }
@@ -233,7 +233,7 @@ impl Run {
         &self.commands[process]
     }
 
-    /// What a stand-in says that it was given.
+    /// The report of a stand-in.
     #[track_caller]
     pub(super) fn report(&self, process: &str) -> Value {
         serde_json::from_str(&self.files[&format!("{process}.json")]).unwrap()
@@ -248,7 +248,7 @@ impl Run {
         args.skip_while(|arg| !is_first(arg)).map(str::to_owned).collect()
     }
 
-    /// A time that the log tells behind this text.
+    /// The duration after this text in the log.
     #[track_caller]
     pub(super) fn duration(&self, text: &str) -> Duration {
         let pattern = Regex::new(&format!("{text}([0-9.]+)(ms|s)")).unwrap();
@@ -258,7 +258,7 @@ impl Run {
         Duration::from_secs_f64(if &found[2] == "s" { number } else { number / 1000.0 })
     }
 
-    /// The time of day, in seconds, at which drainit has written a line with this text.
+    /// The time of day, in seconds, of drainit's line with this text.
     pub(super) fn moment(&self, text: &str) -> Option<f64> {
         let pattern = Regex::new("T([0-9]{2}):([0-9]{2}):([0-9.]+)Z ").unwrap();
         let line = self.stderr.lines().find(|line| line.contains(text))?;
@@ -267,7 +267,7 @@ impl Run {
         Some(number(1) * 3600.0 + number(2) * 60.0 + number(3))
     }
 
-    /// The first event of a stand-in that begins so.
+    /// The first event of a stand-in that begins with `what`.
     pub(super) fn event(&self, name: &str, what: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.name == name && event.what.starts_with(what))
     }
@@ -306,7 +306,8 @@ impl Run {
         self
     }
 
-    /// Router, Policy Engine, Python Executor: each was asked to end only when the one before was gone.
+    /// Router, Policy Engine, Python Executor: each was asked to end only after the one before had
+    /// ended.
     #[track_caller]
     pub(super) fn assert_stopped_in_order(&self) -> &Self {
         self.assert_lines_in_order(&[

@@ -1,4 +1,4 @@
-//! The containers: how each is started, and what is done to it until it ends.
+//! The scenarios: how each container is started, and the steps until it ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,23 +13,24 @@ use nix::unistd::Pid;
 use super::runs::Live;
 use crate::docker::Client;
 use crate::support::docker_gateway::BOOTSTRAP;
-use crate::support::files::TempDir;
 use crate::support::http::get;
+use crate::support::temp_dir::TempDir;
 use crate::support::{PATIENCE, ms};
 
 /// One container.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the examples' programs.
+    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the
+    /// examples' programs.
     pub(super) options: &'static [&'static str],
     pub(super) args: &'static [&'static str],
-    /// What is in `/out`.
+    /// The files of `/out`.
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// Makes the directory of the sockets, where that is to be seen from outside.
+    /// Creates the directory of the sockets, if the test reads it.
     pub(super) prepare_sockets: Option<fn(&TempDir)>,
-    /// The debug image.
+    /// Whether to use the debug image.
     pub(super) debug: bool,
-    /// Has it end.
+    /// Makes it end.
     pub(super) act: fn(&Live),
 }
 
@@ -52,10 +53,10 @@ const PYTHON: &str = "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/pyt
 const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
 const NO_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=0";
-/// drainit asks somebody else than Envoy to drain.
+/// drainit drains another process than Envoy.
 const WITH_OVERLAY: &[&str] = &["-c", "/etc/drainit.yaml", "-c", "/out/overlay.yaml"];
 
-/// All of them, those that take longest first.
+/// All scenarios, the longest first.
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -314,7 +315,7 @@ fn listening(live: &Live, port: u16) {
     live.note(format!("port {port} is open: {}", open.iter().any(|(_, other)| *other == port)));
 }
 
-/// What the environment's defaults give: no admin over TCP, and a drain all the same.
+/// With the default environment: no admin over TCP, and yet a drain.
 fn plain(live: &Live) {
     live.await_ready();
     let sockets = live.sockets.as_ref().unwrap();
@@ -335,7 +336,8 @@ fn plain(live: &Live) {
     live.note(format!("served while it drains: {served}"));
 }
 
-/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some while it drains.
+/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some
+/// while it drains.
 fn through_the_engine(live: &Live) {
     live.await_ready();
     serving(live);
@@ -343,8 +345,9 @@ fn through_the_engine(live: &Live) {
     let (status, body) = get(address, "/refused").unwrap();
     live.note(format!("/refused: {status} {}", body.trim()));
     thread::scope(|scope| {
-        // As long as it is in flight the drain is not over, and the others have their time. A client that does not close
-        // when it is told to is waited for by a draining Envoy for 6 s: 5 s of `drain_timeout`, 1 s of its delayed close.
+        // As long as it is in flight the drain is not over, and the others have their time. A
+        // client that does not close when it is told to is waited for by a draining Envoy for 6 s:
+        // 5 s of `drain_timeout`, 1 s of its delayed close.
         let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -361,7 +364,7 @@ fn through_the_engine(live: &Live) {
     });
 }
 
-/// What Envoy has made of the variables in the override, and of the admin block behind it.
+/// Envoy's view of the variables in the override and of the admin block after it.
 fn ask_admin(live: &Live) {
     serving(live);
     let (_, info) = get(live.container.address(9905), "/server_info").unwrap();
@@ -381,7 +384,7 @@ fn health(live: &Live, args: &[&str]) {
     live.note(format!("drainit health{args}: {} {}", finished.code, finished.output.trim()));
 }
 
-/// Everything that can be seen of a container with which all is well.
+/// Checks everything of a healthy container.
 fn usual(live: &Live) {
     live.await_ready();
     serving(live);
@@ -403,14 +406,15 @@ fn usual(live: &Live) {
     live.container.signal("TERM");
 }
 
-/// 27,000 lines in two pieces each, and what they cost drainit.
+/// 27,000 lines in two pieces each, and their CPU time in drainit.
 fn lines(live: &Live) {
     live.await_ready();
     live.container.await_line("[pol] written");
     let init = live.container.processes()[0].pid;
     let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the third there.
+    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the
+    // third there.
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     live.note(format!("drainit used {}ms", ticks * 10));
     live.container.signal("TERM");

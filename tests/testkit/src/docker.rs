@@ -1,4 +1,5 @@
-//! Containers of a real Docker. Each is labelled with the test run that made it, and gone when the run is.
+//! Containers of a real Docker. Each is labelled with the test run that made it, and gone when the
+//! run is.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -6,7 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// The label of every image and container that a test makes. A container's value is the pid of the test run.
+/// The label of every image and container that a test makes. A container's value is the pid of the
+/// test run.
 pub const LABEL: &str = "drainit-test";
 
 /// A container, removed with whatever runs in it when this is dropped.
@@ -15,7 +17,7 @@ pub struct Container {
     id: String,
 }
 
-/// What `docker run` without `--detach` ended with.
+/// The result of `docker run` without `--detach`.
 #[derive(Debug)]
 pub struct Finished {
     /// The container's exit code, or Docker's own 125.
@@ -43,18 +45,19 @@ impl Container {
         Self { id: docker(&all) }
     }
 
-    /// What Docker calls it.
+    /// Its id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Waits until its output has a line with this text; fails when it ends without one, or after a minute.
+    /// Waits until its output has a line with this text; fails when it ends without one, or after a
+    /// minute.
     #[track_caller]
     pub fn await_line(&self, text: &str) {
         self.await_line_again(text, 1);
     }
 
-    /// Waits until its output has so many of these lines, those of earlier lives among them.
+    /// Waits until its output has this many such lines, including those from before a restart.
     #[track_caller]
     pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
@@ -77,7 +80,7 @@ impl Container {
         addresses.lines().next().unwrap_or_default().parse().unwrap()
     }
 
-    /// What runs in it; PID 1 of the container comes first.
+    /// Its processes, PID 1 of the container first.
     #[track_caller]
     pub fn processes(&self) -> Vec<Process> {
         let init: u32 = self.inspect("{{.State.Pid}}").parse().unwrap();
@@ -87,7 +90,7 @@ impl Container {
         processes
     }
 
-    /// `docker stop`, with so many seconds until the KILL; returns when the container has ended.
+    /// `docker stop` with a grace period in seconds; returns when the container has ended.
     #[track_caller]
     pub fn stop(&self, seconds: u32) {
         docker(&["stop", "--time", &seconds.to_string(), &self.id]);
@@ -105,20 +108,20 @@ impl Container {
         docker(&["wait", &self.id]).parse().unwrap()
     }
 
-    /// Runs a program of the container in it, to its end.
+    /// `docker exec`, to its end.
     #[track_caller]
     pub fn exec(&self, command_line: &[&str]) -> Finished {
         let output = command(&[&["exec", &self.id], command_line].concat()).output().unwrap();
         Finished { code: output.status.code().unwrap(), output: text(&output) }
     }
 
-    /// What its health check says of it: `starting`, `healthy` or `unhealthy`.
+    /// Its health status: `starting`, `healthy` or `unhealthy`.
     #[track_caller]
     pub fn health(&self) -> String {
         self.inspect("{{.State.Health.Status}}")
     }
 
-    /// What it has written so far to stdout, and to stderr.
+    /// Its stdout and stderr so far.
     #[track_caller]
     pub fn output(&self) -> (String, String) {
         let output = command(&["logs", &self.id]).output().unwrap();
@@ -133,7 +136,7 @@ impl Container {
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
     }
 
-    /// All that it has written so far.
+    /// Its stdout and stderr so far, together.
     #[track_caller]
     pub fn logs(&self) -> String {
         let output = command(&["logs", &self.id]).output().unwrap();

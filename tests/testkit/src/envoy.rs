@@ -1,9 +1,9 @@
-//! Where the Envoy executables are that `make envoy` gets.
+//! The Envoy executables that `make envoy` downloads.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The version that is used where nothing else is asked for; the Makefile's `ENVOY_VERSION`.
+/// The default version; the Makefile's `ENVOY_VERSION`.
 pub const DEFAULT: &str = "1.40.0";
 /// The versions that the tests run with; the Makefile's `ENVOY_TESTED`.
 pub const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
@@ -14,7 +14,7 @@ pub fn checkout() -> &'static Path {
     testkit.ancestors().nth(2).unwrap_or(testkit)
 }
 
-/// The executable of this version, or how to get it.
+/// The executable of this version, or an error that says how to get it.
 pub fn binary(version: &str) -> io::Result<PathBuf> {
     let path = checkout().join("target/envoy").join(version).join("envoy");
     if path.is_file() {

@@ -1,4 +1,5 @@
-//! What the helper program notes in the shared event log, so that tests assert the order of things from facts.
+//! The event log, in which the children of a test record what they do, so that tests assert the
+//! real order of events.
 //!
 //! One line an event: `<CLOCK_MONOTONIC in ns> <name> <pid> <what>`, appended with a single write.
 
@@ -10,14 +11,14 @@ use nix::time::{ClockId, clock_gettime};
 /// The environment variable that holds the path of the log.
 pub const LOG_VARIABLE: &str = "TESTKIT_EVENTS";
 
-/// Something that a helper process did or got.
+/// An event of a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, on the clock that [`now`] reads.
+    /// The time on the clock that [`now`] reads.
     pub at: Duration,
     /// Who.
     pub name: String,
-    /// Its pid in its own namespace.
+    /// Its PID in its own namespace.
     pub pid: i32,
     /// What.
     pub what: String,

@@ -21,12 +21,12 @@ use crate::envoy;
 
 /// How long a gateway may take until it answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the system is asked where it cannot tell by itself.
+/// The polling interval.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long a gateway that is dropped while it runs may take to stop.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What runs the gateway, and so how it stops.
+/// The supervisor of a gateway, which decides how it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
     /// This drainit.
@@ -42,7 +42,7 @@ pub enum Runner {
 }
 
 impl Runner {
-    /// What overlays call by these names: drainit itself, and a program that is built beside it.
+    /// Variables for overlays: the paths of drainit and of the example policy engine.
     fn programs(&self) -> Vec<(&'static str, PathBuf)> {
         let (Self::Drainit(drainit) | Self::Init(drainit)) = self else { return Vec::new() };
         let engine = drainit.with_file_name("examples").join("policy-engine");
@@ -53,13 +53,13 @@ impl Runner {
 /// A gateway to be started.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// What runs it.
+    /// Its supervisor.
     pub runner: Runner,
     /// The Envoy executable.
     pub envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS`; 0 is no drain.
     pub drain_seconds: u32,
-    /// What drainit reads over `examples/gateway/drainit.yaml`, from the top of the checkout.
+    /// Overlays on `examples/gateway/drainit.yaml`, relative to the checkout.
     pub overlays: Vec<PathBuf>,
 }
 
@@ -70,7 +70,7 @@ pub type Line = (Instant, String);
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
-    /// What runs it: the child, or in a PID namespace of its own the child of that.
+    /// The supervisor: our child, or, in its own PID namespace, the child of `unshare`.
     pid: u32,
     address: SocketAddr,
     run_dir: PathBuf,
@@ -130,12 +130,12 @@ impl Gateway {
         self.address
     }
 
-    /// The PID of what runs it.
+    /// The PID of the supervisor.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -145,12 +145,12 @@ impl Gateway {
         &self.members
     }
 
-    /// Sends SIGTERM to what runs it.
+    /// Sends SIGTERM to the supervisor.
     pub fn terminate(&self) -> io::Result<()> {
         Ok(kill(self.pid(), Signal::SIGTERM)?)
     }
 
-    /// Waits until all of it is gone, noting when each process went.
+    /// Waits until the gateway has ended, and records when each process ended.
     pub async fn gone(&mut self) -> io::Result<ExitStatus> {
         loop {
             let status = self.child.try_wait()?;
@@ -232,8 +232,8 @@ fn run_dir() -> PathBuf {
     Path::new("/tmp").join(format!("drainit-gateway-{}-{number}", std::process::id()))
 }
 
-/// A port that nobody listens on, below those that the kernel gives to clients: one of those could be taken by any
-/// connection of this machine before Envoy binds it.
+/// A port without a listener, below the kernel's ephemeral range: a port of that range could be
+/// taken by any connection before Envoy binds it.
 pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {

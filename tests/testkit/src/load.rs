@@ -21,7 +21,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a response.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Where new connections go; can be changed at any moment, like the endpoints of a Kubernetes Service.
+/// Where new connections go; can be changed at any moment, like the endpoints of a Kubernetes
+/// Service.
 #[derive(Debug)]
 pub struct Service(Mutex<Endpoints>);
 
@@ -51,16 +52,17 @@ impl Service {
     }
 }
 
-/// What a client does about a kept connection that the server closes between two requests.
+/// Whether a client notices that the server closed its connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleClose {
-    /// It notices at once and opens a new one for the next request: what event loops do (nginx, Envoy, Go, hyper).
+    /// It notices at once and opens a new one for the next request: what event loops do (nginx,
+    /// Envoy, Go, hyper).
     Noticed,
     /// It finds out by writing the next request, which fails: what blocking clients do.
     Unnoticed,
 }
 
-/// How much load, and for how long.
+/// The amount and length of the load.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Clients, each with one connection. Their phases are spread evenly.
@@ -69,7 +71,7 @@ pub struct Plan {
     pub rate: f64,
     /// When the clients stop by themselves; [`Load::end_after`] can make it sooner.
     pub length: Duration,
-    /// What they do about connections closed between requests.
+    /// Whether they notice connections closed between requests.
     pub idle_close: IdleClose,
 }
 
@@ -113,7 +115,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What happened in a stretch of time.
+/// Counts of a period of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests answered with 200.
@@ -128,7 +130,7 @@ pub struct Counts {
     pub idle_closed: u64,
 }
 
-/// What happened so far.
+/// A snapshot of the report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// All of it.
@@ -227,7 +229,7 @@ impl Load {
         *end = (*end).min(Instant::now() + rest);
     }
 
-    /// What happened so far.
+    /// A snapshot of the report.
     pub fn report(&self) -> Report {
         lock(&self.report).clone()
     }
@@ -283,7 +285,8 @@ impl Client {
         self.close();
     }
 
-    /// Waits for the next request; a client that looks sees its connection end meanwhile.
+    /// Waits for the next request; with [`IdleClose::Noticed`] the client sees its connection end
+    /// meanwhile.
     async fn idle_until(&mut self, due: Instant) {
         if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
             let mut unasked = [0; 1];
@@ -297,7 +300,7 @@ impl Client {
         sleep_until(due).await;
     }
 
-    /// One request and its response; says whether the server wants the connection closed.
+    /// Sends one request and reads its response; returns whether the server closes the connection.
     async fn request(&mut self) -> Result<bool, Failure> {
         if self.connection.is_none() {
             let peer = self.service.next().ok_or(Failure::Refused)?;
@@ -325,7 +328,7 @@ impl Client {
     }
 }
 
-/// Reads a whole response with status 200; says whether it closes the connection.
+/// Reads a whole response with status 200; returns whether it closes the connection.
 pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
     let mut buffer = Vec::with_capacity(1024);
     let head_length = loop {
@@ -368,7 +371,7 @@ pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
     }
 }
 
-/// A lock that a failed test elsewhere cannot poison.
+/// Locks a mutex, poisoned or not.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,19 +18,19 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A rolling restart to be made.
 #[derive(Clone, Debug)]
 pub struct RollingRestart {
-    /// What runs the gateways.
+    /// The runner of both gateways.
     pub runner: Runner,
     /// The Envoy executable.
     pub envoy: PathBuf,
     /// `ROUTER_DRAIN_TIME_SECONDS` of the old gateway.
     pub drain_seconds: u32,
-    /// What drainit reads over the config of both gateways.
+    /// Overlays on the config of both gateways.
     pub overlays: Vec<PathBuf>,
     /// Clients, each with one keep-alive connection.
     pub clients: u32,
     /// Requests per second of one client.
     pub rate: f64,
-    /// What the clients do about connections closed between requests.
+    /// Whether the clients notice connections closed between requests.
     pub idle_close: IdleClose,
     /// Load before SIGTERM.
     pub before: Duration,
@@ -40,7 +40,7 @@ pub struct RollingRestart {
     pub after: Duration,
 }
 
-/// Where the restart is.
+/// The phase of the restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Everything goes to the old gateway.
@@ -53,14 +53,14 @@ pub enum Phase {
     Gone,
 }
 
-/// What is known each second.
+/// The state at each second.
 #[derive(Debug)]
 pub struct Tick<'a> {
-    /// Where the restart is.
+    /// The phase of the restart.
     pub phase: Phase,
     /// Since the start of the load.
     pub at: Duration,
-    /// What happened so far.
+    /// A snapshot of the report.
     pub report: &'a Report,
     /// Open connections to the old gateway.
     pub to_old: u64,
@@ -68,7 +68,7 @@ pub struct Tick<'a> {
     pub to_new: u64,
 }
 
-/// What happened.
+/// The result.
 #[derive(Debug)]
 pub struct Outcome {
     /// To the requests and connections.
@@ -79,7 +79,7 @@ pub struct Outcome {
     pub stop: Duration,
     /// Its processes in the order in which they went, with the time since SIGTERM.
     pub went: Vec<(Duration, &'static str)>,
-    /// What it wrote after SIGTERM, with the time since.
+    /// Its output after SIGTERM, with the time since.
     pub lines: Vec<(Duration, String)>,
 }
 

@@ -1,4 +1,5 @@
-//! The load client counts what really happens: a ruler that always shows 0 would please everybody.
+//! The load client counts what really happens: one that always reports 0 failures would pass every
+//! test.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ const OK_CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhalf";
 
-/// A server that gives these answers on each connection, one a request, and then ends the connection.
+/// A server that gives these answers on each connection, one per request, and then closes it.
 async fn server(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -64,7 +65,7 @@ async fn connection_close_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_idle_fails_only_who_does_not_look() {
+async fn a_connection_closed_while_idle_fails_only_clients_that_do_not_notice() {
     let looking = report(&[OK, OK], IdleClose::Noticed).await;
     assert_eq!((looking.total.ok, looking.total.failed), (4, 0));
     assert_eq!((looking.total.opened, looking.total.idle_closed), (2, 1));
@@ -75,7 +76,7 @@ async fn a_connection_closed_while_idle_fails_only_who_does_not_look() {
 }
 
 #[tokio::test]
-async fn every_way_to_fail_is_told_apart() {
+async fn every_kind_of_failure_is_distinguished() {
     assert_eq!(failures(&report(&[BUSY], IdleClose::Noticed).await), [Failure::Status(503); 4]);
     assert_eq!(failures(&report(&[HALF], IdleClose::Noticed).await), [Failure::EndOfFile; 4]);
     assert_eq!(

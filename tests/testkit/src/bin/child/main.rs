@@ -1,8 +1,9 @@
-//! A process for drainit to supervise, that does what its arguments say: `child NAME STEP…`.
+//! The process that drainit supervises in tests. It does what its arguments say: `child NAME
+//! STEP…`.
 //!
-//! The steps run in order; after the last it waits for a signal. Handlers are installed before the first. Everything
-//! that matters is noted in the event log. Signals are noted and end it with 0, if they are TERM, INT or QUIT;
-//! `on=SIGNAL:…` (see [`signals`]) says otherwise.
+//! The steps run in order; after the last it waits for a signal. Handlers are installed before the
+//! first step. Every step and signal is recorded in the event log. TERM, INT and QUIT end it with
+//! 0, unless `on=SIGNAL:…` (see [`signals`]) says otherwise.
 //!
 //! | step | what it does |
 //! |---|---|
@@ -33,7 +34,7 @@
 //! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 //!
-//! Under the names of programs of the gateway's image it stands for these (see [`stand_in`]).
+//! Called by the name of a program of the gateway's image, it stands in for it (see [`stand_in`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod orphans;
@@ -53,7 +54,7 @@ use std::time::Duration;
 
 use testkit::event::{Event, now};
 
-/// Longer than any test: what a failed test leaves behind ends by itself.
+/// Longer than any test: a process that a failed test leaves behind ends by itself.
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -133,7 +134,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
     }
 }
 
-/// Each page is written to, so that the kernel has to give it.
+/// Writes to each page, so that the kernel has to allocate it.
 fn hog(mebibytes: usize) {
     for _ in 0..mebibytes {
         std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
@@ -151,14 +152,14 @@ fn milliseconds(text: &str) -> Duration {
     Duration::from_millis(text.parse().unwrap())
 }
 
-/// Who this is in the event log.
+/// The name of this process in the event log.
 #[derive(Clone, Debug)]
 struct Me {
     name: String,
 }
 
 impl Me {
-    /// Notes something in the event log, if there is one.
+    /// Records an event, if there is an event log.
     fn note(&self, what: &str) {
         let Some(path) = std::env::var_os(testkit::event::LOG_VARIABLE) else { return };
         let pid = std::process::id().cast_signed();
@@ -168,7 +169,7 @@ impl Me {
         }
     }
 
-    /// Ends this process, and notes it just before.
+    /// Records the end of this process, and ends it.
     fn end(&self, code: i32) -> ! {
         self.note(&format!("exit {code}"));
         exit(code)

@@ -16,7 +16,7 @@ use testkit::event::{Event, LOG_VARIABLE};
 
 /// `NAME,STEP,…`: a child in the process group of this one.
 pub(crate) fn spawn(what: &str) {
-    // It may end unreaped: its parent is no init.
+    // Its parent is not an init: it may stay a zombie.
     drop(again(what.split(',')).spawn().unwrap());
     begun(what.split(',').next().unwrap_or_default());
 }
@@ -30,7 +30,8 @@ pub(crate) fn daemon(what: &str) {
     begun(name);
 }
 
-/// Waits until a process has noted that it handles signals; where nothing is noted, nothing is waited for.
+/// Waits until a process has recorded that it handles signals; returns at once without an event
+/// log.
 fn begun(name: &str) {
     let Some(log) = std::env::var_os(LOG_VARIABLE) else { return };
     let is_it = |line: &str| {
@@ -49,7 +50,8 @@ pub(crate) fn detach(name: &str, steps: &[String]) {
     drop(again(steps).spawn().unwrap());
 }
 
-/// Waits until the parent with this pid has ended, so that a daemon that says it started is one.
+/// Waits until the parent with this PID has ended, so that a daemon records its start only as an
+/// orphan.
 pub(crate) fn orphaned(parent: i32) {
     while getppid().as_raw() == parent {
         sleep(Duration::from_millis(1));
@@ -62,7 +64,7 @@ fn again<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-/// Leaves so many orphans, which end at the moment at which they become orphans.
+/// Leaves this many orphans, which end as soon as they are orphans.
 #[allow(unsafe_code)] // no safe function forks, and a program started anew 2,000 times would take seconds
 pub(crate) fn storm(count: u32) {
     // SAFETY: the forked processes only close, read, fork, write to nowhere and `_exit`.
@@ -87,10 +89,11 @@ pub(crate) fn storm(count: u32) {
     quit();
 }
 
-/// How many orphans there are at a time, besides those that nobody has reaped yet.
+/// Concurrent orphans, without those not reaped yet.
 const CHAINS: u32 = 4;
 
-/// Leaves so many orphans without a pause: each forks the next one and ends. Notes when they have begun.
+/// Leaves this many orphans without a pause: each forks the next one and ends. Records when they
+/// have begun.
 #[allow(unsafe_code)] // as above
 pub(crate) fn torrent(me: &Me, count: u32) {
     let (end, held) = pipe().unwrap();
@@ -103,7 +106,7 @@ pub(crate) fn torrent(me: &Me, count: u32) {
                 // SAFETY: as above.
                 match unsafe { fork() } {
                     Ok(ForkResult::Child) => {}
-                    // Also where there are too many processes already, which fails the test.
+                    // Also if there are too many processes, which fails the test.
                     _ => quit(),
                 }
             }
@@ -112,11 +115,11 @@ pub(crate) fn torrent(me: &Me, count: u32) {
     }
     drop(held);
     me.note("torrent begins");
-    // Nobody holds the other end any more.
+    // No process holds the other end any more.
     let _ = read(&end, &mut [0]);
 }
 
-/// Leaves so many orphans that wait for TERM, each in a session of its own.
+/// Leaves this many orphans that wait for TERM, each in its own session.
 #[allow(unsafe_code)] // as above
 pub(crate) fn horde(count: u32) {
     // SAFETY: the forked processes only set a disposition, fork, sleep and `_exit`.
@@ -141,12 +144,12 @@ pub(crate) fn horde(count: u32) {
     quit();
 }
 
-/// Leaves an orphan that forks itself and ends, and so on: each lives for so many microseconds, in a session of its own, and
-/// ignores TERM. As long as there is one, `path` is locked.
+/// Leaves an orphan that forks a successor and ends, and so on. Each lives for this many
+/// microseconds, in its own session, and ignores TERM. While there is one, `path` is locked.
 #[allow(unsafe_code)] // as above
 pub(crate) fn relay(micros: u64, path: &str) {
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-    // Not unlocked by whoever is the first to end.
+    // Not unlocked by the first one that ends.
     std::mem::forget(lock);
     // SAFETY: the forked processes only set a disposition, sleep, fork and `_exit`.
     if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {

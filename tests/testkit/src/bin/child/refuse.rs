@@ -1,11 +1,11 @@
-//! A kernel that refuses what it never refuses, so that drainit's own errors can be seen.
+//! Makes the kernel refuse a system call, so that tests see drainit's own errors.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
 
-/// Runs a program, and refuses it this system call, with EPERM, where the second argument is 1.
+/// Runs a program for which this system call fails with EPERM if its second argument is 1.
 #[allow(unsafe_code)] // no safe function installs a filter
 pub(crate) fn run(call: u32, words: &[String]) {
     const NUMBER: u32 = 0;

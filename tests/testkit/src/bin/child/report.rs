@@ -1,4 +1,4 @@
-//! What a process was given by whoever started it.
+//! Reports what a process inherits: arguments, environment, ids and descriptors.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +13,12 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Of this command line, the name of the process first.
+    /// Takes the command line, which begins with the name of the process.
     pub(crate) fn at_start(args: &[String]) -> Self {
         Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
     }
 
-    /// Writes the report at once: whoever sees the file sees all of it.
+    /// Writes the report atomically.
     pub(crate) fn write(&self, path: &str) {
         let groups: Vec<u32> = getgroups().unwrap().into_iter().map(|gid| gid.as_raw()).collect();
         let environment: BTreeMap<String, String> = std::env::vars().collect();
@@ -41,9 +41,9 @@ impl Given {
     }
 }
 
-/// Where the open descriptors lead to. The one that reads the directory is gone by the time it is followed.
+/// The targets of the open descriptors. The descriptor that reads the directory is filtered out.
 fn descriptors() -> BTreeMap<i32, String> {
-    // Where there is no /proc, nobody asks.
+    // No test asks for it without a /proc.
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()

@@ -1,4 +1,4 @@
-//! What makes a process ready in the eyes of a probe.
+//! Servers and messages that make a process ready for a probe.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -41,7 +41,8 @@ pub(crate) fn http(what: &str) {
     });
 }
 
-/// What a Policy Engine asks about a request is allowed, unless its path says otherwise. Connections are kept.
+/// Allows every request that a Policy Engine asks about, unless its path has `refused` in it.
+/// Connections are kept.
 pub(crate) fn allow(path: &str) {
     let listener = UnixListener::bind(path).unwrap();
     thread::spawn(move || {
@@ -51,7 +52,7 @@ pub(crate) fn allow(path: &str) {
     });
 }
 
-/// Until whoever asks has closed the connection.
+/// Until the client closes the connection.
 fn decide(mut stream: UnixStream) -> Option<()> {
     let mut from = BufReader::new(stream.try_clone().ok()?);
     loop {
@@ -86,8 +87,8 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
-/// Sends to whatever socket of sd_notify(3) a drainit has, whoever it is meant for. There may be
-/// none yet.
+/// Sends to every sd_notify(3) socket of a drainit, also those of other processes. Waits until
+/// there is one.
 pub(crate) fn forge(text: &str) {
     let addresses = || {
         let list = std::fs::read_to_string("/proc/net/unix").unwrap();

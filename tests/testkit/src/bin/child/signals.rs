@@ -1,7 +1,8 @@
-//! Signals: noted with who else is alive at that moment, then obeyed as `on=SIGNAL:…` says.
+//! Signals: recorded with the children that are alive at that moment, then handled as `on=SIGNAL:…`
+//! says.
 //!
 //! - `on=TERM:ignore`
-//! - `on=TERM:exit:CODE:MS`: ends with this code after so many milliseconds
+//! - `on=TERM:exit:CODE:MS`: ends with this code after MS milliseconds
 //! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and ends with 0
 //! - `on=TERM:print:TEXT`: writes a line to stdout, and goes on
 //! - `on=TERM:touch:PATH`: makes a file
@@ -27,7 +28,7 @@ const HANDLED: [Signal; 6] = [
     Signal::SIGTERM,
 ];
 
-/// Installs the handlers, then notes `handling`.
+/// Installs the handlers, then records `handling`.
 pub(crate) fn install(me: &Me, handlers: &[String]) {
     let handlers: BTreeMap<Signal, String> = handlers
         .iter()
@@ -95,7 +96,7 @@ pub(crate) fn die(me: &Me, signal: &str) {
     raise(format!("SIG{signal}").parse().unwrap()).unwrap();
 }
 
-/// Says which signals come, those too that the C library keeps for itself, until the last one has.
+/// Prints every received signal, also those that the C library reserves, until the last one.
 #[allow(unsafe_code)] // no safe function speaks of those
 pub(crate) fn record(last: i64) {
     use nix::libc;
@@ -112,7 +113,7 @@ pub(crate) fn record(last: i64) {
             libc::syscall(libc::SYS_rt_sigtimedwait, set, no_info, limit, 8)
         };
         talk::stdout(format!("got {number}.\n").as_bytes());
-        // Also where nothing has come for too long.
+        // Also at the timeout.
         if number == last || number < 0 {
             return;
         }

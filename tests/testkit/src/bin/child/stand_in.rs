@@ -1,11 +1,11 @@
-//! The helper in the place of a program of the gateway's image: what it does there is in the environment, and what it is
-//! given is for the program, and no step.
+//! The child in place of a program of the gateway's image: its steps are in the environment, and
+//! its arguments are the program's.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The name of this process and its steps, from the command line or from whose place it is in.
+/// The name and steps of this process, from the command line or from the program it stands in for.
 pub(crate) fn command_line() -> Vec<String> {
     let mut args = std::env::args();
     let program = args.next().unwrap_or_default();

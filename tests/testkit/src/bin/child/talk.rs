@@ -1,4 +1,4 @@
-//! Output. A reader that is gone is noted by nobody, and no reason to end.
+//! Output. A closed pipe is ignored.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ pub(crate) fn stderr(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }
 
-/// `N,TEXT`: each line in two pieces, as programs without a buffer write.
+/// `N,TEXT`: writes each line in two pieces, as unbuffered programs do.
 pub(crate) fn lines(what: &str, write: fn(&[u8])) {
     let (count, text) = what.split_once(',').unwrap();
     let count: u32 = count.parse().unwrap();
@@ -29,7 +29,7 @@ pub(crate) fn huge(length: usize) {
     stdout(&line);
 }
 
-/// Writes until it blocks, and then on. Notes when the first mebibyte is through, which no pipe holds.
+/// Writes for ever. Records when the first mebibyte, more than a pipe holds, is written.
 pub(crate) fn flood(me: &Me) {
     let line = [&[b'y'; 999][..], b"\n"].concat();
     for number in 0_u64.. {

@@ -1,5 +1,5 @@
-//! SIGTERM for every process of the container at once, as the shutdown of a node or `kill -TERM -1` has it: Envoy is gone
-//! before it can be drained, which is said.
+//! SIGTERM for every process of the container at once, as at the shutdown of a node or with `kill
+//! -TERM -1`: Envoy ends before it can be drained, and drainit reports that.
 
 use std::fs;
 use std::process::Command;
@@ -28,7 +28,7 @@ fn assert_said(ended: &Ended, when: &str) {
 }
 
 #[test]
-fn an_envoy_that_has_ended_before_its_drain_is_told_with_the_reason() {
+fn an_envoy_that_ended_before_its_drain_is_reported_with_the_reason() {
     let Some((drainit, _)) = RealEnvoy::default().start() else { return };
     let all = children(&drainit);
     drainit.signal(Signal::SIGTERM);
@@ -57,7 +57,7 @@ fn start() -> Option<Running> {
 }
 
 #[test]
-fn an_end_that_is_seen_before_the_signal_is_told_too() {
+fn an_end_seen_before_the_signal_is_reported_too() {
     let Some(drainit) = start() else { return };
     kill(children(&drainit)[1], Signal::SIGTERM).unwrap();
     drainit.wait_for_line("router: exited with code 0 without being asked to");
@@ -68,9 +68,9 @@ fn an_end_that_is_seen_before_the_signal_is_told_too() {
 }
 
 #[test]
-fn a_signal_that_spares_drainit_as_pid_1_is_told_by_the_ends_of_the_others() {
+fn a_signal_to_all_but_pid_1_is_recognised_by_the_ends_of_the_others() {
     let Some(rig) = Rig::new() else { return };
-    // The engine is gone first, and Envoy while it is told to drain.
+    // The engine ends first, and Envoy while it is asked to drain.
     let config = CONFIG
         .replace("exit:0:400", "exit:0:0")
         .replace("router]", "router, 'on=TERM:exit:0:100']");
@@ -79,7 +79,7 @@ fn a_signal_that_spares_drainit_as_pid_1_is_told_by_the_ends_of_the_others() {
     drainit.wait_for_line("everything is ready");
     let mut inside = Command::new("nsenter");
     inside.args(["--target", &drainit.pid().to_string(), "--pid", "--mount"]);
-    // The shell is spared as well: kill(2) leaves out who calls it.
+    // kill(2) leaves out its caller, so the shell survives as well.
     assert!(inside.args(["sh", "-c", "kill -TERM -1"]).status().unwrap().success());
     let ended = drainit.wait_exit(LONG);
     assert_said(&ended, "at the same time as other processes");

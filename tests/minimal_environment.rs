@@ -1,21 +1,21 @@
-//! What drainit can do without: rights, file systems, devices and descriptors. `run` and `exec`, as PID 1 and not, each
-//! started and stopped in order under one lack after the other, and under all of them.
+//! drainit without privileges, file systems, devices or descriptors: `run` and `exec`, as PID 1 and
+//! not, start and stop in order without each of these, and without all of them.
 
 use std::io;
 
 use crate::exec_signals::send;
-use crate::support::files::is_locked;
 use crate::support::namespace::{is_possible, skip_unless};
+use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Signal};
 
-/// Their order tells that it is no accident that they end.
+/// The order of their ends shows that drainit stopped them.
 const PAIR: &str = "
 processes:
   base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}, log: {prefix: base}}
   a: {command: [CHILD, a, print=hello, eprint=oh, touch=DIR/a], depends_on: [base]}
 ";
 
-/// A user whom no account belongs to.
+/// A uid without an account.
 const ANYBODY: [&str; 4] = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"];
 const NO_CAPABILITIES: [&str; 3] = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
 const NO_NEW_PRIVILEGES: [&str; 2] = ["setpriv", "--no-new-privs"];
@@ -23,18 +23,18 @@ const NO_PROC: &str = "mount -t tmpfs none /proc";
 const NO_DEVICES: &str = "mount -t tmpfs none /dev";
 const READ_ONLY: &str = "mount --bind DIR DIR && mount -o remount,bind,ro /";
 
-/// Runs a command in a mount namespace of its own, in which the script has done something before.
+/// Runs a command in its own mount namespace, after a script.
 fn after(rig: Rig, script: &str) -> Rig {
     let script = rig.fill(&format!("{script} && exec \"$@\""));
     rig.wrapper(&["unshare", "--mount", "sh", "-c", &script, "sh"])
 }
 
-/// With these descriptors: the redirections of a shell.
+/// Runs a command with these redirections of a shell.
 fn redirected(rig: Rig, redirections: &str) -> Rig {
     rig.wrapper(&["sh", "-c", &format!("exec \"$@\" {redirections}"), "sh"])
 }
 
-/// Runs and stops it, each way, in the world that `lack` makes.
+/// Runs and stops drainit in each way, in the environment that `lack` makes.
 #[track_caller]
 fn works(lack: impl Fn(Rig) -> Rig) {
     if !nix::unistd::geteuid().is_root() {
@@ -99,7 +99,7 @@ fn without_room_for_another_task_it_says_so() {
         rig.write("config.yaml", "processes: {a: {command: ['true']}}");
         let args: Vec<_> = args.iter().map(|arg| rig.fill(arg)).collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        // No limit holds for root; and it must not keep drainit itself from being started.
+        // Root is exempt from the limit, and the limit must not keep drainit itself from starting.
         let ended = rig.wrapper(&ANYBODY).wrapper(&["prlimit", "--nproc=1"]).run_with(&args);
         ended.assert_code(126).assert_line("there is no room for another process");
     }
@@ -126,7 +126,7 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
 }
 
 #[test]
-fn what_is_left_over_is_stopped_without_a_proc_as_well() {
+fn leftover_processes_are_stopped_without_a_proc() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
@@ -140,7 +140,7 @@ fn what_is_left_over_is_stopped_without_a_proc_as_well() {
         let drainit = after(rig, NO_PROC).start(OBEYS);
         drainit.wait_for_line("everything is ready");
         drainit.signal(Signal::SIGTERM);
-        // Had they to be killed, it would be 137.
+        // The code would be 137 if they had been killed.
         drainit.wait_exit(LONG).assert_code(0);
     }
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
@@ -155,11 +155,12 @@ fn what_is_left_over_is_stopped_without_a_proc_as_well() {
 }
 
 #[test]
-fn who_looks_without_a_proc_still_survives_the_signals_of_the_c_library() {
+fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
-    // The outer one passes all signals on. By it they have their default, where glibc's `posix_spawn` has some ignored.
+    // The outer drainit passes all signals on, and gives them their default disposition; glibc's
+    // `posix_spawn` leaves some ignored.
     let outer = ["exec", "--", env!("CARGO_BIN_EXE_drainit")];
     let inner = ["exec", "--wait-all", "--grace-period", "2s", "--"];
     let command = ["sh", "-c", "setsid CHILD b on=TERM:ignore touch=DIR/b & exit 4"];
@@ -195,7 +196,7 @@ fn it_works_where_nothing_can_be_written() {
 }
 
 #[test]
-fn it_works_where_nobody_reads_any_more() {
+fn it_works_with_closed_pipes() {
     works(|rig| {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);

@@ -1,4 +1,4 @@
-//! A directory that goes away with the test, and who holds a file in it.
+//! Temporary directories and file locks.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// See the module. Its path is short enough for Unix sockets, and everybody may write in it.
+/// A directory removed on drop. Its path is short enough for Unix sockets, and every user may write
+/// in it.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
 
@@ -40,7 +41,7 @@ impl Drop for TempDir {
     }
 }
 
-/// Whether somebody has locked this file.
+/// Whether a process holds a lock on this file.
 pub(crate) fn is_locked(path: &Path) -> bool {
     Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }

@@ -1,5 +1,5 @@
-//! One of the examples as a pod: drainit as PID 1 with its config, on a free port. And two of them, of which one replaces
-//! the other under load.
+//! Runs an example as a pod: drainit as PID 1 with its config, on a free port. Two such pods
+//! replace each other under load.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep};
 use super::namespace::skip_unless;
 use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
 
-/// So long the clients work before anything happens.
+/// Load before anything happens.
 const BEFORE: Duration = ms(1000);
-/// So late the load balancers learn where new connections go.
+/// The load balancers learn the new endpoint this long after T0.
 const LEARN: Duration = ms(1000);
-/// So long they go on when the old pod is gone.
+/// Load after the old pod is gone.
 const AFTER: Duration = ms(1000);
-/// Requests of clients that think for a moment between two of them, and so often find their connection closed.
+/// Clients pause between two requests, so they often find their connection closed.
 const CLIENTS: u32 = 50;
 const RATE: f64 = 3.0;
 
@@ -32,12 +32,12 @@ struct Pod {
     address: SocketAddr,
 }
 
-/// What is to be a pod.
+/// An example that can be started as a pod.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
     /// Its directory in `examples`.
     name: &'static str,
-    /// Begins the variables of its address: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
+    /// Prefix of its address variables: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
     prefix: &'static str,
 }
 
@@ -46,8 +46,8 @@ impl Example {
         Self { name, prefix }
     }
 
-    /// Starts it with an overlay, which may be empty, and waits until all of it is ready. `None` where that is not
-    /// permitted; then the test is skipped.
+    /// Starts it with an overlay, which may be empty, and waits until all of it is ready. `None`
+    /// where that is not permitted; then the test is skipped.
     fn start(&self, overlay: &str) -> Option<Pod> {
         let address = free_address().unwrap();
         let server =
@@ -68,7 +68,8 @@ impl Example {
     }
 }
 
-/// Whether a server is installed. Where it is not, the running test is skipped, which is said; in CI that is an error.
+/// Whether a server is installed. If not, the running test reports that it is skipped; in CI that
+/// is an error.
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     let command = command.arg("--version").stdin(Stdio::null());
@@ -77,7 +78,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     skip_unless(found.map(drop).map_err(missing))
 }
 
-/// What came of a rolling restart.
+/// The outcome of a rolling restart.
 #[derive(Debug)]
 pub(crate) struct Rolled {
     /// Of the requests and connections.
@@ -89,20 +90,20 @@ pub(crate) struct Rolled {
 }
 
 impl Rolled {
-    /// Fails unless every request was answered, and the old pod has gone by itself.
+    /// Fails unless every request was answered and the old pod ended without a KILL.
     #[track_caller]
     pub(crate) fn assert_nothing_lost(&self) -> &Self {
         let total = self.report.total;
         assert_eq!(total.failed, 0, "{}\n{}", self.report, self.ended.record);
-        // The load was there, and has moved.
+        // There was load, and it moved to the new pod.
         assert!(total.ok > 500 && total.opened >= 100, "{}", self.report);
         self.ended.assert_code(0).assert_no_line("warning|killed");
         self
     }
 }
 
-/// Replaces an example, with an overlay, by another pod of the same, under the load of clients that look at their connection
-/// only when they use it.
+/// Replaces an example, with an overlay, by a second pod of it, under load from clients that notice
+/// a closed connection only when they use it.
 pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
     let old = example.start(overlay)?;
     let new = example.start(overlay)?;

@@ -1,19 +1,19 @@
-//! What drainit finds out about the drain of a real Envoy while that is healthy, and while it drains.
+//! The preflight checks of the drain of a real Envoy, while it is healthy and while it drains.
 
 use std::thread;
 
 use testkit::envoy::TESTED;
 
-use crate::support::client::{Client, Went};
+use crate::support::client::{Client, RequestResult};
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Signal};
+use crate::support::{LONG, Signal, in_parallel};
 
 const WARNING: &str = r"^\[drainit\] .* warning: router: ";
 
 #[test]
-fn mistakes_are_told_while_all_is_healthy() {
-    for version in TESTED {
+fn mistakes_are_reported_before_the_drain() {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             flags: &["--concurrency", "0"],
@@ -35,12 +35,12 @@ fn mistakes_are_told_while_all_is_healthy() {
         ] {
             drainit.wait_for_line(&format!("{WARNING}{finding}"));
         }
-    }
+    });
 }
 
 #[test]
 fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
-    for version in TESTED {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             change: |config| {
@@ -57,13 +57,13 @@ fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
         ));
         let (status, ready) = get_unix(&drainit.path("admin.sock"), "/ready").unwrap();
         assert!(status == 200 && ready.contains("LIVE"), "{status} {ready}");
-        assert_eq!(Client::new(address).request(0).went, Went::Answered { closes: false });
-    }
+        assert_eq!(Client::new(address).request(0).went, RequestResult::Answered { closes: false });
+    });
 }
 
 #[test]
-fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
-    for version in TESTED {
+fn a_listener_that_ignores_the_drain_is_reported_before_and_during_it() {
+    in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
             flags: &["--drain-time-s", "1000000"],
@@ -81,8 +81,9 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
         let ended = thread::scope(|scope| {
             drainit.signal(Signal::SIGTERM);
             scope.spawn(move || {
-                // Under the gradual drain that is left, hardly any of these responses closes its connection.
-                while matches!(client.request(40).went, Went::Answered { closes: false }) {}
+                // Without it the drain is gradual, and hardly any response closes its connection.
+                while matches!(client.request(40).went, RequestResult::Answered { closes: false }) {
+                }
             });
             drainit.wait_exit(LONG)
         });
@@ -90,12 +91,12 @@ fn a_listener_that_takes_no_notice_is_told_before_and_during_the_drain() {
             "[0-9]+ requests since the drain began, and no connection was closed: .*MODIFY_ONLY";
         ended.assert_code(0).assert_line(&format!("{WARNING}{told}"));
         ended.assert_line(&format!("Z   router: {told}"));
-    }
+    });
 }
 
 #[test]
-fn nothing_is_said_when_all_is_well_even_without_a_listener() {
-    for version in TESTED {
+fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
+    in_parallel(TESTED, |version| {
         let whole = RealEnvoy { version, ..RealEnvoy::default() };
         let empty = RealEnvoy {
             change: |config| {
@@ -121,5 +122,5 @@ fn nothing_is_said_when_all_is_well_even_without_a_listener() {
             let ended = drainit.wait_exit(LONG);
             ended.assert_code(0).assert_no_line(WARNING).assert_no_line(r"\[error\]");
         }
-    }
+    });
 }

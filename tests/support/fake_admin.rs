@@ -1,5 +1,6 @@
-//! An Envoy admin that misbehaves as told, and tells what it was asked. It behaves well until drainit has verified the
-//! drain of a healthy Envoy, and what it was asked for that is not told, unless it is faulty from the start.
+//! An Envoy admin that misbehaves on request and records its requests. Unless it is faulty from the
+//! start, it behaves well and records nothing until drainit has verified the drain of a healthy
+//! Envoy.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,12 +15,12 @@ use testkit::event::now;
 
 use super::LONG;
 
-/// What a request gets.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    /// 200, and for `/stats` the connections that [`Admin::set_connections`] has set.
+    /// 200; for `/stats` with the connections of [`Admin::set_connections`].
     Ok,
-    /// 200, so many milliseconds later.
+    /// 200, this many milliseconds later.
     Late(u64),
     /// Another status.
     Status(u16),
@@ -29,7 +30,7 @@ pub(crate) enum Answer {
     Trickle,
     /// A body without end.
     Endless,
-    /// A body of 1 GB, and that is said beforehand.
+    /// A body with a Content-Length of 1 GB.
     Gigabyte,
     /// Half a body, and the end of the connection.
     HalfWay,
@@ -39,7 +40,7 @@ pub(crate) enum Answer {
     Empty,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// When it was read.
@@ -51,17 +52,17 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 struct State {
     seen: Vec<Seen>,
-    /// By path without query; used up but for the last.
+    /// By path without query; each is used once, the last one for all further requests.
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
-    /// Clients come and go between any two looks.
+    /// A connection is opened and closed between any two polls.
     restless: bool,
-    /// The healthy Envoy was looked at, so that misbehaviour begins.
+    /// drainit has verified the healthy Envoy, so misbehaviour begins.
     is_verified: bool,
 }
 
-/// See the module. It listens until the test program ends.
+/// It listens until the test program ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     state: Arc<(Mutex<State>, Condvar)>,
@@ -69,7 +70,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// An admin on TCP, of an Envoy with so many connections.
+    /// An admin on TCP of an Envoy with this many connections.
     pub(crate) fn tcp(connections: u64) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let admin = Self::with(connections, listener.local_addr().ok());
@@ -109,18 +110,18 @@ impl Admin {
         self.address.unwrap()
     }
 
-    /// What requests for this path get, one after the other; the last answer for all that follow.
+    /// Sets the answers to requests for this path, in order; the last one is repeated.
     pub(crate) fn answer(self, path: &str, answers: &[Answer]) -> Self {
         self.lock().answers.insert(path.to_owned(), answers.to_vec());
         self
     }
 
-    /// From now on every look at the statistics gets this.
+    /// Sets the answer to all further polls of the statistics.
     pub(crate) fn answer_looks(&self, answer: Answer) {
         self.lock().answers.insert("/stats".to_owned(), vec![answer]);
     }
 
-    /// What every request gets.
+    /// Sets the answer to every request.
     pub(crate) fn answer_all(mut self, answer: Answer) -> Self {
         for path in ["/drain_listeners", "/healthcheck/fail", "/stats", "/server_info"] {
             self = self.answer(path, &[answer]);
@@ -128,13 +129,13 @@ impl Admin {
         self
     }
 
-    /// It misbehaves while Envoy is healthy already.
+    /// Misbehaves from the start.
     pub(crate) fn faulty_throughout(self) -> Self {
         self.lock().is_verified = true;
         self
     }
 
-    /// Waits until drainit has looked at the healthy Envoy.
+    /// Waits until drainit has verified the healthy Envoy.
     #[track_caller]
     pub(crate) fn wait_verified(&self) {
         let until = Instant::now() + LONG;
@@ -147,13 +148,13 @@ impl Admin {
         }
     }
 
-    /// From now on a connection is opened and closed again between any two looks at the statistics.
+    /// From now on a connection is opened and closed again between any two polls of the statistics.
     pub(crate) fn restless(self) -> Self {
         self.lock().restless = true;
         self
     }
 
-    /// Sets how many connections are open; tells when.
+    /// Sets the number of open connections; returns the time.
     pub(crate) fn set_connections(&self, active: u64) -> Duration {
         let mut state = self.lock();
         state.accepted += active.saturating_sub(state.active);
@@ -172,7 +173,7 @@ impl Admin {
         posts.filter(|what| what.starts_with("POST")).collect()
     }
 
-    /// Waits for the request, and tells when it came.
+    /// Waits for a request; returns its time.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str) -> Duration {
         let until = Instant::now() + LONG;
@@ -202,7 +203,8 @@ impl Admin {
             let path = what.split(['?', ' ']).nth(1)?;
             let (answer, stats) = {
                 let mut state = self.lock();
-                // Looks at the healthy Envoy do not count; where nobody looks, the drain begins.
+                // Verifying the healthy Envoy does not count; without a verification, the drain
+                // begins here.
                 let counts = state.is_verified || what.starts_with("POST");
                 if counts {
                     state.seen.push(Seen { at: now(), what: what.to_owned() });
