@@ -134,5 +134,5 @@ fn what_cannot_work_is_said_and_nothing_is_started() {
         rig.run("processes: {a: {command: [CHILD, a, exit=0], forward_signals: [USR1, INT]}}");
     ended
         .assert_code(0)
-        .assert_line("warning: SIGINT is not passed on to `a`: it stops the container");
+        .assert_line("warning: SIGINT is not forwarded to `a`: it stops the container");
 }

@@ -86,7 +86,9 @@ fn a_variable_that_only_a_shell_would_put_in() {
 #[test]
 fn an_answer_that_another_process_gives() {
     let asked = |at: &str| {
-        format!("E `b` is asked at {at}, and so is `a`: it seems ready as soon as that answers")
+        format!(
+            "E `readiness` of `b` probes {at}, like that of `a`: it is ready as soon as the other answers"
+        )
     };
     for (a, b, expected) in [
         ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:80'", vec![asked("127.0.0.1:80")]),
@@ -135,7 +137,7 @@ fn an_answer_at_the_socket_of_another() {
 ";
     assert_eq!(
         told(text, &[]),
-        ["E `b` is asked at /run/a.sock, which is one of the `sockets` of `a`"]
+        ["E `readiness` of `b` probes /run/a.sock, which is in `sockets` of `a`"]
     );
 }
 

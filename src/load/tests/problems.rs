@@ -204,11 +204,11 @@ fn faults_outside_of_processes() {
     );
     assert_eq!(
         one("control: {socket: /a, drain_over_tcp: true}"),
-        "without `listen`, `drain_over_tcp` allows nothing"
+        "`drain_over_tcp` has no effect without `listen`"
     );
     assert_eq!(
         one("control: {listen: '10.0.0.1:1', drain_over_tcp: true}"),
-        "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
+        "`drain_over_tcp` has no effect: it allows loopback addresses, and none of them reaches 10.0.0.1:1"
     );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
@@ -396,12 +396,12 @@ processes:
     for (keys, what) in [
         (
             "sockets: [/run/drainit.sock]",
-            Some("`sockets` of `a` holds drainit's own `control.socket`"),
+            Some("`sockets` of `a` contains drainit's own `control.socket`"),
         ),
         ("sockets: [/run/other, /var/run/x/..//./drainit.sock]", Some("which would be removed")),
-        ("readiness: {unix: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
-        ("readiness: {file: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
-        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("looks at drainit's own `control.listen`")),
+        ("readiness: {unix: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {file: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("probes drainit's own `control.listen`")),
         (
             "readiness: {http: \"http://localhost:9902/readyz\"}",
             Some("drainit's own `control.listen`"),

@@ -97,7 +97,7 @@ processes:
     assert_eq!(
         lines(&found),
         [
-            "5:41 `router` is drained, but depends on nothing: others are stopped at the same time as it"
+            "5:41 `router` is drained, but has no `depends_on`: other processes are stopped at the same time"
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
