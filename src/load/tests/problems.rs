@@ -1,4 +1,4 @@
-//! What is said about each fault, and where.
+//! The message and the place of each fault.
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Environment, load};
@@ -123,7 +123,7 @@ fn every_kind_of_fault_of_a_process() {
 }
 
 #[test]
-fn the_mend_is_named() {
+fn the_help_names_the_remedy() {
     for (keys, help) in [
         ("comand: [b]", "did you mean `command`?"),
         ("healthcheck: {}", "did you mean `readiness`?"),
@@ -222,7 +222,7 @@ fn faults_outside_of_processes() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_and_in_order() {
+fn all_faults_are_reported_at_once_and_in_order() {
     let text = r#"shutdown:
   grace_period: abc
   reserve: 2s
@@ -329,8 +329,8 @@ fn broken_yaml_is_explained() {
 }
 
 #[test]
-fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
-    let dir = TempDir::new();
+fn unreadable_files_are_reported_with_the_reason() {
+    let dir = Dir::new();
     let none = dir.path("none.yaml");
     let nul = dir.write("nul.yaml", b"a: b\n\0");
     let paths = [none.clone(), dir.root().to_owned(), nul];
@@ -352,8 +352,8 @@ fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
 }
 
 #[test]
-fn an_env_file_names_its_lines_and_keeps_its_secrets() {
-    let dir = TempDir::new();
+fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
+    let dir = Dir::new();
     dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
     let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
     let errors = load(&[config], &Environment::default()).unwrap_err();
@@ -364,7 +364,7 @@ fn an_env_file_names_its_lines_and_keeps_its_secrets() {
 }
 
 #[test]
-fn a_drain_that_nobody_can_ask_for_is_told() {
+fn a_drain_that_would_be_refused_is_reported() {
     let warned = |control: &str| {
         let text = format!(
             "control: {control}\nprocesses: {{a: {{command: [a], drain: {{signal: {{signal: USR1, time: 5s}}}}}}}}"
@@ -386,7 +386,7 @@ fn a_drain_that_nobody_can_ask_for_is_told() {
 }
 
 #[test]
-fn what_is_drainits_own_is_nobodys() {
+fn drainits_own_addresses_are_refused() {
     const TEXT: &str = "
 control: {socket: /run/drainit.sock, listen: \"0.0.0.0:9902\"}
 processes:

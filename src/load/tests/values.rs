@@ -1,4 +1,4 @@
-//! What the ways of writing a value mean.
+//! The forms of each value.
 
 use std::time::Duration;
 
@@ -43,13 +43,13 @@ fn the_environment_can_be_a_list_and_passes_variables_on() {
 }
 
 #[test]
-fn a_variable_is_taken_away_in_whatever_form_it_is_said() {
+fn a_variable_is_removed_by_reset_with_any_value() {
     for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
         let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
         assert_eq!(found, ["A=1", "!HOST"], "{reset}");
     }
-    // Also by way of an anchor; and on top of an env_file, which comes before.
-    let dir = TempDir::new();
+    // Also by an anchor, and for a variable of an env_file, which comes before.
+    let dir = Dir::new();
     dir.write("one.env", b"A=1\nB=2\n");
     let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
                 env_file: one.env, environment: {<<: *none, C: '3'}}}";
@@ -145,7 +145,7 @@ fn every_probe() {
 }
 
 #[test]
-fn a_oneshot_must_complete_unless_something_else_is_written() {
+fn a_dependency_on_a_oneshot_waits_for_completion_by_default() {
     let text = "
 processes:
   task: {command: [t], type: oneshot}
@@ -214,7 +214,7 @@ fn an_env_file_comes_before_the_environment() {
 }
 
 #[test]
-fn what_variables_hold_is_only_text() {
+fn values_of_variables_are_only_text() {
     let loaded =
         load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
     assert_eq!(loaded.config.processes.len(), 1);
