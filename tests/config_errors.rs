@@ -130,8 +130,8 @@ processes:
   d: {command: [sleep, $TIME], readiness: {tcp: '127.0.0.1:1'}}
 ";
     let always = [
-        r"error: `d` is asked at 127\.0\.0\.1:1, and so is `c`",
-        r"error: `\$TIME` in `command` stays as it is",
+        r"error: `readiness` of `d` probes 127\.0\.0\.1:1, like that of `c`",
+        r"error: `\$TIME` in `command` is not expanded: no shell runs",
     ];
     let here = [
         "error: .*control.socket.*none`, does not exist",

@@ -4,7 +4,7 @@ use super::*;
 use crate::load::testing;
 use crate::testing::temp_dir::TempDir;
 
-/// The findings for a config, one line each, after `E` or `W`. `DIR` stands for the test's directory.
+/// The findings for a config, one line each, after `E` or `W`. `DIR` is the test's directory.
 fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let text = text.replace("DIR", dir.root().to_str().unwrap());
     let config = testing::config(&text);

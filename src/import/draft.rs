@@ -127,7 +127,7 @@ impl Draft {
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Keeps a comment that several processes share at the first of them, with the names of the others.
+    /// Keeps a comment that several processes share only at the first, with the others' names.
     pub(super) fn merge_repeated_notes(&mut self) {
         let mut seen: Vec<(String, Vec<String>)> = Vec::new();
         for process in &mut self.processes {

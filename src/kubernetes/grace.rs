@@ -28,14 +28,14 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let fits = before.sleeps.saturating_add(total).max(window) <= given;
     let severity = if fits { Severity::Warning } else { Severity::Error };
     let by_default = if key(&pod, NAME).is_none() { " by default" } else { "" };
-    let told = variable(ctx, given, by_default, before, severity);
+    let is_reported = variable(ctx, given, by_default, before, severity);
     let hook = match before.sleeps.is_zero() {
         true => String::new(),
         false => format!("after a preStop hook of {} ", human(before.sleeps)),
     };
     let needed = before.sleeps.saturating_add(grace);
     let needed = needed.as_secs() + u64::from(needed.subsec_nanos() > 0);
-    if !fits && !told {
+    if !fits && !is_reported {
         let takes = match window > given {
             true => format!("drainit's deadline is {} after the stop signal", human(window)),
             false => format!("{hook}the shutdown takes up to {}", human(total)),
@@ -50,7 +50,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         };
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
-    } else if !told && grace != given && needed != given.as_secs() {
+    } else if !is_reported && grace != given && needed != given.as_secs() {
         let message = format!(
             "the config's `grace_period` is {}, and {NAME} is {}{by_default}",
             human(grace),

@@ -50,7 +50,7 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
 }
 
 /// One line for each: `line:column severity message`.
-fn told(checked: &PodCheck) -> Vec<String> {
+fn lines(checked: &PodCheck) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
     };
@@ -60,7 +60,7 @@ fn told(checked: &PodCheck) -> Vec<String> {
 #[track_caller]
 fn silent(config: &str, manifest: &str) {
     let checked = check(config, manifest, None, &[]);
-    assert_eq!(told(&checked), [""; 0], "{manifest}");
+    assert_eq!(lines(&checked), [""; 0], "{manifest}");
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
@@ -383,7 +383,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         for problem in &checked.diagnostics {
             assert!(problem.help.is_some(), "no help: {problem}");
         }
-        let found = told(&checked);
+        let found = lines(&checked);
         if found != *expected {
             wrong += &format!("{to:?}\n    {found:#?}\n");
         }
@@ -454,9 +454,9 @@ fn a_pod_that_restarts_on_failure_only_must_not_exit_with_0() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: gateway}\nspec:\n      restartPolicy: OnFailure\n";
     let pod = with(MANIFEST, template, pod);
     let checked = check(CONFIG, &pod, None, &[]);
-    let said = "5:22 W a service that exits with 0 stops the container with 0, which `OnFailure` does not restart: \
+    let expected = "5:22 W a service that exits with 0 stops the container with 0, which `OnFailure` does not restart: \
                 `engine` and `router`";
-    assert_eq!(told(&checked), [said]);
+    assert_eq!(lines(&checked), [expected]);
     let failure = CONFIG
         .replace("stop_grace_period: 5s", "stop_grace_period: 5s, on_exit: failure-shutdown")
         .replace("    drain:", "    restart: always\n    drain:");
@@ -614,8 +614,12 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
     ];
     let mut wrong = String::new();
     for (from, to, in_manifest, instead, expected) in rows {
-        let found =
-            told(&check(&with(CONFIG, from, to), &with(MANIFEST, in_manifest, instead), None, &[]));
+        let found = lines(&check(
+            &with(CONFIG, from, to),
+            &with(MANIFEST, in_manifest, instead),
+            None,
+            &[],
+        ));
         if found != *expected {
             wrong += &format!("{to:?} {instead:?}\n    {found:#?}\n");
         }
@@ -654,12 +658,12 @@ fn the_container_is_found_by_its_command_or_by_name() {
         "        - {name: other, image: x}\n        - name: gateway",
     );
     assert_eq!(
-        told(&check(CONFIG, &two, None, &[])),
+        lines(&check(CONFIG, &two, None, &[])),
         ["0:0 E the manifest does not show which container runs drainit"]
     );
-    assert_eq!(told(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
+    assert_eq!(lines(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
     assert_eq!(
-        told(&check(CONFIG, &two, Some("gatway"), &[])),
+        lines(&check(CONFIG, &two, Some("gatway"), &[])),
         ["0:0 E no container is named `gatway`"]
     );
     // Each that runs drainit; common problems once.
@@ -670,7 +674,7 @@ fn the_container_is_found_by_its_command_or_by_name() {
         checked.containers,
         ["Deployment gateway, container gateway", "Deployment second, container gateway"]
     );
-    assert_eq!(checked.diagnostics.len(), 1, "{:?}", told(&checked));
+    assert_eq!(checked.diagnostics.len(), 1, "{:?}", lines(&checked));
 }
 
 #[test]
@@ -686,7 +690,7 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
         "          restartPolicy: Always\n          image: gateway\n",
     );
     assert_eq!(
-        told(&check(CONFIG, &sidecar, None, &[])),
+        lines(&check(CONFIG, &sidecar, None, &[])),
         [
             "11:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
              `grace_period` from then"
@@ -707,22 +711,25 @@ fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
     // A delay too long for the config shows that the variable was read.
-    let told_of = |manifest: &str, here: &[(&str, &str)]| {
-        told(&check(CONFIG, manifest, None, here)).len().min(1)
+    let reported = |manifest: &str, here: &[(&str, &str)]| {
+        lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };
-    assert_eq!(told_of(&more("{name: DELAY, value: 50s}"), &[]), 1);
-    assert_eq!(told_of(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]), 1);
+    assert_eq!(reported(&more("{name: DELAY, value: 50s}"), &[]), 1);
     assert_eq!(
-        told_of(MANIFEST, &[("DELAY", "50s")]),
+        reported(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]),
+        1
+    );
+    assert_eq!(
+        reported(MANIFEST, &[("DELAY", "50s")]),
         0,
         "this command's environment is not the pod's"
     );
     let secret = more("{name: DELAY, valueFrom: {secretKeyRef: {name: a, key: b}}}");
     assert_eq!(
-        told(&check(CONFIG, &secret, None, &[])),
+        lines(&check(CONFIG, &secret, None, &[])),
         ["15:29 W the config uses `DELAY`, whose value is not known here: it counts as unset"]
     );
-    assert_eq!(told(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
+    assert_eq!(lines(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
     let unused = more("{name: PASSWORD, valueFrom: {secretKeyRef: {name: a, key: b}}}");
     silent(CONFIG, &unused);
 }
@@ -740,5 +747,5 @@ fn a_template_must_be_rendered_first() {
     let template = with(MANIFEST, "45", "{{ .Values.grace }}");
     let checked = check(CONFIG, &template, None, &[]);
     let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
-    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", told(&checked));
+    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", lines(&checked));
 }

@@ -13,7 +13,6 @@ use crate::load::yaml::node::Span;
 /// Searches for what a config names, in this environment, but not below these paths.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
-/// Who lookup, and what cannot be seen.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageLookup<'a> {
     pub(crate) find: Find<'a>,

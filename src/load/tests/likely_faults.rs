@@ -4,7 +4,7 @@ use crate::load::{Diagnostic, testing};
 
 /// The problems of `check`, after `E` or `W`. Asserts that `run` warns of the same ones.
 #[track_caller]
-fn told(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let line = |d: &Diagnostic| {
         assert!(d.help.is_some(), "no help: {d}");
         let severity = if d.is_error() { "E" } else { "W" };
@@ -76,7 +76,7 @@ fn a_variable_that_only_a_shell_would_expand() {
             None => format!("{{{process}}}"),
         };
         let text = format!("processes:\n  a: {process}\n");
-        assert_eq!(told(&text, set), expected, "{text}");
+        assert_eq!(reported(&text, set), expected, "{text}");
     }
     let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
     let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
@@ -118,14 +118,14 @@ fn a_probe_that_another_process_answers() {
                 "processes:\n  a: {{command: [a], readiness: {{{a}}}{a_if}}}\n  b: {{command: [b], readiness: {{{b}}}{b_if}}}\n"
             )
         };
-        assert_eq!(told(&both("", ""), &[]), expected, "{a} {b}");
+        assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
         // Not where one is never started, nor where each has a condition.
         let never = ", only_if: {value: '', is: x}";
         let perhaps = ", only_if: {path_exists: /x}";
-        assert_eq!(told(&both(never, ""), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both("", never), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
+        assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both("", never), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
     }
 }
 
@@ -136,7 +136,7 @@ fn a_probe_of_the_socket_of_another_process() {
   b: {command: [b], readiness: {unix: /run/a.sock}}
 ";
     assert_eq!(
-        told(text, &[]),
+        reported(text, &[]),
         ["E `readiness` of `b` probes /run/a.sock, which is in `sockets` of `a`"]
     );
 }
@@ -145,8 +145,11 @@ fn a_probe_of_the_socket_of_another_process() {
 fn keys_without_effect_without_restart() {
     let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
     let says = |key: &str| format!("W `{key}` has no effect without `restart`");
-    assert_eq!(told(text, &[]), [says("restart_max"), says("restart_delay")]);
-    assert_eq!(told(&text.replace("restart_max", "restart: always, restart_max"), &[]), [""; 0]);
+    assert_eq!(reported(text, &[]), [says("restart_max"), says("restart_delay")]);
+    assert_eq!(
+        reported(&text.replace("restart_max", "restart: always, restart_max"), &[]),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -155,7 +158,8 @@ fn two_envoys_with_one_admin() {
   a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}
   b: {command: [b], depends_on: [a], drain: {envoy: {admin: 'http://localhost:9901'}}}
 ";
-    let found: Vec<_> = told(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
+    let found: Vec<_> =
+        reported(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("E `a` and `b` have the same `admin`, 127.0.0.1:9901"), "{found:?}");
 }

@@ -309,7 +309,7 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Adds a node to the open collection. `span` is its place here: for an alias, that of the alias.
+    /// Adds a node to the open collection. `span` is its place here; for an alias, the alias's.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);
