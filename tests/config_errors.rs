@@ -172,7 +172,7 @@ processes:
     let drainit = Rig::not_init().start(&format!("processes:\n{}", config.concat()));
     drainit.wait_for_start(&["a", "b"]);
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("warning: `b` is asked at .*and so is `a`");
+    drainit.wait_exit(LONG).assert_code(0).assert_line("warning: `readiness` of `b` probes .*like that of `a`");
 }
 
 #[test]

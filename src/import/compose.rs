@@ -8,9 +8,10 @@ use crate::import::compose_values::{
 };
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::input::InputFile;
-use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::import::yaml::{Entries, get, items};
 use crate::load::Diagnostic;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
 const NAMES: &str = "Compose services reach each other by name. In one container all of them are at 127.0.0.1, so no two can \
                      have the same port: use that address, or define the names \
@@ -19,7 +20,7 @@ const NAMES: &str = "Compose services reach each other by name. In one container
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, root) = file.tree()?;
     let help = "a Compose file has its services under `services:`, by their names";
-    let services = match get(entries(&root), "services") {
+    let services = match get(root.entries(), "services") {
         Some(node) if matches!(node.kind, Kind::Mapping(_)) => Rc::clone(node),
         Some(node) => return Err(file.fail(node.span, "`services` is not a mapping", help)),
         None => {
@@ -27,17 +28,18 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         }
     };
     let mut draft = Draft::default();
-    for (name, service) in entries(&services) {
+    for (name, service) in services.entries() {
         if !matches!(service.kind, Kind::Mapping(_)) {
             let message = format!("service `{}` is {}", name.text, service.kind_name());
             return Err(file.fail(service.span, &message, "a service is a mapping"));
         }
-        draft.processes.push(process(&name.text, entries(service)));
+        draft.processes.push(process(&name.text, service.entries()));
     }
     if draft.processes.is_empty() {
         return Err(file.fail(services.span, "the file has no services", help));
     }
-    let lost: Vec<_> = entries(&root)
+    let lost: Vec<_> = root
+        .entries()
         .iter()
         .map(|(key, _)| &*key.text)
         .filter(|key| !matches!(*key, "services" | "version" | "name") && !key.starts_with("x-"))
@@ -48,7 +50,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     draft
         .notes
         .push("Variables are those of the container, not of the host; no .env is read.".to_owned());
-    if get(entries(&root), "include").is_some() {
+    if get(root.entries(), "include").is_some() {
         draft.notes.push(
             "Included files are missing: import the output of `docker compose config`.".to_owned(),
         );
@@ -127,7 +129,7 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             "depends_on" => depends_on(&mut process, node),
             "environment" => environment(&mut process, node),
             "env_file" => env_file(&mut process, node),
-            "healthcheck" => readiness(&mut process, entries(node)),
+            "healthcheck" => readiness(&mut process, node.entries()),
             "restart" => restart(&mut process, node),
             "stop_signal" => text(&mut process, "stop_signal", node),
             "stop_grace_period" => text(&mut process, "stop_grace_period", node),
@@ -151,7 +153,7 @@ fn process(name: &str, service: Entries<'_>) -> Process {
 }
 
 fn command(process: &mut Process, service: Entries<'_>) {
-    let image = get(service, "image").and_then(|node| scalar(node)).unwrap_or("its Dockerfile");
+    let image = get(service, "image").and_then(|node| node.scalar()).unwrap_or("its Dockerfile");
     let mut part =
         |key| get(service, key).map(|node| words(process, node)).filter(|words| !words.is_empty());
     match (part("entrypoint"), part("command")) {
@@ -171,7 +173,7 @@ fn command(process: &mut Process, service: Entries<'_>) {
 }
 
 fn text(process: &mut Process, key: &'static str, node: &Node) {
-    if let Some(value) = scalar(node) {
+    if let Some(value) = node.scalar() {
         process.set(key, Value::Text(interpolate(value)));
     }
 }
@@ -180,10 +182,10 @@ fn env_file(process: &mut Process, node: &Node) {
     let mut files = Vec::new();
     for item in items(node) {
         let path =
-            scalar(item).or_else(|| get(entries(item), "path").and_then(|path| scalar(path)));
+            item.scalar().or_else(|| get(item.entries(), "path").and_then(|path| path.scalar()));
         files.extend(path.map(interpolate));
-        for (key, node) in entries(item) {
-            match (&*key.text, scalar(node)) {
+        for (key, node) in item.entries() {
+            match (&*key.text, node.scalar()) {
                 ("path", _) | ("required", Some("true")) => {}
                 ("required", _) => process.note("an optional env_file must exist here"),
                 (key, value) => process.note(format!(
@@ -197,7 +199,7 @@ fn env_file(process: &mut Process, node: &Node) {
 }
 
 fn restart(process: &mut Process, node: &Node) {
-    let policy = scalar(node).unwrap_or("no");
+    let policy = node.scalar().unwrap_or("no");
     // `${RESTART:-always}`: the default counts.
     let default = policy.split_once(":-").or_else(|| policy.split_once('-'));
     let policy = match default.filter(|_| policy.starts_with("${")) {
@@ -214,7 +216,7 @@ fn restart(process: &mut Process, node: &Node) {
         "no" | "false" => {}
         _ => process.note(format!(
             "restart: {} is unknown here: write `no`, `on-failure` or `always`",
-            scalar(node).unwrap_or_default()
+            node.scalar().unwrap_or_default()
         )),
     }
     if let Some(max) = max.filter(|_| policy == "on-failure") {

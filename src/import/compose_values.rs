@@ -4,7 +4,7 @@ use crate::import::draft::{Process, Value};
 use crate::import::procfile;
 use crate::import::shell_words;
 use crate::import::shell_words::Split;
-use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::import::yaml::{Entries, get, items};
 use crate::load::values::duration;
 use crate::load::yaml::node::{Kind, Node};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) fn interpolate(text: &str) -> String {
 /// Reads `command:` or `entrypoint:`. Compose splits a string after it has expanded variables.
 pub(super) fn words(process: &mut Process, node: &Node) -> Vec<String> {
     let Kind::Scalar { text, .. } = &node.kind else {
-        return items(node).into_iter().filter_map(scalar).map(interpolate).collect();
+        return items(node).into_iter().filter_map(Node::scalar).map(interpolate).collect();
     };
     let line = interpolate(text);
     match shell_words::split(&line) {
@@ -83,12 +83,12 @@ pub(super) fn has_alternative(node: &Node) -> bool {
 /// the container's variables.
 pub(super) fn environment(process: &mut Process, node: &Node) {
     let mut variables: Vec<(String, Value)> = Vec::new();
-    for (key, value) in entries(node) {
+    for (key, value) in node.entries() {
         variables.extend(
-            scalar(value).map(|value| (key.text.to_string(), Value::Text(interpolate(value)))),
+            value.scalar().map(|value| (key.text.to_string(), Value::Text(interpolate(value)))),
         );
     }
-    for item in items(node).into_iter().filter_map(scalar) {
+    for item in items(node).into_iter().filter_map(Node::scalar) {
         variables.extend(
             item.split_once('=')
                 .map(|(name, value)| (name.to_owned(), Value::Text(interpolate(value)))),
@@ -102,15 +102,16 @@ pub(super) fn environment(process: &mut Process, node: &Node) {
 /// Reads `depends_on:`, a list of names or a mapping with conditions.
 pub(super) fn depends_on(process: &mut Process, node: &Node) {
     if !matches!(node.kind, Kind::Mapping(_)) {
-        let names: Vec<_> = items(node).into_iter().filter_map(scalar).map(str::to_owned).collect();
+        let names: Vec<_> =
+            items(node).into_iter().filter_map(Node::scalar).map(str::to_owned).collect();
         if !names.is_empty() {
             process.set("depends_on", Value::List(names));
         }
         return;
     }
     let mut needs = Vec::new();
-    for (name, need) in entries(node) {
-        let of = |key| get(entries(need), key).and_then(|node| scalar(node));
+    for (name, need) in node.entries() {
+        let of = |key| get(need.entries(), key).and_then(|node| node.scalar());
         let condition = match of("condition") {
             Some("service_healthy") => "ready",
             Some("service_completed_successfully") => "completed",
@@ -142,9 +143,9 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
 pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     let test = get(check, "test");
     let mut list: Vec<String> = test
-        .map(|node| items(node).into_iter().filter_map(scalar).map(str::to_owned).collect())
+        .map(|node| items(node).into_iter().filter_map(Node::scalar).map(str::to_owned).collect())
         .unwrap_or_default();
-    let disable = get(check, "disable").and_then(|node| scalar(node));
+    let disable = get(check, "disable").and_then(|node| node.scalar());
     if let Some(unknown) = disable.filter(|value| !matches!(*value, "true" | "false")) {
         process
             .note(format!("healthcheck: disable: {unknown} is unknown here: the check is enabled"));
@@ -175,7 +176,7 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
             }
         }
     };
-    let of = |key| get(check, key).and_then(|node| scalar(node));
+    let of = |key| get(check, key).and_then(|node| node.scalar());
     let is_number = |text: &str| text.parse::<u32>().is_ok();
     let is_time = |text: &str| duration(text).is_ok();
     let times = ["interval", "start_period"];

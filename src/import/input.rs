@@ -6,8 +6,9 @@ use std::rc::Rc;
 use crate::load::diagnostics::diagnostic::Diagnostic;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
+use crate::load::span::Span;
 use crate::load::yaml;
-use crate::load::yaml::node::{Node, Span};
+use crate::load::yaml::node::Node;
 
 #[derive(Debug)]
 pub(crate) struct InputFile {

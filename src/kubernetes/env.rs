@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::kubernetes::manifest::{Word, get, items, key, text};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {

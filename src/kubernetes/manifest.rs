@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
@@ -90,8 +91,7 @@ pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
 /// The value at a path of keys, unless it is empty.
 pub(super) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
     let (name, rest) = path.split_first()?;
-    let Kind::Mapping(entries) = &node.kind else { return None };
-    let (_, value) = entries.iter().find(|(key, _)| &*key.text == *name)?;
+    let (_, value) = node.entries().iter().find(|(key, _)| &*key.text == *name)?;
     match rest {
         [] => (!matches!(value.kind, Kind::Null)).then_some(value),
         rest => get(value, rest),
@@ -100,8 +100,7 @@ pub(super) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
 
 /// The place of a key.
 pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
-    let Kind::Mapping(entries) = &node.kind else { return None };
-    entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
+    node.entries().iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
 }
 
 pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
@@ -128,8 +127,7 @@ pub(super) fn seconds(node: &Node, path: &[&str]) -> Option<(Duration, Span)> {
 }
 
 fn word(node: &Rc<Node>) -> Option<Word> {
-    let Kind::Scalar { text, .. } = &node.kind else { return None };
-    Some(Word { text: text.clone(), span: node.span })
+    Some(Word { text: node.scalar()?.to_owned(), span: node.span })
 }
 
 /// The last part of a path.

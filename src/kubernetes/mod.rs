@@ -26,7 +26,7 @@ use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
 use crate::load::source::Source;
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, yaml};
 use crate::plan::Plan;
 use crate::types::suggest::list;

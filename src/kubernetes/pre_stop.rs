@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kubernetes::entry::{is_script_flag, is_shell};
 use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::types::{Signal, human};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

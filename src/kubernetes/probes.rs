@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::config::{Address, DrainMethod};
 use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::load::yaml::node::{Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::Node;
 use crate::types::human;
 
 /// The defaults of a probe.

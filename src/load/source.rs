@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::load::expand::LONGEST;
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 
 /// The limits for one use of a file.
 struct Limits {

@@ -8,7 +8,7 @@ use crate::load::Severity;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::read::places::Places;
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 
 /// Searches for what a config names, in this environment, but not below these paths.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
 use crate::load::source::{Source, Unreadable};
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 
 /// At most this many problems are shown: more would not help to mend the file.
 const SHOWN: usize = 50;

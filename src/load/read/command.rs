@@ -12,8 +12,9 @@ use crate::load::read::only_if::condition;
 use crate::load::read::reader::Reader;
 use crate::load::shell_split::{split, without_shell};
 use crate::load::source::Source;
+use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::yaml::node::{Kind, Node};
 
 /// The kinds of an element of a command, beside plain text.
 const ELEMENTS: &[&str] = &["text", "file", "join", "args"];

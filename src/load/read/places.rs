@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::plan::timeline::What;
 use crate::types::ProcessId;
 

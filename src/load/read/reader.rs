@@ -9,9 +9,10 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
+use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Key, Kind, Node, Span};
+use crate::load::yaml::node::{Key, Kind, Node};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -46,11 +47,7 @@ impl<'n> Fields<'n> {
 
     /// Without the check for unknown keys. Empty where `node` is not a mapping.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
-        let entries: &[_] = match &node.kind {
-            Kind::Mapping(entries) => entries,
-            _ => &[],
-        };
-        Self { span: node.span, has_unknown: false, entries }
+        Self { span: node.span, has_unknown: false, entries: node.entries() }
     }
 
     /// The entries in file order.

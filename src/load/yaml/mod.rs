@@ -16,7 +16,8 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
-use crate::load::yaml::node::{Extent, Key, Kind, Node, Span, Tag};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
 
 /// Deeper than any config, and safe for recursion over the tree.
 const DEEPEST: u16 = 64;
