@@ -131,8 +131,8 @@ processes:
   d: {command: [sleep, $TIME], readiness: {tcp: '127.0.0.1:1'}}
 ";
     let always = [
-        r"error: `d` is asked at 127\.0\.0\.1:1, and so is `c`",
-        r"error: `\$TIME` in `command` is not expanded",
+        r"error: `readiness` of `d` probes 127\.0\.0\.1:1, like that of `c`",
+        r"error: `\$TIME` in `command` is not expanded: no shell runs",
     ];
     let here = [
         "error: .*control.socket.*none`, does not exist",
@@ -173,7 +173,10 @@ processes:
     let drainit = Rig::not_init().start(&format!("processes:\n{}", config.concat()));
     drainit.wait_for_start(&["a", "b"]);
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("warning: `b` is asked at .*and so is `a`");
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("warning: `readiness` of `b` probes .*like that of `a`");
 }
 
 #[test]

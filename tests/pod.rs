@@ -80,9 +80,9 @@ fn errors_fail_and_warnings_only_where_they_are_to() {
     assert_ends(&warned(&["--strict"]), 78, "1 warning");
     let hidden = rendered().replace("[/usr/local/bin/drainit, run]", "[sh, -c, drainit run]");
     let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
-    assert_ends(&output, 78, "error: the shell gets the signals here");
+    assert_ends(&output, 78, "error: the shell gets the signals,");
     assert_ends(&output, 78, "= help: write `command: [drainit, run]`");
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
-    assert_ends(&output, 78, "error: no container has the name `other`");
+    assert_ends(&output, 78, "error: no container is named `other`");
     assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");
 }

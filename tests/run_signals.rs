@@ -117,7 +117,7 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
 }
 
 #[test]
-fn impossible_settings_are_reported_and_nothing_is_started() {
+fn invalid_signals_are_refused_and_nothing_is_started() {
     for (keys, why) in [
         ("stop_signal: STOP", "`stop_signal` is `STOP`: it only suspends a process"),
         ("forward_signals: [KILL]", "a signal that no process can catch"),
@@ -134,5 +134,5 @@ fn impossible_settings_are_reported_and_nothing_is_started() {
         rig.run("processes: {a: {command: [CHILD, a, exit=0], forward_signals: [USR1, INT]}}");
     ended
         .assert_code(0)
-        .assert_line("warning: SIGINT is not passed on to `a`: it stops the container");
+        .assert_line("warning: SIGINT is not forwarded to `a`: it stops the container");
 }

@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-/// Inits that start what they are given as their child.
+/// Inits that start their command as a child.
 const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 
-/// Whether this file system is that of the image which runs the config: drainit is PID 1, as with `docker run IMAGE check`, or
-/// the child of an init that is; or PID 1 is a drainit, as with `docker exec`. A container alone says nothing: CI and
-/// development live in one. But nobody there has the config at its own place, where no `-c` has to name it.
-#[must_use]
+/// drainit is PID 1, as with `docker run IMAGE check`, or the child of an init that is; or PID 1 is
+/// drainit, as with `docker exec`. A container alone proves nothing, since CI runs in one too; but
+/// CI does not have the config at its default path.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
@@ -18,15 +17,14 @@ pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
         || config_is_at_its_place && is_container()
 }
 
-/// As Docker, Podman and Kubernetes show it.
+/// By the marks of Docker, Podman and Kubernetes.
 fn is_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// Whether there is no program here but drainit, as in the image that it comes in: whoever checks a config there has brought
-/// it along.
-#[must_use]
+/// Whether PATH has no program but drainit, as in drainit's own image: a config there was mounted
+/// to be checked.
 pub(crate) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let is_other = |entry: std::io::Result<fs::DirEntry>| {

@@ -1,6 +1,8 @@
-//! What a config names, looked for in this file system before anything is started: `check` in the image.
+//! `check` in the image: looks for the programs, directories and users of a config in this file
+//! system.
 //!
-//! Nothing is run. So all that is found is what a start would certainly stumble over; that a program works is not seen.
+//! Nothing is run, so this finds what a start would certainly fail on, and not whether a program
+//! works.
 
 pub(crate) mod detect;
 #[cfg(test)]
@@ -21,19 +23,17 @@ use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
 
-/// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCheck {
-    /// What is wrong.
     pub(crate) findings: Vec<Finding>,
-    /// What was not looked at, as it would be shown.
+    /// Paths and programs that could not be checked, for display.
     pub(crate) unchecked: BTreeSet<String>,
-    /// A program that the config names is here.
+    /// Whether any program of the config exists here.
     pub(crate) has_program: bool,
 }
 
-/// ImageLookup for everything that a config names; not below `mounts`, and nowhere at all if this is not its image.
-#[must_use]
+/// Checks everything that a config names, except below `mounts`; without `is_image` everything is
+/// unchecked.
 pub(crate) fn check(
     config: &Config,
     environment: &Environment,
@@ -71,7 +71,7 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // It is left out here as it will be there, unless a volume brings the path.
+            // It will not be started either, unless a volume brings the path.
             Some(OnlyIf::PathExists(path)) if self.is_image && !path.exists() => return,
             _ => {}
         }
@@ -86,11 +86,11 @@ impl<'a> Checker<'a> {
         if let Some(dir) = &process.working_dir {
             let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
             if is_wrong {
-                // Everything else of it begins there.
+                // The other paths may be relative to it.
                 return;
             }
         }
-        // Its own hook may bring its program.
+        // Its own hook may install its program.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
         self.command(at(Part::Command), &process.command, of_program);
@@ -106,7 +106,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What runs before a process may make what it needs, as `pre_start: [mkdir, -p, /run/app]` does.
+    /// A warning where something that runs before the process may create what it needs, such as
+    /// `pre_start: [mkdir, -p, /run/app]`.
     fn severity(&self, index: usize) -> Severity {
         let others = self.config.processes.iter().enumerate().filter(|(other, _)| *other != index);
         let mut before = others
@@ -118,7 +119,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a path can be looked at; else it is noted.
+    /// Whether a path can be checked; else records it.
     fn can_check(&mut self, path: &Path) -> bool {
         let mounted = self.mounts.iter().any(|mount| path.starts_with(mount));
         let can_check = self.is_image && !mounted;
@@ -129,10 +130,10 @@ impl<'a> Checker<'a> {
     }
 
     fn add(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
-        let mend = match severity {
-            Severity::Error => "mend the image, or the config",
+        let fix = match severity {
+            Severity::Error => "correct the image or the config",
             Severity::Warning => {
-                "mend the image, or the config, unless what is started before it makes it"
+                "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };
         let name = |index: usize| self.config.processes[index].name.as_str();
@@ -144,17 +145,17 @@ impl<'a> Checker<'a> {
                     format!("`{}` cannot be started: {error}", name(index))
                 }
                 Part::Readiness => {
-                    format!("the readiness of `{}` cannot be asked: {error}", name(index))
+                    format!("the readiness probe of `{}` cannot run: {error}", name(index))
                 }
                 Part::Hooks => format!("a hook of `{}` cannot run: {error}", name(index)),
                 Part::Drain => format!("`{}` cannot be drained: {error}", name(index)),
             },
         };
-        let help = format!("{mend}; `--image=false` where this is not the image that runs it");
+        let help = format!("{fix}; use `--image=false` if this is not the image that runs it");
         self.result.findings.push(Finding { at, severity, message, help });
     }
 
-    /// Bound before anything is started, so nothing can make its directory.
+    /// The socket is bound before anything is started, so nothing can create its directory.
     fn control_socket(&mut self, socket: &Path) {
         let directory = match socket.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -179,7 +180,7 @@ impl<'a> Checker<'a> {
         self.add(At::ControlSocket, Severity::Error, &message);
     }
 
-    /// Whether something is wrong with the directory of a process.
+    /// Whether the working directory of a process is unusable.
     fn directory(
         &mut self,
         index: usize,
@@ -209,7 +210,7 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // What is named by its path alone can be seen or not; the directories of PATH are those of the image.
+        // A path may be below a mount; the directories of PATH are those of the image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());
@@ -237,7 +238,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The PATH that a process gets, or a hook of the container.
+    /// The PATH of a process, or without one, that of the container's hooks.
     fn path(&self, process: Option<&Process>) -> Option<OsString> {
         let own = process.map_or(&[][..], |process| &process.environment);
         if let Some((_, path)) = own.iter().rev().find(|(name, _)| name == "PATH") {
@@ -250,8 +251,8 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether a user may execute a file, or enter a directory, by its mode. root may enter everything, and execute what
-/// anybody may.
+/// Whether the mode lets a user execute a file or enter a directory. root may enter every directory,
+/// and execute a file with any execute bit.
 fn may_execute(found: &fs::Metadata, user: &User) -> bool {
     use std::os::unix::fs::MetadataExt;
     let mode = found.mode();

@@ -1,10 +1,10 @@
-//! Images with a fault each.
+//! Each fault of an image that `check` reports.
 
 use super::*;
 use crate::load::testing;
 use crate::testing::temp_dir::TempDir;
 
-/// What is found of a config, `DIR` being a directory of its own: one line each, `E` or `W` first.
+/// The findings for a config, one line each, after `E` or `W`. `DIR` is the test's directory.
 fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let text = text.replace("DIR", dir.root().to_str().unwrap());
     let config = testing::config(&text);
@@ -33,7 +33,7 @@ fn image() -> TempDir {
 }
 
 #[test]
-fn what_could_not_be_started_is_found_before() {
+fn a_process_that_could_not_be_started_is_reported() {
     let dir = image();
     for (process, expected) in [
         ("command: [good]", &[][..]),
@@ -109,18 +109,18 @@ fn what_could_not_be_started_is_found_before() {
             "command: [good], readiness: {exec: [DIR/none]}, hooks: {pre_stop: [DIR/bye]}, drain: {exec: [DIR/drain]}",
             &[
                 "E a hook of `a` cannot run: `DIR/bye` does not exist",
-                "E the readiness of `a` cannot be asked: `DIR/none` does not exist",
+                "E the readiness probe of `a` cannot run: `DIR/none` does not exist",
                 "E `a` cannot be drained: `DIR/drain` does not exist",
             ],
         ),
-        // What is left out needs nothing.
+        // A process that is not started needs nothing.
         ("command: [DIR/none], only_if: {path_exists: DIR/none}", &[]),
         ("command: [DIR/none], only_if: {value: '', is: x}", &[]),
         (
             "command: [DIR/none], only_if: {path_exists: DIR/bin}",
             &["E `a` cannot be started: `DIR/none` does not exist"],
         ),
-        // Its hook may bring it.
+        // Its hook may install it.
         (
             "command: [DIR/none], hooks: {pre_start: [good]}",
             &["W `a` cannot be started: `DIR/none` does not exist"],
@@ -132,7 +132,7 @@ fn what_could_not_be_started_is_found_before() {
 }
 
 #[test]
-fn what_runs_before_may_make_what_is_missing() {
+fn an_earlier_process_or_hook_may_create_a_missing_path() {
     let dir = image();
     for before in [
         "hooks: {pre_start: [good]}\nprocesses:\n",
@@ -143,20 +143,20 @@ fn what_runs_before_may_make_what_is_missing() {
         let found = found(&dir, &text, &[]);
         assert!(found.len() == 1 && found[0].starts_with("W `a`"), "{found:?}");
     }
-    // But not for drainit's own socket, which is bound before.
+    // Not for drainit's own socket, which is bound first.
     let text = "control: {socket: DIR/made/s}\nhooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}\n";
     let said = "E the directory of `control.socket`, `DIR/made`, does not exist";
     assert_eq!(found(&dir, text, &[]), [said]);
     let text = text.replace("made", "bin/good");
     let said = "E the directory of `control.socket`, `DIR/bin/good`, is not a directory";
     assert_eq!(found(&dir, &text, &[]), [said]);
-    // Where a volume will be, nothing is looked at.
+    // Below the mount point of a volume nothing is checked.
     let mounts = [dir.root().to_owned()];
     assert_eq!(found(&dir, &text, &mounts), [""; 0]);
 }
 
 #[test]
-fn another_user_must_be_allowed_to() {
+fn the_user_of_a_process_needs_permission() {
     let dir = image();
     dir.file("bin/mine", 0o700, "#!/bin/sh\n");
     dir.file("closed/inside", 0o755, "#!/bin/sh\n");
@@ -175,7 +175,7 @@ fn another_user_must_be_allowed_to() {
 }
 
 #[test]
-fn elsewhere_nothing_is_found_and_everything_is_named() {
+fn outside_the_image_everything_is_named_as_unchecked() {
     let config = testing::config(
         "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
     );

@@ -1,5 +1,5 @@
-//! Compose files. A service is a container there and becomes a process here, so what it says about its container (image,
-//! network, volumes) has no place, and is listed in a comment.
+//! Reads a Compose file. A service, which is a container, becomes a process, so its keys about the
+//! container (image, network, volumes) are only listed in a comment.
 
 use std::rc::Rc;
 
@@ -8,48 +8,51 @@ use crate::import::compose_values::{
 };
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::input::InputFile;
-use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::import::yaml::{Entries, get, items};
 use crate::load::Diagnostic;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
-const NAMES: &str = "Services know each other by their names there. In one container all of them are at 127.0.0.1, so no two can \
-                     have the same port: write that address in place of the names, or give the container these names \
+const NAMES: &str = "Compose services reach each other by name. In one container all of them are at 127.0.0.1, so no two can \
+                     have the same port: use that address, or define the names \
                      (`docker run --add-host NAME:127.0.0.1`, in a pod `hostAliases`).";
 
-/// The draft that a Compose file is.
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, root) = file.tree()?;
     let help = "a Compose file has its services under `services:`, by their names";
-    let services = match get(entries(&root), "services") {
+    let services = match get(root.entries(), "services") {
         Some(node) if matches!(node.kind, Kind::Mapping(_)) => Rc::clone(node),
-        Some(node) => return Err(file.fail(node.span, "`services` is no mapping", help)),
+        Some(node) => return Err(file.fail(node.span, "`services` is not a mapping", help)),
         None => {
-            return Err(file.fail(Span::new(0, 1, 1, 1), "there are no services in it", help));
+            return Err(file.fail(Span::new(0, 1, 1, 1), "the file has no services", help));
         }
     };
     let mut draft = Draft::default();
-    for (name, service) in entries(&services) {
+    for (name, service) in services.entries() {
         if !matches!(service.kind, Kind::Mapping(_)) {
             let message = format!("service `{}` is {}", name.text, service.kind_name());
             return Err(file.fail(service.span, &message, "a service is a mapping"));
         }
-        draft.processes.push(process(&name.text, entries(service)));
+        draft.processes.push(process(&name.text, service.entries()));
     }
     if draft.processes.is_empty() {
-        return Err(file.fail(services.span, "there are no services in it", help));
+        return Err(file.fail(services.span, "the file has no services", help));
     }
-    let lost: Vec<_> = entries(&root)
+    let lost: Vec<_> = root
+        .entries()
         .iter()
         .map(|(key, _)| &*key.text)
         .filter(|key| !matches!(*key, "services" | "version" | "name") && !key.starts_with("x-"))
         .collect();
     if !lost.is_empty() {
-        draft.notes.push(format!("Not carried over: {}.", lost.join(", ")));
+        draft.notes.push(format!("Not converted: {}.", lost.join(", ")));
     }
-    draft.notes.push("Variables are those of the container, not of the machine on which Compose runs; no .env is read.".to_owned());
-    if get(entries(&root), "include").is_some() {
+    draft
+        .notes
+        .push("Variables are those of the container, not of the host; no .env is read.".to_owned());
+    if get(root.entries(), "include").is_some() {
         draft.notes.push(
-            "What is included is missing: import what `docker compose config` prints.".to_owned(),
+            "Included files are missing: import the output of `docker compose config`.".to_owned(),
         );
     }
     if draft.processes.len() > 1 {
@@ -62,7 +65,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// What others wait for until it has completed is a task.
+/// A process whose completion others wait for is a oneshot.
 fn tasks(draft: &mut Draft) {
     let mut names = Vec::new();
     for process in &draft.processes {
@@ -79,7 +82,7 @@ fn tasks(draft: &mut Draft) {
     }
 }
 
-/// What a list of names means there, and whether anybody can tell that a process is healthy.
+/// Sets the condition of each list of names, and notes processes that need a `readiness`.
 fn conditions(draft: &mut Draft) {
     let of = |process: &Process| process.get("readiness").map(|_| process.name.clone());
     let checked: Vec<_> = draft.processes.iter().filter_map(of).collect();
@@ -93,7 +96,7 @@ fn conditions(draft: &mut Draft) {
                 process.set_with_note(
                     "depends_on",
                     Value::Map(needs),
-                    "Compose does not wait until they are healthy; `condition: ready` does, and is mostly better",
+                    "Compose does not wait until they are healthy; `condition: ready` does, and is usually better",
                 );
             }
             Some(Value::Map(needs)) => waited_for.extend(
@@ -104,12 +107,14 @@ fn conditions(draft: &mut Draft) {
     }
     for process in &mut draft.processes {
         if waited_for.contains(&process.name) && !checked.contains(&process.name) {
-            process.note("others wait until it is healthy, which its image may say how to see: write that here as `readiness`");
+            process.note(
+                "others wait until it is healthy: add the healthcheck of its image as `readiness`",
+            );
         }
     }
 }
 
-/// Whether a need has this condition.
+/// Whether a dependency has this condition.
 fn is(need: &Value, condition: &str) -> bool {
     matches!(need, Value::Map(need) if need.iter().any(|(_, value)| *value == condition.into()))
 }
@@ -124,31 +129,31 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             "depends_on" => depends_on(&mut process, node),
             "environment" => environment(&mut process, node),
             "env_file" => env_file(&mut process, node),
-            "healthcheck" => readiness(&mut process, entries(node)),
+            "healthcheck" => readiness(&mut process, node.entries()),
             "restart" => restart(&mut process, node),
             "stop_signal" => text(&mut process, "stop_signal", node),
             "stop_grace_period" => text(&mut process, "stop_grace_period", node),
             "user" => text(&mut process, "user", node),
             "working_dir" => text(&mut process, "working_dir", node),
-            "profiles" => process.note("profiles: Compose starts it only if one of them is asked for; here it is started with the others, or leave it out"),
-            "extends" => process.note("extends: what it has from there is missing; import what `docker compose config` prints"),
+            "profiles" => process.note("profiles: Compose starts it only with one of them enabled; here it starts with the others"),
+            "extends" => process.note("extends: the inherited keys are missing; import the output of `docker compose config`"),
             key if key.starts_with("x-") => {}
             key => lost.push(key.to_owned()),
         }
     }
     if service.iter().any(|(_, node)| has_alternative(node)) {
-        process.note("`${A:+b}` has no counterpart, and is text here: put a value in its place");
+        process.note("`${A:+b}` has no counterpart and is plain text here: replace it by a value");
     }
     process.set("on_exit", "ignore".into());
     process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
     if !lost.is_empty() {
-        process.note(format!("not carried over: {}", lost.join(", ")));
+        process.note(format!("not converted: {}", lost.join(", ")));
     }
     process
 }
 
 fn command(process: &mut Process, service: Entries<'_>) {
-    let image = get(service, "image").and_then(|node| scalar(node)).unwrap_or("its Dockerfile");
+    let image = get(service, "image").and_then(|node| node.scalar()).unwrap_or("its Dockerfile");
     let mut part =
         |key| get(service, key).map(|node| words(process, node)).filter(|words| !words.is_empty());
     match (part("entrypoint"), part("command")) {
@@ -157,18 +162,18 @@ fn command(process: &mut Process, service: Entries<'_>) {
             process.set("command", Value::List(entrypoint));
         }
         (None, Some(command)) => {
-            let note = format!("if {image} has an ENTRYPOINT, put it before");
+            let note = format!("if {image} has an ENTRYPOINT, insert it before");
             process.set_with_note("command", Value::List(command), note);
         }
         (None, None) => {
-            let note = format!("write here what {image} runs, its ENTRYPOINT and CMD");
+            let note = format!("replace this by the ENTRYPOINT and CMD of {image}");
             process.set_with_note("command", Value::List(vec![process.name.clone()]), note);
         }
     }
 }
 
 fn text(process: &mut Process, key: &'static str, node: &Node) {
-    if let Some(value) = scalar(node) {
+    if let Some(value) = node.scalar() {
         process.set(key, Value::Text(interpolate(value)));
     }
 }
@@ -177,14 +182,14 @@ fn env_file(process: &mut Process, node: &Node) {
     let mut files = Vec::new();
     for item in items(node) {
         let path =
-            scalar(item).or_else(|| get(entries(item), "path").and_then(|path| scalar(path)));
+            item.scalar().or_else(|| get(item.entries(), "path").and_then(|path| path.scalar()));
         files.extend(path.map(interpolate));
-        for (key, node) in entries(item) {
-            match (&*key.text, scalar(node)) {
+        for (key, node) in item.entries() {
+            match (&*key.text, node.scalar()) {
                 ("path", _) | ("required", Some("true")) => {}
-                ("required", _) => process.note("an env_file that need not exist must exist here"),
+                ("required", _) => process.note("an optional env_file must exist here"),
                 (key, value) => process.note(format!(
-                    "env_file: {key}: {} is not carried over; a value in single quotes is taken as it is",
+                    "env_file: {key}: {} is not converted; a value in single quotes is not expanded",
                     value.unwrap_or_default()
                 )),
             }
@@ -194,8 +199,8 @@ fn env_file(process: &mut Process, node: &Node) {
 }
 
 fn restart(process: &mut Process, node: &Node) {
-    let policy = scalar(node).unwrap_or("no");
-    // `${RESTART:-always}`: the default tells what is meant.
+    let policy = node.scalar().unwrap_or("no");
+    // `${RESTART:-always}`: the default counts.
     let default = policy.split_once(":-").or_else(|| policy.split_once('-'));
     let policy = match default.filter(|_| policy.starts_with("${")) {
         Some((_, default)) => default.trim_end_matches('}'),
@@ -210,8 +215,8 @@ fn restart(process: &mut Process, node: &Node) {
         "on-failure" => process.set("restart", "on-failure".into()),
         "no" | "false" => {}
         _ => process.note(format!(
-            "restart: {} is not known here: it is `no`, `on-failure` or `always`",
-            scalar(node).unwrap_or_default()
+            "restart: {} is unknown here: write `no`, `on-failure` or `always`",
+            node.scalar().unwrap_or_default()
         )),
     }
     if let Some(max) = max.filter(|_| policy == "on-failure") {

@@ -1,15 +1,15 @@
-//! Single values of a Compose service.
+//! Converts the values of a Compose service.
 
 use crate::import::draft::{Process, Value};
 use crate::import::procfile;
 use crate::import::shell_words;
 use crate::import::shell_words::Split;
-use crate::import::yaml::{Entries, entries, get, items, scalar};
+use crate::import::yaml::{Entries, get, items};
 use crate::load::values::duration;
 use crate::load::yaml::node::{Kind, Node};
 use std::time::Duration;
 
-/// Text with variables as Compose writes them, written as a config does.
+/// Converts the variables of a text from Compose's syntax to a config's.
 pub(super) fn interpolate(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -24,13 +24,13 @@ pub(super) fn interpolate(text: &str) -> String {
         } else if let Some(inner) = rest.strip_prefix("${") {
             let end = name(inner);
             match inner[end..].chars().next() {
-                // Set but empty counts as unset here, in every form.
+                // A config has only the forms in which set but empty counts as unset.
                 Some(mark @ ('-' | '?')) => (format!("${{{}:{mark}", &inner[..end]), 2 + end + 1),
                 _ if inner[end..].starts_with(":-") || inner[end..].starts_with(":?") => {
                     (format!("${{{}{}", &inner[..end], &inner[end..end + 2]), 2 + end + 2)
                 }
                 Some('}') => (format!("${{{}}}", &inner[..end]), 2 + end + 1),
-                // `:+` has no counterpart: it stays readable, and is text.
+                // `:+` has no counterpart and becomes text.
                 _ => ("$${".to_owned(), 2),
             }
         } else {
@@ -47,10 +47,10 @@ pub(super) fn interpolate(text: &str) -> String {
     out + rest
 }
 
-/// `command:` or `entrypoint:`; a string is split as a shell would, when its variables have their values.
+/// Reads `command:` or `entrypoint:`. Compose splits a string after it has expanded variables.
 pub(super) fn words(process: &mut Process, node: &Node) -> Vec<String> {
     let Kind::Scalar { text, .. } = &node.kind else {
-        return items(node).into_iter().filter_map(scalar).map(interpolate).collect();
+        return items(node).into_iter().filter_map(Node::scalar).map(interpolate).collect();
     };
     let line = interpolate(text);
     match shell_words::split(&line) {
@@ -66,7 +66,7 @@ pub(super) fn words(process: &mut Process, node: &Node) -> Vec<String> {
     }
 }
 
-/// Whether a variable of Compose says something that no variable of a config can: `${A:+b}`, `${A+b}`.
+/// Whether a text uses `${A:+b}` or `${A+b}`, which a config does not have.
 pub(super) fn has_alternative(node: &Node) -> bool {
     match &node.kind {
         Kind::Scalar { text, .. } => text.replace("$$", "").split("${").skip(1).any(|rest| {
@@ -79,15 +79,16 @@ pub(super) fn has_alternative(node: &Node) -> bool {
     }
 }
 
-/// `environment:`, a mapping or a list. A name without a value is passed on anyway.
+/// Reads `environment:`, a mapping or a list. Names without a value need no entry: a process inherits
+/// the container's variables.
 pub(super) fn environment(process: &mut Process, node: &Node) {
     let mut variables: Vec<(String, Value)> = Vec::new();
-    for (key, value) in entries(node) {
+    for (key, value) in node.entries() {
         variables.extend(
-            scalar(value).map(|value| (key.text.to_string(), Value::Text(interpolate(value)))),
+            value.scalar().map(|value| (key.text.to_string(), Value::Text(interpolate(value)))),
         );
     }
-    for item in items(node).into_iter().filter_map(scalar) {
+    for item in items(node).into_iter().filter_map(Node::scalar) {
         variables.extend(
             item.split_once('=')
                 .map(|(name, value)| (name.to_owned(), Value::Text(interpolate(value)))),
@@ -98,25 +99,26 @@ pub(super) fn environment(process: &mut Process, node: &Node) {
     }
 }
 
-/// `depends_on:`, a list of names or a mapping with conditions.
+/// Reads `depends_on:`, a list of names or a mapping with conditions.
 pub(super) fn depends_on(process: &mut Process, node: &Node) {
     if !matches!(node.kind, Kind::Mapping(_)) {
-        let names: Vec<_> = items(node).into_iter().filter_map(scalar).map(str::to_owned).collect();
+        let names: Vec<_> =
+            items(node).into_iter().filter_map(Node::scalar).map(str::to_owned).collect();
         if !names.is_empty() {
             process.set("depends_on", Value::List(names));
         }
         return;
     }
     let mut needs = Vec::new();
-    for (name, need) in entries(node) {
-        let of = |key| get(entries(need), key).and_then(|node| scalar(node));
+    for (name, need) in node.entries() {
+        let of = |key| get(need.entries(), key).and_then(|node| node.scalar());
         let condition = match of("condition") {
             Some("service_healthy") => "ready",
             Some("service_completed_successfully") => "completed",
             Some("service_started") | None => "started",
             Some(other) => {
                 process.note(format!(
-                    "depends_on: condition {other} of {} is not known here: it is `started`, `ready` or `completed`",
+                    "depends_on: condition {other} of {} is unknown here: write `started`, `ready` or `completed`",
                     name.text
                 ));
                 "started"
@@ -130,24 +132,23 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
             process.note(format!("it is not restarted when {} is", name.text));
         }
         if of("required").is_some_and(|required| required != "true") {
-            process.note(format!(
-                "{} must exist; give that an only_if where it may be missing",
-                name.text
-            ));
+            process
+                .note(format!("{} must exist; give it an `only_if` if it is optional", name.text));
         }
     }
     process.set("depends_on", Value::Map(needs));
 }
 
-/// `healthcheck:`. A config has it for the start only.
+/// Reads `healthcheck:`. A config uses it only at the start.
 pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     let test = get(check, "test");
     let mut list: Vec<String> = test
-        .map(|node| items(node).into_iter().filter_map(scalar).map(str::to_owned).collect())
+        .map(|node| items(node).into_iter().filter_map(Node::scalar).map(str::to_owned).collect())
         .unwrap_or_default();
-    let disable = get(check, "disable").and_then(|node| scalar(node));
+    let disable = get(check, "disable").and_then(|node| node.scalar());
     if let Some(unknown) = disable.filter(|value| !matches!(*value, "true" | "false")) {
-        process.note(format!("healthcheck: disable: {unknown} is not known here: it is asked"));
+        process
+            .note(format!("healthcheck: disable: {unknown} is unknown here: the check is enabled"));
     }
     let off = disable == Some("true");
     if off || list.first().is_some_and(|word| word == "NONE") {
@@ -155,13 +156,13 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     }
     let is_text = test.is_some_and(|node| matches!(node.kind, Kind::Scalar { .. }));
     if list.is_empty() {
-        process.note("its healthcheck is the image's: write it here as `readiness: {exec: [...]}`");
+        process.note("its healthcheck is in the image: add it as `readiness: {exec: [...]}`");
         return;
     }
     let command = match if is_text { "CMD-SHELL" } else { list[0].as_str() } {
         "CMD" => list.drain(1..).map(|word| interpolate(&word)).collect(),
         _ => {
-            // What it would be on its own: without a shell if that is possible.
+            // Converts the script like a command: without a shell where possible.
             let script = list.pop().unwrap_or_default();
             let mut probe = Process::new("");
             procfile::set_command(&mut probe, &script);
@@ -175,14 +176,14 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
             }
         }
     };
-    let of = |key| get(check, key).and_then(|node| scalar(node));
+    let of = |key| get(check, key).and_then(|node| node.scalar());
     let is_number = |text: &str| text.parse::<u32>().is_ok();
     let is_time = |text: &str| duration(text).is_ok();
     let times = ["interval", "start_period"];
     if times.into_iter().filter_map(of).any(|text| !is_time(text))
         || of("retries").is_some_and(|text| !is_number(text))
     {
-        process.note("its healthcheck has variables for its times: the `timeout` here is of Compose's defaults");
+        process.note("its healthcheck has variables in its times: the `timeout` here uses Compose's defaults");
     }
     let time = |key, default| {
         let text = of(key);
@@ -192,9 +193,9 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     let keys = check.iter().map(|(key, _)| &*key.text);
     let lost: Vec<_> = keys.filter(|key| !used.contains(key) && !key.starts_with("x-")).collect();
     if !lost.is_empty() {
-        process.note(format!("of its healthcheck not carried over: {}", lost.join(", ")));
+        process.note(format!("healthcheck: not converted: {}", lost.join(", ")));
     }
-    // Compose calls it unhealthy then.
+    // The time after which Compose counts it as unhealthy.
     let retries = of("retries").and_then(|retries| retries.parse().ok()).unwrap_or(3_u32);
     let timeout = time("start_period", 0) + time("interval", 30).saturating_mul(retries);
     let probe = vec![
@@ -205,7 +206,7 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     process.set_with_note(
         "readiness",
         Value::Map(probe),
-        "asked until it is ready, and not again after that",
+        "probed until it is ready, not after that",
     );
 }
 
@@ -214,7 +215,7 @@ mod tests {
     use super::interpolate;
 
     #[test]
-    fn variables_are_written_as_in_a_config() {
+    fn variables_are_converted() {
         for (compose, config) in [
             ("a $B c", "a ${B} c"),
             ("${B}", "${B}"),

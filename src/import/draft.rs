@@ -1,26 +1,23 @@
-//! A config that is still to be read by a person: keys, values and comments, and how they are written as YAML.
+//! The draft of a config, for a person to review: keys, values and comments, and their YAML.
 
 use std::fmt::Write;
 
-/// Lines are no longer than this, where they can be broken.
+/// Lines are wrapped at this column.
 const WIDTH: usize = 110;
 
-/// A whole config.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// What concerns the whole of it.
+    /// Comments on the whole config.
     pub(super) notes: Vec<String>,
-    /// `env:`.
     pub(super) env: Vec<(String, String)>,
     /// In file order.
     pub(super) processes: Vec<Process>,
 }
 
-/// One entry of `processes:`.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     pub(super) name: String,
-    /// What concerns all of it, before its name.
+    /// Comments before its name.
     notes: Vec<String>,
     entries: Vec<Entry>,
 }
@@ -32,7 +29,7 @@ struct Entry {
     note: Option<String>,
 }
 
-/// What stands behind a key. Text is escaped already where it must be, see [`literal`].
+/// The value of a key. Text is already escaped, see [`literal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -41,7 +38,7 @@ pub(super) enum Value {
     Map(Vec<(String, Value)>),
 }
 
-/// The order in which a person reads a process.
+/// The order of the keys in the output.
 const ORDER: [&str; 15] = [
     "type",
     "only_if",
@@ -66,7 +63,7 @@ impl From<&str> for Value {
     }
 }
 
-/// Text in which `${` and `$$` stand for themselves, written so that they still do in a config.
+/// Escapes `${` and `$$`, so that a config does not expand them.
 pub(super) fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -122,7 +119,7 @@ impl Process {
 }
 
 impl Draft {
-    /// How many comments there are that want to be read.
+    /// The number of comments.
     pub(super) fn notes(&self) -> usize {
         let of = |process: &Process| {
             process.notes.len() + process.entries.iter().filter(|e| e.note.is_some()).count()
@@ -130,12 +127,12 @@ impl Draft {
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 
-    /// Says what is the same of several processes once, where the first of them is, with the names of the others.
+    /// Keeps a comment that several processes share only at the first, with the others' names.
     pub(super) fn merge_repeated_notes(&mut self) {
-        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        let mut seen: Vec<(String, Vec<String>)> = Vec::new();
         for process in &mut self.processes {
             let (name, notes, entries) = (&process.name, &mut process.notes, &mut process.entries);
-            let mut is_new = |note: &String| match told.iter_mut().find(|(other, _)| other == note)
+            let mut is_new = |note: &String| match seen.iter_mut().find(|(other, _)| other == note)
             {
                 Some((_, others)) => {
                     if !others.contains(name) {
@@ -144,7 +141,7 @@ impl Draft {
                     false
                 }
                 None => {
-                    told.push((note.clone(), Vec::new()));
+                    seen.push((note.clone(), Vec::new()));
                     true
                 }
             };
@@ -156,23 +153,23 @@ impl Draft {
         let notes = |process: &mut Process| {
             let of_keys = process.entries.iter_mut().filter_map(|entry| entry.note.as_mut());
             process.notes.iter_mut().chain(of_keys).for_each(|note| {
-                let others = told.iter().find(|(other, _)| other == note).map(|(_, others)| others);
+                let others = seen.iter().find(|(other, _)| other == note).map(|(_, others)| others);
                 if let Some(others) = others.filter(|others| !others.is_empty()) {
-                    note.push_str(&format!("; the same of {}", and_more(others)));
+                    note.push_str(&format!("; also {}", and_more(others)));
                 }
             });
         };
         self.processes.iter_mut().for_each(notes);
     }
 
-    /// Makes every name one that a config allows, and no two the same.
+    /// Makes every name valid in a config, and unique.
     pub(super) fn fix_names(&mut self) {
         for index in 0..self.processes.len() {
             let old = self.processes[index].name.clone();
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             let mut name: String = old.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
             if let Some(rest) = name.strip_prefix("x-") {
-                // Keys that begin so are left alone in a config.
+                // A config ignores keys with this prefix.
                 name = format!("x_{rest}");
             }
             while self.processes[..index].iter().any(|other| other.name == name) {
@@ -181,7 +178,7 @@ impl Draft {
             if name == old {
                 continue;
             }
-            self.processes[index].note(format!("it was called `{old}`"));
+            self.processes[index].note(format!("renamed from `{old}`"));
             self.processes[index].name.clone_from(&name);
             for process in &mut self.processes {
                 process.rename_need(&old, &name);
@@ -189,11 +186,10 @@ impl Draft {
         }
     }
 
-    /// As YAML.
     pub(super) fn to_yaml(&self, from: &str) -> String {
         let mut out = format!(
-            "# Made from {from} by `drainit import`. Comments say what could not be carried over, or needs a look.\n\
-             # None of this says how traffic is taken away before the stop: see `drain` in docs/config.md.\n"
+            "# Made from {from} by `drainit import`. Comments name what was not converted or needs a review.\n\
+             # None of this drains traffic before the stop: see `drain` in docs/config.md.\n"
         );
         comment(&mut out, 0, &self.notes);
         out.push('\n');
@@ -222,7 +218,7 @@ impl Draft {
     }
 }
 
-/// The first names, and how many more there are.
+/// Lists the first names and the number of the others.
 fn and_more(names: &[String]) -> String {
     const SHOWN: usize = 4;
     match names {
@@ -233,7 +229,7 @@ fn and_more(names: &[String]) -> String {
     }
 }
 
-/// Comments, broken into lines.
+/// Writes wrapped comments.
 fn comment(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
         let mut line = String::new();
@@ -250,7 +246,7 @@ fn comment(out: &mut String, indent: usize, notes: &[String]) {
     }
 }
 
-/// On one line if it fits.
+/// Writes an entry, on one line if it fits.
 fn write_entry(out: &mut String, indent: usize, key: &str, value: &Value) {
     let flow = flow(value);
     let fits = indent + key.len() + 2 + flow.len() <= WIDTH && !flow.contains('\n');
@@ -290,7 +286,8 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// Plain where every reader of YAML takes it as this text, else in double quotes, whose escapes are those of JSON.
+/// Plain where every YAML parser reads it as this text, else in double quotes with JSON's escapes,
+/// which are valid in YAML.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+');
     let begins =

@@ -1,7 +1,7 @@
-//! INI as Python's configparser reads it for supervisord: sections, `key = value`, values that go on in indented lines,
-//! comments with `;` and `#`, and with ` ;` and ` #` behind a value. A section that comes again goes on.
+//! Parses INI as supervisord does with Python's configparser: sections, `key = value`, values that
+//! continue on indented lines, lines with `;` and `#`, and ` ;` and ` #` after a value as comments.
+//! A repeated section continues the first.
 
-/// One section, in file order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
@@ -11,13 +11,12 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// The value of a key; of several the last.
+    /// The last value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.entries.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
-/// A line that cannot be understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadLine {
     pub(super) line: usize,
@@ -25,7 +24,7 @@ pub(super) struct BadLine {
     pub(super) help: &'static str,
 }
 
-/// The sections of a file.
+/// Parses the sections of a file, in file order.
 pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
     let mut sections: Vec<Section> = Vec::new();
     let mut current = 0;
@@ -38,7 +37,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
         }
         if let Some(name) = content.strip_prefix('[') {
             let Some((name, _)) = name.split_once(']') else {
-                return Err(bad("this section has no end", "close it with `]`"));
+                return Err(bad("this section header is not closed", "add the `]`"));
             };
             let name = name.trim();
             let known = sections.iter().position(|section| section.name == name);
@@ -50,8 +49,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
         }
         let Some(section) = sections.get_mut(current) else {
             return Err(bad(
-                "this stands before the first section",
-                "begin with a section, like [supervisord]",
+                "this line is before the first section",
+                "start with a section such as [supervisord]",
             ));
         };
         let content = without_comment(content);
@@ -64,7 +63,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
         }
         let Some((key, value)) = content.split_once(['=', ':']) else {
             return Err(bad(
-                "this is neither a section nor a key with a value",
+                "this line is neither a section nor a key with a value",
                 "write `key=value`",
             ));
         };
@@ -87,7 +86,7 @@ mod tests {
     use super::read;
 
     #[test]
-    fn values_go_on_in_indented_lines_and_end_before_comments() {
+    fn values_continue_on_indented_lines_and_end_before_comments() {
         let text = "; a comment\n[a]\nx = 1 ; one\ny=2,\n  3;4\n# another\n[b]\nX: 5\t# five\n[a]\nx=1#2\n";
         let sections = read(text).unwrap();
         assert_eq!(sections.len(), 2);
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_nothing_is_named() {
+    fn an_invalid_line_is_reported() {
         assert_eq!(read("x=1").unwrap_err().line, 1);
         assert_eq!(read("[a\n").unwrap_err().line, 1);
         assert_eq!(read("[a]\n\nwhat\n").unwrap_err().line, 3);

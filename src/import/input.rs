@@ -1,4 +1,4 @@
-//! Files of other programs, read as bounded and told of as precisely as a config.
+//! Reads files of other programs, with the same limits and diagnostics as a config.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -6,10 +6,10 @@ use std::rc::Rc;
 use crate::load::diagnostics::diagnostic::Diagnostic;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
+use crate::load::span::Span;
 use crate::load::yaml;
-use crate::load::yaml::node::{Node, Span};
+use crate::load::yaml::node::Node;
 
-/// A file of another program.
 #[derive(Debug)]
 pub(crate) struct InputFile {
     problems: Problems,
@@ -17,37 +17,33 @@ pub(crate) struct InputFile {
 }
 
 impl InputFile {
-    /// Reads a file.
-    ///
     /// # Errors
-    /// What is wrong with it: it is not there, too large, or not text.
+    /// The file is missing, too large, or not text.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Problems::default();
         match Source::read(path) {
             Ok(source) => Ok(Self { file: problems.add_source(source), problems }),
             Err(bad) => {
-                problems.unreadable(path, bad, || "mind the path".to_owned());
+                problems.unreadable(path, bad, || "check the path".to_owned());
                 Err(problems.finish())
             }
         }
     }
 
-    /// One that is in memory already.
     #[cfg(test)]
     pub(crate) fn new(name: &str, text: &str) -> Self {
         let mut problems = Problems::default();
         Self { file: problems.add_source(Source::new(name, text.to_owned())), problems }
     }
 
-    /// Its text.
     pub(crate) fn text(&self) -> Rc<String> {
         self.problems.source(self.file).map(|source| source.text.clone()).unwrap_or_default()
     }
 
-    /// Its tree, if it is YAML.
+    /// Parses it as YAML.
     ///
     /// # Errors
-    /// Everything that is wrong with it as YAML.
+    /// Every syntax error.
     pub(crate) fn tree(mut self) -> Result<(Self, Rc<Node>), Vec<Diagnostic>> {
         match yaml::parse(&mut self.problems, self.file) {
             Some(root) if !self.problems.has_errors() => Ok((self, root)),
@@ -55,14 +51,14 @@ impl InputFile {
         }
     }
 
-    /// The end of it: one thing is wrong.
+    /// Ends the import with one error.
     pub(crate) fn fail(mut self, span: Span, message: &str, help: &str) -> Vec<Diagnostic> {
         let span = Span::new(self.file, span.line(), span.column(), span.len());
         self.problems.error(span, message).help(help);
         self.problems.finish()
     }
 
-    /// A whole line of it, for a problem.
+    /// The place of a whole line.
     pub(crate) fn line(&self, line: usize) -> Span {
         let text = self.problems.source(self.file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));

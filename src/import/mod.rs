@@ -1,7 +1,7 @@
-//! The process lists of other programs, turned into the draft of a config: `drainit import`.
+//! `drainit import`: converts the process lists of other programs to the draft of a config.
 //!
-//! A reader for each format makes a [`draft::Draft`]; what a format says and a config cannot, becomes a comment at the
-//! place where somebody will look for it. Nothing is left out silently.
+//! A reader for each format makes a [`draft::Draft`]. An option without a counterpart becomes a
+//! comment at its process, so that nothing is dropped silently.
 
 pub(crate) mod compose;
 pub(crate) mod compose_values;
@@ -25,7 +25,7 @@ use std::path::Path;
 use crate::import::input::InputFile;
 use crate::load::Diagnostic;
 
-/// Whose file it is.
+/// The format of the file, for `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Foreman, Heroku and others
@@ -37,8 +37,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By the name of the file, as these programs look for it.
-    #[must_use]
+    /// By the usual names of these files.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
@@ -50,23 +49,19 @@ impl Format {
     }
 }
 
-/// Of programs under which the end of one process means nothing for the others.
-const ON_EXIT: &str = "`on_exit: ignore` is what happens there: the others run on. Without it the end of a process stops the \
-                       container, which is mostly better: whoever runs the container starts it again.";
+/// For programs that keep running when one of their processes exits.
+const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
+                       a process stops the container, which is usually better: the container is restarted.";
 
-/// A config, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Imported {
-    /// The YAML.
     pub(crate) text: String,
-    /// How many of its comments say that something could not be carried over, or needs a look.
+    /// The number of comments about options that were not converted or need a review.
     pub(crate) notes: usize,
 }
 
-/// Reads a file of another program.
-///
 /// # Errors
-/// Everything that keeps it from being understood at all.
+/// Why the file cannot be parsed.
 pub(crate) fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     convert(InputFile::read(path)?, &name, format)

@@ -1,4 +1,4 @@
-//! Procfiles, as Foreman, Honcho, Overmind and Heroku read them: `NAME: COMMAND`, and the command is a shell's.
+//! Reads a Procfile as Foreman, Honcho, Overmind and Heroku do: `NAME: COMMAND`, run by a shell.
 
 use crate::import::draft::{Draft, Process, Value, literal};
 use crate::import::input::InputFile;
@@ -6,12 +6,11 @@ use crate::import::shell_words;
 use crate::import::shell_words::Line;
 use crate::load::Diagnostic;
 
-/// What Foreman gives as PORT to the first process.
+/// Foreman's PORT for the first process.
 const PORT: &str = "5000";
-/// Heroku runs this one before a deployment, and nothing else of the file with it.
+/// Heroku runs this process alone, before a deployment.
 const RELEASE: &str = "release";
 
-/// The draft that a Procfile is.
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft::default();
     let mut ported = 0_u32;
@@ -23,21 +22,24 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let Some((name, command)) = entry(text) else {
             let span = file.line(index + 1);
             let help = "a line of a Procfile is `NAME: COMMAND`, like `web: gunicorn app`";
-            return Err(file.fail(span, "this is no line of a Procfile", help));
+            return Err(file.fail(span, "not a line of a Procfile", help));
         };
         let mut process = Process::new(name);
         set_command(&mut process, command);
         if ["$PORT", "${PORT"].iter().any(|port| command.contains(port)) {
             if ported > 0 {
                 let port = 5000 + 100 * ported;
-                process
-                    .note(format!("Foreman gives it PORT={port}; here every process has the same"));
+                process.note(format!(
+                    "Foreman sets PORT={port} for it; here every process has the same PORT"
+                ));
             }
             ported += 1;
         }
         if name == RELEASE {
             process.set("type", "oneshot".into());
-            process.note("Heroku runs it once before a deployment; here every container runs it at its start");
+            process.note(
+                "Heroku runs it once per deployment; here every container runs it at its start",
+            );
         }
         process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
         draft.processes.push(process);
@@ -46,7 +48,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let span = file.line(1);
         return Err(file.fail(
             span,
-            "there is no process in it",
+            "the file has no process",
             "a line of a Procfile is `NAME: COMMAND`",
         ));
     }
@@ -58,8 +60,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         draft.env.push(("PORT".to_owned(), PORT.to_owned()));
     }
     draft.notes.push(
-        "A Procfile has no order: all of these start at once and stop at once. Say with `depends_on` who needs whom. \
-         No .env is read: name it as `env_file` where it is wanted."
+        "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
+         No .env is read: add it as `env_file` where it is needed."
             .to_owned(),
     );
     draft.fix_names();
@@ -74,7 +76,7 @@ fn entry(line: &str) -> Option<(&str, &str)> {
         .then_some((name, command))
 }
 
-/// Without the shell where that changes nothing, because a shell in between does not pass signals on.
+/// Sets the command, without a shell where that makes no difference: a shell forwards no signals.
 pub(super) fn set_command(process: &mut Process, command: &str) {
     match shell_words::read(command) {
         Line::Simple(env, words) => {
@@ -94,7 +96,7 @@ pub(super) fn set_command(process: &mut Process, command: &str) {
             process.set_with_note(
                 "command",
                 Value::List(vec!["sh".into(), "-c".into(), literal(command)]),
-                "the shell gets the signals, not what it runs: begin its last command with `exec`",
+                "the shell gets the signals, not its child: start its last command with `exec`",
             );
         }
     }

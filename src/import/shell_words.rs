@@ -1,22 +1,22 @@
-//! Whether a command line needs a shell, and what it is without one.
+//! Decides whether a command line needs a shell, and splits it into words where it does not.
 
-/// A command line of a format that gives it to a shell.
+/// A command line that the other program gives to a shell.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Variables for it, and its words.
+    /// Variable assignments and words.
     Simple(Vec<(String, String)>, Vec<String>),
-    /// One command, with something in it that a shell must do.
+    /// One command with expansions by the shell.
     Expanded,
-    /// Several commands, or none.
+    /// Several commands or none.
     Script,
 }
 
-/// What only a shell understands in a single command.
+/// Characters that a shell expands.
 const EXPANDS: [char; 7] = ['$', '`', '*', '?', '[', '~', '{'];
-/// What makes more of it than a single command.
+/// Operators of a shell.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '\n'];
 
-/// Reads a command line as a shell would.
+/// Classifies a command line.
 pub(super) fn read(line: &str) -> Line {
     let bare = without_quoted(line);
     let starts = |word: &str| line.split_whitespace().next() == Some(word);
@@ -27,7 +27,7 @@ pub(super) fn read(line: &str) -> Line {
     {
         return Line::Script;
     }
-    // In double quotes a shell still expands these.
+    // A shell expands these in double quotes too.
     let expands = bare.contains(EXPANDS) || line.contains(['$', '`']) && !only_single_quoted(line);
     let Some(mut words) = shlex::split(line).filter(|words| !words.is_empty()) else {
         return Line::Script;
@@ -46,24 +46,27 @@ pub(super) fn read(line: &str) -> Line {
     Line::Simple(words.iter().filter_map(|word| assignment(word)).collect(), command)
 }
 
-/// What a command becomes whose variables are put in before it is made words of; a config does it the other way round.
+/// The result of splitting before variables are expanded, as a config does; Compose and supervisord
+/// expand first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Split {
-    /// The same words.
+    /// The order makes no difference.
     Words(Vec<String>),
-    /// One of them is a variable, which might have become several or none.
+    /// A word is an unquoted variable, which there becomes any number of words.
     Variable(Vec<String>),
-    /// It is nothing but a variable: program and arguments come out of it.
+    /// The whole line is an unquoted variable.
     OnlyVariable,
 }
 
-/// Said of [`Split::OnlyVariable`].
+/// The comment for [`Split::OnlyVariable`].
 pub(super) const ONLY_VARIABLE: &str =
-    "what the variable holds is a whole command line there: a shell makes words of it here";
-/// Said of [`Split::Variable`].
-pub(super) const ONE_ARGUMENT: &str = "command: a variable that is a word of its own is one argument here, whatever it holds; there it may be several";
+    "the variable holds a whole command line, so a shell splits it here";
+/// The comment for [`Split::Variable`].
+pub(super) const ONE_ARGUMENT: &str =
+    "command: an unquoted variable is one argument here; in the original it may be several";
 
-/// Splits a command line whose variables are written as in a config. They stay whole, whatever stands in their defaults.
+/// Splits a command line with variables of a config's form; they are not split, whatever their
+/// defaults contain.
 pub(super) fn split(line: &str) -> Split {
     let (marked, variables) = mark_variables(line);
     let Some(words) = shlex::split(&marked) else { return Split::Words(vec![line.to_owned()]) };
@@ -85,14 +88,14 @@ pub(super) fn split(line: &str) -> Split {
     if spread { Split::Variable(words) } else { Split::Words(words) }
 }
 
-/// The first of the characters that stand for variables while a line is split; nobody else uses them.
+/// The first of the private-use characters that stand for variables while a line is split.
 const MARK: u32 = 0xF_0000;
 
 fn mark_index(c: char) -> Option<usize> {
     usize::try_from(u32::from(c).checked_sub(MARK)?).ok()
 }
 
-/// The line with a character in place of each `${…}`, and these.
+/// Replaces each `${…}` by a mark. Also returns the variables.
 fn mark_variables(line: &str) -> (String, Vec<&str>) {
     let (mut out, mut variables) = (String::new(), Vec::new());
     let mut rest = line;
@@ -114,7 +117,7 @@ fn mark_variables(line: &str) -> (String, Vec<&str>) {
     (out + rest, variables)
 }
 
-/// How long the variable is at the beginning of a text; its default may hold others.
+/// The length of the variable at the start of a text; its default may contain others.
 fn variable_len(text: &str) -> Option<usize> {
     let mut depth = 0_u32;
     let mut before = ' ';
@@ -137,7 +140,7 @@ fn assignment(word: &str) -> Option<(String, String)> {
     named.then(|| (name.to_owned(), value.to_owned()))
 }
 
-/// The line with everything taken out that stands in quotes or behind a backslash.
+/// Removes quoted and escaped characters.
 fn without_quoted(line: &str) -> String {
     let (mut out, mut quote) = (String::new(), None);
     let mut rest = line.chars();
@@ -153,7 +156,7 @@ fn without_quoted(line: &str) -> String {
     out
 }
 
-/// Whether every `$` and backtick stands in single quotes.
+/// Whether every `$` and backtick is in single quotes.
 fn only_single_quoted(line: &str) -> bool {
     let (mut single, mut double) = (false, false);
     let mut rest = line.chars();
@@ -174,7 +177,7 @@ mod tests {
     use super::{Line, Split, read, split};
 
     #[test]
-    fn variables_stay_whole_where_a_command_is_split() {
+    fn variables_are_not_split() {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         for (line, meant) in [
             ("a 'b c'", Split::Words(owned(&["a", "b c"]))),

@@ -1,4 +1,4 @@
-//! supervisord.conf.
+//! Reads a supervisord.conf.
 
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::ini;
@@ -11,23 +11,22 @@ use crate::import::supervisord_values::{
 };
 use crate::load::Diagnostic;
 
-/// What it starts first has less; unless it is told, this.
+/// The default priority; a lower one starts earlier.
 const PRIORITY: i64 = 999;
 
-/// Keys that are read elsewhere, each with what is to be said of it there.
+/// Keys of a program that are read outside [`process`].
 const KNOWN: [&str; 6] =
     ["command", "process_name", "priority", "autostart", "autorestart", "startretries"];
-/// Keys of [supervisord] that are read elsewhere.
-const KNOWN_OF_THE_WHOLE: [&str; 3] = ["directory", "environment", "user"];
-/// Keys of [supervisord] that are about itself.
-const ABOUT_ITSELF: [&str; 7] =
+/// Keys of [supervisord] that are read outside [`global_section`].
+const KNOWN_GLOBAL: [&str; 3] = ["directory", "environment", "user"];
+/// Keys of [supervisord] that only concern supervisord itself.
+const SUPERVISOR_KEYS: [&str; 7] =
     ["pidfile", "nodaemon", "loglevel", "childlogdir", "identifier", "nocleanup", "silent"];
-/// The ends of keys about the rotation of files that are not written here.
+/// Suffixes of keys about log rotation.
 const LOG_KEYS: [&str; 2] = ["logfile_maxbytes", "logfile_backups"];
-/// The most copies that are written out.
+/// At most this many copies of `numprocs` are written.
 const MOST_COPIES: i64 = 1000;
 
-/// The draft that a supervisord.conf is.
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let sections = match ini::read(&file.text()) {
         Ok(sections) => sections,
@@ -37,7 +36,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         }
     };
     let mut draft = Draft::default();
-    let (mut priorities, mut about_files) = (Vec::new(), Vec::new());
+    let (mut priorities, mut log_keys) = (Vec::new(), Vec::new());
     let section = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = section("supervisord");
     for section in &sections {
@@ -55,48 +54,48 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                     priorities.push(number(section, "priority").unwrap_or(PRIORITY));
                     draft.processes.push(process);
                 }
-                let is_about_files =
+                let is_log_key =
                     |key: &&str| LOG_KEYS.iter().any(|end| key.ends_with(end));
                 let keys = section.entries.iter().map(|(key, _)| key.as_str());
-                for key in keys.filter(is_about_files) {
-                    if !about_files.contains(&key) {
-                        about_files.push(key);
+                for key in keys.filter(is_log_key) {
+                    if !log_keys.contains(&key) {
+                        log_keys.push(key);
                     }
                 }
             }
             "supervisord" => global_section(&mut draft, section),
             "eventlistener" => draft.notes.push(format!(
-                "[{}] is not carried over. Where it ends the container when a program has died: that is what happens \
-                 without `on_exit: ignore`.",
+                "[{}] is not converted. If it stops the container when a program has died: remove `on_exit: ignore` \
+                 instead.",
                 section.name
             )),
             "include" => draft.notes.push(format!(
-                "[include] files = {}: import these too, and put their processes here, or overlay them with another -c.",
+                "[include] files = {}: import these too, and add their processes here or with another -c.",
                 section.get("files").unwrap_or_default()
             )),
-            "group" => draft.notes.push(format!("[{}] is not carried over: there are no groups.", section.name)),
+            "group" => draft.notes.push(format!("[{}] is not converted: drainit has no groups.", section.name)),
             "unix_http_server" | "inet_http_server" | "supervisorctl" | "rpcinterface" => draft.notes.push(format!(
-                "[{}] is not carried over; see `control` in docs/config.md for what can be asked here.",
+                "[{}] is not converted; see `control` in docs/config.md for drainit's endpoints.",
                 section.name
             )),
-            _ => draft.notes.push(format!("[{}] is not carried over.", section.name)),
+            _ => draft.notes.push(format!("[{}] is not converted.", section.name)),
         }
     }
     if draft.processes.is_empty() {
         let Some(include) = section("include") else {
             let help = "a program is a section [program:NAME] with a `command`";
             let span = file.line(1);
-            return Err(file.fail(span, "there is no [program:…] in it", help));
+            return Err(file.fail(span, "the file has no [program:…]", help));
         };
         let files = include.get("files").unwrap_or_default();
-        let help = format!("import the files that it includes, each for itself: {files}");
+        let help = format!("import each of the files that it includes: {files}");
         let span = file.line(include.line);
-        return Err(file.fail(span, "there is no [program:…] in it", &help));
+        return Err(file.fail(span, "the file has no [program:…]", &help));
     }
-    if !about_files.is_empty() {
+    if !log_keys.is_empty() {
         draft.notes.push(format!(
-            "{}: not carried over, because output goes to the container's, and no file grows.",
-            about_files.join(", ")
+            "{}: not converted, because output goes to the container's log, not to files.",
+            log_keys.join(", ")
         ));
     }
     draft.notes.push(crate::import::ON_EXIT.to_owned());
@@ -113,30 +112,29 @@ fn global_section(draft: &mut Draft, section: &Section) {
     if !odd.is_empty() {
         draft
             .notes
-            .push(format!("Of [supervisord] environment: {}: no `NAME=VALUE`.", odd.join(", ")));
+            .push(format!("[supervisord] environment: {}: not `NAME=VALUE`.", odd.join(", ")));
     }
     for (key, value) in &section.entries {
         let notes = unknown_placeholders(key, value).into_iter();
-        draft.notes.extend(notes.map(|note| format!("Of [supervisord] {note}.")));
+        draft.notes.extend(notes.map(|note| format!("[supervisord] {note}.")));
     }
     if let Some(user) = section.get("user").filter(|user| !matches!(*user, "root" | "0")) {
-        draft
-            .notes
-            .push(format!("supervisord runs as {user}: say so with USER in the Dockerfile."));
+        draft.notes.push(format!("supervisord runs as {user}: set USER in the Dockerfile."));
     }
-    let is_about_itself = |key: &&str| ABOUT_ITSELF.contains(key) || key.starts_with("logfile");
+    let is_supervisor_key =
+        |key: &&str| SUPERVISOR_KEYS.contains(key) || key.starts_with("logfile");
     let keys = section.entries.iter().map(|(key, _)| key.as_str());
     let (own, lost): (Vec<_>, Vec<_>) =
-        keys.filter(|key| !KNOWN_OF_THE_WHOLE.contains(key)).partition(is_about_itself);
+        keys.filter(|key| !KNOWN_GLOBAL.contains(key)).partition(is_supervisor_key);
     if !lost.is_empty() {
-        draft.notes.push(format!("Of [supervisord] not carried over: {}.", lost.join(", ")));
+        draft.notes.push(format!("[supervisord]: not converted: {}.", lost.join(", ")));
     }
     if !own.is_empty() {
-        draft.notes.push(format!("Of [supervisord] only about itself: {}.", own.join(", ")));
+        draft.notes.push(format!("[supervisord]: not needed here: {}.", own.join(", ")));
     }
 }
 
-/// A program begins where supervisord is, unless it has a directory of its own.
+/// A program without its own directory inherits that of supervisord.
 fn in_directory(process: &mut Process, whole: Option<&Section>) {
     let directory = whole.and_then(|section| section.get("directory"));
     if let Some(directory) = directory
@@ -146,7 +144,7 @@ fn in_directory(process: &mut Process, whole: Option<&Section>) {
     }
 }
 
-/// supervisord starts what has a lower priority first, without waiting, and stops it last.
+/// supervisord starts a lower priority first, without waiting, and stops it last.
 fn order(draft: &mut Draft, priorities: &[i64]) {
     let names: Vec<_> = draft.processes.iter().map(|process| process.name.clone()).collect();
     for (process, priority) in draft.processes.iter_mut().zip(priorities) {
@@ -159,12 +157,12 @@ fn order(draft: &mut Draft, priorities: &[i64]) {
         process.set_with_note(
             "depends_on",
             Value::Map(needs),
-            format!("by priority ({before} before {priority}); name what it really needs, and give that a `readiness`"),
+            format!("by priority ({before} before {priority}); replace these by what it really needs, each with a `readiness`"),
         );
     }
 }
 
-/// `numprocs` of them.
+/// The `numprocs` copies of a program.
 fn programs(section: &Section, program: &str) -> Vec<Process> {
     let count = number(section, "numprocs").unwrap_or(1).clamp(1, MOST_COPIES);
     let first = number(section, "numprocs_start").unwrap_or(0);
@@ -203,32 +201,31 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
                 let (variables, odd) = variables(raw);
                 process.set("environment", Value::Map(variables.into_iter().map(entry).collect()));
                 if !odd.is_empty() {
-                    process.note(format!("environment: {}: no `NAME=VALUE`", odd.join(", ")));
+                    process.note(format!("environment: {}: not `NAME=VALUE`", odd.join(", ")));
                 }
             }
             "stdout_logfile" | "stderr_logfile" => log_file(&mut process, key, &value),
             "redirect_stderr" if truth(&value) == Some(false) => {}
             "redirect_stderr" => {
-                process.note("redirect_stderr: stdout and stderr stay apart here");
+                process.note("redirect_stderr: stdout and stderr stay separate here");
             }
             "exitcodes" if value == "0" => {}
             "exitcodes" => {
-                process.note(format!("exitcodes={value}: only 0 is no failure here"));
+                process.note(format!("exitcodes={value}: every code except 0 is a failure here"));
             }
             "numprocs" if (1..=MOST_COPIES).contains(&int(raw).unwrap_or(0)) => {}
             "numprocs" => process.note(format!(
-                "numprocs={raw}: how many there are to be is not known here: copy it as often as it is needed"
+                "numprocs={raw}: not a number that can be converted; copy the process as often as needed"
             )),
             "numprocs_start" if int(raw).is_some() => {}
             "numprocs_start" => process.note(format!("numprocs_start={raw}: it is 0 here")),
             "startsecs" if value == "1" => {}
             "startsecs" => process.note(format!(
-                "startsecs={value}: supervisord takes it for started after so many seconds; say here what shows that it \
-                 is, with `readiness`"
+                "startsecs={value}: supervisord counts it as started after this many seconds; add a `readiness` here"
             )),
             "stopasgroup" if truth(&value) == Some(false) => {}
             "stopasgroup" => process.note(
-                "stopasgroup: the signal goes to the process here, and to what is left of its group when that has ended",
+                "stopasgroup: the signal goes to the process here, and after its exit to the rest of its group",
             ),
             "killasgroup" if truth(&value) == Some(true) => {}
             "killasgroup" => process.note("killasgroup: KILL goes to the whole group here"),
@@ -240,18 +237,18 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
         && int(priority).is_none()
     {
         process.note(format!(
-            "priority={priority}: when it is started is not known here: say with `depends_on` what it needs"
+            "priority={priority}: not a number; add `depends_on` with what it needs"
         ));
     }
     restart(&mut process, section, get("startretries"));
     process.set("log", Value::Map(vec![("prefix".to_owned(), Value::Text(name.to_owned()))]));
     if !lost.is_empty() {
-        process.note(format!("not carried over: {}", lost.join(", ")));
+        process.note(format!("not converted: {}", lost.join(", ")));
     }
     process
 }
 
-/// No shell takes part, in neither of both. supervisord makes words of it when the variables have their values.
+/// Neither program uses a shell; supervisord splits the line after it has expanded variables.
 fn command(process: &mut Process, command: &str, program: &str, number: i64) {
     let line = expand(command, program, number);
     let words = match shell_words::split(&line) {
@@ -272,7 +269,9 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
     };
     let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
     if words.first().is_some_and(|word| name(word) == "pidproxy") {
-        process.note("pidproxy belongs to supervisord, and goes with it: put in its place what it starts, in the foreground");
+        process.note(
+            "pidproxy is part of supervisord: replace it by its program, run in the foreground",
+        );
     }
     let script = match words.as_slice() {
         [shell, options @ .., _] if ["sh", "bash", "dash"].contains(&name(shell).as_str()) => {
@@ -286,7 +285,7 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
         Some(script) if !script.contains("exec ") => process.set_with_note(
             "command",
             words,
-            "the shell gets the signals, not what it runs: begin its last command with `exec`",
+            "the shell gets the signals, not its child: start its last command with `exec`",
         ),
         _ => process.set("command", words),
     }
@@ -295,7 +294,7 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
 fn autostart(process: &mut Process, value: &str) {
     match truth(value) {
         Some(false) => process.note(format!(
-            "autostart={value}: supervisord starts it only when it is told; here it is started with the others, or leave it out"
+            "autostart={value}: supervisord starts it only on request; here it starts with the others"
         )),
         None if value.contains("${") => {
             let words = TRUTHS.map(str::to_owned).to_vec();
@@ -304,7 +303,7 @@ fn autostart(process: &mut Process, value: &str) {
             process.set("only_if", Value::Map(condition.to_vec()));
         }
         None if !value.is_empty() => process.note(format!(
-            "autostart={value}: neither true nor false; here it is started with the others"
+            "autostart={value}: neither true nor false; it starts with the others"
         )),
         _ => {}
     }
@@ -325,10 +324,10 @@ fn restart(process: &mut Process, section: &Section, retries: Option<String>) {
     }
     match retries {
         Some(retries) if policy == "no" => process.note(format!(
-            "startretries={retries}: supervisord tries a failed start again in any case; here `restart` says whether"
+            "startretries={retries}: supervisord always retries a failed start; here only `restart` does"
         )),
         Some(retries) => {
-            let note = "startretries counts failed starts only; this counts every restart in a row";
+            let note = "startretries counts failed starts only; this counts every consecutive restart";
             let max = retries.parse().map_or(Value::Text(retries), Value::Number);
             process.set_with_note("restart_max", max, note);
         }
@@ -349,11 +348,11 @@ fn log_file(process: &mut Process, key: &str, file: &str) {
     ];
     match file {
         "NONE" | "/dev/null" => {
-            process.note(format!("{key}={file}: it is written to the container's output here"))
+            process.note(format!("{key}={file}: goes to the container's log here"))
         }
         file if real.contains(&file) => {}
-        file => process.note(format!(
-            "{key}={file}: it is written to the container's output here, not to a file"
-        )),
+        file => {
+            process.note(format!("{key}={file}: goes to the container's log here, not to a file"))
+        }
     }
 }

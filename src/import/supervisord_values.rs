@@ -7,16 +7,16 @@ pub(super) fn number(section: &Section, key: &str) -> Option<i64> {
     int(section.get(key)?)
 }
 
-/// As Python's `int` takes it.
+/// As Python's `int` parses it.
 pub(super) fn int(text: &str) -> Option<i64> {
     text.trim().parse().ok()
 }
 
-/// What is true, to the letter, as people write it.
+/// Common spellings of true; `only_if` compares exactly.
 pub(super) const TRUTHS: [&str; 10] =
     ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "1"];
 
-/// As supervisord takes it; of a variable nothing is known.
+/// As supervisord parses it; `None` for a variable.
 pub(super) fn truth(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -25,7 +25,7 @@ pub(super) fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// `A="b",C=d`, and the parts that are nothing of the kind.
+/// Parses `A="b",C=d`. Also returns the parts that are not `NAME=VALUE`.
 pub(super) fn variables(text: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut out, mut odd): (Vec<(String, String)>, Vec<String>) = (Vec::new(), Vec::new());
     let (mut part, mut quote) = (String::new(), None);
@@ -48,7 +48,7 @@ pub(super) fn variables(text: &str) -> (Vec<(String, String)>, Vec<String>) {
     (out, odd)
 }
 
-/// Text with `%(…)s` put in, or written as a variable of a config.
+/// Expands `%(…)s`, or converts it to a variable of a config.
 pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -56,7 +56,7 @@ pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
         out.push_str(&literal(&rest[..at]));
         rest = &rest[at..];
         let (written, len) = match placeholder(rest) {
-            // Unless a [group:…] takes it in.
+            // The two differ only in a [group:…].
             Some(("program_name" | "group_name", _, len)) => (program.to_owned(), len),
             Some(("process_num", format, len)) => {
                 let width = format.trim_end_matches('d').parse().unwrap_or(0);
@@ -78,7 +78,7 @@ pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
     out + &literal(rest)
 }
 
-/// The name, the format and the length of a `%(name)s` at the beginning of a text.
+/// The name, format and length of a `%(name)s` at the start of a text.
 fn placeholder(text: &str) -> Option<(&str, &str, usize)> {
     let inner = text.strip_prefix("%(")?;
     let (name, rest) = inner.split_once(')')?;
@@ -86,21 +86,21 @@ fn placeholder(text: &str) -> Option<(&str, &str, usize)> {
     Some((name, &rest[..len], 2 + name.len() + 1 + len))
 }
 
-/// Those that have no counterpart.
+/// Comments on placeholders without a counterpart.
 pub(super) fn placeholders(process: &mut Process, key: &str, raw: &str) {
     unknown_placeholders(key, raw).into_iter().for_each(|note| process.note(note));
 }
 
-/// The same, as notes.
+/// The comments on placeholders without a counterpart.
 pub(super) fn unknown_placeholders(key: &str, raw: &str) -> Vec<String> {
     let mut notes = Vec::new();
     if raw.contains("%(here)s") {
         notes.push(format!(
-            "{key}: `%(here)s` is the directory of supervisord.conf, and `.` here: put the path in its place"
+            "{key}: `%(here)s`, the directory of supervisord.conf, is `.` here: write the path instead"
         ));
     }
     if expand(raw, "", 0).contains("%(") {
-        notes.push(format!("{key}: its `%(…)` could not be understood"));
+        notes.push(format!("{key}: unknown `%(…)`"));
     }
     notes
 }

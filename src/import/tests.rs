@@ -1,10 +1,10 @@
-//! Whole files in, whole configs out; and what comes out is a config.
+//! Whole files in, whole configs out; every config loads.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
 use crate::load::testing;
 
-/// The processes of what a file becomes, which must be a sound config.
+/// Converts a file and loads the config. Returns the text after `processes:`.
 #[track_caller]
 fn processes(format: Format, text: &str) -> String {
     let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
@@ -45,12 +45,12 @@ release: rake db:migrate
     log: {prefix: worker}
 
   logs:
-    # the shell gets the signals, not what it runs: begin its last command with `exec`
+    # the shell gets the signals, not its child: start its last command with `exec`
     command: [sh, "-c", "tail -f a | grep \"$${b}\" $$$"]
     depends_on: [release]
     log: {prefix: logs}
 
-  # Heroku runs it once before a deployment; here every container runs it at its start
+  # Heroku runs it once per deployment; here every container runs it at its start
   release:
     type: oneshot
     command: [rake, "db:migrate"]
@@ -82,12 +82,12 @@ services:
     healthcheck: {test: "curl -f localhost || exit 1", start_period: 10s, interval: 1s}
     ports: ["80:80"]
 "#;
-    let meant = r#"  # not carried over: image
+    let meant = r#"  # not converted: image
   db:
-    # write here what postgres:17 runs, its ENTRYPOINT and CMD
+    # replace this by the ENTRYPOINT and CMD of postgres:17
     command: [db]
     environment: {A: "1"}
-    # asked until it is ready, and not again after that; the same of web
+    # probed until it is ready, not after that; also web
     readiness: {exec: [pg_isready], interval: 1s, timeout: 20s}
     restart: always
     on_exit: ignore
@@ -99,11 +99,10 @@ services:
     depends_on: {db: {condition: ready}}
     log: {prefix: migrate}
 
-  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
-  #   several
-  # not carried over: ports
+  # command: an unquoted variable is one argument here; in the original it may be several
+  # not converted: ports
   web:
-    # if its Dockerfile has an ENTRYPOINT, put it before
+    # if its Dockerfile has an ENTRYPOINT, insert it before
     command: [puma, "-p", "${PORT}"]
     user: "1000:1000"
     depends_on: {migrate: {condition: completed}}
@@ -144,9 +143,8 @@ umask=022
 [eventlistener:quit]
 command=quit.sh
 "#;
-    let said = "  # stdout_logfile=/var/log/php.log: it is written to the container's output here, not to a file; the same of
-  #   php_001
-  # not carried over: umask; the same of php_001
+    let said = "  # stdout_logfile=/var/log/php.log: goes to the container's log here, not to a file; also php_001
+  # not converted: umask; also php_001
 ";
     let php = |number: u32, said: &str| {
         format!(
@@ -161,7 +159,7 @@ command=quit.sh
     };
     let nginx = r#"  nginx:
     command: [/usr/sbin/nginx, "-g", "daemon off;"]
-    # by priority (10 before 900); name what it really needs, and give that a `readiness`
+    # by priority (10 before 900); replace these by what it really needs, each with a `readiness`
     depends_on: {php_000: {condition: started}, php_001: {condition: started}}
     restart: always
     on_exit: ignore
@@ -174,7 +172,7 @@ command=quit.sh
 }
 
 #[test]
-fn what_compose_means_otherwise_is_said() {
+fn differences_from_compose_are_noted() {
     let text = r#"
 services:
   db: {image: postgres, healthcheck: {test: [CMD, pg_isready], retries: $RETRIES}}
@@ -186,38 +184,36 @@ services:
     environment: {A: "${B:+c}"}
   worker: {command: "work $OPTIONS --url ${URL:-a b}", depends_on: {mail: {condition: service_healthy}}}
 "#;
-    let meant = r#"  # its healthcheck has variables for its times: the `timeout` here is of Compose's defaults
-  # not carried over: image; the same of mail
+    let meant = r#"  # its healthcheck has variables in its times: the `timeout` here uses Compose's defaults
+  # not converted: image; also mail
   db:
-    # write here what postgres runs, its ENTRYPOINT and CMD
+    # replace this by the ENTRYPOINT and CMD of postgres
     command: [db]
-    # asked until it is ready, and not again after that
+    # probed until it is ready, not after that
     readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
     on_exit: ignore
     log: {prefix: db}
 
-  # others wait until it is healthy, which its image may say how to see: write that here as `readiness`
+  # others wait until it is healthy: add the healthcheck of its image as `readiness`
   mail:
-    # write here what mail runs, its ENTRYPOINT and CMD
+    # replace this by the ENTRYPOINT and CMD of mail
     command: [mail]
     on_exit: ignore
     log: {prefix: mail}
 
-  # command: what the variable holds is a whole command line there: a shell makes words of it here
-  # profiles: Compose starts it only if one of them is asked for; here it is started with the others, or leave
-  #   it out
-  # `${A:+b}` has no counterpart, and is text here: put a value in its place
+  # command: the variable holds a whole command line, so a shell splits it here
+  # profiles: Compose starts it only with one of them enabled; here it starts with the others
+  # `${A:+b}` has no counterpart and is plain text here: replace it by a value
   web:
-    # if its Dockerfile has an ENTRYPOINT, put it before; the same of worker
+    # if its Dockerfile has an ENTRYPOINT, insert it before; also worker
     command: [sh, "-c", "exec ${WEB:-puma -p 80}"]
     environment: {A: "$${B:+c}"}
-    # Compose does not wait until they are healthy; `condition: ready` does, and is mostly better
+    # Compose does not wait until they are healthy; `condition: ready` does, and is usually better
     depends_on: {db: {condition: started}, mail: {condition: started}}
     on_exit: ignore
     log: {prefix: web}
 
-  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
-  #   several
+  # command: an unquoted variable is one argument here; in the original it may be several
   worker:
     command: [work, "${OPTIONS}", "--url", "${URL:-a b}"]
     depends_on: {mail: {condition: ready}}
@@ -230,7 +226,7 @@ services:
 }
 
 #[test]
-fn what_supervisord_means_otherwise_is_said() {
+fn differences_from_supervisord_are_noted() {
     let text = r#"
 [supervisord]
 directory=/srv
@@ -252,10 +248,10 @@ redirect_stderr=yes
 [program:shell]
 command=/bin/bash -l -c 'a; b'
 "#;
-    let meant = r#"  # directory: `%(here)s` is the directory of supervisord.conf, and `.` here: put the path in its place
+    let meant = r#"  # directory: `%(here)s`, the directory of supervisord.conf, is `.` here: write the path instead
   app:
     only_if: {value: "${START}", is: ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "1"]}
-    # what the variable holds is a whole command line there: a shell makes words of it here
+    # the variable holds a whole command line, so a shell splits it here
     command: [sh, "-c", "exec ${APP}"]
     working_dir: ./app
     # autorestart=%(ENV_START)s: true is `always` here, and false is `no`
@@ -263,13 +259,11 @@ command=/bin/bash -l -c 'a; b'
     on_exit: ignore
     log: {prefix: app}
 
-  # command: a variable that is a word of its own is one argument here, whatever it holds; there it may be
-  #   several
-  # pidproxy belongs to supervisord, and goes with it: put in its place what it starts, in the foreground
-  # autostart=No: supervisord starts it only when it is told; here it is started with the others, or leave it
-  #   out
-  # command: its `%(…)` could not be understood
-  # redirect_stderr: stdout and stderr stay apart here
+  # command: an unquoted variable is one argument here; in the original it may be several
+  # pidproxy is part of supervisord: replace it by its program, run in the foreground
+  # autostart=No: supervisord starts it only on request; here it starts with the others
+  # command: unknown `%(…)`
+  # redirect_stderr: stdout and stderr stay separate here
   mail:
     command: [/usr/bin/pidproxy, /run/mail.pid, "${MAIL}", "${QUOTED}", "%(unknown)s"]
     working_dir: /srv
@@ -278,7 +272,7 @@ command=/bin/bash -l -c 'a; b'
     log: {prefix: mail}
 
   shell:
-    # the shell gets the signals, not what it runs: begin its last command with `exec`
+    # the shell gets the signals, not its child: start its last command with `exec`
     command: [/bin/bash, "-l", "-c", "a; b"]
     working_dir: /srv
     restart: on-failure
@@ -287,19 +281,19 @@ command=/bin/bash -l -c 'a; b'
 "#;
     assert_eq!(processes(Format::Supervisord, text), meant);
     let whole = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
-    assert!(whole.contains("# Of [supervisord] not carried over: minfds."), "{whole}");
+    assert!(whole.contains("# [supervisord]: not converted: minfds."), "{whole}");
     assert!(!whole.contains("supervisord runs as"), "{whole}");
 }
 
 #[test]
-fn what_is_the_same_of_many_is_said_once() {
+fn a_note_that_many_processes_share_is_written_once() {
     let program =
         |n| format!("[program:p{n}]\ncommand=/bin/p\nstartsecs=5\nstartretries=2\numask=022\n");
     let text: String = (0..59).map(program).collect();
     let whole = convert(InputFile::new("FILE", &text), "FILE", Format::Supervisord).unwrap();
     for (words, place) in [
         ("startsecs=5: ", "  p0:"),
-        ("not carried over: umask; the same of p1, p2, p3 and 55 more", "  p0:"),
+        ("not converted: umask; also p1, p2, p3 and 55 more", "  p0:"),
         ("startretries counts failed starts only", "    restart_max: 2"),
     ] {
         assert_eq!(whole.text.matches(words).count(), 1, "{words}: {}", whole.text);
@@ -311,7 +305,7 @@ fn what_is_the_same_of_many_is_said_once() {
 }
 
 #[test]
-fn what_is_included_is_named() {
+fn included_files_are_named() {
     let text = "[supervisord]\n[include]\nfiles = /etc/supervisor/conf.d/*.conf\n";
     let problems = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap_err();
     let help = problems[0].help.as_deref().unwrap_or_default();
@@ -319,29 +313,29 @@ fn what_is_included_is_named() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_named() {
+fn invalid_files_are_reported() {
     for (format, text, line, message) in [
-        (Format::Procfile, "web: a\nworker\n", 2, "this is no line of a Procfile"),
-        (Format::Procfile, "# nothing\n", 1, "there is no process in it"),
-        (Format::Compose, "db: {image: x}\n", 1, "there are no services in it"),
-        (Format::Compose, "services: {}\n", 1, "there are no services in it"),
-        (Format::Compose, "services: 5\n", 1, "`services` is no mapping"),
+        (Format::Procfile, "web: a\nworker\n", 2, "not a line of a Procfile"),
+        (Format::Procfile, "# nothing\n", 1, "the file has no process"),
+        (Format::Compose, "db: {image: x}\n", 1, "the file has no services"),
+        (Format::Compose, "services: {}\n", 1, "the file has no services"),
+        (Format::Compose, "services: 5\n", 1, "`services` is not a mapping"),
         (Format::Compose, "services:\n  a: b\n", 2, "service `a` is a single value"),
         (Format::Supervisord, "[program:a]\nuser=b\n", 1, "[program:a] has no command"),
         (
             Format::Supervisord,
             "[supervisord]\nnodaemon\n",
             2,
-            "this is neither a section nor a key with a value",
+            "this line is neither a section nor a key with a value",
         ),
-        (Format::Supervisord, "[supervisord]\n", 1, "there is no [program:…] in it"),
+        (Format::Supervisord, "[supervisord]\n", 1, "the file has no [program:…]"),
     ] {
         assert_eq!(problem(format, text), (line, message.to_owned()), "{text}");
     }
 }
 
 #[test]
-fn odd_files_still_become_configs() {
+fn unusual_files_become_valid_configs() {
     for (format, text) in [
         (Format::Procfile, "a.b: x 'y\nc: A=1\nd: exec\ne: ;\nf: ~/bin/x {a,b}\n"),
         (

@@ -1,24 +1,22 @@
-//! How a container is started: its `command` and `args`.
+//! Checks `command` and `args` of the container.
 
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
-/// What a container runs, as far as the manifest says.
+/// What the container runs, as far as the manifest shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The image's `ENTRYPOINT`, with these arguments for it.
+    /// The image's `ENTRYPOINT` with these arguments.
     Image(Vec<Word>),
-    /// drainit, with these arguments.
+    /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// drainit, as a child of a shell that gets the signals: this word holds the script.
+    /// drainit as the child of a shell, which gets the signals. The word is the script.
     ShellChild(Word),
-    /// Something else.
     Other(Word),
 }
 
-/// Reads `command` and `args`.
 pub(super) fn entry(container: &Container) -> Entry {
     let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
     let Some(program) = command.first().cloned() else { return Entry::Image(args) };
@@ -36,7 +34,7 @@ pub(super) fn entry(container: &Container) -> Entry {
     }
 }
 
-/// Whether the manifest shows that this is drainit's container.
+/// Whether the manifest shows that the container runs drainit.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
         Entry::Drainit(_) | Entry::ShellChild(_) => true,
@@ -52,15 +50,15 @@ pub(super) fn is_shell(program: &str) -> bool {
     matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
 }
 
-/// `-c`, also behind other flags: `-ec`.
+/// `-c`, also after other flags: `-ec`.
 pub(super) fn is_script_flag(word: &str) -> bool {
     word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
 }
 
-/// `exec drainit …` takes the place of the shell; anything else leaves that in between.
+/// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.
 fn of_script(script: &Word) -> Entry {
     let words: Vec<_> = script.text.split_whitespace().collect();
-    // Not where a script only copies or looks at it.
+    // Only with a subcommand: a script may also copy the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
     let Some(place) = words.windows(2).position(starts) else {
         return Entry::Other(script.clone());
@@ -68,28 +66,27 @@ fn of_script(script: &Word) -> Entry {
     if place == 0 || words[place - 1] != "exec" {
         return Entry::ShellChild(script.clone());
     }
-    // What a shell makes of the rest is its own.
+    // The shell expands the further arguments, so they are unknown.
     let word = |text: &&str| Word { text: (*text).to_owned(), span: script.span };
     Entry::Drainit(words.get(place + 1).iter().map(|text| word(text)).collect())
 }
 
-/// Holds `command` and `args` against the config.
 pub(super) fn check(ctx: &mut Context<'_>) {
     let span = ctx.container.span;
     let arguments = match entry(ctx.container) {
         Entry::ShellChild(script) => {
-            ctx.add(Severity::Error, script.span, "the shell gets the signals here, and drainit, its child, does not")
+            ctx.add(Severity::Error, script.span, "the shell gets the signals, and drainit, its child, does not")
                 .help("write `command: [drainit, run]`, or `exec drainit run` as the last command of the script");
             return;
         }
         Entry::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", ctx.container.name);
             ctx.add(Severity::Warning, word.span, message)
-                .help("`command` takes the place of the image's ENTRYPOINT: write `command: [drainit, run]`, or remove it");
+                .help("`command` replaces the image's ENTRYPOINT: write `command: [drainit, run]`, or remove it");
             return;
         }
         Entry::Drainit(words) => words,
-        // An ENTRYPOINT that is drainit alone, or with its `run`.
+        // An ENTRYPOINT of `drainit`, or of `drainit run`.
         Entry::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
@@ -109,13 +106,13 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             ctx.add(Severity::Error, other.span, message).help("write `command: [drainit, run]`");
         }
         None => {
-            ctx.add(Severity::Error, span, "drainit is not told what to do")
+            ctx.add(Severity::Error, span, "drainit has no subcommand")
                 .help("write `command: [drainit, run]`");
         }
     }
 }
 
-/// Executor the container's arguments out as `run` will.
+/// Routes the container's arguments as `run` does.
 fn route(ctx: &mut Context<'_>, words: &[Word]) {
     let mut rest = words;
     loop {
@@ -134,7 +131,7 @@ fn route(ctx: &mut Context<'_>, words: &[Word]) {
         };
     }
     let texts: Vec<_> = rest.iter().map(|word| ctx.env.substitute(&word.text)).collect();
-    // A value that nobody knows here may hold anything.
+    // With an unknown value, no argument can be judged.
     let Some(texts) = texts.into_iter().collect::<Option<Vec<_>>>() else { return };
     let Err(error) = args::route(&ctx.loaded.config, &texts) else { return };
     let (ArgsError::Unclaimed { arg, .. }

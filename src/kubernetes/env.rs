@@ -1,34 +1,33 @@
-//! The environment that a manifest gives a container, as far as it can be known here.
+//! The environment that a manifest gives the container, as far as it is known here.
 
 use std::collections::BTreeMap;
 
 use crate::kubernetes::manifest::{Word, get, items, key, text};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
-/// Variables by their names.
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
-    /// Those with `valueFrom`.
+    /// With `valueFrom`.
     unknown: BTreeMap<String, Span>,
-    /// Where `envFrom` stands.
+    /// The place of `envFrom`.
     pub(super) from: Option<Span>,
 }
 
-/// What a manifest says of a variable.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Known(&'a Word),
-    /// It is set, and to what is not known here.
+    /// Set to a value that is not known here.
     Unknown(Span),
     Missing,
 }
 
 impl PodEnv {
-    /// Reads `env` and `envFrom` of a container. `here` is the environment of this command: it can tell values that the
-    /// manifest leaves open.
+    /// Reads `env` and `envFrom` of a container. `here`, the environment of this command, may have the
+    /// values that the manifest takes from elsewhere.
     pub(super) fn read(problems: &mut Problems, container: &Node, here: &Environment) -> Self {
         let mut env = Self { from: key(container, "envFrom"), ..Self::default() };
         for item in items(container, &["env"]) {
@@ -49,8 +48,10 @@ impl PodEnv {
                 && is_not_string(text)
                 && let Some(span) = value.map(|value| value.span)
             {
-                let message =
-                    format!("the value of `{}` is no text, and Kubernetes refuses that", name.text);
+                let message = format!(
+                    "the value of `{}` is not a string, which Kubernetes refuses",
+                    name.text
+                );
                 problems
                     .error(span, message)
                     .help(format!("put it into quotes: `value: \"{text}\"`"));
@@ -68,7 +69,7 @@ impl PodEnv {
         env
     }
 
-    /// What `${…}` in the config sees.
+    /// The known variables, for `${…}` in the config.
     pub(super) fn environment(&self) -> Environment {
         self.known.iter().map(|(name, word)| (name.clone(), word.text.clone())).collect()
     }
@@ -86,13 +87,12 @@ impl PodEnv {
         self.known.keys().chain(self.unknown.keys()).map(String::as_str)
     }
 
-    /// The variables whose values are not known.
     pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, Span)> {
         self.unknown.iter().map(|(name, span)| (name.as_str(), *span))
     }
 
-    /// Puts values in for `$(NAME)`, as Kubernetes does in `value`, `command` and `args`; a name that does not exist stays
-    /// as it is. `None`: a value is needed that is not known.
+    /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`; an undefined name stays
+    /// as it is. `None` where an unknown value is needed.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {
@@ -122,7 +122,7 @@ fn text_or_empty(item: &Node, otherwise: Span) -> Word {
     text(item, &["value"]).unwrap_or(Word { text: String::new(), span: otherwise })
 }
 
-/// Whether YAML takes this, without quotes, for a number or a boolean.
+/// Whether YAML parses this text, without quotes, as a number or a boolean.
 fn is_not_string(text: &str) -> bool {
     matches!(text, "true" | "false" | "True" | "False" | "yes" | "no" | "on" | "off")
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))

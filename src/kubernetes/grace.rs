@@ -1,4 +1,4 @@
-//! `terminationGracePeriodSeconds`, and the variable that carries it.
+//! Checks `terminationGracePeriodSeconds`, and the variable that passes it to the config.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::types::suggest::nearest;
 
 const NAME: &str = "terminationGracePeriodSeconds";
 
-/// Holds the plan against the time that the kubelet gives.
+/// Compares the plan with the time that the kubelet gives.
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let pod = std::rc::Rc::clone(&ctx.workload.pod);
     let (given, span) = match seconds(&pod, &[NAME]) {
@@ -27,14 +27,14 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     let fits = before.sleeps.saturating_add(total).max(window) <= given;
     let severity = if fits { Severity::Warning } else { Severity::Error };
     let by_default = if key(&pod, NAME).is_none() { " by default" } else { "" };
-    let told = variable(ctx, given, by_default, before, severity);
+    let is_reported = variable(ctx, given, by_default, before, severity);
     let hook = match before.sleeps.is_zero() {
         true => String::new(),
         false => format!("after a preStop hook of {} ", human(before.sleeps)),
     };
     let needed = before.sleeps.saturating_add(grace);
     let needed = needed.as_secs() + u64::from(needed.subsec_nanos() > 0);
-    if !fits && !told {
+    if !fits && !is_reported {
         let takes = match window > given {
             true => format!("drainit's deadline is {} after the stop signal", human(window)),
             false => format!("{hook}the shutdown takes up to {}", human(total)),
@@ -49,7 +49,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         };
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
-    } else if !told && grace != given && needed != given.as_secs() {
+    } else if !is_reported && grace != given && needed != given.as_secs() {
         let message = format!(
             "the config's `grace_period` is {}, and {NAME} is {}{by_default}",
             human(grace),
@@ -64,12 +64,16 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     if let (Some(span), true, true) =
         (before.span, before.is_unknown, slack <= Shutdown::DEFAULT_RESERVE)
     {
-        ctx.add(Severity::Warning, span, "the time of this hook is part of the grace period, and how long it takes is not known here")
-            .help("remove it if drainit does the same; else make `shutdown.reserve` longer by its time");
+        ctx.add(
+            Severity::Warning,
+            span,
+            "the grace period includes the time of this hook, which is not known here",
+        )
+        .help("remove it if drainit does the same; else add its time to `shutdown.reserve`");
     }
 }
 
-/// Holds the variables that `grace_period` names against the pod. Whether something was wrong with them.
+/// Checks the variables that `grace_period` uses. Returns whether a problem is reported.
 fn variable(
     ctx: &mut Context<'_>,
     given: Duration,
@@ -78,19 +82,19 @@ fn variable(
     severity: Severity,
 ) -> bool {
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
-    // Where one stands in the default of another, the first that is set counts.
+    // Where one is in the default of another, the first that is set counts.
     let names = ctx.loaded.grace_variables.clone();
     let known = names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(_)));
     let name = known.unwrap_or(&first);
     let config = ctx.plan.grace_period;
-    // What is left for drainit after a hook that sleeps.
+    // The rest for drainit after a hook that sleeps.
     let left = given.saturating_sub(before.sleeps).as_secs();
     let raised = config.saturating_add(before.sleeps).as_secs();
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) => {
             let span = word.span;
             let Ok(value) = values::duration(&word.text) else { return true };
-            // A hook that sleeps may be counted here, too.
+            // The value may be without the time of a hook that sleeps.
             if value == given || value.saturating_add(before.sleeps) == given {
                 return false;
             }
@@ -98,13 +102,13 @@ fn variable(
                 format!("`{name}` is {}, and {NAME} is {}{by_default}", human(value), human(given));
             let help = match value > given {
                 true => format!(
-                    "write `{NAME}: {raised}` if the pod is to have that long, else `value: \"{left}\"` here"
+                    "write `{NAME}: {raised}` if the pod needs that long, else `value: \"{left}\"` here"
                 ),
                 false => format!("write `value: \"{left}\"`"),
             };
             (message, span, help)
         }
-        // That it is not known is said already.
+        // Already reported.
         Value::Unknown(_) => return true,
         Value::Missing => {
             let from = match ctx.env.from {
@@ -112,17 +116,17 @@ fn variable(
                 None => "",
             };
             let message = format!(
-                "`{}` does not get `{name}`{from}, from which the config takes its `grace_period`: no container can learn {NAME}",
+                "`{}` has no `{name}`{from}, which the config's `grace_period` uses: a container cannot read {NAME}",
                 ctx.container.name
             );
             let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
             let meant = nearest(name, ctx.env.names());
             let help = match meant {
                 Some(other) => {
-                    format!("write `{name}` where `{other}` stands, with the value \"{left}\"")
+                    format!("rename `{other}` to `{name}`, with the value \"{left}\"")
                 }
                 None if config > given => format!(
-                    "without it that is {}: write `{NAME}: {raised}` and {} if the pod is to have that long, else {}",
+                    "without it, that is {}: write `{NAME}: {raised}` and {} if the pod needs that long, else {}",
                     human(config),
                     entry(config.as_secs()),
                     entry(left)

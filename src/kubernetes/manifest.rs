@@ -1,15 +1,15 @@
-//! What a manifest of Kubernetes has in it: workloads, their containers, and in these what concerns drainit.
+//! The workloads of a Kubernetes manifest, their containers, and access to their fields.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
-/// Something that makes pods.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
-    /// `Deployment`, `Pod` and so on.
+    /// `Deployment`, `Pod` and the like.
     pub(super) kind: String,
     /// `metadata.name`.
     pub(super) name: String,
@@ -20,24 +20,22 @@ pub(super) struct Workload {
 /// A container that may run drainit.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
-    /// Its name.
     pub(super) name: String,
-    /// Where that stands.
+    /// The place of the name.
     pub(super) span: Span,
-    /// All of it.
     pub(super) node: Rc<Node>,
-    /// It is an init container with `restartPolicy: Always`, which lives as long as the pod.
+    /// An init container with `restartPolicy: Always`, which lives as long as the pod.
     pub(super) is_sidecar: bool,
 }
 
-/// Text and its place.
+/// A single value and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) text: String,
     pub(super) span: Span,
 }
 
-/// Every workload of some documents, and the kinds of all that is something else.
+/// Finds all workloads. Also returns the kinds of the other documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
@@ -84,35 +82,32 @@ pub(super) fn containers(pod: &Node) -> Vec<Container> {
     main.chain(sidecars.map(|node| container(node, true))).collect()
 }
 
-/// Where volumes are mounted in a container.
+/// The mount points of the volumes of a container.
 pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
     let mounts = items(container, &["volumeMounts"]).iter();
     mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
 }
 
-/// What is behind some keys, one in the other.
+/// The value at a path of keys, unless it is empty.
 pub(super) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
     let (name, rest) = path.split_first()?;
-    let Kind::Mapping(entries) = &node.kind else { return None };
-    let (_, value) = entries.iter().find(|(key, _)| &*key.text == *name)?;
+    let (_, value) = node.entries().iter().find(|(key, _)| &*key.text == *name)?;
     match rest {
         [] => (!matches!(value.kind, Kind::Null)).then_some(value),
         rest => get(value, rest),
     }
 }
 
-/// Where a key stands.
+/// The place of a key.
 pub(super) fn key(node: &Node, name: &str) -> Option<Span> {
-    let Kind::Mapping(entries) = &node.kind else { return None };
-    entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
+    node.entries().iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
 }
 
-/// A single value.
 pub(super) fn text(node: &Node, path: &[&str]) -> Option<Word> {
     word(get(node, path)?)
 }
 
-/// A list; empty where there is none.
+/// The items of a list; empty without one.
 pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     match get(node, path).map(|node| &node.kind) {
         Some(Kind::Sequence(items)) => items,
@@ -125,15 +120,14 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     items(node, path).iter().filter_map(word).collect()
 }
 
-/// A number of seconds, and where it stands.
+/// A number of seconds, and its place.
 pub(super) fn seconds(node: &Node, path: &[&str]) -> Option<(Duration, Span)> {
     let word = text(node, path)?;
     Some((Duration::from_secs(word.text.parse().ok()?), word.span))
 }
 
 fn word(node: &Rc<Node>) -> Option<Word> {
-    let Kind::Scalar { text, .. } = &node.kind else { return None };
-    Some(Word { text: text.clone(), span: node.span })
+    Some(Word { text: node.scalar()?.to_owned(), span: node.span })
 }
 
 /// The last part of a path.

@@ -1,9 +1,10 @@
-//! `check --pod`: a config held against the manifest of the pod that it is to run in.
+//! `check --pod`: checks a config against the manifest of its pod.
 //!
-//! The config is read with the environment that the manifest gives the container, and its [`Plan`] is held against what
-//! the kubelet does. Facts about the kubelet: `killContainer` in pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace
-//! period includes `preStop`, then the wait for other containers where this one is a sidecar), `doProbe` in
-//! pkg/kubelet/prober/worker.go (liveness probes end with the deletion of a pod), and
+//! The config is read with the environment that the manifest gives the container, and its [`Plan`] is
+//! compared with what the kubelet does. Facts about the kubelet: `killContainer` in
+//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, then, for
+//! a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness
+//! probes end with the deletion of a pod), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 pub(crate) mod entry;
@@ -25,25 +26,22 @@ use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
 use crate::load::source::Source;
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, yaml};
 use crate::plan::Plan;
 use crate::types::suggest::list;
 
-/// The result of holding a config against a manifest.
 #[derive(Debug)]
 pub(crate) struct PodCheck {
-    /// What is wrong with the config, then what is wrong with the manifest.
+    /// Problems of the config, then those of the manifest.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// The containers that were looked at: `Deployment gateway, container router`.
+    /// The checked containers: `Deployment gateway, container router`.
     pub(crate) containers: Vec<String>,
 }
 
-/// Reads a manifest (`-`: standard input) and holds the config against each container in it that runs drainit.
-///
-/// That is the container `name` if one is given, else each whose command names drainit, else the only one there is. `here`
-/// tells the values of variables that the manifest takes from elsewhere.
-#[must_use]
+/// Reads a manifest (`-`: standard input) and checks the config against each of its containers that
+/// runs drainit: the container `name`, else each whose command names drainit, else the only one.
+/// `here` has the values of variables that the manifest takes from elsewhere.
 pub(crate) fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -84,7 +82,8 @@ pub(crate) fn check(
     )
 }
 
-/// The same with a manifest that is read. `load` reads the config; `mentioned` keeps the variables that it names.
+/// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables that
+/// it names.
 fn check_manifest(
     mut problems: Problems,
     file: usize,
@@ -101,11 +100,11 @@ fn check_manifest(
         mentioned(&mut unknown);
         for (name, span) in env.unknown().filter(|(name, _)| unknown.contains(name)) {
             let message = format!(
-                "the value of `{name}`, which the config uses, is not known here: it counts as unset"
+                "the config uses `{name}`, whose value is not known here: it counts as unset"
             );
             problems
                 .warning(span, message)
-                .help(format!("give it to this check: `{name}=VALUE drainit check …`"));
+                .help(format!("set it for this check: `{name}=VALUE drainit check …`"));
         }
         let (more, loaded) =
             match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
@@ -162,7 +161,7 @@ impl Context<'_> {
         }
     }
 
-    /// Whether anything is drained or waited for before the stop.
+    /// Whether the shutdown has a drain or a readiness delay.
     fn takes_traffic_away(&self) -> bool {
         !self.plan.after_signal.drained_at().is_zero()
     }
@@ -186,7 +185,7 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             false => format!(", only {}", list(others.iter().map(String::as_str))),
         };
         problems
-            .error(whole, format!("there is no workload in this file{kinds}"))
+            .error(whole, format!("this file has no workload{kinds}"))
             .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
         return Vec::new();
     }
@@ -206,20 +205,21 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         ([], [only], None) => vec![only.clone()],
         ([], _, _) => {
             let message = match name {
-                Some(name) => format!("no container has the name {}", quote(name)),
-                None => "which container runs drainit cannot be seen here".to_owned(),
+                Some(name) => format!("no container is named {}", quote(name)),
+                None => "the manifest does not show which container runs drainit".to_owned(),
             };
             let names = list(all.iter().map(|(_, container)| container.name.as_str()));
             problems
                 .error(whole, message)
-                .help(format!("name it with `--container NAME`: there are {names}"));
+                .help(format!("name it with `--container NAME`; the containers are {names}"));
             Vec::new()
         }
         (found, _, _) => found.iter().map(|pair| (*pair).clone()).collect(),
     }
 }
 
-/// Where a variable that the config lacks is set in this pod: its `env:` and the manifest's are easily confused.
+/// Adds where the pod sets a missing variable: the `env` of the config and of the manifest are easily
+/// confused.
 fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
     let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
     let Some((name, _)) =
@@ -235,7 +235,8 @@ fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
     });
 }
 
-/// Where only a failure is restarted, a service that has ended with code 0 stays away. In a Job that is the purpose.
+/// With `restartPolicy: OnFailure` a service that exits with 0 is not restarted. In a Job that is the
+/// purpose.
 fn restarts(ctx: &mut Context<'_>) {
     let Some(policy) = crate::kubernetes::manifest::text(&ctx.workload.pod, &["restartPolicy"])
     else {
@@ -257,17 +258,17 @@ fn restarts(ctx: &mut Context<'_>) {
         return;
     }
     let message = format!(
-        "a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: {}",
+        "a service that exits with 0 stops the container with 0, which `OnFailure` does not restart: {}",
         list(names.into_iter())
     );
     ctx.add(Severity::Warning, policy.span, message).help(
-        "set `on_exit: failure-shutdown` in the config where a service must not end, or write `restartPolicy: Always` here",
+        "set `on_exit: failure-shutdown` in the config for a service that must not exit, or write `restartPolicy: Always` here",
     );
 }
 
-/// A PID namespace that is not the container's own.
+/// Warns of a PID namespace that is not the container's own.
 fn namespaces(ctx: &mut Context<'_>) {
-    for (name, whose) in
+    for (name, owner) in
         [("shareProcessNamespace", "all containers of the pod"), ("hostPID", "the node")]
     {
         let pod = &ctx.workload.pod;
@@ -277,10 +278,10 @@ fn namespaces(ctx: &mut Context<'_>) {
             continue;
         };
         let message =
-            format!("with `{name}` drainit is not PID 1: it shares its processes with {whose}");
+            format!("with `{name}` drainit is not PID 1: its PID namespace is that of {owner}");
         ctx.add(Severity::Warning, value.span, message).help(
-            "remove it unless it is needed: drainit stops its own processes in either case, but orphans that were adopted \
-             by somebody else are not seen, and other containers can signal these processes",
+            "remove it unless it is needed: drainit still stops its own processes, but does not see orphans that \
+             another process has adopted, and other containers can signal its processes",
         );
     }
 }

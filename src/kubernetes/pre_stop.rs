@@ -1,27 +1,24 @@
-//! `lifecycle`: what happens before drainit is told to stop, and by which signal.
+//! Checks `lifecycle`: the hook that runs before drainit is stopped, and the stop signal.
 
 use std::time::Duration;
 
 use crate::kubernetes::entry::{is_script_flag, is_shell};
 use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::types::{Signal, human};
 
-/// What a `preStop` hook comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreStop {
-    /// Where it stands.
     pub(super) span: Option<Span>,
-    /// How long it sleeps, while drainit knows of nothing.
+    /// How long it sleeps before drainit gets the stop signal.
     pub(super) sleeps: Duration,
-    /// It is `drainit drain`, whose time counts for drainit.
+    /// It runs `drainit drain`, so that drainit counts the time.
     pub(super) drains: bool,
-    /// It does something else, for a time that is not known.
+    /// It does something else, for an unknown time.
     pub(super) is_unknown: bool,
 }
 
-/// ImageLookup at the hook, and says what is wrong with it.
 pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     stop_signal(ctx);
     let node = std::rc::Rc::clone(&ctx.container.node);
@@ -43,17 +40,17 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     {
         let time = human(found.sleeps);
         let message = format!(
-            "this sleep of {time} comes on top of drainit's own drain: the pod stops {time} later for nothing"
+            "this sleep of {time} is added to drainit's own drain: the pod only stops {time} later"
         );
         ctx.add(Severity::Warning, span, message).help(
-            "remove it: a drained process goes on serving for `min`, while it spreads that the endpoint is gone, and \
-             `readiness_delay` is for what needs longer",
+            "remove it: a drained process serves for `min` while the endpoint removal spreads; use `readiness_delay` \
+             if that takes longer",
         );
     }
     found
 }
 
-/// The kubelet's `httpGet` is a GET.
+/// Refuses `httpGet` of `/drain`: drainit drains on POST only.
 fn drain_by_get(ctx: &mut Context<'_>) {
     let path = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(path) = path.filter(|path| path.text == "/drain") else { return };
@@ -67,14 +64,16 @@ fn drain_by_get(ctx: &mut Context<'_>) {
     });
     let listen = ctx.loaded.config.control.listen.map(|listen| listen.port());
     if number.is_some() && number == listen {
-        let message = "the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain";
+        let message =
+            "this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`";
         ctx.add(Severity::Error, path.span, message).help(
             "write `preStop: {exec: {command: [drainit, drain]}}`, and set `control: {socket: /run/drainit.sock}` in the config",
         );
     }
 }
 
-/// A command that posts to the control port: `curl -X POST http://127.0.0.1:9902/drain`.
+/// Refuses a command that posts to a control port without `drain_over_tcp`, such as
+/// `curl -X POST http://127.0.0.1:9902/drain`.
 fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     let control = &ctx.loaded.config.control;
     let Some(listen) = control.listen.filter(|_| !control.drain_over_tcp) else { return };
@@ -83,20 +82,20 @@ fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     let Some(word) = command.iter().find(|word| word.text.split_whitespace().any(trimmed)) else {
         return;
     };
-    let message = "drainit refuses this: the drain is not taken over TCP";
+    let message = "drainit refuses this: it accepts no drain over TCP";
     ctx.add(Severity::Error, word.span, message).help(
         "write `command: [drainit, drain]`, and set `control: {socket: /run/drainit.sock}` in the config",
     );
 }
 
-/// Kubernetes takes `lifecycle.stopSignal` in place of the image's STOPSIGNAL.
+/// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
 fn stop_signal(ctx: &mut Context<'_>) {
     let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else { return };
     let stops = |signal| ctx.loaded.config.shutdown.signals.contains(&signal);
     if !Signal::parse(&word.text).is_some_and(stops) {
         let message = format!("`{}` does not stop drainit", word.text);
         ctx.add(Severity::Error, word.span, message)
-            .help("name one of `shutdown.signals` here, or add this one there");
+            .help("write one of the config's `shutdown.signals` here, or add this one there");
     }
 }
 
@@ -135,7 +134,7 @@ fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut Pr
     }
 }
 
-/// What `sleep` of coreutils and BusyBox takes.
+/// The argument of `sleep` of coreutils and BusyBox.
 fn sleep_time(text: &str) -> Option<Duration> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
         Some(number) => (number, text.chars().last()?),
@@ -150,7 +149,7 @@ fn sleep_time(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * each).ok()
 }
 
-/// It must be answered.
+/// Checks that drainit answers at the address of `drainit drain`.
 fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     let control = ctx.loaded.config.control.clone();
     let socket = options.iter().position(|word| *word == "--socket");
@@ -158,17 +157,17 @@ fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     let socket = socket.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
     match socket {
         Some(path) if control.socket.as_deref() != Some(std::path::Path::new(path)) => {
-            let message = format!("nobody answers `drainit drain` at {path}");
+            let message = format!("`drainit drain` gets no answer at {path}");
             ctx.add(Severity::Error, span, message).help(format!(
-                "set `control: {{socket: {path}}}` in the config, or name its socket here"
+                "set `control: {{socket: {path}}}` in the config, or write its socket here"
             ));
         }
         None if control.socket.is_none() => {
             let message = match control.listen {
-                None => "nobody answers `drainit drain`: the config has no `control`",
+                None => "`drainit drain` gets no answer: the config has no `control`",
                 Some(_) if control.drain_over_tcp => return,
                 Some(_) => {
-                    "`drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken over TCP"
+                    "`drainit drain` is refused: the config has only `control.listen`, and no drain is accepted over TCP"
                 }
             };
             ctx.add(Severity::Error, span, message)
@@ -178,7 +177,7 @@ fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     }
 }
 
-/// A sidecar gets TERM when the main containers are gone, but its `preStop` hook runs at once.
+/// A sidecar gets TERM after the main containers have exited, but its `preStop` hook runs at once.
 pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
     if !ctx.container.is_sidecar || before.drains {
         return;
@@ -187,10 +186,10 @@ pub(super) fn sidecar(ctx: &mut Context<'_>, before: &PreStop) {
     ctx.add(
         Severity::Warning,
         span,
-        "a sidecar gets its stop signal only when the main containers have ended, and drainit counts `grace_period` from then",
+        "a sidecar gets its stop signal only after the main containers have exited, and drainit counts `grace_period` from then",
     )
     .help(
-        "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: the drain begins with the end of the pod, and \
-         drainit counts from there",
+        "add `lifecycle: {preStop: {exec: {command: [drainit, drain]}}}`: then the drain, and drainit's count, begin with \
+         the termination of the pod",
     );
 }

@@ -1,4 +1,5 @@
-//! Probes: whether they can be answered, whether liveness kills a container that drains, and whether readiness tells of it.
+//! Checks probes: whether drainit can answer them, whether liveness kills a draining container, and
+//! whether readiness shows the drain.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,32 +7,33 @@ use std::time::Duration;
 use crate::config::{Address, DrainMethod};
 use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::load::yaml::node::{Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::Node;
 use crate::types::human;
 
-/// Where a probe says nothing.
+/// The defaults of a probe.
 const PERIOD: Duration = Duration::from_secs(10);
 const THRESHOLD: u32 = 3;
 
 /// One probe of the container.
 struct Probe {
     span: Span,
-    /// So long after its first failure it counts as failed.
+    /// The time from its first failure to the failed state.
     fails_after: Duration,
-    /// Where it goes, with the place of the port.
+    /// With its place.
     port: Option<(u16, Span)>,
-    /// The path of an HTTP probe, without its query.
+    /// Of an HTTP probe, without the query.
     path: Option<Word>,
     is_tcp: bool,
-    /// It wants TLS, or gRPC, by this name.
+    /// `HTTPS` or `gRPC`, which drainit does not support.
     protocol: Option<Word>,
-    /// It goes to the kubelet's own loopback address, and not to the pod's.
+    /// It goes to the kubelet's loopback address, not to the pod's.
     is_to_loopback: bool,
-    /// The endpoint of drainit that a command asks, as far as that can be seen.
+    /// The endpoint of drainit that its command uses, if it is recognized.
     command_endpoint: Option<&'static str>,
 }
 
-/// Whose port it is.
+/// The owner of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Port {
     Control,
@@ -39,11 +41,10 @@ enum Port {
     Admin {
         fails: bool,
     },
-    /// Something that is not in the config, such as a listener of Envoy.
+    /// Not in the config, such as a listener of Envoy.
     Other,
 }
 
-/// ImageLookup at the three probes.
 pub(super) fn check(ctx: &mut Context<'_>) {
     let node = std::rc::Rc::clone(&ctx.container.node);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -60,11 +61,11 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         && own < ctx.plan.after_signal.total
     {
         let message = format!(
-            "after this probe has failed, the kubelet kills after {}, and the shutdown takes up to {}",
+            "after this probe fails, the kubelet kills after {}, and the shutdown takes up to {}",
             human(own),
             human(ctx.plan.after_signal.total)
         );
-        ctx.add(Severity::Warning, span, message).help("remove it: the pod's own is used then");
+        ctx.add(Severity::Warning, span, message).help("remove it: then the pod's own applies");
     }
     if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar {
         let message = format!(
@@ -113,7 +114,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Option<Probe> {
     })
 }
 
-/// `drainit health`, or what names an endpoint by itself: `curl http://127.0.0.1:9902/readyz`.
+/// Recognizes `drainit health`, and a URL such as in `curl http://127.0.0.1:9902/readyz`.
 fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);
     let span = command.first()?.span;
@@ -133,7 +134,7 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
         ctx.add(
             Severity::Error,
             span,
-            "nobody answers `drainit health`: the config has no `control`",
+            "`drainit health` gets no answer: the config has no `control`",
         )
         .help("set `control: {socket: /run/drainit.sock}` in the config");
     }
@@ -151,9 +152,9 @@ fn port(ctx: &mut Context<'_>, container: &Node, word: &Word) -> Option<(u16, Sp
     let number = items(container, &["ports"]).iter().find(named);
     let number = number.and_then(|port| text(port, &["containerPort"])?.text.parse().ok());
     if number.is_none() {
-        let message = format!("the container has no port with the name `{}`", word.text);
+        let message = format!("the container has no port named `{}`", word.text);
         ctx.add(Severity::Error, word.span, message)
-            .help("name it under `ports`, or write its number here");
+            .help("add it under `ports`, or write its number here");
     }
     Some((number?, word.span))
 }
@@ -173,7 +174,7 @@ fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
     admin.into_iter().next().unwrap_or(Port::Other)
 }
 
-/// Whether anybody answers it.
+/// Checks that drainit answers a probe of its port or of its paths.
 fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     let Some((port, span)) = probe.port else { return };
     let listen = ctx.loaded.config.control.listen;
@@ -182,15 +183,15 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
         (Port::Control, Some(listen)) => {
             if listen.ip().is_loopback() && !(probe.is_to_loopback && is_on_host(ctx)) {
                 let message = format!(
-                    "the kubelet cannot reach this port: the config's `control.listen` is {listen}, and it asks at the pod's address"
+                    "the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {listen}"
                 );
                 ctx.add(Severity::Error, span, message).help(format!(
-                    "write `control: {{listen: {}}}` in the config; nobody can drain the container there, unless `drain_over_tcp` says so",
+                    "write `control: {{listen: {}}}` in the config; it accepts no drain without `drain_over_tcp`",
                     everywhere(listen)
                 ));
             }
             if let Some(protocol) = &probe.protocol {
-                let message = format!("drainit's port knows plain HTTP, and no {}", protocol.text);
+                let message = format!("drainit's port supports plain HTTP, not {}", protocol.text);
                 ctx.add(Severity::Error, protocol.span, message)
                     .help("write `httpGet` with `path` and `port`, without `scheme`");
             }
@@ -198,7 +199,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
             {
                 let message = format!("drainit answers `{}` with 404", path.text);
                 ctx.add(Severity::Error, path.span, message)
-                    .help("it knows `/livez` for liveness, and `/readyz` for readiness");
+                    .help("use `/livez` for liveness, and `/readyz` for readiness");
             }
         }
         (_, listen) => {
@@ -206,7 +207,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
             let (message, help) = match listen {
                 Some(listen) => (
                     format!(
-                        "drainit answers `{}` at port {}, and not at {port}",
+                        "drainit answers `{}` at port {}, not at {port}",
                         path.text,
                         listen.port()
                     ),
@@ -225,12 +226,12 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     }
 }
 
-/// Whether drainit answers at this path, and not with 404.
+/// Whether drainit has this path.
 fn is_known_to_drainit(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/status" | "/metrics")
 }
 
-/// Whether the pod has the node's network, and with it the kubelet's loopback addresses.
+/// Whether the pod uses the node's network, and so the kubelet's loopback addresses.
 fn is_on_host(ctx: &Context<'_>) -> bool {
     text(&ctx.workload.pod, &["hostNetwork"]).is_some_and(|word| word.text == "true")
 }
@@ -242,7 +243,7 @@ fn everywhere(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A probe that fails while the container drains, as it should, gets it killed.
+/// Warns of a liveness probe that fails during the drain, so that the kubelet kills the container.
 fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
     let whole = ctx.plan.after_signal.total;
     let after_drain = whole.saturating_sub(ctx.plan.after_signal.drained_at());
@@ -269,9 +270,9 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         return;
     }
     let message = format!(
-        "this liveness probe would kill the container while it stops: {why}, {} of failures are enough, and that phase takes up to {}",
-        human(probe.fails_after),
-        human(lasts)
+        "this liveness probe would kill the container during the shutdown: {why}, and fails for up to {}; the kubelet kills after {}",
+        human(lasts),
+        human(probe.fails_after)
     );
     let help = match ctx.loaded.config.control.listen {
         Some(listen) => format!("probe `/livez` at port {}", listen.port()),
@@ -281,18 +282,18 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         }
     };
     ctx.add(severity, probe.span, message).help(format!(
-        "{help}; the kubelet ends liveness probes when it deletes a pod, but not for `drainit drain` or an unasked end"
+        "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
     ));
 }
 
-/// Whether a drained process closes its listeners in the end.
+/// Whether a drained process closes its listeners at the end of the drain.
 fn closes(ctx: &Context<'_>) -> bool {
     let mut drains =
         ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     drains.any(|drain| matches!(drain.method, DrainMethod::Envoy { .. }))
 }
 
-/// A probe that goes on succeeding while the container drains tells nobody of it.
+/// Warns of a readiness probe that still succeeds during the drain.
 fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
     if !ctx.takes_traffic_away() {
         return;
@@ -301,7 +302,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
     let asks_drainit = matches!(path, "/livez" | "/readyz");
     let why = match probe.port.map(|(port, _)| port_owner(ctx, port)) {
         Some(Port::Control) if !probe.is_tcp && path == "/readyz" => return,
-        // That nobody answers it is said already.
+        // Already reported by `answered`.
         Some(Port::Control) if probe.protocol.is_some() => return,
         Some(Port::Control) if !probe.is_tcp && !is_known_to_drainit(path) => return,
         Some(Port::Admin { .. }) if asks_drainit || probe.protocol.is_some() => return,
@@ -310,13 +311,13 @@ fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
         Some(Port::Other) if !probe.is_tcp => return, // it may
-        _ if probe.is_tcp => "a connection is accepted until the end".to_owned(),
+        _ if probe.is_tcp => "connections are accepted until the end".to_owned(),
         Some(_) => format!("`{path}` stays 200"),
         None if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
-        None => return, // so may another command
+        None => return, // a command that is not recognized may, too
     };
     let span = probe.path.as_ref().map_or(probe.span, |path| path.span);
-    let message = format!("this readiness probe does not tell that the container drains: {why}");
+    let message = format!("this readiness probe does not show the drain: {why}");
     let help = match ctx.loaded.config.control.listen {
         Some(listen) => format!("probe `/readyz` at port {}", listen.port()),
         None => {

@@ -1,4 +1,4 @@
-//! Manifests: the right one is silent, and each fault is told at its place.
+//! Manifests: a correct one has no problems, and each fault is reported at its place.
 
 use crate::kubernetes::{PodCheck, check_manifest};
 use crate::load::diagnostics::problems::Problems;
@@ -50,7 +50,7 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
 }
 
 /// One line for each: `line:column severity message`.
-fn told(checked: &PodCheck) -> Vec<String> {
+fn lines(checked: &PodCheck) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
     };
@@ -60,7 +60,7 @@ fn told(checked: &PodCheck) -> Vec<String> {
 #[track_caller]
 fn silent(config: &str, manifest: &str) {
     let checked = check(config, manifest, None, &[]);
-    assert_eq!(told(&checked), [""; 0], "{manifest}");
+    assert_eq!(lines(&checked), [""; 0], "{manifest}");
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
@@ -72,12 +72,12 @@ fn with(text: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn what_fits_says_nothing() {
+fn a_correct_manifest_has_no_problems() {
     silent(CONFIG, MANIFEST);
 }
 
 #[test]
-fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
+fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     let live = "{path: /livez, port: control}";
     let ready = "{path: /readyz, port: 9902}";
     let image = "          image: gateway\n";
@@ -110,37 +110,37 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n",
             "",
             &[
-                "9:17 W `gateway` does not get `TERMINATION_GRACE_PERIOD_SECONDS`, from which the config takes its `grace_period`: no container can learn terminationGracePeriodSeconds",
+                "9:17 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS`, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
             ],
         ),
         (
             "value: \"45\"",
             "value: 45",
             &[
-                "14:63 E the value of `TERMINATION_GRACE_PERIOD_SECONDS` is no text, and Kubernetes refuses that",
+                "14:63 E the value of `TERMINATION_GRACE_PERIOD_SECONDS` is not a string, which Kubernetes refuses",
             ],
         ),
         (
             "value: \"45\"",
             "valueFrom: {configMapKeyRef: {name: a, key: b}}",
             &[
-                "14:56 W the value of `TERMINATION_GRACE_PERIOD_SECONDS`, which the config uses, is not known here: it counts as unset",
+                "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset",
             ],
         ),
-        // What comes before.
+        // preStop hooks.
         (
             image,
             &hook("{sleep: {seconds: 15}}"),
             &[
                 "7:38 E after a preStop hook of 15s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
-                "10:50 W this sleep of 15s comes on top of drainit's own drain: the pod stops 15s later for nothing",
+                "10:50 W this sleep of 15s is added to drainit's own drain: the pod only stops 15s later",
             ],
         ),
         (
             image,
             &hook("{exec: {command: [sleep, \"5\"]}}"),
             &[
-                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
             ],
         ),
         (
@@ -148,35 +148,31 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             &hook("{exec: {command: [sh, -c, \"echo bye; sleep 20\"]}}"),
             &[
                 "7:38 E after a preStop hook of 20s the shutdown takes up to 32.25s, and the kubelet kills after 45s",
-                "10:50 W this sleep of 20s comes on top of drainit's own drain: the pod stops 20s later for nothing",
+                "10:50 W this sleep of 20s is added to drainit's own drain: the pod only stops 20s later",
             ],
         ),
         (
             image,
             &hook("{exec: {command: [/app/deregister]}}"),
-            &[
-                "10:50 W the time of this hook is part of the grace period, and how long it takes is not known here",
-            ],
+            &["10:50 W the grace period includes the time of this hook, which is not known here"],
         ),
         (
             image,
             &hook("{httpGet: {path: /bye, port: 80}}"),
-            &[
-                "10:32 W the time of this hook is part of the grace period, and how long it takes is not known here",
-            ],
+            &["10:32 W the grace period includes the time of this hook, which is not known here"],
         ),
         (
             image,
             &hook("{exec: {command: [drainit, drain, --socket, /tmp/x.sock]}}"),
-            &["10:50 E nobody answers `drainit drain` at /tmp/x.sock"],
+            &["10:50 E `drainit drain` gets no answer at /tmp/x.sock"],
         ),
         (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
         (
             image,
             &hook("{httpGet: {path: /drain, port: control}}"),
             &[
-                "10:32 W the time of this hook is part of the grace period, and how long it takes is not known here",
-                "10:49 E the kubelet asks with GET here, and drainit takes `POST /drain` only: this does not drain",
+                "10:32 W the grace period includes the time of this hook, which is not known here",
+                "10:49 E this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`",
             ],
         ),
         (
@@ -185,9 +181,9 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
                 "{exec: {command: [sh, -c, \"curl -XPOST http://localhost:9902/drain; sleep 1\"]}}",
             ),
             &[
-                "10:50 W the time of this hook is part of the grace period, and how long it takes is not known here",
-                "10:50 W this sleep of 1s comes on top of drainit's own drain: the pod stops 1s later for nothing",
-                "10:58 E drainit refuses this: the drain is not taken over TCP",
+                "10:50 W the grace period includes the time of this hook, which is not known here",
+                "10:50 W this sleep of 1s is added to drainit's own drain: the pod only stops 1s later",
+                "10:58 E drainit refuses this: it accepts no drain over TCP",
             ],
         ),
         (
@@ -196,16 +192,16 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             &["10:35 E `SIGUSR1` does not stop drainit"],
         ),
         (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
-        // How it is started.
+        // `command` and `args`.
         (
             "[drainit, run]",
             "[sh, -c, drainit run]",
-            &["11:29 E the shell gets the signals here, and drainit, its child, does not"],
+            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
         ),
         (
             "[drainit, run]",
             "[/bin/bash, -ec, \"prepare && drainit run -c /a\"]",
-            &["11:37 E the shell gets the signals here, and drainit, its child, does not"],
+            &["11:37 E the shell gets the signals, and drainit, its child, does not"],
         ),
         ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
         ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
@@ -242,25 +238,25 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             ],
         ),
         ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
-        // Whose processes they are.
+        // PID namespaces.
         (
             pod,
             &format!("{pod}      shareProcessNamespace: true\n"),
             &[
-                "8:30 W with `shareProcessNamespace` drainit is not PID 1: it shares its processes with all containers of the pod",
+                "8:30 W with `shareProcessNamespace` drainit is not PID 1: its PID namespace is that of all containers of the pod",
             ],
         ),
         (
             pod,
             &format!("{pod}      hostPID: true\n"),
-            &["8:16 W with `hostPID` drainit is not PID 1: it shares its processes with the node"],
+            &["8:16 W with `hostPID` drainit is not PID 1: its PID namespace is that of the node"],
         ),
         // Probes.
         (
             live,
             "{path: /readyz, port: control}, failureThreshold: 1",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
             ],
         ),
         (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
@@ -268,61 +264,61 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             live,
             "{path: /ready, port: 9901}, periodSeconds: 4",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: Envoy's `/ready` turns 503 when the drain begins, 12s of failures are enough, and that phase takes up to 32.25s",
+                "17:26 E this liveness probe would kill the container during the shutdown: Envoy's `/ready` turns 503 when the drain begins, and fails for up to 32.25s; the kubelet kills after 12s",
             ],
         ),
         (
             live,
             "{path: /, port: 8080}, periodSeconds: 4",
             &[
-                "17:26 W this liveness probe would kill the container while it stops: if this is a listener of the drained Envoy, it is closed at the end of the drain, 12s of failures are enough, and that phase takes up to 17s",
+                "17:26 W this liveness probe would kill the container during the shutdown: if this is a listener of the drained Envoy, it is closed at the end of the drain, and fails for up to 17s; the kubelet kills after 12s",
             ],
         ),
         (live, "{path: /health, port: control}", &["17:43 E drainit answers `/health` with 404"]),
         (
             live,
             "{path: /livez, port: 9903}",
-            &["17:57 W drainit answers `/livez` at port 9902, and not at 9903"],
+            &["17:57 W drainit answers `/livez` at port 9902, not at 9903"],
         ),
         (
             live,
             "{path: /livez, port: metrics}",
-            &["17:57 E the container has no port with the name `metrics`"],
+            &["17:57 E the container has no port named `metrics`"],
         ),
-        // One fault is told once, and what is told of it does not contradict.
+        // A fault is reported once.
         (ready, "{path: /ready, port: 9902}", &["18:44 E drainit answers `/ready` with 404"]),
         (
             ready,
             "{path: /readyz, port: 9901}",
-            &["18:59 W drainit answers `/readyz` at port 9902, and not at 9901"],
+            &["18:59 W drainit answers `/readyz` at port 9902, not at 9901"],
         ),
         (
             ready,
             "{path: /readyz, port: 9902, scheme: HTTPS}",
-            &["18:73 E drainit's port knows plain HTTP, and no HTTPS"],
+            &["18:73 E drainit's port supports plain HTTP, not HTTPS"],
         ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {grpc: {port: 9902}}",
-            &["17:33 E drainit's port knows plain HTTP, and no gRPC"],
+            &["17:33 E drainit's port supports plain HTTP, not gRPC"],
         ),
         (
             "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
             "readinessProbe: {grpc: {port: 9902}}",
-            &["18:34 E drainit's port knows plain HTTP, and no gRPC"],
+            &["18:34 E drainit's port supports plain HTTP, not gRPC"],
         ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 10s of failures are enough, and that phase takes up to 32.25s",
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 10s",
             ],
         ),
         (
             "port: control}",
             "port: control}, terminationGracePeriodSeconds: 5",
             &[
-                "17:98 W after this probe has failed, the kubelet kills after 5s, and the shutdown takes up to 32.25s",
+                "17:98 W after this probe fails, the kubelet kills after 5s, and the shutdown takes up to 32.25s",
             ],
         ),
         (
@@ -335,30 +331,26 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
         (
             ready,
             "{path: /livez, port: 9902}",
-            &[
-                "18:44 W this readiness probe does not tell that the container drains: `/livez` stays 200",
-            ],
+            &["18:44 W this readiness probe does not show the drain: `/livez` stays 200"],
         ),
         (
             ready,
             "{path: /server_info, port: 9901}",
-            &[
-                "18:44 W this readiness probe does not tell that the container drains: `/server_info` stays 200",
-            ],
+            &["18:44 W this readiness probe does not show the drain: `/server_info` stays 200"],
         ),
         (ready, "{path: /ready, port: 9901}", &[]),
         (
             "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
             "readinessProbe: {tcpSocket: {port: 8080}}",
             &[
-                "18:27 W this readiness probe does not tell that the container drains: a connection is accepted until the end",
+                "18:27 W this readiness probe does not show the drain: connections are accepted until the end",
             ],
         ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",
             &[
-                "17:26 E this liveness probe would kill the container while it stops: `/readyz` is 503 from the beginning of the shutdown, 15s of failures are enough, and that phase takes up to 32.25s",
+                "17:26 E this liveness probe would kill the container during the shutdown: `/readyz` is 503 from the beginning of the shutdown, and fails for up to 32.25s; the kubelet kills after 15s",
             ],
         ),
         (
@@ -369,9 +361,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
         (
             "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
             "readinessProbe: {exec: {command: [drainit, health, --live]}}",
-            &[
-                "18:27 W this readiness probe does not tell that the container drains: `/livez` stays 200",
-            ],
+            &["18:27 W this readiness probe does not show the drain: `/livez` stays 200"],
         ),
         (
             "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
@@ -379,25 +369,21 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
             &[],
         ),
         // The manifest itself.
-        (
-            "kind: Deployment",
-            "kind: Service",
-            &["0:0 E there is no workload in this file, only `Service`"],
-        ),
+        ("kind: Deployment", "kind: Service", &["0:0 E this file has no workload, only `Service`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
         (
             "command: [drainit, run]",
             "x: y\n        - name: other",
-            &["0:0 E which container runs drainit cannot be seen here"],
+            &["0:0 E the manifest does not show which container runs drainit"],
         ),
     ];
     let mut wrong = String::new();
     for (from, to, expected) in rows {
         let checked = check(CONFIG, &with(MANIFEST, from, to), None, &[]);
         for problem in &checked.diagnostics {
-            assert!(problem.help.is_some(), "no mend: {problem}");
+            assert!(problem.help.is_some(), "no help: {problem}");
         }
-        let found = told(&checked);
+        let found = lines(&checked);
         if found != *expected {
             wrong += &format!("{to:?}\n    {found:#?}\n");
         }
@@ -406,7 +392,7 @@ fn each_fault_of_a_manifest_is_told_with_its_place_and_a_mend() {
 }
 
 #[test]
-fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
+fn the_help_for_a_grace_period_fits_the_cause() {
     let name = "TERMINATION_GRACE_PERIOD_SECONDS";
     let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let hook = "          lifecycle: {preStop: {sleep: {seconds: 10}}}\n          image: gateway\n";
@@ -425,26 +411,26 @@ fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
         (
             CONFIG,
             with(MANIFEST, "{name: TERMINATION_GRACE_PERIOD_SECONDS", "{name: TERMINATION_GRACE_PERIOD_SECOND"),
-            format!("write `{name}` where `TERMINATION_GRACE_PERIOD_SECOND` stands, with the value \"45\""),
+            format!("rename `TERMINATION_GRACE_PERIOD_SECOND` to `{name}`, with the value \"45\""),
         ),
-        // A hook takes its part of the time.
+        // A hook takes part of the time.
         (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
-        // The pod gives less than the config wants.
+        // The pod gives less than the config needs.
         (
             &sixty,
             with(MANIFEST, entry, ""),
             format!(
-                "without it that is 1m: write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
-                 `env` if the pod is to have that long, else `{{name: {name}, value: \"45\"}}` under `env`"
+                "without it, that is 1m: write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
+                 `env` if the pod needs that long, else `{{name: {name}, value: \"45\"}}` under `env`"
             ),
         ),
         (
             CONFIG,
             with(MANIFEST, "Seconds: 45", "Seconds: 20"),
-            "write `terminationGracePeriodSeconds: 45` if the pod is to have that long, else `value: \"20\"` here".to_owned(),
+            "write `terminationGracePeriodSeconds: 45` if the pod needs that long, else `value: \"20\"` here".to_owned(),
         ),
         (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 90"), "write `value: \"90\"`".to_owned()),
-        // Nothing is started without it, and two things are called `env`.
+        // The variable is required, and both the config and the manifest have an `env`.
         (
             &needed,
             with(MANIFEST, entry, ""),
@@ -458,25 +444,25 @@ fn the_mend_of_a_grace_period_is_the_one_that_is_needed() {
         let helps: Vec<_> = checked.diagnostics.iter().filter_map(|p| p.help.as_deref()).collect();
         assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
     }
-    // Of two variables the one counts that is set.
+    // Of two variables, the one that is set counts.
     silent(&nested, MANIFEST);
 }
 
 #[test]
-fn what_a_pod_restarts_on_failure_only_must_not_end_with_0() {
+fn a_pod_that_restarts_on_failure_only_must_not_exit_with_0() {
     let template = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: gateway}\nspec:\n  template:\n    spec:\n";
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: gateway}\nspec:\n      restartPolicy: OnFailure\n";
     let pod = with(MANIFEST, template, pod);
     let checked = check(CONFIG, &pod, None, &[]);
-    let said = "5:22 W a service that ends with code 0 ends the container with 0, which `OnFailure` does not restart: \
+    let expected = "5:22 W a service that exits with 0 stops the container with 0, which `OnFailure` does not restart: \
                 `engine` and `router`";
-    assert_eq!(told(&checked), [said]);
+    assert_eq!(lines(&checked), [expected]);
     let failure = CONFIG
         .replace("stop_grace_period: 5s", "stop_grace_period: 5s, on_exit: failure-shutdown")
         .replace("    drain:", "    restart: always\n    drain:");
     silent(&failure, &pod);
     silent(CONFIG, &pod.replace("OnFailure", "Always"));
-    // A job is done then.
+    // In a Job that is the purpose.
     silent(
         CONFIG,
         &with(
@@ -489,7 +475,7 @@ fn what_a_pod_restarts_on_failure_only_must_not_end_with_0() {
 }
 
 #[test]
-fn what_the_config_lacks_for_its_pod_is_told() {
+fn each_fault_of_the_config_for_its_pod_is_reported() {
     let grace = "grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}'";
     let control = "control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}";
     let sleep = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
@@ -525,14 +511,14 @@ fn what_the_config_lacks_for_its_pod_is_told() {
                 "7:38 W the config's `grace_period` is 1m, and terminationGracePeriodSeconds is 45s",
             ],
         ),
-        // Either may count the hook.
+        // Config or pod may include the time of the hook.
         (
             grace,
             "grace_period: 40s",
             image,
             sleep,
             &[
-                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
             ],
         ),
         (
@@ -542,7 +528,7 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             sleep,
             &[
                 "7:38 W the config's `grace_period` is 33s, and terminationGracePeriodSeconds is 45s",
-                "10:50 W this sleep of 5s comes on top of drainit's own drain: the pod stops 5s later for nothing",
+                "10:50 W this sleep of 5s is added to drainit's own drain: the pod only stops 5s later",
             ],
         ),
         (", time: 15s, min: 5s", ", time: 0", image, sleep, &[]),
@@ -552,8 +538,8 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             "",
             "",
             &[
-                "17:57 E the kubelet cannot reach this port: the config's `control.listen` is 127.0.0.1:9902, and it asks at the pod's address",
-                "18:59 E the kubelet cannot reach this port: the config's `control.listen` is 127.0.0.1:9902, and it asks at the pod's address",
+                "17:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
+                "18:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is 127.0.0.1:9902",
             ],
         ),
         (
@@ -562,8 +548,8 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             "      containers:",
             "      hostNetwork: true\n      containers:",
             &[
-                "18:57 E the kubelet cannot reach this port: the config's `control.listen` is [::1]:9902, and it asks at the pod's address",
-                "19:59 E the kubelet cannot reach this port: the config's `control.listen` is [::1]:9902, and it asks at the pod's address",
+                "18:57 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
+                "19:59 E the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is [::1]:9902",
             ],
         ),
         (
@@ -582,7 +568,7 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             image,
             drain,
             &[
-                "10:50 E nobody answers `drainit drain`: the config has no `control`",
+                "10:50 E `drainit drain` gets no answer: the config has no `control`",
                 "18:57 W drainit does not answer `/livez`: the config has no `control.listen`",
                 "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
             ],
@@ -594,9 +580,8 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             drain,
             &[
                 "3:19 W `drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
-                 everybody who reaches the port, by a proxy or a port-forward too, could drain the container",
-                "10:50 E `drainit drain` has nobody to ask: the config has `control.listen` only, and the drain is not taken \
-                 over TCP",
+                 anyone who reaches the port, also by a proxy or port-forward, could drain the container",
+                "10:50 E `drainit drain` is refused: the config has only `control.listen`, and no drain is accepted over TCP",
             ],
         ),
         (control, "control: {listen: '0.0.0.0:9902', drain_over_tcp: true}", image, drain, &[]),
@@ -607,7 +592,7 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             "readinessProbe: {exec: {command: [drainit, health]}}",
             &[
                 "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
-                "18:45 E nobody answers `drainit health`: the config has no `control`",
+                "18:45 E `drainit health` gets no answer: the config has no `control`",
             ],
         ),
         (
@@ -616,7 +601,7 @@ fn what_the_config_lacks_for_its_pod_is_told() {
             "{path: /readyz, port: 9902}",
             "{path: /ready, port: 9901}",
             &[
-                "18:44 W this readiness probe does not tell that the container drains: with `fail_healthcheck: false` Envoy's `/ready` stays 200",
+                "18:44 W this readiness probe does not show the drain: with `fail_healthcheck: false` Envoy's `/ready` stays 200",
             ],
         ),
         (
@@ -629,8 +614,12 @@ fn what_the_config_lacks_for_its_pod_is_told() {
     ];
     let mut wrong = String::new();
     for (from, to, in_manifest, instead, expected) in rows {
-        let found =
-            told(&check(&with(CONFIG, from, to), &with(MANIFEST, in_manifest, instead), None, &[]));
+        let found = lines(&check(
+            &with(CONFIG, from, to),
+            &with(MANIFEST, in_manifest, instead),
+            None,
+            &[],
+        ));
         if found != *expected {
             wrong += &format!("{to:?} {instead:?}\n    {found:#?}\n");
         }
@@ -653,14 +642,14 @@ fn every_kind_of_workload_is_found() {
     let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
     silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
     silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
-    // As `helm template` writes it.
+    // As printed by `helm template`.
     let others =
         "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
     silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
 }
 
 #[test]
-fn the_container_is_the_one_that_runs_drainit_or_the_one_that_is_named() {
+fn the_container_is_found_by_its_command_or_by_name() {
     let quiet = with(MANIFEST, "          command: [drainit, run]\n", "");
     silent(CONFIG, &quiet);
     let two = with(
@@ -669,15 +658,15 @@ fn the_container_is_the_one_that_runs_drainit_or_the_one_that_is_named() {
         "        - {name: other, image: x}\n        - name: gateway",
     );
     assert_eq!(
-        told(&check(CONFIG, &two, None, &[])),
-        ["0:0 E which container runs drainit cannot be seen here"]
+        lines(&check(CONFIG, &two, None, &[])),
+        ["0:0 E the manifest does not show which container runs drainit"]
     );
-    assert_eq!(told(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
+    assert_eq!(lines(&check(CONFIG, &two, Some("gateway"), &[])), [""; 0]);
     assert_eq!(
-        told(&check(CONFIG, &two, Some("gatway"), &[])),
-        ["0:0 E no container has the name `gatway`"]
+        lines(&check(CONFIG, &two, Some("gatway"), &[])),
+        ["0:0 E no container is named `gatway`"]
     );
-    // Each that runs drainit, and what they have in common once.
+    // Each that runs drainit; common problems once.
     let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);
@@ -685,11 +674,11 @@ fn the_container_is_the_one_that_runs_drainit_or_the_one_that_is_named() {
         checked.containers,
         ["Deployment gateway, container gateway", "Deployment second, container gateway"]
     );
-    assert_eq!(checked.diagnostics.len(), 1, "{:?}", told(&checked));
+    assert_eq!(checked.diagnostics.len(), 1, "{:?}", lines(&checked));
 }
 
 #[test]
-fn a_sidecar_is_to_drain_with_its_pod_and_not_after_the_others() {
+fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
     let sidecar = with(
         MANIFEST,
         "      containers:\n",
@@ -701,9 +690,9 @@ fn a_sidecar_is_to_drain_with_its_pod_and_not_after_the_others() {
         "          restartPolicy: Always\n          image: gateway\n",
     );
     assert_eq!(
-        told(&check(CONFIG, &sidecar, None, &[])),
+        lines(&check(CONFIG, &sidecar, None, &[])),
         [
-            "11:17 W a sidecar gets its stop signal only when the main containers have ended, and drainit counts \
+            "11:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
              `grace_period` from then"
         ]
     );
@@ -721,21 +710,26 @@ fn a_sidecar_is_to_drain_with_its_pod_and_not_after_the_others() {
 fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
-    // Too much for the config, so it is seen.
-    let told_of = |manifest: &str, here: &[(&str, &str)]| {
-        told(&check(CONFIG, manifest, None, here)).len().min(1)
+    // A delay too long for the config shows that the variable was read.
+    let reported = |manifest: &str, here: &[(&str, &str)]| {
+        lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };
-    assert_eq!(told_of(&more("{name: DELAY, value: 50s}"), &[]), 1);
-    assert_eq!(told_of(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]), 1);
-    assert_eq!(told_of(MANIFEST, &[("DELAY", "50s")]), 0, "what is set here is not set there");
+    assert_eq!(reported(&more("{name: DELAY, value: 50s}"), &[]), 1);
+    assert_eq!(
+        reported(&more("{name: DELAY, value: $(TERMINATION_GRACE_PERIOD_SECONDS)}"), &[]),
+        1
+    );
+    assert_eq!(
+        reported(MANIFEST, &[("DELAY", "50s")]),
+        0,
+        "this command's environment is not the pod's"
+    );
     let secret = more("{name: DELAY, valueFrom: {secretKeyRef: {name: a, key: b}}}");
     assert_eq!(
-        told(&check(CONFIG, &secret, None, &[])),
-        [
-            "15:29 W the value of `DELAY`, which the config uses, is not known here: it counts as unset"
-        ]
+        lines(&check(CONFIG, &secret, None, &[])),
+        ["15:29 W the config uses `DELAY`, whose value is not known here: it counts as unset"]
     );
-    assert_eq!(told(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
+    assert_eq!(lines(&check(CONFIG, &secret, None, &[("DELAY", "1s")])), [""; 0]);
     let unused = more("{name: PASSWORD, valueFrom: {secretKeyRef: {name: a, key: b}}}");
     silent(CONFIG, &unused);
 }
@@ -749,9 +743,9 @@ fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
 }
 
 #[test]
-fn a_template_is_to_be_rendered_first() {
+fn a_template_must_be_rendered_first() {
     let template = with(MANIFEST, "45", "{{ .Values.grace }}");
     let checked = check(CONFIG, &template, None, &[]);
     let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
-    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", told(&checked));
+    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", lines(&checked));
 }

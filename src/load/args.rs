@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_claims_is_an_error_that_helps() {
+    fn an_unclaimed_argument_is_an_error_with_a_suggestion() {
         let message = |args: &[&str]| routed(args).unwrap_err().to_string();
         assert_eq!(
             message(&["--rt.concurrency=4"]),

@@ -40,7 +40,7 @@ pub(crate) enum Origin {
     File,
 }
 
-/// The variables of `${…}`: the container's environment, then the `env_file` being read, then `env:`.
+/// The variables of `${…}`: the container's, then those of the `env_file` being read, then `env:`.
 #[derive(Debug)]
 pub(crate) struct Variables<'a> {
     container: &'a Environment,

@@ -17,6 +17,7 @@ pub(crate) mod overlay;
 pub(crate) mod read;
 pub(crate) mod shell_split;
 pub(crate) mod source;
+pub(crate) mod span;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -41,7 +42,8 @@ use crate::load::environment::Variables;
 use crate::load::read::places::Places;
 use crate::load::read::reader::Reader;
 use crate::load::source::Source;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Kind, Node};
 
 /// A config that can be run.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::load::yaml::node::{Key, Kind, Node, Span, Tag};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Key, Kind, Node, Tag};
 
 /// How to merge the values at one place.
 #[derive(Clone, Copy)]
@@ -153,17 +154,10 @@ fn mappings(
 
 fn lists(base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let mut merged = base.to_vec();
-    let known: HashSet<&str> = base.iter().filter_map(|item| scalar(item)).collect();
-    let is_new = |item: &&Rc<Node>| scalar(item).is_none_or(|text| !known.contains(text));
+    let known: HashSet<&str> = base.iter().filter_map(|item| item.scalar()).collect();
+    let is_new = |item: &&Rc<Node>| item.scalar().is_none_or(|text| !known.contains(text));
     merged.extend(over.iter().filter(is_new).cloned());
     merged
-}
-
-fn scalar(node: &Node) -> Option<&str> {
-    match &node.kind {
-        Kind::Scalar { text, .. } => Some(text),
-        _ => None,
-    }
 }
 
 /// Converts a list of names to a mapping. Anything else stays as it is, for the reader to refuse.
@@ -172,7 +166,7 @@ fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
     let mut places = HashMap::new();
     for item in items {
-        let Some(text) = scalar(item) else { return Rc::clone(node) };
+        let Some(text) = item.scalar() else { return Rc::clone(node) };
         let (key, value) = entry(text, item.span);
         let place = *places.entry(Rc::clone(&key.text)).or_insert(entries.len());
         match entries.get_mut(place) {

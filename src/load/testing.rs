@@ -1,4 +1,4 @@
-//! What the tests of the config share.
+//! Helpers for tests that load configs.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -7,10 +7,10 @@ use crate::config::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restar
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
-use crate::load::{Diagnostic, Environment, Loaded};
+use crate::load::{Diagnostic, Environment, Loaded, Roots};
 use crate::types::Signal;
 
-/// What a config means that has nothing wrong with it.
+/// Loads a config without errors.
 pub(crate) fn config(text: &str) -> Config {
     load(&[text], &[]).unwrap().config
 }
@@ -23,19 +23,12 @@ pub(crate) fn load(
     load_in(texts, &environment.iter().copied().collect())
 }
 
-/// The same in an environment that is at hand.
+/// Like [`load`].
 pub(crate) fn load_in(
     texts: &[&str],
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = Problems::default();
-    let source =
-        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
-    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
-    let roots = sources
-        .into_iter()
-        .map(|source| crate::load::parse_source(&mut problems, source))
-        .collect();
+    let (problems, roots) = parse(texts);
     crate::load::finish(
         problems,
         roots,
@@ -45,7 +38,16 @@ pub(crate) fn load_in(
     )
 }
 
-/// The problems that `check` has with a text, where nothing is looked for.
+/// The trees of texts that are named `0.yaml`, `1.yaml`, and so on.
+fn parse(texts: &[&str]) -> (Problems, Roots) {
+    let mut problems = Problems::default();
+    let named = texts.iter().enumerate().map(|(number, text)| (format!("{number}.yaml"), text));
+    let sources = named.map(|(name, text)| Source::new(name, (*text).to_owned()));
+    let roots = sources.map(|source| crate::load::parse_source(&mut problems, source)).collect();
+    (problems, roots)
+}
+
+/// The problems of `check`, without those of the image.
 pub(crate) fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
     let mut problems = Problems::for_check();
     let roots =
@@ -67,23 +69,16 @@ pub(crate) fn variables(process: &Process) -> Vec<String> {
     process.environment.iter().map(text).collect()
 }
 
-/// `control` alone, of texts as [`load_in`] names them.
+/// Reads only `control` of texts, which are named as by [`load`].
 pub(crate) fn find_control(
     texts: &[&str],
     environment: &Environment,
 ) -> crate::load::control::Found {
-    let mut problems = Problems::default();
-    let source =
-        |(number, text): (usize, &&str)| Source::new(format!("{number}.yaml"), (*text).to_owned());
-    let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
-    let roots = sources
-        .into_iter()
-        .map(|source| crate::load::parse_source(&mut problems, source))
-        .collect();
+    let (problems, roots) = parse(texts);
     crate::load::control::found(problems, roots, environment)
 }
 
-/// A process with nothing special about it.
+/// A process with all defaults.
 pub(crate) fn process(name: &str) -> Process {
     Process {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! What only the file system can tell of a config. `check` has it looked at; a start finds it out by itself.
+//! Reports what `check` found in the file system of the image; [`crate::image`] does the search.
 
 use std::path::PathBuf;
 
@@ -8,62 +8,47 @@ use crate::load::Severity;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::read::places::Places;
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 
-/// ImageLookup for what a config names, in this environment, but not below these paths.
+/// Searches for what a config names, in this environment, but not below these paths.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
-/// Who lookup, and what cannot be seen.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageLookup<'a> {
-    /// ImageLookup for what a config names.
     pub(crate) find: Find<'a>,
-    /// Where volumes will be mounted, so that what is there now means nothing.
+    /// Mount points of volumes: their present content means nothing.
     pub(crate) mounts: &'a [PathBuf],
 }
 
-/// Something that is not as the config needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// What of the config asks for it.
     pub(crate) at: At,
-    /// How bad it is.
     pub(crate) severity: Severity,
-    /// What is wrong, in one line.
     pub(crate) message: String,
-    /// How to mend it.
     pub(crate) help: String,
 }
 
 /// A part of a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
-    /// `control.socket`
     ControlSocket,
     /// `hooks` of the container.
     Hooks,
-    /// A part of a process, by its place in the config.
+    /// A part of the process with this index.
     Process(usize, Part),
 }
 
 /// A part of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// `command`
     Command,
-    /// `working_dir`
     WorkingDir,
-    /// `user`
     User,
-    /// `readiness`
     Readiness,
-    /// `hooks`
     Hooks,
-    /// `drain`
     Drain,
 }
 
-/// ImageLookup, and reports what is found.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &config::Config,

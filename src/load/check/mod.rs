@@ -1,6 +1,7 @@
-//! What only the whole config can tell: whether the waits fit into the grace period, and whether the order makes sense.
+//! Checks of the whole config: whether the waits fit into the grace period, and whether the order
+//! makes sense.
 //!
-//! What comes after what in a shutdown is known to [`Timeline::walk`] alone.
+//! Only [`Timeline::walk`] knows the order of a shutdown's steps.
 
 pub(crate) mod image;
 pub(crate) mod own_address;
@@ -18,7 +19,7 @@ use crate::plan::timeline::{StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
-/// Checks times and order; shrinks a `min` that is not written until it fits.
+/// Checks times and order; cuts each default `min` until it fits.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &mut Config,
@@ -38,22 +39,22 @@ pub(crate) fn check(
     own_address::check(problems, config, places);
 }
 
-/// Warns where a drain cannot be asked for, or only seems to be allowed.
+/// Warns where `drainit drain` would be refused, and where `drain_over_tcp` has no effect.
 fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
     let control = &config.control;
     let is_drained = config.processes.iter().any(|process| process.drain.is_some());
     match (control.listen, places.listen, places.drain_over_tcp) {
         (Some(_), Some(listen), None) if control.socket.is_none() && is_drained => {
-            let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
-                           everybody who reaches the port, by a proxy or a port-forward too, could drain the container";
+            let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, \
+                           where anyone who reaches the port, also by a proxy or port-forward, could drain the \
+                           container";
             problems.warning(listen, message).help(
-                "add `socket: /run/drainit.sock`, for drainit's own user only; or write `drain_over_tcp: false` if nobody is to \
-                 drain it by hand, `true` if everybody on this machine may",
+                "add `socket: /run/drainit.sock`, which only drainit's own user can use; or write \
+                 `drain_over_tcp: false` to keep it refused, `true` to allow it from loopback addresses",
             );
         }
         (None, _, Some(span)) if control.drain_over_tcp => {
-            let problem =
-                problems.warning(span, "without `listen`, `drain_over_tcp` allows nothing");
+            let problem = problems.warning(span, "`drain_over_tcp` has no effect without `listen`");
             problem.help(
                 "add `listen: 127.0.0.1:9902`, or remove it: `socket` takes the drain anyway",
             );
@@ -64,7 +65,7 @@ fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
                 && !listen.ip().is_unspecified() =>
         {
             let message = format!(
-                "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches {listen}"
+                "`drain_over_tcp` has no effect: it allows loopback addresses, and none of them reaches {listen}"
             );
             problems.warning(span, message).help(format!(
                 "write `listen: 0.0.0.0:{0}` or `listen: 127.0.0.1:{0}`",
@@ -75,27 +76,27 @@ fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Warns of signals that are to be passed on, and never are.
+/// Warns of signals in `forward_signals` that stop the container instead.
 fn signals_that_stop(problems: &mut Problems, config: &Config, places: &Places) {
     for (process, place) in config.processes.iter().zip(&places.processes) {
         for (signal, span) in process.forward_signals.iter().zip(&place.forward_signals) {
             if config.shutdown.signals.contains(signal) {
                 let name = &process.name;
                 let message =
-                    format!("{signal} is not passed on to `{name}`: it stops the container");
-                let help = "take it out of `forward_signals`, or out of `shutdown.signals`";
+                    format!("{signal} is not forwarded to `{name}`: it stops the container");
+                let help = "remove it from `forward_signals`, or from `shutdown.signals`";
                 problems.warning(*span, message).help(help);
             }
         }
     }
 }
 
-/// Without an order, each written `min` can still be held against the time that there is.
+/// Checks each explicit `min` by itself, where a circle of dependencies leaves no order.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     minima(problems, config, &Graph::edgeless(config.processes.len()), places);
 }
 
-/// The steps of a shutdown that take the time which `of` says, and on which its end depends; dependents first.
+/// The critical path of a shutdown whose steps take the time given by `of`; dependents first.
 fn longest(
     config: &Config,
     graph: &Graph,
@@ -133,7 +134,7 @@ fn written_minima(config: &Config, places: &Places) -> Vec<Duration> {
     config.processes.iter().zip(&places.processes).map(min).collect()
 }
 
-/// Refuses written `min`s that cannot be kept. Whether they fit.
+/// Refuses explicit `min`s that do not fit. Returns whether they fit.
 fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) -> bool {
     let written = written_minima(config, places);
     if written.iter().all(Duration::is_zero) {
@@ -162,11 +163,11 @@ fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Plac
         format!("`min` does not fit into the shutdown: {sum_text}, and {}", window(config));
     problems
         .error(span, message)
-        .help("make `min` shorter, or `shutdown.grace_period` (the pod's, too) longer");
+        .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
     false
 }
 
-/// For each process, the largest sum of `of` along a path from it to what it depends on.
+/// For each process, the largest sum of `of` along a path of its dependencies, itself included.
 fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     let mut sums = vec![Duration::ZERO; of.len()];
     for id in &graph.order {
@@ -176,7 +177,7 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     sums
 }
 
-/// Cuts each `min` that is only a default to what the written ones leave, dependents first.
+/// Cuts each default `min` to the time that the explicit ones leave, dependents first.
 fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
@@ -192,7 +193,7 @@ fn shrink_default_minima(
         let process = &mut config.processes[index];
         let mut taken = above[index];
         if let Some(drain) = &mut process.drain {
-            // What is below without this process itself, whose written `min` is 0 here.
+            // `below` includes this process, whose explicit `min` is 0 here.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if let (None, Some(span), true) =
                 (places.processes[index].min, places.processes[index].drain, drain.min > left)
@@ -203,7 +204,7 @@ fn shrink_default_minima(
                     process.name
                 );
                 let problem = problems.warning(span, message);
-                problem.help(format!("write the `min` that is meant, or a longer `shutdown.grace_period`: {WINDOW} is what there is"));
+                problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
                 drain.min = left;
             }
             taken = taken.saturating_add(drain.min);
@@ -215,9 +216,9 @@ fn shrink_default_minima(
     }
 }
 
-/// Warns when everything that is declared to take time takes more than there is.
+/// Warns where the declared waits take longer than the shutdown may.
 fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    // Mostly they would fit even one after the other, and no path has to be found.
+    // Most fit even one after the other, so that no path has to be computed.
     let waits = places.processes.iter().flat_map(|place| &place.waits).chain(&places.waits);
     let all = waits.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.duration));
     if all <= config.shutdown.window() {
@@ -229,7 +230,7 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
         return;
     }
     let waits = path.iter().filter_map(|&(what, process, _)| places.wait(what, process));
-    // The last maximum, which from behind is the first.
+    // `max_by_key` returns the last maximum, which in reverse is the first.
     let largest = waits.rev().max_by_key(|wait| wait.duration);
     let span = largest.map_or(places.grace_period, |wait| wait.span);
     let sum =
@@ -237,8 +238,8 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
     let message =
         format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
     problems.warning(span, message).help(
-        "they are cut short when it comes to that, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` \
-         (the pod's, too) longer",
+        "drainit cuts them short, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` (and the \
+         pod's) longer",
     );
 }
 
@@ -265,17 +266,17 @@ fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
     }
 }
 
-/// Warns where a drained process and others are stopped at the same time, because nothing says what comes first.
+/// Warns where no dependency orders a drained process before others, so that all stop at once.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    let mut looked_at = 0;
+    let mut checked = 0;
     for (index, process) in config.processes.iter().enumerate() {
         let (Some(_), Some(span)) = (&process.drain, places.processes[index].drain) else {
             continue;
         };
-        if !graph.dependencies[index].is_empty() || looked_at == 50 {
+        if !graph.dependencies[index].is_empty() || checked == 50 {
             continue;
         }
-        looked_at += 1; // each takes time for the whole graph
+        checked += 1; // each walks the whole graph
         let mut waits = vec![false; config.processes.len()];
         waits[index] = true;
         let mut todo = vec![index];
@@ -297,12 +298,12 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
         };
         let message = format!(
-            "`{}` is drained, but depends on nothing: others are stopped at the same time as it",
+            "`{}` is drained, but has no `depends_on`: other processes are stopped at the same time",
             process.name
         );
         let problem = problems.warning(span, message);
         problem.help(format!(
-            "name in its `depends_on` what its last requests need; the others are {named}"
+            "add the processes that its last requests need to its `depends_on`; the others are {named}"
         ));
     }
 }

@@ -1,5 +1,5 @@
-//! What is drainit's own: a process must not remove the control socket, nor take drainit's answers
-//! for its own.
+//! Refuses drainit's own addresses where a process's are expected: a process must not remove the
+//! control socket, and drainit's answers must not pass for a process's.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +9,6 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 
-/// Refuses what would remove the control socket, or ask drainit in the place of a process.
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let control = &config.control;
     for (process, place) in config.processes.iter().zip(&places.processes) {
@@ -17,12 +16,10 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
         for (path, span) in process.sockets.iter().zip(&place.sockets) {
             if let Some(own) = control.socket.as_ref().filter(|own| is_same(own, path)) {
                 let message = format!(
-                    "`sockets` of `{name}` holds drainit's own `control.socket` {}, which would be removed",
+                    "`sockets` of `{name}` contains drainit's own `control.socket` {}, which would be removed",
                     quote(&own.to_string_lossy())
                 );
-                problems
-                    .error(*span, message)
-                    .help("take it out, or give one of them another path");
+                problems.error(*span, message).help("remove it, or give one of them another path");
             }
         }
         let asked = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
@@ -32,18 +29,18 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
         });
         if let (Some(key), Some(span)) = (asked, place.readiness) {
-            let message = format!("`readiness` of `{name}` looks at drainit's own `{key}`");
-            let help = "name what the process itself listens on, or makes";
+            let message = format!("`readiness` of `{name}` probes drainit's own `{key}`");
+            let help = "write the address or file of the process itself";
             problems.error(span, message).help(help);
         }
-        let told = process.drain.as_ref().and_then(|drain| match &drain.method {
+        let drained_at = process.drain.as_ref().and_then(|drain| match &drain.method {
             DrainMethod::Envoy { admin, .. } => own(control, admin),
             DrainMethod::Http { target, .. } => own(control, &target.address),
             DrainMethod::Exec(_) | DrainMethod::Signal(_) | DrainMethod::Notify(_) => None,
         });
-        if let (Some(key), Some(span)) = (told, place.drain) {
+        if let (Some(key), Some(span)) = (drained_at, place.drain) {
             let message = format!("`drain` of `{name}` is sent to drainit's own `{key}`");
-            problems.error(span, message).help("name the address at which the process is told");
+            problems.error(span, message).help("write the address of the process itself");
         }
     }
 }
@@ -72,8 +69,8 @@ fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 
-/// A path without `.`, `..` and doubled slashes. Nothing is looked up: what is checked may be
-/// another machine's. But that `/var/run` is `/run` is so everywhere.
+/// A path without `.`, `..` and doubled slashes, and with `/run` for `/var/run`. Does not touch the
+/// file system, since the config may be for another machine.
 pub(crate) fn normal(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut normal = PathBuf::new();

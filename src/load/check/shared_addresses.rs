@@ -1,4 +1,4 @@
-//! Whether each process is asked itself: an answer from another process says nothing.
+//! Reports addresses that two processes share: the answer of one would pass for the other's.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,6 @@ use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 
-/// Where something is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place<'c> {
     Tcp(SocketAddr),
@@ -17,7 +16,7 @@ enum Place<'c> {
 
 impl<'c> Place<'c> {
     fn tcp(address: SocketAddr) -> Self {
-        // Who connects to `0.0.0.0` gets to this machine.
+        // A connection to `0.0.0.0` goes to this machine.
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -41,7 +40,7 @@ impl<'c> Place<'c> {
     }
 }
 
-/// Where the readiness of a process is asked, and at which path of an HTTP server.
+/// The address of a readiness probe, and the path of an HTTP one.
 fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
     match &process.readiness.as_ref()?.probe {
         Probe::Tcp(address) => Some((Place::tcp(*address), None)),
@@ -51,7 +50,6 @@ fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
     }
 }
 
-/// ImageLookup for answers that another process gives.
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     readiness(problems, config, places);
     admins(problems, config, places);
@@ -71,26 +69,26 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
         if let Some(owner) = sockets.get(&place).filter(|owner| **owner != index) {
             let owner = &config.processes[*owner].name;
             let message =
-                format!("`{name}` is asked at {at}, which is one of the `sockets` of `{owner}`");
+                format!("`readiness` of `{name}` probes {at}, which is in `sockets` of `{owner}`");
             problems
                 .error_in_check(span, message)
-                .help(format!("write where `{name}` itself listens"));
+                .help(format!("write the address of `{name}` itself"));
             continue;
         }
         let others = first.entry(place).or_default();
-        // Of two that are started on a condition only one may be there.
+        // Of two processes with a condition, only one may be started.
         let other = others.iter().map(|other| &config.processes[*other]).find(|other| {
             (other.only_if.is_none() || process.only_if.is_none())
-                // A server may answer for several, each at its path.
+                // One server may answer for several processes, each at its own path.
                 && !matches!((asked(other), path), (Some((_, Some(a))), Some(b)) if a != b)
         });
         if let Some(other) = other {
             let message = format!(
-                "`{name}` is asked at {at}, and so is `{}`: it seems ready as soon as that answers",
+                "`readiness` of `{name}` probes {at}, like that of `{}`: it is ready as soon as the other answers",
                 other.name
             );
             let help = format!(
-                "write where `{name}` itself listens; if it has no address of its own, `depends_on: [{}]` is enough",
+                "write the address of `{name}` itself; if it has none, `depends_on: [{}]` is enough",
                 other.name
             );
             let is_same = asked(other).is_some_and(|(_, of_other)| of_other == path);
@@ -105,7 +103,7 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Two Envoys with the same admin: one of them would be drained twice, and the other one never.
+/// Two Envoys with the same admin: one would be drained twice, the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     let mut first: HashMap<Place<'_>, Vec<&Process>> = HashMap::new();
     for (index, process) in running(config) {
@@ -127,7 +125,7 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
                 process.name,
                 place.text()
             );
-            problems.error_in_check(span, message).help("give each Envoy an admin of its own");
+            problems.error_in_check(span, message).help("give each Envoy its own admin address");
         }
         others.push(process);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
 use crate::load::source::{Source, Unreadable};
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 
 /// At most this many problems are shown: more would not help to mend the file.
 const SHOWN: usize = 50;
@@ -180,13 +180,13 @@ mod tests {
     fn problems_come_in_order_and_once() {
         let mut problems = Problems::default();
         problems.error(at(3), "c");
-        problems.warning(at(1), "a").help("mend");
+        problems.warning(at(1), "a").help("fix");
         problems.error(at(3), "c");
         problems.error(at(2), "b");
         let out = problems.finish();
         let messages: Vec<_> = out.iter().map(|d| d.message.as_str()).collect();
         assert_eq!(messages, ["a", "b", "c"]);
-        assert_eq!(out[0].help.as_deref(), Some("mend"));
+        assert_eq!(out[0].help.as_deref(), Some("fix"));
     }
 
     #[test]

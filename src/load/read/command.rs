@@ -1,6 +1,7 @@
 //! Commands: a list of arguments, or one string. An element may be composed of parts and may have a
 //! condition, and so may a single value.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,15 +12,16 @@ use crate::load::read::only_if::condition;
 use crate::load::read::reader::Reader;
 use crate::load::shell_split::{split, without_shell};
 use crate::load::source::Source;
+use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, Span};
-use crate::types::suggest::list;
+use crate::load::yaml::node::{Kind, Node};
 
 /// The kinds of an element of a command, beside plain text.
 const ELEMENTS: &[&str] = &["text", "file", "join", "args"];
 /// The kinds of a part of a `join`.
 const PARTS: &[&str] = &["text", "file", "join"];
-/// Each file counts as at least this many bytes, so that a small config cannot read countless files.
+/// Each file counts as at least this many bytes, so that a small config cannot read files without
+/// end.
 const LEAST_FILE: usize = 4096;
 
 impl Reader<'_> {
@@ -145,21 +147,9 @@ fn chosen<'n>(
     kinds: &[&'static str],
 ) -> Option<Option<(&'static str, &'n Node)>> {
     let fields = reader.fields(node, &what, &[kinds, &[only_if::KEY]].concat())?;
-    let mut found = kinds.iter().filter_map(|kind| Some((*kind, fields.get(kind)?)));
-    let Some((kind, value)) = found.next() else {
-        if !fields.has_unknown {
-            let message = format!("this element of `{what}` has no kind");
-            let help = format!("add one of {}", list(kinds.iter().copied()));
-            reader.problems.error(fields.span, message).help(help);
-        }
-        return None;
-    };
-    if let Some((second, _)) = found.next() {
-        let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("an element can have `{kind}` or `{second}`, not both");
-        reader.problems.error(span, message).help("make them two elements, or use `join`");
-        return None;
-    }
+    let names: (&dyn Display, _) = (&format_args!("this element of `{what}`"), "kind");
+    let help = "make them two elements, or use `join`";
+    let (kind, value) = reader.one_of(&fields, kinds, names, help)?;
     let holds = match fields.get(only_if::KEY) {
         Some(node) => condition(reader, node, &only_if::KEY)?.holds_now(),
         None => true,

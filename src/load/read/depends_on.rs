@@ -6,9 +6,10 @@ use crate::config::{Dependency, Process, ProcessKind, StartCondition};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::read::places::ProcessPlaces;
 use crate::load::read::reader::Reader;
+use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::yaml::node::{Kind, Node};
 
 /// Lists of at most this length are searched without hashing.
 const FEW: usize = 16;

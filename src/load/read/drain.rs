@@ -11,7 +11,6 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
-use crate::types::suggest::list;
 
 /// Reads `drain:`. `None` where `time` is 0, `only_if` does not hold, or a value is invalid. A
 /// disabled drain is read all the same, so that its mistakes show before it is enabled.
@@ -30,20 +29,8 @@ pub(crate) fn drain(
         }
         None => Some(true),
     };
-    let mut kinds = DRAINS.iter().filter_map(|name| Some((*name, fields.get(name)?)));
-    let Some((kind, node)) = kinds.next() else {
-        if !fields.has_unknown {
-            let message = format!("`{what}` has no method");
-            let help = format!("add one of {}", list(DRAINS.iter().copied()));
-            reader.problems.error(fields.span, message).help(help);
-        }
-        return None;
-    };
-    for (second, _) in kinds {
-        let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("`{what}` can have `{kind}` or `{second}`, not both");
-        reader.problems.error(span, message).help("keep one of them");
-    }
+    let names: (&dyn Display, _) = (&format_args!("`{what}`"), "method");
+    let (kind, node) = reader.one_of(&fields, DRAINS, names, "keep one of them")?;
     let what = format!("{what}.{kind}");
     let own: &[&str] = match kind {
         "envoy" => &["admin", "fail_healthcheck", "until"],

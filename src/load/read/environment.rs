@@ -5,8 +5,9 @@ use crate::load::env_file;
 use crate::load::expand::expand;
 use crate::load::read::reader::Reader;
 use crate::load::source::Source;
+use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, Span, Tag};
+use crate::load::yaml::node::{Kind, Node, Tag};
 
 /// Names and values; `None` keeps the variable from the process, even where the container has it.
 type Variables = Vec<(String, Option<String>)>;

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use crate::config::{Hook, Hooks};
 use crate::load::read::places::Wait;
 use crate::load::read::reader::Reader;
+use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
 
 /// Reads `hooks:`. Explicit timeouts of hooks that run during the shutdown are added to `waits`.

@@ -1,25 +1,23 @@
-//! The places of values that only the whole config can judge: `read` notes them, `check` reports at
-//! them.
+//! The places of values that only the whole config can judge: `read` records them, `check` reports
+//! at them.
 
 use std::time::Duration;
 
-use crate::load::yaml::node::Span;
+use crate::load::span::Span;
 use crate::plan::timeline::StepKind;
 use crate::types::ProcessId;
 
-/// Where things stand that can only be judged together.
 pub(crate) struct Places {
-    /// `grace_period`, or what stands for it where it is not written.
+    /// `grace_period`, or `shutdown`, or the file.
     pub(crate) grace_period: Span,
-    /// The variables from which it is made.
+    /// The variables that `grace_period` uses.
     pub(crate) grace_variables: Vec<String>,
-    /// `control.listen` and `control.drain_over_tcp`, where they are written.
     pub(crate) listen: Option<Span>,
     pub(crate) drain_over_tcp: Option<Span>,
-    /// Waits of the container as a whole.
+    /// The container's own waits.
     pub(crate) waits: Vec<Wait>,
     pub(crate) control_socket: Option<Span>,
-    /// Of the container.
+    /// The container's own hooks.
     pub(crate) hooks: Option<Span>,
     /// In the order of the processes.
     pub(crate) processes: Vec<ProcessPlaces>,
@@ -41,7 +39,7 @@ impl Places {
         }
     }
 
-    /// What is declared for a step of the shutdown.
+    /// The wait that the config sets for a step of the shutdown.
     pub(crate) fn wait(&self, what: StepKind, process: Option<ProcessId>) -> Option<&Wait> {
         let waits = match process {
             Some(id) => &self.processes.get(id.index())?.waits,
@@ -51,12 +49,11 @@ impl Places {
     }
 }
 
-/// The same of one process.
 pub(crate) struct ProcessPlaces {
     pub(crate) name: Span,
     pub(crate) readiness: Option<Span>,
     pub(crate) drain: Option<Span>,
-    /// Where `min` is written; a `min` that is not gives way.
+    /// `None` where `min` is a default, which is cut to fit.
     pub(crate) min: Option<Span>,
     pub(crate) prefix: Option<Span>,
     /// In the order of `sockets`.
@@ -86,14 +83,14 @@ impl ProcessPlaces {
     }
 }
 
-/// A time that the shutdown is declared to take.
+/// A time that the config sets for a step of the shutdown.
 pub(crate) struct Wait {
     pub(crate) what: StepKind,
     pub(crate) duration: Duration,
     pub(crate) span: Span,
 }
 
-/// Where the parts stand; nothing for what is not written.
+/// The parts of a process that are checked in the image.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Parts {
     pub(crate) command: Option<Span>,

@@ -19,9 +19,10 @@ use crate::load::read::only_if::condition;
 use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness::readiness;
+use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 

@@ -9,9 +9,10 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
+use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Key, Kind, Node, Span};
+use crate::load::yaml::node::{Key, Kind, Node};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -46,11 +47,7 @@ impl<'n> Fields<'n> {
 
     /// Without the check for unknown keys. Empty where `node` is not a mapping.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
-        let entries: &[_] = match &node.kind {
-            Kind::Mapping(entries) => entries,
-            _ => &[],
-        };
-        Self { span: node.span, has_unknown: false, entries }
+        Self { span: node.span, has_unknown: false, entries: node.entries() }
     }
 
     /// The entries in file order.
@@ -162,6 +159,30 @@ impl<'a> Reader<'a> {
         let message = format!("{name} must be a mapping, not {}", node.kind_name());
         self.problems.error(node.span, message).help(help(&what));
         None
+    }
+
+    /// The only one of `keys` in a mapping, with its value. Reports a missing and a second one.
+    pub(crate) fn one_of<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        keys: &[&'static str],
+        (name, kind): (&dyn Display, &str),
+        help: &str,
+    ) -> Option<(&'static str, &'n Rc<Node>)> {
+        let mut found = keys.iter().filter_map(|key| Some((*key, fields.get(key)?)));
+        let Some((first, node)) = found.next() else {
+            if !fields.has_unknown {
+                let help = format!("add one of {}", list(keys.iter().copied()));
+                self.problems.error(fields.span, format!("{name} has no {kind}")).help(help);
+            }
+            return None;
+        };
+        for (second, _) in found {
+            let span = fields.key(second).unwrap_or(fields.span);
+            let message = format!("{name} can have `{first}` or `{second}`, not both");
+            self.problems.error(span, message).help(help);
+        }
+        Some((first, node))
     }
 
     pub(crate) fn items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Rc<Node>]> {
@@ -277,8 +298,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Like [`Self::check_dollars`] for a value of `environment`, which may well contain a `$`: warns
-    /// only where the name is that of a variable, or makes up the whole value.
+    /// Like [`Self::check_dollars`] for a value of `environment`, which may well contain a `$`:
+    /// warns only where the name is that of a variable, or is the whole value.
     pub(crate) fn check_environment_dollars(&mut self, first: usize, value: Option<&str>) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
@@ -371,7 +392,7 @@ impl<'a> Reader<'a> {
         signals
     }
 
-    /// The place of a byte of a value, where its line holds the value verbatim; else that of the value.
+    /// The place of a byte of a value where its line holds the value verbatim, else of the value.
     fn inside(&self, span: Span, raw: &str, at: usize) -> Span {
         let exact = || {
             let line = self.problems.source(span.file())?.line(span.line())?;

@@ -11,7 +11,6 @@ use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::Node;
-use crate::types::suggest::list;
 
 pub(crate) fn readiness(
     reader: &mut Reader<'_>,
@@ -22,20 +21,8 @@ pub(crate) fn readiness(
     let fields = reader.fields(node, what, &known)?;
     let interval = reader.field(&fields, "interval", values::positive_duration);
     let timeout = reader.field(&fields, "timeout", values::positive_duration);
-    let mut probes = PROBES.iter().filter_map(|name| Some((*name, fields.get(name)?)));
-    let Some((name, node)) = probes.next() else {
-        if !fields.has_unknown {
-            let message = format!("`{what}` has no probe");
-            let help = format!("add one of {}", list(PROBES.iter().copied()));
-            reader.problems.error(fields.span, message).help(help);
-        }
-        return None;
-    };
-    for (second, _) in probes {
-        let span = fields.key(second).unwrap_or(fields.span);
-        let message = format!("`{what}` can have `{name}` or `{second}`, not both");
-        reader.problems.error(span, message).help("keep one of them");
-    }
+    let names: (&dyn Display, _) = (&format_args!("`{what}`"), "probe");
+    let (name, node) = reader.one_of(&fields, PROBES, names, "keep one of them")?;
     Some(Readiness {
         probe: probe(reader, name, node)?,
         interval: interval.unwrap_or(Duration::from_millis(100)),

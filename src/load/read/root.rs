@@ -11,8 +11,9 @@ use crate::load::read::hooks::hooks;
 use crate::load::read::places::{Places, Wait};
 use crate::load::read::process;
 use crate::load::read::reader::{Fields, Reader};
+use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::{Kind, Node, Span};
+use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 

@@ -1,4 +1,4 @@
-//! The example that the documentation gives, value by value.
+//! The example of the documentation, value by value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn strings(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_frame_means_what_it_says() {
+fn the_values_outside_of_processes() {
     let loaded = load(&[EXAMPLE], &[]).unwrap();
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
@@ -106,7 +106,7 @@ fn the_frame_means_what_it_says() {
 }
 
 #[test]
-fn the_python_executor_means_what_it_says() {
+fn the_values_of_the_python_executor() {
     let config = load(&[EXAMPLE], &[]).unwrap().config;
     let process = &config.processes[0];
     let socket = PathBuf::from("/var/run/gw/python-executor.sock");
@@ -128,7 +128,7 @@ fn the_python_executor_means_what_it_says() {
     assert!(matches!(&readiness.probe, Probe::Unix(path) if *path == socket));
     assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
     assert_eq!(process.log, LogMode::Prefix("pye".to_owned()));
-    // and everything that is not written
+    // the defaults
     assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::Shutdown));
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
     let restart = process.restart;
@@ -142,7 +142,7 @@ fn the_python_executor_means_what_it_says() {
 }
 
 #[test]
-fn the_policy_engine_means_what_it_says() {
+fn the_values_of_the_policy_engine() {
     let config = load(&[EXAMPLE], &[]).unwrap().config;
     let process = &config.processes[1];
     assert_eq!(
@@ -157,7 +157,7 @@ fn the_policy_engine_means_what_it_says() {
 }
 
 #[test]
-fn the_router_means_what_it_says() {
+fn the_values_of_the_router() {
     let config = load(&[EXAMPLE], &[]).unwrap().config;
     let process = &config.processes[2];
     let needs =
@@ -182,7 +182,7 @@ fn the_router_means_what_it_says() {
 }
 
 #[test]
-fn the_environment_is_on_top_of_the_defaults() {
+fn the_environment_overrides_the_defaults() {
     let environment = [
         ("ROUTER_ADMIN_PORT", "9000"),
         ("ROUTER_DRAIN_TIME_SECONDS", "3"),
@@ -211,7 +211,7 @@ fn a_drain_time_of_zero_turns_the_drain_off() {
 }
 
 #[test]
-fn a_wrong_variable_can_be_understood_at_night() {
+fn an_invalid_variable_is_reported_with_its_source() {
     let errors = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "abc")]).unwrap_err();
     let expected = "\
 error: `time` is `abc`, from `${ROUTER_DRAIN_TIME_SECONDS}`: not a duration

@@ -1,4 +1,4 @@
-//! Files that want to cost time or memory, and files that are no configs at all.
+//! Files made to cost time or memory, and files that are not configs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
 use crate::testing::temp_dir::TempDir;
 
-/// The processor time that this thread has used: what others do on the machine must not fail a test.
+/// The CPU time of this thread, which does not depend on the load of the machine.
 fn used() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Every problem, and that they came soon.
+/// Returns every problem, and asserts that they took little time.
 #[track_caller]
 fn soon(text: &str) -> String {
     let start = used();
@@ -101,7 +101,7 @@ fn variables_cannot_blow_up() {
     assert!(soon(&format!("a: \"{}\"", "${A:-".repeat(100_000))).contains("unknown key"));
 }
 
-/// A config in which each process has most of what a process can have.
+/// A config whose processes have most of the keys.
 fn large(count: usize) -> String {
     let mut text = "processes:\n".to_owned();
     for n in 0..count {
@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let dir = TempDir::new();
-        let _ = crate::load::load(&[dir.write("any", &bytes)], &Environment::default());
+        let _ = crate::load::load(&[dir.file("any", 0o644, &bytes)], &Environment::default());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Whole configs: what loads, what is refused and in which words, and what a hostile file costs.
+//! Whole configs: valid ones, the messages for invalid ones, and the cost of hostile files.
 
 mod contract;
-mod doubts;
+
 mod hostile;
+mod likely_faults;
 mod only_if;
 mod overlay;
 mod parts;

@@ -1,4 +1,4 @@
-//! Conditions: of a process, of a drain, of an element of a command, of an admin's address.
+//! Conditions of a process, a drain, an element of a command and an admin address.
 
 use crate::config::{DrainMethod, OnlyIf, Process};
 use crate::load::testing::load;
@@ -42,7 +42,7 @@ fn a_value_is_compared_when_the_config_is_read() {
 }
 
 #[test]
-fn the_path_of_a_process_is_left_for_its_start() {
+fn the_path_of_a_process_is_checked_at_its_start() {
     let path = Some(OnlyIf::PathExists("/nonexistent".into()));
     for (condition, expected) in [
         ("path_exists: /nonexistent", path.clone()),
@@ -56,7 +56,7 @@ fn the_path_of_a_process_is_left_for_its_start() {
 }
 
 #[test]
-fn what_is_left_out_takes_no_time_at_the_end() {
+fn a_process_that_is_not_started_takes_no_time_in_the_shutdown() {
     let long = |condition: &str| {
         let text = format!(
             "shutdown: {{grace_period: 10s}}\nprocesses:\n  b: {{command: [b]}}\n  a:\n    command: [a]\n    \
@@ -74,7 +74,7 @@ fn what_is_left_out_takes_no_time_at_the_end() {
 }
 
 #[test]
-fn a_drain_that_is_left_out_is_read_all_the_same() {
+fn a_disabled_drain_is_still_checked() {
     let keys = "drain: {only_if: {value: x, is: y}, envoy: {admin: 'unix:/a', time: abc}}";
     let errors = load(&[&process_with(keys)], &[]).unwrap_err();
     assert_eq!(errors[0].message, "`time` is `abc`: not a duration");
@@ -107,7 +107,7 @@ fn admin(admin: &str, more: &[&str]) -> Result<String, Vec<String>> {
 }
 
 #[test]
-fn the_first_address_that_is_not_left_out_is_the_admins() {
+fn the_first_admin_address_whose_condition_holds_is_used() {
     let on = "{text: 'http://127.0.0.1:1', only_if: {value: \"${ON}\", is: \"true\"}}";
     let off = "{text: \"http://${NONE:?x}\", only_if: {value: \"${ON}\", is_not: \"true\"}}";
     let last = "unix:/a";

@@ -1,4 +1,4 @@
-//! Several files on top of each other.
+//! Several files, merged.
 
 use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::testing::{load, variables};
@@ -82,7 +82,7 @@ fn a_short_hook_gains_a_timeout() {
 }
 
 #[test]
-fn keys_can_be_taken_away_and_replaced() {
+fn keys_can_be_removed_and_replaced() {
     let over = "
 processes:
   engine:
@@ -103,7 +103,7 @@ processes:
 }
 
 #[test]
-fn a_variable_that_is_taken_away_is_taken_away_from_the_container_as_well() {
+fn a_removed_variable_is_not_inherited_from_the_container() {
     let over = |over: &[&str]| {
         let texts: Vec<String> =
             over.iter().map(|keys| format!("processes: {{engine: {{{keys}}}}}")).collect();
@@ -112,17 +112,17 @@ fn a_variable_that_is_taken_away_is_taken_away_from_the_container_as_well() {
     };
     let reset = "environment: {LEVEL: !reset , HOST: !reset }";
     assert_eq!(over(&[reset]), ["!LEVEL", "KEEP=1", "!HOST"]);
-    // A later file has the last word: another value, or the container's again.
+    // A later file can set another value, or pass on the container's.
     let later = "environment: [LEVEL=debug, HOST]";
     assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
     assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
     assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
-    // As a whole it is the key that goes away, with what it took away.
+    // On the whole `environment`, `!reset` removes the key, and with it earlier `!reset`s.
     let none: &[&str] = &[];
     assert_eq!(over(&["environment: !reset"]), none);
     assert_eq!(over(&[reset, "environment: !reset"]), none);
     assert_eq!(over(&["environment: !reset", "environment: {A: '1'}"]), ["A=1"]);
-    // What was taken away in the first file does not come back with half of what a later one says.
+    // A value with `!reset` in the first file is not merged with that of a later file.
     let base =
         "processes: {a: {command: [a], readiness: !reset {tcp: '127.0.0.1:1', timeout: 3s}}}";
     let config = load(&[base, "processes: {a: {readiness: {file: /x}}}"], &[]).unwrap().config;
@@ -130,7 +130,7 @@ fn a_variable_that_is_taken_away_is_taken_away_from_the_container_as_well() {
 }
 
 #[test]
-fn a_tag_that_would_say_nothing_is_refused() {
+fn a_tag_without_effect_is_refused() {
     for (keys, tag) in [
         ("environment: [!reset LEVEL]", "!reset"),
         ("environment: {!reset LEVEL}", "!reset"),

@@ -1,10 +1,10 @@
-//! What is said about each fault, and where.
+//! The message and the place of each fault.
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Environment, load};
 use crate::testing::temp_dir::TempDir;
 
-/// The only problem of a process with these keys: its place within the line, its message and its help.
+/// The only problem of a process with these keys: its column, message and help.
 #[track_caller]
 fn only(keys: &str) -> (usize, String, String) {
     let found = problems(&process_with(keys));
@@ -123,7 +123,7 @@ fn every_kind_of_fault_of_a_process() {
 }
 
 #[test]
-fn the_mend_is_named() {
+fn the_help_names_the_remedy() {
     for (keys, help) in [
         ("comand: [b]", "did you mean `command`?"),
         ("healthcheck: {}", "did you mean `readiness`?"),
@@ -204,11 +204,11 @@ fn faults_outside_of_processes() {
     );
     assert_eq!(
         one("control: {socket: /a, drain_over_tcp: true}"),
-        "without `listen`, `drain_over_tcp` allows nothing"
+        "`drain_over_tcp` has no effect without `listen`"
     );
     assert_eq!(
         one("control: {listen: '10.0.0.1:1', drain_over_tcp: true}"),
-        "`drain_over_tcp` allows nothing: it is for loopback addresses, and none of them reaches 10.0.0.1:1"
+        "`drain_over_tcp` has no effect: it allows loopback addresses, and none of them reaches 10.0.0.1:1"
     );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
@@ -222,7 +222,7 @@ fn faults_outside_of_processes() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_and_in_order() {
+fn all_faults_are_reported_at_once_and_in_order() {
     let text = r#"shutdown:
   grace_period: abc
   reserve: 2s
@@ -329,10 +329,10 @@ fn broken_yaml_is_explained() {
 }
 
 #[test]
-fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
+fn unreadable_files_are_reported_with_the_reason() {
     let dir = TempDir::new();
     let none = dir.path("none.yaml");
-    let nul = dir.write("nul.yaml", b"a: b\n\0");
+    let nul = dir.file("nul.yaml", 0o644, b"a: b\n\0");
     let paths = [none.clone(), dir.root().to_owned(), nul];
     let environment: Environment =
         [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
@@ -352,10 +352,10 @@ fn files_that_cannot_be_read_say_why_and_where_they_were_named() {
 }
 
 #[test]
-fn an_env_file_names_its_lines_and_keeps_its_secrets() {
+fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
     let dir = TempDir::new();
-    dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
-    let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
+    dir.file("a.env", 0o644, b"A=1\nhunter2 secret=x\nB='x\n");
+    let config = dir.file("c.yaml", 0o644, b"processes: {a: {command: [a], env_file: a.env}}");
     let errors = load(&[config], &Environment::default()).unwrap_err();
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);
@@ -364,7 +364,7 @@ fn an_env_file_names_its_lines_and_keeps_its_secrets() {
 }
 
 #[test]
-fn a_drain_that_nobody_can_ask_for_is_told() {
+fn a_drain_that_would_be_refused_is_reported() {
     let warned = |control: &str| {
         let text = format!(
             "control: {control}\nprocesses: {{a: {{command: [a], drain: {{signal: {{signal: USR1, time: 5s}}}}}}}}"
@@ -386,7 +386,7 @@ fn a_drain_that_nobody_can_ask_for_is_told() {
 }
 
 #[test]
-fn what_is_drainits_own_is_nobodys() {
+fn drainits_own_addresses_are_refused() {
     const TEXT: &str = "
 control: {socket: /run/drainit.sock, listen: \"0.0.0.0:9902\"}
 processes:
@@ -396,12 +396,12 @@ processes:
     for (keys, what) in [
         (
             "sockets: [/run/drainit.sock]",
-            Some("`sockets` of `a` holds drainit's own `control.socket`"),
+            Some("`sockets` of `a` contains drainit's own `control.socket`"),
         ),
         ("sockets: [/run/other, /var/run/x/..//./drainit.sock]", Some("which would be removed")),
-        ("readiness: {unix: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
-        ("readiness: {file: /run/drainit.sock}", Some("looks at drainit's own `control.socket`")),
-        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("looks at drainit's own `control.listen`")),
+        ("readiness: {unix: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {file: /run/drainit.sock}", Some("probes drainit's own `control.socket`")),
+        ("readiness: {tcp: \"127.0.0.1:9902\"}", Some("probes drainit's own `control.listen`")),
         (
             "readiness: {http: \"http://localhost:9902/readyz\"}",
             Some("drainit's own `control.listen`"),

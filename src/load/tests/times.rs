@@ -21,12 +21,12 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
 }
 
 #[test]
-fn what_fits_says_nothing() {
+fn waits_that_fit_are_not_reported() {
     assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
 }
 
 #[test]
-fn written_minima_that_do_not_fit_are_an_error_with_the_sum() {
+fn explicit_minima_that_do_not_fit_are_an_error_with_the_sum() {
     let text = chain(
         "1s",
         "time: 20s, min: 10s",
@@ -51,7 +51,7 @@ fn written_minima_that_do_not_fit_are_an_error_with_the_sum() {
 }
 
 #[test]
-fn a_minimum_that_is_only_a_default_gives_way() {
+fn a_default_minimum_is_cut_to_fit() {
     let text = chain("0", "time: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
     let loaded = load(&[&text], &[]).unwrap();
     let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
@@ -60,7 +60,7 @@ fn a_minimum_that_is_only_a_default_gives_way() {
         lines(&loaded.warnings)[0],
         "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
     );
-    // but not for one that is written
+    // an explicit one is not
     let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
     let loaded = load(&[&text], &[]).unwrap();
     let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
@@ -97,16 +97,16 @@ processes:
     assert_eq!(
         lines(&found),
         [
-            "5:41 `router` is drained, but depends on nothing: others are stopped at the same time as it"
+            "5:41 `router` is drained, but has no `depends_on`: other processes are stopped at the same time"
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
-    // not when all others wait for it
+    // no warning where all others depend on it
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
 
 #[test]
-fn the_reserve_leaves_something() {
+fn the_reserve_is_shorter_than_the_grace_period() {
     for shutdown in ["grace_period: 2", "grace_period: 5s, reserve: 5s", "reserve: 1m"] {
         let found = problems(&chain("0", "time: 1s", "time: 1s", shutdown));
         assert_eq!(found.len(), 1, "{found:?}");
@@ -115,7 +115,7 @@ fn the_reserve_leaves_something() {
 }
 
 #[test]
-fn times_that_cannot_be_read_are_not_added_up() {
+fn invalid_times_are_not_added_up() {
     let found = problems(&chain("1h", "time: 1h", "time: 1h", "grace_period: soon"));
     assert_eq!(lines(&found), ["1:26 `grace_period` is `soon`: not a duration"]);
 }
@@ -138,7 +138,7 @@ processes:
   cache: {command: [a]}
   router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
 ";
-    // No path has both; but nothing is stopped before every drain is over.
+    // No path has both, but no process is stopped before every drain is over.
     assert_eq!(
         lines(&problems(text)),
         [

@@ -1,4 +1,4 @@
-//! What the ways of writing a value mean.
+//! The forms of each value.
 
 use std::time::Duration;
 
@@ -43,17 +43,17 @@ fn the_environment_can_be_a_list_and_passes_variables_on() {
 }
 
 #[test]
-fn a_variable_is_taken_away_in_whatever_form_it_is_said() {
+fn a_variable_is_removed_by_reset_with_any_value() {
     for reset in ["!reset", "!reset null", "!reset ''", "!reset x", "!reset [x]"] {
         let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
         assert_eq!(found, ["A=1", "!HOST"], "{reset}");
     }
-    // Also by way of an anchor; and on top of an env_file, which comes before.
+    // Also by an anchor, and for a variable of an env_file, which comes before.
     let dir = TempDir::new();
-    dir.write("one.env", b"A=1\nB=2\n");
+    dir.file("one.env", 0o644, b"A=1\nB=2\n");
     let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
                 env_file: one.env, environment: {<<: *none, C: '3'}}}";
-    let config = dir.write("c.yaml", text.as_bytes());
+    let config = dir.file("c.yaml", 0o644, text.as_bytes());
     let loaded = load::load(&[config], &Environment::default()).unwrap();
     assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
 }
@@ -145,7 +145,7 @@ fn every_probe() {
 }
 
 #[test]
-fn a_oneshot_must_complete_unless_something_else_is_written() {
+fn a_dependency_on_a_oneshot_waits_for_completion_by_default() {
     let text = "
 processes:
   task: {command: [t], type: oneshot}
@@ -201,10 +201,11 @@ processes: {a: {command: ['${C}', '${D}']}}
 #[test]
 fn an_env_file_comes_before_the_environment() {
     let dir = TempDir::new();
-    dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
-    dir.write("two.env", b"A=3");
-    let config = dir.write(
+    dir.file("one.env", 0o644, b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
+    dir.file("two.env", 0o644, b"A=3");
+    let config = dir.file(
         "c.yaml",
+        0o644,
         b"processes: {a: {command: [a], env_file: [one.env, two.env], environment: {C: x}}}",
     );
     let environment: Environment = [("HOST", "h")].into_iter().collect();
@@ -214,7 +215,7 @@ fn an_env_file_comes_before_the_environment() {
 }
 
 #[test]
-fn what_variables_hold_is_only_text() {
+fn values_of_variables_are_only_text() {
     let loaded =
         load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
     assert_eq!(loaded.config.processes.len(), 1);

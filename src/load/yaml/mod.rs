@@ -16,7 +16,8 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
-use crate::load::yaml::node::{Extent, Key, Kind, Node, Span, Tag};
+use crate::load::span::Span;
+use crate::load::yaml::node::{Extent, Key, Kind, Node, Tag};
 
 /// Deeper than any config, and safe for recursion over the tree.
 const DEEPEST: u16 = 64;
@@ -309,7 +310,7 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Adds a node to the open collection. `span` is its place here: for an alias, that of the alias.
+    /// Adds a node to the open collection. `span` is its place here; for an alias, the alias's.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);

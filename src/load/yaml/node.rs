@@ -4,46 +4,7 @@
 
 use std::rc::Rc;
 
-/// A place in one of the files of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span {
-    file: u32,
-    line: u32,
-    column: u32,
-    len: u32,
-}
-
-impl Span {
-    /// `u32` saves memory, since every node has a span; no accepted file exceeds it.
-    pub(crate) fn new(file: usize, line: usize, column: usize, len: usize) -> Self {
-        let small = |figure: usize| u32::try_from(figure).unwrap_or(u32::MAX);
-        Self { file: small(file), line: small(line), column: small(column), len: small(len) }
-    }
-
-    pub(crate) fn whole(file: usize) -> Self {
-        Self::new(file, 0, 0, 0)
-    }
-
-    /// The number of the file in the load.
-    pub(crate) fn file(self) -> usize {
-        self.file as usize
-    }
-
-    /// From 1; 0 for the whole file.
-    pub(crate) fn line(self) -> usize {
-        self.line as usize
-    }
-
-    /// In characters, from 1.
-    pub(crate) fn column(self) -> usize {
-        self.column as usize
-    }
-
-    /// In characters.
-    pub(crate) fn len(self) -> usize {
-        self.len as usize
-    }
-}
+use crate::load::span::Span;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
@@ -139,6 +100,16 @@ impl Node {
 
     pub(crate) fn extent(&self) -> Extent {
         Extent { size: self.size, depth: self.depth, has_reset: self.has_reset }
+    }
+
+    /// The text of a scalar.
+    pub(crate) fn scalar(&self) -> Option<&str> {
+        if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
+    }
+
+    /// The entries of a mapping; empty for anything else.
+    pub(crate) fn entries(&self) -> &[(Key, Rc<Self>)] {
+        if let Kind::Mapping(entries) = &self.kind { entries } else { &[] }
     }
 
     /// For messages.

@@ -1,12 +1,12 @@
-//! What will hardly work: an error of `check`, a warning of a start.
+//! Configs that will hardly work: an error in `check`, a warning in `run`.
 
 use crate::load::{Diagnostic, testing};
 
-/// `E message`, and the warnings of a start, which must be the same problems.
+/// The problems of `check`, after `E` or `W`. Asserts that `run` warns of the same ones.
 #[track_caller]
-fn told(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let line = |d: &Diagnostic| {
-        assert!(d.help.is_some(), "no mend: {d}");
+        assert!(d.help.is_some(), "no help: {d}");
         let severity = if d.is_error() { "E" } else { "W" };
         format!("{severity} {}", d.message)
     };
@@ -25,7 +25,7 @@ fn told(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_variable_that_only_a_shell_would_put_in() {
+fn a_variable_that_only_a_shell_would_expand() {
     let set = &[("port", "80"), ("HOST", "h")];
     let says =
         |name: &str, what: &str| format!("E `${name}` in `{what}` is not expanded: no shell runs");
@@ -60,7 +60,7 @@ fn a_variable_that_only_a_shell_would_put_in() {
             ],
         ),
         ("command: [sh, -c, ~/x]", vec![]),
-        // These characters are meant, or somebody reads them.
+        // Escaped, or expanded by the program.
         ("command: [app, $$PORT]", vec![]),
         ("command: [sh, -c, 'exec app $PORT']", vec![]),
         ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", vec![]),
@@ -76,7 +76,7 @@ fn a_variable_that_only_a_shell_would_put_in() {
             None => format!("{{{process}}}"),
         };
         let text = format!("processes:\n  a: {process}\n");
-        assert_eq!(told(&text, set), expected, "{text}");
+        assert_eq!(reported(&text, set), expected, "{text}");
     }
     let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
     let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
@@ -84,9 +84,11 @@ fn a_variable_that_only_a_shell_would_put_in() {
 }
 
 #[test]
-fn an_answer_that_another_process_gives() {
+fn a_probe_that_another_process_answers() {
     let asked = |at: &str| {
-        format!("E `b` is asked at {at}, and so is `a`: it seems ready as soon as that answers")
+        format!(
+            "E `readiness` of `b` probes {at}, like that of `a`: it is ready as soon as the other answers"
+        )
     };
     for (a, b, expected) in [
         ("tcp: '127.0.0.1:80'", "tcp: '127.0.0.1:80'", vec![asked("127.0.0.1:80")]),
@@ -99,7 +101,7 @@ fn an_answer_that_another_process_gives() {
         ("unix: /run/a.sock", "unix: /run/a.sock", vec![asked("/run/a.sock")]),
         ("http: 'unix:/run/a.sock:/x'", "http: 'unix:/run/a.sock:/x'", vec![asked("/run/a.sock")]),
         ("file: /run/ready", "file: /run/ready", vec![asked("/run/ready")]),
-        // A gateway may accept for what stands behind it, and answer for each at its path.
+        // A gateway may accept connections for its backends, and answer for each at its own path.
         (
             "tcp: '127.0.0.1:80'",
             "http: 'http://127.0.0.1:80/b'",
@@ -116,35 +118,38 @@ fn an_answer_that_another_process_gives() {
                 "processes:\n  a: {{command: [a], readiness: {{{a}}}{a_if}}}\n  b: {{command: [b], readiness: {{{b}}}{b_if}}}\n"
             )
         };
-        assert_eq!(told(&both("", ""), &[]), expected, "{a} {b}");
-        // Where one of them is left out there is no other; of two that depend on a file each may be the only one.
+        assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
+        // Not where one is never started, nor where each has a condition.
         let never = ", only_if: {value: '', is: x}";
         let perhaps = ", only_if: {path_exists: /x}";
-        assert_eq!(told(&both(never, ""), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both("", never), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
-        assert_eq!(told(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
+        assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both("", never), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
+        assert_eq!(reported(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
     }
 }
 
 #[test]
-fn an_answer_at_the_socket_of_another() {
+fn a_probe_of_the_socket_of_another_process() {
     let text = "processes:
   a: {command: [a], sockets: [/run/a.sock]}
   b: {command: [b], readiness: {unix: /run/a.sock}}
 ";
     assert_eq!(
-        told(text, &[]),
-        ["E `b` is asked at /run/a.sock, which is one of the `sockets` of `a`"]
+        reported(text, &[]),
+        ["E `readiness` of `b` probes /run/a.sock, which is in `sockets` of `a`"]
     );
 }
 
 #[test]
-fn what_does_nothing_without_restart() {
+fn keys_without_effect_without_restart() {
     let text = "processes: {a: {command: [a], restart_max: 3, restart_delay: 1s}}";
     let says = |key: &str| format!("W `{key}` has no effect without `restart`");
-    assert_eq!(told(text, &[]), [says("restart_max"), says("restart_delay")]);
-    assert_eq!(told(&text.replace("restart_max", "restart: always, restart_max"), &[]), [""; 0]);
+    assert_eq!(reported(text, &[]), [says("restart_max"), says("restart_delay")]);
+    assert_eq!(
+        reported(&text.replace("restart_max", "restart: always, restart_max"), &[]),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -153,7 +158,8 @@ fn two_envoys_with_one_admin() {
   a: {command: [a], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}
   b: {command: [b], depends_on: [a], drain: {envoy: {admin: 'http://localhost:9901'}}}
 ";
-    let found: Vec<_> = told(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
+    let found: Vec<_> =
+        reported(text, &[]).into_iter().filter(|line| line.contains("admin")).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("E `a` and `b` have the same `admin`, 127.0.0.1:9901"), "{found:?}");
 }
