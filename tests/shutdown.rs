@@ -280,7 +280,7 @@ fn who_survives_the_kill_of_exec_is_not_waited_for_longer_with_each_signal() {
     thread::sleep(ms(1500));
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("what cannot even be killed");
+    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("processes that survived KILL");
 }
 
 #[test]
