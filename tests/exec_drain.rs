@@ -354,7 +354,7 @@ fn what_does_not_fit_together_is_said_and_nothing_is_started() {
         (&["--drain-exec", "a | b"], "write `sh -c 'a | b'` if a shell is meant"),
         (&["--drain-exec", "a 'b"], "close the quote"),
         (&["--drain-exec", ""], "names no program"),
-        (&["--drain-signal", "KILL"], "nobody can catch"),
+        (&["--drain-signal", "KILL"], "no process can catch"),
         (&["--drain-notify", "USR3"], "did you mean `USR1`?"),
     ] {
         assert_refused(options, message);

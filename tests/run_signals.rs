@@ -119,10 +119,10 @@ pub(crate) fn all_can_end_a_process(rig: Rig) {
 #[test]
 fn what_cannot_work_is_said_and_nothing_is_started() {
     for (keys, why) in [
-        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only halts a process"),
-        ("forward_signals: [KILL]", "nobody can catch, because the kernel acts on it itself"),
-        ("forward_signals: [19]", "nobody can catch, because the kernel acts on it itself"),
-        ("forward_signals: [CHLD]", "the end of every child sends"),
+        ("stop_signal: STOP", "`stop_signal` is `STOP`: it only suspends a process"),
+        ("forward_signals: [KILL]", "a signal that no process can catch"),
+        ("forward_signals: [19]", "a signal that no process can catch"),
+        ("forward_signals: [CHLD]", "the exit of every child sends"),
         ("forward_signals: [65]", "not a signal"),
     ] {
         let Some(rig) = Rig::new() else { return };
