@@ -280,7 +280,7 @@ fn signals_do_not_prolong_the_wait_for_survivors_of_a_kill() {
     thread::sleep(ms(1500));
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("what cannot even be killed");
+    ended.assert_took(killed, ms(1900)..ms(3000)).assert_line("processes that survived KILL");
 }
 
 #[test]
