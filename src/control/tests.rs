@@ -295,23 +295,28 @@ enum Holder {
 }
 
 impl Holder {
-    /// Holds a connection for as long as it is let, again and again.
+    /// Holds a connection until the server closes it, again and again.
     async fn hold(self, address: Address) {
         loop {
-            match &address {
-                Address::Tcp(address) => {
-                    let Ok(stream) = TcpStream::connect(address).await else { continue };
-                    self.once(stream).await;
-                }
-                Address::Unix(path) => {
-                    let Ok(stream) = UnixStream::connect(path).await else { continue };
-                    self.once(stream).await;
-                }
+            let held = match &address {
+                Address::Tcp(address) => match TcpStream::connect(address).await {
+                    Ok(stream) => Ok(self.hold_one(stream).await),
+                    Err(error) => Err(error),
+                },
+                Address::Unix(path) => match UnixStream::connect(path).await {
+                    Ok(stream) => Ok(self.hold_one(stream).await),
+                    Err(error) => Err(error),
+                },
+            };
+            // A connect that fails at once (no port, no descriptor, a full backlog) does not yield:
+            // without this pause its task would keep the only thread for ever.
+            if held.is_err() {
+                sleep(Duration::from_millis(10)).await;
             }
         }
     }
 
-    async fn once(self, mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    async fn hold_one(self, mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin) {
         let text = match self {
             Self::Silent => "",
             Self::Half => "GET /livez HTTP/1.1\r\nhost:",
@@ -364,6 +369,14 @@ async fn however_many_hold_connections_each_question_is_answered() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_holder_that_cannot_connect_leaves_the_thread_to_others() {
+    let missing = Address::Unix("/nonexistent/control.sock".into());
+    let holding = Holder::Silent.hold(missing);
+    // Only a future that yields can be timed out.
+    assert!(tokio::time::timeout(Duration::from_millis(50), holding).await.is_err());
 }
 
 #[tokio::test]
