@@ -35,7 +35,7 @@ impl ClosingWatch {
 
     /// Since Envoy was told. Gives the number of requests that ended without a connection being closed, once, when there
     /// are too many of them. A statistic that is missing proves nothing.
-    pub(crate) fn look(&mut self, now: Instant, sample: &Sample) -> Option<u64> {
+    pub(crate) fn check(&mut self, now: Instant, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let (closed, ended) = (sample.drain_close?, total.saturating_sub(active));
         let closed_before = *self.closed_before.get_or_insert(closed);
@@ -71,7 +71,7 @@ mod tests {
         let mut watch = ClosingWatch::new(PATIENCE);
         watch.before(&sample(90, 0, 7));
         let moments = (0..).map(|step| begin + Duration::from_millis(500) * step);
-        samples.iter().zip(moments).map(|(sample, now)| watch.look(now, sample)).collect()
+        samples.iter().zip(moments).map(|(sample, now)| watch.check(now, sample)).collect()
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::logging::Output;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
-use crate::supervisor::event_loop;
-use crate::supervisor::event_loop::Setup;
+use crate::supervisor;
+use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
 /// `shutdown.reserve`; a tenth of the grace period where that is shorter.
@@ -76,7 +76,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         listeners: None,
         successes: options.remap_exit.clone(),
     };
-    event_loop::run(setup)
+    supervisor::run(setup)
 }
 
 /// Converts the options to a config.
