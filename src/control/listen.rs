@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn only_our_own_socket_is_removed_at_the_end() {
-        let path = scratch_path("control.sock");
+        let dir = TempDir::new();
+        let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();

@@ -85,35 +85,40 @@ mod tests {
 
     #[test]
     fn a_role_lasts_until_its_child_is_reaped() {
-        alone("supervisor::children::tests::a_role_lasts_until_its_child_is_reaped", || {
-            let mut children = Children::default();
-            children.spawn(request("/does/not/exist"), "nobody").unwrap_err();
-            assert!(children.roles.is_empty());
-            let pid = children.spawn(request("true"), "router").unwrap();
-            let orphan = request("true").spawn().unwrap();
-            assert_eq!(children.role(pid), Some(&"router"));
-            let mut ended = Vec::new();
-            loop {
-                let (batch, rest) = children.reap(1).unwrap();
-                ended.extend(batch);
-                match rest {
-                    Rest::None => break,
-                    Rest::More => {}
-                    Rest::Running => std::thread::yield_now(),
+        in_own_process(
+            "supervisor::children::tests::a_role_lasts_until_its_child_is_reaped",
+            || {
+                let mut children = Children::default();
+                children.spawn(request("/does/not/exist"), "nobody").unwrap_err();
+                assert!(children.roles.is_empty());
+                let pid = children.spawn(request("true"), "router").unwrap();
+                let orphan = request("true").spawn().unwrap();
+                assert_eq!(children.role(pid), Some(&"router"));
+                let mut ended = Vec::new();
+                loop {
+                    let (batch, rest) = children.reap(1).unwrap();
+                    ended.extend(batch);
+                    match rest {
+                        Rest::None => break,
+                        Rest::More => {}
+                        Rest::Running => std::thread::yield_now(),
+                    }
                 }
-            }
-            ended.sort_by_key(|one| one.role);
-            let end = End::Code(0);
-            let expected =
-                [Ended { pid: orphan, end, role: None }, Ended { pid, end, role: Some("router") }];
-            assert_eq!(ended, expected);
-            assert!(children.roles.is_empty());
-        });
+                ended.sort_by_key(|one| one.role);
+                let end = End::Code(0);
+                let expected = [
+                    Ended { pid: orphan, end, role: None },
+                    Ended { pid, end, role: Some("router") },
+                ];
+                assert_eq!(ended, expected);
+                assert!(children.roles.is_empty());
+            },
+        );
     }
 
     #[test]
     fn a_batch_is_removed_before_its_ends_are_handled() {
-        alone(
+        in_own_process(
             "supervisor::children::tests::a_batch_is_removed_before_its_ends_are_handled",
             || {
                 let mut children = Children::default();

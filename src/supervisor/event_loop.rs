@@ -12,7 +12,8 @@ use std::rc::Rc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::Config;
-use crate::core::event::{Action, Event};
+use crate::core::action::Action;
+use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::os::clock;
 use crate::os::clock::Timer;

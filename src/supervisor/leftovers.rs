@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use crate::core::event::Event;
+use crate::os::descendants::list;
 use crate::os::reap::has_children;
-use crate::os::sweep::{Sweep, Swept, list};
+use crate::os::sweep::{Sweep, Swept};
 use crate::report::Report;
 use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::Signal;
@@ -36,7 +37,7 @@ impl Leftovers {
             return Event::Leftovers(0);
         }
         let is_new = sweep.is_new();
-        let swept = sweep.look();
+        let swept = sweep.scan();
         if let Some(refusal) = sweep.refusal() {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");
@@ -44,8 +45,8 @@ impl Leftovers {
         }
         match swept {
             // The scan missed a descendant; the reaper notices when the last one is gone.
-            Swept::These(found) if found.is_empty() => Event::Tick,
-            Swept::These(mut found) => {
+            Swept::Signalled(found) if found.is_empty() => Event::Tick,
+            Swept::Signalled(mut found) => {
                 let count = found.len();
                 // A command that was killed with its drain is not reaped yet, and no leftover.
                 let children = children.borrow();
@@ -62,7 +63,7 @@ impl Leftovers {
                 }
                 Event::Leftovers(count)
             }
-            Swept::Everybody => {
+            Swept::Everything => {
                 const AT_LEAST: usize = 1;
                 let line =
                     format!("there is no /proc: {signal} to everything in this PID namespace");

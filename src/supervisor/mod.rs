@@ -139,6 +139,6 @@ impl SupervisorHandle for Handle {
 
     fn drain(&self) {
         // Fails only when the event loop has ended, with nothing left to drain.
-        let _ = self.sender.send(Message::Event(Event::DrainAsked));
+        let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 }

@@ -96,7 +96,7 @@ impl EnvoyDrain {
         }
         self.accepted.set(accepted);
         let accepted = accepted != Accepted::Nothing;
-        self.target.send(Event::DrainTold { process: self.target.process, accepted });
+        self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
         // The watch counts from the first poll after this.
         self.again.notify_one();
     }

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, HttpMethod, HttpTarget};
 use crate::http::{RequestError, request};
-use crate::os::Pid;
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::core::event::Event;
-use crate::os::reap::{Pid, kill};
+use crate::os::Pid;
+use crate::os::kill::kill;
 use crate::report::Report;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{ProcessId, Signal, harmless};
@@ -43,7 +44,7 @@ impl DrainTarget {
             Ok(()) => self.send(Event::Drained(self.process)),
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));
-                self.send(Event::DrainTold { process: self.process, accepted: false });
+                self.send(Event::DrainAnswered { process: self.process, accepted: false });
             }
         }
     }
@@ -56,6 +57,6 @@ impl DrainTarget {
                 false
             }
         };
-        self.send(Event::DrainTold { process: self.process, accepted });
+        self.send(Event::DrainAnswered { process: self.process, accepted });
     }
 }

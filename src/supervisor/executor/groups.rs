@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use crate::os::Pid;
 use crate::os::clock;
-use crate::os::reap::{Group, Pid, group, kill_group};
-use crate::os::sweep::{list, members_of_group};
+use crate::os::descendants::{list, members_of_group};
+use crate::os::kill::{Group, group, kill_group};
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{Message, Role};

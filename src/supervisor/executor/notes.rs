@@ -1,6 +1,6 @@
 //! Writes the log line of a note and adds it to the report.
 
-use crate::core::event::{AfterEnd, Note};
+use crate::core::note::{AfterEnd, Note};
 use crate::report::messages;
 use crate::report::messages::Level;
 use crate::supervisor::executor::Executor;
@@ -43,7 +43,6 @@ impl Executor {
             Level::Error => tracing::error!("{line}"),
             Level::Warning => tracing::warn!("{line}"),
             Level::Info => tracing::info!("{line}"),
-            Level::Debug => tracing::debug!("{line}"),
         }
     }
 }

@@ -10,8 +10,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
-use crate::os::reap::Pid;
-use crate::os::sweep::{Kin, describe, kin};
+
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::types::ProcessId;
