@@ -299,21 +299,21 @@ impl Holder {
     /// Holds a connection until the server closes it, again and again.
     async fn hold(self, address: Address) {
         loop {
-            let held = match &address {
-                Address::Tcp(address) => match TcpStream::connect(address).await {
-                    Ok(stream) => Ok(self.hold_one(stream).await),
-                    Err(error) => Err(error),
-                },
-                Address::Unix(path) => match UnixStream::connect(path).await {
-                    Ok(stream) => Ok(self.hold_one(stream).await),
-                    Err(error) => Err(error),
-                },
-            };
+            match &address {
+                Address::Tcp(address) => {
+                    if let Ok(stream) = TcpStream::connect(address).await {
+                        self.hold_one(stream).await;
+                    }
+                }
+                Address::Unix(path) => {
+                    if let Ok(stream) = UnixStream::connect(path).await {
+                        self.hold_one(stream).await;
+                    }
+                }
+            }
             // A connect that fails at once (no port, no descriptor, a full backlog) does not yield:
             // without this pause its task would keep the only thread for ever.
-            if held.is_err() {
-                sleep(Duration::from_millis(10)).await;
-            }
+            sleep(Duration::from_millis(1)).await;
         }
     }
 

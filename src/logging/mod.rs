@@ -122,8 +122,8 @@ impl Output {
     }
 
     /// The number of dropped lines.
-    #[must_use]
-    pub fn dropped(&self, stream: Stream) -> u64 {
+    #[cfg(test)]
+    fn dropped(&self, stream: Stream) -> u64 {
         self.writer(stream).lost()
     }
 

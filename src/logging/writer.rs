@@ -234,6 +234,7 @@ impl StreamWriter {
     }
 
     /// All dropped lines.
+    #[cfg(test)]
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
     }

@@ -236,7 +236,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_ready_process_is_seen_at_once() {
-        let path = scratch_path("a.sock");
+        let dir = TempDir::new();
+        let path = dir.path("a.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let server = Server::tcp(&[Answer(200, "")]);
         let crate::config::Address::Tcp(port) = server.address else { panic!() };
