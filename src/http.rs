@@ -1,7 +1,7 @@
-//! HTTP/1.1 requests to a server on this machine, each inside one bound of time and one of size.
+//! An HTTP/1.1 client for servers on this machine; each request has a limit of time and of size.
 //!
-//! Hyper directly on a TCP or Unix stream: no proxy variables, no redirects, no name resolution, no pool, no thread.
-//! What is on the other side may be broken in any way; a request ends at its limit all the same.
+//! Hyper directly on a TCP or Unix stream: no proxy variables, redirects, name resolution, pool or
+//! thread. A request ends at its limit whatever the server does.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,20 +23,20 @@ use tokio::time::timeout;
 use crate::config::Address;
 use crate::types::{harmless, human};
 
-/// What the head of an answer and hyper's read buffer may take.
+/// The limit of the head of an answer and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// A complete answer, whatever its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its body, at most as long as the caller allowed.
+    /// The body, within the limit of the caller.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Nothing, if the status is a 2xx.
+    /// Checks for a 2xx.
     ///
     /// # Errors
     /// [`RequestError::Status`] for every other status.
@@ -57,16 +57,16 @@ impl Response {
     }
 }
 
-/// Why a request has no usable answer; reads on after the name of the server.
+/// Why a request has no usable answer; the text follows the name of the server.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// It could not be reached, or the connection broke.
+    /// The connect failed, or the connection broke.
     #[error("{}", describe_io(.0))]
     Io(io::Error),
-    /// The whole exchange was not over in this time.
+    /// The exchange took longer than this.
     #[error("no answer within {}", human(*.0))]
     Timeout(Duration),
-    /// It answered, but not what was hoped for.
+    /// A status that is no success.
     #[error("answered {0}")]
     Status(StatusCode),
     /// The body is longer than this many bytes.
@@ -75,13 +75,13 @@ pub enum RequestError {
     /// The connection ended too early.
     #[error("closed the connection before its answer was complete")]
     Incomplete,
-    /// What came is not HTTP/1.
+    /// The answer is not HTTP/1.
     #[error("answered something that is not HTTP ({0})")]
     Protocol(hyper::Error),
-    /// The body is not what was asked for.
+    /// The body has another format than expected.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The path cannot be written into a request.
+    /// The path is not valid in a request.
     #[error("{0:?} is not a valid request path")]
     Path(String),
 }
@@ -103,11 +103,11 @@ impl From<hyper::Error> for RequestError {
     }
 }
 
-/// An I/O error as one reads it at 3 a.m.: `connection refused`, without the number.
+/// An I/O error in lower case and without its number: `connection refused`.
 #[must_use]
 pub fn describe_io(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::WouldBlock {
-        // What connect(2) on a Unix socket says when the listener's backlog is full: it listens, but does not accept.
+        // EAGAIN of connect(2) on a Unix socket: the backlog of the listener is full.
         return "does not accept connections (its backlog is full)".to_owned();
     }
     let text = error.to_string();
@@ -116,7 +116,8 @@ pub fn describe_io(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// One request on a connection of its own; `limit` covers everything from the connect to the last byte of the body.
+/// Sends one request on its own connection; `limit` covers everything from the connect to the last byte
+/// of the body.
 ///
 /// # Errors
 /// Whenever there is no complete answer of at most `max_body` bytes within `limit`.
@@ -134,7 +135,7 @@ pub async fn request(
     .await
 }
 
-/// `GET`, of which only the status matters: the body is not waited for.
+/// Sends a `GET` and returns its status without waiting for the body.
 ///
 /// # Errors
 /// Whenever there is no head of an answer within `limit`.
@@ -150,23 +151,23 @@ pub async fn get_status(
     .await
 }
 
-/// Asks one server again and again, on one connection for as long as both sides keep it.
+/// A client of one server that keeps its connection.
 pub struct Client {
     address: Address,
     kept: Option<Connection>,
 }
 
 impl Client {
-    /// Connects only when it is asked for something.
+    /// Connects at the first request.
     #[must_use]
     pub fn new(address: Address) -> Self {
         Self { address, kept: None }
     }
 
-    /// `GET`; when the kept connection has gone stale, once more on a new one. `limit` covers both.
+    /// Sends a `GET`; if the kept connection is stale, again on a new one. `limit` covers both.
     ///
     /// # Errors
-    /// As [`request`]; after an error the connection is not used again.
+    /// As [`request`]; an error closes the connection.
     pub async fn get(
         &mut self,
         path: &str,
@@ -175,7 +176,7 @@ impl Client {
     ) -> Result<Response, RequestError> {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
-            // Taken out: a call that is dropped half-way leaves no connection with half an answer in it.
+            // Taken out, so that a dropped call leaves no connection with half an answer.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
                     Err(RequestError::Incomplete | RequestError::Io(_)) => {}
@@ -219,8 +220,8 @@ fn build(
         .map_err(|_| RequestError::Path(path.to_owned()))
 }
 
-/// A connection and the future that does its reading and writing. That future is polled only while an exchange is
-/// under way, in the same task: nothing is spawned, and dropping the connection closes it.
+/// A connection and the future that reads and writes it, polled only during an exchange and in the same
+/// task: nothing is spawned, and dropping the connection closes it.
 struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     driver: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -241,12 +242,12 @@ impl Connection {
     ) -> Result<Self, RequestError> {
         let (sender, connection) =
             Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
-        // Its error is not lost: hyper hands it to the exchange that is waiting.
+        // Hyper passes its error to the waiting exchange.
         let driver = Box::pin(async move { drop(connection.await) });
         Ok(Self { sender, driver: Some(driver) })
     }
 
-    /// Sends and reads the answer; without `max_body` only its head.
+    /// Sends the request and reads the answer; without `max_body` only its head.
     async fn exchange(
         &mut self,
         request: Request<Empty<Bytes>>,
@@ -268,7 +269,7 @@ impl Connection {
                 return Poll::Ready(answer);
             }
             if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
-                // Dropping it ends whatever still waits for it, instead of leaving that to the limit.
+                // Dropping it ends the exchange at once instead of at the limit.
                 *driver = None;
             }
             exchange.as_mut().poll(cx)
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_that_a_server_does_takes_longer_than_the_limit() {
+    async fn no_server_can_exceed_the_limit() {
         for (behaviour, message) in [
             (Hang, "no answer within 150ms"),
             (Trickle, "no answer within 150ms"),
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_is_known_before_the_body_has_come() {
+    async fn a_status_is_known_before_the_body_arrives() {
         let server = Server::tcp(&[Endless]);
         assert_eq!(get_status(&server.address, "/", LIMIT).await.unwrap(), StatusCode::OK);
         let server = Server::tcp(&[Hang]);
@@ -369,7 +370,7 @@ mod tests {
             assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
         }
         assert_eq!(server.connections(), 1);
-        // The server has closed it in the meantime, and the fourth call does not notice.
+        // The server has closed it meanwhile, which the caller of the fourth request does not notice.
         assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
         assert_eq!(server.connections(), 2);
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -131,14 +131,23 @@ fn clients_that_ask_badly_cost_nothing() {
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1500));
 }
 
-/// Holds a connection for as long as possible, again and again until the test is over.
+/// Longer than any of these tests needs its holders: they end by then whatever becomes of the test.
+const HOLDERS_END: Duration = Duration::from_secs(60);
+
+/// Holds a connection until the server closes it, and then the next one, until `is_over`.
 fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
-    while !is_over.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+    let until = Instant::now() + HOLDERS_END;
+    let goes_on = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
+    while goes_on() {
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, ms(1000)) else {
+            // Refused at once where drainit is gone: hundreds of threads must not spin on it.
+            thread::sleep(ms(10));
+            continue;
+        };
         let _ = stream.set_read_timeout(Some(ms(100)));
+        let _ = stream.set_write_timeout(Some(ms(100)));
         let _ = stream.write_all(sends.as_bytes());
-        // Reads until it is closed: nothing, or the answer to a connection that was dropped for
-        // another.
+        // It ends when the server closes it, or sends anything.
         let is_held = |stream: &mut TcpStream| {
             let wrote = !trickles || stream.write_all(b"x").is_ok();
             wrote
@@ -146,11 +155,11 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
                     .read(&mut [0])
                     .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
         };
-        while is_held(&mut stream) && !is_over.load(Ordering::Relaxed) {}
+        while is_held(&mut stream) && goes_on() {}
     }
 }
 
-/// Ends the holders, also if the test fails.
+/// Ends the holders, also where the test fails: `thread::scope` waits for them.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {

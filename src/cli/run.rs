@@ -17,8 +17,8 @@ use crate::logging::split::Stream;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
-use crate::supervisor::event_loop;
-use crate::supervisor::event_loop::Setup;
+use crate::supervisor;
+use crate::supervisor::Setup;
 use crate::types::{exit_code, harmless, harmless_lines};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
@@ -95,7 +95,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         listeners,
         successes: Vec::new(),
     };
-    event_loop::run(setup)
+    supervisor::run(setup)
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

@@ -1,8 +1,9 @@
-//! Accepts connections, a bounded number at once and none for long, and has each answered.
+//! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own bound, so what comes over TCP takes nothing from the private socket. At the
-//! bound a new connection is not refused: the one that has been quiet for the longest gives way. A request that is meant is
-//! sent at once and answered within a millisecond, so what is quiet is somebody who holds a connection and asks nothing.
+//! Each listener has its own loop and its own bound, so TCP clients take nothing from the private
+//! socket. At the bound a new connection is not refused: the one that has been idle for the longest is
+//! closed. A real client sends its request at once and is answered within a millisecond, so an idle
+//! connection is one that is held without a request.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -20,16 +21,17 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Connections of one listener at once.
-const MOST: u64 = 64;
-/// The part of drainit's descriptors that the connections of one listener may take: the rest is for its processes.
+/// At most this many connections of one listener at once.
+const MAX_CONNECTIONS: u64 = 64;
+/// One listener may take this fraction (one in 16) of drainit's descriptors; the rest is for its
+/// processes.
 const SHARE: u64 = 16;
-/// With fewer, not even two probes at the same moment could be answered.
-const FEWEST: u64 = 2;
-/// After a failed accept, most likely because no descriptor is left.
+/// Enough to answer two simultaneous probes.
+const MIN_CONNECTIONS: u64 = 2;
+/// The pause after a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection may last.
+/// The limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     /// From the accept to the last byte of the head of its request.
@@ -38,16 +40,15 @@ pub(crate) struct Limits {
     pub(crate) whole: Duration,
 }
 
-/// Who asks.
+/// The client of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Somebody who may open the private socket.
+    /// Has the permission to open the private socket.
     Socket,
-    /// Somebody who reaches the port, from this address.
+    /// Reaches the port, from this address.
     Tcp(IpAddr),
 }
 
-/// Either kind of listener.
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -65,13 +66,11 @@ impl Listener {
     }
 }
 
-/// Either kind of stream.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// What a connection is answered by.
 pub(crate) trait Answer {
-    /// Reads one request from the stream and answers it. `has_head` is set once the head of the request is there.
+    /// Reads one request from the stream and answers it. Sets `has_head` once the head is complete.
     fn converse(
         &self,
         stream: Watched,
@@ -80,21 +79,21 @@ pub(crate) trait Answer {
     ) -> impl Future<Output = ()>;
 }
 
-/// At most this many connections of one listener, few enough that they never exhaust drainit's descriptors.
-pub(crate) fn most_connections() -> usize {
-    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST * SHARE, |(soft, _)| soft);
-    usize::try_from((soft / SHARE).clamp(FEWEST, MOST)).unwrap_or(usize::MAX)
+/// The bound of one listener, low enough never to exhaust drainit's descriptors.
+pub(crate) fn max_connections() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MAX_CONNECTIONS * SHARE, |(soft, _)| soft);
+    usize::try_from((soft / SHARE).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(usize::MAX)
 }
 
-/// Accepts for as long as it is polled, at most `most` connections at once. Inside a `LocalSet`.
+/// Accepts as long as it is polled, at most `max` connections at once. Needs a `LocalSet`.
 pub(crate) async fn accept<A: Answer + 'static>(
     listener: Listener,
-    most: usize,
+    max: usize,
     limits: Limits,
     answer: Rc<A>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
-    let mut open: Vec<Open> = Vec::with_capacity(most);
+    let mut open: Vec<Open> = Vec::with_capacity(max);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -103,39 +102,39 @@ pub(crate) async fn accept<A: Answer + 'static>(
         open.retain(|connection| !connection.task.is_finished());
         match accepted {
             Ok((stream, caller)) => {
-                if open.len() >= most {
-                    give_way(&mut open);
+                if open.len() >= max {
+                    close_idlest(&mut open);
                 }
-                let heard = Rc::new(Cell::new(Instant::now()));
-                let stream = Watched { stream, heard: Rc::clone(&heard) };
+                let last_active = Rc::new(Cell::new(Instant::now()));
+                let stream = Watched { stream, last_active: Rc::clone(&last_active) };
                 let answer = Rc::clone(&answer);
                 let task = tasks.spawn_local(async move {
                     converse(&*answer, stream, caller, limits).await;
                 });
-                open.push(Open { task, heard });
-                // It is looked at before the next is accepted: a request that came with the connection is answered
-                // however many wait behind it.
+                open.push(Open { task, last_active });
+                // Polls the task before the next accept: a request that came with the connection is
+                // answered however many connections wait behind it.
                 yield_now().await;
             }
             Err(_) => {
-                give_way(&mut open);
+                close_idlest(&mut open);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// A connection that is not over.
+/// An open connection.
 struct Open {
     task: AbortHandle,
-    /// When something was last read or written.
-    heard: Rc<Cell<Instant>>,
+    /// The last read or write.
+    last_active: Rc<Cell<Instant>>,
 }
 
-/// Ends the connection that has been quiet for the longest.
-fn give_way(open: &mut Vec<Open>) {
-    let quietest = open.iter().enumerate().min_by_key(|(_, connection)| connection.heard.get());
-    if let Some((place, _)) = quietest {
+/// Closes the connection that has been idle for the longest.
+fn close_idlest(open: &mut Vec<Open>) {
+    let idlest = open.iter().enumerate().min_by_key(|(_, connection)| connection.last_active.get());
+    if let Some((place, _)) = idlest {
         open.swap_remove(place).task.abort();
     }
 }
@@ -149,16 +148,16 @@ async fn converse(answer: &impl Answer, stream: Watched, caller: Caller, limits:
     }
 }
 
-/// A stream that notes when something was read or written.
+/// A stream that keeps the time of the last read or write.
 pub(crate) struct Watched {
     stream: Box<dyn Stream>,
-    heard: Rc<Cell<Instant>>,
+    last_active: Rc<Cell<Instant>>,
 }
 
 impl Watched {
-    fn note(&self, something: bool) {
-        if something {
-            self.heard.set(Instant::now());
+    fn note(&self, is_active: bool) {
+        if is_active {
+            self.last_active.set(Instant::now());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The listeners of the control server, bound before anything is started so that an error stops nothing half-way.
+//! The listeners of the control server, bound before any process starts.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,34 +18,34 @@ use crate::config::Control;
 use crate::http::describe_io;
 use crate::os::stale_socket;
 
-/// Why the control server cannot listen where it was told to.
+/// Why the control server cannot listen.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// `control.listen`
     #[error("control.listen {address}: {}", describe_io(.error))]
     Tcp {
-        /// What was to be bound.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// `control.socket`
     #[error("control.socket {}: {}", .path.display(), why_not(.path, .error))]
     Unix {
-        /// What was to be bound.
+        /// The configured path.
         path: PathBuf,
-        /// Why not.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// Another drainit, most likely.
     #[error("control.socket {}: another process listens on it", .0.display())]
     InUse(PathBuf),
-    /// It would have to be removed, and that is not drainit's to do.
+    /// drainit removes only sockets.
     #[error("control.socket {}: something that is not a socket is in its place", .0.display())]
     NotASocket(PathBuf),
 }
 
-/// What `control:` asks for. Dropping it closes the listeners and removes the socket.
+/// The listeners of `control:`. Dropping this closes them and removes the socket.
 #[derive(Debug)]
 pub struct Listeners {
     pub(crate) tcp: Option<TcpListener>,
@@ -55,7 +55,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what is set; nothing where nothing is set.
+    /// Binds the listeners that are set.
     ///
     /// # Errors
     /// When one of them cannot be bound; then none is.
@@ -66,7 +66,7 @@ impl Listeners {
     }
 }
 
-/// That nothing can be made in a directory that is not there needs more words than the kernel has.
+/// Names the missing directory, where that is the reason.
 fn why_not(path: &Path, error: &io::Error) -> String {
     match path.parent() {
         Some(directory) if error.kind() == io::ErrorKind::NotFound => {
@@ -80,15 +80,15 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        // As many as the kernel lets wait. In a burst of connections a shorter queue drops one that is meant, and the
-        // client tries again after a second only.
+        // The longest backlog: in a burst of connections a shorter one drops a real request, and the
+        // client retries only after a second.
         listen(&listener, Backlog::MAXALLOWABLE)?;
         Ok(listener)
     };
     bind().map_err(|error| BindError::Tcp { address, error })
 }
 
-/// A Unix socket in the file system, for its owner only (0600), removed at the end.
+/// A Unix socket in the file system, with mode 0600, removed at the end.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub(crate) listener: UnixListener,
@@ -105,11 +105,11 @@ impl BoundSocket {
     }
 }
 
-/// The file of a socket, which goes when this is dropped.
+/// The file of a socket; dropping this removes it.
 #[derive(Debug)]
 pub(crate) struct SocketName {
     path: PathBuf,
-    /// Device and inode of what we made: only that is removed.
+    /// Device and inode of the socket that we made: only that is removed.
     made: Option<(u64, u64)>,
 }
 
@@ -117,13 +117,13 @@ impl Drop for SocketName {
     fn drop(&mut self) {
         let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
         if self.made.is_some() && there == self.made {
-            // At the end there is nobody left to tell, and the next start removes it.
+            // Best effort: the next start removes it.
             let _ = stale_socket::remove(&self.path);
         }
     }
 }
 
-/// Removes what an earlier drainit left. Never a socket that somebody listens on, never anything else.
+/// Removes the socket of an earlier drainit; never one with a listener, and never another file.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
     match path.symlink_metadata() {
@@ -140,7 +140,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     stale_socket::remove(path).map_err(failed)
 }
 
-/// Without blocking: where the backlog of a hung listener is full, a connect would wait for it.
+/// Does not block: a connect would wait for a hung listener with a full backlog.
 fn is_listening(path: &Path) -> io::Result<bool> {
     let fd = stream_socket()?;
     match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
@@ -155,8 +155,8 @@ fn stream_socket() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
-/// The mode is set on the socket before it has a name (Linux makes the file with it), so there is no moment in which others
-/// may connect, and the umask, which belongs to the whole process, is left alone.
+/// Sets the mode before the socket has a name (Linux makes the file with it), so that other users can
+/// never connect, and the umask of the process is left alone.
 fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     let fd = stream_socket()?;
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_bound_where_nothing_is_set() {
+    fn an_empty_control_binds_nothing() {
         let listeners = Listeners::bind(&Control::default()).unwrap();
         assert!(listeners.tcp.is_none() && listeners.unix.is_none());
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_we_made_is_removed_at_the_end() {
+    fn only_our_own_socket_is_removed_at_the_end() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
         let bound = socket_at(&path).unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_was_to_be_bound() {
+    fn errors_name_the_configured_place() {
         let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err().to_string();
         assert_eq!(
             error,

@@ -1,10 +1,9 @@
-//! `/metrics`: the status in Prometheus' text format, version 0.0.4.
+//! `/metrics`: the status in the text format of Prometheus, version 0.0.4.
 
 use std::fmt::Write;
 
 use crate::control::status::{ProcessState, Status};
 
-/// Writes all metrics.
 pub(crate) fn render(status: &Status) -> String {
     let mut text = Metrics(String::new());
     text.family("drainit_info", "gauge", "The version of drainit.");
@@ -15,7 +14,7 @@ pub(crate) fn render(status: &Status) -> String {
     text.sample("drainit_shutting_down", &[], status.shutdown.is_some());
     if let Some(shutdown) = &status.shutdown {
         const NAME: &str = "drainit_shutdown_deadline_seconds";
-        text.family(NAME, "gauge", "Time that is left for the shutdown.");
+        text.family(NAME, "gauge", "Time left for the shutdown.");
         text.sample(NAME, &[], shutdown.deadline_in.as_secs_f64());
     }
 
@@ -25,11 +24,11 @@ pub(crate) fn render(status: &Status) -> String {
         text.sample("drainit_process_up", &[("process", &process.name)], up);
     }
     const RESTARTS: &str = "drainit_process_restarts_total";
-    text.family(RESTARTS, "counter", "How often the process was started again.");
+    text.family(RESTARTS, "counter", "Restarts of the process.");
     for process in &status.processes {
         text.sample(RESTARTS, &[("process", &process.name)], process.restarts);
     }
-    text.family("drainit_process_state", "gauge", "1 for the state that the process is in.");
+    text.family("drainit_process_state", "gauge", "1 for the current state of the process.");
     for process in &status.processes {
         for state in ProcessState::ALL {
             let labels = [("process", process.name.as_str()), ("state", state.name())];
@@ -39,7 +38,7 @@ pub(crate) fn render(status: &Status) -> String {
     text.0
 }
 
-/// What can be a sample's value.
+/// The value of a sample.
 trait Value {
     fn value(self) -> f64;
 }
@@ -71,7 +70,7 @@ impl Value for f64 {
 struct Metrics(String);
 
 impl Metrics {
-    // Writing into a String cannot fail, so the results below are nothing to look at.
+    // Writing into a String cannot fail, so the results below are ignored.
 
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -112,7 +111,7 @@ mod tests {
     use crate::control::status::{ShutdownStatus, example};
 
     #[test]
-    fn every_process_and_the_container_are_there() {
+    fn the_container_and_every_process_have_metrics() {
         let text = render(&example());
         for line in [
             "# TYPE drainit_process_restarts_total counter",
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_shows_what_is_left() {
+    fn a_shutdown_shows_the_time_left() {
         let mut status = example();
         status.ready = false;
         status.shutdown = Some(ShutdownStatus {

@@ -1,12 +1,12 @@
-//! Where drainit can be asked how it is, and to drain: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
-//! HTTP/1.1.
+//! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over HTTP/1.1.
 //!
-//! One request a connection, a second for its head, five for all of it, and a bounded number of connections for each
-//! listener: nobody who asks, slowly or often, costs the supervision anything, or takes the answers from somebody else.
+//! One request per connection, one second for its head, five for all of it, and a bounded number of
+//! connections per listener: a slow or greedy client neither slows the supervision nor blocks other
+//! clients.
 
-pub mod connections;
+pub(crate) mod connections;
 pub mod listen;
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -30,31 +30,30 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::control::connections::{
-    Answer, Caller, Limits, Listener, Watched, accept, most_connections,
+    Answer, Caller, Limits, Listener, Watched, accept, max_connections,
 };
 use crate::control::listen::Listeners;
-use crate::control::status::Status;
+use crate::control::status::{ContainerPhase, Status};
 
-/// So long may a connection last.
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
-/// The head of a request.
+/// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What the endpoints ask of the supervisor.
+/// The supervisor, as the endpoints need it.
 pub trait SupervisorHandle {
-    /// How everything is at this moment.
+    /// The status at this moment.
     fn status(&self) -> Status;
-    /// Begin to drain, and stop nothing. Asked again, or during a shutdown, it changes nothing.
+    /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);
 }
 
-/// Answers with what `supervisor` says at the moment of each request, until it is dropped; that also closes all connections and
-/// removes the socket. Inside a `LocalSet`.
+/// Serves until it is dropped, which closes all connections and removes the socket. Needs a
+/// `LocalSet`.
 ///
 /// # Errors
-/// When the runtime cannot watch the listeners: no descriptor is left.
+/// When the runtime cannot watch the listeners, for want of descriptors.
 pub async fn serve(
     listeners: Listeners,
     supervisor: impl SupervisorHandle + 'static,
@@ -69,13 +68,13 @@ async fn serve_within(
 ) -> io::Result<Infallible> {
     let Listeners { tcp, unix, drain_over_tcp } = listeners;
     let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
-    // The name is kept to the end for its `Drop`, which removes the socket.
+    // Its `Drop` removes the socket.
     let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
     let unix = unix.map(UnixListener::from_std).transpose()?.map(Listener::Unix);
     let server = Rc::new(Server { supervisor, drain_over_tcp });
-    let most = most_connections();
+    let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
-        Some(listener) => accept(listener, most, limits, Rc::clone(&server)).await,
+        Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
         None => pending().await,
     };
     tokio::select! {
@@ -84,10 +83,9 @@ async fn serve_within(
     }
 }
 
-/// What answers on every listener.
+/// Answers on every listener.
 struct Server<S> {
     supervisor: S,
-    /// `POST /drain` may come over TCP, too.
     drain_over_tcp: bool,
 }
 
@@ -102,11 +100,11 @@ impl<S: SupervisorHandle> Answer for Server<S> {
             };
             async move { Ok::<_, Infallible>(response) }
         };
-        // Whatever goes wrong with a connection is its client's affair.
+        // An error of a connection concerns only its client.
         let _ = http1::Builder::new()
             .keep_alive(false)
             .max_buf_size(MAX_HEAD)
-            // The limits around all of it need no second timer inside.
+            // The limits around the exchange replace the timer of hyper.
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;
@@ -114,11 +112,11 @@ impl<S: SupervisorHandle> Answer for Server<S> {
 }
 
 impl<S> Server<S> {
-    /// Whether this caller may take the container out of service, and why not.
+    /// Whether this caller may drain the container; the error says why not.
     ///
-    /// Who may open the socket may. An address proves nothing: a mesh, a port-forward and a gateway that forwards where it
-    /// should not all come from this machine. So TCP is for those whose config says so, and then still neither for others
-    /// than this machine nor for a web page in a browser on it.
+    /// A caller that may open the socket may drain. An address proves nothing: a mesh, a port-forward
+    /// and a misconfigured gateway all come from this machine. So TCP needs `drain_over_tcp`, and even
+    /// then excludes other machines and web pages in a browser on this one.
     fn may_drain<B>(&self, caller: Caller, request: &Request<B>) -> Result<(), &'static str> {
         match caller {
             Caller::Socket => Ok(()),
@@ -137,7 +135,7 @@ impl<S> Server<S> {
     }
 }
 
-/// Whether the request was meant for an address of this machine, and not for a name that somebody lets point to it.
+/// Whether the request names a loopback host: DNS rebinding points other names to this machine.
 fn is_for_us<B>(request: &Request<B>) -> bool {
     let is_ours = |authority: &Authority| {
         let host = authority.host();
@@ -150,7 +148,7 @@ fn is_for_us<B>(request: &Request<B>) -> bool {
     named && hosts.next().is_none() && host.is_some_and(|host| is_ours(&host))
 }
 
-/// The whole protocol. Hyper leaves the body out where the method is HEAD.
+/// Answers everything but `/drain`. Hyper omits the body for HEAD.
 fn respond(
     method: &Method,
     path: &str,
@@ -180,12 +178,12 @@ fn respond(
         },
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, crate::control::metrics::render(&status))
+            response(StatusCode::OK, format, metrics::render(&status))
         }
     }
 }
 
-/// 202: it has begun, or had; `/status` tells when it is over. Before everything is ready there is nothing to drain.
+/// 202: the drain has begun, now or earlier. 409: not everything is ready yet.
 fn drain<B>(
     request: &Request<B>,
     permission: Result<(), &'static str>,
@@ -197,7 +195,7 @@ fn drain<B>(
     if let Err(reason) = permission {
         return response(StatusCode::FORBIDDEN, TEXT, reason.to_owned());
     }
-    if supervisor.status().phase == crate::control::status::ContainerPhase::Starting {
+    if supervisor.status().phase == ContainerPhase::Starting {
         let body = "not everything is ready yet, so there is nothing to drain\n".to_owned();
         return response(StatusCode::CONFLICT, TEXT, body);
     }

@@ -1,4 +1,4 @@
-//! What `/status`, `/readyz` and `/metrics` tell: plain data, made anew for every request.
+//! The data of `/status`, `/readyz` and `/metrics`, made for each request.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 /// The whole container at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// How far it is.
+    /// Its phase.
     pub phase: ContainerPhase,
-    /// What `/readyz` answers: everything is ready, and no shutdown has begun.
+    /// `/readyz` answers 200: everything is ready, and no shutdown has begun.
     pub ready: bool,
     /// Since drainit began.
     #[serde(rename = "uptime_seconds", serialize_with = "seconds")]
@@ -21,17 +21,17 @@ pub struct Status {
     pub shutdown: Option<ShutdownStatus>,
 }
 
-/// How far the container is.
+/// The phase of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerPhase {
-    /// Not everything is ready yet.
+    /// Not everything has been ready yet.
     Starting,
-    /// Everything was ready once.
+    /// Everything has been ready once.
     Running,
-    /// Traffic is being taken away; processes still serve.
+    /// Processes drain, and still serve.
     Draining,
-    /// There is no traffic left, and nothing is stopped until there is a reason to.
+    /// All drains are over; nothing is stopped until a stop signal or an end.
     Drained,
     /// Processes are being stopped.
     Stopping,
@@ -42,42 +42,42 @@ pub enum ContainerPhase {
 pub struct ProcessStatus {
     /// Its key in the config.
     pub name: String,
-    /// How far it is.
+    /// Its state.
     pub state: ProcessState,
     /// While it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// How often it was started again.
+    /// Restarts so far.
     pub restarts: u32,
     /// In this state.
     #[serde(rename = "since_seconds", serialize_with = "seconds")]
     pub since: Duration,
-    /// What there is to say: why it is not ready yet, how it ended, its `STATUS=`.
+    /// Why it is not ready yet, how it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// How far a process is.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessState {
-    /// For what it depends on.
+    /// Waits for its dependencies.
     Waiting,
-    /// It runs and is not ready yet.
+    /// Runs, and is not ready yet.
     Starting,
-    /// It runs and is ready.
+    /// Runs, and is ready.
     Ready,
-    /// It runs, and its traffic is being taken away.
+    /// Runs, and drains.
     Draining,
-    /// It runs and was asked to end.
+    /// Runs, and got its stop signal.
     Stopping,
-    /// It ended, and is started again after a pause.
+    /// Ended, and is restarted after a pause.
     Restarting,
-    /// Its `only_if` is not fulfilled.
+    /// Its `only_if` does not hold.
     Skipped,
-    /// It ended with code 0, or because it was asked to.
+    /// Ended with code 0, or by its stop signal.
     Done,
-    /// It ended otherwise.
+    /// Ended otherwise.
     Failed,
 }
 
@@ -95,7 +95,7 @@ impl ProcessState {
         Self::Failed,
     ];
 
-    /// As it is written in JSON and in metrics.
+    /// Its name in JSON and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl ProcessState {
         }
     }
 
-    /// Whether nothing is missing from it for the container to be ready.
+    /// Whether the container can be ready with a process in this state.
     fn is_settled(self) -> bool {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
@@ -120,19 +120,19 @@ impl ProcessState {
 /// A shutdown under way.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownStatus {
-    /// What began it: `SIGTERM`, `router exited with code 7`.
+    /// Its cause: `SIGTERM`, `router exited with code 7`.
     pub cause: String,
     /// Since T0.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// Until everything must be over; zero once it should be.
+    /// Until the deadline; zero after it.
     #[serde(rename = "deadline_in_seconds", serialize_with = "seconds")]
     pub deadline_in: Duration,
 }
 
 impl Status {
-    /// Why the container is not ready, in one line: `starting: router (waiting), policy-engine (starting: connection
-    /// refused)`.
+    /// Why the container is not ready, in one line: `not ready: router (waiting), policy-engine
+    /// (starting: connection refused)`.
     #[must_use]
     pub fn not_ready_reason(&self) -> String {
         if let Some(shutdown) = &self.shutdown {
@@ -155,7 +155,7 @@ impl Status {
     }
 }
 
-/// Seconds with milliseconds, which is as exact as anybody reads it.
+/// Writes seconds with milliseconds.
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     serializer.serialize_f64(f64::from(millis) / 1000.0)
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_what_readers_rely_on() {
+    fn json_keeps_its_fields() {
         let mut status = example();
         status.processes.truncate(1);
         assert_eq!(
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn states_are_written_alike_everywhere() {
+    fn json_and_metrics_name_states_alike() {
         for state in ProcessState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
     }
 
     #[test]
-    fn the_reason_names_what_is_missing() {
+    fn the_reason_names_the_processes_that_are_not_ready() {
         let mut status = example();
         status.ready = false;
         assert_eq!(status.not_ready_reason(), "not ready");

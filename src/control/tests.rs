@@ -19,13 +19,13 @@ use crate::http::request;
 use crate::testing::temp_dir::TempDir;
 
 /// A supervisor that only counts.
-struct Still {
+struct CountingSupervisor {
     status: Rc<RefCell<Status>>,
     asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
 }
 
-impl SupervisorHandle for Still {
+impl SupervisorHandle for CountingSupervisor {
     fn status(&self) -> Status {
         self.asked.set(self.asked.get() + 1);
         self.status.borrow().clone()
@@ -41,13 +41,13 @@ struct Rig {
     address: SocketAddr,
     socket: PathBuf,
     status: Rc<RefCell<Status>>,
-    /// How often the status was made.
+    /// Calls of `status`.
     asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
 }
 
 impl Rig {
-    /// Runs a test against a server that takes the drain on both listeners.
+    /// Runs a test against a server that accepts the drain on both listeners.
     async fn run<F: Future<Output = ()>>(limits: Limits, test: impl FnOnce(Self) -> F) {
         Self::run_with(limits, true, test).await;
     }
@@ -70,7 +70,8 @@ impl Rig {
             .run_until(async {
                 let (asked, drains) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
                 let counts = (Rc::clone(&asked), Rc::clone(&drains));
-                let supervisor = Still { status: shared, asked: counts.0, drains: counts.1 };
+                let supervisor =
+                    CountingSupervisor { status: shared, asked: counts.0, drains: counts.1 };
                 let server = spawn_local(serve_within(listeners, supervisor, limits));
                 test(Self { address, socket: socket.clone(), status, asked, drains }).await;
                 assert!(!server.is_finished());
@@ -116,7 +117,7 @@ async fn each_path_answers_on_both_listeners() {
 }
 
 #[tokio::test]
-async fn a_drain_is_asked_for_with_post_only() {
+async fn a_drain_needs_a_post() {
     Rig::run(LIMITS, async |rig: Rig| {
         for method in [Method::GET, Method::PUT] {
             assert_eq!(rig.ask(method, "/drain").await.0, 405);
@@ -157,7 +158,7 @@ async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> usize {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_request_is_cut_off() {
+async fn a_client_that_does_not_finish_its_request_is_cut_off() {
     let limit = Duration::from_millis(200);
     let limits = Limits { head: limit, whole: limit * 20 };
     Rig::run(limits, async |rig: Rig| {
@@ -172,7 +173,7 @@ async fn who_does_not_finish_a_request_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_cut_off() {
+async fn a_client_that_does_not_read_is_cut_off() {
     let limit = Duration::from_millis(200);
     Rig::run(Limits { head: limit / 2, whole: limit }, async |rig: Rig| {
         // More than the kernel buffers between the two.
@@ -207,7 +208,7 @@ async fn bodies_and_endless_heads_are_not_read() {
     .await;
 }
 
-/// Sends this over TCP as it is; the status of the answer.
+/// Sends raw text over TCP; returns the status of the answer.
 async fn status_of(rig: &Rig, request: &str) -> String {
     let mut stream = TcpStream::connect(rig.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -242,7 +243,7 @@ async fn a_forged_drain_over_tcp_is_refused() {
             ("POST /drain HTTP/1.1\r\nHost: 127.0.0.1:1", "202"),
             ("POST /drain HTTP/1.1\r\nHost: [::1]:1", "202"),
             ("POST http://localhost/drain HTTP/1.1\r\nHost: localhost", "202"),
-            // A name that somebody lets point to this machine, and no name at all.
+            // A name that DNS rebinding points to this machine, and no name at all.
             ("POST /drain HTTP/1.1\r\nHost: evil.example", "403"),
             ("POST /drain HTTP/1.1\r\nHost: localhost.evil.example:9902", "403"),
             ("POST /drain HTTP/1.1\r\nHost: 10.0.0.1", "403"),
@@ -253,7 +254,7 @@ async fn a_forged_drain_over_tcp_is_refused() {
             // A web page.
             ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost", "403"),
             ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: null", "403"),
-            // What is no POST stays none.
+            // Overrides of the method are ignored.
             ("GET /drain HTTP/1.1\r\nHost: localhost\r\nX-HTTP-Method-Override: POST", "405"),
             ("GET /drain?_method=POST HTTP/1.1\r\nHost: localhost", "405"),
             ("HEAD /drain HTTP/1.1\r\nHost: localhost", "405"),
@@ -270,7 +271,7 @@ async fn a_forged_drain_over_tcp_is_refused() {
 #[test]
 fn only_this_machine_may_drain_over_tcp() {
     let status = Rc::new(RefCell::new(example()));
-    let supervisor = Still { status, asked: Rc::default(), drains: Rc::default() };
+    let supervisor = CountingSupervisor { status, asked: Rc::default(), drains: Rc::default() };
     let server = Server { supervisor, drain_over_tcp: true };
     let request = Request::post("/drain").header(HOST, "localhost").body(()).unwrap();
     for (address, may) in [("127.0.0.1", true), ("::1", true), ("10.0.0.1", false), ("::2", false)]
@@ -284,34 +285,39 @@ fn only_this_machine_may_drain_over_tcp() {
 /// How a client holds its connection.
 #[derive(Clone, Copy, Debug)]
 enum Holder {
-    /// It says nothing.
+    /// Sends nothing.
     Silent,
-    /// It has begun a request.
+    /// Sends half a request.
     Half,
-    /// A byte of its request now and then.
+    /// Sends a byte of its request now and then.
     Trickling,
-    /// It does not read its answer, which is more than the kernel takes.
+    /// Does not read its answer, which is longer than the socket buffers.
     Deaf,
 }
 
 impl Holder {
-    /// Holds a connection for as long as it is let, again and again.
+    /// Holds a connection until the server closes it, again and again.
     async fn hold(self, address: Address) {
         loop {
             match &address {
                 Address::Tcp(address) => {
-                    let Ok(stream) = TcpStream::connect(address).await else { continue };
-                    self.once(stream).await;
+                    if let Ok(stream) = TcpStream::connect(address).await {
+                        self.hold_one(stream).await;
+                    }
                 }
                 Address::Unix(path) => {
-                    let Ok(stream) = UnixStream::connect(path).await else { continue };
-                    self.once(stream).await;
+                    if let Ok(stream) = UnixStream::connect(path).await {
+                        self.hold_one(stream).await;
+                    }
                 }
             }
+            // A connect that fails at once (no port, no descriptor, a full backlog) does not yield:
+            // without this pause its task would keep the only thread for ever.
+            sleep(Duration::from_millis(1)).await;
         }
     }
 
-    async fn once(self, mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    async fn hold_one(self, mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin) {
         let text = match self {
             Self::Silent => "",
             Self::Half => "GET /livez HTTP/1.1\r\nhost:",
@@ -335,7 +341,7 @@ impl Holder {
 }
 
 #[tokio::test]
-async fn however_many_hold_connections_each_question_is_answered() {
+async fn held_connections_block_no_request() {
     for holder in [Holder::Silent, Holder::Half, Holder::Trickling, Holder::Deaf] {
         Rig::run(LIMITS, async |rig: Rig| {
             let is_deaf = matches!(holder, Holder::Deaf);
@@ -346,7 +352,7 @@ async fn however_many_hold_connections_each_question_is_answered() {
             let unix = Address::Unix(rig.socket.clone());
             let mut holders = tokio::task::JoinSet::new();
             for address in [Address::Tcp(rig.address), unix] {
-                for _ in 0..most_connections() + 16 {
+                for _ in 0..max_connections() + 16 {
                     holders.spawn_local(holder.hold(address.clone()));
                 }
             }
@@ -367,13 +373,21 @@ async fn however_many_hold_connections_each_question_is_answered() {
 }
 
 #[tokio::test]
-async fn at_the_bound_the_quietest_connection_gives_way() {
+async fn a_holder_that_cannot_connect_leaves_the_thread_to_others() {
+    let missing = Address::Unix("/nonexistent/control.sock".into());
+    let holding = Holder::Silent.hold(missing);
+    // Only a future that yields can be timed out.
+    assert!(tokio::time::timeout(Duration::from_millis(50), holding).await.is_err());
+}
+
+#[tokio::test]
+async fn at_the_bound_the_idlest_connection_is_closed() {
     Rig::run(Limits { head: Duration::from_secs(20), ..LIMITS }, async |rig: Rig| {
         let mut held = Vec::new();
-        for _ in 0..most_connections() {
+        for _ in 0..max_connections() {
             held.push(UnixStream::connect(&rig.socket).await.unwrap());
         }
-        // The oldest, but not the quietest.
+        // The oldest, but not the idlest.
         held[0].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         sleep(Duration::from_millis(50)).await;
         assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);

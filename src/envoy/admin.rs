@@ -1,12 +1,14 @@
-//! Envoy's admin: the calls that begin and end a drain, and the sample that tells how it goes.
+//! Envoy's admin: the calls that begin and end a drain, and the sample of its statistics.
 //!
-//! - `POST /drain_listeners?graceful&skip_exit` tells clients to go away, but only some of them under Envoy's default
-//!   strategy. Without `skip_exit` Envoy closes every listener when its `--drain-time-s` is over, which may be within `min`.
-//! - `POST /healthcheck/fail` makes every response close its connection, from then on.
-//! - Plain `POST /drain_listeners` closes the listen sockets at once; what was accepted stays, and stays counted.
+//! - `POST /drain_listeners?graceful&skip_exit` asks clients to close their connections, but with
+//!   Envoy's default strategy only some of them. Without `skip_exit` Envoy closes every listener when
+//!   its `--drain-time-s` is over, which may be before `min` is.
+//! - `POST /healthcheck/fail` makes every response from then on close its connection.
+//! - Plain `POST /drain_listeners` closes the listen sockets at once; accepted connections stay, and
+//!   stay counted.
 //!
-//! All of it holds for Envoy 1.37.0, 1.38.3 and 1.40.0. Only a 200 counts as done, and nothing here waits without a
-//! bound: an admin that refuses, forbids or hangs makes an outcome, not a delay.
+//! This holds for Envoy 1.37.0, 1.38.3 and 1.40.0. Only a 200 counts as done, and every wait has a
+//! limit: an admin that refuses, forbids or hangs makes an outcome, not a delay.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,17 +20,18 @@ use crate::config::Address;
 use crate::envoy::stats::{STATS_PATH, Sample};
 use crate::http::{Client, RequestError, request};
 
-/// The bound of a single call.
+/// The limit of a single call.
 const CALL_LIMIT: Duration = Duration::from_millis(500);
-/// The bound of all attempts to begin a drain.
+/// The limit of all attempts to begin a drain.
 const BEGIN_LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between attempts; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// What Envoy says to a call is a word or a sentence.
+/// Envoy answers a call with a word or a sentence.
 const MAX_REPLY: usize = 4096;
-/// Some 90 bytes a statistic, two for each listener and worker: enough for 300 listeners on 64 workers.
+/// About 90 bytes per statistic, two for each listener and worker: enough for 300 listeners on 64
+/// workers.
 const MAX_STATS: usize = 4 * 1024 * 1024;
 
 /// A call to the admin.
@@ -61,14 +64,14 @@ impl fmt::Display for Call {
     }
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub struct CallOutcome {
     /// The call.
     pub call: Call,
-    /// How often it was made; at least once.
+    /// At least 1.
     pub attempts: u32,
-    /// Done, or the error of the last attempt.
+    /// The error is that of the last attempt.
     pub result: Result<(), RequestError>,
 }
 
@@ -87,9 +90,9 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// Begins the drain: `drain_listeners?graceful&skip_exit`, then, if wanted, `healthcheck/fail`, each tried again until it is
-/// done or 2 s are over. The attempts alternate, so that a call which fails for good does not take the other one's time. One
-/// outcome a call, in this order.
+/// Begins the drain: `drain_listeners?graceful&skip_exit`, then, if set, `healthcheck/fail`, each
+/// retried until it is done or 2 s are over. The attempts alternate, so that a call which always fails
+/// takes no time from the other. Returns one outcome per call, in this order.
 pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOutcome> {
     let calls: &[Call] = if fail_healthcheck {
         &[Call::DrainListeners, Call::FailHealthcheck]
@@ -99,16 +102,17 @@ pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOut
     attempt_all(admin, calls, CALL_LIMIT, BEGIN_LIMIT).await
 }
 
-/// Closes the listen sockets, so that between here and SIGTERM no connection is accepted and then cut. Once, within 500 ms.
+/// Closes the listen sockets, so that from here to SIGTERM no connection is accepted and then cut. One
+/// attempt, within 500 ms.
 pub async fn close_listeners(admin: &Address) -> CallOutcome {
     let result = post(admin, Call::CloseListeners, CALL_LIMIT).await;
     CallOutcome { call: Call::CloseListeners, attempts: 1, result }
 }
 
-/// One look at the statistics, within 500 ms. The client keeps its connection from look to look.
+/// Polls the statistics, within 500 ms. The client keeps its connection between polls.
 ///
 /// # Errors
-/// When there is no complete, sensible answer; nothing is known then.
+/// When there is no complete, valid answer.
 pub async fn sample(client: &mut Client) -> Result<Sample, RequestError> {
     let answer = client.get(STATS_PATH, CALL_LIMIT, MAX_STATS).await?;
     Sample::parse(&answer.into_ok_body()?)
@@ -133,7 +137,7 @@ async fn attempt_all(
         pause = (pause * 2).min(LONGEST_PAUSE);
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.result.is_err()) {
             let limit = call_limit.min(left());
-            // An attempt cut to nothing would only hide the error of the one before.
+            // An attempt without enough time would only hide the error of the one before.
             if limit >= FIRST_PAUSE.min(call_limit) {
                 outcome.attempts += 1;
                 outcome.result = post(admin, outcome.call, limit).await;
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_failed_is_tried_again() {
+    async fn only_a_failed_call_is_retried() {
         let server =
             Server::tcp(&[Answer(500, ""), Answer(200, "OK"), Answer(204, ""), Answer(200, "OK")]);
         let outcomes = begin_drain(&server.address, true).await;
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_fails_for_good_does_not_keep_the_other_from_being_done() {
+    async fn a_call_that_always_fails_does_not_block_the_other() {
         // Connections 1, 3 and 4 are drain_listeners, 2 is healthcheck/fail.
         let server = Server::tcp(&[Hang, Answer(200, "OK"), Hang, Answer(403, "")]);
         let outcomes = attempt_all(&server.address, BOTH, SHORT, OVERALL).await;
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_admin_that_misbehaves_costs_no_more_than_the_bound() {
+    async fn an_admin_that_misbehaves_takes_no_longer_than_the_limit() {
         for (behaviour, message) in [
             (Hang, "no answer within"),
             (Trickle, "no answer within"),
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listening_is_tried_until_the_bound_and_not_beyond() {
+    async fn a_refused_connection_is_retried_until_the_limit() {
         let address = Server::tcp_refusing();
         let begin = Instant::now();
         let outcomes = begin_drain(&address, true).await;

@@ -1,4 +1,4 @@
-//! The admin calls against a real Envoy: the one that `DRAINIT_TEST_ENVOY` names. Without it there is nothing to test.
+//! The admin calls against the real Envoy that `DRAINIT_TEST_ENVOY` names; skipped without it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -72,7 +72,7 @@ impl Drop for Envoy {
     }
 }
 
-/// Asks until the sample is as expected.
+/// Polls until the sample is as expected.
 async fn until(statistics: &mut Client, expected: impl Fn(&Sample) -> bool) -> Sample {
     let begin = Instant::now();
     loop {
@@ -104,7 +104,7 @@ async fn a_real_envoy_is_drained_and_counted() {
     for outcome in begin_drain(&envoy.admin, true).await {
         assert_eq!((outcome.attempts, outcome.result.is_ok()), (1, true), "{outcome}");
     }
-    // It accepts all the same, and every response closes its connection.
+    // It still accepts, and every response closes its connection.
     kept.get("/", LIMIT, 100).await.unwrap();
     kept.get("/", LIMIT, 100).await.unwrap();
     let drained = until(&mut statistics, |found| found.active == Some(1)).await;

@@ -1,20 +1,21 @@
-//! How often a draining Envoy is asked for its statistics. An answer costs it time for each statistic that it has, so it is
-//! asked seldom while the drain cannot be over, and never for more than a few per cent of a core. Pure.
+//! The pauses between polls of the statistics of a draining Envoy. An answer costs Envoy time for each
+//! statistic that it has, so polls are rare while the drain cannot be over, and never cost more than a
+//! few per cent of a core. Pure.
 
 use std::time::Duration;
 
 use crate::core::drain::QUIET;
 use crate::types::Time;
 
-/// The least pause while the drain can be over.
+/// The shortest pause while the drain can be over.
 const OFTEN: Duration = Duration::from_millis(25);
-/// The least pause while it cannot.
+/// The shortest pause while it cannot.
 const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the answer took: 3 % of a core, whatever the size of the Envoy.
+/// A pause is at least this many times as long as the answer took: 3 % of a core for any Envoy.
 const FACTOR: u32 = 30;
-/// The pause after which a second poll confirms that nothing is open and nothing new came.
+/// The pause before a second poll that confirms quiet: nothing open, and nothing new.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// For the answers to the two polls that show a quiet Envoy at the very end of `min`, at least.
+/// The least time for the answers to the two polls that show quiet just before `min` is over.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -23,7 +24,7 @@ pub(crate) struct Pace {
     /// Before this the drain cannot be over.
     min_until: Time,
     was_quiet: bool,
-    /// Polls in a row that were not answered.
+    /// Consecutive polls without an answer.
     failures: u32,
 }
 
@@ -32,7 +33,7 @@ impl Pace {
         Self { min_until, was_quiet: false, failures: 0 }
     }
 
-    /// The pause after an answer that took so long and told of so many open connections (or requests).
+    /// The pause after an answer that took `took` and showed `active` open connections (or requests).
     pub(crate) fn after_answer(
         &mut self,
         now: Time,
@@ -50,12 +51,12 @@ impl Pace {
         let is_quiet = active == Some(0);
         let has_turned_quiet = is_quiet && !self.was_quiet;
         self.was_quiet = is_quiet;
-        // Not each time: an Envoy whose connections come and go would be asked all the time.
+        // Only on the change to quiet: connections that come and go would cause constant polls.
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 
-    /// The pause after a poll that was given up or failed after so long: longer each time, because an Envoy that is too large
-    /// to answer in time works for it all the same.
+    /// The pause after a poll that failed after `took`: longer each time, because an Envoy that is too
+    /// large to answer in time works for it nevertheless.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));
@@ -73,7 +74,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// When an Envoy is asked that answers after `took`, and how much of the time it works for it.
+    /// The times of the polls of an Envoy that answers after `took`, and the share of the time that it
+    /// works for them.
     fn polls(min: u64, end: u64, took: u64, active: impl Fn(u64) -> u64) -> (Vec<u64>, f64) {
         let mut pace = Pace::new(Time(ms(min)));
         let (mut now, mut asked) = (0, Vec::new());
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_seldom_until_shortly_before_min_is_over_and_costs_little_whatever_the_size() {
+    fn polls_are_rare_until_shortly_before_min_is_over_and_cheap_for_any_size() {
         for (took, most) in [(1, 0.01), (3, 0.02), (20, 0.05), (60, 0.06), (250, 0.10)] {
             let (asked, part) = polls(15_000, 15_000, took, |_| 3);
             assert!(part <= most, "{took} ms: {part}, {asked:?}");
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn two_polls_show_a_quiet_one_just_before_min_is_over() {
+    fn two_polls_show_quiet_just_before_min_is_over() {
         for took in [1, 5, 20, 60, 150] {
             let (asked, _) = polls(5000, 5000, took, |_| 0);
             let [.., first, second] = asked[..] else { panic!("{asked:?}") };
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_connection_is_missed_soon_and_that_is_confirmed_at_once() {
+    fn the_end_of_the_last_connection_is_seen_soon_and_confirmed_at_once() {
         for took in [1, 20, 60] {
             let (asked, _) = polls(0, 20_000, took, |now| u64::from(now < 10_000));
             let seen = asked.iter().position(|at| at + took >= 10_000).unwrap_or_default();
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_asked_less_and_less() {
+    fn an_envoy_that_does_not_answer_is_polled_less_and_less() {
         let mut pace = Pace::new(Time(ms(0)));
         let hangs: Vec<_> = (0..8).map(|_| pace.after_failure(ms(500)).as_millis()).collect();
         assert_eq!(hangs, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000]);

@@ -17,8 +17,8 @@ use crate::logging::Output;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
-use crate::supervisor::event_loop;
-use crate::supervisor::event_loop::Setup;
+use crate::supervisor;
+use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
 /// How and how long the process is drained.
@@ -69,7 +69,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         listeners: None,
         successes: options.remap_exit.clone(),
     };
-    event_loop::run(setup)
+    supervisor::run(setup)
 }
 
 /// Converts the options to a config.

@@ -1,4 +1,4 @@
-//! The form of drainit's own lines.
+//! The format of drainit's own lines.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,19 +8,19 @@ use crate::config::LogFormat;
 use crate::logging::split::{Stream, write_json_string};
 use crate::types::harmless_lines;
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+/// 9999-12-31T23:59:59Z, the last second of RFC 3339.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
-/// Writes a moment as RFC 3339, in UTC, with milliseconds. A clock that is set outside of what can be written (before
-/// 1970, after 9999) gives the nearest moment that can.
+/// Writes a time as RFC 3339, in UTC, with milliseconds. A time before 1970 or after 9999 becomes the
+/// nearest in between.
 #[must_use]
 pub fn stamp(now: SystemTime) -> String {
     let now = UNIX_EPOCH + now.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
     humantime::format_rfc3339_millis(now).to_string()
 }
 
-/// One of drainit's own messages as whole lines: in text every line of the message gets the prefix and the time, and the
-/// first one says whether it is an error, a warning or for debugging; in JSON it is one object.
+/// Formats a message of drainit: in text every line gets the prefix and the time, and the first one the
+/// level unless it is `info`; in JSON it is one object.
 #[must_use]
 pub fn own_line(
     format: LogFormat,
@@ -30,20 +30,20 @@ pub fn own_line(
     message: &str,
 ) -> Vec<u8> {
     let time = stamp(now);
-    // Whatever is in it: no escape sequence of somebody else reaches a terminal.
+    // No escape sequence in the message may reach a terminal.
     let message = harmless_lines(message.trim_end_matches('\n'));
     let mut out = Vec::with_capacity(message.len() + 128);
     match format {
         LogFormat::Text => {
-            let mut word = match level {
+            let mut label = match level {
                 Level::ERROR => "error: ",
                 Level::WARN => "warning: ",
                 Level::INFO => "",
                 _ => "debug: ",
             };
             for line in message.split('\n') {
-                out.extend_from_slice(format!("[drainit] {time} {word}{line}\n").as_bytes());
-                word = "";
+                out.extend_from_slice(format!("[drainit] {time} {label}{line}\n").as_bytes());
+                label = "";
             }
         }
         LogFormat::Json => {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_clock_is_too_wrong() {
+    fn a_clock_out_of_range_is_clamped() {
         assert_eq!(stamp(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
         let far = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
         assert_eq!(stamp(far), "9999-12-31T23:59:59.000Z");

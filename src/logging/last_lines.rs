@@ -1,4 +1,4 @@
-//! The last lines of a process, kept for the message that says that it failed.
+//! Keeps the last lines of a process for the message about its failure.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -7,17 +7,16 @@ use memchr::memrchr_iter;
 
 use crate::types::harmless;
 
-/// How many are kept.
 pub(crate) const LAST_LINES: usize = 20;
 
-/// Of each at most this many bytes are kept.
+/// In bytes; longer lines are cut.
 pub(crate) const LAST_LINE_LENGTH: usize = 500;
 
-/// The last lines, each shortened; the buffers are used again and again.
+/// The last lines, each shortened; reuses its buffers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastLines(VecDeque<Vec<u8>>);
 
-/// Where the last lines begin in what was read at once: what is before that will not be kept.
+/// Where the last lines begin in the bytes of one read.
 pub(crate) fn begin_of_last(bytes: &[u8]) -> usize {
     memrchr_iter(b'\n', bytes).nth(LAST_LINES).map_or(0, |end| end + 1)
 }
@@ -38,7 +37,7 @@ impl LastLines {
     }
 }
 
-/// A line as people read it.
+/// A line without `\r`, with bytes that are not UTF-8 replaced.
 pub(crate) fn text(line: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
 }

@@ -1,9 +1,9 @@
-//! drainit's standard output and standard error: everything that drainit writes goes through here, and nothing
-//! that happens to their readers holds drainit up.
+//! drainit's stdout and stderr. A slow or dead reader never blocks drainit.
 //!
-//! Each has its own queue and thread (`lane`), started at the first line. Lines of processes wait for room, so
-//! that a process whose output is not read blocks in its own `write`, as it would without drainit, and nothing is lost.
-//! drainit's own lines never wait: they are dropped and counted, and a line says so when there is room again.
+//! Each stream has its own queue and thread ([`StreamWriter`]), started at the first line. Lines of
+//! processes wait for room, so that a process whose output is not read blocks in its own `write`, as it
+//! would without drainit, and nothing is lost. drainit's own lines never wait: they are dropped and
+//! counted, and a line reports that when there is room again.
 
 pub mod capture;
 pub mod format;
@@ -22,31 +22,31 @@ use crate::config::LogFormat;
 use crate::logging::split::Stream;
 use crate::logging::writer::{Source, StreamWriter};
 
-/// Both streams. May be shared between threads.
+/// Both streams; shared between threads.
 pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
 }
 
-/// What came of [`Output::flush`].
+/// The result of [`Output::flush`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flushed {
-    /// Everything was written, or can never be because the descriptor is broken.
+    /// Everything was written, or the descriptor is broken.
     Yes,
-    /// The time was over first.
+    /// Time ran out.
     No,
 }
 
 impl Output {
-    /// Writes to this process's descriptors 1 and 2, which it never changes: their flags are shared with others.
+    /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other processes.
     #[must_use]
     pub fn stdio() -> Arc<Self> {
         Self::new(io::stdout(), io::stderr())
     }
 
-    /// Writes to any two descriptors. What owns them is dropped with the output, once it has been written.
+    /// Writes to any two descriptors, and drops their owners when everything is written.
     #[must_use]
     pub fn new<O, E>(stdout: O, stderr: E) -> Arc<Self>
     where
@@ -61,43 +61,44 @@ impl Output {
         })
     }
 
-    /// The form of drainit's own lines; text until it is set.
+    /// The format of drainit's own lines; text until it is set.
     #[must_use]
     pub fn format(&self) -> LogFormat {
         if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
     }
 
-    /// Sets the form of drainit's own lines from here on.
+    /// Sets the format of drainit's own lines.
     pub fn set_format(&self, format: LogFormat) {
         self.json.store(format == LogFormat::Json, Relaxed);
     }
 
-    /// Queues drainit's own lines, which must be whole and have their form; drops and counts them if too many wait already.
+    /// Queues whole, formatted lines of drainit itself; drops and counts them if too many wait.
     /// Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
-        self.lane(stream).push(Source::Own, lines);
+        self.writer(stream).push(Source::Own, lines);
     }
 
-    /// Queues lines of a process, which must be whole and have their form. Never blocks: [`Output::room`] is awaited
-    /// before, or else they are dropped and counted once 1 MiB waits.
+    /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
+    /// before; otherwise lines are dropped and counted once 1 MiB waits.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
-        self.lane(stream).push(Source::Process, lines);
+        self.writer(stream).push(Source::Process, lines);
     }
 
-    /// Resolves when less than 256 KiB of processes' lines wait to be written.
+    /// Resolves when less than 256 KiB of lines of processes wait to be written.
     pub async fn room(&self, stream: Stream) {
-        self.lane(stream).room().await;
+        self.writer(stream).room().await;
     }
 
-    /// Called when a shutdown begins: [`Output::room`] resolves from now on also when nothing could be written for
-    /// 500 ms, so that a process blocked in a full pipe can go on to its end. What does not fit then is dropped and counted.
+    /// Called when a shutdown begins: [`Output::room`] now also resolves when nothing could be written
+    /// for 500 ms, so that a process blocked in a full pipe can end. Lines that do not fit are dropped
+    /// and counted.
     pub fn stop_waiting(&self) {
         self.stdout.stop_waiting();
         self.stderr.stop_waiting();
     }
 
-    /// Blocks until everything queued is written, at most for `within` in all. After a [`Flushed::No`] drainit can
-    /// still exit: a thread that hangs in `write` does not outlive `_exit`.
+    /// Blocks until everything queued is written, at most for `within`. drainit can exit after a
+    /// [`Flushed::No`] too: a thread that hangs in `write` does not outlive `_exit`.
     pub fn flush(&self, within: Duration) -> Flushed {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);
@@ -105,7 +106,8 @@ impl Output {
         if stdout && stderr { Flushed::Yes } else { Flushed::No }
     }
 
-    /// As [`Output::flush`], for as long as somebody goes on reading, at most for `longest`.
+    /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most for
+    /// `longest`.
     pub fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
         let end = Instant::now() + longest;
         loop {
@@ -119,13 +121,13 @@ impl Output {
         }
     }
 
-    /// How many lines were dropped so far.
+    /// The number of dropped lines.
     #[cfg(test)]
     fn dropped(&self, stream: Stream) -> u64 {
-        self.lane(stream).lost()
+        self.writer(stream).lost()
     }
 
-    fn lane(&self, stream: Stream) -> &Arc<StreamWriter> {
+    fn writer(&self, stream: Stream) -> &Arc<StreamWriter> {
         match stream {
             Stream::Stdout => &self.stdout,
             Stream::Stderr => &self.stderr,
@@ -176,10 +178,10 @@ mod tests {
         }
     }
 
-    /// Pushes lines of 100 bytes as a process until there is no room; tells how many.
+    /// Pushes lines of 100 bytes as a process until there is no room; returns their number.
     async fn fill(output: &Output) -> usize {
         let mut lines = 0;
-        // The thread still takes what the pipe holds.
+        // The thread first fills the pipe.
         while has_room(output).await || lines < (2 * BOUND + 65_536) / 100 {
             output.push_process(Stream::Stdout, format!("{lines:099}\n").as_bytes());
             lines += 1;
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn own_lines_that_nobody_reads_are_dropped_counted_and_told_of() {
+    fn own_lines_without_a_reader_are_dropped_counted_and_reported() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let (output, stdout, _stderr) = output();
             output.set_format(format);
@@ -230,11 +232,11 @@ mod tests {
             output.push(Stream::Stdout, b"after\n");
             drop(output);
             let text = reader.join().unwrap();
-            let (told, whole): (Vec<&str>, Vec<&str>) =
+            let (reports, whole): (Vec<&str>, Vec<&str>) =
                 text.lines().partition(|line| line.contains("dropped"));
             assert_eq!(whole.len() as u64, 2000 - dropped + 1);
             // More than once if the thread made room in between.
-            let sum: u64 = told.iter().map(|line| count_of_dropped(line, format)).sum();
+            let sum: u64 = reports.iter().map(|line| count_of_dropped(line, format)).sum();
             assert_eq!(sum, dropped);
         }
     }
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_with_much_to_say_leaves_room_for_own_lines() {
+    fn a_chatty_process_leaves_room_for_own_lines() {
         let (output, stdout, _stderr) = output();
         block_on(fill(&output));
         output.push(Stream::Stdout, b"[drainit] still here\n");
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_waits_for_a_dead_reader_only_so_long() {
+    fn a_shutdown_stops_waiting_for_a_dead_reader() {
         let (output, stdout, _stderr) = output();
         block_on(async {
             fill(&output).await;
@@ -297,7 +299,7 @@ mod tests {
     fn a_shutdown_waits_for_a_slow_reader() {
         let (output, mut stdout, _stderr) = output();
         let (go, gone) = mpsc::channel::<()>();
-        // It takes more than a second for all that may wait, but never stops for long.
+        // Takes more than a second for a full queue, but never pauses for long.
         let reader = thread::spawn(move || {
             let mut page = [0; 4096];
             while gone.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pipe_hangs_nobody() {
+    fn a_broken_pipe_blocks_nothing() {
         let (output, stdout, mut stderr) = output();
         drop(stdout);
         output.push(Stream::Stdout, b"one\n");
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_loses_lines_and_is_tried_again() {
+    fn a_full_disk_loses_lines_and_is_retried() {
         let (_reader, stderr) = pipe().unwrap();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = Output::new(full, stderr);
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
+    fn a_non_blocking_descriptor_loses_nothing() {
         let (stdout, stdout_end) = pipe().unwrap();
         let (_stderr, stderr_end) = pipe().unwrap();
         fcntl(&stdout_end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();

@@ -1,16 +1,15 @@
-//! Bytes in, whole lines out: cuts the output of a process into lines and gives each its form.
-//!
-//! Pure: no clock, no descriptor. However the bytes were cut into reads, the lines are the same.
+//! Splits the output of a process into lines and formats each. The lines do not depend on how the bytes
+//! were cut into reads. Pure.
 
 use std::fmt;
 
 use memchr::memchr;
 
-/// A longer line is passed on in pieces of at most this many bytes, each a line of its own, so that a process that
-/// never ends its line cannot make drainit hold it all.
+/// A longer line is split into lines of at most this many bytes, so that drainit never buffers an
+/// endless line.
 pub const LONGEST_LINE: usize = 64 * 1024;
 
-/// One of the two streams of output.
+/// One of the two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Descriptor 1.
@@ -36,14 +35,14 @@ impl fmt::Display for Stream {
     }
 }
 
-/// Cuts a stream of bytes into lines; keeps the line that is not complete yet.
+/// Splits a stream of bytes into lines; keeps the incomplete one.
 #[derive(Debug, Default)]
 pub struct Splitter {
     partial: Vec<u8>,
 }
 
 impl Splitter {
-    /// Calls `each` with every line that `bytes` completes, without its newline; a `\r` before it stays.
+    /// Calls `each` with every line that `bytes` completes, without its newline but with a `\r`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
@@ -65,7 +64,7 @@ impl Splitter {
         }
     }
 
-    /// The end of the stream: calls `each` with the last line if it had no newline.
+    /// Ends the stream: calls `each` with a last line without a newline.
     pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             each(&self.partial);
@@ -73,17 +72,17 @@ impl Splitter {
         }
     }
 
-    /// The beginning of a line whose end has not come yet; empty if there is none.
+    /// The incomplete line; empty if there is none.
     #[must_use]
     pub fn partial(&self) -> &[u8] {
         &self.partial
     }
 }
 
-/// Calls `each` with pieces of a line that is too long, and returns what is left, which is not too long.
+/// Calls `each` with the pieces of a line that is too long, except for the last piece, which it returns.
 fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     while line.len() > LONGEST_LINE {
-        // Not in the middle of a UTF-8 character, which has at most three continuation bytes (10xxxxxx).
+        // Never within a UTF-8 character, which has at most three continuation bytes (10xxxxxx).
         let cut = (LONGEST_LINE - 3..=LONGEST_LINE).rfind(|&at| line[at] & 0xC0 != 0x80);
         let (piece, rest) = line.split_at(cut.unwrap_or(LONGEST_LINE));
         each(piece);
@@ -92,14 +91,14 @@ fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8]
     line
 }
 
-/// How a line of one stream of a process is written.
+/// The form of the lines of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it came.
+    /// Unchanged.
     Plain,
-    /// With these bytes before it.
+    /// With this prefix.
     Prefix(Vec<u8>),
-    /// As one JSON object; holds what stands between the values of `time` and `message`.
+    /// As one JSON object; these bytes stand between the values of `time` and `message`.
     Json(Vec<u8>),
 }
 
@@ -119,14 +118,14 @@ impl Form {
         Self::Json(middle)
     }
 
-    /// Appends `line` in this form, and a newline. `time` is used by JSON only, and must need no escape there.
+    /// Appends `line` in this form, and a newline. Only JSON uses `time`, which must need no escaping.
     pub fn write(&self, time: &str, line: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Plain => out.extend_from_slice(line),
             Self::Prefix(prefix) => {
-                // At once, so that there is at most one look for room.
+                // One reservation for all of it.
                 out.reserve(prefix.len() + line.len() + 1);
-                // One by one: a call of musl's `memcpy` takes as long as a few dozen bytes do.
+                // Byte by byte: one call of musl's `memcpy` takes as long as a few dozen bytes.
                 for byte in prefix {
                     out.push(*byte);
                 }
@@ -144,9 +143,9 @@ impl Form {
     }
 }
 
-/// Appends `text` as a JSON string, quotes included.
+/// Appends `text` as a JSON string with its quotes.
 pub(crate) fn write_json_string(text: &str, out: &mut Vec<u8>) {
-    // Neither writing to memory nor a string can fail.
+    // Writing a string to memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }
 
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_never_ends_is_not_held() {
+    fn an_endless_line_is_not_buffered() {
         let mut splitter = Splitter::default();
         let mut pieces = Vec::new();
         for _ in 0..40 {
@@ -229,7 +228,7 @@ mod tests {
         assert_eq!(out, b"[p] \xff\x00\xfe\n");
     }
 
-    /// Many short lines, and now and then one that is longer than the longest.
+    /// Many short lines, and a few longer than the limit.
     fn some_output() -> impl Strategy<Value = Vec<u8>> {
         let short = prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200);
         let long = (LONGEST_LINE - 4..LONGEST_LINE * 2 + 4, any::<u8>())

@@ -1,6 +1,6 @@
-//! Makes `tracing` events drainit's own lines on standard error.
+//! Writes `tracing` events as drainit's own lines to stderr.
 //!
-//! Not `tracing-subscriber`'s formatter: that writes while the caller waits, and where it cannot write it panics.
+//! The formatter of `tracing-subscriber` would block the caller, and panics where it cannot write.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::logging::split::Stream;
 /// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
 pub const LEVEL_VARIABLE: &str = "DRAINIT_LOG_LEVEL";
 
-/// Sends all events of this level and above to `output` from now on, from every thread. Only the first call of a process has
-/// an effect.
+/// Sends all events of this level and above to `output`, from every thread. Only the first call has an
+/// effect.
 pub fn install(output: Arc<Output>, level: Level) {
     let _ = tracing::subscriber::set_global_default(OwnLines::new(output, level));
 }
@@ -27,7 +27,7 @@ pub fn install(output: Arc<Output>, level: Level) {
 /// Reads the value of [`LEVEL_VARIABLE`]; unset or empty is `info`.
 ///
 /// # Errors
-/// A message that names the value and what may stand there.
+/// A message with the value and the valid ones.
 pub fn level(value: Option<&str>) -> Result<Level, String> {
     match value.unwrap_or_default() {
         "error" => Ok(Level::ERROR),
@@ -38,7 +38,7 @@ pub fn level(value: Option<&str>) -> Result<Level, String> {
     }
 }
 
-/// The subscriber. Spans have no part in the lines.
+/// The subscriber; ignores spans.
 pub struct OwnLines {
     output: Arc<Output>,
     level: Level,
@@ -105,7 +105,7 @@ impl Visit for Message {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Only a value's own `fmt` can fail, and then there is nothing to show of it.
+        // Fails only where the `fmt` of the value fails.
         let _ = if field.name() == "message" {
             write!(self.text, "{value:?}")
         } else {
@@ -135,7 +135,7 @@ mod tests {
         text
     }
 
-    /// Without the times.
+    /// The lines without prefix and time.
     fn messages(text: &str) -> Vec<&str> {
         text.lines()
             .map(|line| line.strip_prefix("[drainit] ").unwrap().split_once(' ').unwrap().1)

@@ -1,8 +1,8 @@
 //! One stream of drainit's output: a bounded queue, and the thread that writes it.
 //!
-//! The thread exists because a `write` to a pipe that nobody reads blocks, and because the usual way around that is
-//! closed: `O_NONBLOCK` would be shared with every process that has the same descriptor. So only this thread may
-//! block; everybody else puts lines into the queue and goes on.
+//! The thread exists because a `write` to a full pipe blocks, and `O_NONBLOCK` would be shared with
+//! every process that has the same descriptor. So only this thread may block; all others only queue
+//! lines.
 //!
 //! ```text
 //! push ──▶ pending ──swap──▶ buffer of the thread ──write──▶ descriptor
@@ -27,44 +27,42 @@ use crate::logging::format::own_line;
 use crate::logging::split::Stream;
 use crate::os::signal::mask;
 
-/// Up to this many bytes of processes' lines wait before [`StreamWriter::room`] makes the readers of their pipes wait, and up to
-/// this many of drainit's own before they are dropped. The two are counted apart, so that a process that always has
-/// more to say than the reader takes cannot keep drainit from saying anything.
+/// At most this many bytes of lines of processes are queued before [`StreamWriter::room`] makes the
+/// readers of their pipes wait, and at most this many of drainit's own lines before they are dropped.
+/// Counted apart, so that a process that writes more than the reader takes cannot silence drainit.
 pub(crate) const BOUND: usize = 256 * 1024;
 
-/// Processes' lines that come without waiting for room (what a process left behind when it ended, or during a
-/// shutdown whose output nobody reads) are dropped once this many bytes wait.
+/// Lines of processes that do not wait for room (the last lines of a process, or all lines in a
+/// shutdown without a reader) are dropped once this many bytes wait.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
-/// After this long without any progress nobody is waited for any more, once a shutdown has begun.
+/// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Buffers that grew beyond this are given back when for [`A_WHILE`] there was nothing to write: with a reader that is a little
-/// too slow, there is nothing for a moment after each read.
+/// Larger buffers are freed after [`IDLE`]. Not at once: with a reader that is a little too slow, the
+/// queue is empty for a moment after each read.
 const KEEP: usize = 4096;
 
 /// See [`KEEP`].
-const A_WHILE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(1);
 
-/// Bytes are written in slices of whole lines that are no longer than this, if the lines allow. To a pipe such a write
-/// is atomic (pipe(7), `PIPE_BUF`), so that lines stay whole beside those of processes that have the same descriptor;
-/// and a slow reader is seen to make progress.
+/// Bytes are written in slices of whole lines of at most this length, if the lines allow. Such a write
+/// to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside those of processes with the
+/// same descriptor, and the progress of a slow reader shows.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
 
-/// Where there cannot be a thread (a limit on tasks), it is tried again after this long.
-const WITHOUT_THREAD: Duration = Duration::from_millis(100);
+/// The pause before another attempt to start the thread (there may be a limit on tasks).
+const THREAD_RETRY: Duration = Duration::from_millis(100);
 
-/// What the descriptor is known by; it is never closed here unless this owns it.
+/// The descriptor; closed with this only if this owns it.
 pub(crate) type Sink = Box<dyn AsFd + Send + Sync>;
 
-/// Whose lines they are.
+/// The origin of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// drainit's own.
     Own,
-    /// A process's.
     Process,
 }
 
@@ -74,27 +72,27 @@ pub(crate) struct StreamWriter {
     sink: Sink,
     json: Arc<AtomicBool>,
     state: Mutex<State>,
-    /// Something is pending, or the lane is closing.
+    /// Something is pending, or the writer is closing.
     work: Condvar,
     /// Nothing is pending or being written, or nothing ever will be.
     idle: Condvar,
     /// The queue was emptied, or waiting for it has become pointless.
     room: Notify,
     born: Instant,
-    /// When the thread last got something to write, or written; in milliseconds after `born`.
+    /// When the thread last took or wrote bytes, in milliseconds after `born`.
     progress: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     pending: Vec<u8>,
-    /// How many bytes of `pending` are of which source.
+    /// Bytes of `pending` by source.
     own: usize,
     process: usize,
-    /// Lines dropped since the last line that said so, and why if not for want of room.
+    /// Lines dropped since the last report; the error unless for want of room.
     dropped: u64,
     failed: Option<Errno>,
-    /// Lines dropped ever.
+    /// All dropped lines.
     lost: u64,
     started: bool,
     /// The thread has taken a buffer and is writing it.
@@ -154,14 +152,14 @@ impl StreamWriter {
         }
         self.start(&mut state);
         let sleeping = mem::take(&mut state.sleeping);
-        // Whoever is woken needs it at once.
+        // The woken thread needs the lock at once.
         drop(state);
         if sleeping {
             self.work.notify_one();
         }
     }
 
-    /// Resolves when a process's lines may be queued.
+    /// Resolves when lines of a process may be queued.
     pub(crate) async fn room(self: &Arc<Self>) {
         loop {
             let changed = self.room.notified();
@@ -172,7 +170,7 @@ impl StreamWriter {
                 }
                 self.start(&mut state);
                 let patience = state.impatient.then(|| PATIENCE.saturating_sub(self.quiet()));
-                let at_most = (!state.started).then_some(WITHOUT_THREAD);
+                let at_most = (!state.started).then_some(THREAD_RETRY);
                 patience.into_iter().chain(at_most).min()
             };
             match patience {
@@ -183,13 +181,14 @@ impl StreamWriter {
         }
     }
 
-    /// From now on [`StreamWriter::room`] waits for a reader only while that reader reads.
+    /// From now on [`StreamWriter::room`] waits only for a reader that makes progress.
     pub(crate) fn stop_waiting(&self) {
         self.lock().impatient = true;
         self.room.notify_waiters();
     }
 
-    /// Blocks until everything is written or cannot be, at most until `deadline`; tells which.
+    /// Blocks until everything is written or the descriptor is broken, at most until `deadline`; whether
+    /// it was in time.
     pub(crate) fn flush(self: &Arc<Self>, deadline: Instant) -> bool {
         let mut state = self.lock();
         if !state.pending.is_empty() {
@@ -206,8 +205,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// What is to be seen of an end that has come because there can be no further task. No write blocks, as each is no longer
-    /// than what a pipe with room has room for.
+    /// The fallback at the end where no thread can start. No write blocks: none is longer than the room
+    /// of a pipe that polls writable.
     fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {
@@ -229,18 +228,18 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// How many bytes wait to be written.
+    /// Bytes that wait to be written.
     pub(crate) fn pending(&self) -> usize {
         self.lock().pending.len()
     }
 
-    /// How many lines were dropped so far.
+    /// All dropped lines.
     #[cfg(test)]
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
     }
 
-    /// Lets the thread end when it has written what is pending.
+    /// Ends the thread when everything pending is written.
     pub(crate) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
@@ -250,17 +249,17 @@ impl StreamWriter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread at the first use. If there cannot be one (a limit on tasks), the next use tries again.
+    /// Starts the thread at the first use. If that fails (a limit on tasks), the next use retries.
     fn start(self: &Arc<Self>, state: &mut State) {
         if state.started || state.dead {
             return;
         }
-        let lane = Arc::clone(self);
+        let writer = Arc::clone(self);
         let thread = thread::Builder::new().name(self.stream.to_string()).stack_size(STACK);
-        state.started = thread.spawn(move || lane.write_until_closed()).is_ok();
+        state.started = thread.spawn(move || writer.write_until_closed()).is_ok();
     }
 
-    /// How long ago the thread made progress.
+    /// Time since the last progress of the thread.
     fn quiet(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.progress.load(Relaxed)))
     }
@@ -270,14 +269,14 @@ impl StreamWriter {
         self.progress.store(millis, Relaxed);
     }
 
-    /// The life of the thread.
+    /// Runs the thread.
     fn write_until_closed(&self) {
         mask::block_here();
         let mut buffer = Vec::new();
         while let Some(dropped) = self.take(&mut buffer) {
             let (written, mut result) = self.write(&buffer);
             if result.is_ok() && dropped > 0 {
-                result = self.tell_of(dropped);
+                result = self.report_dropped(dropped);
             }
             if let Err(errno) = result {
                 let mut state = self.lock();
@@ -290,8 +289,8 @@ impl StreamWriter {
         }
     }
 
-    /// Waits until something is pending and puts it into `buffer`; `None` if the lane is closed. Tells how many lines were
-    /// dropped since the last line about that: they came after what was pending, which left no room for them.
+    /// Waits until something is pending and takes it into `buffer`; `None` if the writer is closed.
+    /// Returns the number of lines dropped since the last report: they came after the pending ones.
     fn take(&self, buffer: &mut Vec<u8>) -> Option<u64> {
         buffer.clear();
         let mut state = self.lock();
@@ -324,17 +323,17 @@ impl StreamWriter {
         if buffer.capacity().max(state.pending.capacity()) <= KEEP {
             return self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let waited = self.work.wait_timeout(state, A_WHILE);
+        let waited = self.work.wait_timeout(state, IDLE);
         let (mut state, result) = waited.unwrap_or_else(PoisonError::into_inner);
         if result.timed_out() {
-            give_back(buffer);
-            give_back(&mut state.pending);
+            free(buffer);
+            free(&mut state.pending);
         }
         state
     }
 
-    /// Writes the line that says that lines were dropped.
-    fn tell_of(&self, dropped: u64) -> Result<(), Errno> {
+    /// Writes the line about dropped lines.
+    fn report_dropped(&self, dropped: u64) -> Result<(), Errno> {
         let stream = self.stream;
         let why = match self.lock().failed {
             None => format!("{stream} was not read"),
@@ -351,7 +350,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Writes until all of it is written or writing fails; tells how much was written.
+    /// Writes until everything is written or a write fails; also returns the number of bytes written.
     fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
         let mut written = 0;
         while written < bytes.len() {
@@ -363,7 +362,7 @@ impl StreamWriter {
                     self.made_progress();
                 }
                 Err(Errno::EINTR) => {}
-                // Somebody else has made the descriptor non-blocking, which is shared with us.
+                // Another process has set O_NONBLOCK on the shared descriptor.
                 Err(Errno::EAGAIN) => {
                     let mut wait = [PollFd::new(self.sink.as_fd(), PollFlags::POLLOUT)];
                     match poll(&mut wait, PollTimeout::NONE) {
@@ -377,7 +376,7 @@ impl StreamWriter {
         (written, Ok(()))
     }
 
-    /// Nothing can be written any more, and nobody need wait for it.
+    /// Marks the descriptor as broken, and wakes all that wait.
     fn die(&self, mut state: MutexGuard<'_, State>) {
         let pending = mem::take(&mut state.pending);
         state.drop_lines(&pending);
@@ -387,7 +386,7 @@ impl StreamWriter {
     }
 }
 
-/// How much of `bytes` is written at once: whole lines up to [`SLICE`], or one line if that is longer.
+/// The length of the next write: whole lines up to [`SLICE`], or one longer line.
 fn slice_of_lines(bytes: &[u8]) -> usize {
     if bytes.len() <= SLICE {
         return bytes.len();
@@ -401,8 +400,8 @@ fn is_passing(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT | Errno::ENOBUFS | Errno::ENOMEM)
 }
 
-/// Something may have come at the last moment.
-fn give_back(buffer: &mut Vec<u8>) {
+/// Frees a large buffer, unless something came at the last moment.
+fn free(buffer: &mut Vec<u8>) {
     if buffer.is_empty() && buffer.capacity() > KEEP {
         *buffer = Vec::new();
     }
@@ -419,32 +418,32 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn readers_that_wait_without_a_thread_start_it() {
+    fn waiting_for_room_starts_a_missing_thread() {
         let (reader, writer) = pipe().unwrap();
-        let lane = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
+        let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         let lines = "a line\n".repeat(BOUND / 7 + 1);
-        // As if there could not be a thread when the lines came.
-        lane.lock().pending.extend_from_slice(lines.as_bytes());
-        lane.lock().process += lines.len();
+        // As if no thread could start when the lines came.
+        queue.lock().pending.extend_from_slice(lines.as_bytes());
+        queue.lock().process += lines.len();
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { tokio::time::timeout(LONG, lane.room()).await }).unwrap();
-        assert!(lane.flush(Instant::now() + LONG));
-        lane.close();
-        drop(lane);
+        runtime.block_on(async { tokio::time::timeout(LONG, queue.room()).await }).unwrap();
+        assert!(queue.flush(Instant::now() + LONG));
+        queue.close();
+        drop(queue);
         assert!(reading.join().unwrap() == lines);
     }
 
     #[test]
-    fn only_large_and_empty_buffers_are_given_back() {
+    fn only_large_and_empty_buffers_are_freed() {
         let mut full = vec![b'x'; 2 * KEEP];
-        give_back(&mut full);
+        free(&mut full);
         assert_eq!(full.len(), 2 * KEEP);
         full.clear();
-        give_back(&mut full);
+        free(&mut full);
         assert_eq!(full.capacity(), 0);
         let mut small = Vec::with_capacity(KEEP);
-        give_back(&mut small);
+        free(&mut small);
         assert!(small.capacity() >= KEEP);
     }
 }

@@ -1,4 +1,5 @@
-//! From a process or hook of the config to what [`crate::os::spawn`] is asked for: environment, arguments, descriptors.
+//! Turns a process, hook or probe of the config into a [`SpawnRequest`]: environment, arguments,
+//! descriptors.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -7,6 +8,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use crate::config::{
     Config, Drain, DrainMethod, Hook, LogFormat, OnlyIf, Probe, Process, Readiness,
 };
@@ -14,28 +17,48 @@ use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms};
 use crate::logging::split::{Form, Stream};
 use crate::os::spawn;
-use crate::os::spawn::SpawnRequest;
+use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
-use crate::types::harmless;
+use crate::types::{exit_code, harmless};
 
-/// Where a supervisor tells its child to report. drainit's own, from a supervisor above it, is not for its children.
+/// Why a process or hook was not started.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    /// A pipe or socket for it could not be made, most likely for want of descriptors.
+    #[error("cannot be started: {0}")]
+    Resources(#[from] io::Error),
+    #[error("{}", harmless(&.0.to_string()))]
+    Spawn(#[from] SpawnError),
+}
+
+impl StartError {
+    /// 126 or 127, as a shell has it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Resources(_) => exit_code::CANNOT_EXECUTE,
+            Self::Spawn(error) => error.exit_code(),
+        }
+    }
+}
+
+/// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// What every process gets: drainit's own environment, and the `env:` defaults.
+/// The environment of every process: drainit's own environment, and the `env:` defaults.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let own = std::env::vars_os().filter(|(name, _)| name != NOTIFY_SOCKET);
     let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
     own.chain(defaults).collect()
 }
 
-/// Whether a process is asked to report on `NOTIFY_SOCKET`.
-pub(crate) fn talks(process: &Process) -> bool {
+/// Whether a process gets a `NOTIFY_SOCKET`.
+pub(crate) fn uses_notify(process: &Process) -> bool {
     let ready = matches!(process.readiness, Some(Readiness { probe: Probe::Notify, .. }));
     let drained = matches!(process.drain, Some(Drain { method: DrainMethod::Notify(_), .. }));
     ready || drained
 }
 
-/// A request for the process itself, with the pipes for its output where it has some.
+/// A request for the process itself, with pipes where drainit captures its output.
 pub(crate) fn process(
     process: &Process,
     args: &[String],
@@ -43,7 +66,7 @@ pub(crate) fn process(
     notify: Option<String>,
     output: &Arc<Output>,
     format: LogFormat,
-) -> io::Result<(SpawnRequest, Option<Rc<OutputCapture>>)> {
+) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
     let mut request = request(process.command.iter().chain(args), base, Some(process));
     if let (Some(address), Some(env)) = (notify, &mut request.env) {
         env.push((NOTIFY_SOCKET.into(), address.into()));
@@ -67,7 +90,7 @@ pub(crate) fn hook(
     base: &[(OsString, OsString)],
     output: &Arc<Output>,
     format: LogFormat,
-) -> io::Result<(SpawnRequest, Option<Rc<OutputCapture>>)> {
+) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
     let mut request = request(hook.command.iter(), base, process);
     let own = || {
         let json = format == LogFormat::Json;
@@ -83,7 +106,7 @@ pub(crate) fn hook(
     Ok((request, Some(log)))
 }
 
-/// A request for an `exec` probe, whose output nobody reads.
+/// A request for an `exec` probe. Its output goes to /dev/null.
 pub(crate) fn probe(
     command: &[String],
     process: &Process,
@@ -119,16 +142,17 @@ fn request<'a>(
     request
 }
 
-/// Whether a process is to be started.
+/// Whether the condition of a process holds.
 pub(crate) fn holds(only_if: &OnlyIf) -> bool {
     match only_if {
-        // What cannot be looked at (EACCES on the way) is not there for the process either.
+        // A path that drainit cannot stat (EACCES) counts as missing.
         OnlyIf::PathExists(path) => path.exists(),
         OnlyIf::Never => false,
     }
 }
 
-/// Removes what an earlier life has left; only sockets: a path that was written wrong must not cost a file.
+/// Removes the sockets of an earlier instance. Only sockets: a typo in the config must not delete a
+/// file.
 pub(crate) fn remove_sockets(name: &str, sockets: &[PathBuf]) {
     for path in sockets {
         if let Err(error) = stale_socket::remove(path) {

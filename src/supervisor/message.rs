@@ -1,4 +1,4 @@
-//! The words between the event loop and its local tasks: what a child is for, and what a task has learnt.
+//! The messages from local tasks to the event loop, and the roles of children.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,28 +10,32 @@ use crate::core::spec::HookId;
 use crate::supervisor::children::Children;
 use crate::types::{End, ProcessId};
 
-/// Where local tasks send what they have learnt.
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
-/// What a child is for.
+/// Why drainit has started a child.
 pub(crate) enum Role {
     Process(ProcessId),
     Hook(HookId),
-    /// The command of an `exec` probe or drain; who waits for it gets its end.
+    /// The command of an `exec` probe or drain; its task receives the end.
     Command(tokio::sync::oneshot::Sender<End>),
 }
 
-/// What local tasks have learnt.
+/// A message of a local task.
 pub(crate) enum Message {
-    /// As it is.
     Event(Event),
-    /// The readiness of one life of a process; of an earlier life it means nothing.
-    Ready { process: ProcessId, life: u32 },
-    /// It says that it is drained; of an earlier life it means nothing.
-    Drained { process: ProcessId, life: u32 },
-    /// Nothing, but the loop is to turn once more.
-    Again,
+    /// Readiness; ignored if it is of an earlier instance.
+    Ready {
+        process: ProcessId,
+        instance: u32,
+    },
+    /// `DRAINED=1`; ignored if it is of an earlier instance.
+    Drained {
+        process: ProcessId,
+        instance: u32,
+    },
+    /// Only wakes the loop, which then reaps and scans groups.
+    Wake,
 }
 
-/// The children, shared with the tasks of `exec` probes.
-pub(crate) type Family = Rc<RefCell<Children<Role>>>;
+/// The children, shared with the tasks of `exec` probes and drains.
+pub(crate) type SharedChildren = Rc<RefCell<Children<Role>>>;

@@ -1,11 +1,144 @@
-//! What touches the system: it carries the actions of the core out, and turns what happens into events.
+//! `drainit run`: carries out the actions of the core, and turns what happens into its events.
 
-pub mod children;
-pub mod drain;
-pub mod event_loop;
-pub mod executor;
-pub mod launch;
-pub mod message;
-pub mod readiness;
-pub mod run_command;
-pub mod status;
+pub(crate) mod children;
+pub(crate) mod drain;
+pub(crate) mod event_loop;
+pub(crate) mod executor;
+pub(crate) mod launch;
+pub(crate) mod leftovers;
+pub(crate) mod message;
+pub(crate) mod readiness;
+pub(crate) mod run_command;
+pub(crate) mod status;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::config::Config;
+use crate::control::listen::Listeners;
+use crate::control::status::Status;
+use crate::control::{SupervisorHandle, serve};
+use crate::core::budget::Budget;
+use crate::core::event::Event;
+use crate::core::machine::Machine;
+use crate::core::spec::Spec;
+use crate::graph::Graph;
+use crate::logging::Output;
+use crate::os::signal::fd::Signals;
+use crate::os::{clock, panic_hook, termination_log};
+use crate::report::messages::Names;
+use crate::supervisor::event_loop::EventLoop;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::status::StatusBoard;
+use crate::types::{Time, exit_code};
+
+/// How long the last lines of processes are waited for at the end. It takes longer only where a
+/// leftover process holds a pipe open.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long the reader of drainit's output may take for the rest.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Everything that a run needs, made and checked before anything starts.
+pub struct Setup {
+    /// The checked config.
+    pub config: Config,
+    /// The dependency order of its processes.
+    pub graph: Graph,
+    /// The container's arguments for each process, in file order.
+    pub args: Vec<Vec<String>>,
+    /// drainit's stdout and stderr.
+    pub output: Arc<Output>,
+    /// Blocked since `began`.
+    pub signals: Signals,
+    /// Since when signals are blocked: a shutdown that was requested before the start counts from
+    /// here.
+    pub began: Time,
+    /// Bound already, so that a port in use is found before anything starts.
+    pub listeners: Option<Listeners>,
+    /// Exit codes that count as success: drainit exits with 0 in their place.
+    pub successes: Vec<u8>,
+}
+
+/// Runs the processes until the container is to end, and returns the exit code. Where the kernel
+/// refuses what drainit itself needs (descriptors, a timer), an error is logged, all processes are
+/// stopped, and the code is 70.
+#[must_use]
+pub fn run(setup: Setup) -> u8 {
+    let output = Arc::clone(&setup.output);
+    run_to_the_end(setup).unwrap_or_else(|error| {
+        let line = format!("drainit cannot go on: {error}; all processes are stopped");
+        tracing::error!("{line}");
+        termination_log::write(&line);
+        panic_hook::stop_all();
+        // Best effort: the exit code says the same.
+        let _ = output.flush(FLUSH);
+        exit_code::SOFTWARE
+    })
+}
+
+fn run_to_the_end(setup: Setup) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, supervise(setup))
+}
+
+async fn supervise(setup: Setup) -> io::Result<u8> {
+    let (sender, receiver) = unbounded_channel();
+    let Setup { config, graph, args, output, signals, began, listeners, successes } = setup;
+    let reserve = config.shutdown.reserve;
+    let spec = Rc::new(Spec::new(&config, &graph));
+    let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
+    let status_board = StatusBoard::new(names.clone(), Machine::new(spec, began));
+    if let Some(listeners) = listeners {
+        let handle = Handle { status_board: Rc::clone(&status_board), sender: sender.clone() };
+        tokio::task::spawn_local(async move {
+            let Err(error) = serve(listeners, handle).await;
+            tracing::error!("control endpoints: {error}; they no longer answer");
+        });
+    }
+    let config = Rc::new(config);
+    let executor = Executor::new(
+        Rc::clone(&config),
+        args,
+        Arc::clone(&output),
+        names,
+        sender,
+        Rc::clone(&status_board),
+    );
+    let mut event_loop =
+        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
+    let code = event_loop.run(began).await?;
+    let code = if successes.contains(&code) { exit_code::OK } else { code };
+    let over = status_board.machine.borrow().state().grace_end;
+    let within = |longest| {
+        let now = clock::now();
+        Budget::at_the_end(longest, now, over.unwrap_or(now))
+    };
+    event_loop.executor.last_lines(within(LAST_LINES)).await;
+    event_loop.executor.report(clock::now(), code);
+    // Best effort: a log line about it would have no reader either.
+    let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
+    let _ = output.flush_patiently(within(FLUSH), within(longest));
+    Ok(code)
+}
+
+/// The supervisor, as the control endpoints see it.
+struct Handle {
+    status_board: Rc<StatusBoard>,
+    sender: MessageSender,
+}
+
+impl SupervisorHandle for Handle {
+    fn status(&self) -> Status {
+        self.status_board.status(clock::now())
+    }
+
+    fn drain(&self) {
+        // Fails only when the event loop has ended, with nothing left to drain.
+        let _ = self.sender.send(Message::Event(Event::DrainRequested));
+    }
+}

@@ -1,4 +1,4 @@
-//! Runs one command to its end, for those who want to know whether it succeeded: `exec` probes, `exec` drains.
+//! Runs the command of an `exec` probe or an `exec` drain to its end.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use crate::os::Pid;
 use crate::os::kill::kill_group;
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::message::{Family, Role};
+use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
 
-/// A command that runs. Dropped before its end, its process group is killed.
+/// A running command; dropping it kills its process group.
 struct Running {
     pid: Pid,
     end: Receiver<End>,
@@ -19,23 +19,22 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Who would tell is in the table of children, so it is not reaped, and the pid still is its
-        // own.
+        // The sender is in the table of children as long as the pid is not reaped.
         if self.end.try_recv() == Err(TryRecvError::Empty) {
             let _ = kill_group(self.pid, Signal::KILL);
         }
     }
 }
 
-/// Runs a command; the error says why that was no success. Its process group is killed when it takes longer than `limit`,
-/// or when this is dropped.
+/// Runs a command; the error says why it failed. Kills its process group after `limit`, or when this
+/// is dropped.
 pub(crate) async fn run(
     request: SpawnRequest,
-    family: Family,
+    children: SharedChildren,
     limit: Duration,
 ) -> Result<(), String> {
     let (sender, end) = oneshot::channel();
-    let spawned = family.borrow_mut().spawn(request, Role::Command(sender));
+    let spawned = children.borrow_mut().spawn(request, Role::Command(sender));
     let mut running =
         Running { pid: spawned.map_err(|error| harmless(&error.to_string()).into_owned())?, end };
     match timeout(limit, &mut running.end).await {

@@ -1,4 +1,4 @@
-//! What `/status` shows: the machine, and the few facts about processes that only the shell knows.
+//! The data of `/status`: the state of the machine, and facts about processes that the core lacks.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,19 +14,19 @@ use crate::report::messages::Names;
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::types::{End, ProcessId, Time};
 
-/// Shared between the event loop, which writes, and the control endpoints, which read. Nobody keeps a borrow over an await.
+/// Shared between the event loop, which writes, and the control endpoints, which read. No borrow is
+/// held over an await.
 pub(crate) struct StatusBoard {
-    /// The core.
-    pub machine: RefCell<Machine>,
+    pub(crate) machine: RefCell<Machine>,
     names: Names,
     began: Time,
-    facts: RefCell<Vec<Fact>>,
-    /// Those of whom a note has told something since the last look.
+    facts: RefCell<Vec<ProcessFacts>>,
+    /// Processes with a note since the last update.
     noted: RefCell<Vec<ProcessId>>,
 }
 
 #[derive(Clone, Debug)]
-struct Fact {
+struct ProcessFacts {
     pid: Option<Pid>,
     state: ProcessState,
     since: Time,
@@ -34,16 +34,14 @@ struct Fact {
     draining: bool,
     end: Option<End>,
     message: Option<String>,
-    /// Why it is not ready yet, or what it says of itself.
+    /// Why it is not ready yet, or its `STATUS=`.
     failure: LastFailure,
 }
 
 impl StatusBoard {
-    /// Nothing runs yet.
-    #[must_use]
     pub(crate) fn new(names: Names, machine: Machine) -> Rc<Self> {
         let began = machine.state().now;
-        let fact = Fact {
+        let fact = ProcessFacts {
             pid: None,
             state: ProcessState::Waiting,
             since: began,
@@ -58,22 +56,19 @@ impl StatusBoard {
         Rc::new(Self { machine, names, began, facts, noted: RefCell::default() })
     }
 
-    /// The pid of a process, or that it has none any more.
-    pub(crate) fn pid(&self, process: ProcessId, pid: Option<Pid>) {
+    pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
         self.facts.borrow_mut()[process.index()].pid = pid;
     }
 
-    /// Where the reason is kept why this life is not ready, or what it says of itself.
-    pub(crate) fn watch(&self, process: ProcessId, failure: LastFailure) {
+    pub(crate) fn set_failure(&self, process: ProcessId, failure: LastFailure) {
         self.facts.borrow_mut()[process.index()].failure = failure;
     }
 
-    /// What there is to say about a process.
-    pub(crate) fn message(&self, process: ProcessId, message: Option<String>) {
+    pub(crate) fn set_message(&self, process: ProcessId, message: Option<String>) {
         self.facts.borrow_mut()[process.index()].message = message;
     }
 
-    /// Takes from a note what the machine's state does not tell.
+    /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, note: &Note) {
         let mut facts = self.facts.borrow_mut();
         let process = match *note {
@@ -103,9 +98,9 @@ impl StatusBoard {
         self.noted.borrow_mut().push(process);
     }
 
-    /// Remembers since when each process is in its state. Only those are looked at to whom something has happened in the
-    /// last step of the machine.
-    pub(crate) fn look(&self, now: Time, machine: &Machine) {
+    /// Keeps since when each process is in its state. Checks only the processes that the last step of
+    /// the machine changed.
+    pub(crate) fn update(&self, now: Time, machine: &Machine) {
         let world = machine.state();
         let mut facts = self.facts.borrow_mut();
         for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
@@ -119,8 +114,6 @@ impl StatusBoard {
         }
     }
 
-    /// The whole at this moment.
-    #[must_use]
     pub(crate) fn status(&self, now: Time) -> Status {
         let machine = self.machine.borrow();
         let world = machine.state();
@@ -163,7 +156,7 @@ impl StatusBoard {
     }
 }
 
-fn state(life: Lifecycle, fact: &Fact, answered: bool) -> ProcessState {
+fn state(life: Lifecycle, fact: &ProcessFacts, answered: bool) -> ProcessState {
     match life {
         Lifecycle::Waiting
         | Lifecycle::Checking

@@ -1,4 +1,4 @@
-//! What is wrong with a drain, judged from what its Envoy tells while it is healthy, in words that say the mend. Pure.
+//! Judges the drain of a healthy Envoy from its answers; each finding names its remedy. Pure.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use crate::envoy::preflight::{EnvoyOptions, PreflightTarget, Sample};
 use crate::http::RequestError;
 use crate::types::human;
 
-/// The statistics, as somebody writes them into `allow_paths`.
+/// The path of the statistics in a finding.
 pub(super) const STATS: &str = "/stats?filter=…";
 
-/// What is known of an Envoy. `None` is unknown, and nothing follows from it.
+/// The facts about an Envoy. Nothing follows from an unknown one (`None`).
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
-    /// The paths that the drain needs, and that are not allowed.
+    /// Paths that the drain needs and the admin forbids.
     pub(super) refused: Vec<&'static str>,
     pub(super) sample: Option<Sample>,
-    /// Whether it has a listener for clients.
+    /// Has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// Listeners that take no notice of `healthcheck/fail`.
+    /// Listeners that ignore `healthcheck/fail`.
     pub(super) modify_only: Vec<String>,
 }
 
-/// The admin has not answered as an admin does, for so long.
+/// The finding that the admin has not answered as an Envoy admin for `patience`.
 pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
     let admin = match admin {
         Address::Tcp(address) => format!("http://{address}"),
@@ -39,12 +39,12 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
 }
 
 impl Facts {
-    /// Whether the drain that Envoy does by itself has not told everybody when the wait is over.
+    /// Whether Envoy's own gradual drain is not complete when the wait is over.
     pub(super) fn is_too_slow(&self, wait: Duration) -> bool {
         self.gradual().is_some_and(|time| time > wait)
     }
 
-    /// The time over which Envoy spreads its drain, if it does.
+    /// The time over which Envoy spreads its drain; `None` if at once or unknown.
     fn gradual(&self) -> Option<Duration> {
         let options =
             self.options.as_ref().filter(|options| options.drain_strategy != "Immediate")?;
@@ -52,14 +52,14 @@ impl Facts {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// A sentence for each thing that speaks against the drain; none when all is well.
-    pub(super) fn findings(&self, subject: &PreflightTarget) -> Vec<String> {
+    /// One sentence per finding.
+    pub(super) fn findings(&self, target: &PreflightTarget) -> Vec<String> {
         let all = [
             self.refusal(),
-            self.slowness(subject),
-            self.deaf_listeners(subject),
-            self.missing_statistics(subject),
-            self.single_worker(subject),
+            self.slowness(target),
+            self.deaf_listeners(target),
+            self.missing_statistics(target),
+            self.single_worker(target),
         ];
         all.into_iter().flatten().collect()
     }
@@ -74,22 +74,21 @@ impl Facts {
         })
     }
 
-    fn slowness(&self, subject: &PreflightTarget) -> Option<String> {
-        let time =
-            self.gradual().filter(|time| *time > subject.wait && !subject.fail_healthcheck)?;
+    fn slowness(&self, target: &PreflightTarget) -> Option<String> {
+        let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
         Some(format!(
             "its drain is too slow: spread over {} (--drain-time-s), it has at most {:.1} % of the responses close \
              their connection within the {} that are waited; set `fail_healthcheck: true`, or start it with \
              `--drain-strategy immediate` or a --drain-time-s of {} or less, by which it then drains the old listener of \
              an update, too",
             human(time),
-            subject.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
-            human(subject.wait),
-            subject.wait.as_secs()
+            target.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
+            human(target.wait),
+            target.wait.as_secs()
         ))
     }
 
-    fn deaf_listeners(&self, subject: &PreflightTarget) -> Option<String> {
+    fn deaf_listeners(&self, target: &PreflightTarget) -> Option<String> {
         if self.modify_only.is_empty() {
             return None;
         }
@@ -98,11 +97,11 @@ impl Facts {
              and what else would takes longer than the {} that are waited; set `drain_type: DEFAULT`, or start Envoy with \
              `--drain-strategy immediate`",
             self.modify_only.join(", "),
-            human(subject.wait)
+            human(target.wait)
         ))
     }
 
-    fn missing_statistics(&self, subject: &PreflightTarget) -> Option<String> {
+    fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
         let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
         let missing: Vec<_> = [
             (sample.active, "listener.*.downstream_cx_active"),
@@ -116,21 +115,21 @@ impl Facts {
                 "Envoy has no statistic {}, so its drain cannot end early and always takes {}; let \
                  `stats_config.stats_matcher` include it",
                 missing.join(", "),
-                human(subject.wait)
+                human(target.wait)
             )
         })
     }
 
-    fn single_worker(&self, subject: &PreflightTarget) -> Option<String> {
+    fn single_worker(&self, target: &PreflightTarget) -> Option<String> {
         let single = self.options.as_ref().is_some_and(|options| options.concurrency == 1);
-        (single && asks_for_no_worker(&subject.command)).then(|| {
+        (single && asks_for_no_worker(&target.command)).then(|| {
             "`--concurrency 0` is one worker thread, not one a core; leave it out for one a core, or write the number"
                 .to_owned()
         })
     }
 }
 
-/// Whether a command line has `--concurrency 0`; also the one inside `sh -c "…"`.
+/// Whether a command line has `--concurrency 0`, also inside `sh -c "…"`.
 fn asks_for_no_worker(command: &[String]) -> bool {
     let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
     words.contains(&"--concurrency=0")
@@ -141,7 +140,7 @@ fn asks_for_no_worker(command: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn subject(fail_healthcheck: bool) -> PreflightTarget {
+    fn target(fail_healthcheck: bool) -> PreflightTarget {
         PreflightTarget {
             name: "router".to_owned(),
             admin: Address::Unix("/run/admin.sock".into()),
@@ -156,7 +155,7 @@ mod tests {
         Some(EnvoyOptions { drain_time, drain_strategy, concurrency })
     }
 
-    /// As an Envoy with stock flags is.
+    /// An Envoy with default flags.
     fn healthy() -> Facts {
         Facts {
             options: options("600s", "Gradual", 2),
@@ -167,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_when_all_is_well_or_unknown() {
-        assert!(healthy().findings(&subject(true)).is_empty());
-        assert!(Facts::default().findings(&subject(false)).is_empty());
+    fn a_healthy_or_unknown_envoy_has_no_findings() {
+        assert!(healthy().findings(&target(true)).is_empty());
+        assert!(Facts::default().findings(&target(false)).is_empty());
         let idle = Facts { sample: Some(Sample::default()), serves: Some(false), ..healthy() };
-        assert!(idle.findings(&subject(true)).is_empty(), "no listener yet");
+        assert!(idle.findings(&target(true)).is_empty(), "no listener yet");
     }
 
     #[test]
@@ -184,10 +183,10 @@ mod tests {
             ("", "", false),
         ] {
             let facts = Facts { options: options(time, strategy, 2), ..healthy() };
-            let findings = facts.findings(&subject(false));
+            let findings = facts.findings(&target(false));
             assert_eq!(!findings.is_empty(), finding, "{time} {strategy}: {findings:?}");
         }
-        let findings = healthy().findings(&subject(false));
+        let findings = healthy().findings(&target(false));
         assert!(findings[0].contains("spread over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
         // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than `min`.
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn no_worker_is_told_from_one() {
+    fn concurrency_0_differs_from_1() {
         for (command, concurrency, finding) in [
             ("envoy --concurrency 0", 1, true),
             ("envoy --concurrency=0 -c x", 1, true),
@@ -208,21 +207,21 @@ mod tests {
                 command.split(' ').map(str::to_owned).collect(),
                 vec!["sh".to_owned(), "-c".to_owned(), format!("exec {command}")],
             ] {
-                let findings = facts.findings(&PreflightTarget { command, ..subject(true) });
+                let findings = facts.findings(&PreflightTarget { command, ..target(true) });
                 assert_eq!(!findings.is_empty(), finding, "{findings:?}");
             }
         }
     }
 
     #[test]
-    fn everything_else_is_told_with_its_mend() {
+    fn every_other_finding_names_its_remedy() {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
             sample: Some(Sample { active: Some(0), ..Sample::default() }),
             modify_only: vec!["one".to_owned(), "two".to_owned()],
             ..healthy()
         };
-        let findings = facts.findings(&subject(true));
+        let findings = facts.findings(&target(true));
         let expected = [
             "its drain will fail, its admin does not allow /healthcheck/fail, /stats?filter=…; let `admin.allow_paths`",
             "healthcheck/fail does not close the connections of listener one, two",

@@ -1,10 +1,10 @@
-//! ImageLookup, while an Envoy is healthy, whether its drain will work, and warns if not: a mistake in the configuration would
-//! otherwise show only at the shutdown that fails.
+//! Checks, while an Envoy is healthy, whether its drain will work, and warns if not: a mistake in the
+//! configuration would otherwise show only in a shutdown that fails.
 //!
-//! Everything is a `GET`. Envoy (1.37.0, 1.38.3 and 1.40.0) answers 405 to the `GET` of a call that is a `POST`, and 403
-//! where `admin.allow_paths` has no match for the path with its query, so a call can be tried without being made. It logs
-//! the 405 as an error. So the calls are only tried where there is an `allow_paths`, which shows in its 403 to a path that
-//! nobody has: without one that is a 404.
+//! Every request is a `GET`. Envoy (1.37.0, 1.38.3 and 1.40.0) answers 405 to the `GET` of a `POST`
+//! call, and 403 where `admin.allow_paths` does not match the path with its query, so a call can be
+//! tried without being made. It logs the 405 as an error, so the calls are tried only where there is an
+//! `allow_paths`: Envoy then answers 403 to an unknown path, and without one 404.
 
 pub mod findings;
 
@@ -17,39 +17,37 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, DrainMethod, Process};
 use crate::envoy::admin::{Call, sample};
-use crate::envoy::preflight::findings::Facts;
+use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::stats::Sample;
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
-/// The bound of a single request; nobody waits for it.
+/// The limit of a single request; the supervisor does not wait for it.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
-/// How long an admin may take until it answers and Envoy is initialized.
+/// The limit for the admin to answer and Envoy to be initialized.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// `/server_info` holds the command line, which may hold a whole config.
+/// `/server_info` has the command line, which may contain a whole config.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-const NOBODYS: &str = "/drainit";
+const UNKNOWN_PATH: &str = "/drainit";
 const SERVER_INFO: &str = "/server_info";
 const LISTENERS: &str = "/listeners";
-/// The drain types of all listeners, and hardly more: the mask leaves out what makes a dump large.
+/// The drain types of all listeners; the mask keeps the dump small.
 const DRAIN_TYPES: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener.name,active_state.listener.drain_type",
 ];
 
-/// The drain that is looked at.
+/// The drain to check.
 #[derive(Clone, Debug)]
 struct PreflightTarget {
-    /// The name of the process.
+    /// Of the process.
     name: String,
-    /// Its admin.
     admin: Address,
-    /// Whether `healthcheck/fail` is a part of the drain.
     fail_healthcheck: bool,
     /// The longest that the drain can last.
     wait: Duration,
@@ -57,16 +55,16 @@ struct PreflightTarget {
     command: Vec<String>,
 }
 
-/// A verification under way; dropped, it ends.
+/// A check under way; dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Verification(AbortHandle);
 
 impl Verification {
-    /// Begins, where the process is an Envoy that is drained. `window` is the longest that a shutdown can last.
+    /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown.
     pub(crate) fn begin(process: &Process, args: &[String], window: Duration) -> Option<Self> {
         let drain = process.drain.as_ref()?;
         let DrainMethod::Envoy { admin, fail_healthcheck, .. } = &drain.method else { return None };
-        let subject = PreflightTarget {
+        let target = PreflightTarget {
             name: process.name.clone(),
             admin: admin.clone(),
             fail_healthcheck: *fail_healthcheck,
@@ -74,12 +72,12 @@ impl Verification {
             command: [&process.command, args].concat(),
         };
         let task = spawn_local(async move {
-            let findings = verify(&subject, PATIENCE).await;
+            let findings = verify(&target, PATIENCE).await;
             if findings.is_empty() {
-                tracing::debug!("{}: nothing speaks against its drain", subject.name);
+                tracing::debug!("{}: nothing speaks against its drain", target.name);
             }
             for finding in findings {
-                tracing::warn!("{}: {}", subject.name, harmless(&finding));
+                tracing::warn!("{}: {}", target.name, harmless(&finding));
             }
         });
         Some(Self(task.abort_handle()))
@@ -92,7 +90,7 @@ impl Drop for Verification {
     }
 }
 
-/// What `/server_info` tells.
+/// The parts of `/server_info` that matter.
 #[derive(Clone, Debug, Deserialize)]
 struct ServerInfo {
     #[serde(default)]
@@ -112,26 +110,22 @@ struct EnvoyOptions {
     concurrency: u32,
 }
 
-/// What speaks against the drain, a sentence each, with the mend.
-async fn verify(subject: &PreflightTarget, patience: Duration) -> Vec<String> {
-    let mut client = Client::new(subject.admin.clone());
+/// One sentence per finding, with the remedy.
+async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
+    let mut client = Client::new(target.admin.clone());
     let mut facts = Facts::default();
     match until_initialized(&mut client, patience).await {
         Ok(server) => facts.options = Some(server.command_line_options),
-        // What the drain itself needs may be allowed all the same.
+        // The paths of the drain may be allowed nevertheless.
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
-            return vec![crate::envoy::preflight::findings::unusable(
-                &subject.admin,
-                &error,
-                patience,
-            )];
+            return vec![unusable(&target.admin, &error, patience)];
         }
     }
-    if status(&mut client, NOBODYS).await == Some(StatusCode::FORBIDDEN) {
+    if status(&mut client, UNKNOWN_PATH).await == Some(StatusCode::FORBIDDEN) {
         for call in [Call::DrainListeners, Call::FailHealthcheck, Call::CloseListeners] {
-            let is_needed = subject.fail_healthcheck || call != Call::FailHealthcheck;
-            // A single answer that is lost is no finding.
+            let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
+            // A lost answer is no finding.
             if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
                 facts.refused.push(call.path());
             }
@@ -139,22 +133,20 @@ async fn verify(subject: &PreflightTarget, patience: Duration) -> Vec<String> {
     }
     match sample(&mut client).await {
         Ok(found) => facts.sample = Some(found),
-        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {
-            facts.refused.push(crate::envoy::preflight::findings::STATS)
-        }
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
     }
     facts.serves = ok_text(&mut client, LISTENERS).await.map(|list| serves_clients(&list));
-    if subject.fail_healthcheck && facts.is_too_slow(subject.wait) {
+    if target.fail_healthcheck && facts.is_too_slow(target.wait) {
         for path in DRAIN_TYPES {
             let dump = ok_text(&mut client, path).await.unwrap_or_default();
             facts.modify_only.extend(modify_only(&dump));
         }
     }
-    facts.findings(subject)
+    facts.findings(target)
 }
 
-/// Asks until Envoy serves. After `patience` what was answered last has to do.
+/// Polls until Envoy is initialized. After `patience` the last answer counts.
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,
@@ -193,12 +185,12 @@ async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
     String::from_utf8(body).ok()
 }
 
-/// Whether clients can connect to one of these: a line is `NAME::ADDRESS`.
+/// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
 fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
 }
 
-/// The names of the listeners that take no notice of `healthcheck/fail`.
+/// The names of the listeners that ignore `healthcheck/fail`.
 fn modify_only(dump: &str) -> Vec<String> {
     let dump: serde_json::Value = serde_json::from_str(dump).unwrap_or_default();
     let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -222,7 +214,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(300);
 
-    fn subject(admin: &Address) -> PreflightTarget {
+    fn target(admin: &Address) -> PreflightTarget {
         PreflightTarget {
             name: "router".to_owned(),
             admin: admin.clone(),
@@ -233,26 +225,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_admin_that_does_not_answer_is_waited_for_and_then_told() {
+    async fn an_admin_that_does_not_answer_is_waited_for_and_then_reported() {
         for behaviour in
             [CloseAtOnce, CloseHalfWay, NotHttp, EndlessHead, Answer(500, ""), Oversized]
         {
             let server = Server::tcp(&[behaviour]);
             let begin = Instant::now();
-            let findings = verify(&subject(&server.address), SHORT).await;
+            let findings = verify(&target(&server.address), SHORT).await;
             assert!(begin.elapsed() < SHORT * 4, "{behaviour:?}");
             assert!(findings[0].contains("its admin at http://127.0.0.1:"), "{findings:?}");
             assert_eq!(findings.len(), 1);
             assert!(server.connections() > 1, "{behaviour:?}: tried once only");
         }
-        let findings = verify(&subject(&Server::tcp_refusing()), SHORT).await;
+        let findings = verify(&target(&Server::tcp_refusing()), SHORT).await;
         assert!(findings[0].contains("connection refused"), "{findings:?}");
     }
 
     #[tokio::test]
-    async fn what_is_not_the_admin_of_an_envoy_is_told_at_once() {
+    async fn an_address_that_is_no_envoy_admin_is_reported_at_once() {
         let server = Server::tcp(&[Answer(404, "")]);
-        let findings = verify(&subject(&server.address), PATIENCE).await;
+        let findings = verify(&target(&server.address), PATIENCE).await;
         assert!(findings[0].contains("answered 404 Not Found"), "{findings:?}");
         assert_eq!(server.seen(), ["GET /server_info"]);
     }
@@ -271,9 +263,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_admin_that_forbids_everything_is_asked_once_for_each_path() {
+    async fn an_admin_that_forbids_everything_gets_one_request_per_path() {
         let server = Server::unix(&[Answer(403, "")]);
-        let findings = verify(&subject(&server.address), SHORT).await;
+        let findings = verify(&target(&server.address), SHORT).await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(
             findings[0].contains("/drain_listeners?graceful&skip_exit, /healthcheck/fail"),
@@ -294,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_of_clients_are_told_from_internal_ones() {
+    fn internal_listeners_do_not_serve_clients() {
         assert!(serves_clients("inner::envoy://inner/\ngateway::[::]:8080\n"));
         assert!(serves_clients("uds::/run/a.sock\n"));
         assert!(!serves_clients("inner::envoy://inner/\n"));

@@ -1,7 +1,7 @@
-//! The output of one process on its way through drainit: two pipes, read as there is room for what they hold.
+//! Captures the output of one process: two pipes, read only when there is room for their lines.
 //!
-//! Only processes that need it have one: with a prefix, in JSON, or where readiness is a line of output. All others write
-//! to the real descriptors.
+//! Only for processes that need it: with a prefix, in JSON, or with a `log` readiness. All others write
+//! to the descriptors of drainit.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -31,19 +31,19 @@ use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, begin_of_last, text};
 use crate::logging::split::{Form, Splitter, Stream};
 
-/// How much is read at once; a pipe holds as much, unless somebody changed it.
+/// The size of one read: the default capacity of a pipe.
 const CHUNK: usize = 64 * 1024;
 
-/// The most that one [`OutputCapture::pump`] reads from a pipe; the most that an unprivileged process can make a pipe hold
-/// (pipe(7), `pipe-max-size`).
+/// The most that one [`OutputCapture::pump`] reads from a pipe: the largest capacity that an
+/// unprivileged process can set (pipe(7), `pipe-max-size`).
 const PUMP: usize = 1024 * 1024;
 
-/// A read of at least this many bytes is followed by a turn for everybody else, so that one process with much to say does
-/// not keep the event loop from what matters more.
+/// A read of at least this many bytes is followed by a yield, so that a chatty process does not block
+/// the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
-    /// What was read, and the lines that are made of it. Nothing is left in them between two reads, so all pipes share them.
+    /// The buffers of one read. Empty between reads, so all pipes share them.
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
 }
@@ -53,7 +53,7 @@ struct Scratch {
     lines: Vec<u8>,
 }
 
-/// The forms of a process's lines on stdout and stderr, or `None` if it gets the real descriptors.
+/// The forms of the lines on stdout and stderr, or `None` if the process inherits the descriptors.
 #[must_use]
 pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     match (format, &process.log) {
@@ -70,22 +70,22 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     }
 }
 
-/// The ends of the pipes that the process writes to, for [`std::process::Command::stdout`] and `stderr`. The command must be
-/// dropped after the spawn: the pipes do not end while it holds these.
+/// The write ends of the pipes. The caller drops them after the spawn: the pipes do not end while they
+/// are open.
 #[derive(Debug)]
 pub struct WriteEnds {
-    /// For its descriptor 1.
+    /// For descriptor 1.
     pub stdout: PipeWriter,
-    /// For its descriptor 2.
+    /// For descriptor 2.
     pub stderr: PipeWriter,
 }
 
-/// The output of one life of a process; after a restart there is another.
+/// The output of one instance of a process, or of a hook.
 pub struct OutputCapture {
     output: Arc<Output>,
     sides: [Side; 2],
     last: RefCell<LastLines>,
-    /// What a line must match, until one did.
+    /// The pattern of the readiness, until a line has matched.
     pattern: RefCell<Option<Regex>>,
     matched: Cell<bool>,
     /// A line has matched, or a pipe has ended.
@@ -102,13 +102,14 @@ struct Side {
 }
 
 impl OutputCapture {
-    /// Makes the pipes and starts to read them, in a local task that ends when nobody has the write ends any more. Must be
-    /// called inside a tokio `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
+    /// Makes the pipes and reads them in a local task until all write ends are closed. Needs a tokio
+    /// `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
     ///
-    /// The pipes are given to `user`, because many programs open `/dev/stdout`, and Linux then checks the permission anew.
+    /// The pipes belong to `user`: many programs open `/dev/stdout`, and Linux then checks the
+    /// permission again.
     ///
     /// # Errors
-    /// There are too many open files, or too much memory is in pipes.
+    /// Too many open files, or too much memory in pipes.
     pub fn open(
         output: Arc<Output>,
         forms: [Form; 2],
@@ -134,13 +135,13 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Takes over what is in the pipes at this moment, room or not: called when the process has ended, so that its last
-    /// lines are there before its end is told. Never blocks.
+    /// Reads the pipes empty, room or not. Called when the process has ended, so that its last lines come
+    /// before the line about its end. Never blocks.
     pub fn pump(&self) {
         for side in &self.sides {
             let mut left = PUMP;
             while left > 0 && !side.ended.get() {
-                // Not through the event loop, which may not know yet that there is something to read.
+                // A direct read: the runtime may not know yet that the pipe is readable.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                     let count = read(&*side.pipe.borrow(), chunk)?;
                     self.take(side, &chunk[..count], lines);
@@ -154,13 +155,13 @@ impl OutputCapture {
         }
     }
 
-    /// Resolves when both pipes have ended. Until then anybody may still write to them, a daemonised grandchild for one: the
-    /// bound is the caller's.
+    /// Resolves when both pipes have ended. A daemonised grandchild may keep them open: the caller sets
+    /// the limit.
     pub async fn finished(&self) {
         self.wait_until(|| self.is_finished()).await;
     }
 
-    /// Whether both pipes have ended, so that nothing more can come.
+    /// Whether both pipes have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.sides.iter().all(|side| side.ended.get())
@@ -171,15 +172,15 @@ impl OutputCapture {
         self.wait_until(|| self.matched.get()).await;
     }
 
-    /// Writes last lines that have no newline, without waiting for more of them.
+    /// Writes last lines without a newline.
     pub fn finish(&self) {
         for side in &self.sides {
             self.pass_on(side, None, &mut Vec::new());
         }
     }
 
-    /// The last lines of both streams in the order in which they were read, shortened where they are long, and with those
-    /// that have no newline yet. Bytes that are not UTF-8 are replaced.
+    /// The last lines of both streams in the order of their reads, each shortened, including lines
+    /// without a newline. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn last_lines(&self) -> Vec<String> {
         let mut last = self.last.borrow().clone();
@@ -192,13 +193,13 @@ impl OutputCapture {
         last.texts()
     }
 
-    /// Reads one pipe to its end, while there is room for its lines.
+    /// Reads one pipe to its end, as long as there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.ended.get() {
-            // Room is looked for when there is something to read, and not before: all of many silent processes would find it,
-            // and could then begin to talk at once.
+            // Waits for room only when the pipe is readable: many silent processes would all get room,
+            // and could then all write at once.
             let readable = poll_fn(|context| side.pipe.borrow().poll_read_ready(context)).await;
-            // Readiness does not wait for a reader of somebody else's lines; what has no room then is dropped and counted.
+            // Readiness does not wait for room; lines without room are dropped and counted.
             if self.pattern.borrow().is_none() {
                 tokio::select! {
                     biased;
@@ -206,7 +207,7 @@ impl OutputCapture {
                     () = self.wait_until(|| side.ended.get()) => return,
                 }
             }
-            // Nothing is awaited in between, so the room is still there.
+            // No await in between, so the room is still there.
             match readable.and(self.read(side).await) {
                 Ok(Some(count)) if count >= LONG_READ => yield_now().await,
                 Ok(_) => {}
@@ -215,7 +216,7 @@ impl OutputCapture {
         }
     }
 
-    /// Takes what there is to read, and does not wait for it: a pump may have taken it.
+    /// Reads without waiting: a pump may have emptied the pipe.
     async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
         poll_fn(|context| {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
@@ -233,7 +234,7 @@ impl OutputCapture {
         .await
     }
 
-    /// Handles what a read gave; nothing is the end of the pipe.
+    /// Handles the bytes of a read; none is the end of the pipe.
     fn take(&self, side: &Side, bytes: &[u8], lines: &mut Vec<u8>) {
         if bytes.is_empty() {
             self.pass_on(side, None, lines);
@@ -244,7 +245,7 @@ impl OutputCapture {
         }
     }
 
-    /// Queues the lines that `bytes` complete, or without them the one that is not complete.
+    /// Queues the lines that `bytes` complete; without `bytes` the incomplete one.
     fn pass_on(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
         let time = match side.form {
             Form::Json(_) => stamp(SystemTime::now()),
@@ -262,7 +263,7 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // A read of nothing but newlines becomes many times as long.
+            // A read of many newlines grows many times by its prefixes.
             if lines.len() >= CHUNK {
                 self.output.push_process(side.stream, lines);
                 lines.clear();
@@ -298,7 +299,7 @@ impl Side {
     fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
         if let Some(user) = user {
-            // Without the privilege for it the process runs as ourselves anyway, and the pipe is already its own.
+            // Without the privilege the process runs as drainit's user, which owns the pipe already.
             let _ =
                 fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }

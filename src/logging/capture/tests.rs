@@ -28,7 +28,7 @@ impl Rig {
         OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
     }
 
-    /// All that was written; nobody may have the output any more.
+    /// Everything that was written, once all other references to the output are dropped.
     fn texts(self) -> (String, String) {
         let Self { output, mut stdout, mut stderr } = self;
         drop(output);
@@ -154,7 +154,7 @@ fn a_line_that_matches_is_seen_on_either_stream() {
     );
 }
 
-/// Writes so many lines of `seq` from a thread, as a process would: blocking.
+/// Writes `count` numbered lines from a thread, blocking as a process does.
 fn write_numbers(mut pipe: PipeWriter, count: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let lines: String = (0..count).map(|number| format!("{number}\n")).collect();
@@ -185,15 +185,15 @@ fn a_reader_that_stalls_loses_nothing() {
 }
 
 #[test]
-fn many_that_were_silent_and_talk_at_once_lose_nothing() {
-    // Each fills its pipe: together far more than may wait.
+fn many_silent_processes_that_write_at_once_lose_nothing() {
+    // Each fills its pipe: together far more than the queue takes.
     const PROCESSES: usize = 48;
     const LINES: usize = 10_000;
     let mut rig = Rig::new();
     let reader = run(async {
         let (logs, ends): (Vec<_>, Vec<_>) =
             (0..PROCESSES).map(|_| rig.open(Form::prefix("p"))).unzip();
-        // All of them are silent, and there is room.
+        // All are silent, and there is room.
         for _ in 0..10 {
             yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! The drain of one Envoy: tells it, then keeps looking how much it still carries.
+//! The drain of one Envoy: begins it over the admin, then polls how much traffic remains.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,17 +16,17 @@ use crate::envoy::stats::Sample;
 use crate::http::Client;
 use crate::os::clock;
 use crate::report::{Moment, Traffic};
-use crate::supervisor::drain::DrainTarget;
+use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
-/// How long the count at the end may take; the core is not more patient with the closing of the listeners as a whole.
-const LAST_LOOK: Duration = Duration::from_millis(100);
-/// When it is to be seen that connections are closed, where every response closes its own.
+/// The limit of the last poll. The core waits no longer for the closing of the listeners as a whole.
+const LAST_POLL: Duration = Duration::from_millis(100);
+/// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
-/// What the parts of one drain share.
-pub(crate) struct Drainer {
-    pub(crate) subject: DrainTarget,
+/// The state that the tasks of one drain share.
+pub(crate) struct EnvoyDrain {
+    pub(crate) target: DrainTarget,
     pub(crate) admin: Address,
     pub(crate) fail_healthcheck: bool,
     pub(crate) until: DrainUntil,
@@ -34,43 +34,43 @@ pub(crate) struct Drainer {
     pub(crate) min_until: Time,
     /// The longest wait, as granted.
     pub(crate) longest: Duration,
-    /// The next poll is due now: something has changed that it is to show.
+    /// Asks for the next poll at once.
     pub(crate) again: Notify,
-    /// Counts up when the listeners are closed: a look that began before tells nothing about after.
+    /// Counts the closings of the listeners: the result of a poll that began before one is discarded.
     pub(crate) epoch: Cell<u32>,
-    /// It has said that its listeners are closed.
+    /// Envoy has confirmed that its listeners are closed.
     pub(crate) is_closed: Cell<bool>,
-    /// What came of the calls that begin the drain.
-    pub(crate) told: Cell<Told>,
-    /// Nothing that is seen from now on belongs to the drain.
+    pub(crate) accepted: Cell<Accepted>,
+    /// Samples from now on do not belong to the drain.
     pub(crate) is_over: Cell<bool>,
 }
 
-/// How an Envoy was told to drain.
+/// The outcome of the calls that begin the drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Told {
-    /// It has not answered, and was not given up.
+pub(crate) enum Accepted {
+    /// No answer yet.
     #[default]
     NotYet,
-    /// It has not taken any call.
+    /// All calls failed.
     Nothing,
-    /// It closes connections as its own flags say.
+    /// Envoy closes connections as its own flags say.
     Gradual,
     /// Every response closes its connection.
     AtOnce,
 }
 
-impl Drainer {
-    /// ImageLookup, tells, and looks until it is dropped.
+impl EnvoyDrain {
+    /// Polls once, begins the drain, then polls until the task is aborted.
     pub(crate) async fn run(self: Rc<Self>) {
         let mut client = Client::new(self.admin.clone());
         let mut watch = ClosingWatch::new(if self.fail_healthcheck {
             CLOSING_SEEN
         } else {
-            // A gradual drain of that length has by then closed every fourth connection that was used.
+            // By then a gradual drain of that length has closed a quarter of the connections in use.
             CLOSING_SEEN.max(self.longest / 2)
         });
-        // Before the calls have an effect; they wait for it no longer than it is bounded. Where it fails the next look says so.
+        // Before the calls take effect; they wait for it at most its limit. If it fails, the next poll
+        // reports that.
         let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
         let first = sample(&mut client).await;
         let now = clock::now();
@@ -80,35 +80,35 @@ impl Drainer {
         };
         let first = first.unwrap_or_default();
         watch.before(&first);
-        self.seen(began, &first, Moment::Start);
-        tokio::join!(self.tell(), self.look(client, watch, pace, pause));
+        self.record(began, &first, Moment::Start);
+        tokio::join!(self.begin(), self.poll(client, watch, pace, pause));
     }
 
-    async fn tell(&self) {
+    async fn begin(&self) {
         let outcomes = begin_drain(&self.admin, self.fail_healthcheck).await;
-        let mut told = Told::Nothing;
+        let mut accepted = Accepted::Nothing;
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
-                (Ok(()), Call::FailHealthcheck) => told = Told::AtOnce,
-                (Ok(()), _) => told = Told::Gradual,
-                (Err(_), _) => self.subject.complain(&outcome.to_string()),
+                (Ok(()), Call::FailHealthcheck) => accepted = Accepted::AtOnce,
+                (Ok(()), _) => accepted = Accepted::Gradual,
+                (Err(_), _) => self.target.warn(&outcome.to_string()),
             }
         }
-        self.told.set(told);
-        let accepted = told != Told::Nothing;
-        self.subject.send(Event::DrainAnswered { process: self.subject.process, accepted });
-        // The watch counts from the first look after this.
+        self.accepted.set(accepted);
+        let accepted = accepted != Accepted::Nothing;
+        self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
+        // The watch counts from the first poll after this.
         self.again.notify_one();
     }
 
-    /// The drain is over; says so where nobody knows whether it ever began.
+    /// Ends the drain; warns if it is unknown whether it ever began.
     pub(crate) fn end(&self) {
-        if !self.is_over.replace(true) && self.told.get() == Told::NotYet {
-            self.subject.complain("its admin had not answered when the drain was over");
+        if !self.is_over.replace(true) && self.accepted.get() == Accepted::NotYet {
+            self.target.warn("its admin had not answered when the drain was over");
         }
     }
 
-    async fn look(
+    async fn poll(
         &self,
         mut client: Client,
         mut watch: ClosingWatch,
@@ -131,11 +131,11 @@ impl Drainer {
             match sampled {
                 Ok(sample) if epoch == self.epoch.get() => {
                     failing = false;
-                    self.seen(began_at, &sample, moment);
-                    if self.told.get() > Told::Nothing
-                        && let Some(requests) = watch.look(Instant::now(), &sample)
+                    self.record(began_at, &sample, moment);
+                    if self.accepted.get() > Accepted::Nothing
+                        && let Some(requests) = watch.check(Instant::now(), &sample)
                     {
-                        self.subject.complain(&self.not_closing(requests));
+                        self.target.warn(&self.not_closing(requests));
                     }
                 }
                 Ok(_) => {}
@@ -143,56 +143,56 @@ impl Drainer {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
                             "{}: GET /stats: {error}; its connections are unknown",
-                            self.subject.name
+                            self.target.name
                         );
                     }
                     let load = Load::default();
-                    self.subject.send(Event::DrainSample { process: self.subject.process, load });
+                    self.target.send(Event::DrainSample { process: self.target.process, load });
                 }
             }
         }
     }
 
-    /// Makes it refuse new connections, where it does not yet, and looks; answers whatever came of it.
+    /// Closes the listeners unless they are closed, polls, and reports to the core in any case.
     pub(crate) async fn close(self: Rc<Self>) {
-        // It may have been over for a while: a drain that was asked for is held until there is a reason to stop.
+        // The drain may have been over for a while: after `drainit drain` it is held until the stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
             let outcome = close_listeners(&self.admin).await;
             self.is_closed.set(outcome.result.is_ok());
             if outcome.result.is_err() {
-                tracing::warn!("{}: {outcome}", self.subject.name);
+                tracing::warn!("{}: {outcome}", self.target.name);
             }
         }
         self.epoch.set(self.epoch.get() + 1);
-        // What is in flight now is cut where the process is asked to end next.
+        // Requests in flight now are cut when the process is stopped next.
         let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
-        if let Ok(Ok(sample)) = timeout(LAST_LOOK, sample(&mut client)).await {
-            self.seen(began, &sample, self.moment());
+        if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client)).await {
+            self.record(began, &sample, self.moment());
         }
-        self.subject.send(Event::ListenersClosed(self.subject.process));
-        // Whether nothing has slipped in before, the core learns from the next look.
+        self.target.send(Event::ListenersClosed(self.target.process));
+        // The next poll shows the core whether a connection slipped in before.
         self.again.notify_one();
     }
 
-    /// Keeps what was seen, for the report and the core. What a slow look tells may be as old as its beginning.
-    fn seen(&self, began: Time, sample: &Sample, moment: Moment) {
+    /// Passes a sample to the report and the core. It may be as old as the begin of its poll.
+    fn record(&self, began: Time, sample: &Sample, moment: Moment) {
         if self.is_over.get() {
             return;
         }
-        let process = self.subject.process;
-        self.subject.report.borrow_mut().traffic(began, process, traffic(sample), moment);
-        self.subject.send(Event::DrainSample { process, load: self.load(sample) });
+        let process = self.target.process;
+        self.target.report.borrow_mut().traffic(began, process, traffic(sample), moment);
+        self.target.send(Event::DrainSample { process, load: self.load(sample) });
     }
 
-    /// What a look that begins now tells of.
+    /// The moment, for the report, of a poll that begins now.
     fn moment(&self) -> Moment {
         if self.is_closed.get() { Moment::Closed } else { Moment::Meanwhile }
     }
 
     fn not_closing(&self, requests: u64) -> String {
-        let mend = match (self.told.get(), self.fail_healthcheck) {
-            (Told::AtOnce, _) => {
+        let mend = match (self.accepted.get(), self.fail_healthcheck) {
+            (Accepted::AtOnce, _) => {
                 "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
             }
             (_, true) => "healthcheck/fail, which would close them, was not done",

@@ -1,8 +1,9 @@
-//! The drains under way, one a process, whatever their kind. Envoy's is in [`crate::supervisor::drain::envoy`].
+//! Drains under way, one per process, of any kind. Envoy's is in [`envoy`].
 
-pub mod envoy;
+pub(crate) mod envoy;
+pub(crate) mod target;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,107 +13,91 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, HttpMethod, HttpTarget};
-use crate::core::event::Event;
 use crate::http::{RequestError, request};
-use crate::os::Pid;
 use crate::os::clock;
-use crate::os::kill::kill;
 use crate::os::spawn::SpawnRequest;
-use crate::report::Report;
-use crate::supervisor::drain::envoy::Drainer;
-use crate::supervisor::message::MessageSender;
-use crate::supervisor::message::{Family, Message};
+use crate::supervisor::drain::envoy::EnvoyDrain;
+use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::launch::StartError;
+use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
-use crate::types::{ProcessId, Signal, harmless};
 
-/// How long a request that is refused is tried again.
+/// How long a failed request is retried.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// What the answer to a drain request may hold.
+/// The largest answer to a drain request.
 const MAX_REPLY: usize = 64 * 1024;
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
-    Envoy(Rc<Drainer>, AbortHandle),
+    Envoy(Rc<EnvoyDrain>, AbortHandle),
     /// A request or a command.
     Task(AbortHandle),
-    /// The process was told, and answers by itself.
-    Told,
-}
-
-/// Whose drain it is, and whom it tells.
-pub(crate) struct DrainTarget {
-    pub(crate) process: ProcessId,
-    /// The shortest and the longest wait, as the core has granted them.
-    pub(crate) min: Duration,
-    pub(crate) longest: Duration,
-    pub(crate) name: String,
-    pub(crate) pid: Pid,
-    pub(crate) sender: MessageSender,
-    pub(crate) report: Rc<RefCell<Report>>,
+    /// The process got a signal, and answers by itself.
+    Signalled,
 }
 
 impl RunningDrain {
-    /// Tells the process. `command` makes the request for an `exec`.
+    /// Begins to drain the process. `command` makes the request for an `exec`.
     pub(crate) fn begin(
         drain: &Drain,
-        subject: DrainTarget,
-        family: &Family,
-        command: impl FnOnce(&[String]) -> Result<SpawnRequest, String>,
+        target: DrainTarget,
+        children: &SharedChildren,
+        command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
-        let limit = subject.longest;
+        let limit = target.longest;
         match &drain.method {
             DrainMethod::Envoy { admin, fail_healthcheck, until } => {
-                let drainer = Rc::new(Drainer {
-                    min_until: clock::now() + subject.min,
-                    longest: subject.longest,
+                let drainer = Rc::new(EnvoyDrain {
+                    min_until: clock::now() + target.min,
+                    longest: target.longest,
                     again: Notify::new(),
-                    subject,
+                    target,
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
-                    told: Cell::default(),
+                    accepted: Cell::default(),
                     is_over: Cell::default(),
                 });
                 let task = spawn_local(Rc::clone(&drainer).run());
                 Self::Envoy(drainer, task.abort_handle())
             }
-            DrainMethod::Http { method, target } => {
-                let (method, target) = (*method, target.clone());
+            DrainMethod::Http { method, target: http_target } => {
+                let (method, http_target) = (*method, http_target.clone());
                 let task = spawn_local(async move {
-                    let result = ask(method, &target, limit).await;
-                    subject.ended(result.map_err(|error| format!("its drain request: {error}")));
+                    let result = send_request(method, &http_target, limit).await;
+                    target.ended(result, "its drain request");
                 });
                 Self::Task(task.abort_handle())
             }
             DrainMethod::Exec(words) => {
-                let (request, family) = (command(words), Rc::clone(family));
+                let (request, children) = (command(words), Rc::clone(children));
                 let task = spawn_local(async move {
                     let result = match request {
-                        Ok(request) => run_command::run(request, family, limit).await,
-                        Err(reason) => Err(reason),
+                        Ok(request) => run_command::run(request, children, limit).await,
+                        Err(error) => Err(error.to_string()),
                     };
-                    subject.ended(result.map_err(|reason| format!("its drain: {reason}")));
+                    target.ended(result, "its drain");
                 });
                 Self::Task(task.abort_handle())
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
-                subject.signal(*signal);
-                Self::Told
+                target.signal(*signal);
+                Self::Signalled
             }
         }
     }
 
-    /// Makes it refuse new connections, where that can be done.
+    /// Closes the listeners of an Envoy.
     pub(crate) fn close(&self) {
         if let Self::Envoy(drainer, _) = self {
             spawn_local(Rc::clone(drainer).close());
         }
     }
 
-    /// Nobody waits for it any longer.
+    /// Ends the drain: the core no longer waits for it.
     pub(crate) fn end(&self) {
         match self {
             Self::Envoy(drainer, task) => {
@@ -120,50 +105,17 @@ impl RunningDrain {
                 drainer.end();
             }
             Self::Task(task) => task.abort(),
-            Self::Told => {}
+            Self::Signalled => {}
         }
     }
 }
 
-impl DrainTarget {
-    /// Tells the core.
-    pub(crate) fn send(&self, event: Event) {
-        // The loop has ended where nobody receives; then nothing matters any more.
-        let _ = self.sender.send(Message::Event(event));
-    }
-
-    /// Something is not as it should be: a line in the log, and one in the report.
-    pub(crate) fn complain(&self, what: &str) {
-        let line = format!("{}: {}", self.name, harmless(what));
-        tracing::warn!("{line}");
-        self.report.borrow_mut().remark(line);
-    }
-
-    /// The call or command that drains it has ended.
-    fn ended(&self, result: Result<(), String>) {
-        match result {
-            Ok(()) => self.send(Event::Drained(self.process)),
-            Err(reason) => {
-                self.complain(&reason);
-                self.send(Event::DrainAnswered { process: self.process, accepted: false });
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let accepted = match kill(self.pid, signal) {
-            Ok(_) => true,
-            Err(error) => {
-                self.complain(&format!("cannot be told to drain by {signal}: {error}"));
-                false
-            }
-        };
-        self.send(Event::DrainAnswered { process: self.process, accepted });
-    }
-}
-
-/// Sends the request until somebody takes it; then waits for its answer, as long as the drain may last.
-async fn ask(method: HttpMethod, target: &HttpTarget, limit: Duration) -> Result<(), RequestError> {
+/// Retries the request until it is accepted; waits for the answer as long as the drain may last.
+async fn send_request(
+    method: HttpMethod,
+    target: &HttpTarget,
+    limit: Duration,
+) -> Result<(), RequestError> {
     let method = match method {
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,

@@ -1,7 +1,8 @@
-//! Joins a process to its readiness probe: one task a life, which ends with the life or with the message that it is ready.
+//! Runs the readiness probe of a process: one task per instance, which ends with the instance or
+//! once it is ready.
 
-pub mod notify;
-pub mod probe;
+pub(crate) mod notify;
+pub(crate) mod probe;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -14,44 +15,43 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::config::{Probe, Process, Readiness};
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
-use crate::supervisor::message::MessageSender;
-use crate::supervisor::message::{Family, Message};
+use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::{LastFailure, wait_ready};
 use crate::supervisor::run_command;
 
-/// How long one run of an `exec` probe may take.
+/// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a process of which kind is seen by.
+/// A process and its readiness check.
 pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
     pub(crate) log: Option<Rc<OutputCapture>>,
 }
 
-/// A probe under way; dropping it ends it.
+/// A probe under way; dropping this ends it.
 pub(crate) struct Watch {
     task: AbortHandle,
 }
 
 impl Watch {
-    /// Begins to look; sends `ready` once. Why it has not been ready yet is kept in `failure`.
+    /// Begins to probe; sends `ready` once, and keeps the last failure in `failure`.
     pub(crate) fn begin(
-        subject: ReadinessTarget,
+        target: ReadinessTarget,
         base: Rc<[(OsString, OsString)]>,
-        family: Family,
+        children: SharedChildren,
         sender: MessageSender,
         failure: LastFailure,
         ready: Message,
     ) -> Self {
         let task = spawn_local(async move {
-            let ReadinessTarget { process, readiness, log } = subject;
+            let ReadinessTarget { process, readiness, log } = target;
             match (&readiness.probe, log) {
                 (Probe::Log(_), Some(log)) => log.matched().await,
                 (probe, _) => {
                     let run = move |command: &[String]| -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
                         let request = launch::probe(command, &process, &base);
-                        Box::pin(run_command::run(request, Rc::clone(&family), EXEC_LIMIT))
+                        Box::pin(run_command::run(request, Rc::clone(&children), EXEC_LIMIT))
                     };
                     wait_ready(probe, readiness.interval, &failure, &run).await;
                 }

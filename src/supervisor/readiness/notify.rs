@@ -1,7 +1,7 @@
-//! Hears what one process says on its `NOTIFY_SOCKET`, from its start to its end.
+//! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Whoever shares the network namespace finds the socket in `/proc/net/unix`. So only the process
-//! itself is believed, and who belongs to it.
+//! Every process in the network namespace finds the socket in `/proc/net/unix`. So only messages of
+//! the process itself, its descendants and its process group are accepted.
 
 use std::cell::Cell;
 
@@ -10,7 +10,8 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
-use crate::supervisor::message::{Family, Message, MessageSender};
+
+use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::types::ProcessId;
 
@@ -19,47 +20,47 @@ pub(crate) struct Listener {
     task: AbortHandle,
 }
 
-/// One life of a process that is listened to.
-pub(crate) struct Speaker {
+/// The instance that sends.
+pub(crate) struct NotifySender {
     pub(crate) process: ProcessId,
     pub(crate) name: String,
-    pub(crate) life: u32,
+    pub(crate) instance: u32,
     pub(crate) pid: Pid,
-    pub(crate) family: Family,
-    /// The config has no other process whose message it could be.
-    pub(crate) is_only_one: bool,
+    pub(crate) children: SharedChildren,
+    /// The config has no other process.
+    pub(crate) is_only_process: bool,
 }
 
 impl Listener {
-    /// Begins to listen. What the process says of its state is kept in `said`.
+    /// Begins to listen. Keeps `STATUS=` in `state`.
     pub(crate) fn begin(
         socket: NotifySocket,
-        speaker: Speaker,
-        said: LastFailure,
+        instance: NotifySender,
+        state: LastFailure,
         sender: MessageSender,
     ) -> Self {
         let task = spawn_local(async move {
             let has_warned = Cell::new(false);
             loop {
-                let believes =
-                    |pid, message: &NotifyMessage| speaker.believes(pid, message, &has_warned);
-                let message = match socket.recv(believes).await {
+                let accepts =
+                    |pid, message: &NotifyMessage| instance.accepts(pid, message, &has_warned);
+                let message = match socket.recv(accepts).await {
                     Ok(message) => message,
                     Err(error) => {
-                        *said.borrow_mut() = Some(format!("its notify socket is broken: {error}"));
+                        *state.borrow_mut() = Some(format!("its notify socket is broken: {error}"));
                         return;
                     }
                 };
                 if let Some(status) = message.status {
-                    *said.borrow_mut() = Some(format!("it says: {status}"));
+                    *state.borrow_mut() = Some(format!("it says: {status}"));
                 }
-                let (process, life) = (speaker.process, speaker.life);
-                // Where nobody receives, the loop has ended, and nothing matters any more.
+                let (process, number) = (instance.process, instance.instance);
+                // Fails only when the event loop has ended.
                 if message.ready {
-                    let _ = sender.send(Message::Ready { process, life });
+                    let _ = sender.send(Message::Ready { process, instance: number });
                 }
                 if message.drained {
-                    let _ = sender.send(Message::Drained { process, life });
+                    let _ = sender.send(Message::Drained { process, instance: number });
                 }
             }
         });
@@ -73,15 +74,14 @@ impl Drop for Listener {
     }
 }
 
-impl Speaker {
-    /// Whether a message is from the process, or from who belongs to it. That it is not is a
-    /// warning, once.
-    fn believes(&self, sender: Pid, message: &NotifyMessage, has_warned: &Cell<bool>) -> bool {
-        let is_child = |pid| self.family.borrow().role(pid).is_some();
+impl NotifySender {
+    /// Whether a message is from the process or belongs to it. Warns the first time it does not.
+    fn accepts(&self, sender: Pid, message: &NotifyMessage, has_warned: &Cell<bool>) -> bool {
+        let is_child = |pid| self.children.borrow().role(pid).is_some();
         let why = match kin(sender, self.pid, is_child) {
             Kin::Own => return true,
-            // PID 1 sees nobody from outside, and so there is nobody else.
-            Kin::Gone if self.is_only_one && std::process::id() == 1 => return true,
+            // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
+            Kin::Gone if self.is_only_process && std::process::id() == 1 => return true,
             Kin::Gone => {
                 "which had ended before drainit could see whose it was; let the sender wait as `systemd-notify` does without \
                  --no-block, or send from the process itself"

@@ -1,8 +1,7 @@
-//! Waits until a process is ready, as its `readiness` says, and keeps the reason why it is not yet.
+//! Waits until a process is ready, as its `readiness` says, and keeps the last failure.
 //!
-//! For a socket or a file the kernel tells when to look (inotify). Everything else is tried again: at first every
-//! millisecond, then ever more seldom, never more than an eighth of the time already waited late, nor more than
-//! `interval`.
+//! A socket or a file is checked when inotify reports a change. Every other probe is retried: first
+//! after a millisecond, then after an eighth of the time already waited, at most `interval`.
 
 use std::cell::RefCell;
 use std::future::{Future, pending};
@@ -20,49 +19,50 @@ use crate::http::{describe_io, get_status};
 use crate::os::path_watch::PathWatch;
 use crate::types::{harmless, human};
 
-/// The bound of a single attempt.
+/// The limit of a single attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
-/// How long a connection on this machine takes at most.
-const AT_ONCE: Duration = Duration::from_millis(20);
+/// The limit of a connect to this machine.
+const LOCAL_CONNECT: Duration = Duration::from_millis(20);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The pauses between the looks before a watch is made.
-const FIRST_LOOKS: [Duration; 4] = [
+/// The pauses between the first attempts, before a watch is made.
+const FIRST_PAUSES: [Duration; 4] = [
     Duration::from_millis(1),
     Duration::from_millis(2),
     Duration::from_millis(4),
     Duration::from_millis(8),
 ];
-/// What the kernel can tell is looked at this seldom all the same: on network and some overlay file systems it cannot,
-/// and does not say so.
-const UNTOLD: Duration = Duration::from_secs(1);
+/// The pause between attempts with a watch: on network and some overlay file systems inotify misses
+/// changes without an error.
+const WATCHED_PAUSE: Duration = Duration::from_secs(1);
 
-/// What was tried last, and why it failed, for the log; empty before the first.
-pub type LastFailure = Rc<RefCell<Option<String>>>;
+/// Why the last attempt failed, for the log and `/status`; `None` before the first.
+pub(crate) type LastFailure = Rc<RefCell<Option<String>>>;
 
-/// What runs the command of an `exec` probe: ready, or why not. It bounds and reaps the command itself, also when it is
-/// dropped.
-pub type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
+/// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps the
+/// command itself, also when it is dropped.
+pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
-/// The address at which something on this machine already answers the probe, although its process
-/// has not been started yet: what answers later may not be the process either.
+/// The address of the probe, if something on this machine answers there although the process has not
+/// been started: later answers may not be from the process either.
 pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     let address = match probe {
         Probe::Tcp(address) => *address,
         Probe::Http(HttpTarget { address: Address::Tcp(address), .. }) => *address,
         _ => return None,
     };
-    // Nothing but this machine: elsewhere it would have to be waited for.
+    // Only on this machine: elsewhere the connect would take its time.
     let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
-    let stream =
-        is_here.then(|| std::net::TcpStream::connect_timeout(&address, AT_ONCE).ok()).flatten()?;
+    let stream = is_here
+        .then(|| std::net::TcpStream::connect_timeout(&address, LOCAL_CONNECT).ok())
+        .flatten()?;
     (stream.local_addr().ok()? != address).then_some(address)
 }
 
-/// Returns when the probe has seen the process ready. It has no limit of its own: whoever waits drops it.
+/// Returns when the probe succeeds. Without a limit: the caller drops it.
 ///
-/// `log` and `notify` are seen elsewhere, so for them this never returns.
-pub async fn wait_ready(
+/// `log` and `notify` are handled elsewhere; for them this never returns.
+pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
     last_failure: &LastFailure,
@@ -102,7 +102,7 @@ pub async fn wait_ready(
     }
 }
 
-/// Tries until it succeeds, in a rhythm of [`Pauses`].
+/// Retries until it succeeds, with [`Pauses`].
 async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
     let pauses = Pauses::new(interval);
     while attempt().await.is_err() {
@@ -110,12 +110,12 @@ async fn wait_retrying(interval: Duration, attempt: impl AsyncFn() -> Result<(),
     }
 }
 
-/// Tries until it succeeds, whenever something changes about `path`. Where the entry exists and the attempt fails all the
-/// same, in between as well: `listen` makes no event, and a stale socket looks like a fresh one.
+/// Retries until it succeeds, whenever `path` changes. Also in between while the entry exists:
+/// `listen` makes no event, and a stale socket looks like a fresh one.
 async fn wait_path(path: &Path, interval: Duration, attempt: impl AsyncFn() -> Result<(), ()>) {
-    // First without a watch: in a crowded directory `inotify_add_watch` alone takes the kernel 14 ms, and most processes
-    // are ready before that.
-    for pause in FIRST_LOOKS {
+    // First without a watch: in a crowded directory `inotify_add_watch` takes 14 ms, and most
+    // processes are ready before that.
+    for pause in FIRST_PAUSES {
         if attempt().await.is_ok() {
             return;
         }
@@ -127,7 +127,7 @@ async fn wait_path(path: &Path, interval: Duration, attempt: impl AsyncFn() -> R
     let mut pauses = Pauses::new(interval);
     while attempt().await.is_err() {
         let present = path.try_exists().unwrap_or(true);
-        let pause = if present { pauses.next() } else { UNTOLD.max(interval) };
+        let pause = if present { pauses.next() } else { WATCHED_PAUSE.max(interval) };
         match timeout(pause, watch.changed()).await {
             Ok(Ok(())) => pauses = Pauses::new(interval),
             Ok(Err(_)) => return wait_retrying(interval, attempt).await,
@@ -136,7 +136,7 @@ async fn wait_path(path: &Path, interval: Duration, attempt: impl AsyncFn() -> R
     }
 }
 
-/// How long to wait between attempts.
+/// The pauses between attempts.
 struct Pauses {
     begin: Instant,
     longest: Duration,
@@ -167,8 +167,7 @@ fn exists(path: &Path) -> Result<(), String> {
     path.metadata().map(drop).map_err(|error| describe_io(&error))
 }
 
-/// A port out of the ephemeral range can be connected to itself while nobody listens (TCP's simultaneous open): that is
-/// nobody's readiness.
+/// A connect to an ephemeral port without a listener may connect to itself (simultaneous open of TCP).
 fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(()),
@@ -203,7 +202,7 @@ mod tests {
     use crate::testing::http_server::Server;
     use crate::testing::temp_dir::TempDir;
 
-    /// So long that a test which depends on it fails.
+    /// Long enough that a test which depends on it fails.
     const NEVER: Duration = Duration::from_secs(30);
     const SOON: Duration = Duration::from_millis(250);
 
@@ -223,7 +222,7 @@ mod tests {
             Self { ready, last }
         }
 
-        /// Not ready for now, and why; without what is named before it.
+        /// Checks that it is not ready, and returns the reason without the name of the target.
         async fn pending(&mut self) -> String {
             assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
             let last = self.last.borrow().clone().unwrap_or_default();
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_ready_at_once_is_seen_at_once() {
+    async fn a_ready_process_is_seen_at_once() {
         let dir = TempDir::new();
         let path = dir.path("a.sock");
         let _listener = UnixListener::bind(&path).unwrap();
@@ -265,7 +264,7 @@ mod tests {
         assert_eq!(wait.pending().await, "no such file or directory");
         fs::create_dir_all(base.join("run/gw")).unwrap();
         assert_eq!(wait.pending().await, "no such file or directory");
-        // Bound, but not listening: the moment in which a connection is refused.
+        // Bound, but not listening: connections are refused.
         let unbound =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(std::os::fd::AsRawFd::as_raw_fd(&unbound), &UnixAddr::new(&path).unwrap()).unwrap();
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_is_tried_until_somebody_listens() {
+    async fn a_port_is_retried_until_it_listens() {
         let port = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             free.local_addr().unwrap()
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_see_is_never_ready_here() {
+    async fn log_and_notify_never_return() {
         for probe in [Probe::Notify, Probe::Log(Regex::new("x").unwrap())] {
             assert_eq!(Wait::on(probe, NEVER).pending().await, "");
         }

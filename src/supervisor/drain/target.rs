@@ -1,0 +1,62 @@
+//! The process that a drain is for, and how the drain reports to the core, the log and the report.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::core::event::Event;
+use crate::os::Pid;
+use crate::os::kill::kill;
+use crate::report::Report;
+use crate::supervisor::message::{Message, MessageSender};
+use crate::types::{ProcessId, Signal, harmless};
+
+/// See the module.
+pub(crate) struct DrainTarget {
+    pub(crate) process: ProcessId,
+    /// The shortest and the longest wait that the core has granted.
+    pub(crate) min: Duration,
+    pub(crate) longest: Duration,
+    pub(crate) name: String,
+    pub(crate) pid: Pid,
+    pub(crate) sender: MessageSender,
+    pub(crate) report: Rc<RefCell<Report>>,
+}
+
+impl DrainTarget {
+    /// Sends an event to the core.
+    pub(crate) fn send(&self, event: Event) {
+        // Fails only when the event loop has ended.
+        let _ = self.sender.send(Message::Event(event));
+    }
+
+    /// Adds a warning to the log and to the report.
+    pub(crate) fn warn(&self, what: &str) {
+        let line = format!("{}: {}", self.name, harmless(what));
+        tracing::warn!("{line}");
+        self.report.borrow_mut().remark(line);
+    }
+
+    /// Reports the end of the request or command that drains the process.
+    pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
+        match result {
+            Ok(()) => self.send(Event::Drained(self.process)),
+            Err(error) => {
+                self.warn(&format!("{what}: {error}"));
+                self.send(Event::DrainAnswered { process: self.process, accepted: false });
+            }
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let accepted = match kill(self.pid, signal) {
+            Ok(_) => true,
+            Err(error) => {
+                self.warn(&format!("cannot be told to drain by {signal}: {error}"));
+                false
+            }
+        };
+        self.send(Event::DrainAnswered { process: self.process, accepted });
+    }
+}

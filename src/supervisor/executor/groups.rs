@@ -1,0 +1,111 @@
+//! Process groups that outlive their leader: signalled, and waited for until they are empty.
+
+use std::io;
+use std::time::Duration;
+
+use crate::os::Pid;
+use crate::os::clock;
+use crate::os::descendants::{list, members_of_group};
+use crate::os::kill::{Group, group, kill_group};
+use crate::supervisor::children::Ended;
+use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::message::{Message, Role};
+use crate::types::{ProcessId, Signal, Time};
+
+/// The pause between two scans of the groups. Their members need not be descendants of drainit,
+/// whose ends would be reported.
+const SCAN_PAUSE: Duration = Duration::from_millis(50);
+
+/// A process group that outlives the process that led it.
+pub(super) struct LeftGroup {
+    process: ProcessId,
+    leader: Pid,
+    /// Since when drainit may signal none of its members (EPERM).
+    refuses: Option<Time>,
+}
+
+impl Executor {
+    /// Whether the process group of a process that has ended has other members. They are signalled
+    /// from now on.
+    pub(crate) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
+        let Some(Role::Process(process)) = ended.role else { return false };
+        let remains = group(ended.pid) != Group::Gone;
+        if remains {
+            self.groups.push(LeftGroup { process, leader: ended.pid, refuses: None });
+            self.scan_groups();
+        }
+        remains
+    }
+
+    pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
+        for leader in self.groups_of(process) {
+            let sent = with_cont(signal).map(|signal| kill_group(leader, signal));
+            // EPERM is reported only when it lasts.
+            let is_news = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
+            if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_news)) {
+                let name = self.names.of(process);
+                tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
+            }
+        }
+    }
+
+    /// The ids of the process groups that a process has left.
+    pub(super) fn groups_of(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
+        self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
+    }
+
+    /// Drops the groups that are empty, or hold only processes that drainit may not signal; returns
+    /// the process of each.
+    pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
+        let now = clock::now();
+        let mut gone = Vec::new();
+        for mut left in std::mem::take(&mut self.groups) {
+            left.refuses = match group(left.leader) {
+                Group::Gone => {
+                    gone.push(left.process);
+                    continue;
+                }
+                Group::Lives => None,
+                Group::Refuses => Some(left.refuses.unwrap_or(now)),
+            };
+            // Not at once: a member that has ended may not be reaped yet by its parent.
+            if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
+                self.report_refusal(&left);
+                gone.push(left.process);
+            } else {
+                self.groups.push(left);
+            }
+        }
+        if self.groups.is_empty()
+            && let Some(scan) = self.group_scan.take()
+        {
+            scan.abort();
+        }
+        gone
+    }
+
+    /// Reports members that drainit may not signal. They are no longer waited for.
+    fn report_refusal(&self, left: &LeftGroup) {
+        let name = self.names.of(left.process);
+        let members = members_of_group(left.leader);
+        let pids = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
+        let line = format!(
+            "{name}: not allowed to signal those that live on in its process group{pids}, most likely another user's, so \
+            they are not waited for; run drainit as root, or all of them as one user"
+        );
+        tracing::warn!("{line}");
+        self.report.borrow_mut().remark(line);
+    }
+
+    fn scan_groups(&mut self) {
+        let sender = self.sender.clone();
+        self.group_scan.get_or_insert_with(|| {
+            let scan = async move {
+                while sender.send(Message::Wake).is_ok() {
+                    tokio::time::sleep(SCAN_PAUSE).await;
+                }
+            };
+            tokio::task::spawn_local(scan).abort_handle()
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Hooks under way: starts their commands, and kills those that take too long.
+
+use std::rc::Rc;
+
+use crate::config::Hook;
+use crate::core::event::Event;
+use crate::core::spec::{HookId, Stage};
+use crate::logging::capture::OutputCapture;
+use crate::os::Pid;
+use crate::os::kill::kill_group;
+use crate::report::messages;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::launch;
+use crate::supervisor::message::Role;
+use crate::types::{End, Signal};
+
+pub(super) struct HookRun {
+    pid: Pid,
+    log: Option<Rc<OutputCapture>>,
+}
+
+impl Executor {
+    /// Starts the command of a hook; returns the event of its end where that failed.
+    pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
+        let config = Rc::clone(&self.config);
+        let process = id.process.map(|process| &config.processes[process.index()]);
+        let hooks = process.map_or(&config.hooks, |process| &process.hooks);
+        let hook: Option<&Hook> = match id.stage {
+            Stage::PreStart => hooks.pre_start.as_ref(),
+            Stage::PreStop => hooks.pre_stop.as_ref(),
+            Stage::PostStop => hooks.post_stop.as_ref(),
+        };
+        let failed = Some(Event::HookEnded { hook: id, success: false });
+        let Some(hook) = hook else { return failed };
+        let request = launch::hook(hook, process, &self.base, &self.output, config.logging.format);
+        let started = request.and_then(|(request, log)| {
+            Ok((self.children.borrow_mut().spawn(request, Role::Hook(id))?, log))
+        });
+        match started {
+            Ok((pid, log)) => {
+                self.keep_open(log.as_ref());
+                self.hooks.insert(id, HookRun { pid, log });
+                None
+            }
+            Err(error) => {
+                tracing::error!("{}: {error}", messages::hook_name(id, &self.names));
+                failed
+            }
+        }
+    }
+
+    pub(crate) fn abort_hook(&self, id: HookId) {
+        let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
+        if let Some(run) = self.hooks.get(&id)
+            && self.children.borrow().role(run.pid).is_some_and(is_its_own)
+            && let Err(error) = kill_group(run.pid, Signal::KILL)
+        {
+            tracing::warn!("{}: cannot be killed: {error}", messages::hook_name(id, &self.names));
+        }
+    }
+
+    pub(super) fn hook_ended(&mut self, hook: HookId, end: End) -> Event {
+        if let Some(run) = self.hooks.remove(&hook)
+            && let Some(log) = run.log
+        {
+            log.pump();
+        }
+        if !end.is_success() {
+            let line = format!("{}: {end}", messages::hook_name(hook, &self.names));
+            tracing::warn!("{line}");
+            self.report.borrow_mut().remark(line);
+        }
+        Event::HookEnded { hook, success: end.is_success() }
+    }
+}

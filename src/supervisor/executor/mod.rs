@@ -1,0 +1,325 @@
+//! Carries out the actions of the core, and keeps what runs for each process.
+
+mod groups;
+mod hooks;
+mod notes;
+mod start;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::config::{Config, Hook, Process};
+use crate::core::event::Event;
+use crate::core::spec::HookId;
+use crate::envoy::preflight::Verification;
+use crate::logging::Output;
+use crate::logging::capture::OutputCapture;
+use crate::os::Pid;
+use crate::os::kill::{kill, kill_group};
+use crate::os::oom::OomKills;
+use crate::os::termination_log;
+use crate::report::Report;
+use crate::report::messages::Names;
+use crate::supervisor::children::{Ended, Rest};
+use crate::supervisor::drain::RunningDrain;
+use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::executor::groups::LeftGroup;
+use crate::supervisor::executor::hooks::HookRun;
+use crate::supervisor::launch;
+use crate::supervisor::leftovers::Leftovers;
+use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
+use crate::supervisor::readiness::Watch;
+use crate::supervisor::readiness::notify::Listener;
+use crate::supervisor::readiness::probe::LastFailure;
+use crate::supervisor::status::StatusBoard;
+use crate::types::{End, ProcessId, Signal, Time};
+
+/// At least this many logs are kept before those that have ended are dropped.
+const MIN_OPEN_LOGS: usize = 16;
+
+pub(crate) struct Executor {
+    config: Rc<Config>,
+    args: Vec<Vec<String>>,
+    /// drainit's environment with the `env:` defaults.
+    base: Rc<[(OsString, OsString)]>,
+    output: Arc<Output>,
+    names: Names,
+    sender: MessageSender,
+    status_board: Rc<StatusBoard>,
+    report: Rc<RefCell<Report>>,
+    children: SharedChildren,
+    oom_kills: OomKills,
+    /// By process, in file order.
+    instances: Vec<Instance>,
+    hooks: BTreeMap<HookId, HookRun>,
+    /// Logs whose pipes may still hold something.
+    open_logs: Vec<Rc<OutputCapture>>,
+    /// At this many, those that have ended are dropped.
+    max_open_logs: usize,
+    leftovers: Leftovers,
+    groups: Vec<LeftGroup>,
+    /// The task that has the groups scanned.
+    group_scan: Option<AbortHandle>,
+}
+
+/// The running instance of a process, or the one that ran last.
+#[derive(Default)]
+struct Instance {
+    /// How often the process was started.
+    number: u32,
+    pid: Option<Pid>,
+    log: Option<Rc<OutputCapture>>,
+    watch: Option<Watch>,
+    listener: Option<Listener>,
+    /// Why it is not ready yet, or its `STATUS=`.
+    last_failure: LastFailure,
+    drain: Option<RunningDrain>,
+    verification: Option<Verification>,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        config: Rc<Config>,
+        args: Vec<Vec<String>>,
+        output: Arc<Output>,
+        names: Names,
+        sender: MessageSender,
+        status_board: Rc<StatusBoard>,
+    ) -> Self {
+        let base = launch::base_environment(&config).into();
+        let report = Rc::new(RefCell::new(Report::new(names.clone())));
+        let instances = config.processes.iter().map(|_| Instance::default()).collect();
+        Self {
+            config,
+            args,
+            base,
+            output,
+            names,
+            sender,
+            status_board,
+            report,
+            children: SharedChildren::default(),
+            oom_kills: OomKills::from_now_on(),
+            instances,
+            hooks: BTreeMap::new(),
+            open_logs: Vec::new(),
+            max_open_logs: 0,
+            leftovers: Leftovers::default(),
+            groups: Vec::new(),
+            group_scan: None,
+        }
+    }
+
+    /// Turns a message of a local task into an event; `None` where it is of an earlier instance.
+    pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
+        match message {
+            Message::Event(event) => Some(event),
+            Message::Ready { process, instance } => {
+                let current = &mut self.instances[process.index()];
+                (current.number == instance && current.pid.is_some()).then(|| {
+                    current.watch = None;
+                    self.status_board.set_message(process, None);
+                    Event::Ready(process)
+                })
+            }
+            Message::Drained { process, instance } => {
+                let current = &self.instances[process.index()];
+                let is_current = current.number == instance && current.pid.is_some();
+                is_current.then_some(Event::Drained(process))
+            }
+            Message::Wake => None,
+        }
+    }
+
+    /// Wakes the event loop once more, after everything else that waits.
+    pub(crate) fn wake_loop(&self) {
+        let _ = self.sender.send(Message::Wake);
+    }
+
+    /// Keeps a log for its last lines at the end, and drops those that have ended, with their
+    /// pipes.
+    fn keep_open(&mut self, log: Option<&Rc<OutputCapture>>) {
+        if self.open_logs.len() >= self.max_open_logs {
+            self.open_logs.retain(|log| !log.is_finished());
+            self.max_open_logs = MIN_OPEN_LOGS + 2 * self.open_logs.len();
+        }
+        self.open_logs.extend(log.cloned());
+    }
+
+    /// Reaps at most `most` children. They are not signalled any more.
+    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended<Role>>, Rest)> {
+        self.children.borrow_mut().reap(max)
+    }
+
+    /// The pid of a process, as long as it is not reaped.
+    fn pid(&self, process: ProcessId) -> Option<Pid> {
+        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        self.instances[process.index()]
+            .pid
+            .filter(|pid| self.children.borrow().role(*pid).is_some_and(is_its_own))
+    }
+
+    /// Handles the end of a child. `remains`: its process group has other members.
+    pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
+        let Ended { pid, end, role } = ended;
+        let is_oom = end == End::Signal(Signal::KILL) && self.oom_kills.explain_one();
+        let end = if is_oom { End::OutOfMemory } else { end };
+        match role {
+            None if is_oom => {
+                tracing::warn!("pid {pid}, a descendant of a process, {end}");
+                None
+            }
+            None => {
+                tracing::debug!("orphan {pid} {end}");
+                None
+            }
+            Some(Role::Command(waiting)) => {
+                // A dropped probe or drain does not wait any more.
+                let _ = waiting.send(end);
+                None
+            }
+            Some(Role::Hook(hook)) => Some(self.hook_ended(hook, end)),
+            Some(Role::Process(process)) => {
+                let wanted = &self.config.processes[process.index()];
+                launch::remove_sockets(&wanted.name, &wanted.sockets);
+                let current = &mut self.instances[process.index()];
+                current.pid = None;
+                current.watch = None;
+                current.verification = None;
+                current.listener = None;
+                if let Some(log) = &current.log {
+                    log.pump();
+                }
+                self.status_board.set_pid(process, None);
+                Some(Event::Exited { process, end, remains })
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, process: ProcessId, signal: Signal) {
+        if let Some(pid) = self.pid(process)
+            && let Err(error) = kill(pid, signal)
+        {
+            tracing::warn!("{}: cannot send {signal}: {error}", self.names.of(process));
+        }
+    }
+
+    pub(crate) fn kill(&self, process: ProcessId) {
+        let pid = self.pid(process);
+        for leader in pid.into_iter().chain(self.groups_of(process)) {
+            if let Err(error) = kill_group(leader, Signal::KILL) {
+                let name = self.names.of(process);
+                tracing::warn!("{name}: cannot kill its process group: {error}");
+            }
+        }
+        // It may have left the group that it was started in.
+        if let Some(pid) = pid {
+            let _ = kill(pid, Signal::KILL);
+        }
+    }
+
+    /// Ends the readiness probes and preflights when the shutdown begins.
+    pub(crate) fn unready(&mut self) {
+        self.output.stop_waiting();
+        for current in &mut self.instances {
+            current.watch = None;
+            current.verification = None;
+        }
+    }
+
+    pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
+        let config = Rc::clone(&self.config);
+        let process_config = &config.processes[process.index()];
+        let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
+        let target = DrainTarget {
+            process,
+            min,
+            longest,
+            name: process_config.name.clone(),
+            pid,
+            sender: self.sender.clone(),
+            report: Rc::clone(&self.report),
+        };
+        let children = Rc::clone(&self.children);
+        let running = RunningDrain::begin(drain, target, &children, |command| {
+            let hook = Hook { command: command.to_vec(), timeout: None };
+            let format = config.logging.format;
+            let request =
+                launch::hook(&hook, Some(process_config), &self.base, &self.output, format);
+            let (request, log) = request?;
+            self.keep_open(log.as_ref());
+            Ok(request)
+        });
+        self.instances[process.index()].drain = Some(running);
+    }
+
+    pub(crate) fn close_listeners(&self, process: ProcessId) {
+        if let Some(drain) = &self.instances[process.index()].drain {
+            drain.close();
+        }
+    }
+
+    pub(crate) fn end_drain(&self, process: ProcessId) {
+        if let Some(drain) = &self.instances[process.index()].drain {
+            drain.end();
+        }
+    }
+
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.leftovers.is_sweeping()
+    }
+
+    pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
+        self.leftovers.sweep(signal, &self.children, &self.report)
+    }
+
+    /// Begins to check whether the drain of a process that serves will work.
+    fn verify(&mut self, process: ProcessId) {
+        let (wanted, args) = (self.process(process), &self.args[process.index()]);
+        let begun = Verification::begin(wanted, args, self.config.shutdown.window());
+        self.instances[process.index()].verification = begun;
+    }
+
+    /// Reads the last lines out of all pipes.
+    pub(crate) async fn last_lines(&mut self, within: Duration) {
+        let logs = std::mem::take(&mut self.open_logs);
+        let all = async {
+            for log in &logs {
+                log.finished().await;
+            }
+        };
+        let _ = timeout(within, all).await;
+        for log in logs {
+            log.pump();
+            log.finish();
+        }
+    }
+
+    /// Writes the report of the shutdown.
+    pub(crate) fn report(&self, now: Time, code: u8) {
+        let text = self.report.borrow().text(now, code);
+        tracing::info!("{text}");
+        termination_log::write(&text);
+    }
+
+    fn process(&self, id: ProcessId) -> &Process {
+        &self.config.processes[id.index()]
+    }
+}
+
+/// A stop signal together with CONT, for a process that may be stopped. CONT discards pending
+/// stop signals (signal(7)), so it comes before them, and after every other signal.
+pub(crate) fn with_cont(signal: Signal) -> [Signal; 2] {
+    match signal {
+        Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],
+        _ => [signal, Signal::CONT],
+    }
+}

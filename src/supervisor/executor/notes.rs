@@ -1,0 +1,48 @@
+//! Writes the log line of a note and adds it to the report.
+
+use crate::core::note::{AfterEnd, Note};
+use crate::report::messages;
+use crate::report::messages::Level;
+use crate::supervisor::executor::Executor;
+use crate::types::Time;
+
+impl Executor {
+    /// Adds the reason why a process is not ready, and the last lines of a process that failed.
+    pub(crate) fn note(&mut self, now: Time, note: &Note) {
+        self.report.borrow_mut().note(now, note);
+        let (level, mut line) = messages::line(note, &self.names);
+        let failed = match *note {
+            Note::Started(process) if self.process(process).readiness.is_none() => {
+                self.verify(process);
+                None
+            }
+            Note::Ready { process, .. } => {
+                self.verify(process);
+                None
+            }
+            Note::NotReady { process, .. } => {
+                if let Some(reason) = self.instances[process.index()].last_failure.borrow().as_ref()
+                {
+                    line = format!("{line}: {reason}");
+                }
+                Some(process)
+            }
+            Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. } => {
+                Some(process)
+            }
+            _ => None,
+        };
+        if let Some(log) = failed.and_then(|process| self.instances[process.index()].log.as_ref()) {
+            log.pump();
+            let last = log.last_lines();
+            if !last.is_empty() {
+                line = format!("{line}; its last lines:\n  {}", last.join("\n  "));
+            }
+        }
+        match level {
+            Level::Error => tracing::error!("{line}"),
+            Level::Warning => tracing::warn!("{line}"),
+            Level::Info => tracing::info!("{line}"),
+        }
+    }
+}

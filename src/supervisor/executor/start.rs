@@ -1,0 +1,106 @@
+//! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
+
+use std::rc::Rc;
+
+use crate::config::{Probe, Process, Readiness};
+use crate::core::event::Event;
+use crate::os::notify_socket::NotifySocket;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::launch;
+use crate::supervisor::launch::StartError;
+use crate::supervisor::message::{Message, Role};
+use crate::supervisor::readiness::notify::{Listener, NotifySender};
+use crate::supervisor::readiness::probe::{LastFailure, answered_already};
+use crate::supervisor::readiness::{ReadinessTarget, Watch};
+use crate::types::ProcessId;
+
+impl Executor {
+    /// Evaluates `only_if`. The stale sockets of a skipped process are removed: nothing will listen
+    /// on them.
+    pub(crate) fn condition(&self, process: ProcessId) -> bool {
+        let wanted = self.process(process);
+        let holds = wanted.only_if.as_ref().is_none_or(launch::holds);
+        if !holds {
+            launch::remove_sockets(&wanted.name, &wanted.sockets);
+        }
+        holds
+    }
+
+    pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
+        let config = Rc::clone(&self.config);
+        let wanted = &config.processes[process.index()];
+        launch::remove_sockets(&wanted.name, &wanted.sockets);
+        match self.try_spawn(process, wanted) {
+            Ok(()) => Event::Spawned(process),
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::error!("{}: {reason}", wanted.name);
+                self.status_board.set_message(process, Some(reason));
+                Event::SpawnFailed { process, exit_code: error.exit_code() }
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
+        let socket =
+            if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
+        let (request, log) = launch::process(
+            wanted,
+            &self.args[process.index()],
+            &self.base,
+            socket.as_ref().map(NotifySocket::env_value),
+            &self.output,
+            self.config.logging.format,
+        )?;
+        self.warn_if_ready_already(process, wanted);
+        let pid = self.children.borrow_mut().spawn(request, Role::Process(process))?;
+        self.keep_open(log.as_ref());
+        let current = &mut self.instances[process.index()];
+        current.number += 1;
+        current.pid = Some(pid);
+        current.log.clone_from(&log);
+        self.status_board.set_pid(process, Some(pid));
+        self.status_board.set_message(process, None);
+        let last_failure = LastFailure::default();
+        self.status_board.set_failure(process, Rc::clone(&last_failure));
+        let instance = current.number;
+        current.listener = socket.map(|socket| {
+            let sender = NotifySender {
+                process,
+                name: wanted.name.clone(),
+                instance,
+                pid,
+                children: Rc::clone(&self.children),
+                is_only_process: self.config.processes.len() == 1,
+            };
+            Listener::begin(socket, sender, Rc::clone(&last_failure), self.sender.clone())
+        });
+        current.watch = match &wanted.readiness {
+            Some(Readiness { probe: Probe::Notify, .. }) | None => None,
+            Some(readiness) => Some(Watch::begin(
+                ReadinessTarget { process: wanted.clone(), readiness: readiness.clone(), log },
+                Rc::clone(&self.base),
+                Rc::clone(&self.children),
+                self.sender.clone(),
+                Rc::clone(&last_failure),
+                Message::Ready { process, instance },
+            )),
+        };
+        current.last_failure = last_failure;
+        Ok(())
+    }
+
+    /// Warns if something answers the readiness probe of a process before its first start. Later it
+    /// may be a leftover of its earlier instance.
+    fn warn_if_ready_already(&self, process: ProcessId, wanted: &Process) {
+        let is_first = self.instances[process.index()].number == 0;
+        let readiness = wanted.readiness.as_ref().filter(|_| is_first);
+        if let Some(address) = readiness.and_then(|wanted| answered_already(&wanted.probe)) {
+            tracing::warn!(
+                "{}: {address} answers before the process is started: another process listens there, \
+                 and its answers will be taken for readiness",
+                wanted.name
+            );
+        }
+    }
+}

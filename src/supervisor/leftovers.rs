@@ -1,0 +1,77 @@
+//! The final sweep: signals the descendants of drainit that outlive all processes and their groups.
+
+use std::cell::RefCell;
+
+use crate::core::event::Event;
+use crate::os::descendants::list;
+use crate::os::reap::has_children;
+use crate::os::sweep::{Sweep, Swept};
+use crate::report::Report;
+use crate::supervisor::message::{Role, SharedChildren};
+use crate::types::Signal;
+
+/// The sweep under way, if it has begun.
+#[derive(Default)]
+pub(crate) struct Leftovers {
+    sweep: Option<Sweep>,
+}
+
+impl Leftovers {
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.sweep.is_some()
+    }
+
+    /// Signals every living descendant that has not had this signal yet, and counts them.
+    pub(crate) fn sweep(
+        &mut self,
+        signal: Signal,
+        children: &SharedChildren,
+        report: &RefCell<Report>,
+    ) -> Event {
+        let sweep = match &mut self.sweep {
+            Some(sweep) if sweep.signal() == signal => sweep,
+            other => other.insert(Sweep::new(signal)),
+        };
+        // Every descendant is below a child of drainit.
+        if !has_children() {
+            return Event::Leftovers(0);
+        }
+        let is_new = sweep.is_new();
+        let swept = sweep.scan();
+        if let Some(refusal) = sweep.refusal() {
+            let line = format!("left over: {refusal}");
+            tracing::warn!("{line}");
+            report.borrow_mut().remark(line);
+        }
+        match swept {
+            // The scan missed a descendant; the reaper notices when the last one is gone.
+            Swept::Signalled(found) if found.is_empty() => Event::Tick,
+            Swept::Signalled(mut found) => {
+                let count = found.len();
+                // A command that was killed with its drain is not reaped yet, and no leftover.
+                let children = children.borrow();
+                found.retain(|left| !matches!(children.role(left.pid), Some(Role::Command(_))));
+                if !found.is_empty() {
+                    let line = format!("left over: {}", list(&found));
+                    // A process that flees by forking would fill the log.
+                    if is_new {
+                        tracing::info!("{line}; sending {signal}");
+                        report.borrow_mut().remark(format!("{line}; {signal} sent"));
+                    } else {
+                        tracing::debug!("{line}; sending {signal}");
+                    }
+                }
+                Event::Leftovers(count)
+            }
+            Swept::Everything => {
+                const AT_LEAST: usize = 1;
+                let line =
+                    format!("there is no /proc: {signal} to everything in this PID namespace");
+                tracing::info!("{line}");
+                report.borrow_mut().remark(line);
+                // Without /proc they cannot be counted; the reaper notices when none is left.
+                Event::Leftovers(AT_LEAST)
+            }
+        }
+    }
+}
