@@ -160,14 +160,12 @@ mod tests {
     #[test]
     fn users_are_looked_up_as_in_docker() {
         let dir = TempDir::new();
-        let passwd = dir.file(
+        let passwd = dir.write(
             "passwd",
-            0o644,
             b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/:\nbad:x:y:z\n77:x:9:9::/:\n",
         );
-        let group = dir.file(
+        let group = dir.write(
             "group",
-            0o644,
             b"root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n",
         );
         let mut accounts = Accounts::new(passwd, group);

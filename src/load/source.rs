@@ -298,10 +298,10 @@ mod tests {
         assert_eq!(message(Path::new("/dev/zero")), "is a device or a socket");
         let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
         assert_eq!(message(&dir.path("socket")), "is a device or a socket");
-        assert_eq!(message(&dir.file("nul", 0o644, b"a: b\nc: \0")), "has a NUL byte at byte 8");
-        assert_eq!(message(&dir.file("latin", 0o644, b"a: \xe4")), "is not UTF-8 at byte 3");
-        assert_eq!(message(&dir.file("utf16", 0o644, b"\xff\xfea\0")), "is UTF-16");
-        let big = dir.file("big", 0o644, b"");
+        assert_eq!(message(&dir.write("nul", b"a: b\nc: \0")), "has a NUL byte at byte 8");
+        assert_eq!(message(&dir.write("latin", b"a: \xe4")), "is not UTF-8 at byte 3");
+        assert_eq!(message(&dir.write("utf16", b"\xff\xfea\0")), "is UTF-16");
+        let big = dir.write("big", b"");
         File::options().write(true).open(&big).unwrap().set_len(10 << 20).unwrap();
         assert_eq!(message(&big), "is larger than 4 MiB");
     }
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn binary_files_name_the_line() {
         let dir = TempDir::new();
-        assert_eq!(Source::read(&dir.file("nul", 0o644, b"a\nb\r\nc\0")).unwrap_err().line, 3);
+        assert_eq!(Source::read(&dir.write("nul", b"a\nb\r\nc\0")).unwrap_err().line, 3);
     }
 
     #[test]
@@ -342,9 +342,6 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_removed() {
         let dir = TempDir::new();
-        assert_eq!(
-            *Source::read(&dir.file("bom", 0o644, b"\xef\xbb\xbfa: b")).unwrap().text,
-            "a: b"
-        );
+        assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }
 }

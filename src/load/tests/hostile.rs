@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let dir = TempDir::new();
-        let _ = crate::load::load(&[dir.file("any", 0o644, &bytes)], &Environment::default());
+        let _ = crate::load::load(&[dir.write("any", &bytes)], &Environment::default());
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn elements_become_arguments() {
 /// Loads `processes: {a: {command: [a, ELEMENTS]}}` from a directory.
 fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
     let text = format!("processes: {{a: {{command: [a, {elements}]}}}}");
-    let config = dir.file("c.yaml", 0o644, text.as_bytes());
+    let config = dir.write("c.yaml", text.as_bytes());
     let environment: Environment = [("HOST", "h")].into_iter().collect();
     let loaded = load::load(&[config], &environment)?;
     assert_eq!(loaded.warnings, []);
@@ -53,22 +53,22 @@ fn load_in(dir: &TempDir, elements: &str) -> Result<Vec<String>, Vec<Diagnostic>
 #[test]
 fn a_file_is_read_with_its_variables() {
     let dir = TempDir::new();
-    dir.file("override.yaml", 0o644, b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
+    dir.write("override.yaml", b"node: {id: ${HOST}}\n# $HOST $$x\nkey: ${NONE:-d}\n\r\n\n");
     assert_eq!(
         load_in(&dir, "{file: override.yaml}").unwrap(),
         ["node: {id: h}\n# $HOST $x\nkey: d"]
     );
-    dir.file("empty", 0o644, b"\n");
+    dir.write("empty", b"\n");
     assert_eq!(
         load_in(&dir, "{file: empty}, {join: [x, {file: empty}, y]}").unwrap(),
         ["", "x\n\ny"]
     );
     // in hooks and probes, too; and a later file replaces all of it
-    let config = dir.file(
-        "h.yaml", 0o644,
+    let config = dir.write(
+        "h.yaml",
         b"processes: {a: {command: [a, {file: none}], hooks: {pre_start: [b, {file: empty}]}, readiness: {exec: [c, {text: d}]}}}",
     );
-    let over = dir.file("over.yaml", 0o644, b"processes: {a: {command: [a, {file: empty}]}}");
+    let over = dir.write("over.yaml", b"processes: {a: {command: [a, {file: empty}]}}");
     let loaded = load::load(&[config, over], &Environment::default()).unwrap();
     let process = &loaded.config.processes[0];
     assert_eq!(process.command, ["a", ""]);
@@ -78,11 +78,11 @@ fn a_file_is_read_with_its_variables() {
 #[test]
 fn problems_in_a_file_have_their_place() {
     let dir = TempDir::new();
-    dir.file("bad.yaml", 0o644, "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
     let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
     // a syntax error ends the expansion of this file
     assert_eq!(lines(&errors), ["4:4 `${` without its `}`"]);
-    dir.file("bad.yaml", 0o644, "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
+    dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
     let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
     assert_eq!(lines(&errors), ["2:4 `MUST` is not set: say where"]);
     assert!(errors[0].file.ends_with("bad.yaml"));
@@ -90,8 +90,8 @@ fn problems_in_a_file_have_their_place() {
         errors[0].to_string().lines().skip(2).take(3).collect::<Vec<_>>(),
         ["  |", "2 | ä: ${MUST:?say where} x", "  |    ^^^^^^^^^^^^^^^^^^"]
     );
-    dir.file("bad.yaml", 0o644, b"a: 1\r\nb: ${NONE}\n");
-    let config = dir.file("c.yaml", 0o644, b"processes: {a: {command: [a, {file: bad.yaml}]}}");
+    dir.write("bad.yaml", b"a: 1\r\nb: ${NONE}\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a, {file: bad.yaml}]}}");
     let loaded = load::load(&[config], &Environment::default()).unwrap();
     assert_eq!(lines(&loaded.warnings), ["2:4 `NONE` is not set and becomes empty"]);
 }
@@ -99,13 +99,13 @@ fn problems_in_a_file_have_their_place() {
 #[test]
 fn a_file_that_cannot_be_an_argument_is_refused() {
     let dir = TempDir::new();
-    dir.file("binary", 0o644, b"\x7fELF\0");
-    dir.file("latin", 0o644, b"\xe4");
-    let large = dir.file("large", 0o644, b"");
+    dir.write("binary", b"\x7fELF\0");
+    dir.write("latin", b"\xe4");
+    let large = dir.write("large", b"");
     std::fs::File::options().write(true).open(&large).unwrap().set_len(10 << 20).unwrap();
-    dir.file("long", 0o644, "x".repeat(128 * 1024).as_bytes());
-    dir.file("longest", 0o644, format!("{}\n", "x".repeat(128 * 1024 - 1)).as_bytes());
-    dir.file("half", 0o644, "x".repeat(64 * 1024).as_bytes());
+    dir.write("long", "x".repeat(128 * 1024).as_bytes());
+    dir.write("longest", format!("{}\n", "x".repeat(128 * 1024 - 1)).as_bytes());
+    dir.write("half", "x".repeat(64 * 1024).as_bytes());
     nix::unistd::mkfifo(&dir.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     std::fs::create_dir(dir.path("directory")).unwrap();
     for (elements, message) in [
@@ -131,14 +131,14 @@ fn a_file_that_cannot_be_an_argument_is_refused() {
 #[test]
 fn files_named_countless_times_are_refused() {
     let dir = TempDir::new();
-    dir.file("x", 0o644, b"");
+    dir.write("x", b"");
     let mut text = "x: &x [{file: x}".to_owned();
     text.push_str(&", {file: x}".repeat(999));
     text.push_str("]\nprocesses:\n");
     let text = text.replacen("x:", "x-x:", 1);
     let many: String =
         (0..100).map(|n| format!("  p{n}: {{command: [a, {{args: *x}}]}}\n")).collect();
-    let config = dir.file("c.yaml", 0o644, (text + &many).as_bytes());
+    let config = dir.write("c.yaml", (text + &many).as_bytes());
     let errors = load::load(&[config], &Environment::default()).unwrap_err();
     assert!(errors[0].message.starts_with("more than 32 MiB of text"), "{}", errors[0]);
 }

@@ -332,7 +332,7 @@ fn broken_yaml_is_explained() {
 fn unreadable_files_are_reported_with_the_reason() {
     let dir = TempDir::new();
     let none = dir.path("none.yaml");
-    let nul = dir.file("nul.yaml", 0o644, b"a: b\n\0");
+    let nul = dir.write("nul.yaml", b"a: b\n\0");
     let paths = [none.clone(), dir.root().to_owned(), nul];
     let environment: Environment =
         [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
@@ -354,8 +354,8 @@ fn unreadable_files_are_reported_with_the_reason() {
 #[test]
 fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
     let dir = TempDir::new();
-    dir.file("a.env", 0o644, b"A=1\nhunter2 secret=x\nB='x\n");
-    let config = dir.file("c.yaml", 0o644, b"processes: {a: {command: [a], env_file: a.env}}");
+    dir.write("a.env", b"A=1\nhunter2 secret=x\nB='x\n");
+    let config = dir.write("c.yaml", b"processes: {a: {command: [a], env_file: a.env}}");
     let errors = load(&[config], &Environment::default()).unwrap_err();
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);

@@ -50,10 +50,10 @@ fn a_variable_is_removed_by_reset_with_any_value() {
     }
     // Also by an anchor, and for a variable of an env_file, which comes before.
     let dir = TempDir::new();
-    dir.file("one.env", 0o644, b"A=1\nB=2\n");
+    dir.write("one.env", b"A=1\nB=2\n");
     let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
                 env_file: one.env, environment: {<<: *none, C: '3'}}}";
-    let config = dir.file("c.yaml", 0o644, text.as_bytes());
+    let config = dir.write("c.yaml", text.as_bytes());
     let loaded = load::load(&[config], &Environment::default()).unwrap();
     assert_eq!(variables(&loaded.config.processes[0]), ["A=1", "B=2", "C=3", "!A"]);
 }
@@ -201,11 +201,10 @@ processes: {a: {command: ['${C}', '${D}']}}
 #[test]
 fn an_env_file_comes_before_the_environment() {
     let dir = TempDir::new();
-    dir.file("one.env", 0o644, b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
-    dir.file("two.env", 0o644, b"A=3");
-    let config = dir.file(
+    dir.write("one.env", b"# c\nexport A=1\nB=\"${A}-${HOST}\"\nC='${A}'\nHOST\n");
+    dir.write("two.env", b"A=3");
+    let config = dir.write(
         "c.yaml",
-        0o644,
         b"processes: {a: {command: [a], env_file: [one.env, two.env], environment: {C: x}}}",
     );
     let environment: Environment = [("HOST", "h")].into_iter().collect();
