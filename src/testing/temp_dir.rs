@@ -30,6 +30,12 @@ impl TempDir {
         self.0.join(name)
     }
 
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
     /// Writes a file with these permissions, and creates the directories above it.
     pub(crate) fn file(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
