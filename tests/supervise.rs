@@ -2,7 +2,7 @@
 //! signals.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use serde_json::json;
@@ -402,6 +402,25 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_gone("a.sock").assert_line("precious.*not a socket");
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
+}
+
+/// `check` compares the two paths as they are written. Only the running drainit knows where they lead.
+#[test]
+fn the_control_socket_is_kept_however_a_process_spells_its_path() {
+    let Some(rig) = Rig::new() else { return };
+    symlink(rig.path("."), rig.path("link")).unwrap();
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a], sockets: [DIR/link/control.sock]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    assert!(drainit.path("control.sock").exists(), "{}", drainit.record());
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_gone("control.sock").assert_line("drainit's own `control.socket`");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
@@ -21,20 +22,39 @@ const MAX_LINKS: u32 = 40;
 /// # Errors
 /// Where the path is no socket or leads through a symbolic link of another user, or the kernel refuses.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match try_remove(path) {
+    remove_unless(path, |_| Ok(()))
+}
+
+/// Removes the socket at `path`, but never the one at `own`, whichever way `path` leads to it.
+///
+/// # Errors
+/// As for [`remove`], and where it is the socket at `own`.
+pub(crate) fn remove_foreign(path: &Path, own: Option<&Path>) -> io::Result<()> {
+    remove_unless(path, |found| match own.map(Path::symlink_metadata) {
+        Some(Ok(own)) if (own.dev(), own.ino()) == (found.st_dev, found.st_ino) => {
+            Err(io::Error::other("it is drainit's own `control.socket`, so it is left alone"))
+        }
+        _ => Ok(()),
+    })
+}
+
+fn remove_unless(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
+    match try_remove(path, refuses) {
         // ENOTDIR: a part of the path is a file, so there is no socket either.
         Err(error) if matches!(errno(&error), Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         removed => removed,
     }
 }
 
-fn try_remove(path: &Path) -> io::Result<()> {
+fn try_remove(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Err(not_a_socket()) };
     let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
     // The entries of the directory can still change, but not which directory it is.
-    if !is(&fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?, SFlag::S_IFSOCK) {
+    let found = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    if !is(&found, SFlag::S_IFSOCK) {
         return Err(not_a_socket());
     }
+    refuses(&found)?;
     Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 

@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -153,10 +152,11 @@ pub(crate) fn holds(only_if: &OnlyIf) -> bool {
 
 /// Removes the sockets of an earlier instance. Only sockets: a typo in the config must not delete a
 /// file.
-pub(crate) fn remove_sockets(name: &str, sockets: &[PathBuf]) {
-    for path in sockets {
-        if let Err(error) = stale_socket::remove(path) {
-            let path = path.to_string_lossy();
+pub(crate) fn remove_sockets(process: &Process, config: &Config) {
+    for path in &process.sockets {
+        let own = config.control.socket.as_deref();
+        if let Err(error) = stale_socket::remove_foreign(path, own) {
+            let (name, path) = (&process.name, path.to_string_lossy());
             tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
         }
     }

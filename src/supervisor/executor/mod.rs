@@ -189,7 +189,7 @@ impl Executor {
             Some(Role::Hook(hook)) => Some(self.hook_ended(hook, end)),
             Some(Role::Process(process)) => {
                 let wanted = &self.config.processes[process.index()];
-                launch::remove_sockets(&wanted.name, &wanted.sockets);
+                launch::remove_sockets(wanted, &self.config);
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
                 current.watch = None;

@@ -21,7 +21,7 @@ impl Executor {
         let wanted = self.process(process);
         let holds = wanted.only_if.as_ref().is_none_or(launch::holds);
         if !holds {
-            launch::remove_sockets(&wanted.name, &wanted.sockets);
+            launch::remove_sockets(wanted, &self.config);
         }
         holds
     }
@@ -29,7 +29,7 @@ impl Executor {
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
         let config = Rc::clone(&self.config);
         let wanted = &config.processes[process.index()];
-        launch::remove_sockets(&wanted.name, &wanted.sockets);
+        launch::remove_sockets(wanted, &config);
         match self.try_spawn(process, wanted) {
             Ok(()) => Event::Spawned(process),
             Err(error) => {
