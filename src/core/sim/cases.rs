@@ -726,6 +726,21 @@ fn dependencies_do_not_wait_for_a_process_that_survives_kill() {
 }
 
 #[test]
+fn others_of_its_group_that_survive_their_kill_do_not_hold_its_dependencies_back() {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain = None;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(0, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    let kill_at = play.machine.next_wakeup().unwrap();
+    assert_eq!(play.machine.handle(kill_at, Event::Tick)[0], Action::Kill(ROUTER));
+    let gives_up_at = play.machine.next_wakeup().unwrap();
+    assert_eq!(gives_up_at, kill_at + MS(200));
+    assert_eq!(play.machine.handle(gives_up_at, Event::Tick)[0], stop(ENGINE));
+    assert!(play.machine.next_wakeup().unwrap() > gives_up_at);
+}
+
+#[test]
 fn after_a_stop_signal_before_the_start_nothing_is_started() {
     let mut spec = gateway();
     spec.hooks = HookWaits {
