@@ -39,8 +39,7 @@ pub struct Config {
 /// `shutdown:`.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it. Default 30
-    /// s, as in Kubernetes.
+    /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it.
     pub grace_period: Duration,
     /// The part of it that is kept free at its end.
     pub reserve: Duration,
