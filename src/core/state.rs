@@ -149,7 +149,7 @@ pub struct State {
     /// The position of each process in the order.
     rank: Vec<u16>,
     pub restarts: Vec<Restarts>,
-    /// A required service has ended for good with a failure, while the container goes on.
+    /// A required process stays down after a failure, while the container goes on.
     pub missing: bool,
     /// [`Event::Start`] has come: before it there is nothing that a hook could undo.
     pub has_begun: bool,

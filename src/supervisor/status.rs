@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, Status};
 use crate::core::machine::Machine;
-use crate::core::note::Note;
+use crate::core::note::{AfterEnd, Note};
 use crate::core::phase;
 use crate::core::state::Lifecycle;
 use crate::os::Pid;
@@ -35,6 +35,8 @@ struct ProcessFacts {
     end: Option<End>,
     message: Option<String>,
     /// Why it is not ready yet, or its `STATUS=`.
+    /// `restart_max` is reached: the process stays down, whatever its last exit code.
+    gave_up: bool,
     failure: LastFailure,
 }
 
@@ -49,6 +51,7 @@ impl StatusBoard {
             draining: false,
             end: None,
             message: None,
+            gave_up: false,
             failure: LastFailure::default(),
         };
         let facts = vec![fact; names.0.len()];
@@ -81,6 +84,8 @@ impl StatusBoard {
                 process
             }
             Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {
+                let gave_up = matches!(*note, Note::Ended { next: AfterEnd::GivesUp, .. });
+                facts[process.index()].gave_up = gave_up;
                 facts[process.index()].end = Some(end);
                 facts[process.index()].message = Some(end.to_string());
                 process
@@ -175,6 +180,7 @@ fn state(life: Lifecycle, fact: &ProcessFacts, answered: bool) -> ProcessState {
         Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
         Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
             (None, _) => ProcessState::Done,
+            _ if fact.gave_up => ProcessState::Failed,
             (Some(end), _) if end.is_success() || answered => ProcessState::Done,
             // Ended by the signal that asked it to.
             (_, ProcessState::Stopping | ProcessState::Done) => ProcessState::Done,

@@ -348,9 +348,7 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     };
     state.note(Note::Ended { process, end, next });
     if on_exit == OnExit::Ignore {
-        if !oneshot && !end.is_success() {
-            state.missing |= required;
-        }
+        state.missing |= required && (next == AfterEnd::GivesUp || !end.is_success());
         // Its end does not matter, so no dependent may wait for it any longer.
         state.reach(process, Reached::ALL);
         if remains {

@@ -797,16 +797,23 @@ fn a_held_drain_leaves_time_for_the_stop() {
 
 #[test]
 fn a_failed_process_is_missed_only_if_required() {
-    for (required, ready) in [(true, false), (false, true)] {
+    let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
+    let never = Restart { policy: RestartPolicy::No, ..limited };
+    let (gives_up, nothing) = (AfterEnd::GivesUp, AfterEnd::Nothing);
+    for (required, restart, code, next, ready) in [
+        (true, limited, 1, gives_up, false),
+        (true, limited, 0, gives_up, false),
+        (true, never, 1, nothing, false),
+        (true, never, 0, nothing, true),
+        (false, limited, 1, gives_up, true),
+    ] {
         let mut spec = gateway();
         let router = &mut spec.processes[ROUTER.index()];
-        (router.on_exit, router.required) = (OnExit::Ignore, required);
-        router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
+        (router.on_exit, router.required, router.restart) = (OnExit::Ignore, required, restart);
         let mut play = Play::up(spec);
-        let crash = Event::Exited { process: ROUTER, end: End::Code(1), remains: false };
-        let next = AfterEnd::GivesUp;
-        let given_up = Note::Ended { process: ROUTER, end: End::Code(1), next };
-        assert_eq!(play.notes(50, crash), [given_up]);
+        let end = End::Code(code);
+        let crash = Event::Exited { process: ROUTER, end, remains: false };
+        assert_eq!(play.notes(50, crash), [Note::Ended { process: ROUTER, end, next }]);
         let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
         assert_eq!(running.is_ready(play.machine.state()), ready);
     }
