@@ -24,6 +24,8 @@ pub struct Report {
     stops: Lines<StopLine>,
     remarks: Vec<String>,
     draining_since: Option<Time>,
+    /// How the current instance of a process ended before the shutdown.
+    ended_before: HashMap<ProcessId, End>,
 }
 
 /// The traffic of a drained process. `None` is unknown.
@@ -113,6 +115,7 @@ impl Report {
             stops: Lines::default(),
             remarks: Vec::new(),
             draining_since: None,
+            ended_before: HashMap::new(),
         }
     }
 
@@ -136,7 +139,14 @@ impl Report {
             // A KILL for a restart, before the shutdown, is not part of it.
             Note::Killed { process, .. } if self.began.is_some() => {
                 self.stopped(now, process);
-                self.stop(process).killed = true;
+                let ended_before = self.ended_before.get(&process).copied();
+                let line = self.stop(process);
+                line.killed = true;
+                // Only the rest of its process group was killed.
+                line.end = line.end.or(ended_before);
+            }
+            Note::Started(process) => {
+                self.ended_before.remove(&process);
             }
             Note::Stopped { process, end, took, .. } => {
                 self.stopped(now, process);
@@ -144,9 +154,12 @@ impl Report {
                 line.end = Some(end);
                 line.took = took;
             }
-            // A process that has been missing for long explains much, and the log may have rotated.
-            Note::Ended { next: AfterEnd::GivesUp, .. } => {
-                self.remarks.push(messages::line(note, &self.names).1);
+            // That it gave up explains much, and the log may have rotated.
+            Note::Ended { process, end, next } => {
+                self.ended_before.insert(process, end);
+                if next == AfterEnd::GivesUp {
+                    self.remarks.push(messages::line(note, &self.names).1);
+                }
             }
             Note::NotDrained(_) | Note::EndedUndrained { .. } => {
                 self.remarks.push(messages::line(note, &self.names).1)

@@ -186,3 +186,22 @@ fn an_old_count_is_reported_with_its_age() {
         assert_eq!(counts, format!("connections 90 at the start, {text}"));
     }
 }
+
+#[test]
+fn a_group_without_its_leader_is_reported_with_the_end_of_the_leader() {
+    let mut report = Report::new(Names(vec!["app".to_owned()]));
+    let (process, end) = (ProcessId(0), End::Code(3));
+    let cause = Cause::Ended { process, end, before_ready: false, is_failure: false };
+    let window = Duration::from_secs(6);
+    let next = AfterEnd::Shutdown;
+    for note in [
+        Note::Started(process),
+        Note::Ended { process, end, next },
+        Note::ShutdownBegan { cause, window },
+        Note::Killed { process, after: None },
+    ] {
+        report.note(Time(Duration::ZERO), &note);
+    }
+    let text = report.text(Time(Duration::from_secs(3)), 3);
+    assert!(text.contains("\n  stop app: exited with code 3 (killed)\n"), "{text}");
+}
