@@ -75,7 +75,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Err(problems) => (problems, String::new()),
         },
     };
-    // Whoever closed the pipe has found enough; the code says the rest.
+    // Best effort: the reader may have closed the pipe. The exit code has the result.
     let _ = write(&problems, &fine);
     if !problems.iter().any(Diagnostic::is_error) {
         let _ = not_looked_at(&unchecked.into_inner(), is_image.get());
@@ -84,7 +84,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// What has to be looked at elsewhere, on one line.
+/// Writes one line with the paths and programs that could not be checked here.
 fn not_looked_at(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
     const SHOWN: usize = 8;
     if unchecked.is_empty() {

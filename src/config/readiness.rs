@@ -19,7 +19,7 @@ pub struct Readiness {
     pub timeout: Duration,
 }
 
-/// What makes a process ready.
+/// The condition that makes a process ready.
 #[derive(Clone, Debug)]
 pub enum Probe {
     /// A connection to this Unix socket is accepted.

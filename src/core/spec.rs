@@ -68,7 +68,7 @@ pub struct HookWaits {
 
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
-    /// What it needs before its start.
+    /// The processes that it needs before its start.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
     /// The processes that need it.
     pub dependents: Vec<ProcessId>,

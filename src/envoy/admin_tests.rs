@@ -117,7 +117,7 @@ async fn a_real_envoy_is_drained_and_counted() {
         assert!(begin.elapsed() < LIMIT, "it still accepts");
         sleep(Duration::from_millis(10)).await;
     }
-    // What was accepted stays, and stays counted, until it goes by itself.
+    // Accepted connections stay open, and counted, until the client closes them.
     assert!(sample(&mut statistics).await.unwrap().active >= Some(1));
     drop(silent);
     until(&mut statistics, |found| found.active == Some(0)).await;

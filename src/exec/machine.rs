@@ -1,4 +1,4 @@
-//! The decisions of `exec`: which signal goes to whom, when KILL follows, and when drainit exits. Pure: events and the time
+//! The decisions of `exec`: where a signal is sent, when KILL follows, and when drainit exits. Pure: events and the time
 //! in, actions out.
 //!
 //! ```text

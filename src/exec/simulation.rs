@@ -165,7 +165,7 @@ impl Run<'_> {
         assert_eq!(overdue, None, "a stop signal has not reached the command");
     }
 
-    /// Lets processes end whose time has come, and reaps them.
+    /// Ends the processes that are due, and reaps them.
     fn reap(&mut self) {
         let mut is_any = false;
         for index in 0..self.processes.len() {
@@ -318,7 +318,7 @@ fn play(seed: u64) {
         if let Some(end) = run.exit {
             return run.check_exit(end);
         }
-        // Whoever is left behind is asked to end, unless all of them are waited for in peace.
+        // Leftover processes get a TERM, unless `--wait-all` waits for them.
         let must_stop =
             run.command_end.is_some() && (run.first_stop.is_some() || !options.wait_all);
         assert!(!must_stop || run.term_to_leftover || run.killed_at.is_some(), "no TERM");

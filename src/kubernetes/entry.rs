@@ -5,7 +5,7 @@ use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
-/// What the container runs, as far as the manifest shows.
+/// The program that the container runs, as far as the manifest shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The image's `ENTRYPOINT` with these arguments.

@@ -41,8 +41,8 @@ impl Descendant {
     }
 }
 
-/// Finds all living descendants of drainit. By `end` the scan stops, where there are so many processes on the machine
-/// that `/proc` cannot be read in time.
+/// Finds all living descendants of drainit. The scan stops at `end`: on a machine with very
+/// many processes `/proc` cannot be read in time.
 ///
 /// # Errors
 /// Where there is no `/proc`, or one of another PID namespace.

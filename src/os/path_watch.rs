@@ -25,7 +25,7 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
 /// The stack of the thread that closes an instance, in bytes.
 const STACK: usize = 64 * 1024;
 
-/// How many symbolic links the kernel follows in one path.
+/// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
 /// One inotify instance for one path. Dropping it ends all its watches.

@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-/// How many symbolic links the kernel follows in one path.
+/// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
 /// Removes the socket at `path`, if there is one.

@@ -21,7 +21,7 @@ const MAX_PASSES: usize = 16;
 const MAX_TIME: Duration = Duration::from_millis(250);
 /// The highest pid there can be (`PID_MAX_LIMIT` in the kernel's threads.h).
 const MAX_PID: Pid = 4 * 1024 * 1024;
-/// How many pids are tried before the clock is read again.
+/// The number of pids to try before the clock is read again.
 const PIDS_PER_CHECK: usize = 1024;
 
 /// The processes that a scan has signalled.
@@ -251,7 +251,7 @@ mod tests {
 
             let found = descendants().unwrap();
             assert_eq!(found.len(), 3, "{found:?}");
-            // Which of them has reached its exec, nobody knows; the first did before it wrote.
+            // Any of them may still be before its exec, except the first, which wrote after it.
             assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
             assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
             assert!(kill(sleeper, Signal::CONT).unwrap());

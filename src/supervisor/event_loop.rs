@@ -138,7 +138,7 @@ impl EventLoop {
             }
         }
         // Only when needed: waitid(2) searches all children for one that has ended. During the sweep it
-        // also tells when there are none left.
+        // also reports when there are none left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }

@@ -1,4 +1,4 @@
-//! An HTTP server for tests that misbehaves as told: one behaviour a connection, the last one for all that follow.
+//! An HTTP server for tests that misbehaves on request: one behaviour per connection, the last one for all that follow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
@@ -81,7 +81,7 @@ impl Server {
         Self { address: Address::Unix(path), log, accepting, _dir: Some(dir) }
     }
 
-    /// An address where nobody listens.
+    /// An address without a listener: connections are refused.
     pub(crate) fn tcp_refusing() -> Address {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Address::Tcp(listener.local_addr().unwrap())

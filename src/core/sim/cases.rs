@@ -477,7 +477,7 @@ fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
-/// A gateway whose requested drain is over at 5.05 s.
+/// A gateway with a requested drain that is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);

@@ -1,4 +1,4 @@
-//! What only one process can have: an argument prefix, a socket.
+//! Checks values that only one process may have: an argument prefix, a socket.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use crate::os::sys;
 use crate::os::sys::Arrived;
 use crate::types::Signal;
 
-/// Who sent a signal.
+/// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalSender {
     /// 0 for a process outside our PID namespace, such as the container runtime.

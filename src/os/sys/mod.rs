@@ -87,7 +87,7 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers and no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn signal_fd(set: SignalSet) -> io::Result<OwnedFd> {
     let result =
         unsafe { libc::syscall(libc::SYS_signalfd4, NONE_YET, &raw const set, SET_BYTES, flags) };
     let fd = checked(RawFd::try_from(result).unwrap_or(-1))?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

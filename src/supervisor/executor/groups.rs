@@ -12,8 +12,8 @@ use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{Message, Role};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The pause between two scans of the groups. Their members need not be descendants of drainit,
-/// whose ends would be reported.
+/// The pause between two scans of the groups. Their members need not be descendants of drainit, and
+/// the kernel reports only the ends of descendants.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A process group that outlives the process that led it.

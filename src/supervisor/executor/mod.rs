@@ -60,9 +60,9 @@ pub(crate) struct Executor {
     /// By process, in file order.
     instances: Vec<Instance>,
     hooks: BTreeMap<HookId, HookRun>,
-    /// Logs whose pipes may still hold something.
+    /// Captures with a pipe that may still hold output.
     open_logs: Vec<Rc<OutputCapture>>,
-    /// At this many, those that have ended are dropped.
+    /// At this length of `open_logs`, the ended ones are dropped.
     max_open_logs: usize,
     leftovers: Leftovers,
     groups: Vec<LeftGroup>,
