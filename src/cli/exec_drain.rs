@@ -9,7 +9,7 @@ use crate::config::{DrainMethod, DrainUntil, HttpMethod};
 use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};
 
-/// ExecOptions of `exec` about its drain.
+/// The options of `exec` about its drain.
 // An option of one kind has `requires` and `conflicts_with_all`: if another kind is given, clap does not insist on the
 // required one, because the two conflict.
 #[derive(Debug, Args)]

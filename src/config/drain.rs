@@ -20,7 +20,7 @@ impl Drain {
     pub const DEFAULT_TIME: Duration = Duration::from_secs(15);
 }
 
-/// How a process is asked to drain.
+/// The way to request a drain of a process.
 #[derive(Clone, Debug)]
 pub enum DrainMethod {
     /// Through Envoy's admin interface.

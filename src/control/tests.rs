@@ -282,7 +282,7 @@ fn only_this_machine_may_drain_over_tcp() {
     assert!(server.may_drain(Caller::Socket, &request).is_ok());
 }
 
-/// How a client holds its connection.
+/// The state in which a client holds its connection.
 #[derive(Clone, Copy, Debug)]
 enum Holder {
     /// Sends nothing.

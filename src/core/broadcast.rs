@@ -29,7 +29,7 @@ struct Ended {
     at: Time,
     /// The signal that ended it; unknown if it exited with a code.
     by: Option<Signal>,
-    /// That it was not drained is still to be reported.
+    /// The missing drain is still to be reported.
     undrained: bool,
     /// An Envoy ends with code 0 only when it is asked to.
     is_envoy: bool,

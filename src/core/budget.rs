@@ -113,7 +113,7 @@ impl Budget {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// How long the dependencies of a killed process wait for its end. It may survive KILL, and
+    /// The longest wait of the dependencies of a killed process for its end. It may survive KILL, and
     /// they need time to stop, too.
     #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {

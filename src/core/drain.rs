@@ -32,7 +32,7 @@ pub(crate) enum Progress {
     Drained {
         at: Time,
     },
-    /// That count is under way, and is not waited for beyond `until`.
+    /// The final count is under way; the wait for it ends at `until`.
     FinalCount {
         until: Time,
     },

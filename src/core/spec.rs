@@ -145,7 +145,7 @@ impl Spec {
         spec
     }
 
-    /// How long after the deadline drainit waits for a process that survives KILL: half of the
+    /// The wait after the deadline for a process that survives KILL: half of the
     /// reserve, but long enough to reap.
     #[must_use]
     pub fn after_deadline(&self) -> Duration {

@@ -28,7 +28,7 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// Envoy answers a call with a word or a sentence.
+/// The largest answer to a call, in bytes; Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
 /// About 90 bytes per statistic, two for each listener and worker: enough for 300 listeners on 64
 /// workers.

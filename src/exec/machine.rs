@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::exec::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
-/// How long killed processes are waited for. Only one that the kernel keeps, such as in a device, takes longer.
+/// The longest wait for killed processes. Only one that the kernel keeps, such as in a device, takes longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
 /// The grace period of descendants where none is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(crate) enum Action {
     /// The command was killed, and not by drainit: finds out whether it was the OOM killer.
     ExplainKill,
     Report(Message),
-    /// Nothing is waited for any more.
+    /// The machine waits for nothing any more.
     Exit(End),
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Message {
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     options: &'a ExecOptions,
-    /// How the command has ended.
+    /// The end of the command.
     end: Option<End>,
     /// A stop signal has arrived.
     is_stopping: bool,

@@ -33,7 +33,7 @@ impl Random {
 /// A process below drainit: the command, a member of its group, or a daemon outside of it.
 struct Simulated {
     is_in_group: bool,
-    /// How long it takes to end after TERM or INT; `None`: it ignores them.
+    /// The time from TERM or INT to the end; `None`: it ignores them.
     obeys_after: Option<Duration>,
     /// It survives even KILL for longer than drainit waits.
     is_stuck: bool,
@@ -290,7 +290,7 @@ fn play(seed: u64) {
         let arrives = signals.peek().map(|(at, _)| *at);
         let tick = run.machine.next_wakeup();
         assert!(tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()), "it does not sleep");
-        // Nothing ever happens again: the command runs on, and was not asked to stop, or ignores it.
+        // No event is left: the command runs on, because it got no stop signal or ignores it.
         let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
             let must_end = run.first_stop.is_some() && options.grace_period.is_some();
             assert!(!must_end, "drainit waits for ever");

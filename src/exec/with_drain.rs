@@ -21,7 +21,7 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// How and how long the process is drained.
+/// The method of the drain, and its length.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
     pub method: DrainMethod,
@@ -75,7 +75,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 /// Converts the options to a config.
 ///
 /// # Errors
-/// Where options contradict each other, or a config cannot express them.
+/// Fails if options contradict each other, or a config cannot express them.
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
     if options.parent_death_signal == Some(Signal::KILL) {
         return Err("--parent-death-signal KILL leaves no time to drain; use TERM".to_owned());

@@ -1,8 +1,7 @@
 //! `check` in the image: looks for the programs, directories and users of a config in this file
 //! system.
 //!
-//! Nothing is run, so this finds what a start would certainly fail on, and not whether a program
-//! works.
+//! It runs no program, so it finds certain failures of a start, and not whether a program works.
 
 pub(crate) mod detect;
 #[cfg(test)]

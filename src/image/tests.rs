@@ -165,7 +165,7 @@ fn the_user_of_a_process_needs_permission() {
     let may = |process: &str| {
         let text = format!("processes:\n  a: {{{process}, user: '4711:4711'}}\n");
         let found = found(&dir, &text, &[]);
-        // That drainit may become it depends on who runs this test.
+        // Whether drainit may change to this user depends on the user of the test.
         !found.iter().any(|line| line.starts_with('E'))
     };
     assert!(may("command: [good]"));

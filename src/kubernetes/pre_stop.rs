@@ -11,7 +11,7 @@ use crate::types::{Signal, human};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreStop {
     pub(super) span: Option<Span>,
-    /// How long it sleeps before drainit gets the stop signal.
+    /// The sleep before drainit gets the stop signal.
     pub(super) sleeps: Duration,
     /// It runs `drainit drain`, so that drainit counts the time.
     pub(super) drains: bool,

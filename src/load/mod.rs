@@ -120,7 +120,7 @@ fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environm
     roots
 }
 
-/// How to correct the path of a file that does not exist.
+/// Help for the path of a file that does not exist.
 fn path_help(path: &Path, environment: &Environment) -> String {
     let name = path.to_string_lossy();
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {

@@ -46,7 +46,7 @@ const MANIFEST: Limits = Limits {
     pipes: true,
 };
 
-/// How long a pipe may be silent, and how often it is polled.
+/// The longest silence of a pipe, and the pause between two polls.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 

@@ -20,7 +20,7 @@ const TRY_AT_MOST: RawFd = 65_536;
 /// Prepares everything but signals. Call it once, before there is a child.
 ///
 /// # Errors
-/// Where the kernel refuses something without which orphans would be lost.
+/// Fails if the kernel refuses a setting without which orphans would be lost.
 pub fn prepare() -> io::Result<()> {
     keep_descriptors_from_children(0);
     become_subreaper()
@@ -29,7 +29,7 @@ pub fn prepare() -> io::Result<()> {
 /// Makes orphaned descendants children of drainit.
 ///
 /// # Errors
-/// Where the kernel does not know how (before Linux 3.4).
+/// Fails if the kernel does not support it (before Linux 3.4).
 pub(crate) fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
         // PID 1 inherits orphans anyway. Otherwise they would go to the nearest init above drainit.

@@ -38,7 +38,7 @@ impl Timer {
     /// Creates a timer that is not set. Call it inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// Where no descriptor is left.
+    /// Fails if no file descriptor is left.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let absolute = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags);
@@ -76,7 +76,7 @@ impl Timer {
     /// Waits until the timer fires; for ever while it is not set. Returns once for each [`Timer::set`]. Cancel safe.
     ///
     /// # Errors
-    /// Where the runtime is shutting down.
+    /// Fails if the runtime is shutting down.
     pub async fn fired(&self) -> io::Result<()> {
         loop {
             let mut guard = self.readable.readable().await?;

@@ -11,7 +11,7 @@ use crate::os::kill::group_of;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
-/// How often a walk up to the parents starts again, when one of them ends meanwhile.
+/// A walk up to the parents starts again at most this often, when one of them ends meanwhile.
 const MAX_WALKS: usize = 16;
 /// The longest chain of parents that is followed.
 const MAX_DEPTH: usize = 256;
@@ -45,7 +45,7 @@ impl Descendant {
 /// many processes `/proc` cannot be read in time.
 ///
 /// # Errors
-/// Where there is no `/proc`, or one of another PID namespace.
+/// Fails if there is no `/proc`, or it is that of another PID namespace.
 pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
     if !is_proc_ours() {

@@ -25,7 +25,7 @@ impl OomKills {
         kills
     }
 
-    /// Counts all kills. For PID 1 only: its cgroup is as old as it is.
+    /// Counts all kills so far. This is right for PID 1 alone: its cgroup is as old as it is.
     pub(crate) fn since_the_containers_start() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self::find(Path::new(ROOT), &own)

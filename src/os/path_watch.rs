@@ -72,7 +72,7 @@ impl PathWatch {
     /// [`PathWatch::changed`].
     ///
     /// # Errors
-    /// Where inotify fails: no instance or watch is left, or a directory cannot be read.
+    /// Fails if inotify does: no instance or watch is left, or a directory cannot be read.
     pub fn new(path: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         #[expect(deprecated, reason = "its unsafe successor asks for what `RawInotify` upholds")]

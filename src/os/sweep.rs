@@ -15,7 +15,7 @@ use crate::os::signal::mask;
 use crate::os::{Pid, clock, sys};
 use crate::types::{Signal, Time};
 
-/// How often, and how long, a scan reads the list again while new processes appear. Processes that fork faster than they
+/// Limits of a scan, which reads the list again while new processes appear. Processes that fork faster than they
 /// are found must not delay the exit.
 const MAX_PASSES: usize = 16;
 const MAX_TIME: Duration = Duration::from_millis(250);

@@ -198,7 +198,7 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
     }
 }
 
-/// How a process ended during the shutdown.
+/// Describes the end of a process during the shutdown.
 #[must_use]
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {

@@ -37,10 +37,10 @@ use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{Time, exit_code};
 
-/// How long the last lines of processes are waited for at the end. It takes longer only where a
+/// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
-/// How long the reader of drainit's output may take for the rest.
+/// The longest wait for the reader of drainit's output at the exit.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs, made and checked before anything starts.

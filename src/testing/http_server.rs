@@ -29,7 +29,7 @@ pub(crate) enum Behaviour {
     EndlessHead,
     /// Closes in the middle of the body.
     CloseHalfWay,
-    /// Closes without a word.
+    /// Closes without an answer.
     CloseAtOnce,
     /// Speaks something else.
     NotHttp,

@@ -1,10 +1,10 @@
-//! How a process ends, and the exit codes of drainit itself.
+//! The end of a process, and the exit codes of drainit itself.
 
 use std::fmt;
 
 use crate::types::Signal;
 
-/// How a process ended.
+/// The end of a process: its exit code, or the signal that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It exited with this code.

@@ -10,7 +10,7 @@ const FOLLOW_UP: Duration = Duration::from_secs(2);
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     trace: Vec<String>,
-    /// Nothing may be started any more.
+    /// No process may be started any more.
     unready: bool,
     /// The start came before the shutdown.
     has_begun: bool,

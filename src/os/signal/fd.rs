@@ -29,7 +29,7 @@ impl Signals {
     /// Blocks every signal for good. Call it before there is another thread.
     ///
     /// # Errors
-    /// Where no descriptor is left.
+    /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
         // When a process starts its first thread, the C library unblocks its own signals on the calling one: 32 and 33,
         // under musl 33 and 34. Without a thread now, that happens later.
@@ -52,7 +52,7 @@ impl Signals {
     /// Registers the descriptor with the runtime that this is called in.
     ///
     /// # Errors
-    /// Where no descriptor is left.
+    /// Fails if no file descriptor is left.
     pub fn into_stream(self) -> io::Result<SignalStream> {
         Ok(SignalStream { readable: sys::watch(self.descriptor)?, blocked: self.blocked })
     }
@@ -82,7 +82,7 @@ impl SignalStream {
     /// Cancel safe.
     ///
     /// # Errors
-    /// Where the runtime is shutting down.
+    /// Fails if the runtime is shutting down.
     pub async fn next(&mut self) -> io::Result<Vec<ReceivedSignal>> {
         loop {
             let mut ready = self.readable.readable().await?;

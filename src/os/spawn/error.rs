@@ -28,7 +28,7 @@ pub enum SpawnError {
     #[error("`{}` exists, but {what} `{interpreter}`, which does not exist in this image{hint}", path.display())]
     NoInterpreter {
         path: PathBuf,
-        /// How the program names the interpreter.
+        /// The interpreter, as the program names it.
         what: &'static str,
         interpreter: String,
         /// The probable cause.

@@ -18,7 +18,7 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 /// directory, too. A name with a slash is returned as it is; whether there is such a file is not checked.
 ///
 /// # Errors
-/// Where no file has the name, or none of them may be executed.
+/// Fails if no file has the name, or none of them may be executed.
 pub(crate) fn which(
     program: &OsStr,
     path: Option<&OsStr>,

@@ -22,7 +22,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::run_command;
 
-/// How long a failed request is retried.
+/// A failed request is retried for this long.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// The largest answer to a drain request.
@@ -33,7 +33,7 @@ pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>, AbortHandle),
     /// A request or a command.
     Task(AbortHandle),
-    /// The process got a signal, and answers by itself.
+    /// The process got a signal, and reports the end of the drain itself.
     Signalled,
 }
 

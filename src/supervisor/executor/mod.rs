@@ -73,7 +73,7 @@ pub(crate) struct Executor {
 /// The running instance of a process, or the one that ran last.
 #[derive(Default)]
 struct Instance {
-    /// How often the process was started.
+    /// The number of starts of the process.
     number: u32,
     pid: Option<Pid>,
     log: Option<Rc<OutputCapture>>,
