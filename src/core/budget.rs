@@ -113,8 +113,8 @@ impl Budget {
         MAX_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// The longest wait of the dependencies of a killed process for its end. It may survive KILL, and
-    /// they need time to stop, too.
+    /// The longest wait of the dependencies of a killed process for its end. It may survive KILL,
+    /// and they need time to stop, too.
     #[must_use]
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         AFTER_KILL.min(deadline.since(now) / 4)

@@ -145,8 +145,8 @@ impl Spec {
         spec
     }
 
-    /// The wait after the deadline for a process that survives KILL: half of the
-    /// reserve, but long enough to reap.
+    /// The wait after the deadline for a process that survives KILL: half of the reserve, but long
+    /// enough to reap.
     #[must_use]
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)

@@ -1,5 +1,5 @@
-//! The decisions of `exec`: where a signal is sent, when KILL follows, and when drainit exits. Pure: events and the time
-//! in, actions out.
+//! The decisions of `exec`: where a signal is sent, when KILL follows, and when drainit exits.
+//! Pure: events and the time in, actions out.
 //!
 //! ```text
 //! running ── stop signal ──▶ held back ── delay over, or a second one ──▶ forwarded ── grace period over ──▶ killed
@@ -16,7 +16,8 @@ use std::time::Duration;
 use crate::exec::ExecOptions;
 use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 
-/// The longest wait for killed processes. Only one that the kernel keeps, such as in a device, takes longer.
+/// The longest wait for killed processes. Only one that the kernel keeps, such as in a device,
+/// takes longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
 /// The grace period of descendants where none is given.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);

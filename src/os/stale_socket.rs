@@ -20,7 +20,8 @@ const MAX_LINKS: u32 = 40;
 /// Removes the socket at `path`, if there is one.
 ///
 /// # Errors
-/// Fails if the path is no socket or leads through a symbolic link of another user, or the kernel refuses.
+/// Fails if the path is no socket or leads through a symbolic link of another user, or the kernel
+/// refuses.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     remove_unless(path, |_| Ok(()))
 }

@@ -15,8 +15,8 @@ use crate::os::signal::mask;
 use crate::os::{Pid, clock, sys};
 use crate::types::{Signal, Time};
 
-/// Limits of a scan, which reads the list again while new processes appear. Processes that fork faster than they
-/// are found must not delay the exit.
+/// Limits of a scan, which reads the list again while new processes appear. Processes that fork
+/// faster than they are found must not delay the exit.
 const MAX_PASSES: usize = 16;
 const MAX_TIME: Duration = Duration::from_millis(250);
 /// The highest pid there can be (`PID_MAX_LIMIT` in the kernel's threads.h).

@@ -1,4 +1,5 @@
-//! An HTTP server for tests that misbehaves on request: one behaviour per connection, the last one for all that follow.
+//! An HTTP server for tests that misbehaves on request: one behaviour per connection, the last one
+//! for all that follow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};

@@ -56,8 +56,8 @@ pub(crate) fn diagnose(error: io::Error, attempt: &Attempt<'_>) -> SpawnError {
     }
 }
 
-/// The error that a start would give, as far as the file system shows. `path` is the PATH of the program; `may` returns
-/// whether a user may execute a file or enter a directory.
+/// The error that a start would give, as far as the file system shows. `path` is the PATH of the
+/// program; `may` returns whether a user may execute a file or enter a directory.
 pub(crate) fn foresee(
     attempt: &Attempt<'_>,
     path: Option<&OsStr>,
