@@ -13,12 +13,12 @@ use crate::load;
 use crate::load::{Diagnostic, Environment, args};
 use crate::logging::Output;
 use crate::logging::format::own_line;
-use crate::logging::split::Stream;
 use crate::logging::subscriber;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::Setup;
+use crate::types::Stream;
 use crate::types::{exit_code, harmless, harmless_lines};
 
 /// The time for a slow reader to take the errors before the supervisor starts.

@@ -11,9 +11,10 @@ use crate::os::kill::{kill, kill_group};
 use crate::os::reap::{Reaped, reap_next};
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
-use crate::os::stdio::{Stream, say};
+use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::types::Signal;
+use crate::types::Stream;
 
 const VERSION: &str = "dumb-init v1.2.5";
 const USAGE: u8 = 1;

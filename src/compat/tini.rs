@@ -16,9 +16,10 @@ use crate::os::reap::{Reaped, reap_next};
 use crate::os::signal;
 use crate::os::signal::mask::{BlockedSignals, only};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
-use crate::os::stdio::{Stream, say};
+use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::types::Signal;
+use crate::types::Stream;
 
 const VERSION: &str = "tini version 0.19.0";
 /// The exit code for its own failures.

@@ -21,9 +21,10 @@ use crate::os::signal::mask;
 use crate::os::signal::mask::BlockedSignals;
 use crate::os::spawn::SpawnError;
 use crate::os::spawn::single::{ChildSetup, Place, start};
-use crate::os::stdio::{Stream, say};
+use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
+use crate::types::Stream;
 use crate::types::{Signal, exit_code, harmless};
 
 /// The options of `exec`, without its drain.

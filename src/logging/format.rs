@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::Level;
 
 use crate::config::LogFormat;
-use crate::logging::split::{Stream, write_json_string};
+use crate::logging::split::write_json_string;
+use crate::types::Stream;
 use crate::types::harmless_lines;
 
 /// 9999-12-31T23:59:59Z, the last second of RFC 3339.

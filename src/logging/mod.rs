@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::LogFormat;
-use crate::logging::split::Stream;
 use crate::logging::writer::{Source, StreamWriter};
+use crate::types::Stream;
 
 /// Both streams; shared between threads.
 pub struct Output {

@@ -1,39 +1,13 @@
 //! Splits the output of a process into lines and formats each. The lines do not depend on how the bytes
 //! were cut into reads. Pure.
 
-use std::fmt;
+use crate::types::Stream;
 
 use memchr::memchr;
 
 /// A longer line is split into lines of at most this many bytes, so that drainit never buffers an
 /// endless line.
 pub const LONGEST_LINE: usize = 64 * 1024;
-
-/// One of the two output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Descriptor 1.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
-}
-
-impl Stream {
-    /// `stdout` or `stderr`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
-
-impl fmt::Display for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Splits a stream of bytes into lines; keeps the incomplete one.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::logging::Output;
 use crate::logging::format::own_line;
-use crate::logging::split::Stream;
+use crate::types::Stream;
 
 /// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
 pub const LEVEL_VARIABLE: &str = "DRAINIT_LOG_LEVEL";

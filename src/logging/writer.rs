@@ -24,8 +24,8 @@ use tracing::Level;
 
 use crate::config::LogFormat;
 use crate::logging::format::own_line;
-use crate::logging::split::Stream;
 use crate::os::signal::mask;
+use crate::types::Stream;
 
 /// At most this many bytes of lines of processes are queued before [`StreamWriter::room`] makes the
 /// readers of their pipes wait, and at most this many of drainit's own lines before they are dropped.

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::os::reap::{Reaped, reap_next};
-use crate::os::stdio::{Stream, say};
+use crate::os::stdio::say;
 use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
+use crate::types::Stream;
 use crate::types::{AFTER_KILL, Signal, exit_code};
 
 /// The time between TERM and KILL. There is no order here, and no drain.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-pub(crate) use crate::logging::split::Stream;
+use crate::types::Stream;
 
 /// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;

@@ -14,10 +14,11 @@ use crate::config::{
 };
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms};
-use crate::logging::split::{Form, Stream};
+use crate::logging::split::Form;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
+use crate::types::Stream;
 use crate::types::{exit_code, harmless};
 
 /// Why a process or hook was not started.

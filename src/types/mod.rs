@@ -3,6 +3,7 @@
 mod exit;
 mod printable;
 mod signal;
+mod stream;
 pub mod suggest;
 mod time;
 
@@ -10,6 +11,7 @@ pub use exit::{End, exit_code};
 pub use printable::{harmless, harmless_lines, visible};
 pub use signal::Signal;
 pub(crate) use signal::{AFTER_KILL, ONE_SIGNAL};
+pub use stream::Stream;
 pub use time::{Time, human};
 
 /// A process of the graph: its index in the config file, not a PID.

@@ -29,7 +29,8 @@ use crate::config::{LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, begin_of_last, text};
-use crate::logging::split::{Form, Splitter, Stream};
+use crate::logging::split::{Form, Splitter};
+use crate::types::Stream;
 
 /// The size of one read: the default capacity of a pipe.
 const CHUNK: usize = 64 * 1024;
