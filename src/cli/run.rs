@@ -18,8 +18,7 @@ use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::Setup;
-use crate::types::Stream;
-use crate::types::{exit_code, harmless, harmless_lines};
+use crate::types::{Stream, exit_code, harmless, harmless_lines};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
 const FLUSH: Duration = Duration::from_millis(500);

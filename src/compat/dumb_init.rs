@@ -13,8 +13,7 @@ use crate::os::signal::mask::{BlockedSignals, FIRST_31};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
-use crate::types::Signal;
-use crate::types::Stream;
+use crate::types::{Signal, Stream};
 
 const VERSION: &str = "dumb-init v1.2.5";
 const USAGE: u8 = 1;

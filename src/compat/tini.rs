@@ -18,8 +18,7 @@ use crate::os::signal::mask::{BlockedSignals, only};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
-use crate::types::Signal;
-use crate::types::Stream;
+use crate::types::{Signal, Stream};
 
 const VERSION: &str = "tini version 0.19.0";
 /// The exit code for its own failures.

@@ -24,8 +24,7 @@ use crate::os::spawn::single::{ChildSetup, Place, start};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
-use crate::types::Stream;
-use crate::types::{Signal, exit_code, harmless};
+use crate::types::{Signal, Stream, exit_code, harmless};
 
 /// The options of `exec`, without its drain.
 #[derive(Clone, Debug)]

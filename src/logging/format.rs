@@ -6,8 +6,7 @@ use tracing::Level;
 
 use crate::config::LogFormat;
 use crate::logging::split::write_json_string;
-use crate::types::Stream;
-use crate::types::harmless_lines;
+use crate::types::{Stream, harmless_lines};
 
 /// 9999-12-31T23:59:59Z, the last second of RFC 3339.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);

@@ -1,9 +1,9 @@
 //! Splits the output of a process into lines and formats each. The lines do not depend on how the bytes
 //! were cut into reads. Pure.
 
-use crate::types::Stream;
-
 use memchr::memchr;
+
+use crate::types::Stream;
 
 /// A longer line is split into lines of at most this many bytes, so that drainit never buffers an
 /// endless line.

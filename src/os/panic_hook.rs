@@ -11,8 +11,7 @@ use crate::os::reap::{Reaped, reap_next};
 use crate::os::stdio::say;
 use crate::os::sweep::Sweep;
 use crate::os::{clock, sys, termination_log};
-use crate::types::Stream;
-use crate::types::{AFTER_KILL, Signal, exit_code};
+use crate::types::{AFTER_KILL, Signal, Stream, exit_code};
 
 /// The time between TERM and KILL. There is no order here, and no drain.
 const STOP_TIME: Duration = Duration::from_secs(2);

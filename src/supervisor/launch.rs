@@ -18,8 +18,7 @@ use crate::logging::split::Form;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
-use crate::types::Stream;
-use crate::types::{exit_code, harmless};
+use crate::types::{Stream, exit_code, harmless};
 
 /// Why a process or hook was not started.
 #[derive(Debug, Error)]
