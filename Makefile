@@ -125,8 +125,8 @@ cross:
 		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
 DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 
-# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that cannot be
-# installed; a Horust that cannot be built is tried again by the next run.
+# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that
+# cannot be installed; a Horust that cannot be built is tried again by the next run.
 HORUST_VERSION = 0.1.14
 bench-peers: target/bench-tools/bench-child
 	@$(call need,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare,\
@@ -141,8 +141,8 @@ target/bench-tools/bench-child: benches/peers/child.rs
 	else $(BENCH_CHILD) --target $(GNU) -C target-feature=+crt-static $<; fi
 BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
 
-# $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it goes on: the tests
-# and benches report a missing program, and skip what needs it.
+# $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it continues: the
+# tests and benches report a missing program, and skip what needs it.
 need = $(call installed,$(1)) || $(call install,$(2))
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \

@@ -1,4 +1,5 @@
-//! An axum server that drains itself: it starts on USR1, and reports the end on `NOTIFY_SOCKET`.
+//! An axum server that drains itself: USR1 starts the drain, and the server reports its end on
+//! `NOTIFY_SOCKET`.
 //!
 //!     axum_server ADDRESS:PORT
 #![allow(clippy::print_stderr)]
