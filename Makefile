@@ -1,4 +1,4 @@
-# drainit: what can be made. `make` alone lists it.
+# The targets of drainit; `make` alone lists them.
 
 ENVOY_VERSION ?= 1.40.0
 ENVOY_TESTED = 1.37.0 1.38.3 1.40.0
@@ -17,7 +17,7 @@ MODE ?= drainit
 .DEFAULT_GOAL := help
 .PHONY: help build static envoy demo rollout deps test lint budget budget-update bench bench-scale bench-rollout clean
 
-help: ## this list
+help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
 build: ## target/release/drainit
@@ -30,10 +30,10 @@ static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an 
 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
 
-demo: build envoy python ## a gateway under traffic is replaced, and no request fails
+demo: build envoy python ## replaces a gateway under traffic without a failed request
 	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
 
-rollout: static envoy rollout-tools ## two gateway containers are replaced under load: bash entrypoints, and drainit
+rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit
 	$(CARGO) build --locked --quiet --example policy-engine
 	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
@@ -41,7 +41,7 @@ deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests n
 	@$(call need,nginx haproxy gunicorn tini dumb-init,nginx-light haproxy gunicorn tini dumb-init)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps static-other ## all tests, with three versions of Envoy
+test: deps static-other ## runs all tests, with three versions of Envoy
 	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
 	$(TEST) --no-run
 	$(TEST) --lib --bins
@@ -50,12 +50,12 @@ test: deps static-other ## all tests, with three versions of Envoy
 	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
-# Most integration tests wait, so that many of them run at the same time. The busy ones race the kernel or a clock, and run
-# with as many threads as there are cores, as the unit tests do.
+# Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, and run with
+# one thread per core, like the unit tests.
 WAITING = 8
 BUSY = admin_faults:: early_signals:: exec_signals::while_nothing minimal_environment:: preflight:: shutdown:: start::three storm::
 
-lint: ## format, clippy, and licences, bans and sources of the dependencies
+lint: ## checks format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -63,22 +63,22 @@ lint: ## format, clippy, and licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
-bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## rollouts under every kind of traffic; QUICK=1 for a minute of it, ROW="drain time" for the rows that are called so
+bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
-budget: static python valgrind ## instructions and size of the static binary, held against benches/budget.toml
+budget: static python valgrind ## compares instructions and size of the static binary with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
 budget-update: static python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-bench-scale: static python target/bench-tools/bench-child ## graphs of up to 5,000 processes, by shape: what each costs to start, to hold and to stop
+bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
 
-bench: static envoy python bench-peers ## drainit beside its peers, into docs/benchmarks.md; QUICK=1 for a look, ROWS="graph logs" for some
+bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
 
-clean: ## everything that was built or downloaded
+clean: ## removes everything that was built or downloaded
 	$(CARGO) clean
 	@docker image prune --all --force --filter label=drainit-test >/dev/null 2>&1 || true
 
@@ -87,8 +87,8 @@ has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(LEAN),--no-default-features) && \
 	install target/$(1)/release/drainit $(STATIC)/
-# rustc links a static PIE by itself only for x86-64. Elsewhere the linker is asked for one, and given the start files of
-# musl that belong to it.
+# rustc links a static PIE by default only for x86-64. Elsewhere the linker needs the flag and musl's matching start
+# files.
 GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-static-pie"
 MUSL_CRT = $(shell rustc --print target-libdir --target $(MUSL))/self-contained
 MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-nostartfiles -static-pie \
@@ -125,8 +125,8 @@ cross:
 		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
 DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 
-# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that cannot be
-# installed; a Horust that cannot be built is tried again by the next run.
+# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that
+# cannot be installed; a Horust that cannot be built is tried again by the next run.
 HORUST_VERSION = 0.1.14
 bench-peers: target/bench-tools/bench-child
 	@$(call need,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare,\
@@ -141,8 +141,8 @@ target/bench-tools/bench-child: benches/peers/child.rs
 	else $(BENCH_CHILD) --target $(GNU) -C target-feature=+crt-static $<; fi
 BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
 
-# $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it goes on: the tests
-# and benches report a missing program, and skip what needs it.
+# $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it continues: the
+# tests and benches report a missing program, and skip what needs it.
 need = $(call installed,$(1)) || $(call install,$(2))
 installed = (for p in $(1); do PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || exit 1; done)
 install = { [ "$$(id -u)" != 0 ] || { apt-get update -q && \

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Holds what drainit costs against what it may cost, benches/budget.toml: instructions for fixed tasks, and the binary's size.
+"""Compares the costs of drainit with benches/budget.toml: instructions of fixed tasks, and the size
+of the binary.
 
-    benches/budget.py [--update] [DRAINIT]      target/static/drainit unless given, which `make static` makes
+    benches/budget.py [--update] [DRAINIT]
 
-Instructions are counted by callgrind, so that they are the same on a loaded machine: of the static binary, which has no
-loader, and of drainit alone, without the processes that it starts. More than 5 % above the budget is an error. `--update`
-writes what is measured.
+DRAINIT is target/static/drainit (`make static`) by default. callgrind counts the instructions, so
+that they do not depend on the load of the machine: of the static binary, which has no loader, and
+without the processes that drainit starts. More than 5 % above the budget is an error. `--update`
+writes the measured values.
 """
 import os
 import re
@@ -17,14 +19,14 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUDGET = os.path.join(HERE, "budget.toml")
 SLACK = 0.05
-# At its end, drainit looks through all processes that there are; so there must be no others.
+# At its end, drainit scans all processes, so there must be no others.
 ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
-# The limits that users are promised, whatever the budget says.
+# The limits promised to users, independent of the budget.
 LARGEST = 2_621_440
 
 
 def rich(count):
-    """A config in which every process has what processes usually have."""
+    """A config of processes with the usual options."""
     for n in range(count):
         yield f"  p{n}:"
         yield f"    command: [/app/server, --listen, /run/p{n}.sock, --name, '${{NAME:-p{n}}}']"
@@ -37,14 +39,14 @@ def rich(count):
 
 
 def chain(count):
-    """Each process needs the one before it."""
+    """A chain: each process needs the one before it."""
     for n in range(count):
         after = f", depends_on: [p{n - 1}]" if n else ""
         yield f"  p{n}: {{command: [/app/server], stop_grace_period: 1ms{after}}}"
 
 
 def tasks(count):
-    """One task after the other, so that one thing happens at a time."""
+    """A chain of tasks, so that only one event happens at a time."""
     for n in range(count):
         after = f", depends_on: {{t{n - 1}: {{condition: completed}}}}" if n else ""
         yield f"  t{n}: {{command: [/bin/true], type: oneshot{after}}}"
@@ -53,13 +55,13 @@ def tasks(count):
 def config(directory, name, processes):
     path = os.path.join(directory, f"{name}.yaml")
     with open(path, "w") as file:
-        # A day, so that all waits fit.
+        # A day, so that all waits fit into it.
         file.write("shutdown: {grace_period: 1d}\nprocesses:\n" + "\n".join(processes) + "\n")
     return path
 
 
 def workloads(directory):
-    """The tasks: a name, and arguments for drainit."""
+    """The tasks: their names, and the arguments for drainit."""
     lines = os.path.join(directory, "lines")
     with open(lines, "w") as file:
         file.writelines(f"{n:07} {'x' * 147}\n" for n in range(100_000))
@@ -68,7 +70,7 @@ def workloads(directory):
         ("exec", ["exec", "--", "/bin/true"]),
         ("check-1000", ["check", "--image=false", "-c", config(directory, "rich", rich(1000))]),
         ("plan-chain-1000", ["plan", "-c", config(directory, "chain1000", chain(1000))]),
-        # Five times as much as the one before it, or something is not linear.
+        # Must cost five times as much as the task before it; otherwise something is not linear.
         ("plan-chain-5000", ["plan", "-c", config(directory, "chain5000", chain(5000))]),
         ("run-tasks-100", ["run", "-c", config(directory, "tasks100", tasks(100))]),
         ("run-tasks-500", ["run", "-c", config(directory, "tasks500", tasks(500))]),
@@ -79,7 +81,7 @@ def workloads(directory):
 def instructions(drainit, args, directory):
     counted = os.path.join(directory, "callgrind")
     command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
-    # Nothing of who runs this: PATH is searched, and the environment copied.
+    # Independent of the user's environment, because drainit searches PATH and copies it all.
     env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
     run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
     if run.returncode:
@@ -88,7 +90,7 @@ def instructions(drainit, args, directory):
 
 
 def kind(drainit):
-    """Processor and C library, on which the counts depend."""
+    """The processor and the C library, on which the counts depend."""
     with open(drainit, "rb") as file:
         libc = "gnu" if b"GNU C Library" in file.read() else "musl"
     return f"{os.uname().machine}-{libc}"
@@ -128,7 +130,7 @@ def main():
     measured["size"] = os.path.getsize(drainit)
     with tempfile.TemporaryDirectory() as directory:
         for name, args in workloads(directory):
-            # Where there are children, chance adds a turn of the loop here and there, and never takes one away.
+            # With children, timing sometimes adds an iteration of the loop, and never removes one.
             measured[name] = min(instructions(drainit, args, directory) for _ in range(2 if args[0] == "run" else 1))
     tables, name = read(), kind(drainit)
     if "--update" in sys.argv:

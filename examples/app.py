@@ -13,7 +13,7 @@ import time
 
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one write a response, not one for the head and one for the body
+    wbufsize = -1  # one write per response, not one for the head and one for the body
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -27,7 +27,7 @@ class App(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *_):
-        """Says nothing: one line a request is the proxy's business."""
+        """Logs nothing, because the proxy logs each request."""
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -1,21 +1,24 @@
 //! The program that drainit and its peers run in the bench, and that reads their output. It is
-//! small and static, and built by `rustc` alone, without dependencies.
+//! small and static, and `rustc` alone builds it, without dependencies.
 //!
-//! `go=PATH` waits until PATH exists, `cpu=N` runs on that CPU.
+//! `go=PATH` waits until PATH exists, `cpu=N` runs on CPU N. A line has 156 bytes.
 //!
-//! | command | what it does |
+//! | command | action |
 //! |---|---|
-//! | `start PROGRAM` | runs a program and ends as it does: the least that an init can be in Rust |
+//! | `start PROGRAM` | runs a program and exits as it does: the smallest possible init in Rust |
 //! | `idle` | waits for a signal, which ends it |
-//! | `serve NAME LOG [socket=PATH] [notify=FD] [take=MS]` | notes its start, SIGTERM and end; listens; is ready; ends so slowly |
-//! | `lines COUNT AT_ONCE` | COUNT lines of 156 bytes as fast as they are read, AT_ONCE a write, then waits for a signal |
-//! | `count COUNT` | reads those, and prints when it has so many |
-//! | `paced COUNT RATE` | lines of 156 bytes that say when they were written, RATE a second |
-//! | `waited COUNT` | reads those, and prints how long they were on their way |
-//! | `mixed ID COUNT` | lines of many lengths, each in two pieces, then waits for a signal |
-//! | `whole COUNT` | reads those of many writers, and prints how many were whole |
-//! | `torrent COUNT` | leaves COUNT orphans as fast as the kernel forks, prints how long until all were reaped, then waits |
-//! | `spawn COUNT LOG` | starts COUNT of `serve` and ends them again: what fork and exec alone cost |
+//! | `serve NAME LOG [OPTION…]` | listens; logs its start, SIGTERM and end (see below) |
+//! | `lines COUNT AT_ONCE` | writes lines at full speed, AT_ONCE per write; waits for a signal |
+//! | `count COUNT` | reads these lines, and prints the time at which it has COUNT |
+//! | `paced COUNT RATE` | writes lines with their time of writing, RATE per second |
+//! | `waited COUNT` | reads these lines, and prints their latencies |
+//! | `mixed ID COUNT` | writes lines of many lengths, each in two pieces; waits for a signal |
+//! | `whole COUNT` | reads the lines of many such writers, and prints how many were whole |
+//! | `torrent COUNT` | leaves COUNT orphans at full speed, prints the time to reap them; waits |
+//! | `spawn COUNT LOG` | starts and stops COUNT of `serve`: the cost of fork and exec alone |
+//!
+//! The options of `serve`: `socket=PATH` is its address, `notify=FD` is written to when it is
+//! ready, and `take=MS` is the time that it takes to end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +38,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The length of a line of the `lines` and `paced` writers, with its newline.
 const LINE: usize = 156;
-/// Longer than any bench: a process that a killed bench leaves behind ends by itself.
+/// Longer than any bench. A process that a killed bench leaves behind ends after this time.
 const LONGEST_LIFE: u32 = 600;
 /// Concurrent chains of orphans.
 const CHAINS: u32 = 4;
@@ -103,7 +106,7 @@ fn lines(count: u64, at_once: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// It goes on reading, so that no writer blocks at the end.
+/// Continues to read at the end, so that no writer blocks.
 fn count(wanted: u64) {
     let mut buffer = vec![0; 1 << 16];
     let (mut seen, mut told) = (0, false);
@@ -159,7 +162,7 @@ fn waited(wanted: usize) {
             .len()
             .checked_sub(LINE - 1)
             .and_then(|prefix| std::str::from_utf8(&line[prefix..]).ok());
-        // Lines of the init itself have no time.
+        // Lines of the init itself contain no time.
         if let Some(written) = text.and_then(|text| text.trim().parse::<u128>().ok()) {
             times.push(now() - written);
         }
@@ -172,7 +175,7 @@ fn waited(wanted: usize) {
     });
 }
 
-/// From 20 to some 6,000 bytes: below and above what the kernel writes to a pipe in one piece.
+/// From 20 to about 6,000 bytes: below and above PIPE_BUF, up to which a write is atomic.
 fn length_of(id: u64, number: u64) -> usize {
     let mut hash = (id << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 29;
@@ -192,11 +195,11 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
-    // Lines still in flight when a process ends are not counted here.
+    // Waits, so that lines in flight at the end of a process do not affect the count.
     kernel::wait_for_a_signal();
 }
 
-/// Prints how many of `count` lines came whole and in order, and how many belong to no writer.
+/// Prints how many of `count` lines arrived whole and in order, and how many belong to no writer.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -205,7 +208,7 @@ fn whole(count: u64) {
         let (prefix, text) = line.split_once("] ").unwrap_or(("", &line));
         let mut parts = text.splitn(3, ' ').map(str::parse::<u64>);
         let (Some(Ok(id)), Some(Ok(number))) = (parts.next(), parts.next()) else {
-            // A line of the init itself is not a broken one.
+            // Lines of the init itself do not count as broken.
             broken += u64::from(line.contains("abcdefgh"));
             return;
         };
@@ -250,7 +253,7 @@ fn spawn(count: u64, log: &str) {
     exit(0);
 }
 
-/// System calls that std does not have.
+/// System calls that std does not offer.
 #[allow(unsafe_code)]
 mod kernel {
     use std::ffi::{c_int, c_uint, c_ulong};
@@ -282,7 +285,7 @@ mod kernel {
     }
 
     pub(super) fn end_after(seconds: u32) {
-        // SAFETY: takes a number; the signal ends the process.
+        // SAFETY: passes a number; the signal ends the process.
         unsafe { alarm(seconds) };
     }
 
@@ -296,7 +299,7 @@ mod kernel {
 
     pub(super) fn hold_term() -> Term {
         let mut set = [0; 16];
-        // SAFETY: the set outlives the calls, and the old one is not wanted.
+        // SAFETY: the set outlives the calls, and the old set may be null.
         unsafe {
             sigemptyset(&raw mut set);
             sigaddset(&raw mut set, SIGTERM);
@@ -308,9 +311,9 @@ mod kernel {
     impl Term {
         pub(super) fn wait(&self) {
             let mut signal = 0;
-            // SAFETY: both outlive the call.
+            // SAFETY: both arguments outlive the call.
             while unsafe { sigwait(&raw const self.0, &raw mut signal) } != 0 {
-                // SAFETY: takes nothing.
+                // SAFETY: has no arguments.
                 unsafe { pause() };
             }
         }
@@ -319,36 +322,36 @@ mod kernel {
     pub(super) fn run_on(cpu: usize) {
         let mask: [c_ulong; 16] =
             std::array::from_fn(|word| if word == cpu / 64 { 1 << (cpu % 64) } else { 0 });
-        // SAFETY: the mask has the size that is told. Where it is refused, it is as without.
+        // SAFETY: the mask has the given size. An error is ignored: then any CPU is used.
         unsafe { sched_setaffinity(0, size_of_val(&mask), mask.as_ptr()) };
     }
 
-    /// A sleep ends when it is over, not up to 50 µs later.
+    /// Makes sleeps end on time, not up to 50 µs later.
     pub(super) fn wake_in_time() {
-        // SAFETY: takes numbers.
+        // SAFETY: passes only numbers.
         unsafe { prctl(PR_SET_TIMERSLACK, 1 as c_ulong) };
     }
 
     /// Standard output without std's line buffer.
     pub(super) fn standard_output() -> ManuallyDrop<File> {
-        // SAFETY: it is never closed, and nobody else writes to it.
+        // SAFETY: the descriptor is never closed, and nothing else writes to it.
         ManuallyDrop::new(unsafe { File::from_raw_fd(1) })
     }
 
     pub(super) fn terminate(pid: u32) {
-        // SAFETY: takes numbers; the child was not waited for yet, so the pid is its own.
+        // SAFETY: passes numbers; the child is not reaped yet, so the PID is still its own.
         unsafe { kill(pid.cast_signed(), SIGTERM) };
     }
 
     pub(super) fn group_exists(group: c_int) -> bool {
-        // SAFETY: signal 0 only asks.
+        // SAFETY: signal 0 only checks for existence.
         unsafe { kill(-group, 0) == 0 }
     }
 
-    /// Chains of processes, each of which forks the next one and ends. All of them are in the group
-    /// that is returned.
+    /// Starts chains of processes, each of which forks the next one and ends. All of them are in
+    /// the returned group.
     pub(super) fn orphans(count: u32, chains: u32) -> c_int {
-        // SAFETY: what is forked only forks, sets its group and ends.
+        // SAFETY: the forked processes only fork, set their group and end.
         unsafe {
             let leader = fork();
             assert!(leader >= 0, "fork failed");
@@ -357,8 +360,8 @@ mod kernel {
                 for _ in 0..chains {
                     if fork() == 0 {
                         for _ in 1..count / chains {
-                            // A refused fork ends the chain: then fewer were made, which the bench
-                            // would see as a faster run.
+                            // A failed fork ends the chain: the bench would take fewer processes
+                            // for a faster run.
                             match fork() {
                                 0 => {}
                                 -1 => _exit(1),

@@ -1,4 +1,4 @@
-"""`docs/benchmarks.md`: the measurements, the method and the results."""
+"""Writes `docs/benchmarks.md`: the measurements, the method and the results."""
 
 import os
 import platform
@@ -79,7 +79,7 @@ def version_of(package):
 def versions():
     packages = ["tini", "dumb-init", "catatonit", "s6", "runit", "supervisor", "bash", "sed", "mawk", "hyperfine"]
     parts = [output_of(kit.DRAINIT, "--version") + " (static)"]
-    # It does not tell itself.
+    # It prints no version.
     installed = kit.TOOLS / ".crates.toml"
     horust = re.search(r'"horust (\S+)', installed.read_text() if installed.exists() else "")
     parts.append(f"Horust {horust[1]}" if horust else "no Horust, which could not be built")

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The bash entrypoint of examples/api-gateway/rollout with the bench's own processes: entrypoint.sh CHILD DIR [ARGS…]
+# Runs the bash entrypoint of examples/api-gateway/rollout with the bench's processes: entrypoint.sh CHILD DIR [ARGS…]
 set -u
 
 child=$1

@@ -32,7 +32,7 @@ def say(text):
 
 
 def which(program):
-    """Where a peer is, or None."""
+    """The path of a peer, or None."""
     path = os.pathsep.join([str(TOOLS / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return shutil.which(program, path=path)
 
@@ -42,7 +42,7 @@ def median(values):
 
 
 def wait_until(condition, seconds, what):
-    """Polls every half millisecond, with a bound."""
+    """Polls every half millisecond, up to a timeout."""
     until = time.monotonic() + seconds
     while True:
         result = condition()
@@ -54,7 +54,7 @@ def wait_until(condition, seconds, what):
 
 
 def attempt(name, measure, *arguments):
-    """None, and a word about it, where a peer cannot do what is asked of it. drainit has to."""
+    """Returns None and prints the error if a peer fails. drainit must not fail."""
     try:
         return measure(*arguments)
     except (TimeoutError, RuntimeError, OSError) as error:
@@ -68,7 +68,7 @@ def attempt(name, measure, *arguments):
 
 
 def adopt_orphans():
-    """Leftover processes of a peer become children of the bench, which can end them."""
+    """Makes leftover processes of a peer children of the bench, which can end them."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -80,13 +80,13 @@ def start(command, **options):
 
 
 def wait_end(process, seconds):
-    """The exit code, as soon as there is one."""
+    """Waits for the exit code."""
     await_end(process, seconds)
     return process.wait()
 
 
 def await_end(process, seconds):
-    """Returns as soon as it has ended; it is not reaped."""
+    """Waits until the process has ended, without reaping it."""
     descriptor = os.pidfd_open(process.pid)
     try:
         if not select.select([descriptor], [], [], seconds)[0]:
@@ -96,7 +96,7 @@ def await_end(process, seconds):
 
 
 def children_of_all():
-    """Parent to children, of everything there is."""
+    """The children of every process, by the PID of the parent."""
     table = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -110,7 +110,7 @@ def children_of_all():
 
 
 def descendants(pid, table=None):
-    """Those that live, without `pid` itself."""
+    """The living descendants, without `pid` itself."""
     table = table or children_of_all()
     found, left = [], [pid]
     while left:
@@ -130,7 +130,7 @@ def end(pids):
 
 
 def end_all():
-    """Ends every descendant of the bench: nothing else is touched."""
+    """Ends every descendant of the bench, and no other process."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         table = children_of_all()
@@ -153,12 +153,12 @@ def end_all():
 
 
 def writers():
-    """All of the bench's own programs that run at the moment."""
+    """All running programs of the bench."""
     return [pid for pid in descendants(os.getpid()) if name_of(pid) == Path(CHILD).name]
 
 
 def cpus():
-    """(one for everybody else, one for what is measured)"""
+    """(the CPU for all other processes, the CPU for the measured one)"""
     able = sorted(os.sched_getaffinity(0))
     return able[0], able[-1]
 
@@ -171,7 +171,7 @@ def name_of(pid):
 
 
 def own_processes(pid):
-    """The processes of an init or supervisor: the tree below `pid` without what it was told to run."""
+    """The own processes of an init or supervisor: the tree from `pid`, without those it supervises."""
     return [each for each in [pid, *descendants(pid)] if name_of(each) != Path(CHILD).name]
 
 
@@ -179,7 +179,7 @@ def own_processes(pid):
 
 
 def cpu_ns(pid):
-    """Processor time of all threads, as the scheduler counts it, in nanoseconds."""
+    """CPU time of all threads, as the scheduler counts it, in nanoseconds."""
     total = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         total += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
@@ -199,8 +199,9 @@ def switches(pid):
 def memory(pid):
     """(anonymous, proportional) in KiB, from `smaps_rollup`.
 
-    Anonymous pages have no file to be read from again, so without swap the kernel cannot reclaim them: stack, heap, and the
-    pages of a file that were written to. `Pss_Anon` divides a page among the processes that share it after a fork.
+        Anonymous pages (stack, heap, written pages of a file) cannot be read again from a file, so
+        without swap the kernel cannot reclaim them. `Pss_Anon` divides a page among the processes that
+        share it after a fork.
     """
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -210,7 +211,7 @@ def memory(pid):
 
 
 class Scratch:
-    """A directory that is gone afterwards, and all processes with it."""
+    """A temporary directory. At its end it is removed, and all processes are ended."""
 
     def __enter__(self):
         self.path = Path(tempfile.mkdtemp(prefix="drainit-bench-"))

@@ -1,4 +1,5 @@
-"""The loggers between the output of a process and that of the container: each runs a writer and prefixes its lines."""
+"""The loggers between a process and the container's output: each runs a writer and prefixes its
+lines."""
 
 import select
 import subprocess
@@ -15,9 +16,9 @@ BASH = 'while IFS= read -r line; do echo "[$PREFIX] $line"; done'
 @dataclass
 class Logger:
     name: str
-    # Lines in about a second, when many come at once.
+    # The number of lines for about a second, in large writes.
     lines: int
-    # The command of a filter; without it, `supervise` makes that of a supervisor.
+    # The command of a filter. Without it, `supervise` makes the command of a supervisor.
     filter: list = None
     supervise: object = None
     needs: str = ""
@@ -39,7 +40,7 @@ def horust(directory, *writers):
 
 
 def bash(directory, *writers):
-    """With a prefixer for each, as in the entrypoint; without one, the bare script."""
+    """A script with a prefixer for each writer, as in the entrypoint, or without any."""
     lines = [f"prefix() {{ {BASH}; }}"]
     for writer in writers:
         command = " ".join(writer.command)
@@ -66,7 +67,7 @@ PREFIXERS = [
 
 
 class Running:
-    """Writers, the logger on a CPU of its own, and whoever reads what comes out."""
+    """Runs writers, the logger on its own CPU, and the reader of its output."""
 
     def __init__(self, logger, directory, writers, reader):
         others, own = kit.cpus()
@@ -84,7 +85,7 @@ class Running:
             kit.start(writer.command, stdout=self.logger.stdin)
             self.logger.stdin.close()
         self.reader.stdin.close()
-        # Whoever has to read its config first has done so.
+        # By now, supervisors have read their config.
         kit.wait_until(lambda: len(kit.writers()) > len(writers), 20, f"writer under {logger.name}")
         time.sleep(0.2)
 
@@ -95,7 +96,7 @@ class Running:
         (self.directory / "go").touch()
 
     def answer(self, seconds=60):
-        """The numbers that the reader prints."""
+        """Returns the numbers that the reader prints."""
         if not select.select([self.reader.stdout], [], [], seconds)[0]:
             raise TimeoutError(f"lines are missing after {seconds} s")
         return [int(word) for word in self.reader.stdout.readline().split()]

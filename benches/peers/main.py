@@ -1,9 +1,9 @@
-"""Measures drainit beside its peers: `make bench`, which makes everything that is needed first.
+"""Measures drainit beside its peers. `make bench` builds everything that it needs first.
 
     python3 benches/peers/main.py [ROW…]
 
-ROW is one of the files row_*.py without the rest of its name; all of them unless given. Only a run of all of them, and without
-QUICK, is written to docs/benchmarks.md. Ends with 1 where drainit misses what it is to reach.
+ROW is the `*` of a file row_*.py; all rows by default. Only a run of all rows without QUICK is
+written to docs/benchmarks.md. Exits with 1 if drainit misses a target.
 """
 
 import importlib
@@ -14,11 +14,11 @@ import time
 import document
 import kit
 
-# The rows that are sensitive to noise come first, before the others warm the machine up.
+# Rows that are sensitive to noise come first, before the others warm the machine up.
 ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config", "polling"]
 
 
-# drainit is held against these; the others may be missing.
+# drainit is compared with these; the others may be missing.
 NEEDED = ["tini", "catatonit", "s6-log", "bash", "sed", "awk", "hyperfine", "taskset", "unshare", kit.DRAINIT, kit.CHILD,
           str(kit.ENVOY), "curl"]
 
@@ -39,7 +39,7 @@ def main(wanted):
     kit.adopt_orphans()
     began = time.monotonic()
     rows = []
-    # All of them first: a file that is changed meanwhile changes nothing.
+    # Imports all rows first, so that a change of a file during the run has no effect.
     modules = {name: importlib.import_module(f"row_{name}") for name in wanted or ROWS}
     for name, module in modules.items():
         kit.say(f"{name} …")

@@ -1,4 +1,4 @@
-"""The size of each on disk."""
+"""The size of each program on disk."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ LIMIT = 2.5
 
 
 def size(*programs):
-    """MiB, or None where one is missing."""
+    """The size in MiB, or None if a file is missing."""
     paths = [kit.which(program) for program in programs]
     return sum(Path(path).resolve().stat().st_size for path in paths) / 2**20 if all(paths) else None
 

@@ -1,4 +1,4 @@
-"""The drain of a real Envoy: from the last connection closed to SIGTERM for Envoy."""
+"""The drain of a real Envoy: the time from the last closed connection to SIGTERM for Envoy."""
 
 import json
 import random
@@ -90,7 +90,7 @@ def ready(directory):
 
 
 def one_round(directory, command):
-    """Milliseconds from the last close to the word that Envoy is asked to end."""
+    """Milliseconds from the last close to the log line about SIGTERM for Envoy."""
     directory.mkdir()
     process = kit.start(command(directory), stderr=subprocess.PIPE)
     told, asked = [], []
@@ -107,7 +107,7 @@ def one_round(directory, command):
     kit.wait_until(lambda: told and ready(directory), 20, "answer of Envoy")
     clients = [connect(directory) for _ in range(CLIENTS)]
     process.terminate()
-    # Not in step with the peers that poll.
+    # Random, so that it is not in step with peers that poll.
     time.sleep(1 + random.random())
     for client in clients:
         client.close()

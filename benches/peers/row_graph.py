@@ -1,4 +1,5 @@
-"""The chain of three: from exec to the last one started, and what a stop takes beyond what the processes take."""
+"""A chain of three processes: the time from exec to the last start, and the time of a stop beyond
+that of the processes themselves."""
 
 import time
 
@@ -11,7 +12,7 @@ TAKE_MS = 50
 
 
 class Notes:
-    """Times from the log of the processes, in nanoseconds."""
+    """The times in the log of the processes, in nanoseconds."""
 
     def __init__(self, text):
         self.at = {}
@@ -20,7 +21,7 @@ class Notes:
             self.at[name, what] = int(moment)
 
     def busy(self):
-        """Nanoseconds in which at least one process was ending."""
+        """The time in which at least one process was ending, in nanoseconds."""
         names = {name for name, what in self.at if what == "term"}
         spans = sorted((self.at[name, "term"], self.at[name, "end"]) for name in names)
         total, until = 0, 0
@@ -30,7 +31,7 @@ class Notes:
         return total
 
     def in_order(self):
-        """Whether each was asked only when the one that needs it had ended."""
+        """Whether each process got its signal only after the one that needs it had ended."""
         order = ["router", "policy-engine", "python-executor"]
         return all(self.at[before, "end"] <= self.at[after, "term"] for before, after in zip(order, order[1:]))
 
@@ -45,13 +46,13 @@ def one_round(supervisor):
         process = kit.start(command)
         kit.wait_until(lambda: "router start" in log.read_text(), 20, f"start by {supervisor.name}")
         up = Notes(log.read_text()).at["router", "start"] - began
-        # By then the peers that poll have seen that everything runs.
+        # By now, peers that poll have noticed that everything runs.
         time.sleep(1)
         asked = time.time_ns()
         process.send_signal(supervisor.stop)
         kit.wait_end(process, 30)
         over = time.time_ns()
-        # runsvdir does not wait for its own.
+        # runsvdir does not wait for its processes.
         kit.wait_until(lambda: log.read_text().count(" end ") == 3, 30, f"end of {supervisor.name}")
         notes = Notes(log.read_text())
         over = max(over, *(moment for (_, what), moment in notes.at.items() if what == "end"))

@@ -17,7 +17,7 @@ LIMIT_THREE = 256
 
 
 class Idle:
-    """The own processes of one peer, without what they run."""
+    """The own processes of one peer, without those it supervises."""
 
     def __init__(self, pid):
         self.pids = kit.own_processes(pid)
@@ -32,23 +32,23 @@ class Idle:
         return switches / moment, cpu / 1e6 * 60 / moment
 
     def memory(self):
-        """(anonymous, proportional) in KiB, of all of them together."""
+        """(anonymous, proportional) in KiB, the sum of all its processes."""
         return [sum(column) for column in zip(*map(kit.memory, self.pids))]
 
 
 def start_ones(directory):
-    """One process each."""
+    """Starts each peer with one process."""
     started = {}
     for name, command in row_one.available().items():
         if name == US:
-            # A copy, so that it does not share its code with the other drainit of this bench.
+            # A copy, so that it does not share code pages with the other drainit of this bench.
             command = [shutil.copy(kit.DRAINIT, directory / "a-copy"), *command[1:]]
         started[name] = kit.start([*command, kit.CHILD, "idle"]).pid
     return started
 
 
 def start_threes(directory):
-    """Three processes each, with control surfaces where there are any."""
+    """Starts each peer with three processes, and with its control interface if it has one."""
     started = {}
     for supervisor in supervisors.ALL:
         if supervisor.missing():
@@ -74,7 +74,7 @@ def idle_rows(what, idle, short=False):
 
 
 def memory_rows(what, idle, limit, why, short=""):
-    """Memory that the kernel cannot reclaim; and, without a target, everything that is mapped."""
+    """Memory that the kernel cannot reclaim, and, without a target, all mapped memory."""
     memory = {name: each.memory() for name, each in idle.items()}
     anonymous = {name: sizes[0] for name, sizes in memory.items()}
     proportional = {name: sizes[1] for name, sizes in memory.items()}
@@ -92,7 +92,7 @@ def memory_of_one(idle):
 
 
 def memory_of_three(idle, directory):
-    # Its endpoints are on to be asked, and an answer takes memory.
+    # Its endpoints are on, so they are used: an answer takes memory.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
     small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; libc is shared with all that use it"
     why = dict.fromkeys(("s6", "runit"), small)
@@ -102,10 +102,10 @@ def memory_of_three(idle, directory):
 
 
 def measure():
-    """These rows, and those of the drain, which is measured meanwhile."""
+    """These rows, and those of the drain, which is measured at the same time."""
     with kit.Scratch() as directory:
         ones, threes = start_ones(directory), start_threes(directory)
-        # By then the peers that poll at first have settled.
+        # By now, peers that poll at the start have settled.
         time.sleep(3)
         ones = {name: Idle(pid) for name, pid in ones.items()}
         threes = {name: Idle(pid) for name, pid in threes.items()}

@@ -1,4 +1,4 @@
-"""The way of a line: what it costs, how long it takes, and whether it stays whole."""
+"""Log lines: their CPU time, their latency, and whether they stay whole."""
 
 import time
 
@@ -12,7 +12,7 @@ from table import US, Row
 HELD = 1000
 RATE = 10_000
 WRITERS = 32
-# The lines of one write of a busy writer: nearly what a pipe holds.
+# The lines in one write of a busy writer: nearly the size of a pipe.
 BLOCK = 400
 # Writing a line at a time is slow.
 SINGLE_LINES = 400_000
@@ -21,7 +21,7 @@ UNPREFIXED = "supervisord, which has no prefix"
 
 
 def cpu_of(logger, count, log=True, at_once=BLOCK):
-    """(nanoseconds of the logger alone, lines)"""
+    """(CPU nanoseconds of the logger alone, lines)"""
     with kit.Scratch() as directory:
         running = Running(logger, directory, [Process("app", ["lines", count, at_once], log=log)], ["count", count - HELD])
         pid = running.logger.pid
@@ -33,7 +33,7 @@ def cpu_of(logger, count, log=True, at_once=BLOCK):
 
 
 def speeds_of(at_once, most):
-    """Lines a CPU second, by name."""
+    """Lines per CPU second, by name."""
     speeds = {}
     for logger in loggers.PREFIXERS:
         speeds[logger.name] = [] if logger.available() else None
@@ -52,7 +52,8 @@ def speeds_of(at_once, most):
 
 
 def throughput():
-    """Two rows: drainit takes what there is at once, so the second is what it has from a process that writes each line alone."""
+    """Two rows: many lines per write, and one. drainit reads all available lines at once, so the
+    second row shows its cost for a process that writes each line alone."""
     speeds, single = speeds_of(BLOCK, 4_000_000), speeds_of(1, SINGLE_LINES)
     ours, slowest = speeds[US], speeds["bash `while read`"]
     rivals = [speeds[name] for name in ("sed -u", "awk", "s6-log")]
@@ -70,7 +71,7 @@ def throughput():
 
 
 def waits_of(logger, count):
-    """Milliseconds: half of the lines, 99 % of them, all of them."""
+    """The latency in milliseconds: median, 99th percentile, maximum."""
     answers = []
     for _ in range(kit.rounds(3, 1)):
         with kit.Scratch() as directory:
@@ -96,7 +97,7 @@ def waiting():
 
 
 def settle(processes):
-    """Until none of them has run for a second: everything is written and read."""
+    """Waits until no process has run for a second: then everything is written and read."""
     before = None
     while before != (before := sum(map(kit.switches, processes()))):
         time.sleep(1)

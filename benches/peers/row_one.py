@@ -1,4 +1,4 @@
-"""One process: what an init costs that has nothing to do but to start it and to end with it."""
+"""One process: the cost of an init that only starts it and ends with it."""
 
 import json
 
@@ -7,7 +7,7 @@ from table import US, Row
 
 
 def inits():
-    """Commands that the program and its arguments are put behind."""
+    """The commands to which the program and its arguments are appended."""
     return {
         US: [kit.DRAINIT, "exec", "--"],
         "tini": ["tini", "-s", "--"],
@@ -22,8 +22,8 @@ def available():
 
 
 def hyperfine(commands, runs, warmup, rounds=5):
-    """Median milliseconds of each. hyperfine takes one after the other, so a noisy moment would hit one only: several
-    rounds, and the median of all."""
+    """The median of each in milliseconds. hyperfine runs one command after the other, so a moment of
+        noise would affect only one; therefore it runs several rounds."""
     samples = {name: [] for name in commands}
     with kit.Scratch() as directory:
         out = directory / "out.json"
@@ -39,7 +39,7 @@ def hyperfine(commands, runs, warmup, rounds=5):
 
 def measure():
     commands = {name: [*command, "/bin/true"] for name, command in available().items()}
-    # Without an init, and with the smallest possible one.
+    # The program without an init, and with the smallest possible one.
     floor = {"nothing at all": ["/bin/true"], "a bare spawner in Rust, which does nothing else": [kit.CHILD, "start", "/bin/true"]}
     times = hyperfine(commands | floor, kit.rounds(300, 100), 20)
     if kit.which("horust"):

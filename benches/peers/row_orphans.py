@@ -29,7 +29,7 @@ class Torrent:
     def ask(self):
         while not self.over.is_set():
             began = time.monotonic()
-            # An answer that does not come is no reason to forget that it was asked for.
+            # A missing answer counts, too.
             self.times.append(float("inf"))
             connection = http.client.HTTPConnection("drainit", timeout=5)
             connection.sock = socket.socket(socket.AF_UNIX)
@@ -51,7 +51,7 @@ def answer(process):
 def one_round(command):
     """(milliseconds until all were reaped, milliseconds of CPU of the init)"""
     with kit.Scratch():
-        # In a PID namespace of its own, because not each of them can be a subreaper.
+        # In its own PID namespace, because not every init can be a subreaper.
         process = kit.start([*NAMESPACE, *command, kit.CHILD, "torrent", COUNT],
                             stdout=subprocess.PIPE)
         took = answer(process)
@@ -60,7 +60,7 @@ def one_round(command):
 
 
 def while_reaping():
-    """The 99th percentile of `/livez` meanwhile."""
+    """The 99th percentile of `/livez` during the reaping."""
     with kit.Scratch() as directory:
         torrent = Process("torrent", [kit.CHILD, "torrent", str(COUNT)], log=False)
         process = kit.start(supervisors.drainit(directory, [torrent]), stdout=subprocess.PIPE)
@@ -79,7 +79,7 @@ def measure():
     results = {name: [] for name in commands}
     for _ in range(kit.rounds(5, 1)):
         for name, command in commands.items():
-            # As PID 1 it needs no flag for it, and says so.
+            # As PID 1 it does not need the flag, and logs that.
             command = [part for part in command if part != "-s"]
             result = kit.attempt(name, one_round, command)
             results[name] += [result] if result else []

@@ -1,4 +1,5 @@
-"""The cost of a drain's polls for an Envoy with many statistics, while `min` runs and nothing can end the drain yet."""
+"""The cost of a drain's polls for an Envoy with many statistics, before `min` is over, while
+nothing can end the drain yet."""
 
 import json
 import re
@@ -14,12 +15,12 @@ from table import US, Row
 CLUSTERS = 3000
 LISTENERS = 200
 MIN_SECONDS = 12
-# The calls at the beginning, and the quick polls at the end, are not what is measured.
+# Excludes the calls at the beginning and the frequent polls at the end.
 BEGIN, REST = 1.5, 1.5
 
 
 def config(directory, clusters, listeners):
-    """An Envoy whose listeners route to whichever cluster is named: each has its statistics."""
+    """An Envoy config with many clusters, each of which has its own statistics."""
     one = row_drain.ENVOY_CONFIG.split("    - name: web\n")
     head, body = one[0], "    - name: web\n" + one[1]
     text = head + body + "".join(
@@ -46,7 +47,7 @@ def ask(directory, path):
 
 
 def one(directory, clusters, listeners):
-    """(statistics, per cent of a core that Envoy spends in `min`, the same while nobody asks)"""
+    """(statistics, per cent of a core that Envoy uses during `min`, the same without polls)"""
     directory.mkdir()
     admin = f"unix:{directory}/admin.sock"
     setup = directory / "drainit.yaml"
@@ -61,7 +62,7 @@ def one(directory, clusters, listeners):
         raise RuntimeError("Envoy is not ready")
     envoy = kit.descendants(process.pid)[0]
     statistics = len(re.findall(r"\n", ask(directory, "/stats")))
-    # Leaves time for its start and for the verification of its drain.
+    # Time for its start and for the verification of its drain.
     time.sleep(4)
     seconds = MIN_SECONDS - BEGIN - REST
     idle = spent(envoy, 3)
@@ -74,7 +75,7 @@ def one(directory, clusters, listeners):
 
 
 def spent(pid, seconds):
-    """Per cent of a core over so long."""
+    """Per cent of a core over this time."""
     before, began = kit.cpu_ns(pid), time.monotonic()
     time.sleep(seconds)
     return 100 * (kit.cpu_ns(pid) - before) / 1e9 / (time.monotonic() - began)

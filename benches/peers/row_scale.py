@@ -1,4 +1,4 @@
-"""Graphs of many processes: what each of them costs, beyond what fork and exec of the same program cost."""
+"""Graphs of many processes: the cost of each beyond the fork and exec of its program."""
 
 import http.client
 import resource
@@ -11,21 +11,21 @@ from supervisors import Process
 from table import US, Row
 
 SIZES = kit.rounds([10, 100, 1000, 5000], [10, 100, 500])
-# The size at which the others are asked, too.
+# The size at which the peers are measured, too.
 BESIDE = kit.rounds(1000, 100)
 LIMIT_MS = 1
 LIMIT_KIB = 5
 
 
 def tree(directory, count):
-    """Each needs the one whose number is a tenth of its own."""
+    """A tree: process N needs process N/10."""
     log = directory / "log"
     return [Process(f"p{number}", [kit.CHILD, "serve", f"p{number}", str(log)],
                     after=f"p{number // 10}" if number else "", log=False) for number in range(count)]
 
 
 def status(socket_path, method, path, body=None, about=b"p0"):
-    """Milliseconds until everything is told about every process, the median of five."""
+    """Milliseconds for the status of all processes, the median of five."""
     times = []
     for _ in range(5):
         began = time.monotonic()
@@ -54,7 +54,7 @@ def ended(log):
 
 
 def one_round(write, count, ask=None):
-    """Milliseconds to start and to stop, anonymous KiB, milliseconds for a status, which is asked by `ask`."""
+    """(milliseconds to start, to stop, anonymous KiB, milliseconds for a status, read by `ask`)"""
     with kit.Scratch() as directory:
         log = directory / "log"
         log.touch()
@@ -63,7 +63,7 @@ def one_round(write, count, ask=None):
         process = kit.start(command)
         kit.wait_until(lambda: log.stat().st_size and log.read_bytes().count(b" start ") == count, 90, f"start of {count}")
         started = max(int(line.split()[2]) for line in log.read_text().splitlines())
-        # The last one is known to run only now.
+        # Only now is the last process known to run.
         time.sleep(0.3)
         own = kit.own_processes(process.pid)
         anonymous = sum(kit.memory(pid)[0] for pid in own)
@@ -72,7 +72,7 @@ def one_round(write, count, ask=None):
         process.terminate()
         kit.wait_end(process, 90)
         over = time.time_ns()
-        # s6-svscan goes before the others do.
+        # s6-svscan ends before its processes do.
         kit.wait_until(lambda: ended(log)[0] == count, 60, f"end of {count}")
         return (started - began) / 1e6, (max(over, ended(log)[1]) - asked) / 1e6, anonymous, asking
 
@@ -113,7 +113,7 @@ def measure():
     rows = []
     for column, what in enumerate(("start", "stop")):
         each = {count: above(column, count, ours[count]) for count in SIZES}
-        # Where few are started, what drainit costs by itself is shared by few.
+        # With few processes, the fixed cost of drainit is a large part of each one's share.
         rows.append(Row(f"scale: {what} of {BESIDE:,} processes, each, beyond fork and exec", "ms",
                         figures(lambda result: above(column, BESIDE, result)), f"under {LIMIT_MS} ms at every size",
                         all(value < LIMIT_MS for value in each.values()),
@@ -126,7 +126,7 @@ def measure():
                     f"under {LIMIT_KIB} KiB for each one more", all(value < LIMIT_KIB for value in each.values()),
                     detail=", ".join(f"one more of {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
-    # Not beside a hundred, where what an answer costs by itself would hide the rest.
+    # Not compared with 100 processes, where the fixed cost of an answer would hide the rest.
     many = SIZES[-2]
     linear = asking[most] / most <= 1.5 * asking[many] / many
     rows.append(Row(f"scale: `/status` of {BESIDE:,} processes", "ms",

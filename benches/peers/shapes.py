@@ -1,9 +1,11 @@
-"""Where the time goes in graphs of many processes: independent, in a chain, and with a prefix each. `make bench-scale`.
+"""Measures graphs of N processes: independent, in a chain, and each with a prefix.
 
     python3 benches/peers/shapes.py [N…]
 
-For each process milliseconds on the clock and of drainit's processor time, to start and to stop; and for all of them the KiB
-of drainit's memory that cannot be reclaimed, and the milliseconds for `/status`. `bare` is what fork, exec and the end of the same program cost alone.
+`make bench-scale` runs this. For each process it prints the milliseconds of wall-clock time and of
+drainit's CPU time, to start and to stop; for all of them, the KiB of drainit's memory that cannot
+be reclaimed, and the milliseconds for `/status`. `bare` is the cost of fork, exec and the end of
+the same program alone.
 """
 
 import os
@@ -33,7 +35,7 @@ def graph(directory, count, after=False, log=False):
 
 
 def cpu(pid):
-    """Milliseconds of processor time of all its threads, those that have ended and a zombie's too, in steps of a tick."""
+    """CPU milliseconds of all its threads, including ended ones and those of a zombie, in ticks."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -45,7 +47,7 @@ def measure(command, directory, count, is_drainit):
     process = kit.start(command)
     kit.wait_until(lambda: log.stat().st_size and log.read_bytes().count(b" start ") == count, 120, f"start of {count}")
     started = time.monotonic()
-    # drainit still has to see the last one.
+    # drainit still has to notice the last one.
     time.sleep(0.3)
     cpu_started, anonymous = cpu(process.pid), kit.memory(process.pid)[0]
     status = row_scale.status(directory / "control.sock", "GET", "/status") if is_drainit else None

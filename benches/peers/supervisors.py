@@ -1,6 +1,7 @@
 """Configures each supervisor to run the same processes.
 
-A supervisor is a function that writes what it needs into a directory and returns the command that runs it there.
+A supervisor is a function that writes its config into a directory and returns the command that runs
+it there.
 """
 
 import json
@@ -18,7 +19,7 @@ class Process:
     after: str = ""
     socket: str = ""
     log: bool = True
-    # Its end is nobody else's.
+    # Its end does not end other processes.
     may_end: bool = False
 
 
@@ -34,7 +35,7 @@ class Supervisor:
 
 
 def chain(directory, take=0):
-    """The gateway of examples/api-gateway, with processes that are ready at once."""
+    """The entrypoint of examples/api-gateway, with processes that are ready at once."""
     log = directory / "log"
     names = ["python-executor", "policy-engine", "router"]
     processes = []
@@ -83,7 +84,7 @@ file={directory}/supervisord.sock
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-    # Without it root is warned, and for anybody else it is an error.
+    # Without it, supervisord warns root; for any other user it is an error.
     text = text.replace("USER", "user=root" if os.geteuid() == 0 else "")
     for place, process in enumerate(processes):
         output = "stdout_logfile=/dev/fd/1\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
@@ -130,7 +131,7 @@ def script(path, text):
 
 
 def service(scan, process, wait, ready=""):
-    """The directory of a service of s6 or runit, which runs `wait` first where it comes after another."""
+    """Writes the directory of an s6 or runit service, which runs `wait` first if it needs another."""
     path = scan / process.name
     path.mkdir(parents=True)
     first = f"{wait}\n" if process.after else ""
@@ -145,7 +146,7 @@ def s6(directory, processes):
         path = service(scan, process, wait, " notify=3" if process.socket else "")
         if process.socket:
             (path / "notification-fd").write_text("3\n")
-        # A process that has ended stays down: the others do not restart either.
+        # An ended process stays down, because the other supervisors do not restart either.
         script(path / "finish", "#!/bin/sh\nexit 125\n")
     return [which("s6-svscan"), "-c", str(max(500, len(processes) + 10)), scan]
 
@@ -164,7 +165,7 @@ BASH = Supervisor("bash entrypoint", bash, ("bash",))
 SUPERVISORD = Supervisor("supervisord", supervisord, ("supervisord",))
 HORUST = Supervisor("Horust", horust, ("horust",))
 S6 = Supervisor("s6", s6, ("s6-svscan", "s6-svwait"))
-# TERM would leave its services running.
+# TERM would leave the services running.
 RUNIT = Supervisor("runit", runit, ("runsvdir", "sv"), stop=signal.SIGHUP)
 
 ALL = [DRAINIT_RUN, BASH, SUPERVISORD, HORUST, S6, RUNIT]

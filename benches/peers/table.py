@@ -1,4 +1,4 @@
-"""One row of the table, and the table."""
+"""The rows of the table, and the table."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ US = "drainit"
 
 
 def number(value):
-    """Three digits that say something."""
+    """Formats a number with three significant digits."""
     if value == 0:
         return "0"
     if value >= 1000:
@@ -27,14 +27,14 @@ class Row:
     what: str
     unit: str
     figures: dict
-    # Nothing is to be reached where it is empty.
+    # No target if it is empty.
     target: str = ""
     met: bool = True
     more_is_better: bool = False
     detail: str = ""
-    # Its title in the README, if it is there.
+    # Its title in the README, if the row is there.
     short: str = ""
-    # Why a peer is ahead, for those that may be.
+    # The reason why a peer may be ahead.
     why: dict = field(default_factory=dict)
 
     @property
@@ -42,12 +42,12 @@ class Row:
         return self.figures[US]
 
     def peers(self):
-        """The best one first, those without a figure last."""
+        """The peers, best first, those without a figure last."""
         named = [(name, value) for name, value in self.figures.items() if name != US]
         return sorted(named, key=lambda pair: (pair[1] is None, (-1 if self.more_is_better else 1) * (pair[1] or 0)))
 
     def ahead(self):
-        """The peers that drainit is behind by more than the 2 % that are noise."""
+        """The peers that are ahead of drainit by more than the 2 % that are noise."""
         def better(value):
             return value > 1.02 * self.ours if self.more_is_better else 1.02 * value < self.ours
         return [name for name, value in self.peers() if value is not None and better(value)]
@@ -61,7 +61,7 @@ class Row:
         return f"{name} {number(value)} ({number(value / self.ours)}×)"
 
     def lost(self):
-        """The peers that drainit is behind, grouped by reason."""
+        """The peers that are ahead of drainit, grouped by reason."""
         reasons = {}
         for name in self.ahead():
             reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)
@@ -74,7 +74,7 @@ class Row:
         return f"| {self.what}, {self.unit} | {ours} | {peers} | {target} | {self.lost() or '–'} |"
 
     def plain(self):
-        """For the terminal, while the bench runs."""
+        """A row as text for the terminal, while the bench runs."""
         peers = " · ".join(self.peer_text(*pair) for pair in self.peers())
         detail = f" [{self.detail}]" if self.detail else ""
         target = f" | {self.target}: {'met' if self.met else 'MISSED'}" if self.target else ""
@@ -87,7 +87,7 @@ def find(figures, names):
 
 
 def short(rows):
-    """The table of the README: some rows, and a column for each of those whom people know."""
+    """The table of the README: some rows, and a column for each well-known peer."""
     columns = [[US], ["tini"], ["s6", "s6-log"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
     lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
     for row in rows:

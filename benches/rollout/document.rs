@@ -119,7 +119,7 @@ fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     }
 }
 
-/// The rows in which clients cannot be told in time, with what drainit's report said about each.
+/// The rows in which clients cannot be notified in time, and drainit's report on each.
 fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
     if results.iter().any(|result| result.outcome.too_slow().is_some()) {
         text.push_str(

@@ -20,7 +20,7 @@ const COLUMN: f64 = 150.0;
 const BAR: f64 = 92.0;
 const TOP: f64 = 84.0;
 const LINE: f64 = 22.0;
-/// A bar of this length is so many losses; the scale is logarithmic.
+/// The number of losses for the longest bar; the scale is logarithmic.
 const FULL: f64 = 10_000.0;
 
 fn colour(mode: Mode) -> &'static str {

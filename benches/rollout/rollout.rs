@@ -19,12 +19,12 @@ use crate::session::{self, Transport};
 use crate::upstream::Upstream;
 use crate::wrk::Wrk;
 
-/// A stop that takes longer than this is given up: more than any grace period used here.
+/// A stop is abandoned after this time, which is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 /// The time for answers of the new pod that are still outstanding at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Below this part of its rate a load is not what its row says.
+/// The least part of its rate that a load must reach to be valid.
 const ENOUGH: f64 = 0.9;
 
 /// The result.
@@ -34,13 +34,13 @@ pub(crate) struct Outcome {
     pub(crate) served: u64,
     /// Those that were sent and got no whole answer.
     pub(crate) failed: u64,
-    /// Those that found nobody listening.
+    /// Those that found no listener.
     pub(crate) refused: u64,
     /// The part of the requests due that the machine managed to send, where clients have a rate.
     share: Option<f64>,
     /// From SIGTERM until the pod was gone.
     pub(crate) stop: Duration,
-    /// What the pod wrote after SIGTERM, with the time since.
+    /// The output of the pod after SIGTERM, with the time since then.
     pub(crate) lines: Vec<(Duration, String)>,
     /// Everything that was lost, with the time since SIGTERM; negative is before it.
     losses: Vec<(f64, Failure)>,

@@ -36,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) drain_time: Option<&'static str>,
     /// It needs the machine for itself.
     pub(crate) alone: bool,
-    /// Why these clients cannot be told in time.
+    /// Why these clients cannot be notified in time.
     pub(crate) impolite: Option<&'static str>,
 }
 

@@ -18,9 +18,9 @@ const CHUNK: Duration = Duration::from_millis(100);
 /// A running service; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// Where it speaks HTTP/1.1.
+    /// Its HTTP/1.1 address.
     pub(crate) http: SocketAddr,
-    /// Where it sends back whatever it gets.
+    /// Its address for TCP, where it echoes all data.
     pub(crate) echo: SocketAddr,
     _tasks: JoinSet<()>,
 }

@@ -1,14 +1,17 @@
-//! wrk: as many requests as 100 connections and the machine allow, and its own words about what
-//! became of them.
+//! wrk: as many requests as 100 connections and the machine allow, and wrk's own report of their
+//! results.
 //!
 //! Its counters were measured with 4.1.0 against a server that misbehaves in each of these ways:
 //!
-//! - A request whose connection ends before its whole answer is there, by FIN or RST, is one `read` error, and no request.
+//! - A request whose connection ends before the complete answer, by FIN or RST, is one `read`
+//!   error, and no request.
 //! - `Connection: close` is honoured and is no error.
 //! - A status of 400 and above is a request, and in `Non-2xx or 3xx responses` once more.
-//! - An answer after `--timeout` is a request, and a `timeout` once more. A request never answered is not counted.
-//! - After an error it opens a new connection at once. One that is refused is a `read` error, too: `connect` errors are those
-//!   of the call itself, which does not wait. So the kernel is asked how many were refused.
+//! - An answer after `--timeout` is a request, and a `timeout` once more. A request never answered
+//!   is not counted.
+//! - After an error it opens a new connection at once. A refused one is a `read` error, too:
+//!   `connect` errors are those of the call itself, which does not wait. So the refused ones are
+//!   read from the kernel's counters.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -33,7 +36,7 @@ pub(crate) struct Counts {
     pub(crate) served: u64,
     /// Cut, late, or answered with a higher one.
     pub(crate) failed: u64,
-    /// Found nobody listening.
+    /// Found no listener.
     pub(crate) refused: u64,
 }
 

@@ -1,5 +1,5 @@
-//! An axum server that drains itself: USR1 tells it to, and it says so on `NOTIFY_SOCKET` when it
-//! has.
+//! An axum server that drains itself: USR1 starts the drain, and the server reports its end on
+//! `NOTIFY_SOCKET`.
 //!
 //!     axum_server ADDRESS:PORT
 #![allow(clippy::print_stderr)]
@@ -35,8 +35,7 @@ struct Traffic {
     ever: AtomicU64,
 }
 
-/// Around every request: counts it, and once the server is drained, lets its client go with the
-/// answer.
+/// Counts every request. During the drain it closes the connection with the answer.
 async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
     traffic.ever.fetch_add(1, SeqCst);
     traffic.in_flight.fetch_add(1, SeqCst);
@@ -48,8 +47,8 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
     response
 }
 
-// The `notify` protocol in 20 lines: `drain` is called at the signal, and says so when nothing is
-// in flight and nothing has come for a while; `tell` is sd_notify(3) without a library.
+// The `notify` protocol in 20 lines: `drain` runs on the signal, and reports when no request is in
+// flight and none has come for a while; `tell` is sd_notify(3) without a library.
 // begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);

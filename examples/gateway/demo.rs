@@ -1,6 +1,6 @@
-//! A gateway under traffic is replaced by a new one, and the person who watches sees what happens
-//! to each request: `make demo`. With `plain`, `recipe` or `careful` as argument a shell script
-//! stops the gateway instead of drainit, for comparison (`make demo MODE=plain`).
+//! Replaces a gateway under traffic by a new one, and shows the results of the requests:
+//! `make demo`. With `plain`, `recipe` or `careful` as argument a shell script stops the gateway
+//! instead of drainit, for comparison (`make demo MODE=plain`).
 //!
 //! Exits with 1 if a request failed.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -75,7 +75,7 @@ fn demo() -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// One line for the last second; gives back the totals so far.
+/// Prints one line for the last second; returns the totals so far.
 fn show(tick: &Tick<'_>, before: Counts) -> Counts {
     let what = match tick.phase {
         Phase::Before => "the old gateway serves",

@@ -18,10 +18,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers every method through `decide`, which gives a status and a body."""
 
     protocol_version = "HTTP/1.1"  # keep-alive
-    wbufsize = -1  # one write a response, not one for the head and one for the body
+    wbufsize = -1  # one write per response, not one for the head and one for the body
 
     def answer(self):
-        """Reads the request, asks `decide`, sends what it says."""
+        """Reads the request, calls `decide` and sends its answer."""
         length = int(self.headers.get("Content-Length") or 0)
         status, body = self.decide(self.rfile.read(length))
         self.send_response(status)
@@ -36,7 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
 
     def log_message(self, *_):
-        """Says nothing: one line a request is the Router's business."""
+        """Logs nothing, because the Router logs each request."""
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

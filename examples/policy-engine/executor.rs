@@ -51,7 +51,7 @@ impl Client {
         Ok(answer["allow"] == true)
     }
 
-    /// One that is open, else a new one.
+    /// An open connection, or a new one.
     async fn connection(&self) -> Result<Connection, Problem> {
         while let Some(mut connection) = self.take_idle() {
             if connection.ready().await.is_ok() {

@@ -4,8 +4,8 @@
 //!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
 //!
 //! Its stop is graceful, as grpc-go's `GracefulStop` is: no new streams are accepted, and it ends
-//! once Envoy has ended all of its own. So it may only be told to stop when the Router is gone:
-//! told before, it refuses what the Router still serves.
+//! once Envoy has ended all of its own. So it may be stopped only after the Router has ended:
+//! stopped earlier, it refuses requests that the Router still serves.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod executor;
@@ -27,7 +27,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Status, Streaming};
 
-/// Where the two sockets are, unless it is said.
+/// The default paths of the two sockets.
 const DIRECTORY: &str = "/var/run/api-platform";
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         executor: executor::Client::new(options.executor),
         streams: AtomicU64::new(0),
     });
-    // Before the socket is there, so that whoever sees it can stop this.
+    // Before the socket exists, so that a process that finds it can already stop this one.
     let stop = stop_signal()?;
     let connections = UnixListenerStream::new(UnixListener::bind(&options.listen)?);
     println!("policy engine listens on {}", options.listen.display());
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Comes at the first TERM or INT.
+/// Resolves at the first TERM or INT.
 fn stop_signal() -> Result<tokio::sync::oneshot::Receiver<()>, std::io::Error> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;

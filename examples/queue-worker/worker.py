@@ -21,7 +21,7 @@ BATCH = 20
 
 
 def tell(message):
-    """Says something to whoever supervises this process; sd_notify(3) without a library."""
+    """Sends a message to the supervisor of this process; sd_notify(3) without a library."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address:
         if address.startswith("@"):

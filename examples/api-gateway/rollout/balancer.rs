@@ -1,4 +1,4 @@
-//! The load balancer: a real HAProxy in a container, told over its socket which gateways there are.
+//! The load balancer: a real HAProxy in a container, whose gateways are set over its socket.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -31,7 +31,7 @@ impl Balancer {
         balancer
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         (self.ip, 8080).into()
     }
@@ -68,7 +68,7 @@ pub(crate) fn ip(container: &Container) -> IpAddr {
     docker(&["inspect", "--format", format, container.id()]).parse().unwrap()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) fn wait(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {

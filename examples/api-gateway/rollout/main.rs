@@ -11,7 +11,7 @@
 //!
 //! Exits with 1 if a request failed with drainit.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
-#![allow(clippy::unwrap_used, clippy::panic)] // what goes wrong here, a person sees
+#![allow(clippy::unwrap_used, clippy::panic)] // a person sees the errors
 
 mod balancer;
 mod images;

@@ -13,18 +13,18 @@ use super::Mode;
 use super::balancer::{Balancer, ip, wait};
 use super::images::Images;
 
-/// From the stop signal until the load balancer knows of it; in a cluster about 1 s.
+/// The time from the stop signal until the load balancer knows of it; about 1 s in a cluster.
 const LEARN: Duration = Duration::from_secs(1);
 /// Load before, between and after the two stops.
 const PAUSE: Duration = Duration::from_secs(3);
 /// The grace period, in seconds.
 const GRACE: &str = "30";
-/// More than any rollout takes.
+/// Longer than any rollout.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// The result.
 pub(crate) struct Outcome {
-    /// To the requests.
+    /// The results of the requests.
     pub(crate) report: Report,
     /// From the stop signal of each gateway to its exit.
     pub(crate) stops: Vec<Duration>,

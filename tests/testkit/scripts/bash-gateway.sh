@@ -1,10 +1,10 @@
 #!/bin/bash
-# The gateway of examples/gateway started by a shell script, as images without drainit do it: what
-# drainit is compared with. $1 says what happens on SIGTERM before the processes are stopped in order:
+# Starts the gateway of examples/gateway from a shell script, as images without drainit do, for comparison with drainit.
+# $1 is the action on SIGTERM, before the processes are stopped in order:
 #
 #   plain    nothing
-#   recipe   POST /drain_listeners?graceful, then ROUTER_DRAIN_TIME_SECONDS of sleep
-#   careful  the same with POST /healthcheck/fail added
+#   recipe   POST /drain_listeners?graceful, then sleep for ROUTER_DRAIN_TIME_SECONDS
+#   careful  the recipe, and POST /healthcheck/fail
 #
 # Needs GATEWAY_RUN_DIR, GATEWAY_ADDRESS, GATEWAY_PORT, ROUTER_DRAIN_TIME_SECONDS and ENVOY.
 set -u

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Writes the file system of an image with the helper of the tests, as a tar for `docker import`: child-image.sh CHILD > child.tar
+# Writes the file system of an image with the test helper `child`, as a tar for `docker import`:
+# child-image.sh CHILD > child.tar
 #
-# It holds the helper and the libraries that it is linked to, and no shell.
+# It contains the helper and the libraries that it is linked to, and no shell.
 set -eu
 child=$1
 ldd "$child" | grep -o '/[^ :]*\.so[^ :]*' | sort -u |

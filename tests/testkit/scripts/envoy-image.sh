@@ -1,8 +1,9 @@
 #!/bin/sh
-# Writes the file system of an image with a real Envoy, as a tar for `docker import`: envoy-image.sh ENVOY CONFIG > envoy.tar
+# Writes the file system of an image with a real Envoy, as a tar for `docker import`:
+# envoy-image.sh ENVOY CONFIG > envoy.tar
 #
-# It stands for envoyproxy/envoy where no image can be pulled: the executable and its config where that image has them,
-# and the libraries that it is linked to. No shell: neither drainit nor Envoy needs one.
+# It replaces envoyproxy/envoy where no image can be pulled: it has the executable and its config at the same paths, and
+# the libraries that Envoy is linked to. It has no shell, because neither drainit nor Envoy needs one.
 set -eu
 envoy=$1 config=$2
 ldd "$envoy" | grep -o '/[^ :]*\.so[^ :]*' | sort -u |

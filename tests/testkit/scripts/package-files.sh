@@ -1,9 +1,9 @@
 #!/bin/sh
-# The files of these Debian packages and of all installed ones that they depend on, relative to /, one a line:
+# Lists the files of these Debian packages and of their installed dependencies, relative to /, one per line:
 #
 #   package-files.sh PACKAGE…
 #
-# Where they really are: dpkg still says /lib/… where /lib is a link to /usr/lib.
+# Paths are resolved: dpkg still says /lib/… where /lib is a link to /usr/lib.
 set -eu
 dpkg-query -W -f '${binary:Package}\t${Provides}\t${Depends}, ${Pre-Depends}\n' | awk -F '\t' -v wanted="$*" '
     function bare(name) { gsub(/\(.*|:.*|[[:space:]]/, "", name); return name }

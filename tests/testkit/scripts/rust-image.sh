@@ -1,9 +1,9 @@
 #!/bin/sh
 # Writes the file system of an image that builds drainit, as a tar for `docker import`: rust-image.sh > rust.tar
 #
-# Where images can be pulled, rust:1-bookworm is that image. Without a registry it is put together, in seconds, from
-# what this machine compiles with: the files of the Debian packages behind make, cc and a static libc, this Rust
-# toolchain, and the sources of the locked dependencies. A build in it needs no network.
+# It replaces rust:1-bookworm where no image can be pulled. It is assembled, in seconds, from this machine's tools: the
+# Debian packages of make, cc and a static libc, the Rust toolchain, and the sources of the locked dependencies. A build
+# in it needs no network.
 set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -1,5 +1,5 @@
-//! Containers of a real Docker. Each is labelled with the test run that made it, and gone when the
-//! run is.
+//! Containers of a real Docker. Each is labelled with the test run that made it, and removed at the
+//! end of that run.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// The label of every image and container that a test makes. A container's value is the pid of the
-/// test run.
+/// The label of every image and container that a test makes. Its value on a container is the PID of
+/// the test run.
 pub const LABEL: &str = "drainit-test";
 
-/// A container, removed with whatever runs in it when this is dropped.
+/// A container, removed on drop with all its processes.
 #[derive(Debug)]
 pub struct Container {
     id: String,
@@ -37,7 +37,7 @@ pub struct Process {
 }
 
 impl Container {
-    /// Starts a container; `options` stand before the image, `args` after it.
+    /// Starts a container; `options` precede the image, `args` follow it.
     #[track_caller]
     pub fn start(image: &str, options: &[&str], args: &[&str]) -> Self {
         let label = label();
@@ -50,14 +50,14 @@ impl Container {
         &self.id
     }
 
-    /// Waits until its output has a line with this text; fails when it ends without one, or after a
+    /// Waits until its output has a line with this text. Fails if it ends without one, or after a
     /// minute.
     #[track_caller]
     pub fn await_line(&self, text: &str) {
         self.await_line_again(text, 1);
     }
 
-    /// Waits until its output has this many such lines, including those from before a restart.
+    /// Waits until its output has `count` such lines, including those from before a restart.
     #[track_caller]
     pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
@@ -65,7 +65,7 @@ impl Container {
         follow.args(["60", "docker", "logs", "--follow", &self.id]).stdin(Stdio::null());
         follow.stdout(output.try_clone().unwrap()).stderr(output);
         let mut following = follow.spawn().unwrap();
-        drop(follow); // and with it the ends to write to, so that the lines can end
+        drop(follow); // closes the write ends, so that the lines end
         let mut lines = BufReader::new(lines).lines().map_while(Result::ok);
         let found = lines.by_ref().filter(|line| line.contains(text)).take(times).count() == times;
         let _ = following.kill();
@@ -73,7 +73,7 @@ impl Container {
         assert!(found, "it has not said {text:?}:\n{}", self.logs());
     }
 
-    /// Where the host reaches this port of the container.
+    /// The address at which the host reaches this port of the container.
     #[track_caller]
     pub fn address(&self, port: u16) -> SocketAddr {
         let addresses = docker(&["port", &self.id, &port.to_string()]);
@@ -102,13 +102,13 @@ impl Container {
         docker(&["kill", "--signal", name, &self.id]);
     }
 
-    /// Returns when the container has ended; its exit code.
+    /// Waits until the container has ended, and returns its exit code.
     #[track_caller]
     pub fn wait(&self) -> i32 {
         docker(&["wait", &self.id]).parse().unwrap()
     }
 
-    /// `docker exec`, to its end.
+    /// Runs `docker exec` to its end.
     #[track_caller]
     pub fn exec(&self, command_line: &[&str]) -> Finished {
         let output = command(&[&["exec", &self.id], command_line].concat()).output().unwrap();
@@ -136,7 +136,7 @@ impl Container {
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
     }
 
-    /// Its stdout and stderr so far, together.
+    /// Its stdout, then its stderr, so far.
     #[track_caller]
     pub fn logs(&self) -> String {
         let output = command(&["logs", &self.id]).output().unwrap();
@@ -159,7 +159,7 @@ impl Process {
     /// The IPv4 addresses at which its container accepts TCP connections.
     #[track_caller]
     pub fn listening(&self) -> Vec<(Ipv4Addr, u16)> {
-        // Address and port in hexadecimal, those of the peer, and `0A` for a socket that listens.
+        // Local and peer address and port in hexadecimal, and the state: `0A` is LISTEN.
         let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid)).unwrap();
         let listening = table.lines().skip(1).filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
@@ -187,12 +187,12 @@ pub fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
     Finished { code: output.status.code().unwrap(), output: text(&output) }
 }
 
-/// The option that shows a file of the host to the container, read-only.
+/// The option that mounts a file of the host into the container, read-only.
 pub fn mount(file: &Path, inside: &str) -> String {
     format!("--volume={}:{inside}:ro", file.display())
 }
 
-/// Runs one Docker command to its end; its stdout, or a failed test.
+/// Runs one Docker command and returns its stdout. If the command fails, the test fails.
 #[track_caller]
 pub fn docker(args: &[&str]) -> String {
     let output = command(args).output().unwrap();
@@ -200,7 +200,7 @@ pub fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The paths of all files of an image, without the first slash.
+/// The paths of all files of an image, without the leading slash.
 #[track_caller]
 pub fn files(image: &str) -> Vec<String> {
     let container = Container { id: docker(&["create", "--label", &label(), image]) };
@@ -211,7 +211,7 @@ pub fn files(image: &str) -> Vec<String> {
     text(&list).lines().map(str::to_owned).collect()
 }
 
-/// Removes the containers that a test run left because it was killed itself.
+/// Removes the containers of test runs that were killed.
 pub fn remove_orphans() {
     let filter = format!("label={LABEL}");
     let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");

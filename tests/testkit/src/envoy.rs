@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The default version; the Makefile's `ENVOY_VERSION`.
+/// The default version, `ENVOY_VERSION` in the Makefile.
 pub const DEFAULT: &str = "1.40.0";
-/// The versions that the tests run with; the Makefile's `ENVOY_TESTED`.
+/// The tested versions, `ENVOY_TESTED` in the Makefile.
 pub const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
 
 /// The root of the checkout.

@@ -1,7 +1,7 @@
-//! The event log, in which the children of a test record what they do, so that tests assert the
+//! The event log, in which the children of a test record their actions, so that tests assert the
 //! real order of events.
 //!
-//! One line an event: `<CLOCK_MONOTONIC in ns> <name> <pid> <what>`, appended with a single write.
+//! One line per event: `<CLOCK_MONOTONIC in ns> <name> <pid> <what>`, appended with a single write.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,11 +16,11 @@ pub const LOG_VARIABLE: &str = "TESTKIT_EVENTS";
 pub struct Event {
     /// The time on the clock that [`now`] reads.
     pub at: Duration,
-    /// Who.
+    /// The name of the child.
     pub name: String,
     /// Its PID in its own namespace.
     pub pid: i32,
-    /// What.
+    /// The action.
     pub what: String,
 }
 

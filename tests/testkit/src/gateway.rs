@@ -1,5 +1,5 @@
-//! The gateway of `examples/gateway` as a child process: started by drainit or by the shell script
-//! it is compared with, on free ports, watched from outside while it stops.
+//! Runs the gateway of `examples/gateway` as a child process, on free ports, under drainit or the
+//! shell script that drainit is compared with, and records how it stops.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,23 +19,22 @@ use tokio::time::sleep;
 
 use crate::envoy;
 
-/// How long a gateway may take until it answers, on a busy machine.
+/// The longest time until a gateway answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The polling interval.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long a gateway that is dropped while it runs may take to stop.
+/// The longest stop of a gateway that is dropped while it runs.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The supervisor of a gateway, which decides how it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
-    /// This drainit.
+    /// drainit.
     Drainit(PathBuf),
-    /// This drainit as PID 1 of a PID namespace of its own, as in a container. Needs root.
+    /// drainit as PID 1 of its own PID namespace, as in a container. Needs root.
     Init(PathBuf),
     /// `bash-gateway.sh plain`: SIGTERM goes to Envoy at once.
     Plain,
-    /// `bash-gateway.sh recipe`: `drain_listeners?graceful` and a sleep before it.
+    /// `bash-gateway.sh recipe`: `drain_listeners?graceful`, a sleep, then SIGTERM.
     Recipe,
     /// `bash-gateway.sh careful`: the recipe with `healthcheck/fail` added.
     Careful,
@@ -50,27 +49,27 @@ impl Runner {
     }
 }
 
-/// A gateway to be started.
+/// A gateway to start.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Its supervisor.
     pub runner: Runner,
     /// The Envoy executable.
     pub envoy: PathBuf,
-    /// `ROUTER_DRAIN_TIME_SECONDS`; 0 is no drain.
+    /// `ROUTER_DRAIN_TIME_SECONDS`; 0 turns the drain off.
     pub drain_seconds: u32,
     /// Overlays on `examples/gateway/drainit.yaml`, relative to the checkout.
     pub overlays: Vec<PathBuf>,
 }
 
-/// A line that the gateway wrote to stdout or stderr, and when it was read.
+/// A line from the gateway's stdout or stderr, and the time at which it was read.
 pub type Line = (Instant, String);
 
-/// A running gateway. Dropped while it runs, it is stopped, if need be by force.
+/// A running gateway. On drop it is stopped, by force if needed.
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
-    /// The supervisor: our child, or, in its own PID namespace, the child of `unshare`.
+    /// The supervisor: our child, or the child of `unshare` if it has its own PID namespace.
     pid: u32,
     address: SocketAddr,
     run_dir: PathBuf,
@@ -85,12 +84,12 @@ pub struct Member {
     pub name: &'static str,
     /// Its PID.
     pub pid: i32,
-    /// When it was seen to be gone.
+    /// The time at which its end was noticed.
     pub gone: Option<Instant>,
 }
 
 impl Gateway {
-    /// Starts a gateway and waits until it has answered a request with 200.
+    /// Starts a gateway and waits until it answers a request with 200.
     pub async fn start(spec: &Spec) -> io::Result<Self> {
         let address = free_address()?;
         let run_dir = run_dir();
@@ -125,7 +124,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Where it serves.
+    /// The address at which it serves.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -140,7 +139,7 @@ impl Gateway {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Its processes, as far as they are known.
+    /// Its processes found so far.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -225,15 +224,15 @@ fn command(runner: &Runner, overlays: &[PathBuf]) -> Command {
     command
 }
 
-/// A directory of its own for every gateway, short enough for the path of a Unix socket.
+/// A new directory for each gateway, short enough for the path of a Unix socket.
 fn run_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Path::new("/tmp").join(format!("drainit-gateway-{}-{number}", std::process::id()))
 }
 
-/// A port without a listener, below the kernel's ephemeral range: a port of that range could be
-/// taken by any connection before Envoy binds it.
+/// A port without a listener, below the kernel's ephemeral range, because any connection could take
+/// a port of that range before Envoy binds it.
 pub fn free_address() -> io::Result<SocketAddr> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -247,7 +246,7 @@ pub fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-/// Reads to the end on a thread of its own, so that the gateway never waits for its reader.
+/// Reads to the end on its own thread, so that the gateway never waits for its reader.
 pub fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) {
     let lines = Arc::clone(lines);
     thread::spawn(move || {

@@ -1,8 +1,8 @@
-//! A load of keep-alive HTTP/1.1 clients that tells exactly what happened to each request.
+//! A load of keep-alive HTTP/1.1 clients that reports the result of every request.
 //!
 //! Each client has one connection at a time, sends at a fixed rate and never retries. It honours
-//! `Connection: close`, and asks the [`Service`] where to go only when it opens a connection, as
-//! clients behind kube-proxy do: a kept connection stays where it is, whatever the endpoints are.
+//! `Connection: close`, and asks the [`Service`] for an endpoint only when it opens a connection,
+//! like clients behind kube-proxy: an open connection stays when the endpoints change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// A request without an answer for this long has failed.
+/// A request that is not answered within this time has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a response.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Where new connections go; can be changed at any moment, like the endpoints of a Kubernetes
+/// The endpoints of new connections. They can change at any time, like those of a Kubernetes
 /// Service.
 #[derive(Debug)]
 pub struct Service(Mutex<Endpoints>);
@@ -33,17 +33,16 @@ struct Endpoints {
 }
 
 impl Service {
-    /// A service with these endpoints.
     pub fn new(endpoints: &[SocketAddr]) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Endpoints { list: endpoints.to_vec(), turn: 0 })))
     }
 
-    /// From now on new connections go to these endpoints, in turn.
+    /// Sends new connections to these endpoints, in turn.
     pub fn set(&self, endpoints: &[SocketAddr]) {
         lock(&self.0).list = endpoints.to_vec();
     }
 
-    /// Where the next new connection goes, if there is any endpoint.
+    /// The endpoint of the next new connection, if there is one.
     pub fn next(&self) -> Option<SocketAddr> {
         let mut endpoints = lock(&self.0);
         endpoints.turn = endpoints.turn.wrapping_add(1);
@@ -55,10 +54,10 @@ impl Service {
 /// Whether a client notices that the server closed its connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleClose {
-    /// It notices at once and opens a new one for the next request: what event loops do (nginx,
+    /// It notices at once and opens a new one for the next request, as event loops do (nginx,
     /// Envoy, Go, hyper).
     Noticed,
-    /// It finds out by writing the next request, which fails: what blocking clients do.
+    /// It notices when the next request fails, as blocking clients do.
     Unnoticed,
 }
 
@@ -69,24 +68,24 @@ pub struct Plan {
     pub clients: u32,
     /// Requests per second of one client.
     pub rate: f64,
-    /// When the clients stop by themselves; [`Load::end_after`] can make it sooner.
+    /// The time after which the clients stop; [`Load::end_after`] can shorten it.
     pub length: Duration,
-    /// Whether they notice connections closed between requests.
+    /// Whether the clients notice connections closed between requests.
     pub idle_close: IdleClose,
 }
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// No endpoint, or nobody listens there.
+    /// No endpoint, or no listener there.
     Refused,
-    /// The connection was reset, or broken while the request was written.
+    /// The connection was reset, or broke while the request was written.
     Reset,
-    /// The connection ended before the whole response was there.
+    /// The connection ended before the response was complete.
     EndOfFile,
-    /// Neither an answer nor an end.
+    /// No answer and no end of the connection in time.
     Timeout,
-    /// An answer that is not 200.
+    /// A status other than 200.
     Status(u16),
     /// Not HTTP.
     Nonsense,
@@ -124,20 +123,20 @@ pub struct Counts {
     pub failed: u64,
     /// Connections opened.
     pub opened: u64,
-    /// Connections that the server closed politely: with `Connection: close` in a response.
+    /// Connections that the server closed with `Connection: close` in a response.
     pub told_to_close: u64,
-    /// Connections that the server closed between two requests, and the client noticed.
+    /// Connections that the server closed between two requests, as noticed by the client.
     pub idle_closed: u64,
 }
 
 /// A snapshot of the report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// All of it.
+    /// The whole period.
     pub total: Counts,
-    /// Second by second since the start.
+    /// One entry per second since the start.
     pub seconds: Vec<Counts>,
-    /// Every failure with its time since the start.
+    /// Each failure and its time since the start.
     pub failures: Vec<(Duration, Failure)>,
     open: BTreeMap<SocketAddr, u64>,
     /// The longest time to an answer with 200.
@@ -150,7 +149,7 @@ impl Report {
         self.open.get(&endpoint).copied().unwrap_or_default()
     }
 
-    /// Counts something that happened this long after the start.
+    /// Counts an event at this time since the start.
     pub fn count(&mut self, at: Duration, change: impl Fn(&mut Counts)) {
         let second = usize::try_from(at.as_secs()).unwrap_or(usize::MAX);
         if self.seconds.len() <= second {
@@ -163,7 +162,7 @@ impl Report {
     }
 }
 
-/// A few lines: the totals, and each kind of failure with its number and its first and last time.
+/// Writes the totals, and for each kind of failure its count and its first and last time.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { ok, failed, opened, told_to_close, idle_closed } = self.total;
@@ -186,7 +185,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Clients at work.
+/// Running clients.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<()>,
@@ -218,12 +217,12 @@ impl Load {
         Self { clients, report, start, end }
     }
 
-    /// The time since the start, which all times in the report count from.
+    /// The time since the start, which is zero in the report.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Lets the clients work for this long from now, unless they stop sooner.
+    /// Stops the clients after this time from now, unless they stop sooner.
     pub fn end_after(&self, rest: Duration) {
         let mut end = lock(&self.end);
         *end = (*end).min(Instant::now() + rest);
@@ -234,7 +233,7 @@ impl Load {
         lock(&self.report).clone()
     }
 
-    /// Waits until every client has stopped by itself.
+    /// Waits until every client has stopped.
     pub async fn finish(mut self) -> Report {
         while self.clients.join_next().await.is_some() {}
         self.report()
@@ -285,8 +284,8 @@ impl Client {
         self.close();
     }
 
-    /// Waits for the next request; with [`IdleClose::Noticed`] the client sees its connection end
-    /// meanwhile.
+    /// Waits for the next request. With [`IdleClose::Noticed`] the client notices if its connection
+    /// ends meanwhile.
     async fn idle_until(&mut self, due: Instant) {
         if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
             let mut unasked = [0; 1];
@@ -328,7 +327,7 @@ impl Client {
     }
 }
 
-/// Reads a whole response with status 200; returns whether it closes the connection.
+/// Reads a complete response with status 200; returns whether it closes the connection.
 pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
     let mut buffer = Vec::with_capacity(1024);
     let head_length = loop {
@@ -371,7 +370,7 @@ pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
     }
 }
 
-/// Locks a mutex, poisoned or not.
+/// Locks a mutex, even if it is poisoned.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

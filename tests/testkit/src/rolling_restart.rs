@@ -1,5 +1,5 @@
 //! A rolling restart under load: the old gateway gets SIGTERM while a new one already runs, and a
-//! second later the load balancer has learnt where new connections go.
+//! second later the load balancer sends new connections to the new one.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use tokio::time::{interval_at, sleep_until};
 use crate::gateway::{Gateway, Runner, Spec};
 use crate::load::{IdleClose, Load, Plan, Report, Service};
 
-/// A stop that takes longer than this is given up: more than any grace period used here.
+/// A stop is abandoned after this time, which is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A rolling restart to be made.
+/// A rolling restart to run.
 #[derive(Clone, Debug)]
 pub struct RollingRestart {
-    /// The runner of both gateways.
+    /// The supervisor of both gateways.
     pub runner: Runner,
     /// The Envoy executable.
     pub envoy: PathBuf,
@@ -34,26 +34,26 @@ pub struct RollingRestart {
     pub idle_close: IdleClose,
     /// Load before SIGTERM.
     pub before: Duration,
-    /// From SIGTERM until new connections go to the new gateway; in a cluster about 1 s.
+    /// The time from SIGTERM until new connections go to the new gateway; about 1 s in a cluster.
     pub learn: Duration,
-    /// Load after the old gateway is gone.
+    /// Load after the old gateway has ended.
     pub after: Duration,
 }
 
 /// The phase of the restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Everything goes to the old gateway.
+    /// All traffic goes to the old gateway.
     Before,
-    /// It has SIGTERM, and new connections still go there.
+    /// The old gateway has SIGTERM, and new connections still go to it.
     Asked,
     /// New connections go to the new gateway.
     Learnt,
-    /// The old gateway is gone.
+    /// The old gateway has ended.
     Gone,
 }
 
-/// The state at each second.
+/// The state after each second.
 #[derive(Debug)]
 pub struct Tick<'a> {
     /// The phase of the restart.
@@ -71,20 +71,20 @@ pub struct Tick<'a> {
 /// The result.
 #[derive(Debug)]
 pub struct Outcome {
-    /// To the requests and connections.
+    /// The results of the requests and connections.
     pub report: Report,
-    /// How the old gateway ended.
+    /// The exit status of the old gateway.
     pub status: ExitStatus,
-    /// From SIGTERM until it was gone.
+    /// The time from SIGTERM to its end.
     pub stop: Duration,
-    /// Its processes in the order in which they went, with the time since SIGTERM.
+    /// Its processes in the order of their ends, with the time since SIGTERM.
     pub went: Vec<(Duration, &'static str)>,
-    /// Its output after SIGTERM, with the time since.
+    /// Its output after SIGTERM, with the time since then.
     pub lines: Vec<(Duration, String)>,
 }
 
 impl RollingRestart {
-    /// Makes the restart; `watch` is called each second.
+    /// Runs the restart; calls `watch` each second.
     pub async fn run(&self, mut watch: impl FnMut(&Tick<'_>)) -> io::Result<Outcome> {
         let spec = Spec {
             runner: self.runner.clone(),
@@ -111,7 +111,7 @@ impl RollingRestart {
         let mut seconds = interval_at((start + SECOND).into(), SECOND);
         while Instant::now() < end {
             tokio::select! {
-                biased; // a second that ends with an event is told without it
+                biased; // a second that ends at the same time as an event is reported without it
                 _ = seconds.tick() => {
                     let phase = match (asked, learnt, ended) {
                         (None, ..) => Phase::Before,

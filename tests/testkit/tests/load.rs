@@ -1,5 +1,5 @@
-//! The load client counts what really happens: one that always reports 0 failures would pass every
-//! test.
+//! Tests that the load client counts correctly: one that always reports 0 failures would pass every
+//! other test.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ const OK_CLOSE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhalf";
 
-/// A server that gives these answers on each connection, one per request, and then closes it.
+/// A server that sends these answers on each connection, one per request, and then closes it.
 async fn server(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,7 +37,7 @@ async fn answer(mut stream: TcpStream, answers: &[&str]) {
     }
 }
 
-/// One client sends four requests, 40 ms apart.
+/// Runs one client that sends four requests, 40 ms apart.
 fn four_requests(service: &std::sync::Arc<Service>, idle_close: IdleClose) -> Load {
     let length = Duration::from_millis(150);
     Load::start(service, Plan { clients: 1, rate: 25.0, length, idle_close })

@@ -1,40 +1,40 @@
-//! The process that drainit supervises in tests. It does what its arguments say: `child NAME
-//! STEP…`.
+//! The process that drainit supervises in tests: `child NAME STEP…`.
 //!
-//! The steps run in order; after the last it waits for a signal. Handlers are installed before the
-//! first step. Every step and signal is recorded in the event log. TERM, INT and QUIT end it with
-//! 0, unless `on=SIGNAL:…` (see [`signals`]) says otherwise.
+//! It runs the steps in order and then waits for a signal. Handlers are installed before the first
+//! step. Every step and signal is recorded in the event log. On TERM, INT and QUIT it exits with 0,
+//! unless `on=SIGNAL:…` (see [`signals`]) sets another action.
 //!
-//! | step | what it does |
+//! | step | action |
 //! |---|---|
-//! | `print=TEXT` `eprint=TEXT` | writes a line to stdout, stderr |
+//! | `print=TEXT` `eprint=TEXT` | writes a line to stdout or stderr |
 //! | `raw=TEXT` | writes to stdout without a newline |
 //! | `lines=N,TEXT` | writes N lines `TEXT 0`, `TEXT 1`, …, each in two pieces |
 //! | `elines=N,TEXT` | the same on stderr |
 //! | `huge=N` | writes a line of N bytes |
-//! | `flood` | writes lines to stdout for ever |
-//! | `sleep=MS` | goes on later |
-//! | `await=PATH` | goes on when something exists there |
-//! | `touch=PATH` | makes a file |
+//! | `flood` | writes lines to stdout forever |
+//! | `sleep=MS` | sleeps |
+//! | `await=PATH` | waits until PATH exists |
+//! | `touch=PATH` | creates a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
-//! | `allow=PATH` | answers as a Python Executor: every request is allowed, but for those whose path has `refused` in it |
-//! | `http=ADDRESS,N` `http=ADDRESS,N,STATUS` | answers N requests with 503 or this, all others with 200 |
-//! | `notify=TEXT` | sends to `NOTIFY_SOCKET` |
-//! | `forge=TEXT` | the same to every such socket of a drainit that is found in /proc/net/unix, until there is one |
-//! | `rename=HEX` | takes this name (comm), which is written as hexadecimal digits |
-//! | `report=PATH` | writes what it was given, as JSON |
+//! | `allow=PATH` | is a Python Executor that allows all paths without `refused` in them |
+//! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
+//! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
+//! | `forge=TEXT` | sends TEXT to every drainit's notify socket in /proc/net/unix; waits for one |
+//! | `rename=HEX` | sets its name (comm), given in hexadecimal |
+//! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |
-//! | `daemon=NAME,STEP,…` | starts a grandchild in a session of its own, which becomes an orphan |
+//! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that end all at once |
-//! | `torrent=N` | leaves N orphans one after the other, as fast as the kernel can; goes on when they have ended |
+//! | `torrent=N` | leaves N orphans in quick succession; waits until they have ended |
 //! | `horde=N` | leaves N orphans that wait for TERM |
-//! | `relay=MICROSECONDS,PATH` | leaves an orphan that forks itself and ends, and so on; PATH is locked while there is one |
-//! | `hog=N` | takes N MiB of memory, and keeps it |
-//! | `refuse=N` | as the only step, before a program and its arguments: runs that, and the kernel refuses it system call N where the second argument is 1 |
-//! | `record=N` | as the only step: says `got M.` for every signal M there is, and ends with 0 after signal N |
+//! | `relay=MICROSECONDS,PATH` | leaves a chain of orphans; PATH is locked while one lives |
+//! | `hog=N` | allocates N MiB of memory and keeps it |
+//! | `refuse=N PROGRAM ARGS…` | the only step: runs PROGRAM; system call N fails (see [`refuse`]) |
+//! | `record=N` | the only step: prints `got M.` for each signal M, exits with 0 after signal N |
 //! | `exit=CODE` `die=SIGNAL` | ends |
 //!
-//! Called by the name of a program of the gateway's image, it stands in for it (see [`stand_in`]).
+//! Under the name of a program in the gateway's image, it replaces that program (see
+//! [`stand_in`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod orphans;
@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use testkit::event::{Event, now};
 
-/// Longer than any test: a process that a failed test leaves behind ends by itself.
+/// Longer than any test. A process that a failed test leaves behind ends after this time.
 const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -125,7 +125,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "hog" => hog(rest.parse().unwrap()),
         "exit" => me.end(rest.parse().unwrap()),
         "die" => signals::die(me, rest),
-        // Arguments that drainit routes here are no steps.
+        // Arguments that drainit routes here are not steps.
         _ if step.starts_with('-') => {}
         _ => {}
     }
@@ -144,7 +144,7 @@ fn hog(mebibytes: usize) {
 fn rename(hex: &str) {
     let digits = hex.as_bytes().chunks(2).map(|two| str::from_utf8(two).unwrap());
     let name: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
-    // Of the main thread, as proc(5) has it.
+    // The name of the process is that of its main thread, see proc(5).
     std::fs::write("/proc/self/comm", name).unwrap();
 }
 
@@ -152,7 +152,7 @@ fn milliseconds(text: &str) -> Duration {
     Duration::from_millis(text.parse().unwrap())
 }
 
-/// The name of this process in the event log.
+/// This process as the event log names it.
 #[derive(Clone, Debug)]
 struct Me {
     name: String,
@@ -169,7 +169,7 @@ impl Me {
         }
     }
 
-    /// Records the end of this process, and ends it.
+    /// Records the end of this process, and exits.
     fn end(&self, code: i32) -> ! {
         self.note(&format!("exit {code}"));
         exit(code)

@@ -14,14 +14,14 @@ use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
 use super::{LONGEST_LIFE, Me};
 use testkit::event::{Event, LOG_VARIABLE};
 
-/// `NAME,STEP,…`: a child in the process group of this one.
+/// `NAME,STEP,…`: starts a child in this process group.
 pub(crate) fn spawn(what: &str) {
     // Its parent is not an init: it may stay a zombie.
     drop(again(what.split(',')).spawn().unwrap());
     begun(what.split(',').next().unwrap_or_default());
 }
 
-/// `NAME,STEP,…`: a daemon.
+/// `NAME,STEP,…`: starts a daemon.
 pub(crate) fn daemon(what: &str) {
     let (name, steps) = what.split_once(',').unwrap_or((what, ""));
     let steps = steps.split(',').filter(|step| !step.is_empty());
@@ -38,11 +38,11 @@ fn begun(name: &str) {
         Event::parse(line).is_some_and(|event| event.name == name && event.what == "handling")
     };
     let has_begun = || fs::read_to_string(&log).unwrap_or_default().lines().any(is_it);
-    // It may have been killed before.
+    // The process may be killed before it records that.
     (0..10_000).take_while(|_| !has_begun()).for_each(|_| sleep(Duration::from_millis(1)));
 }
 
-/// The middle of a daemon's double fork.
+/// Runs the middle process of a daemon's double fork.
 pub(crate) fn detach(name: &str, steps: &[String]) {
     setsid().unwrap();
     let orphaned = format!("orphaned={}", getpid());
@@ -64,10 +64,10 @@ fn again<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-/// Leaves this many orphans, which end as soon as they are orphans.
-#[allow(unsafe_code)] // no safe function forks, and a program started anew 2,000 times would take seconds
+/// Leaves `count` orphans, which end as soon as they are orphans.
+#[allow(unsafe_code)] // no safe function forks, and 2,000 execs would take seconds
 pub(crate) fn storm(count: u32) {
-    // SAFETY: the forked processes only close, read, fork, write to nowhere and `_exit`.
+    // SAFETY: the forked processes only close, read, fork, write and `_exit`.
     let parent = unsafe { fork() }.unwrap();
     if let ForkResult::Parent { child } = parent {
         waitpid(child, None).unwrap();
@@ -89,10 +89,10 @@ pub(crate) fn storm(count: u32) {
     quit();
 }
 
-/// Concurrent orphans, without those not reaped yet.
+/// Concurrent orphans, not counting zombies.
 const CHAINS: u32 = 4;
 
-/// Leaves this many orphans without a pause: each forks the next one and ends. Records when they
+/// Leaves `count` orphans without a pause: each forks the next one and ends. Records when they
 /// have begun.
 #[allow(unsafe_code)] // as above
 pub(crate) fn torrent(me: &Me, count: u32) {
@@ -106,7 +106,7 @@ pub(crate) fn torrent(me: &Me, count: u32) {
                 // SAFETY: as above.
                 match unsafe { fork() } {
                     Ok(ForkResult::Child) => {}
-                    // Also if there are too many processes, which fails the test.
+                    // Ends the chain also if fork fails; then the test fails.
                     _ => quit(),
                 }
             }
@@ -115,11 +115,11 @@ pub(crate) fn torrent(me: &Me, count: u32) {
     }
     drop(held);
     me.note("torrent begins");
-    // No process holds the other end any more.
+    // The read ends when the last process has closed the pipe.
     let _ = read(&end, &mut [0]);
 }
 
-/// Leaves this many orphans that wait for TERM, each in its own session.
+/// Leaves `count` orphans that wait for TERM, each in its own session.
 #[allow(unsafe_code)] // as above
 pub(crate) fn horde(count: u32) {
     // SAFETY: the forked processes only set a disposition, fork, sleep and `_exit`.
@@ -144,19 +144,19 @@ pub(crate) fn horde(count: u32) {
     quit();
 }
 
-/// Leaves an orphan that forks a successor and ends, and so on. Each lives for this many
-/// microseconds, in its own session, and ignores TERM. While there is one, `path` is locked.
+/// Leaves a chain of orphans, each of which forks its successor and ends. Each lives for the given
+/// microseconds, in its own session, and ignores TERM. While one of them lives, `path` is locked.
 #[allow(unsafe_code)] // as above
 pub(crate) fn relay(micros: u64, path: &str) {
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-    // Not unlocked by the first one that ends.
+    // Forgotten, so that the first process that ends does not unlock it.
     std::mem::forget(lock);
     // SAFETY: the forked processes only set a disposition, sleep, fork and `_exit`.
     if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
         waitpid(child, None).unwrap();
         return;
     }
-    // SAFETY: to ignore a signal runs no code.
+    // SAFETY: ignoring a signal runs no code.
     let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
     let end = Instant::now() + LONGEST_LIFE;
     while Instant::now() < end {
@@ -173,6 +173,6 @@ pub(crate) fn relay(micros: u64, path: &str) {
 
 #[allow(unsafe_code)]
 fn quit() -> ! {
-    // SAFETY: ends the process, without the handlers that belong to the one it was forked from.
+    // SAFETY: ends the process without the exit handlers of its parent.
     unsafe { nix::libc::_exit(0) }
 }

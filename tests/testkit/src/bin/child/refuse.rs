@@ -1,4 +1,4 @@
-//! Makes the kernel refuse a system call, so that tests see drainit's own errors.
+//! Makes the kernel refuse a system call, so that tests can check drainit's errors.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -29,7 +29,7 @@ pub(crate) fn run(call: u32, words: &[String]) {
     ];
     let length = u16::try_from(filter.len()).unwrap();
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
-    // SAFETY: the filter is valid for the duration of the call, and as long as its length says.
+    // SAFETY: the filter is valid during the call, and `len` is its length.
     let result = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)

@@ -6,14 +6,14 @@ use std::fs;
 use nix::unistd::{getegid, geteuid, getgroups, getpgrp, getppid, getsid};
 use serde_json::{Value, json};
 
-/// Descriptors are read before this program opens any.
+/// The inherited values, read before this program opens any descriptor.
 pub(crate) struct Given {
     descriptors: BTreeMap<i32, String>,
     args: Vec<String>,
 }
 
 impl Given {
-    /// Takes the command line, which begins with the name of the process.
+    /// Reads the values at the start; the command line begins with the name of the process.
     pub(crate) fn at_start(args: &[String]) -> Self {
         Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
     }
@@ -41,9 +41,9 @@ impl Given {
     }
 }
 
-/// The targets of the open descriptors. The descriptor that reads the directory is filtered out.
+/// The targets of the open descriptors, except the one that reads the directory.
 fn descriptors() -> BTreeMap<i32, String> {
-    // No test asks for it without a /proc.
+    // Tests that use this have a /proc.
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()

@@ -18,7 +18,7 @@ pub(crate) fn tcp(address: &str) {
     thread::spawn(move || listener.incoming().for_each(drop));
 }
 
-/// `ADDRESS,N`: the first N requests get 503, all others 200.
+/// `ADDRESS,N[,STATUS]`: answers the first N requests with STATUS (503), all others with 200.
 pub(crate) fn http(what: &str) {
     let mut words = what.split(',');
     let address = words.next().unwrap();
@@ -41,8 +41,8 @@ pub(crate) fn http(what: &str) {
     });
 }
 
-/// Allows every request that a Policy Engine asks about, unless its path has `refused` in it.
-/// Connections are kept.
+/// Allows every request that a Policy Engine asks about, unless its path contains `refused`.
+/// Connections are kept alive.
 pub(crate) fn allow(path: &str) {
     let listener = UnixListener::bind(path).unwrap();
     thread::spawn(move || {
@@ -52,7 +52,7 @@ pub(crate) fn allow(path: &str) {
     });
 }
 
-/// Until the client closes the connection.
+/// Answers requests until the client closes the connection.
 fn decide(mut stream: UnixStream) -> Option<()> {
     let mut from = BufReader::new(stream.try_clone().ok()?);
     loop {
@@ -77,7 +77,7 @@ fn decide(mut stream: UnixStream) -> Option<()> {
     }
 }
 
-/// Sends to the socket of sd_notify(3); `@` begins an abstract name.
+/// Sends to the socket of sd_notify(3). A name that begins with `@` is abstract.
 pub(crate) fn notify(text: &str) {
     let name = std::env::var("NOTIFY_SOCKET").expect("no NOTIFY_SOCKET");
     let address = match name.strip_prefix('@') {
@@ -87,8 +87,8 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
-/// Sends to every sd_notify(3) socket of a drainit, also those of other processes. Waits until
-/// there is one.
+/// Sends to the sd_notify(3) sockets of every drainit, including those of other processes. Waits
+/// until there is one.
 pub(crate) fn forge(text: &str) {
     let addresses = || {
         let list = std::fs::read_to_string("/proc/net/unix").unwrap();

@@ -1,12 +1,12 @@
-//! Signals: recorded with the children that are alive at that moment, then handled as `on=SIGNAL:…`
-//! says.
+//! Handles signals. Each is recorded with the children alive at that moment, then handled as set by
+//! `on=SIGNAL:…`:
 //!
 //! - `on=TERM:ignore`
-//! - `on=TERM:exit:CODE:MS`: ends with this code after MS milliseconds
-//! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and ends with 0
-//! - `on=TERM:print:TEXT`: writes a line to stdout, and goes on
-//! - `on=TERM:touch:PATH`: makes a file
-//! - `on=TERM:storm:N`: leaves N orphans, and ends with 0
+//! - `on=TERM:exit:CODE:MS`: exits with CODE after MS milliseconds
+//! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and exits with 0
+//! - `on=TERM:print:TEXT`: writes a line to stdout, and continues
+//! - `on=TERM:touch:PATH`: creates a file
+//! - `on=TERM:storm:N`: leaves N orphans, and exits with 0
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,30 +90,30 @@ fn others_alive(me: &Me) -> String {
     names.join("+")
 }
 
-/// Ends by a signal that has no handler here.
+/// Ends this process with a signal that it does not handle.
 pub(crate) fn die(me: &Me, signal: &str) {
     me.note(&format!("die {signal}"));
     raise(format!("SIG{signal}").parse().unwrap()).unwrap();
 }
 
-/// Prints every received signal, also those that the C library reserves, until the last one.
-#[allow(unsafe_code)] // no safe function speaks of those
+/// Prints every received signal, including those that the C library reserves, until signal `last`.
+#[allow(unsafe_code)] // safe functions do not support the reserved ones
 pub(crate) fn record(last: i64) {
     use nix::libc;
     let (all, no_set, no_info) =
         (u64::MAX, std::ptr::null_mut::<u64>(), std::ptr::null_mut::<u8>());
-    // SAFETY: the set is valid to read and eight bytes long, as the kernel's is.
+    // SAFETY: the set is valid to read and eight bytes long, like the kernel's.
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const all, no_set, 8) };
     talk::stdout(b"ready.\n");
     let limit = libc::timespec { tv_sec: 60, tv_nsec: 0 };
     loop {
-        // SAFETY: set and limit are valid to read, and nothing is written.
+        // SAFETY: the set and the timeout are valid to read, and nothing is written.
         let number = unsafe {
             let (set, limit) = (&raw const all, &raw const limit);
             libc::syscall(libc::SYS_rt_sigtimedwait, set, no_info, limit, 8)
         };
         talk::stdout(format!("got {number}.\n").as_bytes());
-        // Also at the timeout.
+        // An error too, such as the timeout, ends it.
         if number == last || number < 0 {
             return;
         }

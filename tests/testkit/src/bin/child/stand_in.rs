@@ -1,11 +1,11 @@
-//! The child in place of a program of the gateway's image: its steps are in the environment, and
-//! its arguments are the program's.
+//! Replaces a program of the gateway's image: the steps are in the environment, and the arguments
+//! are those of the program.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The name and steps of this process, from the command line or from the program it stands in for.
+/// The name and steps of this process, from the command line or the program that it replaces.
 pub(crate) fn command_line() -> Vec<String> {
     let mut args = std::env::args();
     let program = args.next().unwrap_or_default();
@@ -26,7 +26,7 @@ fn with_steps(name: &str, variable: &str, args: Vec<String>) -> Vec<String> {
     line
 }
 
-/// `dlv exec PROGRAM FLAGS -- ARGS`.
+/// Reads `dlv exec PROGRAM FLAGS -- ARGS`.
 fn debugger(args: &[String]) -> ! {
     let program = args.get(1).expect("usage: dlv exec PROGRAM FLAGS -- ARGS");
     let args = args.iter().skip_while(|arg| *arg != "--").skip(1);

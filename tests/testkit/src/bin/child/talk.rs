@@ -1,4 +1,4 @@
-//! Output. A closed pipe is ignored.
+//! Writes output. A closed pipe is ignored.
 
 use std::io::{self, Write};
 
@@ -29,7 +29,7 @@ pub(crate) fn huge(length: usize) {
     stdout(&line);
 }
 
-/// Writes for ever. Records when the first mebibyte, more than a pipe holds, is written.
+/// Writes forever. Records when the first mebibyte, more than a pipe holds, is written.
 pub(crate) fn flood(me: &Me) {
     let line = [&[b'y'; 999][..], b"\n"].concat();
     for number in 0_u64.. {
