@@ -116,8 +116,8 @@ pub fn describe_io(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// Sends one request on its own connection; `limit` covers everything from the connect to the last byte
-/// of the body.
+/// Sends one request on its own connection; `limit` covers everything from the connect to the last
+/// byte of the body.
 ///
 /// # Errors
 /// Whenever there is no complete answer of at most `max_body` bytes within `limit`.
@@ -220,8 +220,8 @@ fn build(
         .map_err(|_| RequestError::Path(path.to_owned()))
 }
 
-/// A connection and the future that reads and writes it, polled only during an exchange and in the same
-/// task: nothing is spawned, and dropping the connection closes it.
+/// A connection and the future that reads and writes it, polled only during an exchange and in the
+/// same task: nothing is spawned, and dropping the connection closes it.
 struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     driver: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -370,7 +370,8 @@ mod tests {
             assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
         }
         assert_eq!(server.connections(), 1);
-        // The server has closed it meanwhile, which the caller of the fourth request does not notice.
+        // The server has closed it meanwhile, which the caller of the fourth request does not
+        // notice.
         assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
         assert_eq!(server.connections(), 2);
     }

@@ -25,15 +25,16 @@ pub struct CheckArgs {
     /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob; - reads
-    /// standard input
+    /// Check the config against this manifest: a Pod, Deployment, StatefulSet, DaemonSet,
+    /// ReplicaSet, Job or CronJob; - reads standard input
     #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "tools")))]
     pod: Option<PathBuf>,
-    /// Whether this is the image that runs the config, so that the files it names must exist here [default: true if PID 1 is
-    /// drainit, or the config has its default path in a container]
+    /// Whether this is the image that runs the config, so that the files it names must exist here
+    /// [default: true if PID 1 is drainit, or the config has its default path in a container]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     image: Option<bool>,
-    /// Name of the container that runs drainit [default: each whose command names drainit, else the only one]
+    /// Name of the container that runs drainit [default: each whose command names drainit, else the
+    /// only one]
     #[arg(long, value_name = "NAME", requires = "pod", hide = cfg!(not(feature = "tools")))]
     container: Option<String>,
 }

@@ -16,7 +16,8 @@ const DEFAULT: &str = "/etc/drainit.yaml";
 /// `-c FILE`.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFiles {
-    /// Config file; may be repeated, a later one overlays the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml]
+    /// Config file; may be repeated, a later one overlays the earlier [default: $DRAINIT_CONFIG,
+    /// then /etc/drainit.yaml]
     #[arg(short, long = "config", value_name = "FILE")]
     config: Vec<PathBuf>,
 }

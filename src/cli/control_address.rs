@@ -40,7 +40,8 @@ pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<
     })
 }
 
-/// The address that accepts a drain: the control socket, else the TCP address with `control.drain_over_tcp`.
+/// The address that accepts a drain: the control socket, else the TCP address with
+/// `control.drain_over_tcp`.
 pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
     find(files, socket, |control| {
         match (&control.socket, control.listen) {

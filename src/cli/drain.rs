@@ -64,7 +64,8 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     }
 }
 
-/// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient errors.
+/// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient
+/// errors.
 async fn begin(found: &Found) -> Result<(), String> {
     let Found { address, doubt } = found;
     let until = Instant::now() + ASKING;
@@ -84,8 +85,8 @@ async fn begin(found: &Found) -> Result<(), String> {
     }
 }
 
-/// Returns when the accepted drain is done, or the supervisor has exited. Any other error says nothing about the drain, so
-/// the poll goes on until [`SLACK`] after the supervisor's deadline.
+/// Returns when the accepted drain is done, or the supervisor has exited. Any other error says
+/// nothing about the drain, so the poll goes on until [`SLACK`] after the supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {

@@ -44,15 +44,17 @@ pub struct ExecArgs {
     /// A signal that stops the command. May be repeated [default: TERM, INT and QUIT]
     #[arg(long = "stop-signal", value_name = "SIG", value_parser = stop_signal)]
     stop_signals: Vec<Signal>,
-    /// Time from the stop signal to KILL, for the command and its process group. When the command has ended, the rest of its
-    /// group gets TERM, and KILL when the time is over [default: wait for the command only, without a limit]
+    /// Time from the stop signal to KILL, for the command and its process group. When the command
+    /// has ended, the rest of its group gets TERM, and KILL when the time is over [default: wait
+    /// for the command only, without a limit]
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     grace_period: Option<Duration>,
-    /// Exit when all descendants have ended. After a stop signal they get TERM when the command has ended, and KILL when the
-    /// grace period (default 10s) is over
+    /// Exit when all descendants have ended. After a stop signal they get TERM when the command has
+    /// ended, and KILL when the grace period (default 10s) is over
     #[arg(long)]
     wait_all: bool,
-    /// Forward a stop signal after DURATION, so that load balancers stop sending requests first; a second one ends the delay
+    /// Forward a stop signal after DURATION, so that load balancers stop sending requests first; a
+    /// second one ends the delay
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     signal_delay: Option<Duration>,
     /// Inherit orphans although drainit is not PID 1: the default
@@ -74,7 +76,8 @@ pub struct ExecArgs {
 
 /// Runs `drainit exec [--] CMD`, without options; `None` for any other command line.
 ///
-/// This is the usual form. clap would take 250,000 instructions, four times as many as everything else.
+/// This is the usual form. clap would take 250,000 instructions, four times as many as everything
+/// else.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {

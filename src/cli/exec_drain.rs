@@ -10,15 +10,15 @@ use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};
 
 /// The options of `exec` about its drain.
-// An option of one kind has `requires` and `conflicts_with_all`: if another kind is given, clap does not insist on the
-// required one, because the two conflict.
+// An option of one kind has `requires` and `conflicts_with_all`: if another kind is given, clap
+// does not insist on the required one, because the two conflict.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Drain before the stop")]
 pub(super) struct DrainArgs {
     #[command(flatten)]
     kind: Kind,
-    /// Envoy is drained when it has no more connections, or no more requests, for clients that never close their connection
-    /// [default: connections]
+    /// Envoy is drained when it has no more connections, or no more requests, for clients that
+    /// never close their connection [default: connections]
     #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     drain_until: Option<DrainUntil>,
@@ -33,7 +33,8 @@ pub(super) struct DrainArgs {
     /// Longest drain; 0 turns it off [default: 15s]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
     drain_time: Option<Duration>,
-    /// Shortest drain, while clients learn that this instance goes away [default: 5s for an Envoy, at most --drain-time; else 0]
+    /// Shortest drain, while clients learn that this instance goes away [default: 5s for an Envoy,
+    /// at most --drain-time; else 0]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "drain")]
     drain_min: Option<Duration>,
 }
@@ -45,18 +46,19 @@ struct Kind {
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
     #[arg(long, value_name = "ADMIN", value_parser = envoy)]
     drain_envoy: Option<DrainMethod>,
-    /// Drain by a request to URL: http://127.0.0.1:8080/drain or unix:/path.sock:/drain. The command is drained when it answers
-    /// with 2xx
+    /// Drain by a request to URL: http://127.0.0.1:8080/drain or unix:/path.sock:/drain. The
+    /// command is drained when it answers with 2xx
     #[arg(long, value_name = "URL", value_parser = http)]
     drain_http: Option<DrainMethod>,
-    /// Drain by another command, such as '/app/drain --wait'. The command is drained when it exits with 0. Split into words
-    /// like in a shell, but run without one
+    /// Drain by another command, such as '/app/drain --wait'. The command is drained when it exits
+    /// with 0. Split into words like in a shell, but run without one
     #[arg(long, value_name = "COMMAND", value_parser = program)]
     drain_exec: Option<DrainMethod>,
     /// Drain by SIG to the command, which is drained when it exits
     #[arg(long, value_name = "SIG", value_parser = told)]
     drain_signal: Option<DrainMethod>,
-    /// Drain by SIG to the command, which sends DRAINED=1 to NOTIFY_SOCKET when it is drained, as sd_notify(3) does
+    /// Drain by SIG to the command, which sends DRAINED=1 to NOTIFY_SOCKET when it is drained, as
+    /// sd_notify(3) does
     #[arg(long, value_name = "SIG", value_parser = asked)]
     drain_notify: Option<DrainMethod>,
 }

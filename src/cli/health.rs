@@ -1,4 +1,5 @@
-//! `drainit health`: asks the running supervisor once whether it is ready, for an exec probe or Docker's HEALTHCHECK.
+//! `drainit health`: asks the running supervisor once whether it is ready, for an exec probe or
+//! Docker's HEALTHCHECK.
 //!
 //! It runs every few seconds, so it is cheap: one thread, one request.
 
@@ -36,7 +37,8 @@ pub struct HealthArgs {
     /// drainit's control socket [default: that of the config]
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     socket: Option<PathBuf>,
-    /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that instead
+    /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that
+    /// instead
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<HttpTarget>,
     /// Limit for the answer

@@ -105,8 +105,8 @@ fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {
     }
 }
 
-/// Writes a line through the queue, so that a blocked reader of stderr does not delay the start. `head` precedes the message
-/// in text, not in JSON.
+/// Writes a line through the queue, so that a blocked reader of stderr does not delay the start.
+/// `head` precedes the message in text, not in JSON.
 fn say(output: &Output, format: LogFormat, level: Level, head: &str, message: &str) {
     let line = match format {
         LogFormat::Text => format!("{head}{}\n", harmless_lines(message)).into_bytes(),

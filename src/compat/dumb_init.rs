@@ -38,7 +38,8 @@ struct DumbInit {
     session: bool,
     /// The signal to send for signal `n`, at index `n`; `None`: the same.
     rewrites: [Option<i32>; 32],
-    /// Signals that are dropped once, at index `n`: the kernel sends them when the terminal is given up.
+    /// Signals that are dropped once, at index `n`: the kernel sends them when the terminal is
+    /// given up.
     ignored_once: [bool; 32],
 }
 
@@ -108,7 +109,8 @@ impl DumbInit {
             self.debug("Not running in setsid mode.");
         }
         if self.session {
-            // The group of a session leader is orphaned, and these signals do not stop a member of such a group.
+            // The group of a session leader is orphaned, and these signals do not stop a member of
+            // such a group.
             for signal in STOPS {
                 self.rewrites[place(signal)].get_or_insert(libc::SIGSTOP);
             }

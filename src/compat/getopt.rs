@@ -1,7 +1,7 @@
 //! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
-//! The first argument that is no option ends them, as in POSIX and musl. glibc accepts options after it by default, which
-//! would take those of the command.
+//! The first argument that is no option ends them, as in POSIX and musl. glibc accepts options
+//! after it by default, which would take those of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,8 @@
 //! drainit as `tini` or `dumb-init`, when it is called by that name.
 //!
-//! A symlink puts drainit in their place, in images and scripts that stay as they are: options, environment variables,
-//! messages and exit codes are those of their documentation and of Debian's packages. The tests compare them.
+//! A symlink puts drainit in their place, in images and scripts that stay as they are: options,
+//! environment variables, messages and exit codes are those of their documentation and of Debian's
+//! packages. The tests compare them.
 
 pub mod dumb_init;
 pub mod getopt;
@@ -42,8 +43,8 @@ fn shown(text: &OsStr) -> std::borrow::Cow<'_, str> {
     text.to_string_lossy()
 }
 
-/// Parses the number at the start of a text as C does: blanks, a sign, digits. Returns it with the rest; `None` without a
-/// digit.
+/// Parses the number at the start of a text as C does: blanks, a sign, digits. Returns it with the
+/// rest; `None` without a digit.
 fn leading_number(text: &str) -> Option<(i64, &str)> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -1,7 +1,8 @@
 //! drainit as tini 0.19: its options, variables, messages and exit codes.
 //!
-//! Three differences: it does not wake up every second; it also forwards the signals that tini leaves to the kernel, such as
-//! ABRT; and options end at the command, as in builds of tini with musl, so that `tini ls -l` works.
+//! Three differences: it does not wake up every second; it also forwards the signals that tini
+//! leaves to the kernel, such as ABRT; and options end at the command, as in builds of tini with
+//! musl, so that `tini ls -l` works.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -93,7 +94,8 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
         }
     }
     let mut command = options.rest().to_vec();
-    // `PROGRAM -- ARGS` is what its usage says, and glibc's getopt takes the first `--` wherever it is.
+    // `PROGRAM -- ARGS` is what its usage says, and glibc's getopt takes the first `--` wherever it
+    // is.
     if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
         command.remove(1);
     }
@@ -167,7 +169,8 @@ impl Tini {
         let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Other ignored signals stay ignored, as `nohup` needs. Rust's runtime ignores PIPE for drainit.
+            // Other ignored signals stay ignored, as `nohup` needs. Rust's runtime ignores PIPE for
+            // drainit.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

@@ -1,9 +1,9 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
 //! Each listener has its own loop and its own bound, so TCP clients take nothing from the private
-//! socket. At the bound a new connection is not refused: the one that has been idle for the longest is
-//! closed. A real client sends its request at once and is answered within a millisecond, so an idle
-//! connection is one that is held without a request.
+//! socket. At the bound a new connection is not refused: the one that has been idle for the longest
+//! is closed. A real client sends its request at once and is answered within a millisecond, so an
+//! idle connection is one that is held without a request.
 
 use std::cell::Cell;
 use std::convert::Infallible;

@@ -80,8 +80,8 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        // The longest backlog: in a burst of connections a shorter one drops a real request, and the
-        // client retries only after a second.
+        // The longest backlog: in a burst of connections a shorter one drops a real request, and
+        // the client retries only after a second.
         listen(&listener, Backlog::MAXALLOWABLE)?;
         Ok(listener)
     };
@@ -155,8 +155,8 @@ fn stream_socket() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
-/// Sets the mode before the socket has a name (Linux makes the file with it), so that other users can
-/// never connect, and the umask of the process is left alone.
+/// Sets the mode before the socket has a name (Linux makes the file with it), so that other users
+/// can never connect, and the umask of the process is left alone.
 fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     let fd = stream_socket()?;
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;

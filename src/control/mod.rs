@@ -1,4 +1,5 @@
-//! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over HTTP/1.1.
+//! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
+//! HTTP/1.1.
 //!
 //! One request per connection, one second for its head, five for all of it, and a bounded number of
 //! connections per listener: a slow or greedy client neither slows the supervision nor blocks other
@@ -114,9 +115,10 @@ impl<S: SupervisorHandle> Answer for Server<S> {
 impl<S> Server<S> {
     /// Whether this caller may drain the container; the error says why not.
     ///
-    /// A caller that may open the socket may drain. An address proves nothing: a mesh, a port-forward
-    /// and a misconfigured gateway all come from this machine. So TCP needs `drain_over_tcp`, and even
-    /// then excludes other machines and web pages in a browser on this one.
+    /// A caller that may open the socket may drain. An address proves nothing: a mesh, a
+    /// port-forward and a misconfigured gateway all come from this machine. So TCP needs
+    /// `drain_over_tcp`, and even then excludes other machines and web pages in a browser on this
+    /// one.
     fn may_drain<B>(&self, caller: Caller, request: &Request<B>) -> Result<(), &'static str> {
         match caller {
             Caller::Socket => Ok(()),

@@ -75,7 +75,8 @@ pub struct CallOutcome {
     pub result: Result<(), RequestError>,
 }
 
-/// Writes `POST /healthcheck/fail: done` or `POST /healthcheck/fail: answered 403 Forbidden (5 attempts)`.
+/// Writes `POST /healthcheck/fail: done` or `POST /healthcheck/fail: answered 403 Forbidden (5
+/// attempts)`.
 impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.call)?;
@@ -91,8 +92,8 @@ impl fmt::Display for CallOutcome {
 }
 
 /// Begins the drain: `drain_listeners?graceful&skip_exit`, then, if set, `healthcheck/fail`, each
-/// retried until it is done or 2 s are over. The attempts alternate, so that a call which always fails
-/// takes no time from the other. Returns one outcome per call, in this order.
+/// retried until it is done or 2 s are over. The attempts alternate, so that a call which always
+/// fails takes no time from the other. Returns one outcome per call, in this order.
 pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOutcome> {
     let calls: &[Call] = if fail_healthcheck {
         &[Call::DrainListeners, Call::FailHealthcheck]
@@ -102,8 +103,8 @@ pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOut
     attempt_all(admin, calls, CALL_LIMIT, BEGIN_LIMIT).await
 }
 
-/// Closes the listen sockets, so that from here to SIGTERM no connection is accepted and then cut. One
-/// attempt, within 500 ms.
+/// Closes the listen sockets, so that from here to SIGTERM no connection is accepted and then cut.
+/// One attempt, within 500 ms.
 pub async fn close_listeners(admin: &Address) -> CallOutcome {
     let result = post(admin, Call::CloseListeners, CALL_LIMIT).await;
     CallOutcome { call: Call::CloseListeners, attempts: 1, result }

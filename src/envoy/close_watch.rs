@@ -33,8 +33,8 @@ impl ClosingWatch {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. Returns, once, the number of requests that ended without a closed
-    /// connection, when there are too many. A missing statistic proves nothing.
+    /// Takes a sample of the drain. Returns, once, the number of requests that ended without a
+    /// closed connection, when there are too many. A missing statistic proves nothing.
     pub(crate) fn check(&mut self, now: Instant, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
         let (closed, ended) = (sample.drain_close?, total.saturating_sub(active));

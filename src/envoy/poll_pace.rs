@@ -1,6 +1,6 @@
-//! The pauses between polls of the statistics of a draining Envoy. An answer costs Envoy time for each
-//! statistic that it has, so polls are rare while the drain cannot be over, and never cost more than a
-//! few per cent of a core. Pure.
+//! The pauses between polls of the statistics of a draining Envoy. An answer costs Envoy time for
+//! each statistic that it has, so polls are rare while the drain cannot be over, and never cost
+//! more than a few per cent of a core. Pure.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ impl Pace {
         Self { min_until, was_quiet: false, failures: 0 }
     }
 
-    /// The pause after an answer that took `took` and showed `active` open connections (or requests).
+    /// The pause after an answer that took `took` and showed `active` open connections (or
+    /// requests).
     pub(crate) fn after_answer(
         &mut self,
         now: Time,
@@ -55,8 +56,8 @@ impl Pace {
         if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
     }
 
-    /// The pause after a poll that failed after `took`: longer each time, because an Envoy that is too
-    /// large to answer in time works for it nevertheless.
+    /// The pause after a poll that failed after `took`: longer each time, because an Envoy that is
+    /// too large to answer in time works for it nevertheless.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.was_quiet = false;
         let patience = SELDOM * (1 << self.failures.min(6));
@@ -74,8 +75,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// The times of the polls of an Envoy that answers after `took`, and the share of the time that it
-    /// works for them.
+    /// The times of the polls of an Envoy that answers after `took`, and the share of the time that
+    /// it works for them.
     fn polls(min: u64, end: u64, took: u64, active: impl Fn(u64) -> u64) -> (Vec<u64>, f64) {
         let mut pace = Pace::new(Time(ms(min)));
         let (mut now, mut asked) = (0, Vec::new());

@@ -1,8 +1,8 @@
 //! Reads Envoy's statistics into the few numbers that a drain needs.
 //!
-//! The names were checked with Envoy 1.37.0, 1.38.3 and 1.40.0 (the fixtures of the tests). They do not
-//! show whether a connection manager is behind an internal listener (a request then counts once for
-//! each that it passes), nor whether a listener with a `stat_prefix` is an internal one.
+//! The names were checked with Envoy 1.37.0, 1.38.3 and 1.40.0 (the fixtures of the tests). They do
+//! not show whether a connection manager is behind an internal listener (a request then counts once
+//! for each that it passes), nor whether a listener with a `stat_prefix` is an internal one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,8 +14,8 @@ use crate::http::RequestError;
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_cx_(active%7Ctotal)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close))%24&format=json";
 
-/// Sums over all listeners and connection managers that serve clients. A missing statistic is unknown
-/// (`None`), never zero.
+/// Sums over all listeners and connection managers that serve clients. A missing statistic is
+/// unknown (`None`), never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Open client connections (`listener.*.downstream_cx_active`).
@@ -91,9 +91,9 @@ impl Sample {
     }
 }
 
-/// Whether this is the total of a listener that clients connect to: not the admin (its connections are
-/// ours), not an internal listener (its connections come from Envoy itself and may never end), not the
-/// share of one thread.
+/// Whether this is the total of a listener that clients connect to: not the admin (its connections
+/// are ours), not an internal listener (its connections come from Envoy itself and may never end),
+/// not the share of one thread.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"
@@ -114,9 +114,10 @@ fn is_user_agent_copy(prefix: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// From real Envoys with two workers that held 5 client connections (two on 127.0.0.1:18080, one each
-    /// on `[::1]`, a Unix socket and a listener with a `stat_prefix`) of 6 accepted, 2 or 3 connections
-    /// on an internal listener, a `stat_prefix` with a dot, `user_agent` copies, and a polled admin.
+    /// From real Envoys with two workers that held 5 client connections (two on 127.0.0.1:18080,
+    /// one each on `[::1]`, a Unix socket and a listener with a `stat_prefix`) of 6 accepted, 2 or
+    /// 3 connections on an internal listener, a `stat_prefix` with a dot, `user_agent` copies, and
+    /// a polled admin.
     #[test]
     fn real_envoys_are_read() {
         for (version, body) in [

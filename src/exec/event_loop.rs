@@ -1,4 +1,5 @@
-//! Carries out what [`crate::exec::machine`] decides: reads signals, reaps, sends, and lends the terminal.
+//! Carries out what [`crate::exec::machine`] decides: reads signals, reaps, sends, and lends the
+//! terminal.
 
 use std::io;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::os::terminal::Terminal;
 use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
 
-/// Orphans that end within this time of each other are reaped in batches of [`BATCH`]. A wakeup for each of them would take
-/// the processor from their parent and from all other processes.
+/// Orphans that end within this time of each other are reaped in batches of [`BATCH`]. A wakeup for
+/// each of them would take the processor from their parent and from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
@@ -29,7 +30,8 @@ pub(crate) struct CommandLoop<'a> {
     signals: &'a BlockedSignals,
     terminal: &'a mut Terminal,
     machine: Machine<'a>,
-    /// The pid of the command, and the number of its process group for as long as that has a member.
+    /// The pid of the command, and the number of its process group for as long as that has a
+    /// member.
     child: Pid,
     /// The active sweep, and when to scan again.
     sweep: Option<(Sweep, Time)>,
@@ -105,8 +107,8 @@ impl<'a> CommandLoop<'a> {
         let _ = self.handle(Event::Signal(signal));
     }
 
-    /// Passes an event to the machine and carries out its actions. Returns how the command has ended when drainit is to
-    /// exit.
+    /// Passes an event to the machine and carries out its actions. Returns how the command has
+    /// ended when drainit is to exit.
     fn handle(&mut self, event: Event) -> Option<End> {
         for action in self.machine.handle(clock::now(), event) {
             match action {
@@ -154,8 +156,8 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Scans for new descendants now, and again after a pause. Among thousands of them a scan takes long, and the pause
-    /// is as long, so that there is time to reap.
+    /// Scans for new descendants now, and again after a pause. Among thousands of them a scan takes
+    /// long, and the pause is as long, so that there is time to reap.
     fn scan(&mut self, mut sweep: Sweep) {
         let began = clock::now();
         sweep.scan();
@@ -166,7 +168,8 @@ impl<'a> CommandLoop<'a> {
         self.sweep = Some((sweep, now + now.since(began).max(SWEEP_PAUSE)));
     }
 
-    /// Stops drainit where the command has stopped, so that the shell above sees it and takes its terminal back.
+    /// Stops drainit where the command has stopped, so that the shell above sees it and takes its
+    /// terminal back.
     fn follow_stop(&mut self) -> io::Result<()> {
         if !self.terminal.is_lent() && std::process::id() == 1 {
             return Ok(());
@@ -178,7 +181,8 @@ impl<'a> CommandLoop<'a> {
             // drainit was brought into the foreground meanwhile, and its command did not know.
             kill_group(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // No shell could continue it. As PID 1 the command itself would not have been stopped by Ctrl-Z.
+            // No shell could continue it. As PID 1 the command itself would not have been stopped
+            // by Ctrl-Z.
             if !is_meant && by == Signal::TSTP {
                 kill_group(self.child, Signal::CONT)?;
             }
@@ -226,7 +230,8 @@ impl<'a> CommandLoop<'a> {
         Ok(None)
     }
 
-    /// The children that are left, as far as anything depends on it: a plain `exec` waits for none of them.
+    /// The children that are left, as far as anything depends on it: a plain `exec` waits for none
+    /// of them.
     fn leftover(&self) -> Leftover {
         match self.options.grace_period {
             Some(_) if has_child_in_group(self.child) => Leftover::Group,
@@ -234,8 +239,9 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Waits for more orphans where they come in a storm, and for any other signal: the kernel delivers the lowest number
-    /// first, so signals above CHLD would wait for as long as orphans come.
+    /// Waits for more orphans where they come in a storm, and for any other signal: the kernel
+    /// delivers the lowest number first, so signals above CHLD would wait for as long as orphans
+    /// come.
     fn let_orphans_gather(&mut self) -> io::Result<()> {
         let now = clock::now();
         let last = self.last_orphans.replace(now);
@@ -249,8 +255,8 @@ impl<'a> CommandLoop<'a> {
     }
 }
 
-/// Reports a kill by the OOM killer. Only PID 1 knows that there was no kill before: any other process would have to count
-/// them at its start.
+/// Reports a kill by the OOM killer. Only PID 1 knows that there was no kill before: any other
+/// process would have to count them at its start.
 fn explain_kill() {
     if std::process::id() == 1 && OomKills::since_the_containers_start().explain_one() {
         tell(&format!("warning: the command {}", End::OutOfMemory));

@@ -48,7 +48,8 @@ pub(crate) enum Action {
     Forward(Signal),
     /// Sends a signal to the process group of the command, while it has a member.
     SignalGroup(Signal),
-    /// Sends a signal to every descendant, again and again, until drainit exits or another one is to be sent.
+    /// Sends a signal to every descendant, again and again, until drainit exits or another one is
+    /// to be sent.
     SignalDescendants(Signal),
     /// The command was killed, and not by drainit: finds out whether it was the OOM killer.
     ExplainKill,
@@ -144,8 +145,8 @@ impl<'a> Machine<'a> {
         self.end.is_some()
     }
 
-    /// The first stop signal begins the stop, a second one ends the delay. When the command has ended, the first sends
-    /// TERM to the leftover processes and the second KILL.
+    /// The first stop signal begins the stop, a second one ends the delay. When the command has
+    /// ended, the first sends TERM to the leftover processes and the second KILL.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

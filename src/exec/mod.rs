@@ -1,7 +1,7 @@
 //! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! There is no runtime, thread or timer here: between two signals drainit waits in one system call, and its start-up time
-//! stays short.
+//! There is no runtime, thread or timer here: between two signals drainit waits in one system call,
+//! and its start-up time stays short.
 
 pub mod event_loop;
 mod machine;
@@ -38,7 +38,8 @@ pub struct ExecOptions {
     /// The signal to drainit when its parent dies.
     pub parent_death_signal: Option<Signal>,
     pub stop_signals: Vec<Signal>,
-    /// The time from the stop signal to KILL, for the command and what is left of its process group.
+    /// The time from the stop signal to KILL, for the command and what is left of its process
+    /// group.
     pub grace_period: Option<Duration>,
     /// drainit exits after the last descendant.
     pub wait_all: bool,
@@ -81,8 +82,8 @@ enum ExecError {
     System(#[from] io::Error),
 }
 
-/// Runs the command. Returns the exit code for drainit: that of the command, 128 plus the signal that ended it, or 126 or
-/// 127 where it could not be started.
+/// Runs the command. Returns the exit code for drainit: that of the command, 128 plus the signal
+/// that ended it, or 126 or 127 where it could not be started.
 #[must_use]
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::install();
@@ -99,7 +100,8 @@ pub fn run(options: &ExecOptions) -> u8 {
 }
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
-    // Signals are blocked since `main`. Those that arrive before the command runs are forwarded to it.
+    // Signals are blocked since `main`. Those that arrive before the command runs are forwarded to
+    // it.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));
@@ -119,7 +121,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         listens: handed_over.is_some(),
     };
     let started = start(&options.command, &setup);
-    // The command has its working directory. drainit itself must not keep a file system from being unmounted.
+    // The command has its working directory. drainit itself must not keep a file system from being
+    // unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|child: Pid| {
         if options.verbose {

@@ -1,4 +1,5 @@
-//! Plays [`Machine`] with random options, commands and signals, in simulated time, and checks the promises of `exec`.
+//! Plays [`Machine`] with random options, commands and signals, in simulated time, and checks the
+//! promises of `exec`.
 
 use std::time::Duration;
 
@@ -188,7 +189,8 @@ impl Run<'_> {
 
     fn check_kill(&self) {
         let Some(killed) = self.killed_at else { return };
-        // Either the grace period is over, or a second stop signal has come after the end of the command.
+        // Either the grace period is over, or a second stop signal has come after the end of the
+        // command.
         let grace = self.options.grace_period.unwrap_or(DEFAULT_GRACE);
         let is_due = killed >= Time(grace);
         assert!(is_due || self.stop_signals_after_end > 0, "KILL before its time");

@@ -1,5 +1,6 @@
-//! Socket activation, see sd_listen_fds(3): the parent of drainit (systemd, podman) passes descriptors from 3 on for the
-//! command. `LISTEN_FDS` is their number, `LISTEN_PID` their owner, and `LISTEN_FDNAMES` their names.
+//! Socket activation, see sd_listen_fds(3): the parent of drainit (systemd, podman) passes
+//! descriptors from 3 on for the command. `LISTEN_FDS` is their number, `LISTEN_PID` their owner,
+//! and `LISTEN_FDNAMES` their names.
 
 /// The number of descriptors for the command; `None` where `LISTEN_PID` is not drainit.
 pub(crate) fn handed_over() -> Option<u16> {

@@ -1,5 +1,5 @@
-//! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain, deadline, second and third stop
-//! signal and report are the same.
+//! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain,
+//! deadline, second and third stop signal and report are the same.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -31,7 +31,8 @@ pub struct DrainOptions {
     pub min: Option<Duration>,
 }
 
-/// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that of `run`.
+/// Runs the command and drains it before the stop. Returns the exit code for drainit, which is that
+/// of `run`.
 #[must_use]
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     panic_hook::install();

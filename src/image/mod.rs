@@ -250,8 +250,8 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether the mode lets a user execute a file or enter a directory. root may enter every directory,
-/// and execute a file with any execute bit.
+/// Whether the mode lets a user execute a file or enter a directory. root may enter every
+/// directory, and execute a file with any execute bit.
 fn may_execute(found: &fs::Metadata, user: &User) -> bool {
     use std::os::unix::fs::MetadataExt;
     let mode = found.mode();

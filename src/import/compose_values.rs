@@ -79,8 +79,8 @@ pub(super) fn has_alternative(node: &Node) -> bool {
     }
 }
 
-/// Reads `environment:`, a mapping or a list. Names without a value need no entry: a process inherits
-/// the container's variables.
+/// Reads `environment:`, a mapping or a list. Names without a value need no entry: a process
+/// inherits the container's variables.
 pub(super) fn environment(process: &mut Process, node: &Node) {
     let mut variables: Vec<(String, Value)> = Vec::new();
     for (key, value) in node.entries() {

@@ -26,8 +26,8 @@ pub(super) enum Value<'a> {
 }
 
 impl PodEnv {
-    /// Reads `env` and `envFrom` of a container. `here`, the environment of this command, may have the
-    /// values that the manifest takes from elsewhere.
+    /// Reads `env` and `envFrom` of a container. `here`, the environment of this command, may have
+    /// the values that the manifest takes from elsewhere.
     pub(super) fn read(problems: &mut Problems, container: &Node, here: &Environment) -> Self {
         let mut env = Self { from: key(container, "envFrom"), ..Self::default() };
         for item in items(container, &["env"]) {
@@ -91,8 +91,8 @@ impl PodEnv {
         self.unknown.iter().map(|(name, span)| (name.as_str(), *span))
     }
 
-    /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`; an undefined name stays
-    /// as it is. `None` where an unknown value is needed.
+    /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`; an undefined name
+    /// stays as it is. `None` where an unknown value is needed.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {

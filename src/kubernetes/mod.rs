@@ -1,7 +1,7 @@
 //! `check --pod`: checks a config against the manifest of its pod.
 //!
-//! The config is read with the environment that the manifest gives the container, and its [`Plan`] is
-//! compared with what the kubelet does. Facts about the kubelet: `killContainer` in
+//! The config is read with the environment that the manifest gives the container, and its [`Plan`]
+//! is compared with what the kubelet does. Facts about the kubelet: `killContainer` in
 //! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes `preStop`, then, for
 //! a sidecar, the wait for other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness
 //! probes end with the deletion of a pod), and
@@ -82,8 +82,8 @@ pub(crate) fn check(
     )
 }
 
-/// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables that
-/// it names.
+/// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables
+/// that it names.
 fn check_manifest(
     mut problems: Problems,
     file: usize,
@@ -218,8 +218,8 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
     }
 }
 
-/// Adds where the pod sets a missing variable: the `env` of the config and of the manifest are easily
-/// confused.
+/// Adds where the pod sets a missing variable: the `env` of the config and of the manifest are
+/// easily confused.
 fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
     let name = problem.message.strip_prefix('`').and_then(|rest| rest.split_once("` is not set"));
     let Some((name, _)) =
@@ -235,8 +235,8 @@ fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
     });
 }
 
-/// With `restartPolicy: OnFailure` a service that exits with 0 is not restarted. In a Job that is the
-/// purpose.
+/// With `restartPolicy: OnFailure` a service that exits with 0 is not restarted. In a Job that is
+/// the purpose.
 fn restarts(ctx: &mut Context<'_>) {
     let Some(policy) = crate::kubernetes::manifest::text(&ctx.workload.pod, &["restartPolicy"])
     else {

@@ -1,9 +1,9 @@
 //! drainit's stdout and stderr. A slow or dead reader never blocks drainit.
 //!
 //! Each stream has its own queue and thread ([`StreamWriter`]), started at the first line. Lines of
-//! processes wait for room, so that a process whose output is not read blocks in its own `write`, as it
-//! would without drainit, and nothing is lost. drainit's own lines never wait: they are dropped and
-//! counted, and a line reports that when there is room again.
+//! processes wait for room, so that a process whose output is not read blocks in its own `write`,
+//! as it would without drainit, and nothing is lost. drainit's own lines never wait: they are
+//! dropped and counted, and a line reports that when there is room again.
 
 pub mod capture;
 pub mod format;
@@ -40,7 +40,8 @@ pub enum Flushed {
 }
 
 impl Output {
-    /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other processes.
+    /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other
+    /// processes.
     #[must_use]
     pub fn stdio() -> Arc<Self> {
         Self::new(io::stdout(), io::stderr())
@@ -89,9 +90,9 @@ impl Output {
         self.writer(stream).room().await;
     }
 
-    /// Called when a shutdown begins: [`Output::room`] now also resolves when nothing could be written
-    /// for 500 ms, so that a process blocked in a full pipe can end. Lines that do not fit are dropped
-    /// and counted.
+    /// Called when a shutdown begins: [`Output::room`] now also resolves when nothing could be
+    /// written for 500 ms, so that a process blocked in a full pipe can end. Lines that do not fit
+    /// are dropped and counted.
     pub fn stop_waiting(&self) {
         self.stdout.stop_waiting();
         self.stderr.stop_waiting();
@@ -106,8 +107,8 @@ impl Output {
         if stdout && stderr { Flushed::Yes } else { Flushed::No }
     }
 
-    /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most for
-    /// `longest`.
+    /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
+    /// for `longest`.
     pub fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
         let end = Instant::now() + longest;
         loop {

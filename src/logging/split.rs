@@ -1,5 +1,5 @@
-//! Splits the output of a process into lines and formats each. The lines do not depend on how the bytes
-//! were cut into reads. Pure.
+//! Splits the output of a process into lines and formats each. The lines do not depend on how the
+//! bytes were cut into reads. Pure.
 
 use memchr::memchr;
 
@@ -53,7 +53,8 @@ impl Splitter {
     }
 }
 
-/// Calls `each` with the pieces of a line that is too long, except for the last piece, which it returns.
+/// Calls `each` with the pieces of a line that is too long, except for the last piece, which it
+/// returns.
 fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     while line.len() > LONGEST_LINE {
         // Never within a UTF-8 character, which has at most three continuation bytes (10xxxxxx).
@@ -92,7 +93,8 @@ impl Form {
         Self::Json(middle)
     }
 
-    /// Appends `line` in this form, and a newline. Only JSON uses `time`, which must need no escaping.
+    /// Appends `line` in this form, and a newline. Only JSON uses `time`, which must need no
+    /// escaping.
     pub fn write(&self, time: &str, line: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Plain => out.extend_from_slice(line),

@@ -18,8 +18,8 @@ use crate::types::Stream;
 /// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
 pub const LEVEL_VARIABLE: &str = "DRAINIT_LOG_LEVEL";
 
-/// Sends all events of this level and above to `output`, from every thread. Only the first call has an
-/// effect.
+/// Sends all events of this level and above to `output`, from every thread. Only the first call has
+/// an effect.
 pub fn install(output: Arc<Output>, level: Level) {
     let _ = tracing::subscriber::set_global_default(OwnLines::new(output, level));
 }

@@ -28,8 +28,9 @@ use crate::os::signal::mask;
 use crate::types::Stream;
 
 /// At most this many bytes of lines of processes are queued before [`StreamWriter::room`] makes the
-/// readers of their pipes wait, and at most this many of drainit's own lines before they are dropped.
-/// Counted apart, so that a process that writes more than the reader takes cannot silence drainit.
+/// readers of their pipes wait, and at most this many of drainit's own lines before they are
+/// dropped. Counted apart, so that a process that writes more than the reader takes cannot silence
+/// drainit.
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// Lines of processes that do not wait for room (the last lines of a process, or all lines in a
@@ -39,16 +40,16 @@ pub(crate) const LIMIT: usize = 1024 * 1024;
 /// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Larger buffers are freed after [`IDLE`]. Not at once: with a reader that is a little too slow, the
-/// queue is empty for a moment after each read.
+/// Larger buffers are freed after [`IDLE`]. Not at once: with a reader that is a little too slow,
+/// the queue is empty for a moment after each read.
 const KEEP: usize = 4096;
 
 /// See [`KEEP`].
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Bytes are written in slices of whole lines of at most this length, if the lines allow. Such a write
-/// to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside those of processes with the
-/// same descriptor, and the progress of a slow reader shows.
+/// Bytes are written in slices of whole lines of at most this length, if the lines allow. Such a
+/// write to a pipe is atomic (pipe(7), `PIPE_BUF`), so lines stay whole beside those of processes
+/// with the same descriptor, and the progress of a slow reader shows.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
@@ -187,8 +188,8 @@ impl StreamWriter {
         self.room.notify_waiters();
     }
 
-    /// Blocks until everything is written or the descriptor is broken, at most until `deadline`; whether
-    /// it was in time.
+    /// Blocks until everything is written or the descriptor is broken, at most until `deadline`;
+    /// whether it was in time.
     pub(crate) fn flush(self: &Arc<Self>, deadline: Instant) -> bool {
         let mut state = self.lock();
         if !state.pending.is_empty() {
@@ -205,8 +206,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// The fallback at the end where no thread can start. No write blocks: none is longer than the room
-    /// of a pipe that polls writable.
+    /// The fallback at the end where no thread can start. No write blocks: none is longer than the
+    /// room of a pipe that polls writable.
     fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {
@@ -350,7 +351,8 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Writes until everything is written or a write fails; also returns the number of bytes written.
+    /// Writes until everything is written or a write fails; also returns the number of bytes
+    /// written.
     fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
         let mut written = 0;
         while written < bytes.len() {

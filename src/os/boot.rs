@@ -1,4 +1,5 @@
-//! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from its children.
+//! Prepares the process at its start: makes it a subreaper, and keeps inherited descriptors from
+//! its children.
 //!
 //! Descriptors 0, 1 and 2 are open here already: [`sys`] opens them before `main`.
 
@@ -50,8 +51,8 @@ pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     sys::set_parent_death_signal(signal)
 }
 
-/// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the child. What drainit opens
-/// itself is marked from the start.
+/// Marks inherited descriptors close-on-exec, except the first `but` of them, which are for the
+/// child. What drainit opens itself is marked from the start.
 pub(crate) fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {

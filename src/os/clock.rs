@@ -1,5 +1,5 @@
-//! A clock and a timer that keep running while the machine is suspended, as grace periods do. tokio's timers stand still
-//! then.
+//! A clock and a timer that keep running while the machine is suspended, as grace periods do.
+//! tokio's timers stand still then.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +15,8 @@ use tokio::io::unix::AsyncFd;
 use crate::os::sys;
 use crate::types::Time;
 
-/// The time since boot; where a sandbox has no such clock, on `CLOCK_MONOTONIC`, which every kernel has.
+/// The time since boot; where a sandbox has no such clock, on `CLOCK_MONOTONIC`, which every kernel
+/// has.
 #[must_use]
 pub fn now() -> Time {
     let read = clock_gettime(ClockId::CLOCK_BOOTTIME)
@@ -30,7 +31,8 @@ pub struct Timer {
     timer: TimerFd,
     /// A duplicate of the descriptor, which tokio watches.
     readable: AsyncFd<OwnedFd>,
-    /// The timer has the clock of [`now`]. Where the kernel refuses that, points in time are converted to durations.
+    /// The timer has the clock of [`now`]. Where the kernel refuses that, points in time are
+    /// converted to durations.
     absolute: bool,
 }
 
@@ -55,7 +57,8 @@ impl Timer {
         Ok(Self { timer, readable, absolute })
     }
 
-    /// Sets the timer, in place of an earlier setting. In the past means at once; `None` disarms it.
+    /// Sets the timer, in place of an earlier setting. In the past means at once; `None` disarms
+    /// it.
     ///
     /// # Errors
     /// Those of `timerfd_settime`, which has none for a timer of this kind.
@@ -68,12 +71,14 @@ impl Timer {
         } else {
             (at.since(now()), TimerSetTimeFlags::empty())
         };
-        // All zeroes would turn the timer off, and more seconds than the kernel can count is an error.
+        // All zeroes would turn the timer off, and more seconds than the kernel can count is an
+        // error.
         let value = value.clamp(Duration::from_nanos(1), Duration::from_secs(u64::from(u32::MAX)));
         Ok(self.timer.set(Expiration::OneShot(TimeSpec::from(value)), flags)?)
     }
 
-    /// Waits until the timer fires; for ever while it is not set. Returns once for each [`Timer::set`]. Cancel safe.
+    /// Waits until the timer fires; for ever while it is not set. Returns once for each
+    /// [`Timer::set`]. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.

@@ -1,7 +1,7 @@
 //! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
 //!
-//! Only descendants are listed. Where the PID namespace is shared, and for what `docker exec` starts in it (its parent is
-//! 0), other processes are not ours.
+//! Only descendants are listed. Where the PID namespace is shared, and for what `docker exec`
+//! starts in it (its parent is 0), other processes are not ours.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,10 +22,11 @@ const MAX_LISTED: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descendant {
     pub(crate) pid: Pid,
-    /// Its name (`comm`, at most 15 bytes), without control characters, as the process may have chosen it itself. Empty
-    /// where there is no `/proc`.
+    /// Its name (`comm`, at most 15 bytes), without control characters, as the process may have
+    /// chosen it itself. Empty where there is no `/proc`.
     pub(crate) name: String,
-    /// Its start, in ticks since boot: together with the pid it identifies a process. 0 where there is no `/proc`.
+    /// Its start, in ticks since boot: together with the pid it identifies a process. 0 where there
+    /// is no `/proc`.
     pub(super) started: u64,
 }
 
@@ -79,8 +80,8 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// The living children of the main thread, to which all orphans go (`find_new_reaper` in the kernel's exit.c). Empty where
-/// the kernel does not list them (`CONFIG_PROC_CHILDREN`).
+/// The living children of the main thread, to which all orphans go (`find_new_reaper` in the
+/// kernel's exit.c). Empty where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
 pub(super) fn living_children() -> Vec<Descendant> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -108,9 +109,10 @@ pub(crate) enum Kin {
     Gone,
 }
 
-/// Finds out whether `pid` belongs to the child `leader`. Going up from parent to parent, the first child of drainit
-/// decides (`is_child` says which pids are children). An orphan that drainit has inherited is recognized by its process
-/// group only; so is every process where there is no `/proc` of our PID namespace.
+/// Finds out whether `pid` belongs to the child `leader`. Going up from parent to parent, the first
+/// child of drainit decides (`is_child` says which pids are children). An orphan that drainit has
+/// inherited is recognized by its process group only; so is every process where there is no `/proc`
+/// of our PID namespace.
 pub(crate) fn kin(pid: Pid, leader: Pid, is_child: impl Fn(Pid) -> bool) -> Kin {
     let by_group = || match group_of(pid) {
         Some(group) if group == leader => Kin::Own,
@@ -187,7 +189,8 @@ impl Stat {
         Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Parses `PID (NAME) STATE PPID …`. The name may hold blanks and parentheses, so the last `)` ends it.
+    /// Parses `PID (NAME) STATE PPID …`. The name may hold blanks and parentheses, so the last `)`
+    /// ends it.
     fn parse(stat: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(stat);
         let (pid, rest) = text.split_once(" (")?;

@@ -1,6 +1,7 @@
 //! Sends signals to processes and process groups by pid.
 //!
-//! That is safe for children: the kernel does not reuse the pid of a child before [`crate::os::reap`] has reaped it.
+//! That is safe for children: the kernel does not reuse the pid of a child before
+//! [`crate::os::reap`] has reaped it.
 
 use std::io;
 
@@ -18,9 +19,11 @@ pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// Sends a signal to every member of the process group that `leader` leads. Returns `false` where there is none.
+/// Sends a signal to every member of the process group that `leader` leads. Returns `false` where
+/// there is none.
 ///
-/// Only for a leader that is not reaped, or whose group is known to have a member: otherwise the number may be reused.
+/// Only for a leader that is not reaped, or whose group is known to have a member: otherwise the
+/// number may be reused.
 ///
 /// # Errors
 /// As for [`kill`]; `EPERM` only where not a single member could be signalled.

@@ -1,4 +1,5 @@
-//! Kernel primitives: signals, processes, descriptors, clocks. The only code with `unsafe` is in `sys`.
+//! Kernel primitives: signals, processes, descriptors, clocks. The only code with `unsafe` is in
+//! `sys`.
 
 pub mod boot;
 pub mod clock;

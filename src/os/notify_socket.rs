@@ -1,8 +1,8 @@
-//! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract namespace, which needs no
-//! file system.
+//! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract
+//! namespace, which needs no file system.
 //!
-//! Abstract names belong to the network namespace, which the containers of a pod share. So the name is random, and the
-//! kernel's credentials of the sender are checked.
+//! Abstract names belong to the network namespace, which the containers of a pod share. So the name
+//! is random, and the kernel's credentials of the sender are checked.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -32,14 +32,16 @@ pub struct NotifyMessage {
     pub ready: bool,
     /// `STOPPING=1`
     pub stopping: bool,
-    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. It is drainit's own; systemd ignores it.
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. It is drainit's own; systemd
+    /// ignores it.
     pub drained: bool,
     /// `STATUS=…`, one line for people, without control characters.
     pub status: Option<String>,
 }
 
 impl NotifyMessage {
-    /// Parses a datagram. Unknown assignments (`MAINPID`, `WATCHDOG`, …) and those that are not UTF-8 are ignored.
+    /// Parses a datagram. Unknown assignments (`MAINPID`, `WATCHDOG`, …) and those that are not
+    /// UTF-8 are ignored.
     fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();
         for line in datagram.split(|byte| *byte == b'\n') {
@@ -101,8 +103,8 @@ impl NotifySocket {
 
     /// Waits for the next message whose sender, given by pid, `accepts` accepts. Cancel safe.
     ///
-    /// The sender may have exited by then, such as `systemd-notify --no-block`. Senders outside our PID namespace have no pid
-    /// here and are refused.
+    /// The sender may have exited by then, such as `systemd-notify --no-block`. Senders outside our
+    /// PID namespace have no pid here and are refused.
     ///
     /// # Errors
     /// When the socket is broken, which the kernel has no reason for.
@@ -126,9 +128,9 @@ impl NotifySocket {
     }
 }
 
-/// Receives one datagram with its sender; `None` if it is too long or without credentials. The buffer for control data has
-/// room for the credentials only: the kernel closes descriptors that come with it (`FDSTORE`, `BARRIER`), and that is what
-/// a barrier waits for.
+/// Receives one datagram with its sender; `None` if it is too long or without credentials. The
+/// buffer for control data has room for the credentials only: the kernel closes descriptors that
+/// come with it (`FDSTORE`, `BARRIER`), and that is what a barrier waits for.
 fn receive(fd: i32) -> io::Result<Option<(i32, NotifyMessage)>> {
     let mut buffer = [0; MAX_DATAGRAM];
     let mut control = cmsg_space!(libc::ucred);

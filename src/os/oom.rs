@@ -1,9 +1,10 @@
 //! Counts the kills of the kernel's OOM killer in this container.
 //!
-//! The kernel does not report who sent a KILL. But the memory cgroup counts its OOM kills, before the signal is sent
-//! (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same key in `memory.oom_control`). A count that has
-//! risen is the best evidence there is. Where a whole cgroup is killed at once (`memory.oom.group`, which Kubernetes sets
-//! on cgroup v2), drainit is killed, too.
+//! The kernel does not report who sent a KILL. But the memory cgroup counts its OOM kills, before
+//! the signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1, since Linux 4.13: the same key
+//! in `memory.oom_control`). A count that has risen is the best evidence there is. Where a whole
+//! cgroup is killed at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), drainit is
+//! killed, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,8 @@ impl OomKills {
     }
 }
 
-/// The files that may hold the count: in the cgroup that `/proc/self/cgroup` names, or at the root, where only that one is
-/// mounted (Docker with cgroup v1) or the name is that of another namespace.
+/// The files that may hold the count: in the cgroup that `/proc/self/cgroup` names, or at the root,
+/// where only that one is mounted (Docker with cgroup v1) or the name is that of another namespace.
 fn candidates(root: &Path, own: &str) -> Vec<PathBuf> {
     let of_controller = |wanted: &str| {
         own.lines().find_map(|line| {
@@ -87,7 +88,8 @@ mod tests {
         let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
         for (own, file, content) in [
             ("0::/pods/app\n", "pods/app/memory.events", v2),
-            // In a cgroup namespace of its own; where the path is that of the host; and without a /proc.
+            // In a cgroup namespace of its own; where the path is that of the host; and without a
+            // /proc.
             ("0::/\n", "memory.events", v2),
             ("0::/../../host/path\n", "memory.events", v2),
             ("", "memory.events", v2),

@@ -1,7 +1,7 @@
 //! Handles a panic of drainit itself: reports it, stops all processes and exits with 70.
 //!
-//! All of it happens inside the panic hook, because a release build aborts after it. An abort of PID 1 shows as exit code
-//! 139, and kills all processes without a message.
+//! All of it happens inside the panic hook, because a release build aborts after it. An abort of
+//! PID 1 shows as exit code 139, and kills all processes without a message.
 
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,8 @@ static FAILING: AtomicBool = AtomicBool::new(false);
 /// Handles panics from now on, on every thread.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
-        // Another thread that panics meanwhile must neither interfere nor abort before this is over.
+        // Another thread that panics meanwhile must neither interfere nor abort before this is
+        // over.
         while FAILING.swap(true, Ordering::Relaxed) {
             std::thread::park();
         }
@@ -34,7 +35,8 @@ pub fn install() {
     }));
 }
 
-/// Does not return while a panic of another thread is being handled: the processes that it stops must not be restarted.
+/// Does not return while a panic of another thread is being handled: the processes that it stops
+/// must not be restarted.
 pub(crate) fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) {
         std::thread::park();

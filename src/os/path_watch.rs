@@ -1,7 +1,8 @@
 //! Watches one path with inotify.
 //!
-//! Neither the path nor its parents need exist; any part may be a symbolic link, and may be replaced. Every directory on
-//! the way is watched for one name in it, so a busy `/tmp` causes no wakeups.
+//! Neither the path nor its parents need exist; any part may be a symbolic link, and may be
+//! replaced. Every directory on the way is watched for one name in it, so a busy `/tmp` causes no
+//! wakeups.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -36,8 +37,8 @@ pub struct PathWatch {
     names: Vec<(WatchDescriptor, OsString)>,
 }
 
-/// `AsyncFd` asks for `AsRawFd`, which `Inotify` does not have. It owns its descriptor and never changes it; it is `None`
-/// only once it is being dropped.
+/// `AsyncFd` asks for `AsRawFd`, which `Inotify` does not have. It owns its descriptor and never
+/// changes it; it is `None` only once it is being dropped.
 struct RawInotify(Option<Inotify>);
 
 impl RawInotify {
@@ -53,8 +54,8 @@ impl AsRawFd for RawInotify {
     }
 }
 
-/// Closes the instance on another thread where one can be started: the kernel waits 5 to 20 ms for readers of its marks
-/// (`synchronize_srcu`), and no process could be started meanwhile.
+/// Closes the instance on another thread where one can be started: the kernel waits 5 to 20 ms for
+/// readers of its marks (`synchronize_srcu`), and no process could be started meanwhile.
 impl Drop for RawInotify {
     fn drop(&mut self) {
         let inotify = self.0.take();
@@ -82,8 +83,8 @@ impl PathWatch {
         Ok(watch)
     }
 
-    /// Returns when the path may have changed since the last call (or since the start), and watches the way that it takes
-    /// now.
+    /// Returns when the path may have changed since the last call (or since the start), and watches
+    /// the way that it takes now.
     ///
     /// # Errors
     /// As [`PathWatch::new`]. The watch cannot be used any more then.
@@ -109,8 +110,8 @@ impl PathWatch {
         }
     }
 
-    /// Walks the path as the kernel would. Each directory is watched *before* its entry is read, so an entry that appears
-    /// in between is reported.
+    /// Walks the path as the kernel would. Each directory is watched *before* its entry is read, so
+    /// an entry that appears in between is reported.
     fn follow(&mut self) -> io::Result<()> {
         self.names.clear();
         let mut directory = PathBuf::from(if self.path.is_absolute() { "/" } else { "." });
@@ -124,7 +125,8 @@ impl PathWatch {
             let watched = self.fd.get_ref().get()?.add_watch(&directory, MASK);
             match watched {
                 Ok(descriptor) => self.names.push((descriptor, name.clone())),
-                // It is missing or a file so far: the watch on the directory above reports when that changes.
+                // It is missing or a file so far: the watch on the directory above reports when
+                // that changes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -142,7 +144,8 @@ impl PathWatch {
                         rest.push_front(part);
                     }
                 }
-                // Not a link (EINVAL), or missing (ENOENT): then the next watch fails, and the walk ends.
+                // Not a link (EINVAL), or missing (ENOENT): then the next watch fails, and the walk
+                // ends.
                 Err(_) => directory = entry,
             }
         }

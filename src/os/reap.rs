@@ -1,5 +1,5 @@
-//! Reaps children. Nothing else in drainit waits for them: the kernel does not reuse the pid of a child before it is reaped
-//! here, and so signals by pid are safe.
+//! Reaps children. Nothing else in drainit waits for them: the kernel does not reuse the pid of a
+//! child before it is reaped here, and so signals by pid are safe.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -23,7 +23,8 @@ pub enum Reaped {
     NoChildren,
 }
 
-/// Reaps one child that has ended, without waiting. One CHLD may stand for several: call it until none is left.
+/// Reaps one child that has ended, without waiting. One CHLD may stand for several: call it until
+/// none is left.
 ///
 /// # Errors
 /// None that the kernel documents.
@@ -66,13 +67,14 @@ pub(crate) fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     }
 }
 
-/// Whether a child is in this process group, reaped ones excluded. While there is one, the number of the group is not
-/// reused, and it may be signalled although its leader is reaped.
+/// Whether a child is in this process group, reaped ones excluded. While there is one, the number
+/// of the group is not reused, and it may be signalled although its leader is reaped.
 pub(crate) fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(sys::has_child_in_group)
 }
 
-/// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss short-lived ones.
+/// Whether there is any child that is not reaped. Unlike a scan of `/proc`, this does not miss
+/// short-lived ones.
 pub(crate) fn has_children() -> bool {
     sys::has_children()
 }

@@ -1,7 +1,8 @@
-//! Removes the socket that an earlier run of a process has left: nothing but sockets, and not through links of other users.
+//! Removes the socket that an earlier run of a process has left: nothing but sockets, and not
+//! through links of other users.
 //!
-//! drainit is often root, and the directory often belongs to a process that is not. That process could replace it by a
-//! symbolic link, and drainit would remove a socket of another program.
+//! drainit is often root, and the directory often belongs to a process that is not. That process
+//! could replace it by a symbolic link, and drainit would remove a socket of another program.
 
 use std::ffi::OsString;
 use std::io;
@@ -59,8 +60,8 @@ fn try_remove(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io:
     Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
-/// Opens a directory part by part. Symbolic links are followed if they belong to root, as `/var/run` does, or to the user
-/// of drainit.
+/// Opens a directory part by part. Symbolic links are followed if they belong to root, as
+/// `/var/run` does, or to the user of drainit.
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;

@@ -10,7 +10,8 @@ use crate::types::Stream;
 /// The longest text that a pipe with room takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
 
-/// Writes the text at once, so that lines of other processes do not interrupt it. Drops it where that would block.
+/// Writes the text at once, so that lines of other processes do not interrupt it. Drops it where
+/// that would block.
 pub(crate) fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
     // Best effort. `println` would panic without a reader.

@@ -1,4 +1,5 @@
-//! Signals every descendant of drainit, those included that no process of the config knows any more.
+//! Signals every descendant of drainit, those included that no process of the config knows any
+//! more.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,14 +29,16 @@ const PIDS_PER_CHECK: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
     Signalled(Vec<Descendant>),
-    /// Every process of the PID namespace: drainit is its PID 1, and there is no `/proc` to list them.
+    /// Every process of the PID namespace: drainit is its PID 1, and there is no `/proc` to list
+    /// them.
     Everything,
 }
 
-/// Sends one signal to all descendants, and CONT after it, as a stopped process would not act on it.
+/// Sends one signal to all descendants, and CONT after it, as a stopped process would not act on
+/// it.
 ///
-/// A scan may miss what forks and ends faster than `/proc` is read. So it is repeated for as long as
-/// [`crate::os::reap::has_children`] is true.
+/// A scan may miss what forks and ends faster than `/proc` is read. So it is repeated for as long
+/// as [`crate::os::reap::has_children`] is true.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     signal: Signal,
@@ -65,7 +68,8 @@ impl Sweep {
         self.seen.is_empty()
     }
 
-    /// Takes the message about processes that may not be signalled, which belong to another user. Each is reported once.
+    /// Takes the message about processes that may not be signalled, which belong to another user.
+    /// Each is reported once.
     pub(crate) fn refusal(&mut self) -> Option<String> {
         let refused = std::mem::take(&mut self.refused);
         let signal = self.signal;
@@ -78,7 +82,8 @@ impl Sweep {
         })
     }
 
-    /// Sends the signal to all descendants that have not had it, and to those that they start meanwhile.
+    /// Sends the signal to all descendants that have not had it, and to those that they start
+    /// meanwhile.
     pub(crate) fn scan(&mut self) -> Swept {
         let began = clock::now();
         let mut hit = Vec::new();
@@ -96,7 +101,8 @@ impl Sweep {
                 break;
             }
         }
-        // A process whose parent ends before the scan reaches it is our child by then. The list of children is short.
+        // A process whose parent ends before the scan reaches it is our child by then. The list of
+        // children is short.
         for _ in 0..MAX_PASSES {
             if !self.signal_new(living_children(), &mut hit) {
                 break;
@@ -105,8 +111,8 @@ impl Sweep {
         Swept::Signalled(hit)
     }
 
-    /// As PID 1, signals the whole namespace. Otherwise tries one pid after the other: a process that has lost its parent
-    /// is our child, and its children will be.
+    /// As PID 1, signals the whole namespace. Otherwise tries one pid after the other: a process
+    /// that has lost its parent is our child, and its children will be.
     fn scan_without_proc(&mut self) -> Swept {
         if std::process::id() == 1 && signal_everything(self.signal).is_ok() {
             self.is_done = true;
@@ -117,8 +123,8 @@ impl Sweep {
         Swept::Signalled(self.scan_pids(own..=newest_pid()))
     }
 
-    /// Tries these pids for at most half of the time. If no child is among them, goes on through all pids, from where the
-    /// last scan has ended.
+    /// Tries these pids for at most half of the time. If no child is among them, goes on through
+    /// all pids, from where the last scan has ended.
     fn scan_pids(&mut self, likely: RangeInclusive<Pid>) -> Vec<Descendant> {
         let began = clock::now();
         let mut hit = Vec::new();
@@ -130,7 +136,8 @@ impl Sweep {
         hit
     }
 
-    /// Signals the living children among these pids. Returns the next pid to try where the time was over.
+    /// Signals the living children among these pids. Returns the next pid to try where the time was
+    /// over.
     fn signal_children(
         &mut self,
         pids: impl Iterator<Item = Pid>,
@@ -165,13 +172,15 @@ impl Sweep {
     }
 }
 
-/// The pid that the kernel assigned last, which is a new thread's; 0 where no thread can be started.
+/// The pid that the kernel assigned last, which is a new thread's; 0 where no thread can be
+/// started.
 fn newest_pid() -> Pid {
     let thread = thread::Builder::new().spawn(|| {
         mask::block_here();
         nix::unistd::gettid()
     });
-    // With the first thread of a process, the C library unblocks its own signals on this thread, too.
+    // With the first thread of a process, the C library unblocks its own signals on this thread,
+    // too.
     mask::block_here();
     thread.ok().and_then(|thread| thread.join().ok()).map_or(0, nix::unistd::Pid::as_raw)
 }
@@ -182,8 +191,9 @@ fn signal_everything(signal: Signal) -> io::Result<()> {
     sys::kill(EVERYTHING, Signal::CONT)
 }
 
-/// Signals a process if it is still the one that was found; `false` where it has ended. Its parent may reap it at any
-/// time, and the kernel may reuse its pid; a pidfd that was opened before the check keeps its meaning.
+/// Signals a process if it is still the one that was found; `false` where it has ended. Its parent
+/// may reap it at any time, and the kernel may reuse its pid; a pidfd that was opened before the
+/// check keeps its meaning.
 fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     if process.started == 0 {
         // A child of ours keeps its pid until we reap it.

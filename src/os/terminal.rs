@@ -24,8 +24,8 @@ impl Terminal {
         self.lent
     }
 
-    /// Puts the group of the child into the foreground if drainit is there, as after `fg` in a shell. Returns whether it
-    /// was.
+    /// Puts the group of the child into the foreground if drainit is there, as after `fg` in a
+    /// shell. Returns whether it was.
     pub(crate) fn lend(&mut self, child: Pid) -> bool {
         let is_ours = sys::foreground_group().is_ok_and(|group| group == self.own);
         if is_ours && sys::set_foreground_group(child).is_ok() {
@@ -46,8 +46,8 @@ impl Terminal {
         }
     }
 
-    /// Gives up the controlling terminal for good. A session leader takes it from its whole session, and the kernel
-    /// sends HUP and CONT then.
+    /// Gives up the controlling terminal for good. A session leader takes it from its whole
+    /// session, and the kernel sends HUP and CONT then.
     pub(crate) fn detach() -> std::io::Result<()> {
         sys::detach_terminal()
     }

@@ -51,8 +51,8 @@ impl<R> Children<R> {
         Ok(pid)
     }
 
-    /// Reaps at most `max` children that have ended, and removes each at that moment: the kernel may
-    /// give its pid to the next process while the ends of this batch are handled.
+    /// Reaps at most `max` children that have ended, and removes each at that moment: the kernel
+    /// may give its pid to the next process while the ends of this batch are handled.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended<R>>, Rest)> {
         let mut ended = Vec::new();
         while ended.len() < max {

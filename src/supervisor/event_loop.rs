@@ -137,8 +137,8 @@ impl EventLoop {
                 }
             }
         }
-        // Only when needed: waitid(2) searches all children for one that has ended. During the sweep it
-        // also reports when there are none left.
+        // Only when needed: waitid(2) searches all children for one that has ended. During the
+        // sweep it also reports when there are none left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
@@ -164,8 +164,8 @@ impl EventLoop {
             None => tracing::info!("{} received", received.signal),
         }
         self.step_at(at, Event::Signal(received.signal))?;
-        // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children that
-        // it is forwarded to, if there are any.
+        // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
+        // that it is forwarded to, if there are any.
         if received.signal == Signal::TSTP && (received.sender.is_none() || !self.handles_tstp) {
             self.signals.stop_self()?;
         }
@@ -179,8 +179,8 @@ impl EventLoop {
             // Their SIGCHLD may have been consumed already.
             self.executor.wake_loop();
         }
-        // Before the core decides anything: the id of a group that is gone may be reused from now on.
-        // After the reaping: members that ended together with their leader do not outlive it.
+        // Before the core decides anything: the id of a group that is gone may be reused from now
+        // on. After the reaping: members that ended together with their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
         for (one, remains) in ended.into_iter().zip(remains) {

@@ -26,8 +26,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs a command; the error says why it failed. Kills its process group after `limit`, or when this
-/// is dropped.
+/// Runs a command; the error says why it failed. Kills its process group after `limit`, or when
+/// this is dropped.
 pub(crate) async fn run(
     request: SpawnRequest,
     children: SharedChildren,

@@ -103,8 +103,8 @@ impl StatusBoard {
         self.noted.borrow_mut().push(process);
     }
 
-    /// Keeps since when each process is in its state. Checks only the processes that the last step of
-    /// the machine changed.
+    /// Keeps since when each process is in its state. Checks only the processes that the last step
+    /// of the machine changed.
     pub(crate) fn update(&self, now: Time, machine: &Machine) {
         let world = machine.state();
         let mut facts = self.facts.borrow_mut();

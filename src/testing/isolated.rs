@@ -7,8 +7,8 @@ use std::process::Command;
 
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
-/// Runs `body` in a new process: the test binary again, with only the test `name` (its full path). It leads its own group,
-/// so that its signals do not reach the test run.
+/// Runs `body` in a new process: the test binary again, with only the test `name` (its full path).
+/// It leads its own group, so that its signals do not reach the test run.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }

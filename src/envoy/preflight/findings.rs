@@ -189,7 +189,8 @@ mod tests {
         let findings = healthy().findings(&target(false));
         assert!(findings[0].contains("spread over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
-        // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than `min`.
+        // `skip_exit` keeps the listeners open when that time is over, so it may be shorter than
+        // `min`.
         assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
     }
 

@@ -138,8 +138,8 @@ fn part(reader: &mut Reader<'_>, node: &Node) -> Option<Option<String>> {
     }
 }
 
-/// Returns which of `kinds` a mapping has. `Some(None)` where its condition does not hold: then only
-/// its keys are checked, since the file or the variable that it names may be missing.
+/// Returns which of `kinds` a mapping has. `Some(None)` where its condition does not hold: then
+/// only its keys are checked, since the file or the variable that it names may be missing.
 fn chosen<'n>(
     reader: &mut Reader<'_>,
     node: &'n Node,

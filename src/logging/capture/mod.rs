@@ -1,7 +1,7 @@
 //! Captures the output of one process: two pipes, read only when there is room for their lines.
 //!
-//! Only for processes that need it: with a prefix, in JSON, or with a `log` readiness. All others write
-//! to the descriptors of drainit.
+//! Only for processes that need it: with a prefix, in JSON, or with a `log` readiness. All others
+//! write to the descriptors of drainit.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -39,8 +39,8 @@ const CHUNK: usize = 64 * 1024;
 /// unprivileged process can set (pipe(7), `pipe-max-size`).
 const PUMP: usize = 1024 * 1024;
 
-/// A read of at least this many bytes is followed by a yield, so that a chatty process does not block
-/// the event loop.
+/// A read of at least this many bytes is followed by a yield, so that a chatty process does not
+/// block the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
@@ -71,8 +71,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops them after the spawn: the pipes do not end while they
-/// are open.
+/// The write ends of the pipes. The caller drops them after the spawn: the pipes do not end while
+/// they are open.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// For descriptor 1.
@@ -103,8 +103,8 @@ struct Side {
 }
 
 impl OutputCapture {
-    /// Makes the pipes and reads them in a local task until all write ends are closed. Needs a tokio
-    /// `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
+    /// Makes the pipes and reads them in a local task until all write ends are closed. Needs a
+    /// tokio `LocalSet`. The first line that matches `pattern` resolves [`OutputCapture::matched`].
     ///
     /// The pipes belong to `user`: many programs open `/dev/stdout`, and Linux then checks the
     /// permission again.
@@ -136,8 +136,8 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads the pipes empty, room or not. Called when the process has ended, so that its last lines come
-    /// before the line about its end. Never blocks.
+    /// Reads the pipes empty, room or not. Called when the process has ended, so that its last
+    /// lines come before the line about its end. Never blocks.
     pub fn pump(&self) {
         for side in &self.sides {
             let mut left = PUMP;
@@ -156,8 +156,8 @@ impl OutputCapture {
         }
     }
 
-    /// Resolves when both pipes have ended. A daemonised grandchild may keep them open: the caller sets
-    /// the limit.
+    /// Resolves when both pipes have ended. A daemonised grandchild may keep them open: the caller
+    /// sets the limit.
     pub async fn finished(&self) {
         self.wait_until(|| self.is_finished()).await;
     }
@@ -197,8 +197,8 @@ impl OutputCapture {
     /// Reads one pipe to its end, as long as there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.ended.get() {
-            // Waits for room only when the pipe is readable: many silent processes would all get room,
-            // and could then all write at once.
+            // Waits for room only when the pipe is readable: many silent processes would all get
+            // room, and could then all write at once.
             let readable = poll_fn(|context| side.pipe.borrow().poll_read_ready(context)).await;
             // Readiness does not wait for room; lines without room are dropped and counted.
             if self.pattern.borrow().is_none() {
@@ -300,7 +300,8 @@ impl Side {
     fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
         if let Some(user) = user {
-            // Without the privilege the process runs as drainit's user, which owns the pipe already.
+            // Without the privilege the process runs as drainit's user, which owns the pipe
+            // already.
             let _ =
                 fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }

@@ -1,10 +1,12 @@
 //! Reads all signals, with their senders, from a signalfd.
 //!
-//! The kernel drops a signal to PID 1 whose disposition is the default, so all are blocked at once: [`Signals::install`]
-//! is called before the config is read, and before there is a second thread. [`Signals::into_stream`] follows once there
-//! is a runtime; signals that arrive in between are kept.
+//! The kernel drops a signal to PID 1 whose disposition is the default, so all are blocked at once:
+//! [`Signals::install`] is called before the config is read, and before there is a second thread.
+//! [`Signals::into_stream`] follows once there is a runtime; signals that arrive in between are
+//! kept.
 //!
-//! Two signals of one kind become one while the first is not read, as everywhere in Unix; real-time signals do not.
+//! Two signals of one kind become one while the first is not read, as everywhere in Unix; real-time
+//! signals do not.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,8 +33,8 @@ impl Signals {
     /// # Errors
     /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // When a process starts its first thread, the C library unblocks its own signals on the calling one: 32 and 33,
-        // under musl 33 and 34. Without a thread now, that happens later.
+        // When a process starts its first thread, the C library unblocks its own signals on the
+        // calling one: 32 and 33, under musl 33 and 34. Without a thread now, that happens later.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }
@@ -78,8 +80,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for signals and takes them, lower numbers first; never empty. CHLD, which asks for a reap, is among them.
-    /// Cancel safe.
+    /// Waits for signals and takes them, lower numbers first; never empty. CHLD, which asks for a
+    /// reap, is among them. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.

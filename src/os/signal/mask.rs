@@ -1,9 +1,11 @@
-//! Blocks all signals and waits for them, without a handler. `exec` waits here, the supervisor with [`crate::os::signal::fd`].
+//! Blocks all signals and waits for them, without a handler. `exec` waits here, the supervisor with
+//! [`crate::os::signal::fd`].
 //!
-//! The kernel keeps a blocked signal even for PID 1, and where its disposition is to be ignored. So every signal but KILL
-//! and STOP can be received, those included that the C libraries reserve (32, 33 and under musl 34). Children would inherit
-//! the mask, so they are started with the one that drainit was given. Faults of drainit itself, such as SEGV, still end it:
-//! the kernel does not let a program block them. Blocked TTIN and TTOU also keep drainit from being stopped by its own
+//! The kernel keeps a blocked signal even for PID 1, and where its disposition is to be ignored. So
+//! every signal but KILL and STOP can be received, those included that the C libraries reserve (32,
+//! 33 and under musl 34). Children would inherit the mask, so they are started with the one that
+//! drainit was given. Faults of drainit itself, such as SEGV, still end it: the kernel does not let
+//! a program block them. Blocked TTIN and TTOU also keep drainit from being stopped by its own
 //! output in the background of a terminal with `stty tostop`.
 
 use std::io;
@@ -28,8 +30,8 @@ static FOUND: OnceLock<SignalSet> = OnceLock::new();
 /// The same, since [`BlockedSignals::block`].
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
-/// Blocks every signal before the command line is read, as PID 1 loses a signal that it neither blocks nor handles.
-/// Afterwards either [`BlockedSignals::block`] or [`release`] is called.
+/// Blocks every signal before the command line is read, as PID 1 loses a signal that it neither
+/// blocks nor handles. Afterwards either [`BlockedSignals::block`] or [`release`] is called.
 pub(crate) fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {
@@ -37,8 +39,8 @@ pub(crate) fn hold() {
     }
 }
 
-/// Restores the mask that drainit was given, for a command that is no init. Signals that have arrived since [`hold`] take
-/// effect.
+/// Restores the mask that drainit was given, for a command that is no init. Signals that have
+/// arrived since [`hold`] take effect.
 pub(crate) fn release() {
     if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
         let _ = sys::set_mask(*given);
@@ -50,8 +52,8 @@ pub(crate) fn given() -> Option<SignalSet> {
     GIVEN.get().copied()
 }
 
-/// Blocks every signal on this thread, after [`BlockedSignals::block`]. The C libraries unblock their own signals on a new
-/// thread, and on one that has called `posix_spawn`.
+/// Blocks every signal on this thread, after [`BlockedSignals::block`]. The C libraries unblock
+/// their own signals on a new thread, and on one that has called `posix_spawn`.
 pub(crate) fn block_here() {
     if GIVEN.get().is_some() {
         // The kernel documents no error.
@@ -79,8 +81,8 @@ impl BlockedSignals {
     pub(crate) fn block() -> io::Result<Self> {
         let before = sys::set_mask(ALL)?;
         let given = *GIVEN.get_or_init(|| FOUND.get().copied().unwrap_or(before));
-        // The parent of drainit may have ignored them. With CHLD ignored, the kernel does not report how children end;
-        // without the default of TSTP, drainit cannot stop with its child.
+        // The parent of drainit may have ignored them. With CHLD ignored, the kernel does not
+        // report how children end; without the default of TSTP, drainit cannot stop with its child.
         for signal in [Signal::CHLD, Signal::TSTP] {
             sys::stop_ignoring(signal.number())?;
         }
@@ -91,7 +93,8 @@ impl BlockedSignals {
         self.given
     }
 
-    /// Waits for a signal and takes it, the lowest number first. `None` when `timeout` is over, or spuriously.
+    /// Waits for a signal and takes it, the lowest number first. `None` when `timeout` is over, or
+    /// spuriously.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -116,8 +119,8 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on, and so does a process without a shell that
-    /// could continue it.
+    /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on, and so does a process
+    /// without a shell that could continue it.
     ///
     /// # Errors
     /// None that the kernel documents.

@@ -24,7 +24,8 @@ pub struct ReceivedSignal {
 }
 
 impl ReceivedSignal {
-    /// Converts a signal of the kernel. `None` for a PIPE from drainit itself: an output without a reader means nothing.
+    /// Converts a signal of the kernel. `None` for a PIPE from drainit itself: an output without a
+    /// reader means nothing.
     pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
         let signal = Signal::from_number(arrived.number)?;
         let sender = arrived.sender.map(|(pid, uid)| SignalSender { pid, uid });

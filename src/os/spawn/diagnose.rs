@@ -1,7 +1,8 @@
 //! Finds out why a process could not be started, or would not start.
 //!
-//! The kernel has one number for many causes: `ENOENT` is a missing program, a missing interpreter or a missing working
-//! directory. The file system is examined after the failure, so that a successful start costs nothing.
+//! The kernel has one number for many causes: `ENOENT` is a missing program, a missing interpreter
+//! or a missing working directory. The file system is examined after the failure, so that a
+//! successful start costs nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -110,7 +111,8 @@ pub(crate) fn foresee(
     (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
 }
 
-/// Whether the kernel takes a carriage return as part of the name of the interpreter, as it does without an argument.
+/// Whether the kernel takes a carriage return as part of the name of the interpreter, as it does
+/// without an argument.
 fn is_cut_by_return(head: &[u8]) -> bool {
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
     line.is_some_and(|line| {

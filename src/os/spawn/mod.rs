@@ -1,7 +1,9 @@
-//! Starts the processes of a config: each in its own group, with default signals, as its user and in its directory.
+//! Starts the processes of a config: each in its own group, with default signals, as its user and
+//! in its directory.
 //!
-//! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only another user or working
-//! directory takes a fork. [`crate::os::reap`] reaps the pid that is returned.
+//! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only
+//! another user or working directory takes a fork. [`crate::os::reap`] reaps the pid that is
+//! returned.
 
 pub mod diagnose;
 pub mod error;
@@ -32,7 +34,8 @@ use crate::os::sys::{Belongings, ChildSetup, Place};
 pub struct SpawnRequest {
     /// The program and its arguments. A bare name is searched in the `PATH` of [`Self::env`].
     pub command: Vec<OsString>,
-    /// The whole environment; a later entry replaces an earlier one of that name. `None`: drainit's own.
+    /// The whole environment; a later entry replaces an earlier one of that name. `None`: drainit's
+    /// own.
     pub env: Option<Vec<(OsString, OsString)>>,
     /// Its working directory; `None`: drainit's own. Relative program names count from here.
     pub working_dir: Option<PathBuf>,
@@ -65,7 +68,8 @@ impl SpawnRequest {
         }
     }
 
-    /// Starts the leader of a new process group. When this returns, its exec has succeeded and the group exists.
+    /// Starts the leader of a new process group. When this returns, its exec has succeeded and the
+    /// group exists.
     ///
     /// # Errors
     /// With the cause and its exit code.
@@ -171,14 +175,16 @@ fn nothing() -> io::Result<OwnedFd> {
     }
 }
 
-/// The error that changing to `user` would give, as far as drainit's own user and capabilities tell.
+/// The error that changing to `user` would give, as far as drainit's own user and capabilities
+/// tell.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     difference(user)?;
     let may = nix::unistd::geteuid().is_root() || may_set_ids();
     (!may).then(|| cannot_become(user, remedy()))
 }
 
-/// Whether the effective capabilities include CAP_SETGID and CAP_SETUID; true where that cannot be read.
+/// Whether the effective capabilities include CAP_SETGID and CAP_SETUID; true where that cannot be
+/// read.
 fn may_set_ids() -> bool {
     const NEEDED: u64 = 1 << 6 | 1 << 7;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -187,8 +193,8 @@ fn may_set_ids() -> bool {
     effective.is_none_or(|bits| bits & NEEDED == NEEDED)
 }
 
-/// The changes to become `user`. `None` where drainit is that user already: then it keeps the groups of the container, such
-/// as Kubernetes' `fsGroup`.
+/// The changes to become `user`. `None` where drainit is that user already: then it keeps the
+/// groups of the container, such as Kubernetes' `fsGroup`.
 fn difference(user: &User) -> Option<sys::NewUser> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let is_uid =
@@ -309,7 +315,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_its_cause() {
-        // A process that another thread starts meanwhile would hold the file open that is to be executed here.
+        // A process that another thread starts meanwhile would hold the file open that is to be
+        // executed here.
         in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
             in_own_process("os::spawn::tests::each_failure_names_its_cause", || {
                 let dir = TempDir::new();

@@ -1,6 +1,8 @@
-//! Starts the one child of `exec`, `tini` or `dumb-init`, with its signal mask, dispositions, group and session.
+//! Starts the one child of `exec`, `tini` or `dumb-init`, with its signal mask, dispositions, group
+//! and session.
 //!
-//! It is separate from [`crate::os::spawn`], which starts the processes of a config, because every microsecond counts here.
+//! It is separate from [`crate::os::spawn`], which starts the processes of a config, because every
+//! microsecond counts here.
 
 use std::ffi::{CString, NulError, OsStr, OsString};
 use std::io;
@@ -19,7 +21,8 @@ use crate::os::sys;
 use crate::os::sys::Belongings;
 pub(crate) use crate::os::sys::{ChildSetup, Place};
 
-/// Starts the command. When this returns, its exec has succeeded, and its group and session are set.
+/// Starts the command. When this returns, its exec has succeeded, and its group and session are
+/// set.
 ///
 /// # Errors
 /// With the cause and its exit code.
@@ -34,7 +37,8 @@ pub(crate) fn start(command: &[OsString], setup: &ChildSetup) -> Result<Pid, Spa
     })
 }
 
-/// Starts the command as `execvp(3)` would: `/bin/sh` runs a file that the kernel cannot execute (ENOEXEC).
+/// Starts the command as `execvp(3)` would: `/bin/sh` runs a file that the kernel cannot execute
+/// (ENOEXEC).
 ///
 /// # Errors
 /// The bare error of the system.

@@ -1,7 +1,7 @@
 //! Finds the file that a command names, as `execvp` does.
 //!
-//! `execvp` itself would need a full fork: std gives up `posix_spawn` for a bare name together with an environment. It also
-//! cannot report what it found.
+//! `execvp` itself would need a full fork: std gives up `posix_spawn` for a bare name together with
+//! an environment. It also cannot report what it found.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,8 +14,9 @@ use crate::os::spawn::error::SpawnError;
 /// The search path without a `PATH`: that of musl, and a superset of that of glibc.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// Searches for `program` in the `path` and from the `working_dir` of the child. A relative result counts from that
-/// directory, too. A name with a slash is returned as it is; whether there is such a file is not checked.
+/// Searches for `program` in the `path` and from the `working_dir` of the child. A relative result
+/// counts from that directory, too. A name with a slash is returned as it is; whether there is such
+/// a file is not checked.
 ///
 /// # Errors
 /// Fails if no file has the name, or none of them may be executed.

@@ -21,7 +21,8 @@ pub(crate) struct NewUser {
     pub(crate) uid: Option<Uid>,
 }
 
-/// Changes the user of the child before its exec. Groups come first: without the user id of root they cannot be changed.
+/// Changes the user of the child before its exec. Groups come first: without the user id of root
+/// they cannot be changed.
 pub(crate) fn become_user(command: &mut Command, user: NewUser) {
     let change = move || -> io::Result<()> {
         if let Some(groups) = &user.groups {
@@ -35,8 +36,8 @@ pub(crate) fn become_user(command: &mut Command, user: NewUser) {
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor takes a lock, and an
-    // error is a bare number.
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor
+    // takes a lock, and an error is a bare number.
     unsafe { command.pre_exec(change) };
 }
 
@@ -78,8 +79,8 @@ pub(crate) struct Belongings<'a> {
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
 }
 
-/// Starts a program by `posix_spawn`, which copies nothing of drainit. It supports neither places with a terminal nor
-/// [`ChildSetup::dies_with_us`].
+/// Starts a program by `posix_spawn`, which copies nothing of drainit. It supports neither places
+/// with a terminal nor [`ChildSetup::dies_with_us`].
 pub(crate) fn posix_spawn(
     program: &CStr,
     args: &[CString],
@@ -97,8 +98,9 @@ pub(crate) fn posix_spawn(
     let mut attributes = MaybeUninit::<libc::posix_spawnattr_t>::uninit();
     let mut actions = MaybeUninit::<libc::posix_spawn_file_actions_t>::uninit();
     let mut pid = 0;
-    // SAFETY: attributes and actions are initialised first and destroyed last; the vectors end with a null pointer, and what
-    // they point to outlives the call; nothing else runs that could change `environ` meanwhile.
+    // SAFETY: attributes and actions are initialised first and destroyed last; the vectors end with
+    // a null pointer, and what they point to outlives the call; nothing else runs that could change
+    // `environ` meanwhile.
     let error = unsafe {
         let (attributes, actions) = (attributes.as_mut_ptr(), actions.as_mut_ptr());
         refused(libc::posix_spawnattr_init(attributes))?;
@@ -135,8 +137,9 @@ unsafe extern "C" {
 
 const LISTEN_PID: &str = "LISTEN_PID=";
 
-/// Executes this program as the last step between fork and exec. std would call `execvp`, which runs `/bin/sh` on ENOEXEC.
-/// Without `env`, the child gets drainit's environment. With it, `LISTEN_PID` can be set to its pid.
+/// Executes this program as the last step between fork and exec. std would call `execvp`, which
+/// runs `/bin/sh` on ENOEXEC. Without `env`, the child gets drainit's environment. With it,
+/// `LISTEN_PID` can be set to its pid.
 pub(crate) fn exec_as(
     command: &mut Command,
     program: CString,
@@ -158,15 +161,16 @@ pub(crate) fn exec_as(
         write!(&mut own[LISTEN_PID.len()..], "{}", std::process::id())?;
         // Keeps the targets of the addresses.
         let _ = (&args, &env);
-        // SAFETY: both vectors end with a null pointer, and what they point to is owned by this closure; nothing else runs
-        // in the child that could change `environ`.
+        // SAFETY: both vectors end with a null pointer, and what they point to is owned by this
+        // closure; nothing else runs in the child that could change `environ`.
         unsafe {
             let envp = envp.as_ref().map_or(environ.cast(), |envp| envp.as_ptr().cast());
             libc::execve(program.as_ptr(), argv.as_ptr().cast(), envp);
         }
         Err(io::Error::last_os_error())
     };
-    // SAFETY: between fork and exec the closure writes a number into memory that it has, and makes system calls.
+    // SAFETY: between fork and exec the closure writes a number into memory that it has, and makes
+    // system calls.
     unsafe { command.pre_exec(exec) };
 }
 
@@ -186,8 +190,8 @@ fn pointers(words: &[CString]) -> Vec<*mut libc::c_char> {
 
 /// Converts to the C library's set, which begins with that of the kernel.
 fn library_set(set: SignalSet) -> libc::sigset_t {
-    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as it is, and has no
-    // other content than bits.
+    // SAFETY: all zeroes is a valid sigset_t, which is longer than a SignalSet, aligned at least as
+    // it is, and has no other content than bits.
     unsafe {
         let mut library: libc::sigset_t = std::mem::zeroed();
         (&raw mut library).cast::<SignalSet>().write(set);
@@ -231,7 +235,8 @@ pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
     unsafe { command.pre_exec(set_up) };
 }
 
-/// Gives a signal its default disposition. The C library would refuse this for its own signals. Async-signal-safe.
+/// Gives a signal its default disposition. The C library would refuse this for its own signals.
+/// Async-signal-safe.
 fn give_default(number: libc::c_int) {
     // The kernel's structure has no more than four words, and all zeroes is the default.
     const DEFAULT: [u64; 4] = [0; 4];

@@ -1,5 +1,6 @@
-//! The only module with `unsafe`: system calls that neither std nor nix offers, or only without real-time signals. Each
-//! function is memory safe; its effect on other processes is up to the caller.
+//! The only module with `unsafe`: system calls that neither std nor nix offers, or only without
+//! real-time signals. Each function is memory safe; its effect on other processes is up to the
+//! caller.
 
 #![allow(unsafe_code)]
 
@@ -28,19 +29,19 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Before `main`, Rust opens `/dev/null` for a closed standard descriptor, so that no file gets its number, and aborts
-/// where there is no `/dev/null`. The C library calls this earlier, and no descriptor is closed then. The alternative is
-/// a `main` without Rust's runtime.
+/// Before `main`, Rust opens `/dev/null` for a closed standard descriptor, so that no file gets its
+/// number, and aborts where there is no `/dev/null`. The C library calls this earlier, and no
+/// descriptor is closed then. The alternative is a `main` without Rust's runtime.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = open_standard_descriptors;
 
-/// Opens the root directory for closed descriptors where `/dev/null` cannot be opened. A write to it fails with `EBADF`, as
-/// to a closed descriptor.
+/// Opens the root directory for closed descriptors where `/dev/null` cannot be opened. A write to
+/// it fails with `EBADF`, as to a closed descriptor.
 extern "C" fn open_standard_descriptors() {
     for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
-        // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is what an open gets, and
-        // those below this one are taken.
+        // SAFETY: takes integers and constant strings that end with NUL. The lowest free number is
+        // what an open gets, and those below this one are taken.
         unsafe {
             if libc::fcntl(fd, libc::F_GETFD) == -1
                 && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1
@@ -51,8 +52,9 @@ extern "C" fn open_standard_descriptors() {
     }
 }
 
-/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No children at all is
-/// `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal ended, after the kernel has dropped it.
+/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` where all children still run. No
+/// children at all is `ECHILD`. nix's own fails with `EINVAL` on a child that a real-time signal
+/// ended, after the kernel has dropped it.
 pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw = 0;
     // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
@@ -94,7 +96,8 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 /// `kill(2)` for a descriptor made by [`pidfd_open`] (Linux 5.1).
 pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result<()> {
     let no_info: *const libc::siginfo_t = ptr::null();
-    // SAFETY: the descriptor is open, and the null pointer asks the kernel to fill in the siginfo as kill(2) does.
+    // SAFETY: the descriptor is open, and the null pointer asks the kernel to fill in the siginfo
+    // as kill(2) does.
     let result = unsafe {
         libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal.number(), no_info, 0)
     };
@@ -103,7 +106,8 @@ pub(crate) fn pidfd_send_signal(process: &OwnedFd, signal: Signal) -> io::Result
 
 /// Marks every descriptor from `first` on close-on-exec in one call (Linux 5.11).
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: takes three integers; descriptors stay open, and only what happens to them at an exec changes.
+    // SAFETY: takes three integers; descriptors stay open, and only what happens to them at an exec
+    // changes.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
@@ -111,7 +115,8 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
 
 /// Marks one descriptor close-on-exec; `EBADF` where it is not open.
 pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
-    // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there is.
+    // SAFETY: takes three integers; the descriptor stays open. FD_CLOEXEC is the only flag there
+    // is.
     checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
@@ -125,7 +130,8 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
         return Ok(false);
     }
     action.sa_sigaction = libc::SIG_DFL;
-    // SAFETY: `action` is a valid sigaction with the default disposition, which runs no code of ours.
+    // SAFETY: `action` is a valid sigaction with the default disposition, which runs no code of
+    // ours.
     checked(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) })?;
     Ok(true)
 }
@@ -149,14 +155,16 @@ pub(crate) fn ignore(signal: i32) -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The process group in the foreground of the terminal on stdin; an error where that is not our controlling terminal.
+/// The process group in the foreground of the terminal on stdin; an error where that is not our
+/// controlling terminal.
 pub(crate) fn foreground_group() -> io::Result<i32> {
     // SAFETY: takes one integer.
     checked(unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) })
 }
 
-/// Puts a process group of our session into the foreground of the terminal on stdin. Async-signal-safe. A background
-/// process that calls it is stopped by TTOU, unless that is blocked, as it is for drainit.
+/// Puts a process group of our session into the foreground of the terminal on stdin.
+/// Async-signal-safe. A background process that calls it is stopped by TTOU, unless that is
+/// blocked, as it is for drainit.
 pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
     // SAFETY: takes two integers.
     checked(unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, group) }).map(drop)
@@ -164,13 +172,14 @@ pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
 
 /// Registers a descriptor with tokio. Call it inside a runtime with I/O enabled.
 pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd deregisters it before.
+    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd
+    // deregisters it before.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(watched?)
 }
 
-/// The kernel's set of signals: bit `n - 1` is signal `n`. The calls of the C libraries exclude their own signals (32, 33
-/// and under musl 34); those here do not.
+/// The kernel's set of signals: bit `n - 1` is signal `n`. The calls of the C libraries exclude
+/// their own signals (32, 33 and under musl 34); those here do not.
 pub(crate) type SignalSet = u64;
 
 /// `sizeof(sigset_t)` of the kernel.
@@ -179,7 +188,8 @@ const SET_BYTES: usize = size_of::<SignalSet>();
 /// Replaces the mask of blocked signals of the calling thread, and returns the one before.
 pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
     let mut before: SignalSet = 0;
-    // SAFETY: both sets are valid for the duration of the call, and as long as the last argument says.
+    // SAFETY: both sets are valid for the duration of the call, and as long as the last argument
+    // says.
     let result = unsafe {
         let how = libc::SIG_SETMASK;
         libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, &raw mut before, SET_BYTES)
@@ -244,7 +254,8 @@ pub(crate) fn wait_signal(
     });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the set and the timeout (or none) are valid to read, and `info` to write, for the duration of the call.
+    // SAFETY: the set and the timeout (or none) are valid to read, and `info` to write, for the
+    // duration of the call.
     let result = unsafe {
         let set = &raw const set;
         libc::syscall(libc::SYS_rt_sigtimedwait, set, info.as_mut_ptr(), timeout, SET_BYTES)
@@ -269,8 +280,8 @@ pub(crate) fn stopped_by(child: i32) -> io::Result<Option<i32>> {
     let options = libc::WSTOPPED | libc::WNOHANG;
     // SAFETY: `info` is valid to write for the duration of the call.
     checked(unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) })?;
-    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if there is nothing to tell; otherwise the
-    // kernel has filled in the fields of a SIGCHLD.
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if there is nothing to
+    // tell; otherwise the kernel has filled in the fields of a SIGCHLD.
     let (pid, status) = unsafe {
         let info = info.assume_init();
         (info.si_pid(), info.si_status())
@@ -304,8 +315,8 @@ fn ended_child(which: libc::idtype_t, id: libc::id_t) -> Option<i32> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: `info` is valid to write for the duration of the call.
     let has_any = unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) == 0 };
-    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if none has ended; otherwise the kernel has filled
-    // in the fields of a SIGCHLD.
+    // SAFETY: all zeroes is a valid siginfo_t, which is what stays there if none has ended;
+    // otherwise the kernel has filled in the fields of a SIGCHLD.
     has_any.then(|| unsafe { info.assume_init().si_pid() })
 }
 
@@ -315,7 +326,8 @@ pub(crate) fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) }).map(drop)
 }
 
-/// Gives up the controlling terminal, which must be on stdin. The whole session of a session leader loses it.
+/// Gives up the controlling terminal, which must be on stdin. The whole session of a session leader
+/// loses it.
 pub(crate) fn detach_terminal() -> io::Result<()> {
     // SAFETY: takes two integers.
     checked(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) }).map(drop)
@@ -323,7 +335,8 @@ pub(crate) fn detach_terminal() -> io::Result<()> {
 
 /// The C library's description of a signal, such as `Terminated`.
 pub(crate) fn describe_signal(number: i32) -> String {
-    // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on this thread.
+    // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on
+    // this thread.
     let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
     text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
 }

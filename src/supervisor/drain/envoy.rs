@@ -19,7 +19,8 @@ use crate::report::{Moment, Traffic};
 use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
-/// The limit of the last poll. The core waits no longer for the closing of the listeners as a whole.
+/// The limit of the last poll. The core waits no longer for the closing of the listeners as a
+/// whole.
 const LAST_POLL: Duration = Duration::from_millis(100);
 /// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
@@ -36,7 +37,8 @@ pub(crate) struct EnvoyDrain {
     pub(crate) longest: Duration,
     /// Asks for the next poll at once.
     pub(crate) again: Notify,
-    /// Counts the closings of the listeners: the result of a poll that began before one is discarded.
+    /// Counts the closings of the listeners: the result of a poll that began before one is
+    /// discarded.
     pub(crate) epoch: Cell<u32>,
     /// Envoy has confirmed that its listeners are closed.
     pub(crate) is_closed: Cell<bool>,
@@ -66,11 +68,12 @@ impl EnvoyDrain {
         let mut watch = ClosingWatch::new(if self.fail_healthcheck {
             CLOSING_SEEN
         } else {
-            // By then a gradual drain of that length has closed a quarter of the connections in use.
+            // By then a gradual drain of that length has closed a quarter of the connections in
+            // use.
             CLOSING_SEEN.max(self.longest / 2)
         });
-        // Before the calls take effect; they wait for it at most its limit. If it fails, the next poll
-        // reports that.
+        // Before the calls take effect; they wait for it at most its limit. If it fails, the next
+        // poll reports that.
         let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
         let first = sample(&mut client).await;
         let now = clock::now();
@@ -155,7 +158,8 @@ impl EnvoyDrain {
 
     /// Closes the listeners unless they are closed, polls, and reports to the core in any case.
     pub(crate) async fn close(self: Rc<Self>) {
-        // The drain may have been over for a while: after `drainit drain` it is held until the stop.
+        // The drain may have been over for a while: after `drainit drain` it is held until the
+        // stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
             let outcome = close_listeners(&self.admin).await;

@@ -39,12 +39,12 @@ const WATCHED_PAUSE: Duration = Duration::from_secs(1);
 /// Why the last attempt failed, for the log and `/status`; `None` before the first.
 pub(crate) type LastFailure = Rc<RefCell<Option<String>>>;
 
-/// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps the
-/// command itself, also when it is dropped.
+/// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps
+/// the command itself, also when it is dropped.
 pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
-/// The address of the probe, if something on this machine answers there although the process has not
-/// been started: later answers may not be from the process either.
+/// The address of the probe, if something on this machine answers there although the process has
+/// not been started: later answers may not be from the process either.
 pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     let address = match probe {
         Probe::Tcp(address) => *address,
@@ -167,7 +167,8 @@ fn exists(path: &Path) -> Result<(), String> {
     path.metadata().map(drop).map_err(|error| describe_io(&error))
 }
 
-/// A connect to an ephemeral port without a listener may connect to itself (simultaneous open of TCP).
+/// A connect to an ephemeral port without a listener may connect to itself (simultaneous open of
+/// TCP).
 fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(()),
