@@ -43,7 +43,7 @@ fn every_problem_is_reported_at_once_with_its_place() {
 }
 
 #[test]
-fn check_tells_the_same() {
+fn check_reports_the_same() {
     let told = |ended: &Ended| -> Vec<String> {
         let lines = ended.record.lines.iter().map(|line| line.text.clone());
         lines.filter(|line| line.starts_with("error: ")).collect()
@@ -180,7 +180,7 @@ processes:
 }
 
 #[test]
-fn check_likes_a_good_config() {
+fn check_accepts_a_valid_config() {
     for args in [&["check"][..], &["check", "--strict"]] {
         let rig = Rig::not_init();
         rig.write("drainit.yaml", "processes: {a: {command: [true]}}");

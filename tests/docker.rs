@@ -96,7 +96,7 @@ fn there_is_no_shell_in_it() {
 fn the_code_of_a_crashed_process_is_the_containers() {
     let Some(images) = images() else { return };
     let dir = TempDir::new();
-    // Any failing program will do: this is drainit's own `check`.
+    // Any program that fails is enough: this is drainit's own `check`.
     dir.write(
         "crash.yaml",
         "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",

@@ -128,7 +128,7 @@ fn a_sigterm_meanwhile_goes_on_with_it() {
 }
 
 #[test]
-fn whoever_asks_and_however_often_it_is_one_drain() {
+fn repeated_requests_share_one_drain() {
     let admin = Admin::tcp(1);
     let listen = free_address();
     let address = admin.address();
@@ -277,7 +277,7 @@ fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
 }
 
 #[test]
-fn what_went_wrong_with_it_is_in_the_report() {
+fn a_failed_drain_is_in_the_report() {
     let Some(drainit) = start_with("exec: {command: [CHILD, drainer, exit=4], time: 5s}") else {
         return;
     };

@@ -285,7 +285,7 @@ fn the_crash_of_the_drained_process_itself_drains_nothing() {
 }
 
 #[test]
-fn what_was_never_ready_is_not_drained() {
+fn a_process_that_was_never_ready_is_not_drained() {
     let admin = Admin::tcp(3);
     let Some(rig) = Rig::new() else { return };
     let config = CONFIG

@@ -317,7 +317,7 @@ fn wrong_usage_is_reported_and_nothing_is_started() {
 }
 
 #[test]
-fn what_follows_the_command_is_the_commands() {
+fn arguments_after_the_command_belong_to_it() {
     for words in [
         &["exec", "echo", "-v", "--group", "--", "x"][..],
         &["exec", "--", "echo", "-v", "--group", "--", "x"],

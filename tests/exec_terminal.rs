@@ -82,7 +82,7 @@ fn keys_reach_a_command_that_is_no_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // Nobody could ever continue it. Under Docker without an init Ctrl-Z would do nothing
+            // No process could continue it. Under Docker without an init Ctrl-Z would do nothing
             // either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
@@ -108,7 +108,7 @@ fn the_terminal_is_given_back() {
         let mut terminal = Terminal::session(&["sh", "-c", &script, DRAINIT]);
         terminal.wait_for("code=");
         terminal.type_in("something\n");
-        // Whoever is in the background cannot read.
+        // A background process cannot read.
         terminal.wait_for("read something.");
         assert_eq!(terminal.wait_exit(), 0);
     }

@@ -3,7 +3,7 @@
 use crate::support::{LONG, Rig, Signal, Stream};
 
 #[test]
-fn what_is_printed_runs() {
+fn the_printed_config_runs() {
     let rig = Rig::not_init();
     rig.write("Procfile", rig.fill("web: CHILD web print=$HELLO\nworker: CHILD worker\n"));
     let imported = rig.env("HELLO", "hello").run_with(&["import", "DIR/Procfile"]);

@@ -100,7 +100,7 @@ fn axum_without_a_drain_loses_what_it_refuses() {
     assert_loses(&rolled, 70);
 }
 
-/// As the documents promise.
+/// The documentation promises this count.
 #[test]
 fn the_notify_protocol_takes_axum_20_lines() {
     let source = fs::read_to_string(checkout().join("examples/axum/main.rs")).unwrap();

@@ -42,7 +42,7 @@ fn each_process_starts_when_what_it_needs_is_ready() {
 #[test]
 fn independent_processes_start_at_the_same_time() {
     let Some(rig) = Rig::new() else { return };
-    // Each becomes ready only when the other one runs.
+    // Each becomes ready only while the other runs.
     let drainit = rig.start(
         "
         processes:

@@ -404,7 +404,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
 }
 
-/// `check` compares the two paths as they are written. Only the running drainit knows where they lead.
+/// `check` compares the two paths as they are written. Only the running drainit can resolve them.
 #[test]
 fn the_control_socket_is_kept_however_a_process_spells_its_path() {
     let Some(rig) = Rig::new() else { return };
