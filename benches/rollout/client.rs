@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http2::{self, Http2};
 
-/// A request fails when its answer takes this much longer than the answer is meant to take.
+/// A request fails if its answer takes this much longer than the kind of the request demands.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failure a client without a rate waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -113,7 +113,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Returns the number of requests that are due after this time, if the clients have a rate.
+    /// Returns the minimum number of requests that the clients must have sent after this time, if
+    /// they have a rate.
     pub(crate) fn due(&self, after: Duration) -> Option<f64> {
         let Pace::Every { period, spread } = self.pace else { return None };
         let each = (after.saturating_sub(spread).as_secs_f64() / period.as_secs_f64()).floor();

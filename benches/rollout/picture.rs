@@ -1,5 +1,5 @@
-//! Draws the picture for the README: the losses of each mode for every kind of traffic on the newest
-//! Envoy.
+//! Draws the picture for the README: the losses of each mode for every kind of traffic on the
+//! newest Envoy.
 //!
 //! The greys are readable on both a light and a dark page.
 

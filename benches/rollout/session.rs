@@ -20,8 +20,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that lost its session waits this long before it opens another one.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// A masked WebSocket text frame of five bytes with the mask 0. Envoy forwards frames unchanged, and
-/// the upstream echoes them unchanged.
+/// A masked WebSocket text frame of five bytes with the mask 0. Envoy forwards frames unchanged,
+/// and the upstream echoes them unchanged.
 const FRAME: &[u8] = b"\x81\x85\0\0\0\0hello";
 /// The number of sessions that are open at any time.
 pub(crate) const CLIENTS: u32 = 100;
