@@ -13,7 +13,7 @@ import time
 
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one write per response, not one for the head and one for the body
+    wbufsize = -1  # buffer the head and the body of a response for one write
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))

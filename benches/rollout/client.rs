@@ -15,15 +15,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http2::{self, Http2};
 
-/// A request without an answer for this long, or this much longer than it should take, has failed.
+/// A request fails if its answer takes this much longer than the kind of the request demands.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failure a client without a rate waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// The protocol of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// Keep-alive.
+    /// With keep-alive.
     Http1,
     /// With prior knowledge, without TLS.
     Http2,
@@ -38,34 +37,33 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// When a client sends its next request.
+/// The pace at which a client sends its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     /// At a fixed rate; the first requests of all clients are spread evenly.
     Every {
-        /// From request to request.
+        /// The time between two requests.
         period: Duration,
-        /// The first requests are spread over this time.
+        /// The time over which the first requests are spread.
         spread: Duration,
     },
-    /// When it has the answer to the one before.
+    /// As soon as the previous answer is complete.
     AtOnce,
 }
 
-/// The kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    /// An answer after 20 ms, as a service gives it.
+    /// The answer comes after 20 ms, as from a typical service.
     Usual,
-    /// An answer that takes this long.
+    /// The answer comes after this time.
     Slow(Duration),
-    /// An answer whose head comes at once and whose body takes this long.
+    /// The head of the answer comes at once, and its body takes this time.
     Stream(Duration),
 }
 
 impl Kind {
-    /// The path, and for how many milliseconds Envoy delays the answer. The first of the long
-    /// answers takes only this part of its time, so that the clients are out of step when SIGTERM
+    /// Returns the path and the delay of the answer by Envoy, in milliseconds. The first long
+    /// answer takes only this `part` of its time, so that the clients are out of step when SIGTERM
     /// comes.
     fn request(self, part: f64) -> (String, u32) {
         let long = |what, time: Duration| {
@@ -89,17 +87,13 @@ impl Kind {
 /// Clients that send requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requests {
-    /// The number of clients.
     pub(crate) clients: u32,
-    /// Their protocol.
     pub(crate) protocol: Protocol,
-    /// The pace of their requests.
     pub(crate) pace: Pace,
-    /// The kind of their requests.
     pub(crate) kind: Kind,
     /// Whether they notice HTTP/1.1 connections closed between requests. HTTP/2 clients always do.
     pub(crate) idle_close: IdleClose,
-    /// A new connection for every request.
+    /// Whether they open a new connection for every request.
     pub(crate) is_fresh: bool,
 }
 
@@ -119,8 +113,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// The least number of requests that the clients must have sent after this time, if they have a
-    /// rate.
+    /// Returns the minimum number of requests that the clients must have sent after this time, if
+    /// they have a rate.
     pub(crate) fn due(&self, after: Duration) -> Option<f64> {
         let Pace::Every { period, spread } = self.pace else { return None };
         let each = (after.saturating_sub(spread).as_secs_f64() / period.as_secs_f64()).floor();
@@ -131,23 +125,21 @@ impl Requests {
 /// The counts of all clients of a rollout.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// The result.
     pub(crate) report: Arc<Mutex<Report>>,
-    /// The start of the measurement.
     pub(crate) start: Instant,
-    /// When the clients stop by themselves.
+    /// The time at which the clients stop by themselves.
     pub(crate) end: Arc<Mutex<Instant>>,
 }
 
 impl Tally {
-    /// Nothing has happened yet, and there is no end.
+    /// Creates empty counts without an end.
     pub(crate) fn new() -> Self {
         let start = Instant::now();
         let end = Arc::new(Mutex::new(start + Duration::from_secs(3600)));
         Self { report: Arc::default(), start, end }
     }
 
-    /// Whether the clients are to stop.
+    /// Returns whether the clients must stop.
     pub(crate) fn is_over(&self) -> bool {
         *lock(&self.end) <= Instant::now()
     }
@@ -171,7 +163,7 @@ enum Connection {
     Http2(Http2),
 }
 
-/// One client at work.
+/// The state of one client.
 pub(crate) struct Client {
     requests: Requests,
     service: SocketAddr,
@@ -180,12 +172,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client without a connection.
+    /// Creates a client without a connection.
     pub(crate) fn new(requests: Requests, service: SocketAddr, tally: &Tally) -> Self {
         Self { requests, service, tally: tally.clone(), connection: None }
     }
 
-    /// Sends requests to the end. `part` is this client's place among all, above 0 and up to 1.
+    /// Sends requests until the end. `part` is this client's position among all clients, above 0
+    /// and up to 1.
     pub(crate) async fn run(mut self, part: f64) {
         let mut due = self.tally.start;
         if let Pace::Every { spread, .. } = self.requests.pace {
@@ -204,7 +197,7 @@ impl Client {
                 self.connection = None;
             }
             due = match self.requests.pace {
-                // A client that is late leaves requests out, and never sends faster than its rate.
+                // A late client skips requests, and never sends faster than its rate.
                 Pace::Every { period, .. } => (due + period).max(Instant::now()),
                 Pace::AtOnce if answer.is_err() => Instant::now() + AFTER_FAILURE,
                 Pace::AtOnce => Instant::now(),
@@ -214,8 +207,8 @@ impl Client {
         }
     }
 
-    /// Waits for the next request; with [`IdleClose::Noticed`] the client sees its connection end
-    /// meanwhile.
+    /// Waits until the next request is due. With [`IdleClose::Noticed`] the client notices if its
+    /// connection ends meanwhile.
     async fn idle_until(&mut self, due: Instant) {
         if let (Some(Connection::Http1(stream)), IdleClose::Noticed) =
             (&mut self.connection, self.requests.idle_close)
@@ -230,7 +223,8 @@ impl Client {
         sleep_until(due).await;
     }
 
-    /// One request and its whole response; says whether the server wants the connection closed.
+    /// Sends a request and reads the whole response. Returns whether the server wants to close the
+    /// connection.
     async fn ask(&mut self, path: &str, delay: u32) -> Result<bool, Failure> {
         loop {
             if self.connection.is_none() {

@@ -62,7 +62,7 @@ The four ways to stop the pod:
 
 ";
 
-/// The whole document.
+/// Returns the whole document.
 pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> String {
     let mut text = HEAD.to_owned();
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -91,7 +91,7 @@ fn machine() -> String {
     format!("{cores} cores ({model}), Linux {}", release.join("."))
 }
 
-/// The losses, one line for each kind of traffic.
+/// Returns the losses, with one line for each kind of traffic.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",
@@ -119,7 +119,7 @@ fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     }
 }
 
-/// The rows in which clients cannot be notified in time, and drainit's report on each.
+/// Returns the rows in which clients cannot be notified in time, and drainit's report on each.
 fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
     if results.iter().any(|result| result.outcome.too_slow().is_some()) {
         text.push_str(

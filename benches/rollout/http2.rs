@@ -1,4 +1,4 @@
-//! The HTTP/2 client: hyper, which honours GOAWAY by itself.
+//! The HTTP/2 client. It uses hyper, which honours GOAWAY by itself.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
@@ -8,22 +8,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use testkit::load::Failure;
 use tokio::net::TcpStream;
 
-/// An open connection.
 pub(crate) type Http2 = SendRequest<Empty<Bytes>>;
 
-/// Opens a connection; a task of the current runtime reads it from then on.
+/// Opens a connection, which a task of the current runtime then reads.
 pub(crate) async fn open(stream: TcpStream) -> Result<Http2, Failure> {
     let opened = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (sender, connection) = opened.map_err(|_| Failure::Reset)?;
     tokio::spawn(async move {
-        // The requests on it learn of its end by themselves.
+        // The requests on the connection fail by themselves when it ends.
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// One request and its whole response; `None` if the connection had been closed, or had received
-/// GOAWAY, so that the request was never sent.
+/// Sends a request and reads the whole response. Returns `None` if the request was never sent,
+/// because the connection had been closed or had received GOAWAY.
 pub(crate) async fn ask(sender: &mut Http2, path: &str, delay: u32) -> Option<Result<(), Failure>> {
     sender.ready().await.ok()?;
     let request = Request::get(format!("http://pod{path}"))

@@ -1,10 +1,10 @@
-//! The rollout bench: a pod with a real Envoy is replaced under traffic, again and again, and every
-//! request that gets no answer is counted: `make bench-rollout`, or `make bench-rollout QUICK=1`
-//! for a minute's worth of it.
+//! The rollout bench replaces a pod with a real Envoy under traffic, repeatedly, and counts every
+//! request without an answer. `make bench-rollout` runs all rows, and `make bench-rollout QUICK=1`
+//! a few of them in a minute.
 //!
-//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. Exits with
-//! 1 if drainit lost anything where the protocol lets a server say goodbye, or where namespaces are
-//! not permitted.
+//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. The exit
+//! code is 1 if drainit lost a request although the protocol lets a server announce the end of a
+//! connection, and where namespaces are not permitted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod client;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--quick`: a few rows. Any other argument: only the rows whose name contains it.
+/// Selects the rows: a few for `--quick`; for any other argument, those whose name contains it.
 fn bench() -> io::Result<bool> {
     let argument = std::env::args().nth(1);
     let rows = match argument.as_deref() {

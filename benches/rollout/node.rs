@@ -1,8 +1,8 @@
-//! The machine that the pods run on: a network of its own, in which a service sends new connections
-//! to a pod.
+//! The node that the pods run on: a separate network in which a service routes new connections to a
+//! pod.
 //!
-//! All of it is in namespaces that have no name and go with the bench, however that ends: nothing
-//! of the real network is touched or reached.
+//! The network is in unnamed namespaces, which the kernel removes when the bench ends for any
+//! reason. The real network is neither changed nor reachable.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -19,16 +19,17 @@ use signal_hook::iterator::Signals;
 use testkit::gateway::children;
 use tokio::task::spawn_blocking;
 
-/// The bench's own address, on which the upstream listens.
+/// The address of the bench, on which the upstream listens.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
-/// Set inside the namespaces, to the directory for files.
+/// The environment variable with the directory for files; it is set only inside the namespaces.
 const DIRECTORY: &str = "BENCH_ROLLOUT_DIRECTORY";
-/// Namespaces for the network, and for the processes, so that none of them is left.
+/// The namespaces for the network and for the processes, so that no process is left at the end.
 const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
 const TOOLS: [(&str, &str); 4] =
     [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("wrk", "wrk")];
 
-/// Runs the bench once more, inside; gives its exit code. `None`: this is inside.
+/// Runs the bench again inside the namespaces and returns its exit code. Returns `None` if this
+/// process is already inside.
 pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     if env::var_os(DIRECTORY).is_some() {
         set_up()?;
@@ -40,7 +41,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
             return Err(io::Error::other(format!("`{tool}` is missing: install {package}")));
         }
     }
-    // A user may become root in a new user namespace.
+    // An ordinary user can become root in a new user namespace.
     let user: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let mut unshare = Command::new("unshare");
     unshare.args(user).args(UNSHARE);
@@ -53,7 +54,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     }
     let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    // Nothing is left if this process is killed, too.
+    // No process is left even if this process is killed.
     let inside = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)
@@ -73,14 +74,14 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
 }
 
-/// A directory for the files of this run, removed at its end.
+/// A directory for the files of this run, which is removed at the end of the run.
 pub(crate) fn directory() -> PathBuf {
     env::var_os(DIRECTORY).map_or_else(env::temp_dir, PathBuf::from)
 }
 
-/// On Ctrl-C the first process of the namespace is killed, and the kernel ends the others and takes
-/// the networks down before `unshare` hears of it. Returns the place where the number of the signal
-/// will be.
+/// Kills the first process of the namespace on Ctrl-C. The kernel then ends the other processes and
+/// removes the networks before `unshare` is notified. Returns the variable that receives the number
+/// of the signal.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
     let told = Arc::clone(&signalled);
@@ -96,8 +97,8 @@ fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     Ok(signalled)
 }
 
-/// A bridge for the pods, and kube-proxy's way to serve: what begins at the address of a service is
-/// sent on to an endpoint, and conntrack keeps it there.
+/// Creates a bridge for the pods and forwards connections as kube-proxy does: a new connection to
+/// the address of a service is forwarded to an endpoint, and conntrack keeps it there.
 fn set_up() -> io::Result<()> {
     let rules = "add table ip services; \
         add map ip services endpoints { type ipv4_addr : ipv4_addr; }; \
@@ -108,7 +109,7 @@ fn set_up() -> io::Result<()> {
         "ip link add node0 type bridge",
         &format!("ip addr add {ADDRESS}/16 dev node0"),
         "ip link set node0 up",
-        // Where the addresses of services are does not matter, as none of them is ever reached.
+        // The route to the addresses of services does not matter, because no packet reaches them.
         "ip route add 10.96.0.0/16 dev node0",
     ] {
         run(&command.split(' ').collect::<Vec<_>>())?;
@@ -116,23 +117,24 @@ fn set_up() -> io::Result<()> {
     run(&["nft", rules])
 }
 
-/// The network namespace of a pod. A process that does nothing holds it, as Kubernetes' `pause`
-/// does, so it outlives the pod's processes: a late connection is refused, but finds the address.
+/// The network namespace of a pod. An idle process holds it, like the `pause` container of
+/// Kubernetes, so it outlives the processes of the pod: a late connection reaches the address and
+/// is refused.
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
-    /// The pod's.
+    /// The address of the pod.
     pub(crate) address: Ipv4Addr,
 }
 
 impl Network {
-    /// Makes it.
+    /// Creates the namespace and connects it to the bridge.
     pub(crate) fn new() -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let [high, low] = number.to_be_bytes();
         let address = Ipv4Addr::new(10, 64, high + 1, low);
-        // `cat` ends with the bench, and answers once it is inside.
+        // `cat` ends with the bench, and answers as soon as it runs in the namespace.
         let mut pause = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
@@ -155,7 +157,7 @@ impl Network {
         Ok(network)
     }
 
-    /// A command that runs inside.
+    /// Returns a command that runs in the namespace.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -175,16 +177,16 @@ impl Drop for Network {
     }
 }
 
-/// A service: one address that stays, whatever is behind it.
+/// A service: an address that stays the same while its endpoint changes.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// Its own.
+    /// The address of the service.
     pub(crate) address: Ipv4Addr,
     endpoint: Ipv4Addr,
 }
 
 impl Service {
-    /// A service with this endpoint.
+    /// Creates a service with this endpoint.
     pub(crate) fn new(endpoint: Ipv4Addr) -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(1);
         let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -193,8 +195,8 @@ impl Service {
         Ok(Self { address, endpoint })
     }
 
-    /// From now on new connections go there; those that are open stay where they are. It is one
-    /// transaction: there is no moment without an endpoint.
+    /// Routes new connections to this endpoint; open connections stay with the old one. The change
+    /// is one transaction, so the service is never without an endpoint.
     pub(crate) async fn move_to(&mut self, endpoint: Ipv4Addr) -> io::Result<()> {
         let Self { address, endpoint: old } = *self;
         self.endpoint = endpoint;
@@ -206,7 +208,7 @@ impl Service {
     }
 }
 
-/// All refused connections of the clients so far: RFC 4022's tcpAttemptFails.
+/// Returns the number of refused connections of the clients so far: tcpAttemptFails of RFC 4022.
 pub(crate) fn refused() -> io::Result<u64> {
     let counters = fs::read_to_string("/proc/net/snmp")?;
     let mut tcp = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));

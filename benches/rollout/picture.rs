@@ -1,7 +1,7 @@
-//! Draws the picture for the README: every kind of traffic on the newest Envoy, and the losses of
-//! each way to stop it.
+//! Draws the picture for the README: the losses of each mode for every kind of traffic on the
+//! newest Envoy.
 //!
-//! Nothing in it depends on a light or a dark page: the greys are read on both.
+//! The greys are readable on both a light and a dark page.
 
 use std::fmt::Write;
 
@@ -13,10 +13,10 @@ use crate::schedule::Result;
 
 const TEXT: &str = "#737b85";
 const FONT: &str = "ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
-/// The column of the names, and those of the bars.
+/// The widths of the column of names and of the columns of bars.
 const NAMES: f64 = 280.0;
 const COLUMN: f64 = 150.0;
-/// The longest bar; what is left of a column is for its number.
+/// The length of the longest bar. The rest of the column holds the number.
 const BAR: f64 = 92.0;
 const TOP: f64 = 84.0;
 const LINE: f64 = 22.0;
@@ -41,7 +41,7 @@ fn heading(mode: Mode) -> (&'static str, &'static str) {
     }
 }
 
-/// An SVG of the rows where a server can be polite.
+/// Returns an SVG of the rows in which a server can notify its clients in time.
 pub(crate) fn svg(rows: &[Row], results: &[Result]) -> String {
     let shown = |row: &Row| row.envoy == envoy::DEFAULT && row.impolite.is_none();
     let shown: Vec<_> = rows.iter().enumerate().filter(|(_, row)| shown(row)).collect();
@@ -94,7 +94,7 @@ fn columns() -> impl Iterator<Item = (Mode, f64)> {
     Mode::ALL.into_iter().zip(places)
 }
 
-/// The stop times of the pods.
+/// Returns the stop times of the pods.
 fn seconds(rows: &[Row], results: &[Result], mode: Mode) -> String {
     let times = results.iter().filter(|result| {
         let row = &rows[result.row];

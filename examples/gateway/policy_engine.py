@@ -47,7 +47,7 @@ class Executor:
             response = connection.getresponse()
             body = response.read()
         except Exception:
-            connection.close()  # the next request opens it again
+            connection.close()  # the next request opens a new one
             raise
         if response.status != 200:
             raise http.client.HTTPException(f"status {response.status}")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the directory for the sockets, which no other user can enter, and writes Envoy's config there, with the variables
-# filled in: prepare.sh [CONFIG]
+# Creates the directory for the sockets, which no other user can enter, expands the variables in the config of Envoy and
+# writes it there: prepare.sh [CONFIG]
 set -eu
 mkdir -p -m 700 "${GATEWAY_RUN_DIR:?}"
 python3 -c 'import os, sys; sys.stdout.write(os.path.expandvars(sys.stdin.read()))' \

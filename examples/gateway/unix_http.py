@@ -18,7 +18,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers every method through `decide`, which gives a status and a body."""
 
     protocol_version = "HTTP/1.1"  # keep-alive
-    wbufsize = -1  # one write per response, not one for the head and one for the body
+    wbufsize = -1  # buffer the head and the body of a response for one write
 
     def answer(self):
         """Reads the request, calls `decide` and sends its answer."""
@@ -79,13 +79,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 try:
                     connection.shutdown(socket.SHUT_RD)
                 except OSError:
-                    pass  # the other side was faster
+                    pass  # the client has closed the connection already
         self.server_close()  # waits for the threads
 
 
 def serve(name, path, handler):
     """Serves `handler` on the socket `path` until a stop signal, then ends in good order."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # for the threads, too
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the threads inherit the mask
     server = Server(path, handler)
     accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     accepting.start()

@@ -8,7 +8,8 @@ import mmap
 import struct
 import time
 
-# One byte: draining. Then the time of the last request, on a clock that all processes share.
+# Byte 0 is set during the drain. Bytes 8 to 15 hold the time of the last request, on a clock that
+# all processes share.
 shared = mmap.mmap(-1, 16)
 
 
@@ -18,7 +19,8 @@ def before_request(_worker, request):
         return
     struct.pack_into("d", shared, 8, time.monotonic())
     if shared[0]:
-        # To gunicorn as if the client had asked for it. A `Connection` header of the app's own it would pass over.
+        # Act as if the client had sent this header: gunicorn ignores a `Connection` header of the
+        # app.
         request.headers.insert(0, ("CONNECTION", "close"))
 
 
@@ -30,7 +32,7 @@ def drain():
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/drain":
-        # A peer without an address has come through the Unix socket.
+        # A request without a peer address comes from the Unix socket.
         if environ["REMOTE_ADDR"] or environ["REQUEST_METHOD"] != "POST":
             start_response("404 Not Found", [("Content-Length", "0")])
             return []

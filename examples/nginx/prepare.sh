@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the directory for nginx's files and writes its config there, with the variables filled in.
+# Creates the directory for the files of nginx, expands the variables in its config and writes it there.
 set -eu
 mkdir -p "${NGINX_RUN_DIR:?}"
 rm -f "$NGINX_RUN_DIR/draining" # left by an earlier run

@@ -44,7 +44,7 @@ class Queue:
             try:
                 batch.append(item.rename(self.mine / item.name))
             except FileNotFoundError:
-                pass  # another worker was faster
+                pass  # another worker has taken the item
         return batch
 
     def finish(self, item):
@@ -77,7 +77,7 @@ def main():
     queue.mine.rmdir()
     tell("DRAINED=1")
     while True:
-        signal.pause()  # there is nothing left that TERM could cut
+        signal.pause()  # TERM can now end this process without a loss
 
 
 if __name__ == "__main__":

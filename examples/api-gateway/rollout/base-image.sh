@@ -1,8 +1,9 @@
 #!/bin/sh
-# Writes the file system of a small Debian with what a gateway with a bash entrypoint needs, and HAProxy, as a tar for
-# `docker import`: base-image.sh > base.tar
+# Writes a tar archive for `docker import` with a small Debian, the tools of a gateway with a bash entrypoint, and
+# HAProxy: base-image.sh > base.tar
 #
-# From the files of this machine, on which the packages must be installed: it stands for an image that cannot be pulled.
+# It copies the files of this machine, on which the packages must be installed, in place of an image that cannot be
+# pulled.
 set -eu
 cd "$(dirname "$0")/../../.."
 files=$(mktemp)
