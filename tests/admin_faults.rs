@@ -17,7 +17,7 @@ processes:
     depends_on: [engine]
     drain: {envoy: {admin: 'ADMIN', time: 18s, min: 200ms}}
 ";
-/// Is more than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
+/// More than drainit needs (a debug build has about 12 MB), and far less than the admin sends.
 const MOST_MEMORY_KB: u64 = 40_000;
 
 fn start(admin: &str) -> Option<Running> {

@@ -7,7 +7,7 @@ use crate::support::{LONG, Rig, Signal};
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
-/// Runs a shell that waits and prints the signals that it gets.
+/// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
     exec 2>/dev/null # what the shell says of its own children, which hear the signals too
     for n in 1 2 3 10 12 18; do trap \"echo got $n\" $n; done; trap 'echo got 15; exit 5' 15

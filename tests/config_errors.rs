@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::support::{Ended, LONG, Rig, Signal, ms};
 
-/// Has three problems and a warning, each in its own line.
+/// A config with three problems and a warning, each in its own line.
 const WRONG: &str = r#"
 processes:
   python:
@@ -153,7 +153,7 @@ processes:
                 false => ended.assert_no_line(line),
             };
         }
-        // One thing after the other.
+        // As long as there are errors, drainit does not list what it has not checked.
         ended.assert_no_line("not looked at");
     };
     check(Rig::not_init(), &["check"], false);

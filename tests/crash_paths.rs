@@ -14,23 +14,23 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::support::{Signal, ms, namespace};
 
-/// Is the time under load before the first signal.
+/// The time under load before the first signal.
 const BEFORE: Duration = ms(1500);
-/// Is the time from T0 until new connections go elsewhere.
+/// The time from T0 until new connections go elsewhere.
 const LEARN: Duration = ms(1000);
-/// Is the `min` of the example.
+/// The `min` of the example.
 const MIN: Duration = ms(5000);
 const CLIENTS: u32 = 40;
-/// Is the number of requests per second of one client.
+/// The number of requests per second of one client.
 const RATE: f64 = 5.0;
 
-/// Is a signal to a process, sent at this time after T0.
+/// A signal to a process, sent at this time after T0.
 type Blow = (Duration, &'static str, Signal);
 
 struct Outcome {
     report: Report,
     status: ExitStatus,
-    /// Is the time from T0 until drainit had ended.
+    /// The time from T0 until drainit had ended.
     took: Duration,
     said: String,
     /// Is T0 on the clock of the load.

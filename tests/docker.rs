@@ -19,7 +19,7 @@ use crate::support::http::get;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, LONG, ms};
 
-/// Is the port of tests/fixtures/docker-envoy.yaml.
+/// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;
 const GREETING: &str = "hello from the container\n";
 
@@ -134,13 +134,13 @@ fn an_empty_image_is_enough() {
     assert_eq!(missing.code, 78, "{}", missing.output);
 }
 
-/// Keeps its connection.
+/// A client that keeps its connection.
 struct Client(BufReader<TcpStream>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     body: String,
-    /// Is true if the answer has `connection: close`.
+    /// Whether the answer has `connection: close`.
     closes: bool,
 }
 

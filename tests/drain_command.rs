@@ -14,7 +14,7 @@ use crate::support::http::{free_address, get_unix, request};
 use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
-/// Configures a router with a drain, its dependency, and both kinds of control address.
+/// The config of a router with a drain, its dependency, and both kinds of control address.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 control: {socket: DIR/control.sock, listen: 'LISTEN'}
@@ -26,7 +26,7 @@ processes:
     stop_grace_period: 1s
     drain: {DRAIN}
 ";
-/// Lists the requests of exactly one drain of an Envoy.
+/// The requests of exactly one drain of an Envoy.
 const ONCE: [&str; 3] =
     ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail", "POST /drain_listeners"];
 
@@ -347,7 +347,7 @@ fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// Selects how a fake supervisor treats a connection.
+/// The way in which a fake supervisor treats a connection.
 #[derive(Clone, Copy, Debug)]
 enum Does {
     Accepts,

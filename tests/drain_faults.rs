@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::http::free_address;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// Configures a router with a drain and its dependency. The test replaces `TIMES`.
+/// The config of a router with a drain and its dependency. The test replaces `TIMES`.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 processes:
@@ -140,7 +140,7 @@ fn one_poll_does_not_end_the_drain() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
-    // A drain without `min` does not close the listeners early.
+    // One slow poll does not make drainit close the listeners early.
     assert!(admin.wait_for(CLOSE) - t0 >= ms(1000), "{:?}", admin.seen());
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// Configures an app with a drain and its dependency. The app continues when `DIR/told` exists,
+/// The config of an app with a drain and its dependency. The app continues when `DIR/told` exists,
 /// which USR1 creates.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
@@ -146,7 +146,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
     assert_asked(&ended, t0, ms(800)..ms(2000));
-    // It is killed here, not at the end with the leftover processes.
+    // drainit kills the command here, and not at the end with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 
@@ -294,11 +294,9 @@ fn what_others_send_requests_to_is_drained_after_them() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    // This checks the last event before the message, because the event of the message itself may be
-    // recorded after its effect.
     ended
         .assert_code(0)
-        // The steps before `notify`: its effect may come before the sender has recorded it.
+        // Names the steps before `notify`, whose effect may come before the sender has recorded it.
         .assert_order(&[
             "front got SIGUSR1",
             "front sleep",
@@ -325,7 +323,7 @@ fn a_crash_meanwhile_holds_the_drain_for_min_only() {
     drainit.touch("store-fails");
     drainit.wait_for_event("store", "exit 9");
     let ended = drainit.wait_exit(LONG);
-    // It had been asked to stop before.
+    // drainit had been asked to stop before the crash, so its code is 0.
     ended.assert_code(0).assert_line("store: exited with code 9, without being asked to");
     assert_asked(&ended, t0, ms(700)..ms(2200));
 }

@@ -11,10 +11,10 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-/// Is so many arguments that reading them takes much longer than everything before it.
+/// Enough arguments that reading them takes much longer than everything before that.
 const MANY: usize = 20_000;
 
-/// Configures one process that claims all arguments and ignores them.
+/// The config of one process that claims all arguments and ignores them.
 const CLAIMS: &str = "
 processes:
   a: {command: [sh, -c, 'exec sleep 60', sh], args: {prefix: '--a.'}}
@@ -27,7 +27,7 @@ fn blocked(pid: Pid) -> u64 {
     mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
 }
 
-/// Contains all signals but KILL and STOP, which cannot be blocked.
+/// All signals but KILL and STOP, which cannot be blocked.
 const FULL: u64 = !(1 << 8 | 1 << 18);
 
 fn wait_for_full(drainit: &Running) {
