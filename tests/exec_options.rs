@@ -349,7 +349,7 @@ fn a_reader_that_is_gone_or_full_holds_nothing_up() {
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_event("a", "got SIGUSR1");
     drainit.signal(Signal::SIGTERM);
-    // drainit caused these PIPE signals itself and passed none of them on.
+    // drainit passed on no PIPE that it had caused itself.
     drainit.wait_exit(LONG).assert_code(0).assert_no_event("a", "got SIGPIPE");
 }
 
@@ -405,7 +405,7 @@ fn a_storm_of_orphans_holds_no_signal_up() {
 
 #[test]
 fn descriptors_of_a_service_manager_are_handed_over() {
-    // The first two descriptors are passed to the command; the other one is not part of them.
+    // LISTEN_FDS covers the first two descriptors, and not descriptor 9.
     let hand_over = |pid: &str| {
         format!(
             "export LISTEN_PID={pid} LISTEN_FDS=2 LISTEN_FDNAMES=http:admin; exec \"$@\" 3</etc/passwd 4</etc/group 9</etc/passwd"

@@ -191,7 +191,7 @@ fn restarts_leave_no_descriptor_open() {
     let fds = || std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
     let few = fds();
     drainit.wait_for_line("restart 30 in|exited with code 1 .on_exit: ignore");
-    // The test may not have read the last few lines to their end yet.
+    // drainit may not have read the output of the last few processes to its end yet.
     assert!(fds() < few + 20, "{} after {few}", fds());
 }
 

@@ -99,8 +99,7 @@ fn without_room_for_another_task_it_says_so() {
         rig.write("config.yaml", "processes: {a: {command: ['true']}}");
         let args: Vec<_> = args.iter().map(|arg| rig.fill(arg)).collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        // Root is exempt from the limit; otherwise the limit would also keep drainit itself from
-        // starting.
+        // The limit does not apply to root, and must not keep drainit itself from starting.
         let ended = rig.wrapper(&ANYBODY).wrapper(&["prlimit", "--nproc=1"]).run_with(&args);
         ended.assert_code(126).assert_line("there is no room for another process");
     }
