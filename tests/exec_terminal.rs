@@ -83,8 +83,8 @@ fn keys_reach_a_command_that_is_no_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // No process could continue a stopped command. Without an init, Ctrl-Z has no effect under Docker
-            // either.
+            // No process could continue a stopped command. Without an init, Ctrl-Z has no effect
+            // under Docker either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
