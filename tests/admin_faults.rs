@@ -1,5 +1,5 @@
-//! Every way in which an Envoy's admin can fail, before and during a drain: each is bounded in time
-//! and memory, and reported.
+//! Every way in which an Envoy's admin can fail, before and during a drain. drainit bounds each
+//! failure in time and memory, and reports it.
 
 use std::fs;
 use std::thread;
@@ -31,15 +31,15 @@ fn start_with(admin: &Admin) -> Option<Running> {
     start(&format!("http://{}", admin.address()))
 }
 
-/// The peak memory of drainit.
+/// Returns the peak memory of drainit.
 fn peak_memory_kb(drainit: &Running) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Whatever the admin does from T0 on, the drain takes two seconds and `min`, the stop is in order,
-/// and the report says why.
+/// Fails unless the drain takes two seconds and `min`, the stop is in order, and the report gives
+/// the reason, whatever the admin does from T0 on.
 #[track_caller]
 fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -93,7 +93,7 @@ fn an_admin_that_never_existed_is_bounded_and_reported() {
     is_bounded_and_reported(drainit, "no such file or directory");
 }
 
-/// The calls succeed and then the statistics fail: the drain lasts for `time` and no longer.
+/// Lets the calls succeed and then the statistics fail: the drain lasts for `time` and no longer.
 #[test]
 fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, reason)| {
@@ -116,8 +116,8 @@ fn statistics_that_fail_during_the_drain_are_bounded_and_reported() {
     });
 }
 
-/// After a requested drain is over, the admin fails while the container is stopped: there is no
-/// last count, and the one before is reported with its age.
+/// Lets the admin fail while the container is stopped, after a requested drain is over: there is no
+/// last count, so the one before is reported with its age.
 #[test]
 fn a_failing_last_count_is_bounded_and_reported() {
     in_parallel(FAULTS, |(fault, _)| {
@@ -161,7 +161,7 @@ fn missing_permissions_are_reported_before_the_drain() {
 
 #[test]
 fn a_drain_that_closes_nothing_is_reported() {
-    // One more request at each poll, none of which closes its connection.
+    // The admin counts one more request at each poll, and no request closes its connection.
     let admin = Admin::tcp(1).restless();
     let Some(drainit) = start_with(&admin) else { return };
     admin.wait_verified();

@@ -1,5 +1,5 @@
-//! The container's arguments: each goes to the process that claims it, and an unclaimed one is an
-//! error.
+//! The container's arguments: each goes to the process that claims it, and an argument that no
+//! process claims is an error.
 
 use serde_json::json;
 

@@ -11,13 +11,13 @@ use crate::support::fake_admin::Admin;
 use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal};
 
-/// Where `make static ARCH=aarch64` leaves the binary.
+/// Returns the path where `make static ARCH=aarch64` leaves the binary.
 fn binary() -> PathBuf {
     checkout().join("target/static/aarch64/drainit")
 }
 
-/// PID 1 of a namespace under the emulator; `None` without the namespace, the emulator or the
-/// binary, and the test is skipped.
+/// Returns a rig with drainit as PID 1 of a namespace under the emulator. It is `None`, and the
+/// test is skipped, without the namespace, the emulator or the binary.
 fn rig() -> Option<Rig> {
     let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");

@@ -1,4 +1,4 @@
-//! drainit called `dumb-init`, compared with dumb-init. For terminals see `exec_terminal`.
+//! Compares drainit under the name `dumb-init` with dumb-init. `exec_terminal` tests terminals.
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer, RunResult};
@@ -7,7 +7,7 @@ use crate::support::{LONG, Rig, Signal};
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
-/// A shell that waits and prints the signals that it gets.
+/// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
     exec 2>/dev/null # what the shell says of its own children, which hear the signals too
     for n in 1 2 3 10 12 18; do trap \"echo got $n\" $n; done; trap 'echo got 15; exit 5' 15
@@ -18,7 +18,7 @@ fn recorder(act: &str) -> String {
     RECORDER.replace("ACT", act)
 }
 
-/// The lines of a run, sorted: those of the child before its exec may come at any place.
+/// Sorts the lines of a run: the lines that the child writes before its exec may come at any place.
 fn sorted(mut did: RunResult) -> RunResult {
     let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
     lines.sort();
@@ -185,7 +185,7 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 #[test]
 fn the_child_is_in_its_place_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
-    // Its parent runs at the same time.
+    // The parent of the child runs at the same time.
     let show = "sleep 0.2; readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
         ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";
     for options in [&[][..], &["-c"]] {

@@ -1,10 +1,10 @@
-//! drainit called `tini`, compared with tini.
+//! Compares drainit under the name `tini` with tini.
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer};
 use crate::support::{LONG, Rig, Signal};
 
-/// Not as PID 1, unless the test says so.
+/// Runs it as an ordinary process; `INIT` runs it as PID 1.
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
 const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 
@@ -180,7 +180,8 @@ fn usage_goes_where_tinis_goes() {
             |text: &str, count| text.lines().take(count).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(theirs.code, ours.code, "{args:?}");
         assert_eq!(theirs.stdout.is_empty(), ours.stdout.is_empty(), "{args:?}");
-        // The text of the usage is our own; its first line and the message before it are tini's.
+        // The text of the usage is drainit's own; its first line and the message before it are
+        // tini's.
         assert_eq!(lines(&theirs.stderr, 3), lines(&ours.stderr, 3), "{args:?}");
         for option in ["--version", "-h", "-s", "-p SIGNAL", "-v", "-w", "-g", "-e ", "-l", "TINI_"]
         {
@@ -197,7 +198,7 @@ fn by_its_other_names_it_is_the_same() {
         let did = tini.ours(&["--version"], PLAIN);
         assert_eq!((did.code, did.stdout.as_str()), (0, "tini version 0.19.0\n"));
         assert_eq!(tini.ours(&["-s", "--", "sh", "-c", "exit 4"], PLAIN).code, 4);
-        // Options end at the command, as in tini with musl.
+        // Options end at the command, as in a tini that is built with musl.
         assert_eq!(tini.ours(&["-s", "echo", "-g", "-x"], PLAIN).stdout, "-g -x\n");
     }
 }

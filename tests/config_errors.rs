@@ -1,11 +1,11 @@
-//! Wrong configs: every problem is reported at once with its place; the exit code is 78, and
-//! nothing is started. It is quick for every file.
+//! Wrong configs: drainit reports every problem at once with its place, exits with 78 and starts
+//! nothing. It does so quickly for every file.
 
 use std::fs;
 
 use crate::support::{Ended, LONG, Rig, Signal, ms};
 
-/// Three problems and a warning, each in its line.
+/// A config with three problems and a warning, each in its own line.
 const WRONG: &str = r#"
 processes:
   python:
@@ -153,7 +153,7 @@ processes:
                 false => ended.assert_no_line(line),
             };
         }
-        // One thing after the other.
+        // As long as there are errors, drainit does not list what it has not checked.
         ended.assert_no_line("not looked at");
     };
     check(Rig::not_init(), &["check"], false);
@@ -163,7 +163,7 @@ processes:
     let Some(rig) = Rig::new() else { return };
     check(rig, &["check", "--image=false"], false);
 
-    // A problem that only the image shows is not an error elsewhere, and does not prevent a start.
+    // A problem that exists only in the image is no error elsewhere, and does not prevent a start.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
@@ -215,7 +215,7 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
 }
 
-/// Within a second, in 300 MB of address space and with 78.
+/// Fails unless drainit refuses the config with 78, within a second and in 300 MB of address space.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);

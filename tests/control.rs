@@ -1,4 +1,4 @@
-//! The control endpoints that a kubelet polls: before, during and at the end.
+//! The control endpoints that a kubelet polls, before, during and at the end of a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -113,7 +113,7 @@ fn clients_that_ask_badly_cost_nothing() {
         format!("control: {{listen: '{address}'}}\nprocesses: {{a: {{command: [CHILD, a]}}}}");
     let drainit = rig.start(&config);
     drainit.wait_for_start(&["a"]);
-    // Silent, unfinished, endless and nonsense.
+    // These clients send nothing, an unfinished request, and nonsense; the next one never ends.
     let mut held = Vec::new();
     for text in ["", "GET /livez HTT", "\0\0\0\r\n\r\n"] {
         for _ in 0..10 {
@@ -131,23 +131,25 @@ fn clients_that_ask_badly_cost_nothing() {
     drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1500));
 }
 
-/// Longer than any of these tests needs its holders: they end by then whatever becomes of the test.
+/// Bounds the life of the holders, so that they end even if the test fails. No test needs them for
+/// so long.
 const HOLDERS_END: Duration = Duration::from_secs(60);
 
-/// Holds a connection until the server closes it, and then the next one, until `is_over`.
+/// Holds a connection until the server closes it, and then opens the next one, until `is_over`.
 fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
     let until = Instant::now() + HOLDERS_END;
     let goes_on = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
     while goes_on() {
         let Ok(mut stream) = TcpStream::connect_timeout(&address, ms(1000)) else {
-            // Refused at once where drainit is gone: hundreds of threads must not spin on it.
+            // A connection is refused at once after drainit has ended; hundreds of threads must not
+            // spin.
             thread::sleep(ms(10));
             continue;
         };
         let _ = stream.set_read_timeout(Some(ms(100)));
         let _ = stream.set_write_timeout(Some(ms(100)));
         let _ = stream.write_all(sends.as_bytes());
-        // It ends when the server closes it, or sends anything.
+        // The connection is no longer held when the server closes it or sends anything.
         let is_held = |stream: &mut TcpStream| {
             let wrote = !trickles || stream.write_all(b"x").is_ok();
             wrote
@@ -159,7 +161,8 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
     }
 }
 
-/// Ends the holders, also where the test fails: `thread::scope` waits for them.
+/// Ends the holders when it is dropped, even if the test fails, because `thread::scope` waits for
+/// them.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -168,7 +171,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Runs `drainit health --live`, which waits 1 s for the answer; returns the exit code and the
+/// Runs `drainit health --live`, which waits 1 s for the answer, and returns its exit code and its
 /// output.
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
@@ -277,7 +280,7 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// drainit's CPU time so far, in hundredths of a second.
+/// Returns drainit's CPU time so far, in hundredths of a second.
 fn processor_time(drainit: &Running) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", drainit.pid())).unwrap();
     let behind_name = stat.rsplit(") ").next().unwrap();

@@ -1,5 +1,5 @@
-//! A process of the example gateway dies or hangs under real load: the stop is bounded, and the
-//! failure reported.
+//! A process of the example gateway dies or hangs under real load: the stop is bounded, and drainit
+//! reports the failure.
 
 use std::io;
 use std::process::ExitStatus;
@@ -14,32 +14,31 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::support::{Signal, ms, namespace};
 
-/// Load before anything happens.
+/// The time under load before the first signal.
 const BEFORE: Duration = ms(1500);
-/// From T0 until new connections go elsewhere.
+/// The time from T0 until new connections go elsewhere.
 const LEARN: Duration = ms(1000);
 /// The `min` of the example.
 const MIN: Duration = ms(5000);
 const CLIENTS: u32 = 40;
-/// Requests a second of one client.
+/// The number of requests per second of one client.
 const RATE: f64 = 5.0;
 
-/// A signal to a process, this long after T0.
+/// A signal to a process, sent at this time after T0.
 type Blow = (Duration, &'static str, Signal);
 
-/// The result.
 struct Outcome {
     report: Report,
     status: ExitStatus,
-    /// From T0 until drainit was gone.
+    /// The time from T0 until drainit had ended.
     took: Duration,
     said: String,
-    /// T0 on the clock of the load.
+    /// Is T0 on the clock of the load.
     t0: Duration,
 }
 
-/// Runs a gateway under load and sends it signals; `drainit` is drainit itself. T0 is the first
-/// signal.
+/// Runs a gateway under load and sends signals to its processes; the name `drainit` stands for
+/// drainit itself. T0 is the time of the first signal.
 async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let runner = Runner::Init(env!("CARGO_BIN_EXE_drainit").into());
     let spec =
@@ -112,8 +111,8 @@ impl Outcome {
         self
     }
 
-    /// Fails unless these ended one after the other, and each but the first was asked to end only
-    /// then.
+    /// Fails unless these processes ended one after the other, and each but the first was asked to
+    /// end only after the one before had ended.
     #[track_caller]
     fn assert_went_in_order(&self, names: &[&str]) -> &Self {
         let place = |what: String| {
@@ -132,7 +131,7 @@ impl Outcome {
         self
     }
 
-    /// Fails unless all requests that failed did so between these times since T0.
+    /// Fails unless all failed requests failed between these times after T0.
     #[track_caller]
     fn assert_failures_within(&self, range: std::ops::Range<Duration>) -> &Self {
         for (at, failure) in &self.report.failures {
@@ -150,14 +149,14 @@ impl Outcome {
 
 #[test]
 fn a_policy_engine_that_dies_under_load_costs_its_answers_and_no_connection() {
-    // Its end is T0. The default action of USR1 is to end the process.
+    // The policy engine ends at T0, because the default action of USR1 is to end the process.
     let Some(outcome) = struck(10, &[(ms(0), "policy-engine", Signal::SIGUSR1)]) else { return };
     outcome
         .assert_code(128 + Signal::SIGUSR1 as i32)
         .assert_took(MIN..MIN + ms(6000))
         .assert_said("policy-engine: was ended by SIGUSR1 without being asked to")
         .assert_said("drain router: .*; connections (3[0-9]|40) at the start, 0 at the end")
-        // The clients leave a gateway that cannot decide any more.
+        // The clients leave a gateway that can no longer decide.
         .assert_failures_within(ms(0)..LEARN + ms(3000));
     outcome.assert_went_in_order(&["policy-engine", "router", "python-executor"]);
     let is_answer = |(_, failure): &(_, Failure)| *failure == Failure::Status(503);
@@ -174,7 +173,8 @@ fn an_envoy_that_dies_during_the_drain_is_not_waited_for() {
         .assert_took(ms(2000)..ms(7000))
         .assert_said("drain router: .*, the process has ended; connections 40 at the start, .* when last seen")
         .assert_said("stop router: was ended by SIGKILL without being asked to")
-        // No failure before it died; most clients had been told to close by then, and had left.
+        // No request failed before Envoy died; most clients had been asked to close by then, and
+        // had left.
         .assert_failures_within(ms(2000)..ms(60_000));
     outcome.assert_went_in_order(&["router", "policy-engine", "python-executor"]);
 }

@@ -1,5 +1,5 @@
-//! `Dockerfile.example` built for real, its images under `docker run` and `docker stop`, with a
-//! real Envoy.
+//! Builds `Dockerfile.example` and runs its images with `docker run` and `docker stop` and a real
+//! Envoy.
 
 mod api_gateway;
 mod matrix;
@@ -58,9 +58,8 @@ fn serve_then_stop(options: &[&str]) {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(10));
         container.await_line("envoy: draining");
-        // The client is told to close by an answer, not by a reset; a new client is still served.
-        // Every answer closes once the drain has begun; a stock Envoy alone closes one in a
-        // thousand.
+        // An answer, not a reset, asks the client to close, and a new client is still served. Every
+        // answer closes once the drain has begun, whereas a stock Envoy closes one in a thousand.
         let told = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().closes
@@ -96,7 +95,7 @@ fn there_is_no_shell_in_it() {
 fn the_code_of_a_crashed_process_is_the_containers() {
     let Some(images) = images() else { return };
     let dir = TempDir::new();
-    // Any program that fails is enough: this is drainit's own `check`.
+    // Any program that fails is enough; this one is drainit's own `check`.
     dir.write(
         "crash.yaml",
         "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",
@@ -141,7 +140,7 @@ struct Client(BufReader<TcpStream>);
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     body: String,
-    /// Whether it has `connection: close`.
+    /// Whether the answer has `connection: close`.
     closes: bool,
 }
 
@@ -153,7 +152,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// Sends one request; anything but a whole answer with 200 fails the test.
+    /// Sends one request, and fails the test unless it gets a whole answer with 200.
     #[track_caller]
     fn get(&mut self) -> Answer {
         self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();

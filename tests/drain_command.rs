@@ -1,5 +1,5 @@
-//! A requested drain: `drainit drain` and `POST /drain`. It stops nothing, and a later shutdown
-//! continues from it.
+//! A requested drain, by `drainit drain` or `POST /drain`. It stops no process, and a later
+//! shutdown continues from it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ use crate::support::http::{free_address, get_unix, request};
 use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Signal, in_parallel, ms};
 
-/// A router with a drain, and what it needs; both kinds of control address.
+/// The config of a router with a drain, its dependency, and both kinds of control address.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 control: {socket: DIR/control.sock, listen: 'LISTEN'}
@@ -43,7 +43,7 @@ fn start(admin: &Admin, times: &str) -> Option<Running> {
     start_with(&format!("envoy: {{admin: 'http://{address}', {times}}}"))
 }
 
-/// `drainit drain` with these arguments; `DIR` is the directory of the test.
+/// Runs `drainit drain` with these arguments; `DIR` is the directory of the test.
 fn drain(drainit: &Running, args: &[&str]) -> Output {
     let dir = drainit.path("");
     let args = args.iter().map(|arg| arg.replace("DIR/", &dir.display().to_string()));
@@ -89,7 +89,7 @@ fn it_waits_until_all_is_drained_stops_nothing_and_sigterm_does_not_begin_again(
     assert_eq!(status(&drainit)["processes"][1]["state"], "ready", "{}", status(&drainit));
     assert_all_alive(&drainit);
 
-    // A second request finds it drained already.
+    // A second request finds the router drained already.
     assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
     assert_all_alive(&drainit);
 
@@ -114,7 +114,7 @@ fn a_sigterm_meanwhile_goes_on_with_it() {
     admin.wait_for(ONCE[1]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: SIGTERM received");
-    // A request for a drain now joins the one in progress and waits for it.
+    // A request for a drain joins the drain in progress and waits for it.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
         thread::sleep(ms(400));
@@ -142,7 +142,7 @@ fn repeated_requests_share_one_drain() {
     let drainit = rig.start(&config);
     drainit.wait_for_start(&["engine", "router"]);
     drainit.wait_for_line("everything is ready");
-    // Over TCP, as the config says.
+    // The command uses TCP, as the config says.
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml", "--no-wait"]);
     for _ in 0..3 {
         assert_eq!(request(listen, "POST", "/drain").unwrap().0, 202);
@@ -302,7 +302,7 @@ fn a_drain_by_hand_takes_no_time_from_the_stop() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(&config);
     drainit.wait_for_line("everything is ready");
-    // One connection stays open, so that the drain takes all of its time.
+    // One connection stays open, so that the drain takes its full time.
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_order(&["router exit 0", "engine got SIGTERM"]);
@@ -330,7 +330,7 @@ fn over_tcp_it_is_refused_whatever_the_address() {
 fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     let admin = Admin::tcp(0);
     let Some(drainit) = start(&admin, "time: 5s, min: 100ms") else { return };
-    // As with `docker exec`, which lacks the variables that the entrypoint exported.
+    // `docker exec` lacks the variables that the entrypoint exported; so does this run.
     let elsewhere = "
         env: {DIRECTORY: 'DIR', TOKEN: '${SECRET:?set it}'}
         shutdown: {grace_period: '${GRACE:?set it}'}
@@ -347,18 +347,18 @@ fn what_is_wrong_or_unset_elsewhere_in_the_config_does_not_matter() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// How a fake supervisor treats a connection.
+/// The way in which a fake supervisor treats a connection.
 #[derive(Clone, Copy, Debug)]
 enum Does {
     Accepts,
     Says(&'static str),
-    /// Reads the request, and closes without an answer.
+    /// Reads the request, and closes the connection without an answer.
     Closes,
-    /// Closes without reading: a reset.
+    /// Closes the connection without reading, which resets it.
     Resets,
-    /// Closes in the middle of the answer.
+    /// Closes the connection in the middle of the answer.
     Breaks,
-    /// Stays silent for longer than the timeout of a request.
+    /// Sends nothing for longer than the timeout of a request.
     Stalls,
     /// Answers 503.
     Fails,
@@ -386,15 +386,15 @@ impl Does {
 }
 
 /// Runs `drainit drain --socket` against a server that treats one connection after the other as
-/// given, and all further ones as `then`; without it the server goes away. Returns the exit code
-/// and stderr.
+/// `does` says, and all further ones as `then` says; if `then` is `None`, the server ends. Returns
+/// the exit code and stderr.
 fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
     let dir = TempDir::new();
     let path = dir.join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut client = ask(&path);
-    // The next connection; `None` once the client has ended.
+    // Returns the next connection, or `None` once the client has ended.
     let mut next = || loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -437,7 +437,7 @@ fn a_failed_poll_does_not_end_the_drain() {
         let all = [Accepts, DRAINING, wrong, DRAINING, wrong, wrong, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
     });
-    // A failed request does not end it either.
+    // A failed request does not end the drain either.
     in_parallel([Closes, Resets, Stalls], |wrong| {
         let all = [wrong, wrong, Accepts, DRAINED];
         assert_eq!(drain_against(&all, None), (0, String::new()), "{wrong:?}");
@@ -447,11 +447,11 @@ fn a_failed_poll_does_not_end_the_drain() {
 #[test]
 fn only_a_supervisor_that_is_gone_has_been_stopped() {
     use Does::*;
-    // The socket file exists and nothing listens on it: as after a KILL.
+    // The socket file exists but no process listens on it, as after a KILL.
     for last in [DRAINING, Closes, Resets, Breaks] {
         assert_eq!(drain_against(&[Accepts, last], None), (0, String::new()), "{last:?}");
     }
-    // It was never accepted.
+    // The request was never accepted.
     let (code, said) = drain_against(&[Closes], None);
     assert!(code == 1 && said.contains("connection refused"), "{code} {said}");
 }
@@ -474,7 +474,7 @@ fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
         assert!(code == 1 && said.contains(says), "{then:?}: {code} {said}");
         assert!((ms(4000)..LONG).contains(&began.elapsed()), "{then:?}: {:?}", began.elapsed());
     });
-    // The request is not repeated for ever.
+    // The client does not repeat the request for ever.
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");
 }

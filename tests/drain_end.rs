@@ -1,10 +1,9 @@
-//! The end of the drain of a real Envoy: as early as is safe, and never later than `time`.
+//! The end of the drain of a real Envoy: it is as early as is safe, and never later than `time`.
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, ms};
 
-/// 1 s at least, 6 s at most.
 const DRAIN: &str = "time: 6s, min: 1s";
 
 #[test]
@@ -27,7 +26,7 @@ fn a_busy_one_is_gone_when_its_last_connection_is() {
     assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("router: draining");
-    // Answered 2 s later, with `connection: close`.
+    // Envoy answers the request 2 s later, with `connection: close`.
     let request = client.request(2000);
     assert_eq!(request.went, RequestResult::Answered { closes: true });
     drop(client);

@@ -1,4 +1,4 @@
-//! The drain of an Envoy, with an admin that works and with one that fails.
+//! The drain of an Envoy whose admin works, and of one whose admin fails.
 
 use std::thread;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::http::free_address;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// A router with a drain and its dependency. The test replaces `TIMES`.
+/// The config of a router with a drain and its dependency. The test replaces `TIMES`.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 processes:
@@ -34,7 +34,7 @@ fn start(admin: &Admin, times: &str) -> Option<Running> {
     Some(drainit)
 }
 
-/// From T0 until the router was asked to end.
+/// Returns the time from T0 until the router was asked to end.
 #[track_caller]
 fn drained_for(ended: &Ended, t0: Duration) -> Duration {
     ended.event("router", "got SIGTERM").at - t0
@@ -52,7 +52,7 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
     assert!(admin.seen().is_empty(), "a healthy Envoy is left alone");
     let t0 = drainit.signal(Signal::SIGTERM);
     admin.wait_for(FAIL);
-    // The connections are still open some polls later.
+    // The connections are still open after several polls.
     while admin.seen().iter().filter(|seen| seen.what.starts_with("GET /stats")).count() < 5 {
         thread::sleep(ms(5));
     }
@@ -140,7 +140,7 @@ fn one_poll_does_not_end_the_drain() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0);
     assert_between(&ended, drained_for(&ended, t0), ms(1000)..ms(2500));
-    // New connections are not refused because of it.
+    // One slow poll does not make drainit close the listeners early.
     assert!(admin.wait_for(CLOSE) - t0 >= ms(1000), "{:?}", admin.seen());
 }
 

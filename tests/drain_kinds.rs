@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// An app with a drain and its dependency. The app goes on when `DIR/told` exists, which USR1
-/// creates.
+/// The config of an app with a drain and its dependency. The app continues when `DIR/told` exists,
+/// which USR1 creates.
 const CONFIG: &str = "
 shutdown: {grace_period: 20s, reserve: 1s}
 processes:
@@ -32,14 +32,14 @@ fn start_in(rig: Rig, drain: &str, steps: &str) -> Running {
     drainit
 }
 
-/// Fails unless the app was asked to end this long after a moment.
+/// Fails unless the app was asked to end in this range of time after `since`.
 #[track_caller]
 fn assert_asked(ended: &Ended, since: Duration, range: std::ops::Range<Duration>) {
     let took = ended.event("app", "got SIGTERM").at - since;
     assert!(range.contains(&took), "asked after {took:?}, and not {range:?}:\n{}", ended.record);
 }
 
-/// Stops it, and checks what all kinds have in common.
+/// Stops drainit, and checks what all kinds have in common.
 #[track_caller]
 fn stop(drainit: Running, why: &str) -> (Ended, Duration) {
     let t0 = drainit.signal(Signal::SIGTERM);
@@ -67,7 +67,7 @@ fn a_request_is_answered_when_it_is_drained() {
 #[test]
 fn a_request_may_be_any_and_go_to_a_unix_socket() {
     let Some(rig) = Rig::new() else { return };
-    // Without an Envoy nothing is verified before the drain.
+    // drainit verifies nothing before the drain if there is no Envoy.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
     let (ended, t0) = stop(start_in(rig, drain, ""), "reported by the process");
@@ -146,7 +146,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
     assert_asked(&ended, t0, ms(800)..ms(2000));
-    // It is killed here, not at the end with the leftover processes.
+    // drainit kills the command here, and not at the end with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 
@@ -265,11 +265,11 @@ fn all_are_waited_for_together_each_within_its_own_time() {
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
         let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - t0;
-        // They run at the same time.
+        // The drains run at the same time.
         let range = ms(least)..ms(least + 900);
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
-    // None is stopped while another still serves.
+    // No process is stopped while another one still serves.
     let told = ended.event("never", "got SIGTERM").at - t0;
     assert!(told >= ms(1200), "{told:?}");
 }
@@ -294,11 +294,9 @@ fn what_others_send_requests_to_is_drained_after_them() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    // The last event before the message: the event of the message itself may be recorded after its
-    // effect.
     ended
         .assert_code(0)
-        // The steps before `notify`: its effect may come before the sender has recorded it.
+        // Names the steps before `notify`, whose effect may come before the sender has recorded it.
         .assert_order(&[
             "front got SIGUSR1",
             "front sleep",
@@ -325,7 +323,7 @@ fn a_crash_meanwhile_holds_the_drain_for_min_only() {
     drainit.touch("store-fails");
     drainit.wait_for_event("store", "exit 9");
     let ended = drainit.wait_exit(LONG);
-    // It had been asked to stop before.
+    // drainit had been asked to stop before the crash, so its code is 0.
     ended.assert_code(0).assert_line("store: exited with code 9, without being asked to");
     assert_asked(&ended, t0, ms(700)..ms(2200));
 }

@@ -11,23 +11,23 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-/// Enough arguments that reading the command line takes much longer than everything before it.
+/// Enough arguments that reading them takes much longer than everything before that.
 const MANY: usize = 20_000;
 
-/// One process that claims all arguments and ignores them.
+/// The config of one process that claims all arguments and ignores them.
 const CLAIMS: &str = "
 processes:
   a: {command: [sh, -c, 'exec sleep 60', sh], args: {prefix: '--a.'}}
 ";
 
-/// The blocked signals of a process, as proc(5) has them.
+/// Returns the blocked signals of a process, in the format of proc(5).
 fn blocked(pid: Pid) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
     mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap())
 }
 
-/// KILL and STOP cannot be blocked.
+/// All signals but KILL and STOP, which cannot be blocked.
 const FULL: u64 = !(1 << 8 | 1 << 18);
 
 fn wait_for_full(drainit: &Running) {
@@ -38,7 +38,7 @@ fn wait_for_full(drainit: &Running) {
     }
 }
 
-/// The processor time that drainit has used.
+/// Returns the CPU time that drainit has used.
 fn processor_time(drainit: &Running) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/schedstat", drainit.pid())).unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
@@ -48,8 +48,8 @@ fn with_many_arguments(rig: Rig) -> Running {
     rig.args(&["--"]).args(&["--a.x"; MANY]).start(CLAIMS)
 }
 
-/// The share of the time up to the start of the process that had passed when drainit was seen to
-/// block all signals.
+/// Returns the share of drainit's CPU time before the start of the process that it had used when
+/// the test saw it block all signals.
 fn share_before_the_block() -> Option<f64> {
     let drainit = with_many_arguments(Rig::new()?);
     wait_for_full(&drainit);
@@ -63,7 +63,7 @@ fn share_before_the_block() -> Option<f64> {
 
 #[test]
 fn signals_are_blocked_before_the_command_line_is_read() {
-    // It may be seen late, but never early.
+    // The test may see the block too late, but never too early.
     let mut shares = Vec::new();
     for _ in 0..5 {
         let Some(share) = share_before_the_block() else { return };
@@ -82,7 +82,7 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
         drainit.signal(signal);
         drainit.wait_exit(LONG).assert_code(0).assert_line(&format!("stopping: {signal} received"));
     }
-    // The command gets it as soon as it runs.
+    // The command gets the signal as soon as it runs.
     let Some(rig) = Rig::new() else { return };
     let mut args = vec!["exec"];
     args.extend(["--remap-exit=9"; MANY]);
@@ -93,7 +93,7 @@ fn a_signal_that_comes_while_the_command_line_is_read_is_heard() {
     drainit.wait_exit(LONG).assert_code(128 + 15);
 }
 
-/// A pipe with a writer as the config, so that drainit waits for it.
+/// Makes a pipe with a writer for the config, so that drainit waits for its content.
 fn config_in_a_pipe(rig: &Rig) -> fs::File {
     let path = rig.path("pipe");
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -134,9 +134,9 @@ fn a_command_that_is_no_init_has_the_signals_that_it_was_given() {
             let drainit = rig.start_with(&[command, "-c", "DIR/pipe"]);
             wait_for_reader(&drainit);
             assert_eq!(blocked(drainit.pid()), mask, "{command}");
-            // Not INT, which is ignored when the tests run in the background.
+            // The test does not use INT, which is ignored when the tests run in the background.
             drainit.signal(Signal::SIGTERM);
-            // It ended by the signal, so there is no code, and nothing was written.
+            // The signal ended the command, so there is no exit code and no output.
             let ended = drainit.wait_exit(LONG);
             ended.assert_code(-1).assert_no_line("pipe");
             drop(pipe);

@@ -1,4 +1,4 @@
-//! `drainit exec`: one process, as tini and dumb-init run it.
+//! `drainit exec` with one process, which it runs as tini and dumb-init do.
 
 use crate::support::{LONG, Rig, Running, Signal, ms};
 

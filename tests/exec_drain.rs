@@ -1,5 +1,5 @@
 //! `drainit exec` with a drain: each kind takes the traffic away before the stop signal, within its
-//! times. The rest of the drain and the shutdown is tested with `run`.
+//! times. The tests of `run` cover the rest of the drain and the shutdown.
 
 use std::path::Path;
 use std::thread;
@@ -8,8 +8,8 @@ use crate::exec_options::{assert_refused, exec};
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, ms};
 
-/// Answers `/work` once the given file exists, and a POST once nothing is in flight. TERM ends it
-/// at once.
+/// A server that answers `/work` once the given file exists, and a POST once no request is in
+/// flight. TERM ends it at once.
 const SERVER: &str = r#"
 import http.server, os, sys, threading, time
 
@@ -48,12 +48,13 @@ print("serving", flush=True)
 server.serve_forever()
 "#;
 
-/// As PID 1 and not.
+/// Returns a rig with drainit as PID 1, where that is possible, and one with an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
 }
 
-/// A drain that would last far longer than the test waits, of a command that does these steps.
+/// Starts a command that does these steps, with a drain that would last far longer than the test
+/// waits.
 fn start(rig: Rig, drain: &[&str], steps: &[&str]) -> Running {
     let options = [drain, &["--drain-time", "40s", "--grace-period", "60s"]].concat();
     let drainit = exec(rig, &options, &[&["CHILD", "a"], steps].concat());
@@ -91,7 +92,7 @@ fn an_envoy_alone_is_drained_first() {
 
 #[test]
 fn an_envoy_alone_may_keep_connections_and_its_health() {
-    // Connections that stay, and no request.
+    // The connections stay open, and there is no request.
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());
     let Some(rig) = Rig::new() else { return };
@@ -139,7 +140,7 @@ fn a_server_that_is_asked_by_a_request_ends_what_is_in_flight() {
 #[test]
 fn a_request_has_its_method_and_goes_to_a_unix_socket_as_well() {
     let Some(rig) = Rig::new() else { return };
-    // Without an Envoy nothing is verified before the drain.
+    // drainit verifies nothing before the drain if there is no Envoy.
     let server = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = ["--drain-http", "unix:DIR/app.sock:/drain?now=1", "--drain-method", "PUT"];
     let drainit = start(rig, &drain, &[]);
@@ -221,14 +222,14 @@ fn an_axum_server_alone_serves_until_it_is_drained() {
     drainit.wait_until("served", || get(address, "/").is_ok());
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("axum_server: drain");
-    // Also new connections, which a load balancer still sends.
+    // drainit still serves new connections, which a load balancer continues to send.
     assert_eq!(get(address, "/").unwrap().0, 200);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("drain axum_server: [^;]*reported by the process$");
     ended.assert_line("stop axum_server: .*exited with code 0");
 }
 
-/// The options of each kind, for a drain that never ends by itself.
+/// Returns the options of each kind, for a drain that never ends by itself.
 fn endless(server: &Admin) -> [Vec<String>; 4] {
     let url = format!("http://{}/drain", server.address());
     [
@@ -244,7 +245,7 @@ fn endless(server: &Admin) -> [Vec<String>; 4] {
 fn time_bounds_every_kind_and_0_turns_it_off() {
     let server = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
     for drain in endless(&server) {
-        // Where it is off, a `min` has nothing to bound.
+        // If the drain is off, a `min` has nothing to bound.
         for (times, range) in [
             (&["--drain-time", "800ms"][..], ms(800)..ms(2500)),
             (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(700)),
@@ -308,7 +309,7 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
     let signal = ["--drain-signal", "USR1"];
     let notify = ["--drain-notify", "USR1"];
     let kinds = [envoy, http, exec, signal, notify];
-    // Each kind with every other kind, and with a command that cannot be drained.
+    // Each kind is refused with every other kind, and with an option that rules out a drain.
     for (at, kind) in kinds.iter().enumerate() {
         for other in &kinds[at + 1..] {
             assert_refused(
@@ -330,7 +331,7 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
         ] {
             assert_refused(&[kind, wrong].concat(), message);
         }
-        // An option of one kind is refused with the others, and on its own selects its kind.
+        // An option of one kind is refused with the other kinds, and selects its kind on its own.
         for (option, of) in [
             (&["--drain-until", "requests"][..], "--drain-envoy <ADMIN>"),
             (&["--no-fail-healthcheck"], "--drain-envoy <ADMIN>"),

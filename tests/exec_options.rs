@@ -1,4 +1,5 @@
-//! The options of `drainit exec` but for signals and the drain: codes, times, leftover processes.
+//! The options of `drainit exec`, except those for signals and the drain: exit codes, times and
+//! leftover processes.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -32,7 +33,7 @@ fn codes_become_0_where_asked() {
     }
     let options = ["-e", "143", "-e", "127"];
     exec(Rig::not_init(), &options, &["CHILD", "a", "die=TERM"]).wait_exit(LONG).assert_code(0);
-    // There is no end to report: it never started.
+    // The command never started, so it has no end that could be remapped.
     exec(Rig::not_init(), &options, &["no-such-program"]).wait_exit(LONG).assert_code(127);
 }
 
@@ -62,7 +63,7 @@ fn a_command_that_stops_in_time_has_its_own_code() {
 #[test]
 fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
     for init in [true, false] {
-        // It obeys: no wait takes its full time.
+        // The leftover process obeys, so no wait takes its full time.
         let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
         let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
         let drainit = exec(rig, &["--grace-period", "8s"], &command);
@@ -73,7 +74,7 @@ fn what_a_command_leaves_in_its_group_gets_term_and_in_the_end_kill() {
         ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
         ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
 
-        // It does not obey: the end is bounded, and the command's code stays.
+        // The leftover process ignores TERM: the end is bounded, and the command's code stays.
         let Some(rig) = (if init { Rig::new() } else { Some(Rig::not_init()) }) else { return };
         let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
         let drainit = exec(rig, &["--grace-period", "300ms"], &command);
@@ -183,7 +184,7 @@ fn a_second_stop_signal_cuts_the_delay_short() {
         drainit.wait_for_start(&["a"]);
         drainit.signal(Signal::SIGTERM);
         drainit.wait_for_line("SIGTERM received");
-        // Signals within 5 ms would count as one.
+        // Two signals within 5 ms would count as one.
         thread::sleep(ms(20));
         let again = drainit.signal(second);
         let got = drainit.wait_for_event("a", "got SIGTERM").at;
@@ -202,7 +203,7 @@ fn a_second_stop_signal_cuts_the_delay_short() {
 #[test]
 fn a_doubled_stop_signal_is_one() {
     let Some(rig) = Rig::new() else { return };
-    // One process sends both, so that they follow each other at once.
+    // One process sends both signals, so that one follows the other at once.
     let drainit = exec(rig, &["--signal-delay", "700ms"], &["CHILD", "a"]);
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
@@ -210,7 +211,7 @@ fn a_doubled_stop_signal_is_one() {
     let both = crate::support::now() - asked;
     let ended = drainit.wait_exit(LONG);
     let took = ended.event("a", "got SIGTERM").at - asked;
-    // If the machine paused in between, they count as two.
+    // The signals count as two if the machine paused between them.
     assert!(took >= ms(700) || both >= ms(4), "{took:?}");
     ended.assert_code(0);
 }
@@ -226,7 +227,7 @@ fn a_command_that_ends_during_the_delay_ends_it() {
     drainit.wait_exit(LONG).assert_code(3).assert_took(asked, ms(0)..ms(2000));
 }
 
-/// Whether there is a living process with this pid.
+/// Returns whether there is a living process with this PID.
 fn is_alive(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
@@ -348,7 +349,7 @@ fn a_reader_that_is_gone_or_full_holds_nothing_up() {
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_event("a", "got SIGUSR1");
     drainit.signal(Signal::SIGTERM);
-    // No PIPE that drainit caused itself was passed on.
+    // drainit passed on no PIPE that it had caused itself.
     drainit.wait_exit(LONG).assert_code(0).assert_no_event("a", "got SIGPIPE");
 }
 
@@ -377,7 +378,7 @@ fn in_hard_places_it_works_as_well() {
         drainit.signal(Signal::SIGTERM);
         drainit.wait_exit(LONG).assert_code(3).event("b", "got SIGTERM");
     }
-    // Without the /proc of its namespace, all that is known of descendants is their end.
+    // Without the /proc of its namespace, drainit learns nothing about descendants but their end.
     let Some(_) = Rig::new() else { return };
     let namespace = ["unshare", "--pid", "--fork", "--kill-child"];
     let script = "(setsid sh -c 'trap \"exit\" TERM; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done' &); trap 'exit 3' TERM; \
@@ -404,7 +405,7 @@ fn a_storm_of_orphans_holds_no_signal_up() {
 
 #[test]
 fn descriptors_of_a_service_manager_are_handed_over() {
-    // Two are passed to the command, and a third is wrong usage.
+    // LISTEN_FDS covers the first two descriptors, and not descriptor 9.
     let hand_over = |pid: &str| {
         format!(
             "export LISTEN_PID={pid} LISTEN_FDS=2 LISTEN_FDNAMES=http:admin; exec \"$@\" 3</etc/passwd 4</etc/group 9</etc/passwd"

@@ -1,4 +1,4 @@
-//! `drainit exec` and every signal: passed on, named in options, ending a command; and the
+//! `drainit exec` and every signal: it is passed on, named in options, or ends a command. Also the
 //! dispositions that a command starts with.
 
 use std::process::Command;
@@ -18,7 +18,7 @@ fn record(rig: Rig, options: &[&str]) -> Running {
     drainit
 }
 
-/// Sends drainit a signal by its number; nix cannot name them all.
+/// Sends drainit a signal by its number, because nix cannot name all signals.
 #[track_caller]
 pub(crate) fn send(drainit: &Running, number: i32) {
     let pid = drainit.pid().to_string();
@@ -26,7 +26,7 @@ pub(crate) fn send(drainit: &Running, number: i32) {
     assert!(sent.success(), "signal {number}");
 }
 
-/// As PID 1 and not.
+/// Returns a rig with drainit as PID 1, where that is possible, and one with an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
 }
@@ -54,7 +54,7 @@ fn every_signal_can_end_a_command_and_none_of_its_ends_is_lost() {
     }
 }
 
-/// The signals whose default action ends the process.
+/// Returns the signals whose default action ends the process.
 pub(crate) fn fatal() -> impl Iterator<Item = i32> {
     (1..=64).filter(|number| !(17..=23).contains(number) && *number != 28)
 }
@@ -62,7 +62,7 @@ pub(crate) fn fatal() -> impl Iterator<Item = i32> {
 #[track_caller]
 pub(crate) fn can_end(rig: Rig, number: i32) {
     let script = format!("kill -{number} $$");
-    // Avoids a core dump.
+    // The limit prevents a core dump.
     let rig = rig.wrapper(&["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"]);
     let ended = rig.run_with(&["exec", "-v", "--", "sh", "-c", &script]);
     ended.assert_code(128 + number);
@@ -78,7 +78,7 @@ fn any_signal_can_ask_for_the_stop() {
         let Some(rig) = Rig::new() else { return };
         let options = ["--stop-signal", name, "--signal-delay", "300ms"];
         let drainit = record(rig, &options);
-        // No longer one of those.
+        // TERM is no longer a stop signal.
         send(&drainit, 15);
         drainit.wait_for_line("^got 15\\.");
         let asked = crate::support::now();
@@ -106,7 +106,7 @@ fn signals_are_rewritten_and_dropped() {
     }
 }
 
-/// The value of a line of `/proc/PID/status`, as a set of signals.
+/// Returns the value of a line of `/proc/PID/status` as a set of signals.
 #[track_caller]
 fn set_of(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();

@@ -1,4 +1,4 @@
-//! `drainit exec`, and once `run`, on a terminal, as PID 1 of `docker run -it`, as the leader of a
+//! `drainit exec`, and once `run`, on a terminal: as PID 1 of `docker run -it`, as the leader of a
 //! session, and below a shell.
 
 use nix::sys::signal::{Signal, kill};
@@ -17,7 +17,8 @@ fn under(exec: &[&'static str], command: &[&'static str]) -> Vec<&'static str> {
     [exec, command].concat()
 }
 
-/// As PID 1, and as the leader of a session that is not; with drainit under each of its names.
+/// Runs drainit under each of its names, as the leader of a session that is not PID 1, and as PID 1
+/// where that is possible.
 fn each(command: &[&'static str], run: impl Fn(&str, Terminal)) {
     for name in ["drainit", "tini", "dumb-init"] {
         let program: Vec<&str> = match name {
@@ -82,8 +83,8 @@ fn keys_reach_a_command_that_is_no_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // No process could continue it. Under Docker without an init Ctrl-Z would do nothing
-            // either.
+            // No process could continue a stopped command. Without an init, Ctrl-Z has no effect
+            // under Docker either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -108,7 +109,7 @@ fn the_terminal_is_given_back() {
         let mut terminal = Terminal::session(&["sh", "-c", &script, DRAINIT]);
         terminal.wait_for("code=");
         terminal.type_in("something\n");
-        // A background process cannot read.
+        // The shell is in the foreground again: a background process cannot read.
         terminal.wait_for("read something.");
         assert_eq!(terminal.wait_exit(), 0);
     }
@@ -123,7 +124,7 @@ fn below_a_shell_it_is_a_job_like_others() {
         terminal.type_in(&format!("{DRAINIT} exec {command}\n"));
         let name = command.split([' ', '\'']).find(|word| !word.starts_with('-')).unwrap();
         terminal.wait_for_foreground(name);
-        // To the shell and back.
+        // The job stops, and the shell continues it.
         terminal.type_in(CTRL_Z);
         terminal.wait_for_count("Stopped", stopped + 1);
         terminal.wait_for_prompt();
@@ -135,7 +136,7 @@ fn below_a_shell_it_is_a_job_like_others() {
         terminal.type_in("echo again=$?.\n");
         terminal.wait_for_count("again=130.", ends + 1);
     }
-    // In the background, and brought to the front only then.
+    // The job starts in the background, and is brought to the foreground only then.
     terminal.type_in(&format!("{DRAINIT} exec cat &\n"));
     terminal.wait_for_prompt();
     terminal.type_in("fg\n");

@@ -1,4 +1,5 @@
-//! Hard places: storms of orphans, no privileges, not PID 1, closed descriptors.
+//! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
+//! descriptors.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -37,13 +38,13 @@ fn a_storm_of_orphans_during_the_stop_delays_nothing_beyond_its_bound() {
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(BOUND);
-    // Making the storm takes time; the rest must not.
+    // The storm itself takes time; the rest must not.
     ended
         .assert_took(asked, ms(0)..BOUND)
         .assert_took(ended.event("a", "exit").at, ms(0)..ms(5000))
         .assert_stopped_in_order(&["a", "base"]);
-    // On a busy machine some orphans may not have ended yet; they are then leftover processes, and
-    // killed.
+    // Some orphans may not have ended yet on a busy machine; they are then leftover processes,
+    // which drainit kills.
     if ended.record.line("left over: .*; sending SIGKILL").is_none() {
         ended.assert_code(0);
     }
@@ -84,10 +85,10 @@ fn not_as_pid_1_orphans_still_come_to_drainit_and_nothing_is_left() {
 
 #[test]
 fn a_bystander_is_left_alone() {
-    // In a shared PID namespace there are others, which may even have the same parent.
+    // Other processes share the PID namespace, and may even have the same parent.
     let mut bystander = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     works(Rig::not_init());
-    // The scan passes over all other PIDs; leftover processes are reported and killed.
+    // The scan passes over all other PIDs; drainit reports and kills leftover processes.
     let options = ["exec", "--wait-all", "--grace-period", "1s", "--"];
     let command = ["CHILD", "a", "daemon=b,on=TERM:ignore"];
     let drainit = Rig::not_init().start_with(&[&options[..], &command[..]].concat());
@@ -113,13 +114,13 @@ fn without_root_and_any_capability() {
     let Some(rig) = Rig::new() else { return };
     works(rig.without_privileges());
     works(Rig::not_init().without_privileges());
-    // Becoming another user is impossible then, and drainit reports it.
+    // Without privileges, drainit cannot become another user, and reports it.
     let Some(rig) = Rig::new() else { return };
     rig.without_privileges()
         .run("processes: {a: {command: [CHILD, a], user: '10001:10001'}}")
         .assert_code(126)
         .assert_line("a: .*10001");
-    // Becoming the same user is possible.
+    // drainit can become the same user.
     let Some(rig) = Rig::new() else { return };
     let config =
         format!("processes: {{a: {{command: [CHILD, a, exit=4], user: '{NOBODY}:{NOBODY}'}}}}");
@@ -142,7 +143,7 @@ fn with_standard_descriptors_closed() {
     for number in [0, 1, 2] {
         let Some(rig) = Rig::new() else { return };
         let ended = works(rig.without_descriptor(number));
-        // The others still work.
+        // The other descriptors still work.
         match number {
             1 => ended.assert_line(r"^\[drainit\].*everything is ready"),
             _ => ended.assert_line(r"^\[a\] hello"),
@@ -190,7 +191,7 @@ fn restarts_leave_no_descriptor_open() {
     let fds = || std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
     let few = fds();
     drainit.wait_for_line("restart 30 in|exited with code 1 .on_exit: ignore");
-    // A few of the last ones may not have been read to their end yet.
+    // drainit may not have read the output of the last few processes to its end yet.
     assert!(fds() < few + 20, "{} after {few}", fds());
 }
 
@@ -208,7 +209,7 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     );
     drainit.wait_for_start(&["base", "a", "b"]);
     drainit.wait_for_line("everything is ready");
-    // The first moment that a timer is set to.
+    // SIGTERM is the first event for which drainit sets a timer.
     drainit.signal(Signal::SIGTERM);
     drainit
         .wait_exit(LONG)
@@ -242,7 +243,7 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     let refused = r"a: not allowed to signal those that live on in its process group \d+ \(sleep\)";
     let times =
         ended.record.lines.iter().filter(|line| line.text.contains("not allowed to signal"));
-    // Once for each run; the last one belongs to the shutdown and its report.
+    // There is one warning for each run; the last one belongs to the shutdown and its report.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
     ended
         .assert_code(3)

@@ -9,7 +9,7 @@ use crate::support::http::free_address;
 use crate::support::temp_dir::TempDir;
 use crate::support::{LONG, PATIENCE, Rig, Signal};
 
-/// The exit code and the output of `drainit health`.
+/// Returns the exit code and the output of `drainit health`.
 fn health(args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     command.env_remove("DRAINIT_CONFIG").arg("health").args(args).stdin(Stdio::null());
@@ -33,7 +33,7 @@ fn it_follows_readyz_from_the_start_to_the_end() {
     let path = |name: &str| drainit.path(name).display().to_string();
     let (config, socket) = (path("drainit.yaml"), path("control.sock"));
     let (http, unix) = (format!("http://{address}"), format!("unix:{socket}"));
-    // As it is, wherever it is asked.
+    // Each way to ask gives the same answer.
     let assert_all = |code: i32, says: &str| {
         for args in [["-c", &config], ["--socket", &socket], ["--url", &http], ["--url", &unix]] {
             let (got, said) = health(&[&args[..], &["--timeout", "20s"]].concat());
@@ -120,14 +120,14 @@ fn of_the_config_it_needs_control_only() {
         control: {socket: '${BASE}/control.sock'}
         processes: {a: {command: [CHILD, '${MUST:?set it}']}}
         ";
-    // The entrypoint exported it, and the probe does not have it.
+    // The entrypoint exported the variable, and the probe does not have it.
     let drainit = rig.env("MUST", "a").start(config);
     drainit.wait_for_line("everything is ready");
     let path = |name: &str| drainit.path(name).display().to_string();
     let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());
     assert_eq!(ask(&["-c", &path("drainit.yaml")]), (0, "ready\n".to_owned()));
     assert_eq!(ask(&["-c", &path("drainit.yaml"), "--live"]), (0, "ok\n".to_owned()));
-    // Changes to other variables do not matter either.
+    // Errors in other parts of the config do not matter either.
     std::fs::write(drainit.path("over.yaml"), "proceses: {b: {}}\nhooks: 5\n").unwrap();
     let args = ["-c", &path("drainit.yaml"), "-c", &path("over.yaml")];
     assert_eq!(ask(&args), (0, "ready\n".to_owned()));

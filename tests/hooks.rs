@@ -1,4 +1,4 @@
-//! Hooks: when they run, and what their failure means.
+//! Hooks: the time at which they run, and the effect of their failure.
 
 use crate::support::{LONG, Rig, Signal, ms};
 

@@ -1,4 +1,4 @@
-//! `drainit import`: its output is a config that runs.
+//! `drainit import`, whose output is a config that runs.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 

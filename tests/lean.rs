@@ -1,4 +1,5 @@
-//! A binary without the feature `tools` says what it was built without, and does the rest.
+//! A binary without the feature `tools` reports which commands it was built without, and does the
+//! rest.
 
 use std::process::Command;
 

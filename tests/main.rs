@@ -1,6 +1,6 @@
 //! Tests of the real binary, as PID 1 and as an ordinary process. One file per feature.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// The disallowed methods would reap drainit's children; the tests are another process.
+// The disallowed methods would reap drainit's children, but the tests are another process.
 #![allow(clippy::disallowed_methods)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! drainit without privileges, file systems, devices or descriptors: `run` and `exec`, as PID 1 and
-//! not, start and stop in order without each of these, and without all of them.
+//! drainit without privileges, file systems, devices or descriptors. `run` and `exec`, as PID 1 and
+//! as an ordinary process, start and stop in order without each of these, and without all of them.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::support::namespace::{is_possible, skip_unless};
 use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Signal};
 
-/// The order of their ends shows that drainit stopped them.
+/// Two processes; the order of their ends shows that drainit stopped them.
 const PAIR: &str = "
 processes:
   base: {command: [CHILD, base, touch=DIR/base], readiness: {file: DIR/base}, log: {prefix: base}}
@@ -99,7 +99,7 @@ fn without_room_for_another_task_it_says_so() {
         rig.write("config.yaml", "processes: {a: {command: ['true']}}");
         let args: Vec<_> = args.iter().map(|arg| rig.fill(arg)).collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        // Root is exempt from the limit, and the limit must not keep drainit itself from starting.
+        // The limit does not apply to root, and must not keep drainit itself from starting.
         let ended = rig.wrapper(&ANYBODY).wrapper(&["prlimit", "--nproc=1"]).run_with(&args);
         ended.assert_code(126).assert_line("there is no room for another process");
     }
@@ -140,7 +140,7 @@ fn leftover_processes_are_stopped_without_a_proc() {
         let drainit = after(rig, NO_PROC).start(OBEYS);
         drainit.wait_for_line("everything is ready");
         drainit.signal(Signal::SIGTERM);
-        // The code would be 137 if they had been killed.
+        // The code would be 137 if drainit had killed the processes.
         drainit.wait_exit(LONG).assert_code(0);
     }
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
@@ -159,8 +159,8 @@ fn a_scan_without_a_proc_survives_the_signals_of_the_c_library() {
     if !nix::unistd::geteuid().is_root() || !is_possible() {
         return;
     }
-    // The outer drainit passes all signals on, and gives them their default disposition; glibc's
-    // `posix_spawn` leaves some ignored.
+    // The outer drainit passes on all signals and gives them their default disposition, whereas
+    // glibc's `posix_spawn` leaves some ignored.
     let outer = ["exec", "--", env!("CARGO_BIN_EXE_drainit")];
     let inner = ["exec", "--wait-all", "--grace-period", "2s", "--"];
     let command = ["sh", "-c", "setsid CHILD b on=TERM:ignore touch=DIR/b & exit 4"];

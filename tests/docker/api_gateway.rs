@@ -1,10 +1,10 @@
 //! The contract of the bash entrypoint that `examples/api-gateway` replaces, line by line, and the
 //! faults of that script. Each is tested in a container with an unprivileged user and a read-only
-//! root: a real Envoy as the Router, stand-ins for the Policy Engine and the Python Executor at
-//! their real paths. In one of them the Policy Engine is that of `examples/policy-engine`, and
-//! requests go through it.
+//! root, with a real Envoy as the Router and stand-ins for the Policy Engine and the Python
+//! Executor at their real paths. In one container the Policy Engine is that of
+//! `examples/policy-engine`, and requests go through it.
 //!
-//! The containers are in `runs`, and run at the same time; this file has the assertions.
+//! `runs` runs the containers at the same time; this file has the assertions.
 
 mod faults;
 mod runs;
@@ -93,7 +93,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
         (&["--py.listen", "/x"], "`--py.listen` is refused"),
     ] {
         let Some(finished) = once(&[], args) else { return };
-        // The script's code is 1. 2 is drainit's for wrong usage.
+        // The script exits with 1; drainit exits with 2 for wrong usage.
         assert_eq!(finished.code, 2, "{args:?}: {}", finished.output);
         assert!(finished.output.contains(says), "{}", finished.output);
         assert!(!finished.output.contains(": started"), "{}", finished.output);
@@ -115,7 +115,7 @@ fn the_override_has_its_variables_and_the_admin_over_tcp_only_if_enabled() {
         assert!(envoy.contains(part), "no {part:?} in {envoy}");
     }
     assert!(!envoy.contains("pipe:"), "{envoy}");
-    // Envoy has read both parts.
+    // The admin shows that Envoy has read both parts.
     let Some(other) = seen("second-term") else { return };
     other.assert_line("the admin on port 9905 says \"xds\": \"gateway-controller:18000\"");
     let Some(run) = seen("plain") else { return };
@@ -143,7 +143,7 @@ fn the_python_executor_starts_only_if_there_is_a_registry() {
 #[test]
 fn stale_sockets_are_removed_before_the_start_and_all_after_the_end() {
     let Some(run) = seen("plain") else { return };
-    // The stand-in could not have bound its socket beside the one of an earlier run.
+    // The stand-in could not have bound its socket if that of an earlier run were still there.
     run.assert_line("policy-engine: ready after");
     run.assert_line("no python-executor.sock while it runs");
     run.assert_line("left in the directory of the sockets: nothing");
@@ -256,7 +256,7 @@ fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
         ["-xds-server", "gateway-controller:18001", "--log-format", "text"],
         "through dlv"
     );
-    // The stand-in of dlv takes the time that the other variant does not give.
+    // The stand-in of dlv starts more slowly than the limit of the other variant allows.
     let ready = run.duration("policy-engine: ready after ");
     assert!(ready > Duration::from_secs(10), "{ready:?}");
     run.assert_lines_in_order(&["router: draining", "stop router: ", "stop policy-engine: "]);

@@ -1,4 +1,4 @@
-//! drainit as the entrypoint of a container under every common option: it starts, serves and stops.
+//! drainit as the entrypoint of a container with every common option: it starts, serves and stops.
 
 use std::thread;
 
@@ -31,7 +31,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// `None` (and the test is skipped) where there is no Docker.
+    /// Starts both containers. Without Docker it returns `None`, and the test is skipped.
     fn start(options: &[&str]) -> Option<Self> {
         let image = child_image()?;
         let dir = TempDir::new();
@@ -66,7 +66,7 @@ impl Pair {
         }
     }
 
-    /// Both end by themselves when asked to, and with 0.
+    /// Stops both containers, and fails unless both end by themselves with 0.
     #[track_caller]
     fn stop(&self) {
         thread::scope(|scope| {
@@ -83,7 +83,7 @@ impl Pair {
     }
 }
 
-/// Starts it with these options, checks that it serves, and stops it.
+/// Starts both containers with these options, checks that they serve, and stops them.
 #[track_caller]
 fn works(options: &[&str]) {
     let Some(pair) = Pair::start(options) else { return };

@@ -1,12 +1,13 @@
 //! The static binary: how it is linked, and every signal, because its C library reserves other
-//! signals.
+//! signals than glibc.
 
 use crate::support::Rig;
 use crate::support::docker_images::static_drainit;
 use crate::support::elf;
 use crate::{exec_signals, minimal_environment, run_signals};
 
-/// As PID 1 and not, each with the static binary.
+/// Returns a rig with the static binary as PID 1, where that is possible, and one with it as an
+/// ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     let drainit = static_drainit();
     let rigs = [Rig::new(), Some(Rig::not_init())].into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The faults of the script, and what drainit does instead.
+//! The faults of the script, and the behaviour of drainit in their place.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ fn many_log_lines_through_one_prefixer_cost_less_than_in_the_script() {
     let lines: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("[pol] x ")).collect();
     assert_eq!(lines.len(), 27_000);
     assert_eq!((lines[0], lines[26_999]), ("[pol] x 0", "[pol] x 26999"));
-    // The CPU time of everything that drainit has done so far, not only of these lines.
+    // This is the CPU time of everything that drainit has done so far, not only of these lines.
     let used = run.duration("drainit used ");
     let script = 27_000 * Duration::from_micros(36);
     assert!(used < script, "{used:?}, and the script takes {script:?}");

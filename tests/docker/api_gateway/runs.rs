@@ -20,10 +20,10 @@ use super::scenarios::{self, Scenario};
 use crate::support::docker_gateway::{GatewayImages, examples, gateway_images};
 use crate::support::temp_dir::TempDir;
 
-/// Containers at a time: each has an Envoy to start, and then mostly waits.
+/// The number of containers that run at a time; each has an Envoy to start, and then mostly waits.
 const AT_ONCE: usize = 5;
 
-/// The scenarios by name.
+/// The options of every container.
 const OPTIONS: [&str; 4] = [
     "--read-only",
     "--cap-drop=ALL",
@@ -44,7 +44,7 @@ pub(super) struct Run {
     environments: HashMap<&'static str, String>,
 }
 
-/// The record of a scenario; the first call runs all of them. `None` without Docker.
+/// Returns the record of a scenario, or `None` without Docker. The first call runs all scenarios.
 #[track_caller]
 pub(super) fn seen(name: &str) -> Option<&'static Run> {
     let runs = all()?;
@@ -55,12 +55,12 @@ pub(super) fn seen(name: &str) -> Option<&'static Run> {
     }
 }
 
-/// The records of all scenarios that ran to their end.
+/// Returns the records of all scenarios that ran to their end.
 pub(super) fn all_seen() -> Option<impl Iterator<Item = &'static Run>> {
     Some(all()?.iter().filter_map(|(_, run)| run.as_ref().ok()))
 }
 
-/// A container that ends by itself, with its options and arguments.
+/// Runs a container that ends by itself, with these options and arguments.
 pub(super) fn once(options: &[&str], args: &[&str]) -> Option<Finished> {
     let images = gateway_images()?;
     let sockets = "--tmpfs=/var/run/api-platform:mode=1777";
@@ -96,12 +96,12 @@ fn all() -> Option<&'static [Outcome]> {
     }))
 }
 
-/// A container that runs.
+/// A running container.
 pub(super) struct Live {
     pub(super) container: Container,
     /// `/out` in the container.
     pub(super) out: TempDir,
-    /// The directory of its sockets, if it is not a tmpfs.
+    /// The directory of the sockets, unless it is a tmpfs.
     pub(super) sockets: Option<TempDir>,
     run: RefCell<Run>,
 }
@@ -126,7 +126,7 @@ impl Live {
         let mut options: Vec<String> = OPTIONS.map(str::to_owned).to_vec();
         options.extend([sockets_option, format!("--volume={}:/out", out.path().display())]);
         options.push(format!("--env={LOG_VARIABLE}=/out/events"));
-        // No health check of Docker unless asked for: each is one more process.
+        // Docker's health check is one more process, so it runs only where a scenario asks for it.
         options.push("--health-interval=1h".to_owned());
         let out_dir = format!("{}/", out.path().display());
         let examples = format!("{}/", examples().display());
@@ -190,7 +190,7 @@ impl Live {
         }
     }
 
-    /// The process with this in its command line, which must be there.
+    /// Returns the process with this text in its command line, and fails if there is none.
     #[track_caller]
     pub(super) fn process(&self, part: &str) -> Process {
         let mut processes = self.container.processes().into_iter();
@@ -199,26 +199,26 @@ impl Live {
             .unwrap_or_else(|| panic!("no {part} runs"))
     }
 
-    /// Where the Router listens.
+    /// Returns the address on which the Router listens.
     pub(super) fn router(&self) -> SocketAddr {
         self.container.address(8080)
     }
 }
 
 impl Run {
-    /// The whole output and all events.
+    /// Returns all lines of the output and all events.
     fn lines(&self) -> impl Iterator<Item = &str> {
         self.stdout.lines().chain(self.stderr.lines()).chain(self.notes.iter().map(String::as_str))
     }
 
-    /// A variable of a process.
+    /// Returns the value of a variable of a process.
     #[track_caller]
     pub(super) fn variable(&self, process: &str, name: &str) -> &str {
         let value = self.find_variable(process, name);
         value.unwrap_or_else(|| panic!("{process} has no {name}:\n{}", self.environments[process]))
     }
 
-    /// Whether a process has a variable.
+    /// Returns whether a process has a variable.
     pub(super) fn has_variable(&self, process: &str, name: &str) -> bool {
         self.find_variable(process, name).is_some()
     }
@@ -228,18 +228,18 @@ impl Run {
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The command line of a process, as `ps` shows it.
+    /// Returns the command line of a process, as `ps` shows it.
     pub(super) fn command(&self, process: &str) -> &str {
         &self.commands[process]
     }
 
-    /// The report of a stand-in.
+    /// Returns the report of a stand-in.
     #[track_caller]
     pub(super) fn report(&self, process: &str) -> Value {
         serde_json::from_str(&self.files[&format!("{process}.json")]).unwrap()
     }
 
-    /// The arguments of a stand-in, without its steps.
+    /// Returns the arguments of a stand-in, without its steps.
     #[track_caller]
     pub(super) fn given(&self, process: &str) -> Vec<String> {
         let report = self.report(process);
@@ -248,7 +248,7 @@ impl Run {
         args.skip_while(|arg| !is_first(arg)).map(str::to_owned).collect()
     }
 
-    /// The duration after this text in the log.
+    /// Returns the duration after this text in the log.
     #[track_caller]
     pub(super) fn duration(&self, text: &str) -> Duration {
         let pattern = Regex::new(&format!("{text}([0-9.]+)(ms|s)")).unwrap();
@@ -258,7 +258,7 @@ impl Run {
         Duration::from_secs_f64(if &found[2] == "s" { number } else { number / 1000.0 })
     }
 
-    /// The time of day, in seconds, of drainit's line with this text.
+    /// Returns the time of day, in seconds, of drainit's line with this text.
     pub(super) fn moment(&self, text: &str) -> Option<f64> {
         let pattern = Regex::new("T([0-9]{2}):([0-9]{2}):([0-9.]+)Z ").unwrap();
         let line = self.stderr.lines().find(|line| line.contains(text))?;
@@ -267,7 +267,7 @@ impl Run {
         Some(number(1) * 3600.0 + number(2) * 60.0 + number(3))
     }
 
-    /// The first event of a stand-in that begins with `what`.
+    /// Returns the first event of a stand-in that begins with `what`.
     pub(super) fn event(&self, name: &str, what: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.name == name && event.what.starts_with(what))
     }
@@ -296,7 +296,7 @@ impl Run {
         self
     }
 
-    /// drainit has written lines with these texts, in this order.
+    /// Fails unless drainit has written lines with these texts, in this order.
     #[track_caller]
     pub(super) fn assert_lines_in_order(&self, texts: &[&str]) -> &Self {
         let mut lines = self.stderr.lines();
@@ -306,8 +306,8 @@ impl Run {
         self
     }
 
-    /// Router, Policy Engine, Python Executor: each was asked to end only after the one before had
-    /// ended.
+    /// Fails unless the Router, the Policy Engine and the Python Executor were stopped in this
+    /// order, each only after the one before had ended.
     #[track_caller]
     pub(super) fn assert_stopped_in_order(&self) -> &Self {
         self.assert_lines_in_order(&[

@@ -1,4 +1,4 @@
-//! The scenarios: how each container is started, and the steps until it ends.
+//! The scenarios: the start of each container, and the steps until its end.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -17,11 +17,10 @@ use crate::support::http::get;
 use crate::support::temp_dir::TempDir;
 use crate::support::{PATIENCE, ms};
 
-/// One container.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// Options of `docker run`; `OUT/` is the directory of `files`, `EXAMPLES/` that of the
-    /// examples' programs.
+    /// The options of `docker run`; `OUT/` stands for the directory of `files`, and `EXAMPLES/` for
+    /// that of the examples' programs.
     pub(super) options: &'static [&'static str],
     pub(super) args: &'static [&'static str],
     /// The files of `/out`.
@@ -30,11 +29,11 @@ pub(super) struct Scenario {
     pub(super) prepare_sockets: Option<fn(&TempDir)>,
     /// Whether to use the debug image.
     pub(super) debug: bool,
-    /// Makes it end.
+    /// Does the steps of the scenario, which make the container end.
     pub(super) act: fn(&Live),
 }
 
-/// A container that is stopped by TERM as soon as all is ready.
+/// A container that gets TERM as soon as all processes are ready.
 const PLAIN: Scenario = Scenario {
     name: "",
     options: &[],
@@ -53,10 +52,10 @@ const PYTHON: &str = "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/pyt
 const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
 const NO_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=0";
-/// drainit drains another process than Envoy.
+/// The arguments with which drainit drains another process than Envoy.
 const WITH_OVERLAY: &[&str] = &["-c", "/etc/drainit.yaml", "-c", "/out/overlay.yaml"];
 
-/// All scenarios, the longest first.
+/// Returns all scenarios, the longest first.
 pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -299,7 +298,7 @@ const OWN_ADMIN: &str = concat!(
 
 const EXT_PROC: &str = include_str!("../../fixtures/api-gateway/envoy-ext-proc.yaml");
 
-/// The Router answers its clients.
+/// Waits until the Router answers its clients.
 fn serving(live: &Live) {
     let address = live.router();
     let served = (0..600).any(|_| {
@@ -309,13 +308,13 @@ fn serving(live: &Live) {
     assert!(served, "the Router does not answer:\n{}", live.container.logs());
 }
 
-/// Whether something listens on a TCP port of the container.
+/// Records whether a process listens on a TCP port of the container.
 fn listening(live: &Live, port: u16) {
     let open = live.process("/usr/local/bin/envoy").listening();
     live.note(format!("port {port} is open: {}", open.iter().any(|(_, other)| *other == port)));
 }
 
-/// With the default environment: no admin over TCP, and yet a drain.
+/// Checks the default environment, in which there is a drain but no admin over TCP.
 fn plain(live: &Live) {
     live.await_ready();
     let sockets = live.sockets.as_ref().unwrap();
@@ -336,8 +335,8 @@ fn plain(live: &Live) {
     live.note(format!("served while it drains: {served}"));
 }
 
-/// Requests that the Router asks the Policy Engine about, which asks the Python Executor; some
-/// while it drains.
+/// Sends requests, some of them during the drain. The Router asks the Policy Engine about each,
+/// which asks the Python Executor.
 fn through_the_engine(live: &Live) {
     live.await_ready();
     serving(live);
@@ -345,9 +344,9 @@ fn through_the_engine(live: &Live) {
     let (status, body) = get(address, "/refused").unwrap();
     live.note(format!("/refused: {status} {}", body.trim()));
     thread::scope(|scope| {
-        // As long as it is in flight the drain is not over, and the others have their time. A
-        // client that does not close when it is told to is waited for by a draining Envoy for 6 s:
-        // 5 s of `drain_timeout`, 1 s of its delayed close.
+        // The drain lasts as long as this request is in flight, which gives the other requests
+        // their time. A draining Envoy waits 6 s for a client that does not close when it is asked
+        // to: 5 s of `drain_timeout` and 1 s of its delayed close.
         let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -364,7 +363,7 @@ fn through_the_engine(live: &Live) {
     });
 }
 
-/// Envoy's view of the variables in the override and of the admin block after it.
+/// Records Envoy's view of the variables in the override and of the admin block after it.
 fn ask_admin(live: &Live) {
     serving(live);
     let (_, info) = get(live.container.address(9905), "/server_info").unwrap();
@@ -406,15 +405,15 @@ fn usual(live: &Live) {
     live.container.signal("TERM");
 }
 
-/// 27,000 lines in two pieces each, and their CPU time in drainit.
+/// Waits for 27,000 lines in two pieces each, and records the CPU time that drainit has used.
 fn lines(live: &Live) {
     live.await_ready();
     live.container.await_line("[pol] written");
     let init = live.container.processes()[0].pid;
     let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field here is the
-    // third there.
+    // The fields are utime and stime, in hundredths of a second (proc_pid_stat(5)); the first field
+    // here is the third one there.
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     live.note(format!("drainit used {}ms", ticks * 10));
     live.container.signal("TERM");
