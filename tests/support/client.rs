@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use testkit::event::now;
 
-/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestResult {
     /// The server answered, with or without closing the connection.
@@ -17,7 +16,6 @@ pub(crate) enum RequestResult {
     Refused,
 }
 
-/// A finished request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     /// The time at which the request was answered, cut or refused.
