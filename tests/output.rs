@@ -225,7 +225,7 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
 fn an_unread_stderr_does_not_delay_drainit() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // drainit writes its own lines to the full pipe as well.
+    // The stderr of drainit is redirected to the full pipe.
     let rig = rig.stdout(pipe).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
     let drainit = rig.start(
         "

@@ -19,7 +19,7 @@ fn heard() -> impl Iterator<Item = i32> {
 #[test]
 fn every_signal_is_passed_on() {
     both().for_each(all_are_passed_on);
-    // The one that was left out.
+    // The runs above use signal 28 only as the stop signal.
     let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
     let drainit = rig.start(config);

@@ -121,7 +121,7 @@ fn a_probe_that_another_process_answers() {
             )
         };
         assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
-        // There is no problem if one of them is never started, or if each has a condition.
+        // There is no problem if one of the two is never started, or if both have a condition.
         let never = ", only_if: {value: '', is: x}";
         let perhaps = ", only_if: {path_exists: /x}";
         assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");
