@@ -1,4 +1,5 @@
-//! New connections while a real Envoy is drained: served until the drain is over, then refused.
+//! Tests new connections while a real Envoy is drained: they are served until the drain is over,
+//! and refused afterwards.
 
 use std::process::Command;
 use std::thread;
@@ -9,8 +10,8 @@ use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Signal, in_parallel, ms, now};
 
-/// By itself, Envoy closes its listeners when `--drain-time-s` is over, which is long before `min`
-/// is.
+/// Asserts that new connections are served until the drain is over. By default, Envoy closes its
+/// listeners after `--drain-time-s`, which is long before `min` is over.
 fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     let flags = &["--concurrency", "2", "--drain-time-s", "1"];
     let envoy = RealEnvoy { version, flags, drain, ..RealEnvoy::default() };
@@ -31,9 +32,10 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
         }
         assert!(draining.join().unwrap().success(), "{}", drainit.record());
     });
-    // Their number depends on the machine, but there must be some after the 1 s.
+    // The number of served connections depends on the machine, but there must be some after the 1
+    // s.
     assert!(served > 10 && went.is_empty(), "{version}: {served} served, but {went:?}");
-    // The drain is held now: Envoy lives, and refuses connections.
+    // The drain is held now, so Envoy is still running and refuses connections.
     assert_eq!(
         Client::new(address).request(0).went,
         RequestResult::Refused,

@@ -1,8 +1,8 @@
-//! The senders of sd_notify(3) messages that drainit accepts, and how it prints their text.
+//! Tests which senders of sd_notify(3) messages drainit accepts, and how it prints their text.
 
 use crate::support::{LONG, Rig, Signal, Stream};
 
-/// As PID 1 and not.
+/// Returns a rig with drainit as PID 1 and one with drainit as an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
 }
@@ -59,9 +59,9 @@ fn descendants_of_a_process_may_notify_for_it() {
     for command in [
         "[CHILD, a, notify=READY=1]",
         "[CHILD, a, 'spawn=c,notify=READY=1']",
-        // In a session of its own, and below it.
+        // The sender is in a separate session, and below that session's leader.
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",
-        // Without its parent, in its process group.
+        // The sender has lost its parent, but is still in its process group.
         "[sh, -c, '(CHILD c notify=READY=1 &); exec sleep 60']",
         // The sender ends at once, but only after drainit has read its message.
         "[sh, -c, 'systemd-notify --ready; exec sleep 60']",
@@ -122,7 +122,7 @@ fn a_status_is_one_harmless_line() {
 #[test]
 fn a_name_and_last_lines_are_harmless() {
     let Some(rig) = Rig::new() else { return };
-    // `x`, a newline, `[drainit] no` with an escape before it.
+    // The message is `x`, a newline, and `[drainit] no` after an escape character.
     let drainit = rig.start(
         r#"
         shutdown: {grace_period: 3s, reserve: 500ms}

@@ -1,5 +1,5 @@
-//! Output: whole lines, each with its prefix on its own stream; nothing is lost, and a reader that
-//! does not read blocks nothing else.
+//! Tests that output arrives as whole lines, each with its prefix on its own stream, that nothing
+//! is lost, and that a reader that does not read blocks nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ fn lines_get_their_prefix_and_keep_their_stream() {
     ended.assert_code(0);
     assert_eq!(ended.lines_of(Stream::Stdout, "pa"), ["out", ""]);
     assert_eq!(ended.lines_of(Stream::Stderr, "pa"), ["err"]);
-    // drainit's own lines are on stderr, and stdout belongs to the processes.
+    // drainit writes its own lines to stderr; stdout belongs to the processes.
     ended.assert_line(r"^\[drainit\] ");
     assert!(!ended.text(Stream::Stdout).contains("[drainit]"), "{}", ended.record);
 }
@@ -211,7 +211,7 @@ fn an_unread_stdout_does_not_delay_a_stop() {
 fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // It writes more than all buffers hold, and ends only after its last line.
+    // The process writes more than all buffers hold, and ends only after its last line.
     let drainit = rig.stdout(pipe).start(
         "processes: {a: {command: [CHILD, a, 'on=TERM:say:last', 'lines=60000,much to say'], log: {prefix: a}}}",
     );
@@ -225,7 +225,7 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
 fn an_unread_stderr_does_not_delay_drainit() {
     let (unread, pipe) = full_pipe();
     let Some(rig) = Rig::new() else { return };
-    // Its own lines go there.
+    // The stderr of drainit is redirected to the full pipe.
     let rig = rig.stdout(pipe).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
     let drainit = rig.start(
         "

@@ -1,4 +1,4 @@
-//! `drainit plan`: the figures of a config, and nothing is started.
+//! Tests that `drainit plan` prints the figures of a config without starting anything.
 
 use crate::support::Rig;
 

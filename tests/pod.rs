@@ -1,5 +1,5 @@
-//! `drainit check --pod`: the manifests of the examples pass, and the problems of a manifest decide
-//! the exit code.
+//! Tests `drainit check --pod`: the manifests of the examples pass, and the problems of a manifest
+//! determine the exit code.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes")
 }
 
-/// `check -c CONFIG --pod POD OPTIONS…`, with a manifest on standard input.
+/// Runs `check -c CONFIG --pod POD OPTIONS…` with a manifest on standard input.
 fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_drainit"))
         .args(["check", "-c"])
@@ -24,7 +24,7 @@ fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Not read if the manifest is a file.
+    // drainit does not read standard input if the manifest is a file.
     let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -36,7 +36,7 @@ fn assert_ends(output: &Output, code: i32, text: &str) {
     assert!(said.iter().any(|said| said.contains(text)), "{text:?} is not in {said:?}");
 }
 
-/// Renders the chart as `helm template` does, as far as the chart needs it.
+/// Renders the chart as `helm template` does, with only the features that the chart needs.
 fn rendered() -> String {
     let chart = examples().join("chart");
     let mut text = fs::read_to_string(chart.join("templates/deployment.yaml")).unwrap();

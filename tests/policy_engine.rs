@@ -1,5 +1,5 @@
-//! A Policy Engine that speaks Envoy's ext_proc: its stop waits for Envoy's streams, and so the
-//! order of the stops counts.
+//! Tests a Policy Engine that implements Envoy's ext_proc. Its stop waits for the streams of Envoy,
+//! so the order of the stops matters.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use crate::support::{LONG, Signal, ms, namespace};
 
 const ENGINE: &str = "examples/policy-engine/drainit.yaml";
 
-/// A gateway with that engine, as PID 1; `None` (and the test is skipped) where namespaces are not
-/// permitted.
+/// Returns a gateway with that engine, as PID 1, or `None` if PID namespaces are not permitted; the
+/// test is then skipped.
 fn spec(overlays: &[&str]) -> Option<Spec> {
     let binary = env!("CARGO_BIN_EXE_drainit").into();
     namespace::is_possible().then(|| Spec {
@@ -30,7 +30,8 @@ fn spec(overlays: &[&str]) -> Option<Spec> {
     })
 }
 
-/// 100 keep-alive clients at 1 request/s; the new endpoint is learnt 1 s after SIGTERM.
+/// Restarts the gateway under 100 keep-alive clients at 1 request/s. The load balancers learn the
+/// new endpoint 1 s after SIGTERM.
 fn restart(overlays: &[&str]) -> Option<Outcome> {
     let Spec { runner, envoy, drain_seconds, overlays } = spec(overlays)?;
     let restart = RollingRestart {
@@ -95,8 +96,8 @@ fn the_engine_ends_only_when_envoys_streams_have() {
         let mut client = TcpStream::connect(gateway.address()).await.unwrap();
         let request = "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nx-envoy-fault-delay-request: 8000\r\n\r\n";
         client.write_all(request.as_bytes()).await.unwrap();
-        // The stream is there when the engine is asked to stop: the executor has been asked about
-        // its request already.
+        // The stream is open when the engine is asked to stop, because the executor has already
+        // received its request.
         sleep(ms(500)).await;
         let engine = gateway.members().iter().find(|member| member.name == "policy-engine").unwrap();
         let asked = Instant::now();

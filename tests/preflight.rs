@@ -1,4 +1,4 @@
-//! The preflight checks of the drain of a real Envoy, while it is healthy and while it drains.
+//! Tests the preflight checks of a real Envoy's drain, while it is healthy and while it drains.
 
 use std::thread;
 
@@ -81,7 +81,8 @@ fn a_listener_that_ignores_the_drain_is_reported_before_and_during_it() {
         let ended = thread::scope(|scope| {
             drainit.signal(Signal::SIGTERM);
             scope.spawn(move || {
-                // Without it the drain is gradual, and hardly any response closes its connection.
+                // The listener ignores healthcheck/fail, so its drain is gradual and hardly any
+                // response closes its connection.
                 while matches!(client.request(40).went, RequestResult::Answered { closes: false }) {
                 }
             });

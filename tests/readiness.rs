@@ -1,10 +1,10 @@
-//! Readiness: every kind of probe holds back the dependents, and reports why it fails.
+//! Tests that every kind of probe delays the dependents and reports why it fails.
 
 use crate::support::http::free_address;
 use crate::support::{LONG, Rig, Signal};
 
-/// Runs `a`, which does `step` some time after its start, and `b`, which waits for it; `b` must not
-/// be started before that step. `ADDRESS` in both is an address that is free.
+/// Runs `a`, which performs `step` some time after its start, and `b`, which waits for `a`. Asserts
+/// that `b` is not started before that step. `ADDRESS` in both is a free address.
 #[track_caller]
 fn gates(readiness: &str, step: &str) {
     let Some(rig) = Rig::new() else { return };

@@ -1,4 +1,4 @@
-//! The counts of the report, compared with those of the clients of a real Envoy.
+//! Compares the counts of the report with those of the clients of a real Envoy.
 
 use std::process::Command;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::support::client::{Client, Request, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Ended, LONG, Signal, ms, now};
 
-/// The numbers of the report.
+/// The counts in the report.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     at_start: u64,
@@ -23,7 +23,7 @@ struct Counts {
 
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
-    // If the machine is too busy for the last count, the report has the one before it.
+    // If the machine is too busy for the last count, the report contains the previous one.
     let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
                    requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
@@ -39,7 +39,7 @@ fn reported(ended: &Ended) -> Counts {
     }
 }
 
-/// Sleeps until `offset` after `from`, so that nothing begins or ends close to T0 or the end.
+/// Sleeps until `offset` after `from`, so that no request begins or ends close to T0 or the end.
 fn at(from: Duration, offset: Duration) {
     thread::sleep((from + offset).saturating_sub(now()));
 }
@@ -48,10 +48,11 @@ fn count(requests: &[Request], went: impl Fn(RequestResult) -> bool) -> u64 {
     requests.iter().filter(|request| went(request.went)).count() as u64
 }
 
-/// Exactly: every request is far from the two moments at which drainit counts.
+/// Asserts that the counts match exactly, because every request is far from the two moments at
+/// which drainit counts.
 #[track_caller]
 fn assert_exact(version: &'static str) {
-    // Seconds lie between any two moments that matter.
+    // The relevant moments are seconds apart.
     let envoy = RealEnvoy { version, drain: "time: 8s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let connected = |number: usize| -> Vec<Client> {
@@ -64,12 +65,13 @@ fn assert_exact(version: &'static str) {
     let (mut idle, slow) = (connected(10), connected(20));
     let mut requests: Vec<Request> = Vec::new();
     let (ended, still_open) = thread::scope(|scope| {
-        // In flight at T0; answered, and closed, during the drain.
+        // These requests are in flight at T0, and are answered during the drain, which closes their
+        // connections.
         let slow: Vec<_> =
             slow.into_iter().map(|mut client| scope.spawn(move || client.request(4500))).collect();
         thread::sleep(ms(500));
         let t0 = drainit.signal(Signal::SIGTERM);
-        // New connections during the drain, some with requests that would take longer than it.
+        // These connections are opened during the drain. Some of their requests would outlast it.
         at(t0, ms(500));
         let new: Vec<_> =
             (0..15).map(|_| scope.spawn(|| Client::new(address).request(0))).collect();
@@ -111,7 +113,8 @@ fn every_request_is_counted_once_with_envoy_1_40() {
     assert_exact(envoy::DEFAULT);
 }
 
-/// Requests during a held drain count, too: its end is the stop.
+/// Asserts that requests during a held drain count as well, because a held drain ends with the
+/// stop.
 #[test]
 fn a_drain_that_was_held_is_counted_to_its_stop() {
     let Some((drainit, address)) = RealEnvoy::default().start() else { return };
@@ -125,7 +128,8 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
     let (mut idle, slow, endless) = (connected(10), connected(5), connected(3));
     let (requests, still_open, ended) = thread::scope(|scope| {
         let request = |mut client: Client, length| scope.spawn(move || client.request(length));
-        // In flight when the drain's 3 s are over, and answered while it is held; or never.
+        // These requests are in flight when the 3 s of the drain are over. They are answered while
+        // the drain is held, or never.
         let slow: Vec<_> = slow.into_iter().map(|client| request(client, 6000)).collect();
         let endless: Vec<_> = endless.into_iter().map(|client| request(client, 60_000)).collect();
         thread::sleep(ms(300));
@@ -156,9 +160,9 @@ fn a_drain_that_was_held_is_counted_to_its_stop() {
     );
 }
 
-/// Requests that end this close to the moments at which drainit counts may be on either side of
-/// them, because the clients' clock is not Envoy's: a signal, a poll, which may take up to 500 ms,
-/// and a busy machine lie between.
+/// The tolerance around the moments at which drainit counts. Requests that end this close to them
+/// may be counted on either side, because a signal, a poll of up to 500 ms and a busy machine lie
+/// between the clients' clock and Envoy's.
 const EDGE: Duration = ms(600);
 
 #[test]
@@ -166,7 +170,7 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
     let envoy = RealEnvoy { drain: "time: 6s, min: 500ms", ..RealEnvoy::default() };
     let Some((drainit, address)) = envoy.start() else { return };
     let (requests, t0, ended) = thread::scope(|scope| {
-        // 40 clients with requests of 20 to 176 ms, one after the other, for as long as a server
+        // 40 clients send requests of 20 to 176 ms, one after the other, for as long as the server
         // answers.
         let clients: Vec<_> = (0..40)
             .map(|number| {
@@ -205,7 +209,7 @@ fn under_load_the_counts_are_off_by_no_more_than_what_happens_at_the_edges() {
         "{least}..={most}: {counts:?}\n{}",
         ended.record
     );
-    // In flight at the end: cut, or answered at the last moment.
+    // A request in flight at the end is either cut or answered at the last moment.
     let cut = count(&requests, |went| went == RequestResult::Cut);
     let undecided = completed(end - EDGE, end + EDGE);
     assert!(

@@ -1,5 +1,5 @@
-//! The promise itself: a gateway under load is replaced and no request fails, with real Envoys and
-//! drainit as PID 1. The common alternatives are measured beside it.
+//! Tests the main promise: a gateway under load is replaced and no request fails, with real Envoys
+//! and drainit as PID 1. The common alternatives are measured for comparison.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use testkit::rolling_restart::{Outcome, RollingRestart};
 
 use crate::support::namespace;
 
-/// 100 keep-alive clients at 1 request/s that notice a closed connection only when they use it,
-/// stock Envoy flags, the new endpoint learnt 1 s after SIGTERM.
+/// Restarts a gateway with stock Envoy flags under 100 keep-alive clients at 1 request/s that
+/// notice a closed connection only when they use it. The load balancers learn the new endpoint 1 s
+/// after SIGTERM.
 fn restart(runner: Runner, version: &str) -> Outcome {
     let restart = RollingRestart {
         runner,
@@ -40,12 +41,12 @@ fn assert_no_loss(version: &str) {
     let said = said.join("\n");
     assert_eq!(outcome.report.total.failed, 0, "{}\n{said}", outcome.report);
     assert_eq!(outcome.status.code(), Some(0), "{said}");
-    // Everything that was open was told to close, and nothing was waited for after that.
+    // Envoy announced the end of every open connection, and the drain ended once none was left.
     assert!(outcome.report.total.told_to_close >= 100, "{}", outcome.report);
     assert!(said.contains("s: no connection left"), "not over early\n{said}");
     let order: Vec<_> = outcome.went.iter().map(|(_, name)| *name).collect();
     assert_eq!(order, ["router", "policy-engine", "python-executor"], "{said}");
-    // On a busy machine the last poll is too old to be called the end, and the report says so.
+    // On a busy machine the last poll is too old to count as the end, and the report says so.
     let none_left = ["0 at the end", "0 when last seen"];
     let none_left = none_left.map(|end| format!("connections 100 at the start, {end}"));
     assert!(none_left.iter().any(|text| said.contains(text)), "{said}");

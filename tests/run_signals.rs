@@ -1,16 +1,17 @@
-//! `drainit run` and every signal: passed on, as a stop signal, and ending a process.
+//! Tests every signal in `drainit run`: forwarded to the processes, as a stop signal, and as the
+//! cause of a process's end.
 
 use std::fmt::Write as _;
 
 use crate::exec_signals::{SPECIAL, fatal, send};
 use crate::support::{LONG, Rig};
 
-/// As PID 1 and not.
+/// Returns a rig with drainit as PID 1 and one with drainit as an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
     [Rig::new(), Some(Rig::not_init())].into_iter().flatten()
 }
 
-/// The signals that drainit can catch.
+/// Returns the signals that drainit can catch.
 fn heard() -> impl Iterator<Item = i32> {
     (1..=64).filter(|number| !SPECIAL.contains(number))
 }
@@ -18,7 +19,7 @@ fn heard() -> impl Iterator<Item = i32> {
 #[test]
 fn every_signal_is_passed_on() {
     both().for_each(all_are_passed_on);
-    // The one that was left out.
+    // The runs above use signal 28 only as the stop signal.
     let Some(rig) = Rig::new() else { return };
     let config = "processes: {a: {command: [CHILD, a, record=28], forward_signals: [WINCH], on_exit: shutdown}}";
     let drainit = rig.start(config);
@@ -75,7 +76,7 @@ fn every_signal_can_stop_a_process() {
     both().for_each(all_stop_a_process);
 }
 
-/// A process for each signal but STOP, all in one run.
+/// Runs one process for each signal except STOP, all in one run.
 #[track_caller]
 pub(crate) fn all_stop_a_process(rig: Rig) {
     let mut config = String::from("processes:\n");
@@ -98,7 +99,7 @@ fn every_signal_can_end_a_process_and_none_of_its_ends_is_lost() {
     both().for_each(all_can_end_a_process);
 }
 
-/// A process for each signal that ends a process, all in one run.
+/// Runs one process for each signal that ends a process, all in one run.
 #[track_caller]
 pub(crate) fn all_can_end_a_process(rig: Rig) {
     let mut config = String::from("processes:\n");

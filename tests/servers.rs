@@ -1,5 +1,5 @@
-//! The examples with real servers: each is replaced under load and loses nothing. Where a setting
-//! is not obvious, a test shows what is lost without it.
+//! Tests the examples with real servers: each is replaced under load without losing a request. If
+//! the need for a setting is not obvious, a test shows the loss without it.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,8 @@ const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
 const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
 const AXUM: Example = Example::new("axum", "");
 
-/// Fails unless nothing was lost, the processes stopped in this order, and the drain ended for this
-/// reason soon after the 5 s that each example leaves to the load balancers.
+/// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
+/// ended for this reason soon after the 5 s that each example leaves to the load balancers.
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();
@@ -34,7 +34,7 @@ fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     assert!(order.iter().map(stopped).is_sorted(), "not {order:?}:\n{}", ended.record);
 }
 
-/// Fails unless the load lost at least this many requests.
+/// Asserts that the load lost at least this many requests.
 #[track_caller]
 fn assert_loses(rolled: &Rolled, least: u64) {
     assert!(rolled.report.total.failed >= least, "{}\n{}", rolled.report, rolled.ended.record);
@@ -58,8 +58,7 @@ fn nginx_loses_what_quit_refuses_and_what_it_closes() {
     let quit = "{nginx: {drain: !override {signal: {signal: QUIT}}}}";
     let Some(rolled) = roll(&NGINX, &format!("processes: {quit}")) else { return };
     assert_loses(&rolled, 70);
-    // Even without new connections, the clients whose connection is idle at that moment lose a
-    // request.
+    // Even without new connections, clients with an idle connection at that moment lose a request.
     let late = format!("shutdown: {{readiness_delay: 2s}}\nprocesses: {quit}");
     let Some(rolled) = roll(&NGINX, &late) else { return };
     assert_loses(&rolled, 20);
@@ -95,12 +94,12 @@ fn axum_loses_nothing() {
 #[test]
 fn axum_without_a_drain_loses_what_it_refuses() {
     let Some(rolled) = roll(&AXUM, "processes: {server: {drain: !reset }}") else { return };
-    // It stops as politely as its framework can.
+    // The server shuts down as gracefully as its framework can.
     rolled.ended.assert_code(0).assert_line("server: exited with code 0");
     assert_loses(&rolled, 70);
 }
 
-/// The documentation promises this count.
+/// Checks a count that the documentation promises.
 #[test]
 fn the_notify_protocol_takes_axum_20_lines() {
     let source = fs::read_to_string(checkout().join("examples/axum/main.rs")).unwrap();
@@ -114,7 +113,7 @@ fn count(directory: &Path) -> usize {
     fs::read_dir(directory).map_or(0, Iterator::count)
 }
 
-/// A queue with this many items, and a worker in its own pod.
+/// Starts a worker in its own pod on this queue.
 fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
     let rig = Rig::new()?
         .cwd(checkout())
@@ -148,7 +147,7 @@ fn a_queue_worker_loses_no_item() {
         let message = status["processes"][0]["message"].as_str().unwrap_or_default().to_owned();
         message.starts_with("it says: ") && message.ends_with(" of 20 items left")
     });
-    // A second worker takes the rest.
+    // A second worker takes the remaining items.
     let Some(new) = worker(&queue, &free_address().to_string(), "{}") else { return };
     let ended = old.wait_exit(LONG);
     ended

@@ -1,4 +1,4 @@
-//! The shutdown: in order and within one deadline, whatever the processes do.
+//! Tests that the shutdown is in order and within a single deadline, regardless of the processes.
 
 use std::thread;
 
@@ -6,7 +6,8 @@ use crate::support::namespace::skip_unless;
 use crate::support::temp_dir::is_locked;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// router → policy → python, and an independent process. Each takes a moment to end.
+/// A config with the chain router → policy → python and an independent process. Each takes a moment
+/// to end.
 const GRAPH: &str = "
 processes:
   python: {command: [CHILD, python, 'on=TERM:exit:0:60', touch=DIR/python], readiness: {file: DIR/python}}
@@ -26,7 +27,7 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
 
 #[test]
 fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
-    // Long enough for both to be asked, even on a busy machine.
+    // The processes take long enough to end that both are asked to stop, even on a busy machine.
     let config = GRAPH.replace("TERM:exit:0:60", "TERM:exit:0:250");
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let Some(drainit) = start(&config, &["router", "alone"]) else { return };
@@ -97,7 +98,7 @@ fn the_deadline_is_shared_by_processes_that_all_ignore_term() {
         .assert_took(asked, ms(1000)..ms(3000))
         .assert_stopped_in_order(&["router", "policy", "python"])
         .assert_line("killed: 3 of 3");
-    // No process was asked to end and killed at once.
+    // No process was killed right after it was asked to stop.
     let told = |name: &str| ended.event(name, "got SIGTERM").at;
     assert!(ended.at() - told("python") > ms(300), "{}", ended.record);
     assert!(told("python") - told("policy") > ms(300), "{}", ended.record);
@@ -120,7 +121,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
 
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one() {
-    // As sent by a terminal and a wrapper, or by a runtime that repeats it.
+    // A terminal and a wrapper, or a runtime that repeats the signal, can cause this.
     let Some(drainit) = start(GRAPH, &["router", "alone"]) else { return };
     for _ in 0..5 {
         drainit.signal(Signal::SIGTERM);
@@ -190,7 +191,7 @@ fn a_daemon_that_ignores_term_is_killed() {
 
 #[test]
 fn forking_descendants_are_reported_and_killed() {
-    // When PID 1 ends, the kernel ends them.
+    // When PID 1 ends, the kernel kills the remaining processes.
     let config = "
         shutdown: {grace_period: 3s, reserve: 1s}
         processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
@@ -217,7 +218,7 @@ fn forking_descendants_are_reported_and_killed() {
 
 #[test]
 fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
-    // A scan of them takes longer than the pause between two scans.
+    // A scan of these processes takes longer than the pause between two scans.
     let config =
         "processes: {a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}}";
     let Some(rig) = Rig::new() else { return };
@@ -226,7 +227,7 @@ fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_line("left over: .* and [0-9]+ more; sending SIGTERM");
-    // On a machine so busy that they are not gone in time, they are killed.
+    // On a very busy machine they are not gone in time and are killed.
     if ended.record.line("sending SIGKILL").is_none() {
         ended.assert_code(0).assert_took(asked, ms(0)..ms(3000));
     }
@@ -236,7 +237,7 @@ fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
 const ROOTS_DAEMON: &str =
     "DIR/root --reuid=0 CHILD b relay=60000000,DIR/relay exit=0; exec CHILD a touch=DIR/a";
 
-/// As an ordinary user, with a setuid program beside it.
+/// Returns a rig for an ordinary user, with a setuid program.
 fn beside_root() -> Option<Rig> {
     if !nix::unistd::geteuid().is_root() {
         skip_unless(Err("to become another user needs root".to_owned()));
@@ -302,7 +303,7 @@ fn a_member_of_a_killed_group_goes_with_it() {
 
 #[test]
 fn a_process_that_ends_before_its_turn_is_no_culprit() {
-    // As programs do when their peer goes away.
+    // The process ends with its peer, as many programs do.
     let config = GRAPH.replace(
         "'on=TERM:exit:0:60', touch=DIR/python]",
         "'on=TERM:exit:0:60', touch=DIR/python, await=DIR/go, exit=5]",

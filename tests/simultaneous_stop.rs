@@ -1,5 +1,5 @@
-//! SIGTERM for every process of the container at once, as at the shutdown of a node or with `kill
-//! -TERM -1`: Envoy ends before it can be drained, and drainit reports that.
+//! Tests SIGTERM for every process of the container at once, as at the shutdown of a node or with
+//! `kill -TERM -1`. Envoy ends before it can be drained, and drainit reports that.
 
 use std::fs;
 use std::process::Command;
@@ -38,7 +38,7 @@ fn an_envoy_that_ended_before_its_drain_is_reported_with_the_reason() {
     assert_said(&drainit.wait_exit(LONG), "[0-9.]+m?s (after|before) the stop signal");
 }
 
-/// `router` has a drain, and ends as Envoy does; `engine` takes its time.
+/// A config in which `router` has a drain and ends as Envoy does, while `engine` ends later.
 const CONFIG: &str = "
 shutdown: {grace_period: 9s, reserve: 1s}
 processes:
@@ -70,7 +70,7 @@ fn an_end_seen_before_the_signal_is_reported_too() {
 #[test]
 fn a_signal_to_all_but_pid_1_is_recognised_by_the_ends_of_the_others() {
     let Some(rig) = Rig::new() else { return };
-    // The engine ends first, and Envoy while it is asked to drain.
+    // The engine ends first, and Envoy ends during the drain request.
     let config = CONFIG
         .replace("exit:0:400", "exit:0:0")
         .replace("router]", "router, 'on=TERM:exit:0:100']");
@@ -79,7 +79,7 @@ fn a_signal_to_all_but_pid_1_is_recognised_by_the_ends_of_the_others() {
     drainit.wait_for_line("everything is ready");
     let mut inside = Command::new("nsenter");
     inside.args(["--target", &drainit.pid().to_string(), "--pid", "--mount"]);
-    // kill(2) leaves out its caller, so the shell survives as well.
+    // kill(2) excludes its caller, so the shell survives as well.
     assert!(inside.args(["sh", "-c", "kill -TERM -1"]).status().unwrap().success());
     let ended = drainit.wait_exit(LONG);
     assert_said(&ended, "at the same time as other processes");

@@ -1,4 +1,4 @@
-//! The start: in the order of the graph, without delay; and failed starts.
+//! Tests that processes start in the order of the graph without delay, and tests failed starts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::record::Stream;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// router → policy → python, each ready when it listens on its socket.
+/// A config with the chain router → policy → python. Each is ready when it listens on its socket.
 const GATEWAY: &str = "
 processes:
   python:
@@ -61,7 +61,7 @@ fn independent_processes_start_at_the_same_time() {
 
 #[test]
 fn three_instantly_ready_processes_are_up_within_50_ms() {
-    // The helper and drainit itself are slower without optimisation.
+    // The child and drainit itself are slower without optimisation.
     let bound = if cfg!(debug_assertions) { ms(200) } else { ms(50) };
     let mut best = LONG;
     for _ in 0..10 {
@@ -103,7 +103,7 @@ fn a_process_that_fails_at_start_ends_the_others_in_order_with_its_code() {
         .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready")
         .assert_stopped_in_order(&["side", "base"])
         .assert_no_event("never", "start");
-    // drainit's own log repeats its last 20 lines, not the older ones.
+    // drainit's own log repeats the last 20 lines of the process, but not the older ones.
     let told = |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
     assert!(told("out 14") && told("err 14"), "{}", ended.record);
     let number = |line: &&str| told(line);
@@ -208,7 +208,8 @@ fn term_during_a_start_that_hangs_ends_it_promptly() {
         .assert_no_event("never", "start");
 }
 
-/// Blocks SIGTERM, sends it to itself, and becomes the command: so it is pending at the start.
+/// Blocks SIGTERM, sends it to itself and executes the command, so that SIGTERM is pending at the
+/// start.
 const PENDING: &str = "
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -237,8 +238,8 @@ fn after_a_stop_signal_nothing_is_started() {
 #[test]
 fn a_stop_signal_is_heard_between_two_starts_of_one_step() {
     let Some(rig) = Rig::new() else { return };
-    // The first to be started stops the container, and the others would be started in the same
-    // step.
+    // The first process to be started stops the container, and the others would be started in the
+    // same step.
     let others = (0..500).map(|n| format!("  x{n}: {{command: [sleep, '60']}}\n"));
     let config = format!(
         "processes:\n  first: {{command: [sh, -c, 'kill -TERM 1; exec sleep 60'], log: {{mode: inherit}}}}\n{}",

@@ -1,13 +1,14 @@
-//! Orphans and signals by the ten thousand, as fast as the kernel can make them.
+//! Tests tens of thousands of orphans and signals, as fast as the kernel can create them.
 
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
-/// The most zombies at a time. 40 to 70 were measured, and more when drainit has to wait for a CPU.
+/// The maximum number of zombies at a time. 40 to 70 were measured, and more when drainit has to
+/// wait for a CPU.
 const FEW: usize = 1000;
-/// Ten times what a storm takes on a slow machine.
+/// The time limit of a storm, which is ten times its duration on a slow machine.
 const BOUND: Duration = Duration::from_secs(40);
 
-/// The most zombies that drainit has at a time, until a condition holds.
+/// Returns the maximum number of zombies at a time until a condition holds.
 #[track_caller]
 fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> bool) -> usize {
     let until = now() + BOUND;
@@ -33,7 +34,7 @@ fn survives(drainit: Running) {
     let over = drainit.path("over");
     let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
     assert!(most < FEW, "{most} zombies at a time");
-    // None is lost: only the process itself is left, and it lives.
+    // No orphan is lost: only the process itself is left, and it is still running.
     drainit.wait_until("reaped", || {
         let pid = drainit.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -46,7 +47,7 @@ fn survives(drainit: Running) {
 #[test]
 fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
-    // A storm that lasts until it is stopped.
+    // This storm lasts until it is stopped.
     let drainit = rig.start(
         "
         processes:
@@ -72,7 +73,7 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert!(most < FEW, "{most} zombies at a time");
     let ready = drainit.wait_for_line("everything is ready").at;
     assert!(ready - began < LONG, "ready after {:?}", ready - began);
-    // Its probe may be answered before it can answer a signal.
+    // The probe of the process may be answered before the process can handle a signal.
     drainit.wait_for_start(&["later"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
@@ -84,7 +85,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
 #[test]
 fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
-    // Real-time signals are queued, so there is always one more; not each needs a line here.
+    // Real-time signals are queued, so there is always one more. The level `warn` avoids a log line
+    // for each.
     let drainit = rig.env("DRAINIT_LOG_LEVEL", "warn").start(
         "
         processes:
@@ -101,7 +103,7 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
             drain: {exec: {command: [CHILD, drain, exit=0], time: 20s}}
         ",
     );
-    // It has started only once a probe is answered.
+    // The process has started only once a probe is answered.
     drainit.wait_for_start(&["c"]);
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);

@@ -1,5 +1,5 @@
-//! Supervision: the environment of a process, the meaning of its end, restarts, tasks and forwarded
-//! signals.
+//! Tests supervision: the environment of a process, the meaning of its end, restarts, tasks and
+//! forwarded signals.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -47,7 +47,7 @@ fn an_end_with_code_0_can_be_a_failure_of_the_container() {
         );
         rig.run(&config).assert_code(code).assert_stopped_in_order(&["base"]);
     }
-    // Not where a stop was asked for.
+    // An exit after a requested stop is no failure.
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start("processes: {a: {command: [CHILD, a], on_exit: failure-shutdown}}");
     drainit.wait_for_start(&["a"]);
@@ -134,7 +134,7 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     drainit.wait("second start", LONG, is_ready);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
-    // Before the first start it is unknown whether it can be executed.
+    // Before the first start it is unknown whether the file can be executed.
     let Some(rig) = Rig::new() else { return };
     rig.run("processes: {a: {command: [DIR/none], restart: always}}")
         .assert_code(127)
@@ -221,7 +221,7 @@ fn only_tasks_and_all_done_is_a_success() {
 fn only_if_leaves_a_process_out_and_its_dependents_go_on() {
     let Some(rig) = Rig::new() else { return };
     rig.write("there", "");
-    // Left by an earlier run: a client that finds it must not wait for an answer.
+    // An earlier run left this socket. A client that finds it must not wait for an answer.
     drop(UnixListener::bind(rig.fill("DIR/out.sock")).unwrap());
     let drainit = rig.start(
         "
@@ -266,7 +266,7 @@ fn a_process_starts_clean() {
         let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         u64::from_str_radix(mask.trim(), 16).unwrap()
     };
-    // Signals 32 and 33 are the C library's own: posix_spawn leaves them ignored.
+    // The C library uses the signals 32 and 33 itself, and posix_spawn leaves them ignored.
     assert_eq!(mask("SigIgn:") & !(0b11 << 31), 0, "{status}");
     assert_eq!(mask("SigBlk:"), 0, "{status}");
     let report = ended.report("a.json");
@@ -285,7 +285,7 @@ fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
     }
     for (user, gid, groups) in [
         ("'10001:10002'", 10002, json!([10002])),
-        // This user has no account, so it gets the group that Docker gives it.
+        // This user has no account, so it gets the group that Docker would give it.
         ("'10001'", 0, json!([0])),
         ("nobody", NOBODY, json!([NOBODY])),
     ] {
@@ -387,7 +387,7 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     let Some(rig) = Rig::new() else { return };
     drop(UnixListener::bind(rig.path("a.sock")).unwrap());
     rig.write("precious", "no socket");
-    // It would fail to bind, and ends as if it had crashed, without removing its socket.
+    // The process fails to bind and ends as if it had crashed, without removing its socket.
     let drainit = rig.start(
         "
         processes:
@@ -404,7 +404,8 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
 }
 
-/// `check` compares the two paths as they are written. Only the running drainit can resolve them.
+/// Checks paths that `check` can compare only as they are written, and that only the running
+/// drainit can resolve.
 #[test]
 fn the_control_socket_is_kept_however_a_process_spells_its_path() {
     let Some(rig) = Rig::new() else { return };

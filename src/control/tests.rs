@@ -1,4 +1,4 @@
-//! The control server as its clients see it.
+//! Tests the control server through its clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use crate::http;
 use crate::http::request;
 use crate::testing::temp_dir::TempDir;
 
-/// A supervisor that only counts.
+/// A stand-in for the supervisor that only counts the requests.
 struct CountingSupervisor {
     status: Rc<RefCell<Status>>,
     asked: Rc<Cell<u32>>,
@@ -36,12 +36,12 @@ impl SupervisorHandle for CountingSupervisor {
     }
 }
 
-/// A server on both kinds of listener, with a status that the test may change.
+/// A server on both kinds of listener, with a status that the test can change.
 struct Rig {
     address: SocketAddr,
     socket: PathBuf,
     status: Rc<RefCell<Status>>,
-    /// Calls of `status`.
+    /// The number of calls of `status`.
     asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
 }
@@ -83,7 +83,7 @@ impl Rig {
     }
 
     async fn ask(&self, method: Method, path: &str) -> (u16, String) {
-        // Everything here is one thread, and the machine may be busy.
+        // Everything here runs in one thread, and the machine may be busy.
         let limit = Duration::from_secs(10);
         let address = Address::Tcp(self.address);
         let answer = request(&address, method.clone(), path, limit, 65536).await.unwrap();
@@ -150,7 +150,8 @@ async fn readyz_follows_the_status() {
     .await;
 }
 
-/// Reads until the server closes; the number of bytes, also when it ended with a reset.
+/// Reads until the server closes the connection. Returns the number of bytes, even if the
+/// connection was reset.
 async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut received = Vec::new();
     let _ = stream.read_to_end(&mut received).await;
@@ -176,7 +177,7 @@ async fn a_client_that_does_not_finish_its_request_is_cut_off() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let limit = Duration::from_millis(200);
     Rig::run(Limits { head: limit / 2, whole: limit }, async |rig: Rig| {
-        // More than the kernel buffers between the two.
+        // The answer is longer than the kernel buffers between the two.
         let process = rig.status.borrow().processes[0].clone();
         rig.status.borrow_mut().processes = vec![process; 200_000];
         let mut lazy = UnixStream::connect(&rig.socket).await.unwrap();
@@ -208,7 +209,7 @@ async fn bodies_and_endless_heads_are_not_read() {
     .await;
 }
 
-/// Sends raw text over TCP; returns the status of the answer.
+/// Sends raw text over TCP and returns the status of the answer.
 async fn status_of(rig: &Rig, request: &str) -> String {
     let mut stream = TcpStream::connect(rig.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -243,7 +244,8 @@ async fn a_forged_drain_over_tcp_is_refused() {
             ("POST /drain HTTP/1.1\r\nHost: 127.0.0.1:1", "202"),
             ("POST /drain HTTP/1.1\r\nHost: [::1]:1", "202"),
             ("POST http://localhost/drain HTTP/1.1\r\nHost: localhost", "202"),
-            // A name that DNS rebinding points to this machine, and no name at all.
+            // DNS rebinding can point such a name to this machine. The other requests have no
+            // usable name.
             ("POST /drain HTTP/1.1\r\nHost: evil.example", "403"),
             ("POST /drain HTTP/1.1\r\nHost: localhost.evil.example:9902", "403"),
             ("POST /drain HTTP/1.1\r\nHost: 10.0.0.1", "403"),
@@ -251,7 +253,7 @@ async fn a_forged_drain_over_tcp_is_refused() {
             ("POST /drain HTTP/1.0", "403"),
             ("POST /drain HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", "403"),
             ("POST http://evil.example/drain HTTP/1.1\r\nHost: localhost", "403"),
-            // A web page.
+            // The request comes from a web page.
             ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost", "403"),
             ("POST /drain HTTP/1.1\r\nHost: localhost\r\nOrigin: null", "403"),
             // Overrides of the method are ignored.
@@ -282,14 +284,14 @@ fn only_this_machine_may_drain_over_tcp() {
     assert!(server.may_drain(Caller::Socket, &request).is_ok());
 }
 
-/// The state in which a client holds its connection.
+/// The way in which a client holds its connection.
 #[derive(Clone, Copy, Debug)]
 enum Holder {
     /// Sends nothing.
     Silent,
     /// Sends half a request.
     Half,
-    /// Sends a byte of its request now and then.
+    /// Sends one byte of its request at intervals.
     Trickling,
     /// Does not read its answer, which is longer than the socket buffers.
     Deaf,
@@ -311,8 +313,8 @@ impl Holder {
                     }
                 }
             }
-            // A connect that fails at once (no port, no descriptor, a full backlog) does not yield:
-            // without this pause its task would keep the only thread for ever.
+            // A connect that fails at once (no port, no descriptor, a full backlog) does not yield.
+            // Without this pause, its task would occupy the only thread forever.
             sleep(Duration::from_millis(1)).await;
         }
     }
@@ -332,7 +334,7 @@ impl Holder {
             }
             Self::Deaf => {
                 let _ = stream.write_all(b"\r\n").await;
-                // Longer than it is let.
+                // The client waits longer than the server allows.
                 sleep(LIMITS.whole * 2).await;
             }
             Self::Silent | Self::Half => drop(drain(&mut stream).await),
@@ -356,7 +358,7 @@ async fn held_connections_block_no_request() {
                     holders.spawn_local(holder.hold(address.clone()));
                 }
             }
-            // Until all of them hold what they can.
+            // The test waits until all clients hold as many connections as they can.
             let begin = Instant::now();
             while is_deaf && usize::try_from(rig.asked.get()).unwrap() < holders.len() {
                 assert!(begin.elapsed() < Duration::from_secs(30), "{}", rig.asked.get());
@@ -376,7 +378,7 @@ async fn held_connections_block_no_request() {
 async fn a_holder_that_cannot_connect_leaves_the_thread_to_others() {
     let missing = Address::Unix("/nonexistent/control.sock".into());
     let holding = Holder::Silent.hold(missing);
-    // Only a future that yields can be timed out.
+    // Only a future that yields can time out.
     assert!(tokio::time::timeout(Duration::from_millis(50), holding).await.is_err());
 }
 
@@ -387,7 +389,7 @@ async fn at_the_bound_the_idlest_connection_is_closed() {
         for _ in 0..max_connections() {
             held.push(UnixStream::connect(&rig.socket).await.unwrap());
         }
-        // The oldest, but not the idlest.
+        // This is the oldest connection, but not the one that has been idle the longest.
         held[0].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
         sleep(Duration::from_millis(50)).await;
         assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);

@@ -1,4 +1,4 @@
-//! Whole files in, whole configs out; every config loads.
+//! Tests the conversion of whole files, and that every resulting config loads.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};

@@ -1,4 +1,4 @@
-//! Manifests: a correct one has no problems, and each fault is reported at its place.
+//! Tests manifests: a correct one has no problems, and each fault is reported at its place.
 
 use crate::kubernetes::{PodCheck, check_manifest};
 use crate::load::diagnostics::problems::Problems;
@@ -49,7 +49,7 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
     check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentioned)
 }
 
-/// One line for each: `line:column severity message`.
+/// Formats each problem as `line:column severity message`.
 fn lines(checked: &PodCheck) -> Vec<String> {
     let line = |d: &Diagnostic| {
         format!("{}:{} {} {}", d.line, d.column, if d.is_error() { "E" } else { "W" }, d.message)
@@ -64,7 +64,7 @@ fn silent(config: &str, manifest: &str) {
     assert_eq!(checked.containers.len(), 1, "{manifest}");
 }
 
-/// Replaces text that must be there.
+/// Replaces text that must be present.
 #[track_caller]
 fn with(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from}");
@@ -84,7 +84,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
     let pod = "      terminationGracePeriodSeconds: 45\n";
     let rows: &[(&str, &str, &[&str])] = &[
-        // The grace period and its variable.
+        // These cases concern the grace period and its variable.
         (
             "Seconds: 45",
             "Seconds: 20",
@@ -127,7 +127,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
                 "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset",
             ],
         ),
-        // preStop hooks.
+        // These cases concern preStop hooks.
         (
             image,
             &hook("{sleep: {seconds: 15}}"),
@@ -192,7 +192,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["10:35 E `SIGUSR1` does not stop drainit"],
         ),
         (image, &format!("          lifecycle: {{stopSignal: SIGQUIT}}\n{image}"), &[]),
-        // `command` and `args`.
+        // These cases concern `command` and `args`.
         (
             "[drainit, run]",
             "[sh, -c, drainit run]",
@@ -238,7 +238,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             ],
         ),
         ("--rtr.concurrency, \"2\"", "--rtr.concurrency, $(UNSET)", &[]),
-        // PID namespaces.
+        // These cases concern PID namespaces.
         (
             pod,
             &format!("{pod}      shareProcessNamespace: true\n"),
@@ -251,7 +251,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &format!("{pod}      hostPID: true\n"),
             &["8:16 W with `hostPID` drainit is not PID 1: its PID namespace is that of the node"],
         ),
-        // Probes.
+        // These cases concern probes.
         (
             live,
             "{path: /readyz, port: control}, failureThreshold: 1",
@@ -368,7 +368,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "readinessProbe: {exec: {command: [drainit, health]}}",
             &[],
         ),
-        // The manifest itself.
+        // These cases concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E this file has no workload, only `Service`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
         (
@@ -413,9 +413,9 @@ fn the_help_for_a_grace_period_fits_the_cause() {
             with(MANIFEST, "{name: TERMINATION_GRACE_PERIOD_SECONDS", "{name: TERMINATION_GRACE_PERIOD_SECOND"),
             format!("rename `TERMINATION_GRACE_PERIOD_SECOND` to `{name}`, with the value \"45\""),
         ),
-        // A hook takes part of the time.
+        // A hook takes part of the grace period.
         (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
-        // The pod gives less than the config needs.
+        // The pod gives less time than the config needs.
         (
             &sixty,
             with(MANIFEST, entry, ""),
@@ -462,7 +462,7 @@ fn a_pod_that_restarts_on_failure_only_must_not_exit_with_0() {
         .replace("    drain:", "    restart: always\n    drain:");
     silent(&failure, &pod);
     silent(CONFIG, &pod.replace("OnFailure", "Always"));
-    // In a Job that is the purpose.
+    // In a Job, this is the intended behaviour.
     silent(
         CONFIG,
         &with(
@@ -511,7 +511,7 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
                 "7:38 W the config's `grace_period` is 1m, and terminationGracePeriodSeconds is 45s",
             ],
         ),
-        // Config or pod may include the time of the hook.
+        // The time of the hook may be included in the config or in the pod.
         (
             grace,
             "grace_period: 40s",
@@ -642,7 +642,7 @@ fn every_kind_of_workload_is_found() {
     let pod = &MANIFEST[MANIFEST.find("    spec:").unwrap()..];
     silent(CONFIG, &format!("kind: Pod\n{}", pod.replace("\n    ", "\n").trim_start()));
     silent(CONFIG, &format!("kind: List\nitems:\n- {}", indented(MANIFEST, "  ")));
-    // As printed by `helm template`.
+    // `helm template` prints this.
     let others =
         "---\n# Source: a.yaml\n---\napiVersion: v1\nkind: Secret\ndata: !!binary aGk=\n---\n";
     silent(CONFIG, &format!("{others}{MANIFEST}---\n{}", others.replace("Secret", "Service")));
@@ -666,7 +666,7 @@ fn the_container_is_found_by_its_command_or_by_name() {
         lines(&check(CONFIG, &two, Some("gatway"), &[])),
         ["0:0 E no container is named `gatway`"]
     );
-    // Each that runs drainit; common problems once.
+    // Every workload that runs drainit is checked. Common problems are reported once.
     let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);

@@ -1,4 +1,4 @@
-//! Plans of whole configs in every format.
+//! Tests plans of whole configs in every format.
 
 use serde_json::json;
 
@@ -162,7 +162,7 @@ fn the_svg_has_a_bar_for_each_step() {
     let plan = plan(GATEWAY, &[("GRACE", "20")]);
     let picture = svg::svg(&plan);
     let bars = |colour: &str| picture.matches(&format!("fill=\"{colour}\"/>")).count();
-    // Cut steps, the rest of the critical path, and all other steps.
+    // The counts are those of the cut steps, the rest of the critical path, and all other steps.
     assert_eq!((bars("#e07b39"), bars("#1f9d72"), bars("#9aa3ad")), (3, 11, 4), "{picture}");
     // 2 s of 20 s are a tenth of the 570 pixels of the bars.
     assert!(picture.contains("<rect x=\"300.0\" y=\"60\" width=\"57.0\" "), "{picture}");

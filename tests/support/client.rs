@@ -6,26 +6,24 @@ use std::time::Duration;
 
 use testkit::event::now;
 
-/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestResult {
-    /// It was answered; whether the answer closes the connection.
+    /// The server answered, with or without closing the connection.
     Answered { closes: bool },
-    /// It was sent, and the connection ended without an answer.
+    /// The request was sent, and the connection ended without an answer.
     Cut,
     /// The connection was refused.
     Refused,
 }
 
-/// A finished request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
-    /// When it was answered, cut or refused.
+    /// The time at which the request was answered, cut or refused.
     pub(crate) over: Duration,
     pub(crate) went: RequestResult,
 }
 
-/// Keeps one connection for as long as the server does.
+/// A client that keeps one connection for as long as the server does.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
@@ -49,7 +47,7 @@ impl Client {
         Request { over: now(), went }
     }
 
-    /// Whether the server has closed the kept connection.
+    /// Checks whether the server has closed the kept connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         let Some(stream) = &mut self.stream else { return true };
         stream.set_nonblocking(true).unwrap();

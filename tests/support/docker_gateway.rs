@@ -1,9 +1,9 @@
-//! The images of `examples/api-gateway`: a stand-in for the gateway's runtime image, and the
+//! Builds the images of `examples/api-gateway`: a stand-in for the gateway's runtime image, and the
 //! example's Dockerfile built on it.
 //!
 //! The Router is a real Envoy. The Policy Engine and the Python Executor are `child` at their real
-//! paths, which takes its steps from `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS`. There is no
-//! shell.
+//! paths, which takes its steps from `POLICY_ENGINE_STEPS` and `PYTHON_EXECUTOR_STEPS`. The image
+//! has no shell.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -18,21 +18,21 @@ use super::child;
 use super::docker_images::{envoy_image, images};
 use super::temp_dir::TempDir;
 
-/// Images, by their ids.
+/// The ids of the images.
 #[derive(Debug)]
 pub(crate) struct GatewayImages {
-    /// Built from `examples/api-gateway/Dockerfile`.
+    /// The image built from `examples/api-gateway/Dockerfile`.
     pub(crate) production: String,
-    /// The target `debug` of that Dockerfile.
+    /// The image of the target `debug` of that Dockerfile.
     pub(crate) debug: String,
 }
 
-/// Envoy's bootstrap config; tests mount others in its place.
+/// The bootstrap config of Envoy. Some tests mount another one in its place.
 pub(crate) const BOOTSTRAP: &str = include_str!("../fixtures/api-gateway/envoy.yaml");
 /// The overrides that the replaced entrypoint passes through `envsubst`.
 const OVERRIDE: &str = include_str!("../fixtures/api-gateway/config-override.yaml");
 
-/// The images, or `None` where [`images`] gives none.
+/// Returns the images, or `None` if [`images`] returns `None`.
 pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
     static IMAGES: OnceLock<GatewayImages> = OnceLock::new();
     let drainit = &images()?.drainit;
@@ -47,7 +47,7 @@ pub(crate) fn gateway_images() -> Option<&'static GatewayImages> {
     }))
 }
 
-/// The image that a gateway team has, without its scripts.
+/// Builds a stand-in for the gateway's runtime image, without its scripts.
 fn runtime() -> String {
     let dir = TempDir::new();
     let helper = child();
@@ -76,12 +76,12 @@ fn runtime() -> String {
     build(&[dir.path().to_str().unwrap()])
 }
 
-/// The directory of the built examples.
+/// Returns the directory of the built examples.
 pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples")
 }
 
-/// The paths of a program's shared libraries.
+/// Returns the paths of a program's shared libraries.
 fn libraries(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -95,7 +95,7 @@ fn build(args: &[&str]) -> String {
     fs::read_to_string(&id).unwrap()
 }
 
-/// Names an image: not every builder accepts an id after `FROM`.
+/// Tags an image, because not every builder accepts an id after `FROM`.
 fn named(name: &str, id: &str) -> String {
     let short: String = id.trim_start_matches("sha256:").chars().take(16).collect();
     let tag = format!("drainit-test-{name}:{short}");

@@ -1,8 +1,8 @@
-//! The images of the container tests, built from `Dockerfile.example` as a user builds them.
+//! Builds the images of the container tests from `Dockerfile.example`, as a user does.
 //!
-//! Nothing is pulled: the two base images are assembled from the files of this machine, and tagged
-//! with a hash of their content. They and the layers are kept, so that a second run takes a second;
-//! images older than a week are removed.
+//! Nothing is pulled: the two base images are assembled from the files of this machine and tagged
+//! with a hash of their content. These images and their layers are kept, so that a second run takes
+//! about a second. Images older than a week are removed.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,25 +17,25 @@ use testkit::envoy;
 use super::namespace::skip_unless;
 use super::temp_dir::TempDir;
 
-/// Images, by their ids.
+/// The ids of the images.
 #[derive(Debug)]
 pub(crate) struct Images {
-    /// drainit in an otherwise empty image.
+    /// The image with nothing but drainit.
     pub(crate) drainit: String,
-    /// drainit over Envoy.
+    /// The image with drainit on top of Envoy.
     pub(crate) gateway: String,
 }
 
-/// The images, built by the first test that needs them; `None` if they cannot be built, and the
-/// test is skipped (an error in CI).
+/// Returns the images, which the first test that needs them builds. Returns `None` if they cannot
+/// be built; the test is then skipped, which is an error in CI.
 pub(crate) fn images() -> Option<&'static Images> {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     static IMAGES: OnceLock<Images> = OnceLock::new();
     skip_unless(POSSIBLE.get_or_init(possible).clone()).then(|| IMAGES.get_or_init(build))
 }
 
-/// An image with drainit as its entrypoint and the testkit's child as `/child`; `None` as for
-/// [`images`].
+/// Returns an image with drainit as its entrypoint and the testkit's child as `/child`, or `None`
+/// if [`images`] returns `None`.
 pub(crate) fn child_image() -> Option<&'static str> {
     static IMAGE: OnceLock<String> = OnceLock::new();
     let images = images()?;
@@ -57,7 +57,7 @@ pub(crate) fn child_image() -> Option<&'static str> {
     }))
 }
 
-/// The static binary, copied out of its image; `None` as for [`images`].
+/// Returns the static binary, copied out of its image, or `None` if [`images`] returns `None`.
 pub(crate) fn static_drainit() -> Option<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let images = images()?;
@@ -71,7 +71,7 @@ pub(crate) fn static_drainit() -> Option<&'static Path> {
     }))
 }
 
-/// Checks for Docker, dpkg and Envoy.
+/// Checks that Docker, dpkg and Envoy are available.
 fn possible() -> Result<(), String> {
     for (program, args) in
         [("docker", &["version", "--format", "{{.Server.Version}}"][..]), ("dpkg", &["--version"])]
@@ -92,8 +92,8 @@ fn build() -> Images {
     let rust = format!("RUST_IMAGE={}", rust_image());
     let envoy = format!("ENVOY_IMAGE={}", envoy_image());
     let args = ["--build-arg", &rust, "--build-arg", &envoy];
-    // Built as a target of its own, so that the compile stage carries the label and is pruned as
-    // well.
+    // The compile stage is built as a separate target, so that it carries the label and is pruned
+    // as well.
     build_image(&[&args[..], &["--target", "build"]].concat());
     Images {
         drainit: build_image(&[&args[..], &["--target", "drainit"]].concat()),
@@ -101,7 +101,7 @@ fn build() -> Images {
     }
 }
 
-/// `docker build` of `Dockerfile.example`; the id of the image.
+/// Builds `Dockerfile.example` and returns the id of the image.
 fn build_image(args: &[&str]) -> String {
     let dir = TempDir::new();
     let id = dir.join("id");
@@ -113,7 +113,7 @@ fn build_image(args: &[&str]) -> String {
     fs::read_to_string(&id).unwrap()
 }
 
-/// Stands in for `rust:1-bookworm`.
+/// Returns the stand-in for `rust:1-bookworm`.
 fn rust_image() -> String {
     let version = |program| Command::new(program).arg("--version").output().unwrap().stdout;
     let lock = fs::read(envoy::checkout().join("Cargo.lock")).unwrap();
@@ -121,8 +121,8 @@ fn rust_image() -> String {
     import("rust", &[], environment, &(version("rustc"), version("cc"), lock))
 }
 
-/// Stands in for `envoyproxy/envoy`, with its default command, which drainit's entrypoint has to
-/// replace.
+/// Returns the stand-in for `envoyproxy/envoy`, with its default command, which drainit's
+/// entrypoint has to replace.
 pub(crate) fn envoy_image() -> String {
     let envoy = envoy::binary(envoy::DEFAULT).unwrap();
     let config = envoy::checkout().join("tests/fixtures/docker-envoy.yaml");
@@ -131,7 +131,7 @@ pub(crate) fn envoy_image() -> String {
     import("envoy", &[envoy, config], command, &content)
 }
 
-/// Imports the tar that a script writes, unless an image of the same content exists.
+/// Imports the tar archive that a script writes, unless an image with the same content exists.
 fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> String {
     let script = envoy::checkout().join(format!("tests/testkit/scripts/{name}-image.sh"));
     let mut hasher = DefaultHasher::new();
@@ -148,8 +148,8 @@ fn import(name: &str, args: &[PathBuf], change: &str, content: &impl Hash) -> St
             Command::new("docker").args(import).stdin(tar.stdout.take().unwrap()).output().unwrap();
         let complete = tar.wait().unwrap().success();
         if !complete {
-            // The next run must not reuse an incomplete image. If the import failed, Docker's
-            // message says more.
+            // The next run must not reuse an incomplete image. The result is ignored, because the
+            // message of a failed import is more useful.
             let _ = Command::new("docker").args(["rmi", &tag]).output();
         }
         let complaint = String::from_utf8_lossy(&import.stderr);

@@ -13,9 +13,9 @@ const PF_W: u64 = 2;
 const DT_FLAGS: u64 = 30;
 const DF_BIND_NOW: u64 = 8;
 
-/// A static PIE with full RELRO: it needs no loader and no library, may lie at any address, has no
-/// page that is writable and executable, and nothing that the kernel or a library has to resolve
-/// later stays writable.
+/// Asserts that a file is a static PIE with full RELRO: it needs no loader and no library, it can
+/// be loaded at any address, it has no page that is both writable and executable, and no relocation
+/// data stays writable.
 #[track_caller]
 pub(crate) fn assert_hardened(path: &Path) {
     let file = fs::read(path).unwrap();

@@ -1,5 +1,5 @@
-//! Runs an example as a pod: drainit as PID 1 with its config, on a free port. Two such pods
-//! replace each other under load.
+//! Runs an example as a pod, with drainit as PID 1 on a free port, and replaces it with a second
+//! such pod under load.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,31 +13,30 @@ use tokio::time::{Instant, sleep};
 use super::namespace::skip_unless;
 use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
 
-/// Load before anything happens.
+/// The time under load before the restart begins.
 const BEFORE: Duration = ms(1000);
-/// The load balancers learn the new endpoint this long after T0.
+/// The time from T0 until the load balancers learn the new endpoint.
 const LEARN: Duration = ms(1000);
-/// Load after the old pod is gone.
+/// The time under load after the old pod has ended.
 const AFTER: Duration = ms(1000);
-/// Clients pause between two requests, so they often find their connection closed.
+/// The number of clients. They pause between requests, so they often find their connection closed.
 const CLIENTS: u32 = 50;
 const RATE: f64 = 3.0;
 
-/// A pod that serves.
+/// A running pod.
 #[derive(Debug)]
 struct Pod {
-    /// Its drainit.
     running: Running,
-    /// Where it serves.
+    /// The address on which the pod serves.
     address: SocketAddr,
 }
 
 /// An example that can be started as a pod.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
-    /// Its directory in `examples`.
+    /// The name of the example's directory in `examples`.
     name: &'static str,
-    /// Prefix of its address variables: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
+    /// The prefix of its address variables: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
     prefix: &'static str,
 }
 
@@ -46,8 +45,8 @@ impl Example {
         Self { name, prefix }
     }
 
-    /// Starts it with an overlay, which may be empty, and waits until all of it is ready. `None`
-    /// where that is not permitted; then the test is skipped.
+    /// Starts the example with an overlay, which may be empty, and waits until all processes are
+    /// ready. Returns `None` if PID namespaces are not permitted; the test is then skipped.
     fn start(&self, overlay: &str) -> Option<Pod> {
         let address = free_address().unwrap();
         let server =
@@ -68,8 +67,8 @@ impl Example {
     }
 }
 
-/// Whether a server is installed. If not, the running test reports that it is skipped; in CI that
-/// is an error.
+/// Checks whether a server is installed. If it is not, reports that the running test is skipped,
+/// which is an error in CI.
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     let command = command.arg("--version").stdin(Stdio::null());
@@ -78,32 +77,31 @@ pub(crate) fn is_installed(program: &str) -> bool {
     skip_unless(found.map(drop).map_err(missing))
 }
 
-/// The outcome of a rolling restart.
 #[derive(Debug)]
 pub(crate) struct Rolled {
-    /// Of the requests and connections.
+    /// The report on the requests and connections.
     pub(crate) report: Report,
-    /// Of the old pod.
+    /// The ended drainit of the old pod.
     pub(crate) ended: Ended,
-    /// When it was asked to stop.
+    /// The time of the stop signal to the old pod.
     pub(crate) t0: Duration,
 }
 
 impl Rolled {
-    /// Fails unless every request was answered and the old pod ended without a KILL.
+    /// Asserts that every request was answered and that the old pod ended without SIGKILL.
     #[track_caller]
     pub(crate) fn assert_nothing_lost(&self) -> &Self {
         let total = self.report.total;
         assert_eq!(total.failed, 0, "{}\n{}", self.report, self.ended.record);
-        // There was load, and it moved to the new pod.
+        // The test is meaningful only if there was load and it moved to the new pod.
         assert!(total.ok > 500 && total.opened >= 100, "{}", self.report);
         self.ended.assert_code(0).assert_no_line("warning|killed");
         self
     }
 }
 
-/// Replaces an example, with an overlay, by a second pod of it, under load from clients that notice
-/// a closed connection only when they use it.
+/// Replaces a pod of the example, started with an overlay, with a second one, under load from
+/// clients that notice a closed connection only when they use it.
 pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
     let old = example.start(overlay)?;
     let new = example.start(overlay)?;

@@ -1,6 +1,6 @@
-//! An Envoy admin that misbehaves on request and records its requests. Unless it is faulty from the
-//! start, it behaves well and records nothing until drainit has verified the drain of a healthy
-//! Envoy.
+//! An Envoy admin that misbehaves on request and records its requests. Unless
+//! [`Admin::faulty_throughout`] is set, it behaves correctly and records nothing until drainit has
+//! verified the drain of a healthy Envoy.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,51 +18,51 @@ use super::LONG;
 /// The answer to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    /// 200; for `/stats` with the connections of [`Admin::set_connections`].
+    /// Answers 200; `/stats` returns the connections set by [`Admin::set_connections`].
     Ok,
-    /// 200, this many milliseconds later.
+    /// Answers 200 after this many milliseconds.
     Late(u64),
-    /// Another status.
+    /// Answers with this status.
     Status(u16),
-    /// Nothing, on a connection that stays open.
+    /// Sends nothing and keeps the connection open.
     Hang,
-    /// A byte a second.
+    /// Sends one byte per second.
     Trickle,
-    /// A body without end.
+    /// Sends an endless body.
     Endless,
-    /// A body with a Content-Length of 1 GB.
+    /// Announces a body of 1 GB in its Content-Length.
     Gigabyte,
-    /// Half a body, and the end of the connection.
+    /// Closes the connection after half of the body.
     HalfWay,
-    /// The end of the connection.
+    /// Closes the connection without an answer.
     Close,
-    /// 200 without statistics.
+    /// Answers 200 without statistics.
     Empty,
 }
 
-/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// When it was read.
+    /// The time at which the request was read.
     pub(crate) at: Duration,
-    /// `METHOD /path?query`.
+    /// The request line, as `METHOD /path?query`.
     pub(crate) what: String,
 }
 
 #[derive(Debug, Default)]
 struct State {
     seen: Vec<Seen>,
-    /// By path without query; each is used once, the last one for all further requests.
+    /// The answers by path without its query. Each is used once, except for the last one, which is
+    /// repeated.
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
-    /// A connection is opened and closed between any two polls.
+    /// Whether a connection is opened and closed between any two polls.
     restless: bool,
-    /// drainit has verified the healthy Envoy, so misbehaviour begins.
+    /// Whether drainit has verified the healthy Envoy, after which the misbehaviour begins.
     is_verified: bool,
 }
 
-/// It listens until the test program ends.
+/// A fake admin that listens until the test program ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     state: Arc<(Mutex<State>, Condvar)>,
@@ -70,7 +70,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// An admin on TCP of an Envoy with this many connections.
+    /// Starts an admin on TCP that reports this many connections.
     pub(crate) fn tcp(connections: u64) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let admin = Self::with(connections, listener.local_addr().ok());
@@ -85,7 +85,7 @@ impl Admin {
         admin
     }
 
-    /// An admin on a Unix socket.
+    /// Starts an admin on a Unix socket that reports this many connections.
     pub(crate) fn unix(connections: u64, path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let admin = Self::with(connections, None);
@@ -105,7 +105,7 @@ impl Admin {
         Self { state: Arc::new((Mutex::new(state), Condvar::new())), address }
     }
 
-    /// Where it listens on TCP.
+    /// Returns the TCP address of the admin.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.unwrap()
     }
@@ -129,7 +129,7 @@ impl Admin {
         self
     }
 
-    /// Misbehaves from the start.
+    /// Makes the admin misbehave from the start.
     pub(crate) fn faulty_throughout(self) -> Self {
         self.lock().is_verified = true;
         self
@@ -148,13 +148,13 @@ impl Admin {
         }
     }
 
-    /// From now on a connection is opened and closed again between any two polls of the statistics.
+    /// Simulates a connection that is opened and closed between any two polls of the statistics.
     pub(crate) fn restless(self) -> Self {
         self.lock().restless = true;
         self
     }
 
-    /// Sets the number of open connections; returns the time.
+    /// Sets the number of open connections and returns the time.
     pub(crate) fn set_connections(&self, active: u64) -> Duration {
         let mut state = self.lock();
         state.accepted += active.saturating_sub(state.active);
@@ -162,18 +162,18 @@ impl Admin {
         now()
     }
 
-    /// Every request so far.
+    /// Returns all requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.lock().seen.clone()
     }
 
-    /// Every POST so far.
+    /// Returns all POST requests so far.
     pub(crate) fn posts(&self) -> Vec<String> {
         let posts = self.seen().into_iter().map(|seen| seen.what);
         posts.filter(|what| what.starts_with("POST")).collect()
     }
 
-    /// Waits for a request; returns its time.
+    /// Waits for a request and returns its time.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str) -> Duration {
         let until = Instant::now() + LONG;
@@ -203,8 +203,8 @@ impl Admin {
             let path = what.split(['?', ' ']).nth(1)?;
             let (answer, stats) = {
                 let mut state = self.lock();
-                // Verifying the healthy Envoy does not count; without a verification, the drain
-                // begins here.
+                // The requests that verify the healthy Envoy are not recorded. Without a
+                // verification, the first POST begins the drain.
                 let counts = state.is_verified || what.starts_with("POST");
                 if counts {
                     state.seen.push(Seen { at: now(), what: what.to_owned() });
@@ -282,7 +282,8 @@ fn response(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} Said So\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// As Envoy answers `/stats?format=json`, with the admin's own listener, which does not count.
+/// Formats the statistics as Envoy does for `/stats?format=json`. They include the admin's own
+/// listener, which drainit must not count.
 fn stats(active: u64, accepted: u64) -> String {
     let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);
     let stats = [

@@ -1,4 +1,4 @@
-//! One HTTP request over a plain socket: no client library hides a retry.
+//! Sends a single HTTP request over a plain socket, because a client library might hide a retry.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,31 +8,31 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A loopback address without a listener.
+/// Returns a loopback address on which nothing listens.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap()
 }
 
-/// Returns the status and the body of a `GET`.
+/// Sends a `GET` and returns the status and the body.
 pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     request(address, "GET", path)
 }
 
-/// Returns the status and the body of a request.
+/// Sends a request and returns the status and the body.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {
     let stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     exchange(stream, method, path)
 }
 
-/// As [`get`], through a Unix socket.
+/// Sends a `GET` through a Unix socket.
 pub(crate) fn get_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
     exchange(stream, "GET", path)
 }
 
-/// A `POST` through a Unix socket.
+/// Sends a `POST` through a Unix socket.
 pub(crate) fn post_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;

@@ -1,4 +1,5 @@
-//! The rig: runs the real binary, records what it and its processes do, and cleans up.
+//! The test rig, which runs the real binary, records the actions of drainit and its processes, and
+//! cleans up.
 
 pub(crate) mod client;
 pub(crate) mod docker_gateway;
@@ -27,21 +28,21 @@ pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running};
 pub(crate) use testkit::event::now;
 
-/// The bound of a wait that is not a measurement: far longer than anything here takes.
+/// The limit of a wait that is not a measurement. It is far longer than anything here takes.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// A stop signal this long after another counts as a further one; drainit merges those within 20
-/// ms.
+/// The delay after which a second stop signal counts as a further one. drainit merges those within
+/// 20 ms.
 pub(crate) const PATIENCE: Duration = ms(100);
 
-/// The program that drainit supervises in tests (`testkit/src/bin/child`).
+/// Returns the path of the program that drainit supervises in tests (`testkit/src/bin/child`).
 pub(crate) fn child() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
     assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
     path
 }
 
-/// Runs all cases of a test at the same time: most of them wait. Fails if one of them does.
+/// Runs all cases of a test in parallel, because most of them wait. Fails if any case fails.
 pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     thread::scope(|scope| {
@@ -53,7 +54,6 @@ pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: imp
     });
 }
 
-/// Milliseconds.
 pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }

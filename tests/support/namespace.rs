@@ -1,15 +1,16 @@
-//! A fresh PID namespace, in which drainit is PID 1.
+//! Runs drainit as PID 1 of a new PID namespace.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Runs a command as PID 1 of a PID namespace with its own `/proc`. It is killed if the test is.
+/// The prefix that runs a command as PID 1 of a PID namespace with its own `/proc`. The command is
+/// killed when the test is killed.
 pub(crate) const UNSHARE: [&str; 5] =
     ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
-/// Whether PID namespaces are permitted. If not, the running test reports that it is skipped; in CI
-/// that is an error, because a suite that tests nothing must not look green.
+/// Checks whether PID namespaces are permitted. If they are not, reports that the running test is
+/// skipped. In CI that is an error, because skipped tests must not pass unnoticed.
 pub(crate) fn is_possible() -> bool {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     let possible = POSSIBLE.get_or_init(|| {
@@ -24,14 +25,14 @@ pub(crate) fn is_possible() -> bool {
     skip_unless(possible.clone())
 }
 
-/// Reports that the running test is skipped, and why, unless it can run.
+/// Returns whether the running test can run. If it cannot, reports that it is skipped, and why.
 pub(crate) fn skip_unless(possible: Result<(), String>) -> bool {
     let Err(reason) = possible else { return true };
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!ci, "{test} would be skipped, and this is CI: {reason}");
-    // Not `eprintln`, which the test harness hides.
+    // The test harness captures the output of `eprintln`.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
     false
 }

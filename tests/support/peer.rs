@@ -1,4 +1,4 @@
-//! Runs tini or dumb-init and drainit under the same name, and compares what they do. PIDs are
+//! Runs tini or dumb-init, and drainit under the same name, and compares their behaviour. PIDs are
 //! masked.
 
 use std::fmt;
@@ -10,15 +10,14 @@ use std::process::{Command, Stdio};
 use super::namespace::{UNSHARE, skip_unless};
 use super::temp_dir::TempDir;
 
-/// A program, and drainit called by its name.
+/// A program, and drainit called by the name of that program.
 pub(crate) struct Peer {
     original: PathBuf,
-    /// Drainit under that name, in a directory of its own.
+    /// The path of drainit under that name, in a separate directory.
     drainit: PathBuf,
     dir: TempDir,
 }
 
-/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunResult {
     pub(crate) code: i32,
@@ -35,13 +34,13 @@ impl fmt::Display for RunResult {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Invocation<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
-    /// As PID 1 of a PID namespace.
+    /// Whether the program runs as PID 1 of a PID namespace.
     pub(crate) init: bool,
 }
 
 impl Peer {
-    /// The program of this name, if it is installed; the running test is skipped otherwise, and
-    /// fails in CI.
+    /// Returns the program of this name, if it is installed. Otherwise the running test is skipped,
+    /// which is an error in CI.
     pub(crate) fn installed(name: &str) -> Option<Self> {
         let original = PathBuf::from("/usr/bin").join(name);
         let is_there = original.exists();
@@ -52,7 +51,7 @@ impl Peer {
         Some(Self { original, ..Self::by_name(name) })
     }
 
-    /// Only drainit under this name, for tests that do not need the original.
+    /// Returns only drainit under this name, for tests that do not need the original.
     pub(crate) fn by_name(name: &str) -> Self {
         let dir = TempDir::new();
         let drainit = dir.join(name);
@@ -60,17 +59,17 @@ impl Peer {
         Self { original: drainit.clone(), drainit, dir }
     }
 
-    /// The path of drainit under the name.
+    /// Returns the path of drainit under the name.
     pub(crate) fn drainit(&self) -> &Path {
         &self.drainit
     }
 
-    /// A path in the directory of the test.
+    /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Runs both with these arguments; the original comes first.
+    /// Runs both programs with these arguments, and returns the result of the original first.
     pub(crate) fn both(&self, args: &[&str], how: Invocation<'_>) -> (RunResult, RunResult) {
         (run(&self.original, args, how), run(&self.drainit, args, how))
     }
@@ -80,7 +79,7 @@ impl Peer {
         run(&self.drainit, args, how)
     }
 
-    /// Fails unless both do the same.
+    /// Asserts that both programs behave the same.
     #[track_caller]
     pub(crate) fn assert_same(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
         let (theirs, ours) = self.both(args, how);
@@ -90,7 +89,7 @@ impl Peer {
 }
 
 fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
-    // Called by its bare name, because messages repeat it.
+    // The program is called by its bare name, because its messages repeat the name.
     let name = program.file_name().unwrap().to_str().unwrap();
     let called = ["bash", "-c", "exec -a \"$0\" \"$@\"", name, program.to_str().unwrap()];
     let namespace: &[&str] = if how.init { &UNSHARE } else { &[] };
@@ -115,7 +114,8 @@ fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
     RunResult { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
 }
 
-/// Masks PIDs: numbers of four or more digits, and those after a word that a PID follows.
+/// Masks PIDs, which are numbers of four or more digits and numbers after a word that precedes a
+/// PID.
 fn without_pids(text: &str) -> String {
     let pid = regex_lite::Regex::new(r"(?i)(tini \(|pid: '|pid '|pid=|PID )[0-9]+|\b[0-9]{4,}\b");
     pid.unwrap().replace_all(text, "${1}N").into_owned()

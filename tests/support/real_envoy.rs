@@ -1,4 +1,4 @@
-//! A real Envoy under drainit, in front of a server that answers after a given delay.
+//! Runs a real Envoy under drainit, in front of a server that answers after a given delay.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,17 +10,15 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// The settings of an Envoy. It is `router` in drainit's config; its admin is `DIR/admin.sock`, and
-/// drainit's control socket `DIR/control.sock`.
+/// The settings of an Envoy. It is `router` in drainit's config. Its admin is `DIR/admin.sock`, and
+/// drainit's control socket is `DIR/control.sock`.
 #[derive(Clone, Debug)]
 pub(crate) struct RealEnvoy {
-    /// Its version.
     pub(crate) version: &'static str,
-    /// Extra command-line flags.
     pub(crate) flags: &'static [&'static str],
-    /// The keys of `drain.envoy` beside `admin`.
+    /// The keys of `drain.envoy` other than `admin`.
     pub(crate) drain: &'static str,
-    /// Changes its config.
+    /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
 
@@ -36,8 +34,8 @@ impl Default for RealEnvoy {
 }
 
 impl RealEnvoy {
-    /// Starts it under drainit at debug level and waits until it is ready. Also returns the address
-    /// for clients.
+    /// Starts Envoy under drainit at debug level and waits until it is ready. Also returns the
+    /// address for clients.
     pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();
@@ -98,7 +96,7 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
     })
 }
 
-/// A server that answers `GET /MILLISECONDS` after that time, until the test program ends.
+/// Starts a server that answers `GET /MILLISECONDS` after that time, until the test program ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,5 @@
-//! The record of a run: lines of output, events of the children and the end, all on one clock.
+//! Records a run: the lines of output, the events of the children and the end of drainit, on one
+//! clock.
 
 use std::fmt;
 use std::fs;
@@ -13,20 +14,19 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use regex_lite::Regex;
 use testkit::event::{Event, now};
 
-/// Where a line was written.
+/// The stream to which a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
-/// A line of output.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// When it was read.
+    /// The time at which the line was read.
     pub(crate) at: Duration,
     pub(crate) stream: Stream,
-    /// Without its newline.
+    /// The text without its newline.
     pub(crate) text: String,
 }
 
@@ -34,41 +34,41 @@ pub(crate) struct Line {
 pub(crate) struct Record {
     pub(crate) lines: Vec<Line>,
     pub(crate) events: Vec<Event>,
-    /// When drainit was started.
+    /// The time at which drainit was started.
     pub(crate) started: Duration,
-    /// When drainit ended, and how.
+    /// The time at which drainit ended, and its exit status.
     pub(crate) ended: Option<(Duration, ExitStatus)>,
-    /// Streams that are still open.
+    /// The number of streams that are still open.
     open: usize,
-    /// Bytes of the event log read so far.
+    /// The number of bytes of the event log that have been read.
     offset: usize,
 }
 
 impl Record {
-    /// The first line that matches.
+    /// Returns the first line that matches.
     pub(crate) fn line(&self, pattern: &str) -> Option<&Line> {
         let pattern = Regex::new(pattern).unwrap();
         self.lines.iter().find(|line| pattern.is_match(&line.text))
     }
 
-    /// The first event of this process that begins with `what`.
+    /// Returns the first event of this process that begins with `what`.
     pub(crate) fn event(&self, name: &str, what: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.name == name && event.what.starts_with(what))
     }
 
-    /// All text of one stream.
+    /// Returns all text of one stream.
     pub(crate) fn text(&self, stream: Stream) -> String {
         let lines = self.lines.iter().filter(|line| line.stream == stream);
         lines.map(|line| format!("{}\n", line.text)).collect()
     }
 
-    /// Whether the record is complete.
+    /// Checks whether the record is complete.
     fn is_complete(&self) -> bool {
         self.ended.is_some() && self.open == 0
     }
 }
 
-/// Everything in order of time, for the message of a failed test.
+/// Shows the whole record in chronological order, for the message of a failed test.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all: Vec<(Duration, String)> = Vec::new();
@@ -92,7 +92,7 @@ impl fmt::Display for Record {
     }
 }
 
-/// A growing record that wakes its waiters.
+/// A record that grows and wakes the threads that wait on it.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     record: Mutex<Record>,
@@ -119,7 +119,7 @@ impl Recorder {
         self.grew.notify_all();
     }
 
-    /// Reads a stream to its end on a thread of its own.
+    /// Reads a stream to its end in a separate thread.
     pub(crate) fn collect(self: &Arc<Self>, stream: Stream, from: impl Read + Send + 'static) {
         let recorder = Arc::clone(self);
         self.update(|record| record.open += 1);
@@ -137,7 +137,7 @@ impl Recorder {
         });
     }
 
-    /// Waits until `find` finds something. Returns the record as `Err` at the timeout, or once the
+    /// Waits until `find` returns a value. Returns the record as `Err` at the timeout, or once the
     /// record is complete.
     pub(crate) fn wait<T>(
         &self,
@@ -173,7 +173,8 @@ impl Recorder {
         record.offset += whole;
     }
 
-    /// Wakes the waiters whenever the event log has grown; ends with the log.
+    /// Wakes the waiting threads whenever the event log has grown. The thread ends when the log
+    /// does.
     fn follow_events(self: &Arc<Self>) {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;
@@ -181,7 +182,7 @@ impl Recorder {
         let recorder = Arc::clone(self);
         thread::spawn(move || {
             while inotify.read_events().is_ok() && recorder.event_log.exists() {
-                // Taking the lock ensures that no waiter is between its check and its wait.
+                // The lock ensures that no thread is between its check and its wait.
                 recorder.update(|_| {});
             }
         });

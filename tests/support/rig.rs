@@ -14,11 +14,11 @@ use super::running::{Ended, Running};
 use super::temp_dir::TempDir;
 use super::{LONG, child, now};
 
-/// The uid and gid of `nobody`.
+/// The user ID and group ID of `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// Builds a run of drainit. In configs and arguments `DIR` is replaced with the directory of the
-/// test, and `CHILD` with the program in `testkit/src/bin/child`.
+/// A builder for a run of drainit. In configs and arguments, `DIR` is replaced with the directory
+/// of the test, and `CHILD` with the program in `testkit/src/bin/child`.
 #[derive(Debug)]
 pub(crate) struct Rig {
     dir: TempDir,
@@ -34,13 +34,13 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// drainit as PID 1 of its own PID namespace; `None` if that is not permitted, and the test is
-    /// skipped.
+    /// Runs drainit as PID 1 of a new PID namespace. Returns `None` if that is not permitted; the
+    /// test is then skipped.
     pub(crate) fn new() -> Option<Self> {
         namespace::is_possible().then(|| Self::with(true))
     }
 
-    /// drainit as an ordinary process.
+    /// Runs drainit as an ordinary process.
     pub(crate) fn not_init() -> Self {
         Self::with(false)
     }
@@ -62,7 +62,7 @@ impl Rig {
         }
     }
 
-    /// Runs this drainit, built for another architecture, under its emulator.
+    /// Runs this drainit, built for another architecture, under an emulator.
     pub(crate) fn emulated(mut self, emulator: PathBuf, drainit: PathBuf) -> Self {
         (self.drainit, self.emulated) = (emulator, Some(drainit));
         self
@@ -74,7 +74,7 @@ impl Rig {
         self
     }
 
-    /// Adds a variable to drainit's environment, which otherwise holds `PATH` only.
+    /// Adds a variable to drainit's environment, which otherwise contains only `PATH`.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), self.fill(value)));
         self
@@ -99,7 +99,7 @@ impl Rig {
         self
     }
 
-    /// Adds a program, with its arguments, that execs drainit.
+    /// Adds a program, with its arguments, that executes drainit.
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
         self
@@ -110,7 +110,7 @@ impl Rig {
         self.wrapper(&["sh", "-c", &format!("exec \"$@\" {number}>&-"), "sh"])
     }
 
-    /// Runs drainit as a user without capabilities, who cannot gain any.
+    /// Runs drainit as a user without capabilities that cannot gain any.
     pub(crate) fn without_privileges(self) -> Self {
         let id = NOBODY.to_string();
         self.readable_by_everybody()
@@ -125,8 +125,9 @@ impl Rig {
                 continue;
             }
             let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
-            // Copied by another program: a process that another test starts at the same time could
-            // inherit our descriptor, and a file that is open for writing cannot be executed.
+            // The copy is made by another program. Otherwise a process that another test starts at
+            // the same time could inherit our descriptor, and a file that is open for writing
+            // cannot be executed.
             let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
             assert!(copied.success());
             *program = copy;
@@ -134,7 +135,7 @@ impl Rig {
         self
     }
 
-    /// A path in the directory of the test.
+    /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -144,13 +145,13 @@ impl Rig {
         self.dir.write(name, content);
     }
 
-    /// `DIR` and `CHILD` replaced.
+    /// Replaces `DIR` and `CHILD` in a text.
     pub(crate) fn fill(&self, text: &str) -> String {
         text.replace("CHILD", &self.child.display().to_string())
             .replace("DIR", &self.dir.path().display().to_string())
     }
 
-    /// `drainit run` with this config.
+    /// Starts `drainit run` with this config.
     pub(crate) fn start(self, config: &str) -> Running {
         let config = self.fill(config);
         self.write("drainit.yaml", config);
@@ -168,7 +169,7 @@ impl Rig {
         self.start_with(args).wait_exit(LONG)
     }
 
-    /// drainit with any arguments.
+    /// Starts drainit with any arguments.
     pub(crate) fn start_with(mut self, args: &[&str]) -> Running {
         let args: Vec<_> = args.iter().map(|arg| self.fill(arg)).collect();
         let drainit = self.drainit.display().to_string();
@@ -196,7 +197,7 @@ impl Rig {
         command.stdout(self.stdout.take().unwrap_or_else(Stdio::piped));
         recorder.update(|record| record.started = now());
         let mut child = command.spawn().unwrap();
-        // Closes our copies of the descriptors that were passed on.
+        // Dropping the command closes our copies of the descriptors that were passed to drainit.
         drop(command);
         if let Some(stdout) = child.stdout.take() {
             recorder.collect(Stream::Stdout, stdout);
@@ -208,10 +209,11 @@ impl Rig {
     }
 }
 
-/// A full pipe, which stays unread while the reader is held.
+/// Creates a full pipe, which is not read while its reader is held.
 pub(crate) fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = io::pipe().unwrap();
-    // Opened anew: O_NONBLOCK belongs to the open file description, and must not reach drainit.
+    // The pipe is opened again, because O_NONBLOCK belongs to the open file description and must
+    // not affect drainit.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
     let mut filler = open_nonblocking(Path::new(&path));
     while io::Write::write(&mut filler, &[b'.'; 4096]).is_ok() {}

@@ -1,4 +1,4 @@
-//! A running drainit. It and the processes that it started never outlive the test.
+//! Controls a running drainit. It and the processes that it started never outlive the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use super::{LONG, PATIENCE, ms};
 
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// drainit, or the `unshare` above it.
+    /// The process of drainit, or of the `unshare` above it.
     child: Child,
     recorder: Arc<Recorder>,
     dir: TempDir,
     is_init: bool,
     drainit: PathBuf,
-    /// drainit's PID in this namespace, once it is known.
+    /// The PID of drainit in this namespace, once it is known.
     pid: Option<Pid>,
 }
 
@@ -39,7 +39,8 @@ impl Running {
         let id = Id::Pid(Pid::from_raw(child.id().cast_signed()));
         let waiting = Arc::clone(&recorder);
         let mut running = Self { child, recorder, dir, is_init, drainit, pid: None };
-        // Not reaped here, so that the PID cannot be reused while `child` still holds it.
+        // The thread does not reap the process, so that its PID cannot be reused while `child`
+        // still holds it.
         thread::spawn(move || {
             let _ = waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             let at = now();
@@ -49,12 +50,12 @@ impl Running {
         running
     }
 
-    /// drainit's PID in the namespace of the test.
+    /// Returns the PID of drainit in the namespace of the test.
     pub(crate) fn pid(&self) -> Pid {
         self.pid.unwrap_or_else(|| panic!("drainit has not begun:\n{}", self.record()))
     }
 
-    /// A path in the directory of the test.
+    /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -64,12 +65,12 @@ impl Running {
         self.dir.write(name, "");
     }
 
-    /// A snapshot of the record.
+    /// Returns a snapshot of the record.
     pub(crate) fn record(&self) -> Record {
         self.recorder.snapshot()
     }
 
-    /// Sends a signal to drainit; returns the time.
+    /// Sends a signal to drainit and returns the time.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) -> Duration {
         let at = now();
@@ -77,7 +78,7 @@ impl Running {
         at
     }
 
-    /// As [`Self::signal`], late enough to count as a further signal.
+    /// Sends a signal as [`Self::signal`] does, but late enough for it to count as a further one.
     #[track_caller]
     pub(crate) fn signal_again(&self, signal: Signal) -> Duration {
         thread::sleep(PATIENCE);
@@ -97,7 +98,7 @@ impl Running {
         self.wait(&format!("event `{name} {what}`"), LONG, find)
     }
 
-    /// Waits until all these children have installed their signal handlers and listen.
+    /// Waits until all these children have installed their signal handlers and are listening.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
@@ -105,7 +106,7 @@ impl Running {
         }
     }
 
-    /// Waits for anything in the record.
+    /// Waits until `find` returns a value from the record.
     #[track_caller]
     pub(crate) fn wait<T>(
         &self,
@@ -119,7 +120,7 @@ impl Running {
         }
     }
 
-    /// Polls until a condition holds; returns the time.
+    /// Polls until a condition holds and returns the time.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
         let until = Instant::now() + LONG;
@@ -130,7 +131,8 @@ impl Running {
         now()
     }
 
-    /// Counts drainit's children in this state of proc(5): `Z` is a zombie, `T` stopped.
+    /// Counts drainit's children in this state of proc(5), such as `Z` for zombies or `T` for
+    /// stopped processes.
     pub(crate) fn children_in_state(&self, state: char) -> usize {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -142,7 +144,7 @@ impl Running {
         children.split_whitespace().filter(is_in_state).count()
     }
 
-    /// Waits until drainit has ended and its output is read to the end.
+    /// Waits until drainit has ended and all of its output has been read.
     #[track_caller]
     pub(crate) fn wait_exit(mut self, within: Duration) -> Ended {
         self.wait("end", within, |record| record.ended.map(drop));
@@ -152,7 +154,7 @@ impl Running {
                 *unknown = status;
             }
         });
-        // The output is complete, unless a leftover process holds the pipe open.
+        // The output is complete, unless a leftover process keeps the pipe open.
         let record = match self.recorder.wait::<()>(LONG, |_| None) {
             Ok(()) => self.record(),
             Err(record) => record,
@@ -161,7 +163,7 @@ impl Running {
         Ended { code, record, dir: std::mem::replace(&mut self.dir, TempDir::new()) }
     }
 
-    /// The process that execs drainit, once it has done so.
+    /// Returns the PID of the process that executed drainit, once it has done so.
     fn find_pid(&self) -> Option<Pid> {
         let top = self.child.id();
         let until = Instant::now() + LONG;
@@ -181,7 +183,7 @@ impl Running {
     }
 }
 
-/// Whether this PID is a living child that was started with the event log of this directory.
+/// Checks whether this PID is a living child that was started with the event log of this directory.
 fn is_helper_of(dir: &TempDir, pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let log = dir.join("events").display().to_string();
@@ -200,7 +202,7 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
         for event in self.record().events {
-            // In its own namespace its PIDs differ, and no process is left.
+            // In a separate PID namespace the PIDs differ, and no process is left.
             if !self.is_init && is_helper_of(&self.dir, event.pid) {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
@@ -211,36 +213,35 @@ impl Drop for Running {
 /// A drainit that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Its exit code.
     pub(crate) code: i32,
-    /// All that happened.
+    /// The complete record of the run.
     pub(crate) record: Record,
     dir: TempDir,
 }
 
 impl Ended {
-    /// Fails unless drainit has ended with this code.
+    /// Asserts that drainit ended with this code.
     #[track_caller]
     pub(crate) fn assert_code(&self, code: i32) -> &Self {
         assert_eq!(self.code, code, "exit code:\n{}", self.record);
         self
     }
 
-    /// Fails unless there is a line that matches, on any stream.
+    /// Asserts that a line on any stream matches.
     #[track_caller]
     pub(crate) fn assert_line(&self, pattern: &str) -> &Self {
         assert!(self.record.line(pattern).is_some(), "no line `{pattern}`:\n{}", self.record);
         self
     }
 
-    /// Fails if there is a line that matches.
+    /// Asserts that no line matches.
     #[track_caller]
     pub(crate) fn assert_no_line(&self, pattern: &str) -> &Self {
         assert!(self.record.line(pattern).is_none(), "a line `{pattern}`:\n{}", self.record);
         self
     }
 
-    /// The first event of this process that begins with `what`.
+    /// Returns the first event of this process that begins with `what`.
     #[track_caller]
     pub(crate) fn event(&self, name: &str, what: &str) -> &Event {
         let event = self.record.event(name, what);
@@ -254,7 +255,8 @@ impl Ended {
         self
     }
 
-    /// Fails unless these events happened in this order: the first that begins with `"NAME WHAT"`.
+    /// Asserts that these events happened in this order. Each is the first event that begins with
+    /// `"NAME WHAT"`.
     #[track_caller]
     pub(crate) fn assert_order(&self, events: &[&str]) -> &Self {
         let times: Vec<Duration> = events
@@ -266,8 +268,8 @@ impl Ended {
         self
     }
 
-    /// Fails unless these processes were asked to end one after the other, each after the ones
-    /// before it had ended.
+    /// Asserts that these processes were asked to stop one after the other, each after the previous
+    /// ones had ended.
     #[track_caller]
     pub(crate) fn assert_stopped_in_order(&self, names: &[&str]) -> &Self {
         for (place, name) in names.iter().enumerate() {
@@ -285,19 +287,19 @@ impl Ended {
         self
     }
 
-    /// When drainit ended.
+    /// Returns the time at which drainit ended.
     #[track_caller]
     pub(crate) fn at(&self) -> Duration {
         self.record.ended.unwrap().0
     }
 
-    /// The time from a moment to the end of drainit.
+    /// Returns the time from a moment to the end of drainit.
     #[track_caller]
     pub(crate) fn since(&self, moment: Duration) -> Duration {
         self.at().saturating_sub(moment)
     }
 
-    /// Fails unless drainit ended within this range after a moment.
+    /// Asserts that drainit ended within this range after a moment.
     #[track_caller]
     pub(crate) fn assert_took(&self, since: Duration, range: std::ops::Range<Duration>) -> &Self {
         let took = self.since(since);
@@ -305,19 +307,19 @@ impl Ended {
         self
     }
 
-    /// All that was written to one stream.
+    /// Returns all text that was written to one stream.
     pub(crate) fn text(&self, stream: Stream) -> String {
         self.record.text(stream)
     }
 
-    /// The lines of a process on one stream, without its prefix.
+    /// Returns the lines of a process on one stream, without their prefix.
     pub(crate) fn lines_of(&self, stream: Stream, prefix: &str) -> Vec<String> {
         let prefix = format!("[{prefix}] ");
         let lines = self.record.lines.iter().filter(|line| line.stream == stream);
         lines.filter_map(|line| line.text.strip_prefix(&prefix)).map(str::to_owned).collect()
     }
 
-    /// The report that a child wrote with `report=`.
+    /// Returns the report that a child wrote with `report=`.
     #[track_caller]
     pub(crate) fn report(&self, name: &str) -> serde_json::Value {
         let text = fs::read_to_string(self.dir.join(name));
@@ -326,8 +328,8 @@ impl Ended {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Fails if a child still runs. Only where drainit was not PID 1: in another namespace the PIDs
-    /// mean nothing.
+    /// Asserts that no child is still running. This works only if drainit was not PID 1, because
+    /// the PIDs of another namespace mean nothing here.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) -> &Self {
         for event in &self.record.events {
@@ -337,12 +339,12 @@ impl Ended {
         self
     }
 
-    /// A path in the directory of the test.
+    /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Fails if this path exists.
+    /// Asserts that this path does not exist.
     #[track_caller]
     pub(crate) fn assert_gone(&self, name: &str) -> &Self {
         let path: &Path = &self.dir.join(name);

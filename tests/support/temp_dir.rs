@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// A directory removed on drop. Its path is short enough for Unix sockets, and every user may write
-/// in it.
+/// A directory that is removed when it is dropped. Its path is short enough for Unix sockets, and
+/// every user may write to it.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
 
@@ -41,7 +41,7 @@ impl Drop for TempDir {
     }
 }
 
-/// Whether a process holds a lock on this file.
+/// Checks whether a process holds a lock on this file.
 pub(crate) fn is_locked(path: &Path) -> bool {
     Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }

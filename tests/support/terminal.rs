@@ -1,4 +1,4 @@
-//! A terminal with a session on it. The test waits for text on the screen before it types.
+//! Runs a session on a pseudoterminal. The test waits for text on the screen before it types.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ pub(crate) const PROMPT: &str = "prompt> ";
 pub(crate) struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
-    /// Held open, so that the terminal outlives its session.
+    /// The slave side, which is held open so that the terminal outlives its session.
     slave: OwnedFd,
     path: PathBuf,
     session: Child,
@@ -35,7 +35,7 @@ impl Terminal {
         Self::start(&["setsid", "--ctty"], words)
     }
 
-    /// The same as PID 1, as `docker run -t` does.
+    /// Starts a program in the same way, but as PID 1, as `docker run -t` does.
     pub(crate) fn init(words: &[&str]) -> Self {
         Self::start(&[&UNSHARE[..], &["setsid", "--ctty"]].concat(), words)
     }
@@ -44,7 +44,7 @@ impl Terminal {
         let pty = openpty(None, None).unwrap();
         let path = nix::unistd::ttyname(&pty.slave).unwrap();
         let end = || File::from(pty.slave.try_clone().unwrap());
-        // A shell that starts the tests in the background makes them ignore INT.
+        // A shell that starts the tests in the background makes them ignore SIGINT.
         let session = Command::new("env")
             .arg("--default-signal")
             .args(how)
@@ -76,7 +76,7 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// The text on the screen.
+    /// Returns the text on the screen.
     pub(crate) fn screen(&self) -> String {
         self.screen.lock().unwrap().replace('\r', "")
     }
@@ -102,7 +102,7 @@ impl Terminal {
         self.wait_until(&format!("`{text}`"), || self.count(text) > 0);
     }
 
-    /// Waits until a text is there this many times.
+    /// Waits until a text appears this many times on the screen.
     #[track_caller]
     pub(crate) fn wait_for_count(&self, text: &str, count: usize) {
         self.wait_until(&format!("{count} times `{text}`"), || self.count(text) >= count);
@@ -114,15 +114,15 @@ impl Terminal {
         self.wait_until("prompt", || self.screen().ends_with(PROMPT));
     }
 
-    /// The name of the process that leads the group in the foreground.
+    /// Returns the name of the process that leads the foreground process group.
     pub(crate) fn foreground(&self) -> Option<String> {
         let group = tcgetpgrp(self.keyboard.as_fd()).ok()?;
         let name = fs::read_to_string(format!("/proc/{group}/comm")).ok()?;
         Some(name.trim_end().to_owned())
     }
 
-    /// Waits until this program is in the foreground and asleep: it has nothing left to do but
-    /// wait.
+    /// Waits until this program is in the foreground and asleep, so that it has nothing left to do
+    /// but wait.
     #[track_caller]
     pub(crate) fn wait_for_foreground(&self, name: &str) {
         self.wait_until(&format!("`{name}` in front"), || {
@@ -135,23 +135,23 @@ impl Terminal {
         });
     }
 
-    /// Makes the terminal larger or smaller.
+    /// Resizes the terminal.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         self.set(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
     }
 
-    /// `stty`.
+    /// Runs `stty` with these arguments.
     pub(crate) fn set(&self, what: &[&str]) {
         let status = Command::new("stty").arg("-F").arg(&self.path).args(what).status().unwrap();
         assert!(status.success());
     }
 
-    /// The leader of the session.
+    /// Returns the PID of the session leader.
     pub(crate) fn leader(&self) -> Pid {
         Pid::from_raw(self.session.id().cast_signed())
     }
 
-    /// Waits for the end of the session; its code.
+    /// Waits for the end of the session and returns its exit code.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> i32 {
         let until = Instant::now() + LONG;
@@ -169,7 +169,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if matches!(self.session.try_wait(), Ok(None)) {
-            // The foreground process ends with the leader of its session, or with PID 1.
+            // The foreground process ends with its session leader, or with PID 1.
             if let Ok(group) = tcgetpgrp(self.slave.as_fd())
                 && group.as_raw() > 1
             {

@@ -1,4 +1,4 @@
-//! The example of the documentation, value by value.
+//! Tests the example of the documentation, value by value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -128,7 +128,7 @@ fn the_values_of_the_python_executor() {
     assert!(matches!(&readiness.probe, Probe::Unix(path) if *path == socket));
     assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
     assert_eq!(process.log, LogMode::Prefix("pye".to_owned()));
-    // the defaults
+    // These are the defaults.
     assert_eq!((process.kind, process.on_exit), (ProcessKind::Service, OnExit::Shutdown));
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
     let restart = process.restart;
@@ -192,7 +192,7 @@ fn the_environment_overrides_the_defaults() {
         ("DRAINIT_LOG_FORMAT", "json"),
     ];
     let config = load(&[EXAMPLE], &environment).unwrap().config;
-    // set but empty counts as unset
+    // A variable that is set but empty counts as unset.
     assert_eq!(config.env, [("ROUTER_ADMIN_HOST".to_owned(), "127.0.0.1".to_owned())]);
     assert_eq!(config.shutdown.grace_period, seconds(60));
     assert_eq!(config.processes[1].command[2], "ctl:18001");

@@ -1,4 +1,4 @@
-//! Files made to cost time or memory, and files that are not configs.
+//! Tests files that are made to cost time or memory, and files that are not configs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
 use crate::testing::temp_dir::TempDir;
 
-/// The CPU time of this thread, which does not depend on the load of the machine.
+/// Returns the CPU time of this thread, which does not depend on the load of the machine.
 fn used() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Returns every problem, and asserts that they took little time.
+/// Returns all problems, and asserts that finding them took little time.
 #[track_caller]
 fn soon(text: &str) -> String {
     let start = used();
@@ -101,7 +101,7 @@ fn variables_cannot_blow_up() {
     assert!(soon(&format!("a: \"{}\"", "${A:-".repeat(100_000))).contains("unknown key"));
 }
 
-/// A config whose processes have most of the keys.
+/// Returns a config whose processes have most of the keys.
 fn large(count: usize) -> String {
     let mut text = "processes:\n".to_owned();
     for n in 0..count {

@@ -1,8 +1,9 @@
-//! Configs that will hardly work: an error in `check`, a warning in `run`.
+//! Tests configs that are unlikely to work, which are an error in `check` and a warning in `run`.
 
 use crate::load::{Diagnostic, testing};
 
-/// The problems of `check`, after `E` or `W`. Asserts that `run` warns of the same ones.
+/// Returns the problems of `check`, each after `E` or `W`. Asserts that `run` warns of the same
+/// problems.
 #[track_caller]
 fn reported(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let line = |d: &Diagnostic| {
@@ -60,7 +61,7 @@ fn a_variable_that_only_a_shell_would_expand() {
             ],
         ),
         ("command: [sh, -c, ~/x]", vec![]),
-        // Escaped, or expanded by the program.
+        // The `$` is escaped, or the program expands it.
         ("command: [app, $$PORT]", vec![]),
         ("command: [sh, -c, 'exec app $PORT']", vec![]),
         ("command: [/bin/su-exec, app, /bin/bash, -c, 'exec app $PORT']", vec![]),
@@ -101,7 +102,8 @@ fn a_probe_that_another_process_answers() {
         ("unix: /run/a.sock", "unix: /run/a.sock", vec![asked("/run/a.sock")]),
         ("http: 'unix:/run/a.sock:/x'", "http: 'unix:/run/a.sock:/x'", vec![asked("/run/a.sock")]),
         ("file: /run/ready", "file: /run/ready", vec![asked("/run/ready")]),
-        // A gateway may accept connections for its backends, and answer for each at its own path.
+        // A gateway may accept connections for its backends, and answer for each at a separate
+        // path.
         (
             "tcp: '127.0.0.1:80'",
             "http: 'http://127.0.0.1:80/b'",
@@ -119,7 +121,7 @@ fn a_probe_that_another_process_answers() {
             )
         };
         assert_eq!(reported(&both("", ""), &[]), expected, "{a} {b}");
-        // Not where one is never started, nor where each has a condition.
+        // There is no problem if one of the two is never started, or if both have a condition.
         let never = ", only_if: {value: '', is: x}";
         let perhaps = ", only_if: {path_exists: /x}";
         assert_eq!(reported(&both(never, ""), &[]), [""; 0], "{a} {b}");

@@ -1,4 +1,4 @@
-//! Whole configs: valid ones, the messages for invalid ones, and the cost of hostile files.
+//! Tests whole configs: valid ones, the messages for invalid ones, and the cost of hostile files.
 
 mod contract;
 
@@ -14,7 +14,7 @@ mod values;
 use crate::load::Diagnostic;
 use crate::load::testing::load;
 
-/// The diagnostics of one file, errors and warnings.
+/// Returns the diagnostics of one file, both errors and warnings.
 fn problems(text: &str) -> Vec<Diagnostic> {
     problems_in(text, &[])
 }
@@ -26,12 +26,12 @@ fn problems_in(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
     }
 }
 
-/// One line for each: `line:column message`.
+/// Formats each diagnostic as `line:column message`.
 fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
 }
 
-/// A config with one process `a` that has these further keys.
+/// Returns a config with one process `a` that has these additional keys.
 fn process_with(keys: &str) -> String {
     format!("processes:\n  a:\n    command: [a]\n    {keys}\n")
 }

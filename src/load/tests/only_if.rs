@@ -1,4 +1,4 @@
-//! Conditions of a process, a drain, an element of a command and an admin address.
+//! Tests conditions of a process, a drain, an element of a command and an admin address.
 
 use crate::config::{DrainMethod, OnlyIf, Process};
 use crate::load::testing::load;
@@ -120,7 +120,7 @@ fn the_first_admin_address_whose_condition_holds_is_used() {
     ] {
         assert_eq!(admin(&list, &[]).as_deref(), Ok(expected), "{list}");
     }
-    // A later file replaces the list, by an address or by another list.
+    // A later file replaces the list, with an address or with another list.
     let list = format!("[{off}, {last}]");
     for over in ["unix:/c", "[unix:/c]"] {
         let over = format!("processes: {{a: {{drain: {{envoy: {{admin: '{over}'}}}}}}}}")

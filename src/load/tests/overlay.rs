@@ -1,4 +1,4 @@
-//! Several files, merged.
+//! Tests merging several files.
 
 use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::testing::{load, variables};
@@ -97,7 +97,7 @@ processes:
     assert!(processes[0].readiness.is_none() && processes[0].sockets.is_empty());
     assert_eq!(variables(&processes[0]), ["ONLY=this"]);
     assert_eq!(processes[1].depends_on.len(), 1);
-    // there is nothing to reset in the first file
+    // In the first file, there is nothing to reset.
     let config = load(&["processes: {a: {command: [a], user: !reset x}}"], &[]).unwrap().config;
     assert!(config.processes[0].user.is_none());
 }
@@ -112,12 +112,12 @@ fn a_removed_variable_is_not_inherited_from_the_container() {
     };
     let reset = "environment: {LEVEL: !reset , HOST: !reset }";
     assert_eq!(over(&[reset]), ["!LEVEL", "KEEP=1", "!HOST"]);
-    // A later file can set another value, or pass on the container's.
+    // A later file can set another value, or pass on the value of the container.
     let later = "environment: [LEVEL=debug, HOST]";
     assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
     assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
     assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
-    // On the whole `environment`, `!reset` removes the key, and with it earlier `!reset`s.
+    // On the whole `environment`, `!reset` removes the key, including any earlier `!reset`.
     let none: &[&str] = &[];
     assert_eq!(over(&["environment: !reset"]), none);
     assert_eq!(over(&[reset, "environment: !reset"]), none);

@@ -1,4 +1,4 @@
-//! Elements of a command that are composed of parts.
+//! Tests elements of a command that are composed of parts.
 
 use crate::load;
 use crate::load::testing::load;
@@ -32,7 +32,7 @@ fn elements_become_arguments() {
         (&format!("{{join: [{{text: y, {OFF}}}]}}"), &[""]),
         (&format!("{{join: [x, {{join: [y, z], {ON}}}]}}"), &["x\ny\nz"]),
         ("{text: b, x-note: c}", &["b"]),
-        // an element whose condition does not hold may name a missing file or variable
+        // An element whose condition does not hold may name a missing file or variable.
         (&format!("{{text: \"${{NONE:?not set}}\", {OFF}}}"), &[]),
         ("{file: /nonexistent, only_if: {path_exists: /nonexistent}}", &[]),
     ] {
@@ -63,7 +63,7 @@ fn a_file_is_read_with_its_variables() {
         load_in(&dir, "{file: empty}, {join: [x, {file: empty}, y]}").unwrap(),
         ["", "x\n\ny"]
     );
-    // in hooks and probes, too; and a later file replaces all of it
+    // Parts also work in hooks and probes, and a later file replaces all of them.
     let config = dir.write(
         "h.yaml",
         b"processes: {a: {command: [a, {file: none}], hooks: {pre_start: [b, {file: empty}]}, readiness: {exec: [c, {text: d}]}}}",
@@ -80,7 +80,7 @@ fn problems_in_a_file_have_their_place() {
     let dir = TempDir::new();
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\nc: ${X\n".as_bytes());
     let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
-    // a syntax error ends the expansion of this file
+    // A syntax error ends the expansion of this file.
     assert_eq!(lines(&errors), ["4:4 `${` without its `}`"]);
     dir.write("bad.yaml", "ok: 1\nä: ${MUST:?say where} x\nb: ${NONE}\n".as_bytes());
     let errors = load_in(&dir, "{file: bad.yaml}").unwrap_err();
@@ -186,7 +186,7 @@ fn wrong_elements_say_so() {
     ] {
         assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
     }
-    // an element whose condition does not hold is still checked
+    // An element whose condition does not hold is still checked.
     let (message, _) = one("{txet: x, only_if: {value: x, is: y}}");
     assert_eq!(message, "unknown key `txet` in `command`");
     let all_left_out =

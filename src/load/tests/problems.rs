@@ -1,10 +1,10 @@
-//! The message and the place of each fault.
+//! Tests the message and the place of each fault.
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Environment, load};
 use crate::testing::temp_dir::TempDir;
 
-/// The only problem of a process with these keys: its column, message and help.
+/// Returns the only problem of a process with these keys: its column, message and help.
 #[track_caller]
 fn only(keys: &str) -> (usize, String, String) {
     let found = problems(&process_with(keys));
@@ -424,7 +424,7 @@ processes:
             assert!(found[0].message.contains(what) && found[0].line == 4, "{found:#?}");
         }
     }
-    // One path, written in two ways.
+    // The same path is written in two ways.
     let found = problems(
         "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
     );

@@ -1,4 +1,4 @@
-//! Whether the waits fit into the grace period.
+//! Tests whether the waits fit into the grace period.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn a_default_minimum_is_cut_to_fit() {
         lines(&loaded.warnings)[0],
         "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
     );
-    // an explicit one is not
+    // An explicit `min` is not cut.
     let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
     let loaded = load(&[&text], &[]).unwrap();
     let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
@@ -101,7 +101,7 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
-    // no warning where all others depend on it
+    // There is no warning if all other processes depend on it.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
 
@@ -138,7 +138,7 @@ processes:
   cache: {command: [a]}
   router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
 ";
-    // No path has both, but no process is stopped before every drain is over.
+    // No path contains both, but no process is stopped before every drain is over.
     assert_eq!(
         lines(&problems(text)),
         [

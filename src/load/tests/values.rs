@@ -1,4 +1,4 @@
-//! The forms of each value.
+//! Tests the forms of each value.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn a_variable_is_removed_by_reset_with_any_value() {
         let found = environment(&format!("environment: {{A: '1', HOST: {reset} , NONE: }}"));
         assert_eq!(found, ["A=1", "!HOST"], "{reset}");
     }
-    // Also by an anchor, and for a variable of an env_file, which comes before.
+    // A reset also works through an anchor, and for a variable of an env_file, which is read first.
     let dir = TempDir::new();
     dir.write("one.env", b"A=1\nB=2\n");
     let text = "x-none: &none {A: !reset , C: !reset }\nprocesses: {a: {command: [a], \
@@ -69,7 +69,7 @@ fn a_command_can_be_a_string() {
         let loaded = load(&[&text], &[("HOST", "h"), ("PROC", "proc")]).unwrap();
         assert_eq!(loaded.config.processes[0].command, words);
     }
-    // in a list, a value is one argument whatever is in it
+    // In a list, a value is one argument, regardless of its content.
     let loaded = load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "b c | d")]).unwrap();
     assert_eq!(loaded.config.processes[0].command, ["a", "b c | d"]);
 }
