@@ -19,7 +19,7 @@
 //! | `allow=PATH` | is a Python Executor that allows all paths without `refused` in them |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
-//! | `forge=TEXT` | sends TEXT to every drainit's notify socket in /proc/net/unix; waits for one |
+//! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for one |
 //! | `rename=HEX` | sets its name (comm), given in hexadecimal |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in its own process group |

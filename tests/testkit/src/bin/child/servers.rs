@@ -90,11 +90,12 @@ pub(crate) fn notify(text: &str) {
 /// Sends to the sd_notify(3) sockets of every drainit, including those of other processes. Waits
 /// until there is one.
 pub(crate) fn forge(text: &str) {
+    // Only those of the drainit that has started this process: other tests run at the same time.
+    let own = format!("drainit/{}/", std::os::unix::process::parent_id());
     let addresses = || {
         let list = std::fs::read_to_string("/proc/net/unix").unwrap();
         let paths = list.lines().filter_map(|line| line.rsplit_once(" @"));
-        let names =
-            paths.map(|(_, name)| name.to_owned()).filter(|name| name.starts_with("drainit/"));
+        let names = paths.map(|(_, name)| name.to_owned()).filter(|name| name.starts_with(&own));
         names.collect::<Vec<_>>()
     };
     let sent = |name: &String| {
