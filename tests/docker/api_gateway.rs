@@ -104,7 +104,7 @@ fn other_arguments_are_refused_and_nothing_is_started() {
 fn the_override_has_its_variables_and_the_admin_over_tcp_only_if_enabled() {
     let Some(run) = seen("usual") else { return };
     let envoy = run.command("router");
-    let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # What the gateway's";
+    let begins = "/usr/local/bin/envoy -c /etc/envoy/envoy.yaml --config-yaml # The config that";
     assert!(envoy.starts_with(begins), "{envoy}");
     for part in [
         "xds: \"gateway-controller:18000\", price: \"5$\"",
