@@ -13,6 +13,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod env_file;
 pub(crate) mod environment;
 pub(crate) mod expand;
+pub(crate) mod keys;
 pub(crate) mod overlay;
 pub(crate) mod read;
 pub(crate) mod shell_split;

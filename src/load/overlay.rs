@@ -8,6 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use crate::load::keys::Key as Row;
+use crate::load::read::drain::DRAINS;
+use crate::load::read::readiness::PROBES;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
 
@@ -26,14 +29,8 @@ enum Rule {
     /// A command, or a mapping with `command`.
     Hook,
     /// A mapping with at most one of these keys.
-    OneOf(&'static [&'static str]),
+    OneOf(&'static [Row]),
 }
-
-/// The probes: keys of `readiness:` that exclude each other.
-pub(crate) const PROBES: &[&str] = &["unix", "tcp", "http", "exec", "file", "log", "notify"];
-
-/// The drain methods: keys of `drain:` that exclude each other.
-pub(crate) const DRAINS: &[&str] = &["envoy", "http", "exec", "signal", "notify"];
 
 /// The rule for a place, given by its keys from the root.
 fn rule(place: &[&str]) -> Rule {
@@ -124,9 +121,9 @@ fn mappings(
     place: &[&str],
     base: &Entries,
     over: &Entries,
-    exclusive: &[&str],
+    exclusive: &[Row],
 ) -> Vec<(Key, Rc<Node>)> {
-    let is_exclusive = |key: &Key| exclusive.contains(&&*key.text);
+    let is_exclusive = |key: &Key| exclusive.iter().any(|row| row.name == &*key.text);
     let later: HashMap<&str, &Rc<Node>> =
         over.iter().map(|(key, node)| (&*key.text, node)).collect();
     let earlier: HashSet<&str> = base.iter().map(|(key, _)| &*key.text).collect();

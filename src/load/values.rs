@@ -102,19 +102,23 @@ pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Inva
     Err(Invalid::new("not a known value", help))
 }
 
+pub(crate) const DRAIN_UNTIL: &[(&str, DrainUntil)] =
+    &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)];
+
 /// The condition that ends a drain.
 pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Invalid> {
-    choice(text, &[("connections", DrainUntil::Connections), ("requests", DrainUntil::Requests)])
+    choice(text, DRAIN_UNTIL)
 }
 
+pub(crate) const HTTP_METHODS: &[(&str, HttpMethod)] = &[
+    ("POST", HttpMethod::Post),
+    ("PUT", HttpMethod::Put),
+    ("GET", HttpMethod::Get),
+    ("DELETE", HttpMethod::Delete),
+];
+
 pub(crate) fn http_method(text: &str) -> Result<HttpMethod, Invalid> {
-    let words = [
-        ("POST", HttpMethod::Post),
-        ("PUT", HttpMethod::Put),
-        ("GET", HttpMethod::Get),
-        ("DELETE", HttpMethod::Delete),
-    ];
-    choice(text, &words)
+    choice(text, HTTP_METHODS)
 }
 
 /// A signal that drainit can catch, to act on it or to forward it.

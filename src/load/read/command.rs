@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand::LONGEST;
+use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
 use crate::load::read::reader::Reader;
@@ -16,10 +17,38 @@ use crate::load::span::Span;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 
+/// A command.
+pub(crate) const COMMAND: Shape = Shape::Either(&[Shape::Path, Shape::List(&ELEMENT)]);
+
+static ELEMENT: Shape =
+    Shape::Either(&[Shape::Text, Shape::Recursive("command_element", &ELEMENT_KEYS)]);
+static PART: Shape = Shape::Either(&[Shape::Text, Shape::Recursive("join_part", &PART_KEYS)]);
+
+const TEXT: Key = Key::new("text", Shape::Text, "The text itself.");
+const FILE: Key =
+    Key::new("file", Shape::Path, "The content of this file, with variables inserted.");
+const JOINED: &str = "One argument, of parts with a newline between them.";
+
 /// The kinds of an element of a command, beside plain text.
-const ELEMENTS: &[&str] = &["text", "file", "join", "args"];
+static ELEMENT_KEYS: Keys = Keys {
+    exclusive: &[
+        TEXT,
+        FILE,
+        Key::new("join", Shape::List(&PART), JOINED),
+        Key::new("args", Shape::List(&ELEMENT), "Several arguments."),
+    ],
+    others: &[only_if::ROW],
+};
+
 /// The kinds of a part of a `join`.
-const PARTS: &[&str] = &["text", "file", "join"];
+static PART_KEYS: Keys = Keys {
+    exclusive: &[TEXT, FILE, Key::new("join", Shape::List(&PART), JOINED)],
+    others: &[only_if::ROW],
+};
+
+/// An element of a list of which the first counts whose condition holds.
+pub(crate) static FIRST_CHOSEN: Keys = Keys { exclusive: &[TEXT], others: &[only_if::ROW] };
+
 /// Each file counts as at least this many bytes, so that a small config cannot read files without
 /// end.
 const LEAST_FILE: usize = 4096;
@@ -62,7 +91,9 @@ impl Reader<'_> {
         let mut found = None;
         for item in items {
             let value = match item.kind {
-                Kind::Mapping(_) => chosen(self, item, what, &["text"])?.map(|(_, value)| value),
+                Kind::Mapping(_) => {
+                    chosen(self, item, what, &FIRST_CHOSEN)?.map(|(_, value)| value)
+                }
                 _ => Some(&**item),
             };
             found = found.or(value);
@@ -116,7 +147,7 @@ fn element(
         words.push(reader.text(node, what)?.text);
         return Some(());
     }
-    match chosen(reader, node, what, ELEMENTS)? {
+    match chosen(reader, node, what, &ELEMENT_KEYS)? {
         Some(("args", value)) => {
             let items = reader.items(value, "args")?;
             words.extend(elements(reader, items, "args")?);
@@ -132,24 +163,24 @@ fn part(reader: &mut Reader<'_>, node: &Node) -> Option<Option<String>> {
     if !matches!(node.kind, Kind::Mapping(_)) {
         return Some(Some(reader.text(node, "join")?.text));
     }
-    match chosen(reader, node, "join", PARTS)? {
+    match chosen(reader, node, "join", &PART_KEYS)? {
         Some((kind, value)) => Some(Some(text_of(reader, value, kind)?)),
         None => Some(None),
     }
 }
 
-/// Returns which of `kinds` a mapping has. `Some(None)` where its condition does not hold: then
+/// Returns which of the exclusive `keys` a mapping has. `Some(None)` where its condition does not hold: then
 /// only its keys are checked, since the file or the variable that it names may be missing.
 fn chosen<'n>(
     reader: &mut Reader<'_>,
     node: &'n Node,
     what: &str,
-    kinds: &[&'static str],
+    keys: &'static Keys,
 ) -> Option<Option<(&'static str, &'n Node)>> {
-    let fields = reader.fields(node, &what, &[kinds, &[only_if::KEY]].concat())?;
+    let fields = reader.fields(node, &what, keys)?;
     let names: (&dyn Display, _) = (&format_args!("this element of `{what}`"), "kind");
     let help = "make them two elements, or use `join`";
-    let (kind, value) = reader.one_of(&fields, kinds, names, help)?;
+    let (kind, value) = reader.one_of(&fields, names, help)?;
     let holds = match fields.get(only_if::KEY) {
         Some(node) => condition(reader, node, &only_if::KEY)?.holds_now(),
         None => true,

@@ -4,12 +4,29 @@ use std::collections::{HashMap, HashSet};
 
 use crate::config::{Dependency, Process, ProcessKind, StartCondition};
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::places::ProcessPlaces;
 use crate::load::read::reader::Reader;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node};
+
+/// A list of names, or a mapping with a condition for each.
+pub(crate) const SHAPE: Shape =
+    Shape::Either(&[Shape::List(&Shape::Path), Shape::Processes(&Shape::Table(&KEYS))]);
+
+static KEYS: Keys = Keys::new(&[Key::new(
+    "condition",
+    Shape::Word(&CONDITIONS),
+    "What must be true of it. Default: `ready`, or `completed` for a oneshot.",
+)]);
+
+const CONDITIONS: &[(&str, StartCondition)] = &[
+    ("started", StartCondition::Started),
+    ("ready", StartCondition::Ready),
+    ("completed", StartCondition::Completed),
+];
 
 /// Lists of at most this length are searched without hashing.
 const FEW: usize = 16;
@@ -70,21 +87,14 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Vec<RawDependency> {
 }
 
 fn condition(reader: &mut Reader<'_>, node: &Node, name: &str) -> Option<(StartCondition, Span)> {
-    let fields = reader.fields(node, &format!("depends_on.{name}"), &["condition"])?;
+    let fields = reader.fields(node, &format!("depends_on.{name}"), &KEYS)?;
     let node = fields.get("condition")?;
     let condition = reader.typed(node, "condition", |text| {
         let ours = match text {
             "service_started" => "started",
             "service_healthy" => "ready",
             "service_completed_successfully" => "completed",
-            _ => {
-                let words = [
-                    ("started", StartCondition::Started),
-                    ("ready", StartCondition::Ready),
-                    ("completed", StartCondition::Completed),
-                ];
-                return values::choice(text, &words);
-            }
+            _ => return values::choice(text, CONDITIONS),
         };
         Err(Invalid::new("the name of it in Compose", format!("write `{ours}`")))
     })?;

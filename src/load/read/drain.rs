@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use crate::config::{Drain, DrainMethod};
-use crate::load::overlay::DRAINS;
+use crate::load::keys::{Key, Keys, Shape};
+use crate::load::read::command::{COMMAND, FIRST_CHOSEN};
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
 use crate::load::read::places::{ProcessPlaces, Wait};
@@ -11,6 +12,78 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
+
+pub(crate) static KEYS: Keys = Keys { exclusive: DRAINS, others: &[only_if::ROW] };
+
+/// The drain methods.
+pub(crate) const DRAINS: &[Key] = &[
+    Key::new(
+        "envoy",
+        Shape::Table(&ENVOY),
+        "Drained by calls to Envoy's admin, until no client is connected.",
+    ),
+    Key::new("http", Shape::Table(&HTTP), "Drained by a request, until it is answered with a 2xx."),
+    Key::new("exec", COMMAND_OR_EXEC, "Drained by a command, until it ends with code 0."),
+    Key::new("signal", Shape::Table(&SIGNAL), "Drained by a signal, until the process has ended."),
+    Key::new(
+        "notify",
+        Shape::Table(&SIGNAL),
+        "Drained by a signal, until the process sends `DRAINED=1`, or has ended.",
+    ),
+];
+
+const COMMAND_OR_EXEC: Shape = Shape::Either(&[COMMAND, Shape::Table(&EXEC)]);
+
+const TIME: Key =
+    Key::new("time", Shape::Duration, "The longest wait. `0` turns draining off. Default: 15s.");
+const MIN: Key = Key::new(
+    "min",
+    Shape::Duration,
+    "The shortest wait, while load balancers remove the endpoint. Default: 5s for `envoy`, else 0s.",
+);
+
+static ENVOY: Keys = Keys::new(&[
+    Key::new(
+        "admin",
+        Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]),
+        "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`.",
+    ),
+    Key::new(
+        "fail_healthcheck",
+        Shape::Bool,
+        "Also `POST /healthcheck/fail`, so that every response closes. Default: true.",
+    ),
+    Key::new(
+        "until",
+        Shape::Word(&values::DRAIN_UNTIL),
+        "Drained when there are no open `connections`, or no `requests` in flight.",
+    ),
+    TIME,
+    MIN,
+]);
+
+/// An address of a list, with or without a condition.
+const FIRST_CHOSEN_ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::Table(&FIRST_CHOSEN)]);
+
+static HTTP: Keys = Keys::new(&[
+    Key::new("url", Shape::Url, "The URL of the request."),
+    Key::new("method", Shape::Word(&values::HTTP_METHODS), "The method. Default: POST."),
+    TIME,
+    MIN,
+]);
+
+static EXEC: Keys =
+    Keys::new(&[Key::new("command", COMMAND, "The command that drains it."), TIME, MIN]);
+
+static SIGNAL: Keys = Keys::new(&[
+    Key::new(
+        "signal",
+        Shape::Signal(values::catchable_signal),
+        "The signal that begins the drain, sent to the process and not to its group.",
+    ),
+    TIME,
+    MIN,
+]);
 
 /// Reads `drain:`. `None` where `time` is 0, `only_if` does not hold, or a value is invalid. A
 /// disabled drain is read all the same, so that its mistakes show before it is enabled.
@@ -21,7 +94,7 @@ pub(crate) fn drain(
     place: &mut ProcessPlaces,
 ) -> Option<Drain> {
     let what = format!("{what}.drain");
-    let fields = reader.fields(node, &what, &[DRAINS, &[only_if::KEY]].concat())?;
+    let fields = reader.fields(node, &what, &KEYS)?;
     let holds = match fields.get(only_if::KEY) {
         Some(node) => {
             let what = format!("{what}.{}", only_if::KEY);
@@ -30,13 +103,13 @@ pub(crate) fn drain(
         None => Some(true),
     };
     let names: (&dyn Display, _) = (&format_args!("`{what}`"), "method");
-    let (kind, node) = reader.one_of(&fields, DRAINS, names, "keep one of them")?;
+    let (kind, node) = reader.one_of(&fields, names, "keep one of them")?;
     let what = format!("{what}.{kind}");
-    let own: &[&str] = match kind {
-        "envoy" => &["admin", "fail_healthcheck", "until"],
-        "http" => &["url", "method"],
-        "exec" => &["command"],
-        _ => &["signal"],
+    let keys = match kind {
+        "envoy" => &ENVOY,
+        "http" => &HTTP,
+        "exec" => &EXEC,
+        _ => &SIGNAL,
     };
     if kind == "exec" && !matches!(node.kind, Kind::Mapping(_)) {
         // The short form: a command alone, as in a hook.
@@ -49,7 +122,7 @@ pub(crate) fn drain(
         place.waits.push(Wait { what: StepKind::Drain, duration: time, span: node.span });
         return Some(Drain { method, time, min });
     }
-    let fields = reader.fields(node, &what, &[own, &["time", "min"]].concat())?;
+    let fields = reader.fields(node, &what, keys)?;
     let time = reader.duration(&fields, "time", values::duration).unwrap_or(Drain::DEFAULT_TIME);
     let min = reader.duration(&fields, "min", values::duration);
     let method = match kind {

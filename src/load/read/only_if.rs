@@ -4,12 +4,31 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::config::OnlyIf;
+use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 
 /// The name of the key.
 pub(crate) const KEY: &str = "only_if";
+
+/// The row of the key.
+pub(crate) const ROW: Key =
+    Key::new(KEY, Shape::Table(&KEYS), "Left out where one of these conditions does not hold.");
+
+/// One text, or a list of them.
+const TEXTS: Shape = Shape::Either(&[Shape::Text, Shape::List(&Shape::Text)]);
+
+static KEYS: Keys = Keys {
+    exclusive: &[
+        Key::new("is", TEXTS, "The `value` must equal this text, or one of these."),
+        Key::new("is_not", TEXTS, "The `value` must equal none of these."),
+    ],
+    others: &[
+        Key::new("path_exists", Shape::Path, "Something must exist at this path."),
+        Key::new("value", Shape::Text, "The text to compare, such as `${VAR:-}`."),
+    ],
+};
 
 /// All parts must hold. Variables do not change while drainit runs, so the value is compared now.
 pub(crate) struct Condition {
@@ -34,7 +53,7 @@ pub(crate) fn condition(
     node: &Node,
     what: &dyn Display,
 ) -> Option<Condition> {
-    let fields = reader.fields(node, what, &["path_exists", "value", "is", "is_not"])?;
+    let fields = reader.fields(node, what, &KEYS)?;
     let path = reader.field(&fields, "path_exists", values::path);
     let wanted = match (fields.get("is"), fields.get("is_not")) {
         (Some(node), None) => Some((alternatives(reader, node, "is"), true)),

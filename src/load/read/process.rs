@@ -8,16 +8,22 @@ use crate::config::{
     ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
 };
 use crate::load::diagnostics::diagnostic::quote;
+use crate::load::keys::{Key, Keys, Shape};
+use crate::load::read::command::COMMAND;
 use crate::load::read::depends_on;
 use crate::load::read::depends_on::RawDependency;
+use crate::load::read::drain;
 use crate::load::read::drain::drain;
 use crate::load::read::environment::{env_files, environment};
+use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
+use crate::load::read::log;
 use crate::load::read::log::log;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
 use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
+use crate::load::read::readiness;
 use crate::load::read::readiness::readiness;
 use crate::load::span::Span;
 use crate::load::values;
@@ -26,29 +32,98 @@ use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 
-const KEYS: &[&str] = &[
-    "command",
-    "type",
-    "only_if",
-    "args",
-    "sockets",
-    "depends_on",
-    "readiness",
-    "stop_signal",
-    "stop_grace_period",
-    "env_file",
-    "environment",
-    "working_dir",
-    "user",
-    "restart",
-    "restart_delay",
-    "restart_max",
-    "on_exit",
-    "required",
-    "forward_signals",
-    "hooks",
-    "drain",
-    "log",
+/// An entry of `processes:`.
+pub(crate) static KEYS: Keys = Keys::new(&[
+    Key::new("command", COMMAND, "The program and its arguments."),
+    Key::new(
+        "type",
+        Shape::Word(&KINDS),
+        "A `service` runs until it is stopped, a `oneshot` must end with code 0. Default: service.",
+    ),
+    only_if::ROW,
+    Key::new("args", Shape::Table(&ARGS), "Which of the container's arguments it gets."),
+    Key::new(
+        "sockets",
+        Shape::List(&Shape::Path),
+        "Unix sockets that are removed before each start and after each end.",
+    ),
+    Key::new(
+        "depends_on",
+        depends_on::SHAPE,
+        "Processes that it needs before it starts, and that are stopped only after it has ended.",
+    ),
+    Key::new(
+        "readiness",
+        Shape::Table(&readiness::KEYS),
+        "When it is ready. Without it: as soon as it runs.",
+    ),
+    Key::new(
+        "stop_signal",
+        Shape::Signal(values::stop_signal),
+        "The signal that asks it to end. Default: TERM.",
+    ),
+    Key::new(
+        "stop_grace_period",
+        Shape::Duration,
+        "The time from `stop_signal` to KILL. Unset: up to 10 s of what the deadline leaves.",
+    ),
+    Key::new(
+        "env_file",
+        Shape::Either(&[Shape::Path, Shape::List(&Shape::Path)]),
+        "Files with variables of this process.",
+    ),
+    Key::new(
+        "environment",
+        Shape::Either(&[Shape::List(&Shape::Path), Shape::Map(&Shape::Text)]),
+        "Variables of this process.",
+    ),
+    Key::new("working_dir", Shape::Path, "Its working directory."),
+    Key::new("user", Shape::Path, "The user that it runs as: `UID:GID` or `NAME:GROUP`."),
+    Key::new(
+        "restart",
+        Shape::Either(&[Shape::Word(&RESTART_POLICIES), Shape::Pattern("^on-failure:[0-9]+$")]),
+        "Whether it is started again after an unasked end. Default: no.",
+    ),
+    Key::new("restart_delay", Shape::Duration, "The first pause before a restart. Default: 1s."),
+    Key::new("restart_max", Shape::Count, "At most this many consecutive restarts."),
+    Key::new(
+        "on_exit",
+        Shape::Word(&ON_EXIT),
+        "What its unasked end does to the container, if it is not restarted. Default: shutdown.",
+    ),
+    Key::new(
+        "required",
+        Shape::Bool,
+        "Whether the container is not ready after it has failed for good. Default: true.",
+    ),
+    Key::new(
+        "forward_signals",
+        Shape::List(&Shape::Signal(values::catchable_signal)),
+        "Signals to drainit that are passed on to the process.",
+    ),
+    Key::new("hooks", Shape::Table(&hooks::OF_PROCESS), "Commands at its start and end."),
+    Key::new("drain", Shape::Table(&drain::KEYS), "How it is drained before it is stopped."),
+    Key::new("log", Shape::Table(&log::KEYS), "Where its output goes. Default: {mode: inherit}."),
+]);
+
+static ARGS: Keys = Keys::new(&[
+    Key::new("prefix", Shape::Path, "An argument with this prefix goes to this process."),
+    Key::new("refuse", Shape::List(&Shape::Text), "Options that are refused from outside."),
+]);
+
+const KINDS: &[(&str, ProcessKind)] =
+    &[("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];
+
+const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
+    ("no", RestartPolicy::No),
+    ("on-failure", RestartPolicy::OnFailure),
+    ("always", RestartPolicy::Always),
+];
+
+const ON_EXIT: &[(&str, OnExit)] = &[
+    ("shutdown", OnExit::Shutdown),
+    ("failure-shutdown", OnExit::FailureShutdown),
+    ("ignore", OnExit::Ignore),
 ];
 
 /// Reads every process, also those with errors, so that references to them can be checked.
@@ -112,7 +187,7 @@ fn process(
     // An empty value is reported as a process without a `command`.
     let fields = match node.kind {
         Kind::Null => Fields::empty(place.name),
-        _ => reader.fields(node, what, KEYS).unwrap_or_else(|| Fields::empty(place.name)),
+        _ => reader.fields(node, what, &KEYS).unwrap_or_else(|| Fields::empty(place.name)),
     };
     let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
     if fields.get("command").is_none() && is_mapping {
@@ -131,9 +206,8 @@ fn process(
     };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
-    let kinds = [("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];
     let kind =
-        reader.field(&fields, "type", |text| values::choice(text, &kinds)).unwrap_or_default();
+        reader.field(&fields, "type", |text| values::choice(text, KINDS)).unwrap_or_default();
     if kind == ProcessKind::Oneshot {
         for key in ["readiness", "drain"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
@@ -150,7 +224,9 @@ fn process(
         place.waits.push(Wait { what: StepKind::Stop, duration, span: node.span });
     }
     let hooks = match fields.get("hooks") {
-        Some(node) => hooks(reader, node, &format_args!("{what}.hooks"), &mut place.waits),
+        Some(node) => {
+            hooks(reader, node, &format_args!("{what}.hooks"), &hooks::OF_PROCESS, &mut place.waits)
+        }
         None => Hooks::default(),
     };
     let mut environment_of_process =
@@ -219,7 +295,7 @@ fn args(
     place: &mut ProcessPlaces,
 ) -> Option<ArgRoute> {
     let what = format!("{what}.args");
-    let fields = reader.fields(node, &what, &["prefix", "refuse"])?;
+    let fields = reader.fields(node, &what, &ARGS)?;
     let refuse =
         fields.get("refuse").map(|node| reader.list(node, "refuse", |text| Ok(text.to_owned())));
     let Some(node) = fields.get("prefix") else {
@@ -247,17 +323,12 @@ fn sockets(reader: &mut Reader<'_>, node: &Node, place: &mut ProcessPlaces) -> V
 }
 
 fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
-    let policies = [
-        ("no", RestartPolicy::No),
-        ("on-failure", RestartPolicy::OnFailure),
-        ("always", RestartPolicy::Always),
-    ];
     let written = reader.field(fields, "restart", |text| match text.split_once(':') {
         Some(("on-failure", most)) => Ok((RestartPolicy::OnFailure, Some(values::number(most)?))),
         _ if text == "unless-stopped" => {
             Err(Invalid::new("a single process cannot be stopped here", "write `always`"))
         }
-        _ => Ok((values::choice(text, &policies)?, None)),
+        _ => Ok((values::choice(text, RESTART_POLICIES)?, None)),
     });
     let is_known = written.is_some() || fields.get("restart").is_none();
     let (policy, most) = written.unwrap_or_default();
@@ -280,10 +351,5 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
 }
 
 fn on_exit(text: &str) -> Result<OnExit, Invalid> {
-    let words = [
-        ("shutdown", OnExit::Shutdown),
-        ("failure-shutdown", OnExit::FailureShutdown),
-        ("ignore", OnExit::Ignore),
-    ];
-    values::choice(text, &words)
+    values::choice(text, ON_EXIT)
 }

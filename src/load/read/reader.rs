@@ -9,6 +9,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
+use crate::load::keys::Keys;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -36,18 +37,20 @@ pub(crate) struct Fields<'n> {
     pub(crate) span: Span,
     /// Whether a key was unknown: then a missing one may be misspelled, and is not reported.
     pub(crate) has_unknown: bool,
+    /// `None` where the keys are not checked.
+    keys: Option<&'static Keys>,
     entries: &'n [(Key, Rc<Node>)],
 }
 
 impl<'n> Fields<'n> {
     /// For a mapping that is missing.
     pub(crate) fn empty(span: Span) -> Self {
-        Self { span, has_unknown: false, entries: &[] }
+        Self { span, has_unknown: false, keys: None, entries: &[] }
     }
 
     /// Without the check for unknown keys. Empty where `node` is not a mapping.
     pub(crate) fn unchecked(node: &'n Node) -> Self {
-        Self { span: node.span, has_unknown: false, entries: node.entries() }
+        Self { span: node.span, has_unknown: false, keys: None, entries: node.entries() }
     }
 
     /// The entries in file order.
@@ -57,12 +60,14 @@ impl<'n> Fields<'n> {
 
     /// The value of a key, unless it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Rc<Node>> {
+        debug_assert!(self.keys.is_none_or(|keys| keys.has(name)), "no row for `{name}`");
         let (_, node) = self.entries.iter().find(|(key, _)| &*key.text == name)?;
         (!matches!(node.kind, Kind::Null)).then_some(node)
     }
 
     /// The place of a key.
     pub(crate) fn key(&self, name: &str) -> Option<Span> {
+        debug_assert!(self.keys.is_none_or(|keys| keys.has(name)), "no row for `{name}`");
         self.entries.iter().find(|(key, _)| &*key.text == name).map(|(key, _)| key.span)
     }
 }
@@ -98,10 +103,10 @@ impl<'a> Reader<'a> {
         &mut self,
         node: &'n Node,
         what: &dyn Display,
-        known: &[&str],
+        known: &'static Keys,
     ) -> Option<Fields<'n>> {
         let entries = self.mapping(node, what, |what| {
-            let keys = list(known.iter().copied());
+            let keys = list(known.names());
             if let Some(whole) = as_mapping(node, known) {
                 return format!("did you mean `{whole}`? Known keys: {keys}");
             }
@@ -113,7 +118,7 @@ impl<'a> Reader<'a> {
         let mut has_unknown = false;
         for (key, _) in entries {
             let name = &*key.text;
-            if known.contains(&name) || name.starts_with("x-") {
+            if known.has(name) || name.starts_with("x-") {
                 continue;
             }
             has_unknown = true;
@@ -128,11 +133,11 @@ impl<'a> Reader<'a> {
             let message = format!("unknown key {} {place}", quote(name));
             let help = match meant(name, known) {
                 Some(word) => format!("did you mean `{word}`?"),
-                None => format!("known keys: {}", list(known.iter().copied())),
+                None => format!("known keys: {}", list(known.names())),
             };
             self.problems.error(key.span, message).help(help);
         }
-        Some(Fields { span: node.span, has_unknown, entries })
+        Some(Fields { span: node.span, has_unknown, keys: Some(known), entries })
     }
 
     /// A mapping whose keys are names.
@@ -161,18 +166,19 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The only one of `keys` in a mapping, with its value. Reports a missing and a second one.
+    /// The only one of the exclusive keys of a mapping, with its value. Reports a missing and a
+    /// second one.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
-        keys: &[&'static str],
         (name, kind): (&dyn Display, &str),
         help: &str,
     ) -> Option<(&'static str, &'n Rc<Node>)> {
-        let mut found = keys.iter().filter_map(|key| Some((*key, fields.get(key)?)));
+        let keys = fields.keys.map_or(&[][..], |keys| keys.exclusive);
+        let mut found = keys.iter().filter_map(|key| Some((key.name, fields.get(key.name)?)));
         let Some((first, node)) = found.next() else {
             if !fields.has_unknown {
-                let help = format!("add one of {}", list(keys.iter().copied()));
+                let help = format!("add one of {}", list(keys.iter().map(|key| key.name)));
                 self.problems.error(fields.span, format!("{name} has no {kind}")).help(help);
             }
             return None;
@@ -433,7 +439,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 ];
 
 /// Suggests the mapping that a single value probably stands for: `{command: …}` or the like.
-fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
+fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     let Kind::Scalar { text, .. } = &node.kind else { return None };
     let of_probe = match text {
         url if url.starts_with("http://") || url.starts_with("unix:") => "http",
@@ -441,7 +447,7 @@ fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
         _ => "tcp",
     };
     let main = ["command", "condition", "admin", "prefix", of_probe];
-    let key = main.iter().find(|key| known.contains(key))?;
+    let key = main.iter().find(|key| known.has(key))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
     let fits = text.len() <= 60 && !text.is_empty() && !text.contains(['"', '\\', '\n']);
     fits.then(|| match text.chars().all(plain) {
@@ -450,8 +456,8 @@ fn as_mapping(node: &Node, known: &[&str]) -> Option<String> {
     })
 }
 
-fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+fn meant(name: &str, known: &Keys) -> Option<&'static str> {
     let other = OTHER_WORDS.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
-    let other = other.and_then(|ours| known.iter().find(|word| **word == ours).copied());
-    other.or_else(|| nearest(name, known.iter().copied()))
+    let other = other.filter(|ours| known.has(ours));
+    other.or_else(|| nearest(name, known.names()))
 }

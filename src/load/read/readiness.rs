@@ -6,23 +6,53 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use crate::config::{Probe, Readiness};
-use crate::load::overlay::PROBES;
+use crate::load::keys::{Key, Keys, Shape};
+use crate::load::read::command::COMMAND;
 use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::Node;
+
+pub(crate) static KEYS: Keys = Keys { exclusive: PROBES, others: PACE };
+
+/// The probes.
+pub(crate) const PROBES: &[Key] = &[
+    Key::new("unix", Shape::Path, "Ready when a connection to this Unix socket is accepted."),
+    Key::new("tcp", Shape::HostPort, "Ready when a TCP connection is accepted."),
+    Key::new("http", Shape::Url, "Ready when a `GET` is answered with a status from 200 to 399."),
+    Key::new("exec", COMMAND, "Ready when the command exits with 0."),
+    Key::new("file", Shape::Path, "Ready when something exists at this path."),
+    Key::new(
+        "log",
+        Shape::Path,
+        "Ready when a line of its output matches this regular expression.",
+    ),
+    Key::new("notify", Shape::True, "Ready when it sends `READY=1`, as sd_notify(3) does."),
+];
+
+const PACE: &[Key] = &[
+    Key::new(
+        "interval",
+        Shape::PositiveDuration,
+        "The longest pause between two attempts. Default: 100ms.",
+    ),
+    Key::new(
+        "timeout",
+        Shape::PositiveDuration,
+        "The time from each start after which the start has failed. Default: 30s.",
+    ),
+];
 
 pub(crate) fn readiness(
     reader: &mut Reader<'_>,
     node: &Node,
     what: &dyn Display,
 ) -> Option<Readiness> {
-    let known = [PROBES, &["interval", "timeout"]].concat();
-    let fields = reader.fields(node, what, &known)?;
+    let fields = reader.fields(node, what, &KEYS)?;
     let interval = reader.field(&fields, "interval", values::positive_duration);
     let timeout = reader.field(&fields, "timeout", values::positive_duration);
     let names: (&dyn Display, _) = (&format_args!("`{what}`"), "probe");
-    let (name, node) = reader.one_of(&fields, PROBES, names, "keep one of them")?;
+    let (name, node) = reader.one_of(&fields, names, "keep one of them")?;
     Some(Readiness {
         probe: probe(reader, name, node)?,
         interval: interval.unwrap_or(Duration::from_millis(100)),

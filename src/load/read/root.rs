@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::config::{Config, Control, Hooks, LogFormat, Logging, Shutdown};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::expand;
+use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::environment::env;
+use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
 use crate::load::read::places::{Places, Wait};
 use crate::load::read::process;
@@ -17,10 +19,73 @@ use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
 use crate::types::Signal;
 
-const ROOT: &[&str] = &["env", "shutdown", "control", "logging", "hooks", "processes"];
+/// The top level of a config.
+pub(crate) static ROOT: Keys = Keys::new(&[
+    Key::new(
+        "env",
+        Shape::Map(&Shape::Text),
+        "Defaults of variables, for `${…}` and for every process.",
+    ),
+    Key::new(
+        "shutdown",
+        Shape::Table(&SHUTDOWN),
+        "The time for the shutdown, and the signals that begin it.",
+    ),
+    Key::new("control", Shape::Table(&CONTROL), "Addresses for status, health, metrics and drain."),
+    Key::new("logging", Shape::Table(&LOGGING), "The form of the log."),
+    Key::new(
+        "hooks",
+        Shape::Table(&hooks::OF_CONTAINER),
+        "Commands at the start and the end of the container.",
+    ),
+    Key::new(
+        "processes",
+        Shape::Processes(&Shape::Table(&process::KEYS)),
+        "The processes by name.",
+    ),
+]);
+
+static SHUTDOWN: Keys = Keys::new(&[
+    Key::new(
+        "grace_period",
+        Shape::Duration,
+        "The time from the stop signal until the container is killed from outside. Default: 30s.",
+    ),
+    Key::new(
+        "reserve",
+        Shape::Duration,
+        "The part of `grace_period` that is kept free at the end. Default: 2s.",
+    ),
+    Key::new(
+        "readiness_delay",
+        Shape::Duration,
+        "How long `/readyz` answers 503 before the drain begins. Default: 0s.",
+    ),
+    Key::new(
+        "signals",
+        Shape::List(&Shape::Signal(values::catchable_signal)),
+        "The signals that stop the container. Default: [TERM, INT, QUIT].",
+    ),
+]);
+
+static CONTROL: Keys = Keys::new(&[
+    Key::new("listen", Shape::HostPort, "TCP address of the HTTP endpoints."),
+    Key::new("socket", Shape::Path, "Unix socket with the same endpoints, for drainit's user."),
+    Key::new(
+        "drain_over_tcp",
+        Shape::Bool,
+        "Whether `listen` accepts `POST /drain` from loopback addresses. Default: false.",
+    ),
+]);
+
+static LOGGING: Keys = Keys::new(&[Key::new(
+    "format",
+    Shape::Word(&FORMATS),
+    "The format of every line. Default: text.",
+)]);
 
 pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
-    let fields = reader.fields(node, &"", ROOT).unwrap_or_else(|| Fields::empty(node.span));
+    let fields = reader.fields(node, &"", &ROOT).unwrap_or_else(|| Fields::empty(node.span));
     // First, because all other values may use these variables.
     let env = fields.get("env").map(|node| env(reader, node)).unwrap_or_default();
     let mut places = Places::new(fields.key("shutdown").unwrap_or(fields.span));
@@ -29,7 +94,7 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     places.hooks = fields.key("hooks");
     let logging = logging(reader, &fields);
     let hooks = match fields.get("hooks") {
-        Some(node) => hooks(reader, node, &"hooks", &mut places.waits),
+        Some(node) => hooks(reader, node, &"hooks", &hooks::OF_CONTAINER, &mut places.waits),
         None => Hooks::default(),
     };
     let processes = match node.kind {
@@ -82,8 +147,7 @@ fn names(node: &Node, out: &mut Vec<String>) {
 }
 
 fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Shutdown {
-    const KEYS: &[&str] = &["grace_period", "reserve", "readiness_delay", "signals"];
-    let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", KEYS));
+    let fields = root.get("shutdown").and_then(|node| reader.fields(node, &"shutdown", &SHUTDOWN));
     let fields = fields.unwrap_or_else(|| Fields::empty(root.span));
     let mut time = |name, default| {
         let duration = reader.duration(&fields, name, values::duration);
@@ -134,8 +198,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {
-    const KEYS: &[&str] = &["listen", "socket", "drain_over_tcp"];
-    let fields = root.get("control").and_then(|node| reader.fields(node, &"control", KEYS));
+    let fields = root.get("control").and_then(|node| reader.fields(node, &"control", &CONTROL));
     let Some(fields) = fields else { return Control::default() };
     let place = |name| fields.get(name).map(|node| node.span);
     places.control_socket = place("socket");
@@ -152,7 +215,7 @@ fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> C
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
-    let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &["format"]));
+    let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &LOGGING));
     let node = fields.and_then(|fields| fields.get("format"));
     let format =
         node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
