@@ -29,12 +29,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
 
 use crate::control::connections::{
     Answer, Caller, Limits, Listener, Watched, accept, max_connections,
 };
 use crate::control::listen::Listeners;
 use crate::control::status::{ContainerPhase, Status};
+use crate::core::event::Request as Operation;
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
 /// The largest head of a request, in bytes.
@@ -48,6 +50,10 @@ pub trait SupervisorHandle {
     fn status(&self) -> Status;
     /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);
+    /// Begins to stop, start or restart a process. The answer comes when that is done or has
+    /// failed, however long it takes; the error is a sentence for the operator. The sender is gone
+    /// without an answer only when drainit itself ends.
+    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>>;
 }
 
 /// Serves until it is dropped, which closes all connections and removes the socket. Needs a

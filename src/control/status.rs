@@ -77,13 +77,15 @@ pub enum ProcessState {
     Skipped,
     /// Ended with code 0, or by its stop signal.
     Done,
+    /// Stopped by hand, until it is asked to start.
+    Stopped,
     /// Ended otherwise.
     Failed,
 }
 
 impl ProcessState {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Waiting,
         Self::Starting,
         Self::Ready,
@@ -92,6 +94,7 @@ impl ProcessState {
         Self::Restarting,
         Self::Skipped,
         Self::Done,
+        Self::Stopped,
         Self::Failed,
     ];
 
@@ -107,6 +110,7 @@ impl ProcessState {
             Self::Restarting => "restarting",
             Self::Skipped => "skipped",
             Self::Done => "done",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }

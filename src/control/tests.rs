@@ -34,6 +34,10 @@ impl SupervisorHandle for CountingSupervisor {
     fn drain(&self) {
         self.drains.set(self.drains.get() + 1);
     }
+
+    fn request(&self, _: &str, _: Operation) -> oneshot::Receiver<Result<(), String>> {
+        oneshot::channel().1
+    }
 }
 
 /// A server on both kinds of listener, with a status that the test can change.

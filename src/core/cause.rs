@@ -17,6 +17,8 @@ pub enum Cause {
     },
     /// A process did not become ready in time.
     NotReady(ProcessId),
+    /// A process failed its liveness check, was stopped, and is not restarted.
+    Unhealthy(ProcessId),
     /// A command cannot be executed.
     SpawnFailed {
         process: ProcessId,
@@ -53,7 +55,7 @@ impl Cause {
                 exit_code::NOT_READY
             }
             Self::Ended { end, .. } => end.exit_code(),
-            Self::NotReady(_) | Self::HookFailed(_) => exit_code::NOT_READY,
+            Self::NotReady(_) | Self::Unhealthy(_) | Self::HookFailed(_) => exit_code::NOT_READY,
             Self::SpawnFailed { exit_code, .. } => exit_code,
         }
     }

@@ -50,6 +50,17 @@ pub enum Event {
     Drained(ProcessId),
     /// `POST /drain`: a drain without a stop.
     DrainRequested,
+    /// A request of the operator for one process. Answered exactly once, before the exit, by
+    /// `Note::RequestDone` or `Note::RequestFailed`. Requests that are equal and not answered yet
+    /// share one answer.
+    Requested {
+        process: ProcessId,
+        request: Request,
+    },
+    /// A process that is ready has failed its liveness check: it is stopped in order, with its
+    /// drain, and then its `restart` decides as after a failure. Ignored unless it is ready, and
+    /// while a request stops or restarts it.
+    Unhealthy(ProcessId),
     /// A poll of a process that is being drained.
     DrainSample {
         process: ProcessId,
@@ -61,6 +72,19 @@ pub enum Event {
     Leftovers(usize),
     /// A timer has expired. Also sent when there is no other event.
     Tick,
+}
+
+/// A request of the operator for one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Request {
+    /// Stop it after its dependents. It stays down until it is asked to start, and the container
+    /// does not end for it.
+    Stop,
+    /// Start it after the dependencies that are down. Done at once if it is ready.
+    Start,
+    /// Drain it, stop it and start it; its dependents are not touched. The same as `Start` if it
+    /// does not run.
+    Restart,
 }
 
 /// The traffic of a process. `None` is unknown, never zero.

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use crate::core::action::Action;
 use crate::core::broadcast::Broadcast;
+use crate::core::cause::Cause;
 use crate::core::event::Event;
+use crate::core::note::{Note, RequestError};
 use crate::core::phase::Phase;
 use crate::core::phase::running::Running;
 use crate::core::spec::Spec;
@@ -45,6 +47,13 @@ impl Machine {
         }
         self.observe(event);
         let state = &mut self.state;
+        if let (Event::Requested { process, request }, Some(shutdown)) =
+            (event, self.phase.shutdown())
+        {
+            let is_held = shutdown.cause == Cause::DrainRequested;
+            let why = if is_held { RequestError::Drained } else { RequestError::ShuttingDown };
+            state.note(Note::RequestFailed { process, request, why });
+        }
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(state, event),
             Phase::Draining(draining) => draining.handle(state, event),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::cause::Cause;
-use crate::core::event::Load;
+use crate::core::event::{Load, Request};
 use crate::core::spec::HookId;
 use crate::types::{End, ProcessId, Signal};
 
@@ -41,6 +41,24 @@ pub enum Note {
     HookTimedOut(HookId),
     /// `POST /drain`: a drain without a stop was requested.
     DrainRequested,
+    /// The operator has requested this, and it begins.
+    RequestBegan {
+        process: ProcessId,
+        request: Request,
+    },
+    /// Answers `Event::Requested`.
+    RequestDone {
+        process: ProcessId,
+        request: Request,
+    },
+    /// Answers `Event::Requested`.
+    RequestFailed {
+        process: ProcessId,
+        request: Request,
+        why: RequestError,
+    },
+    /// A process has failed its liveness check and is stopped.
+    Unhealthy(ProcessId),
     /// T0.
     ShutdownBegan {
         cause: Cause,
@@ -103,6 +121,31 @@ pub enum Note {
     /// The deadline has come and a process is still alive.
     DeadlinePassed,
     /// KILL does not end the process (it hangs in the kernel); drainit no longer waits for it.
+    Unkillable(ProcessId),
+}
+
+/// Why a request of the operator failed. The process is the named one or a dependency of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The container stops.
+    ShuttingDown,
+    /// A drain was requested: nothing is started or stopped until the container stops.
+    Drained,
+    /// Another request stops or restarts this process.
+    Busy(ProcessId),
+    /// A later request stops this process.
+    Superseded(ProcessId),
+    /// Its `only_if` does not hold.
+    Skipped(ProcessId),
+    /// Its command cannot be executed.
+    SpawnFailed(ProcessId),
+    /// Its `pre_start` hook failed.
+    HookFailed(ProcessId),
+    /// It was not ready within its timeout, and is stopped.
+    NotReady { process: ProcessId, after: Duration },
+    /// It ended before it was ready, or a oneshot failed.
+    Ended { process: ProcessId, end: End },
+    /// KILL does not end it.
     Unkillable(ProcessId),
 }
 

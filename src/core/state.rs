@@ -55,6 +55,12 @@ pub enum Lifecycle {
     },
     /// It is gone; its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
+    /// A request has stopped it, or its start by request has failed. It stays down until it is
+    /// asked to start, and the container does not end for it.
+    Stopped {
+        /// Its start by request has failed.
+        failed: bool,
+    },
     /// It is gone for good, or was never started.
     Done,
 }

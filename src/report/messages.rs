@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::core::cause::Cause;
-use crate::core::event::{Load, Unit};
-use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note};
+use crate::core::event::{Load, Request, Unit};
+use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError};
 use crate::core::spec::{HookId, Stage};
 use crate::types::{End, ProcessId, Signal, human};
 
@@ -51,6 +51,24 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         }
         Note::DrainRequested => {
             (Level::Info, "drain requested; nothing is stopped yet".to_owned())
+        }
+        Note::RequestBegan { process, request } => {
+            (Level::Info, format!("{}: {} requested", name(process), request_name(request)))
+        }
+        Note::RequestDone { process, request } => {
+            (Level::Info, format!("{}: {} done", name(process), request_name(request)))
+        }
+        Note::RequestFailed { process, request, why } => (
+            Level::Warning,
+            format!(
+                "{}: {} failed: {}",
+                name(process),
+                request_name(request),
+                request_error(why, names)
+            ),
+        ),
+        Note::Unhealthy(process) => {
+            (Level::Warning, format!("{}: failed its liveness check, stopping it", name(process)))
         }
         Note::ShutdownBegan { cause, window } => (
             // All other failures have a line of their own. A failed hook mostly ends nothing.
@@ -151,6 +169,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
             format!("{} {end}{when}", names.of(process))
         }
         Cause::NotReady(process) => format!("{} did not become ready in time", names.of(process)),
+        Cause::Unhealthy(process) => format!("{} failed its liveness check", names.of(process)),
         Cause::SpawnFailed { process, .. } => format!("{} could not be started", names.of(process)),
         Cause::HookFailed(None) => "the container's pre_start hook failed".to_owned(),
         Cause::HookFailed(Some(process)) => {
@@ -158,6 +177,56 @@ pub fn why(cause: Cause, names: &Names) -> String {
         }
         Cause::DrainRequested => "drain requested".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
+    }
+}
+
+/// The command that makes the request.
+#[must_use]
+pub fn request_name(request: Request) -> &'static str {
+    match request {
+        Request::Stop => "stop",
+        Request::Start => "start",
+        Request::Restart => "restart",
+    }
+}
+
+/// Why a request failed, as a sentence for the operator.
+#[must_use]
+pub fn request_error(why: RequestError, names: &Names) -> String {
+    let name = |id| names.of(id);
+    match why {
+        RequestError::ShuttingDown => "the container is shutting down".to_owned(),
+        RequestError::Drained => {
+            "a drain was requested, so nothing is started or stopped any more \
+             until the container stops"
+                .to_owned()
+        }
+        RequestError::Busy(process) => format!(
+            "another request stops or restarts {}; try again when that is done",
+            name(process)
+        ),
+        RequestError::Superseded(process) => {
+            format!("a later request stops {}", name(process))
+        }
+        RequestError::Skipped(process) => {
+            format!("{} is left out, its only_if does not hold", name(process))
+        }
+        RequestError::SpawnFailed(process) => {
+            format!("{} could not be started; the log says why", name(process))
+        }
+        RequestError::HookFailed(process) => {
+            format!("the pre_start hook of {} failed", name(process))
+        }
+        RequestError::NotReady { process, after } => {
+            format!("{} did not become ready within {}", name(process), human(after))
+        }
+        RequestError::Ended { process, end } => {
+            format!("{} {end} before it was ready", name(process))
+        }
+        RequestError::Unkillable(process) => format!(
+            "{} survives KILL (stuck in the kernel, or not permitted to signal it)",
+            name(process)
+        ),
     }
 }
 

@@ -5,12 +5,15 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::supervisor::children::Children;
 use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
+
+/// The answer to a request of the operator; the error is a sentence for the operator.
+pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
 /// Why drainit has started a child.
 pub(crate) enum Role {
@@ -32,6 +35,12 @@ pub(crate) enum Message {
     Drained {
         process: ProcessId,
         instance: u32,
+    },
+    /// A request of the operator. `reply` gets its answer.
+    Request {
+        process: ProcessId,
+        request: Request,
+        reply: RequestReply,
     },
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,

@@ -8,6 +8,7 @@ pub(crate) mod launch;
 pub(crate) mod leftovers;
 pub(crate) mod message;
 pub(crate) mod readiness;
+pub(crate) mod requests;
 pub(crate) mod run_command;
 pub(crate) mod status;
 
@@ -17,13 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::control::listen::Listeners;
 use crate::control::status::Status;
 use crate::control::{SupervisorHandle, serve};
 use crate::core::budget::Budget;
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
@@ -140,5 +142,19 @@ impl SupervisorHandle for Handle {
     fn drain(&self) {
         // Fails only when the event loop has ended, with nothing left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
+    }
+
+    fn request(&self, name: &str, request: Request) -> oneshot::Receiver<Result<(), String>> {
+        let (reply, answer) = oneshot::channel();
+        match self.status_board.process(name) {
+            // As above; then the answer is that the sender is gone.
+            Some(process) => {
+                let _ = self.sender.send(Message::Request { process, request, reply });
+            }
+            None => {
+                let _ = reply.send(Err(self.status_board.unknown(name)));
+            }
+        }
+        answer
     }
 }

@@ -12,13 +12,15 @@ use crate::os::Pid;
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::readiness::probe::LastFailure;
-use crate::types::{End, ProcessId, Time};
+use crate::supervisor::requests::Requests;
+use crate::types::{End, ProcessId, Time, harmless};
 
 /// Shared between the event loop, which writes, and the control endpoints, which read. No borrow is
 /// held over an await.
 pub(crate) struct StatusBoard {
     pub(crate) machine: RefCell<Machine>,
     names: Names,
+    pub(crate) requests: Requests,
     began: Time,
     facts: RefCell<Vec<ProcessFacts>>,
     /// Processes with a note since the last update.
@@ -56,7 +58,19 @@ impl StatusBoard {
         };
         let facts = vec![fact; names.0.len()];
         let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
-        Rc::new(Self { machine, names, began, facts, noted: RefCell::default() })
+        let requests = Requests::default();
+        Rc::new(Self { machine, names, requests, began, facts, noted: RefCell::default() })
+    }
+
+    /// The process of this name.
+    pub(crate) fn process(&self, name: &str) -> Option<ProcessId> {
+        let place = self.names.0.iter().position(|known| known == name)?;
+        u16::try_from(place).ok().map(ProcessId)
+    }
+
+    /// Says that there is no process of this name.
+    pub(crate) fn unknown(&self, name: &str) -> String {
+        format!("there is no process {}; there are {}", harmless(name), self.names.0.join(", "))
     }
 
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
@@ -73,6 +87,7 @@ impl StatusBoard {
 
     /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, note: &Note) {
+        self.requests.note(note, &self.names);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {
             Note::Skipped(process) => {
@@ -177,6 +192,8 @@ fn state(life: Lifecycle, fact: &ProcessFacts, answered: bool) -> ProcessState {
         Lifecycle::Remains { restart: Some(_), .. }
         | Lifecycle::RestKilled { restart: Some(_), .. } => ProcessState::Restarting,
         Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => ProcessState::Stopping,
+        Lifecycle::Stopped { failed: true } => ProcessState::Failed,
+        Lifecycle::Stopped { failed: false } => ProcessState::Stopped,
         Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
         Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
             (None, _) => ProcessState::Done,

@@ -135,6 +135,10 @@ impl Executor {
                 let is_current = current.number == instance && current.pid.is_some();
                 is_current.then_some(Event::Drained(process))
             }
+            Message::Request { process, request, reply } => {
+                self.status_board.requests.add(process, request, reply);
+                Some(Event::Requested { process, request })
+            }
             Message::Wake => None,
         }
     }
