@@ -38,6 +38,7 @@ mod pod;
 mod policy_engine;
 mod preflight;
 mod readiness;
+mod report;
 mod report_counts;
 mod rolling_restart;
 mod run_signals;

@@ -14,6 +14,9 @@ pub struct Status {
     /// Since drainit began.
     #[serde(rename = "uptime_seconds", serialize_with = "seconds")]
     pub uptime: Duration,
+    /// The measured start, once everything was ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup: Option<StartupStatus>,
     /// In file order.
     pub processes: Vec<ProcessStatus>,
     /// From T0 on.
@@ -55,6 +58,20 @@ pub struct ProcessStatus {
     /// Why it is not ready yet, how it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// From the start of drainit until it was started for the first time.
+    #[serde(
+        rename = "started_after_seconds",
+        serialize_with = "some_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub started: Option<Duration>,
+    /// From the start of drainit until it was ready for the first time; a oneshot: complete.
+    #[serde(
+        rename = "ready_after_seconds",
+        serialize_with = "some_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub first_ready: Option<Duration>,
 }
 
 /// The state of a process.
@@ -121,6 +138,26 @@ impl ProcessState {
     }
 }
 
+/// How long the start took, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct StartupStatus {
+    /// From the start of drainit until everything was ready.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub took: Duration,
+    /// What the container waited for, one after the other.
+    pub chain: Vec<ChainLink>,
+}
+
+/// A part of the critical chain of the start.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainLink {
+    /// The process, or `pre_start hook`.
+    pub name: String,
+    /// The time since the link before it.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub takes: Duration,
+}
+
 /// A shutdown under way.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownStatus {
@@ -165,6 +202,17 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
     serializer.serialize_f64(f64::from(millis) / 1000.0)
 }
 
+/// The same for a time that may be missing.
+fn some_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn example() -> Status {
     let process = |name: &str, state, pid, restarts| ProcessStatus {
@@ -174,11 +222,14 @@ pub(crate) fn example() -> Status {
         restarts,
         since: Duration::from_millis(1234),
         message: None,
+        started: None,
+        first_ready: None,
     };
     Status {
         phase: ContainerPhase::Running,
         ready: true,
         uptime: Duration::from_secs(3),
+        startup: None,
         processes: vec![
             process("policy-engine", ProcessState::Ready, Some(17), 2),
             process("router", ProcessState::Ready, Some(18), 0),
@@ -205,6 +256,18 @@ mod tests {
                     "name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "since_seconds": 1.234,
                 }],
             })
+        );
+        status.processes[0].started = Some(Duration::from_millis(12));
+        status.processes[0].first_ready = Some(Duration::from_millis(1200));
+        let link = ChainLink { name: "router".to_owned(), takes: Duration::from_millis(1200) };
+        let took = Duration::from_millis(1210);
+        status.startup = Some(StartupStatus { took, chain: vec![link] });
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["processes"][0]["started_after_seconds"], 0.012);
+        assert_eq!(json["processes"][0]["ready_after_seconds"], 1.2);
+        assert_eq!(
+            json["startup"],
+            serde_json::json!({"seconds": 1.21, "chain": [{"name": "router", "seconds": 1.2}]})
         );
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),

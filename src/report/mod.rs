@@ -3,6 +3,7 @@
 //! Pure: it takes each [`Note`] and each count with its time, and writes text.
 
 pub mod messages;
+pub mod startup;
 #[cfg(test)]
 mod tests;
 

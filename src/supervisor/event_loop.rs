@@ -206,6 +206,7 @@ impl EventLoop {
     fn step_at(&mut self, mut now: Time, event: Event) -> io::Result<()> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
+            self.status_board.event(now, event);
             let actions = self.status_board.machine.borrow_mut().handle(now, event);
             for action in actions {
                 self.carry_out(action);
@@ -242,8 +243,9 @@ impl EventLoop {
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.push_back(self.executor.sweep(signal)),
             Action::Note(note) => {
-                self.status_board.note(&note);
-                self.executor.note(clock::now(), &note);
+                let now = clock::now();
+                self.status_board.note(now, &note);
+                self.executor.note(now, &note);
             }
             Action::Exit(code) => self.exit = Some(code),
         }

@@ -3,14 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, Status};
+use crate::control::status::{
+    ChainLink, ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus, Status,
+};
+use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::note::{AfterEnd, Note};
 use crate::core::phase;
+use crate::core::spec::Spec;
 use crate::core::state::Lifecycle;
 use crate::os::Pid;
 use crate::report::messages;
 use crate::report::messages::Names;
+use crate::report::startup::{Startup, link_name};
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::supervisor::requests::Requests;
 use crate::types::{End, ProcessId, Time, harmless};
@@ -22,6 +27,7 @@ pub(crate) struct StatusBoard {
     names: Names,
     pub(crate) requests: Requests,
     began: Time,
+    startup: RefCell<Startup>,
     facts: RefCell<Vec<ProcessFacts>>,
     /// Processes with a note since the last update.
     noted: RefCell<Vec<ProcessId>>,
@@ -57,9 +63,11 @@ impl StatusBoard {
             failure: LastFailure::default(),
         };
         let facts = vec![fact; names.0.len()];
+        let startup = RefCell::new(Startup::new(names.0.len(), began));
         let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
         let requests = Requests::default();
-        Rc::new(Self { machine, names, requests, began, facts, noted: RefCell::default() })
+        let noted = RefCell::default();
+        Rc::new(Self { machine, names, requests, began, startup, facts, noted })
     }
 
     /// The process of this name.
@@ -85,8 +93,19 @@ impl StatusBoard {
         self.facts.borrow_mut()[process.index()].message = message;
     }
 
+    /// Takes an event before the machine does.
+    pub(crate) fn event(&self, now: Time, event: Event) {
+        self.startup.borrow_mut().event(now, event);
+    }
+
+    /// Runs a function with the measured start and the names of the processes.
+    pub(crate) fn with_startup<T>(&self, with: impl FnOnce(&Startup, &Spec, &Names) -> T) -> T {
+        with(&self.startup.borrow(), &self.machine.borrow().state().spec, &self.names)
+    }
+
     /// Takes the facts from a note that the state of the machine lacks.
-    pub(crate) fn note(&self, note: &Note) {
+    pub(crate) fn note(&self, now: Time, note: &Note) {
+        self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
         self.requests.note(note, &self.names);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {
@@ -151,9 +170,11 @@ impl StatusBoard {
             }
         };
         let facts = self.facts.borrow();
-        let processes = facts.iter().zip(&self.names.0).zip(&world.restarts);
+        let startup = self.startup.borrow();
+        let moments = world.spec.ids().map(|id| startup.of(id));
+        let processes = facts.iter().zip(&self.names.0).zip(&world.restarts).zip(moments);
         let processes = processes
-            .map(|((fact, name), restarts)| ProcessStatus {
+            .map(|(((fact, name), restarts), moments)| ProcessStatus {
                 name: name.clone(),
                 state: fact.state,
                 pid: fact.pid,
@@ -165,6 +186,8 @@ impl StatusBoard {
                     }
                     _ => fact.message.clone(),
                 },
+                started: moments.started.map(|at| at.since(self.began)),
+                first_ready: moments.ready.map(|at| at.since(self.began)),
             })
             .collect();
         let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {
@@ -172,7 +195,18 @@ impl StatusBoard {
             elapsed: now.since(shutdown.t0),
             deadline_in: shutdown.deadline.since(now),
         });
-        Status { phase, ready, uptime: now.since(self.began), processes, shutdown }
+        let startup = startup.took().map(|took| StartupStatus {
+            took,
+            chain: startup
+                .chain(&world.spec)
+                .into_iter()
+                .map(|link| ChainLink {
+                    name: link_name(link, &self.names).to_owned(),
+                    takes: link.takes,
+                })
+                .collect(),
+        });
+        Status { phase, ready, uptime: now.since(self.began), startup, processes, shutdown }
     }
 }
 

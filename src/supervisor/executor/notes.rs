@@ -3,6 +3,7 @@
 use crate::core::note::{AfterEnd, Note};
 use crate::report::messages;
 use crate::report::messages::Level;
+use crate::report::startup::Startup;
 use crate::supervisor::executor::Executor;
 use crate::types::Time;
 
@@ -18,6 +19,10 @@ impl Executor {
             }
             Note::Ready { process, .. } => {
                 self.verify(process);
+                None
+            }
+            Note::AllReady => {
+                line = self.status_board.with_startup(Startup::line);
                 None
             }
             Note::NotReady { process, .. } => {
