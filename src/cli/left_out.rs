@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::types::exit_code;
 
-/// Takes whatever `import` is given.
+/// Takes whatever such a command is given.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
-pub struct ImportArgs {
+pub struct AnyArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     _arguments: Vec<OsString>,
 }

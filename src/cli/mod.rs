@@ -1,6 +1,8 @@
 //! The command line: one file for each command.
 
 pub mod check;
+#[cfg(feature = "tools")]
+pub mod completions;
 pub mod config_files;
 pub mod control_address;
 pub mod drain;
@@ -11,8 +13,12 @@ pub mod health;
 pub mod import;
 #[cfg(not(feature = "tools"))]
 pub mod left_out;
+#[cfg(feature = "tools")]
+pub mod man;
 pub mod plan;
 pub mod run;
+#[cfg(feature = "tools")]
+pub mod schema;
 mod values;
 
 use std::ffi::OsString;
@@ -50,9 +56,27 @@ enum Command {
     Import(crate::cli::import::ImportArgs),
     #[cfg(not(feature = "tools"))]
     #[command(hide = true)]
-    Import(crate::cli::left_out::ImportArgs),
+    Import(crate::cli::left_out::AnyArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
+    /// Print the JSON Schema of a config, for editors
+    #[cfg(feature = "tools")]
+    Schema,
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Schema(crate::cli::left_out::AnyArgs),
+    /// Print a script that completes the command line in a shell
+    #[cfg(feature = "tools")]
+    Completions(crate::cli::completions::CompletionsArgs),
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Completions(crate::cli::left_out::AnyArgs),
+    /// Print the manual page
+    #[cfg(feature = "tools")]
+    Man,
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Man(crate::cli::left_out::AnyArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -81,6 +105,20 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         #[cfg(not(feature = "tools"))]
         Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
+        #[cfg(feature = "tools")]
+        Ok(Cli { command: Command::Schema }) => crate::cli::schema::run(),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Schema(_) }) => crate::cli::left_out::report("`schema`"),
+        #[cfg(feature = "tools")]
+        Ok(Cli { command: Command::Completions(args) }) => crate::cli::completions::run(&args),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Completions(_) }) => {
+            crate::cli::left_out::report("`completions`")
+        }
+        #[cfg(feature = "tools")]
+        Ok(Cli { command: Command::Man }) => crate::cli::man::run(),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Man(_) }) => crate::cli::left_out::report("`man`"),
         Err(error) => {
             // Best effort: the stream may have no reader.
             let _ = error.print();

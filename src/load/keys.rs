@@ -32,7 +32,7 @@ impl Keys {
 
 /// A row of a table.
 #[derive(Debug)]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "tools"), allow(dead_code))]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
@@ -49,7 +49,7 @@ impl Key {
 /// The form of a value, as far as it can be judged without the rest of the config. Every single
 /// value may also be text with a `${VAR}`.
 #[derive(Debug)]
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "tools"), allow(dead_code))]
 pub(crate) enum Shape {
     /// Any single value.
     Text,
@@ -81,13 +81,13 @@ pub(crate) enum Shape {
     Table(&'static Keys),
     /// Any of several shapes.
     Either(&'static [Shape]),
-    /// A table that contains itself, with its name in the schema.
-    Recursive(&'static str, &'static Keys),
+    /// A table that contains itself, or has many places, with its name in the schema.
+    Named(&'static str, &'static Keys),
 }
 
 /// The words that a value can be, with their meaning for the reader.
 pub(crate) trait Words: Sync + std::fmt::Debug {
-    #[allow(dead_code)]
+    #[cfg_attr(not(feature = "tools"), allow(dead_code))]
     fn words(&self) -> Vec<&'static str>;
 }
 

@@ -16,6 +16,11 @@ pub(crate) mod expand;
 pub(crate) mod keys;
 pub(crate) mod overlay;
 pub(crate) mod read;
+#[cfg(feature = "tools")]
+pub(crate) mod schema;
+#[cfg(all(test, feature = "tools"))]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod schema_tests;
 pub(crate) mod shell_split;
 pub(crate) mod source;
 pub(crate) mod span;

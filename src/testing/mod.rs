@@ -5,4 +5,6 @@ pub(crate) mod http_server;
 #[cfg(test)]
 pub(crate) mod isolated;
 #[cfg(test)]
+pub(crate) mod rust_source;
+#[cfg(test)]
 pub(crate) mod temp_dir;

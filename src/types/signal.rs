@@ -107,6 +107,12 @@ impl Signal {
         self.0
     }
 
+    /// The names without `SIG`, and their aliases.
+    #[cfg(feature = "tools")]
+    pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().chain(&ALIASES).map(|(name, _)| *name)
+    }
+
     /// The names without `SIG`, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name)

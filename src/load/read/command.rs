@@ -21,8 +21,8 @@ use crate::load::yaml::node::{Kind, Node};
 pub(crate) const COMMAND: Shape = Shape::Either(&[Shape::Path, Shape::List(&ELEMENT)]);
 
 static ELEMENT: Shape =
-    Shape::Either(&[Shape::Text, Shape::Recursive("command_element", &ELEMENT_KEYS)]);
-static PART: Shape = Shape::Either(&[Shape::Text, Shape::Recursive("join_part", &PART_KEYS)]);
+    Shape::Either(&[Shape::Text, Shape::Named("command_element", &ELEMENT_KEYS)]);
+static PART: Shape = Shape::Either(&[Shape::Text, Shape::Named("join_part", &PART_KEYS)]);
 
 const TEXT: Key = Key::new("text", Shape::Text, "The text itself.");
 const FILE: Key =
@@ -45,9 +45,6 @@ static PART_KEYS: Keys = Keys {
     exclusive: &[TEXT, FILE, Key::new("join", Shape::List(&PART), JOINED)],
     others: &[only_if::ROW],
 };
-
-/// An element of a list of which the first counts whose condition holds.
-pub(crate) static FIRST_CHOSEN: Keys = Keys { exclusive: &[TEXT], others: &[only_if::ROW] };
 
 /// Each file counts as at least this many bytes, so that a small config cannot read files without
 /// end.
@@ -85,15 +82,18 @@ impl Reader<'_> {
     }
 
     /// Chooses a single value by conditions: `node` itself, or the first element of the list whose
-    /// condition holds.
-    pub(crate) fn first_chosen<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Node> {
+    /// condition holds. `keys` are those of an element with one.
+    pub(crate) fn first_chosen<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        keys: &'static Keys,
+    ) -> Option<&'n Node> {
         let Kind::Sequence(items) = &node.kind else { return Some(node) };
         let mut found = None;
         for item in items {
             let value = match item.kind {
-                Kind::Mapping(_) => {
-                    chosen(self, item, what, &FIRST_CHOSEN)?.map(|(_, value)| value)
-                }
+                Kind::Mapping(_) => chosen(self, item, what, keys)?.map(|(_, value)| value),
                 _ => Some(&**item),
             };
             found = found.or(value);

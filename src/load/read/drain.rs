@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::config::{Drain, DrainMethod};
 use crate::load::keys::{Key, Keys, Shape};
-use crate::load::read::command::{COMMAND, FIRST_CHOSEN};
+use crate::load::read::command::COMMAND;
 use crate::load::read::only_if;
 use crate::load::read::only_if::condition;
 use crate::load::read::places::{ProcessPlaces, Wait};
@@ -45,7 +45,7 @@ const MIN: Key = Key::new(
 static ENVOY: Keys = Keys::new(&[
     Key::new(
         "admin",
-        Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]),
+        Shape::Either(&[Shape::Url, Shape::List(&CHOICE)]),
         "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`.",
     ),
     Key::new(
@@ -63,7 +63,12 @@ static ENVOY: Keys = Keys::new(&[
 ]);
 
 /// An address of a list, with or without a condition.
-const FIRST_CHOSEN_ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::Table(&FIRST_CHOSEN)]);
+const CHOICE: Shape = Shape::Either(&[Shape::Url, Shape::Table(&ADMIN)]);
+
+static ADMIN: Keys = Keys {
+    exclusive: &[Key::new("text", Shape::Url, "Envoy's admin address.")],
+    others: &[only_if::ROW],
+};
 
 static HTTP: Keys = Keys::new(&[
     Key::new("url", Shape::Url, "The URL of the request."),
@@ -162,7 +167,7 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     let until = reader.field(fields, "until", values::drain_until);
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = required(reader, fields, what, "admin", example)?;
-    let admin = reader.first_chosen(admin, "admin")?;
+    let admin = reader.first_chosen(admin, "admin", &ADMIN)?;
     let admin = reader.typed(admin, "admin", values::server)?;
     Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
 }

@@ -38,7 +38,7 @@ pub(crate) static OF_PROCESS: Keys = Keys::new(&[
     Key::new("post_stop", HOOK, "Runs when the process has ended for good."),
 ]);
 
-const HOOK: Shape = Shape::Either(&[COMMAND, Shape::Table(&OF_HOOK)]);
+const HOOK: Shape = Shape::Either(&[COMMAND, Shape::Named("hook", &OF_HOOK)]);
 
 static OF_HOOK: Keys = Keys::new(&[
     Key::new("command", COMMAND, "The program and its arguments."),

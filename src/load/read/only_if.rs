@@ -13,8 +13,11 @@ use crate::load::yaml::node::{Kind, Node};
 pub(crate) const KEY: &str = "only_if";
 
 /// The row of the key.
-pub(crate) const ROW: Key =
-    Key::new(KEY, Shape::Table(&KEYS), "Left out where one of these conditions does not hold.");
+pub(crate) const ROW: Key = Key::new(
+    KEY,
+    Shape::Named(KEY, &KEYS),
+    "Left out where one of these conditions does not hold.",
+);
 
 /// One text, or a list of them.
 const TEXTS: Shape = Shape::Either(&[Shape::Text, Shape::List(&Shape::Text)]);
