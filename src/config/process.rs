@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Drain, Hooks, Readiness};
+use crate::config::{Drain, Hooks, Readiness, Ulimit};
 use crate::types::Signal;
 
 /// One entry of `processes:`.
@@ -35,6 +35,10 @@ pub struct Process {
     pub working_dir: Option<PathBuf>,
     /// Unset: the user of drainit.
     pub user: Option<User>,
+    /// The permissions that files it creates do not get. Unset: the umask of drainit.
+    pub umask: Option<u32>,
+    /// Resource limits that differ from those of drainit.
+    pub ulimits: Vec<Ulimit>,
     /// Decides about an end before `on_exit` does.
     pub restart: Restart,
     pub on_exit: OnExit,

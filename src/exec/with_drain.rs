@@ -137,6 +137,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         environment: Vec::new(),
         working_dir: None,
         user: None,
+        umask: None,
+        ulimits: Vec::new(),
         required: true,
         restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
         on_exit: OnExit::Shutdown,

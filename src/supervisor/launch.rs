@@ -136,6 +136,8 @@ fn request<'a>(
         }
         request.working_dir.clone_from(&process.working_dir);
         request.user.clone_from(&process.user);
+        request.umask = process.umask;
+        request.ulimits.clone_from(&process.ulimits);
     }
     request.env = Some(env);
     request

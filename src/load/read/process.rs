@@ -25,6 +25,8 @@ use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness;
 use crate::load::read::readiness::readiness;
+use crate::load::read::ulimits;
+use crate::load::read::ulimits::ulimits;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -79,6 +81,12 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     ),
     Key::new("working_dir", Shape::Path, "Its working directory."),
     Key::new("user", Shape::Path, "The user that it runs as: `UID:GID` or `NAME:GROUP`."),
+    Key::new(
+        "umask",
+        Shape::Pattern("^(0o)?0*[0-7]{1,3}$"),
+        "The permissions that the files it creates do not get, in octal.",
+    ),
+    Key::new("ulimits", Shape::Table(&ulimits::KEYS), "Its resource limits."),
     Key::new(
         "restart",
         Shape::Either(&[Shape::Word(&RESTART_POLICIES), Shape::Pattern("^on-failure:[0-9]+$")]),
@@ -268,6 +276,11 @@ fn process(
             let text = reader.text(node, "user")?;
             reader.accounts.find(&text.text).map_err(|bad| reader.refuse(&text, "user", bad)).ok()
         }),
+        umask: reader.field(&fields, "umask", values::umask),
+        ulimits: fields
+            .get("ulimits")
+            .map(|node| ulimits(reader, node, &format_args!("{what}.ulimits")))
+            .unwrap_or_default(),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
         required: reader.field(&fields, "required", values::boolean).unwrap_or(true),
