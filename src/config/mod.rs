@@ -15,8 +15,8 @@ use std::time::Duration;
 pub use address::{Address, HttpTarget};
 pub use drain::{Drain, DrainMethod, DrainUntil, HttpMethod};
 pub use process::{
-    ArgRoute, Dependency, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
-    StartCondition, User,
+    ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,
+    RestartPolicy, StartCondition, User,
 };
 pub use readiness::{Probe, Readiness};
 pub use ulimit::{Limit, Resource, Ulimit};

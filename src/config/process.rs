@@ -50,6 +50,8 @@ pub struct Process {
     /// `None` if `time` is 0.
     pub drain: Option<Drain>,
     pub log: LogMode,
+    /// Its stderr goes where its stdout goes (`log: {stderr: stdout}`).
+    pub stderr_to_stdout: bool,
 }
 
 /// `type:` of a process.
@@ -150,4 +152,16 @@ pub enum LogMode {
     Inherit,
     /// Through drainit, which writes `[prefix] ` before each line.
     Prefix(String),
+    /// Nowhere.
+    None,
+    /// To a file.
+    File(LogFile),
+}
+
+/// The log file of a process. drainit writes it, with its own permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    pub path: PathBuf,
+    /// `[prefix] ` before each line.
+    pub prefix: Option<String>,
 }

@@ -146,6 +146,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         hooks: Hooks::default(),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         log: LogMode::Inherit,
+        stderr_to_stdout: false,
     };
     Ok(Config {
         env: Vec::new(),

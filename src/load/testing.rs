@@ -103,5 +103,6 @@ pub(crate) fn process(name: &str) -> Process {
         hooks: Hooks::default(),
         drain: None,
         log: LogMode::Inherit,
+        stderr_to_stdout: false,
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
+    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Probe, Process, ProcessKind, Readiness, Restart,
+    RestartPolicy,
 };
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::keys::{Key, Keys, Shape};
@@ -255,6 +256,22 @@ fn process(
         (place.waits, place.min, place.drain) = (Vec::new(), None, None);
     }
     place.readiness = fields.get("readiness").map(|node| node.span);
+    let readiness = fields
+        .get("readiness")
+        .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness")));
+    let (log, stderr_to_stdout) = match fields.get("log") {
+        Some(node) => log(reader, node, &format_args!("{what}.log"), name),
+        None => (LogMode::Inherit, false),
+    };
+    let needs_lines = |readiness: &Readiness| matches!(readiness.probe, Probe::Log(_));
+    if let (LogMode::None, true, Some(span)) =
+        (&log, readiness.as_ref().is_some_and(needs_lines), fields.key("log"))
+    {
+        let problem = reader
+            .problems
+            .error(span, "`readiness: {log: …}` needs the output that `mode: none` drops");
+        problem.help("remove one of the two");
+    }
     let process = Process {
         name: name.to_owned(),
         command,
@@ -263,9 +280,7 @@ fn process(
         args: fields.get("args").and_then(|node| args(reader, node, what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
-        readiness: fields
-            .get("readiness")
-            .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness"))),
+        readiness,
         stop_signal: reader
             .field(&fields, "stop_signal", values::stop_signal)
             .unwrap_or(Signal::TERM),
@@ -287,10 +302,8 @@ fn process(
         forward_signals,
         hooks,
         drain,
-        log: match fields.get("log") {
-            Some(node) => log(reader, node, &format_args!("{what}.log"), name),
-            None => LogMode::Inherit,
-        },
+        log,
+        stderr_to_stdout,
     };
     if let (false, OnExit::Shutdown, Some(span)) =
         (process.required, process.on_exit, fields.key("required"))

@@ -24,7 +24,10 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     row("nproc", "The number of processes and threads of its user."),
     row("rss", "Resident memory. Linux ignores it."),
     row("rtprio", "The ceiling of its real-time priority."),
-    row("rttime", "The processor time of a real-time process without a system call, in microseconds."),
+    row(
+        "rttime",
+        "The processor time of a real-time process without a system call, in microseconds.",
+    ),
     row("sigpending", "The number of queued signals of its user."),
     row("stack", "The size of its stack, in bytes."),
 ]);
@@ -37,7 +40,8 @@ static BOTH: Keys = Keys::new(&[
 const LIMIT: Shape = Shape::Pattern("^(max|unlimited|-1|[0-9]+)$");
 
 const fn row(name: &'static str, meaning: &'static str) -> Key {
-    Key::new(name, Shape::Either(&[LIMIT, Shape::Table(&BOTH)]), meaning)
+    const EITHER: &[Shape] = &[LIMIT, Shape::Table(&BOTH)];
+    Key::new(name, Shape::Either(EITHER), meaning)
 }
 
 /// Reads `ulimits:`, a mapping of resources to a limit or to `{soft: …, hard: …}`.

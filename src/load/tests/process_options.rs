@@ -1,6 +1,8 @@
-//! Tests the options of a process that shape what it is started with: `umask`, `ulimits`.
+//! Tests the options of a process that shape what it is started with: `umask`, `ulimits`, `log`.
 
-use crate::config::{Limit, Process, Resource, Ulimit};
+use std::path::PathBuf;
+
+use crate::config::{Limit, LogFile, LogMode, Process, Resource, Ulimit};
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_with};
 
@@ -88,6 +90,41 @@ fn wrong_ulimits_are_refused() {
             "ulimits: {core: {sft: 1, hard: 4}}",
             22,
             "unknown key `sft` in `processes.a.ulimits.core`",
+        ),
+    ]);
+}
+
+#[test]
+fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
+    let file = |prefix: Option<&str>| {
+        let path = PathBuf::from("/var/log/a.log");
+        LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned) })
+    };
+    let prefix = |prefix: &str| LogMode::Prefix(prefix.to_owned());
+    for (text, log, stderr_to_stdout) in [
+        ("{mode: none}", LogMode::None, false),
+        ("{file: /var/log/a.log}", file(None), false),
+        ("{file: /var/log/a.log, prefix: x}", file(Some("x")), false),
+        ("{file: /var/log/a.log, stderr: stdout}", file(None), true),
+        ("{stderr: stdout}", LogMode::Inherit, true),
+        ("{mode: inherit, stderr: stdout}", LogMode::Inherit, true),
+        ("{mode: prefix, stderr: stdout}", prefix("a"), true),
+        ("{prefix: x, stderr: stdout}", prefix("x"), true),
+        ("{}", prefix("a"), false),
+    ] {
+        let process = process(&format!("log: {text}"));
+        assert_eq!((process.log, process.stderr_to_stdout), (log, stderr_to_stdout), "{text}");
+    }
+    refused(&[
+        ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
+        ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
+        ("log: {file: ''}", 17, "`file` is empty: an empty path"),
+        ("log: {stderr: stdin}", 19, "`stderr` is `stdin`: not a known value"),
+        ("log: {mode: nowhere}", 17, "`mode` is `nowhere`: not a known value"),
+        (
+            "log: {mode: none}\n    readiness: {log: x}",
+            5,
+            "`readiness: {log: …}` needs the output that `mode: none` drops",
         ),
     ]);
 }
