@@ -37,6 +37,7 @@ mod plan;
 mod pod;
 mod policy_engine;
 mod preflight;
+mod process_options;
 mod readiness;
 mod report;
 mod report_counts;

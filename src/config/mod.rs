@@ -6,6 +6,7 @@ mod address;
 mod drain;
 mod process;
 mod readiness;
+mod ulimit;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +15,11 @@ use std::time::Duration;
 pub use address::{Address, HttpTarget};
 pub use drain::{Drain, DrainMethod, DrainUntil, HttpMethod};
 pub use process::{
-    ArgRoute, Dependency, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
-    StartCondition, User,
+    ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,
+    RestartPolicy, StartCondition, User,
 };
 pub use readiness::{Probe, Readiness};
+pub use ulimit::{Limit, Resource, Ulimit};
 
 use crate::types::Signal;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Drain, Hooks, Readiness};
+use crate::config::{Drain, Hooks, Readiness, Ulimit};
 use crate::types::Signal;
 
 /// One entry of `processes:`.
@@ -35,6 +35,10 @@ pub struct Process {
     pub working_dir: Option<PathBuf>,
     /// Unset: the user of drainit.
     pub user: Option<User>,
+    /// The permissions that files it creates do not get. Unset: the umask of drainit.
+    pub umask: Option<u32>,
+    /// Resource limits that differ from those of drainit.
+    pub ulimits: Vec<Ulimit>,
     /// Decides about an end before `on_exit` does.
     pub restart: Restart,
     pub on_exit: OnExit,
@@ -46,6 +50,8 @@ pub struct Process {
     /// `None` if `time` is 0.
     pub drain: Option<Drain>,
     pub log: LogMode,
+    /// Its stderr goes where its stdout goes (`log: {stderr: stdout}`).
+    pub stderr_to_stdout: bool,
 }
 
 /// `type:` of a process.
@@ -146,4 +152,16 @@ pub enum LogMode {
     Inherit,
     /// Through drainit, which writes `[prefix] ` before each line.
     Prefix(String),
+    /// Nowhere.
+    None,
+    /// To a file.
+    File(LogFile),
+}
+
+/// The log file of a process. drainit writes it, with its own permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    pub path: PathBuf,
+    /// `[prefix] ` before each line.
+    pub prefix: Option<String>,
 }

@@ -137,6 +137,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         environment: Vec::new(),
         working_dir: None,
         user: None,
+        umask: None,
+        ulimits: Vec::new(),
         required: true,
         restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
         on_exit: OnExit::Shutdown,
@@ -144,6 +146,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         hooks: Hooks::default(),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         log: LogMode::Inherit,
+        stderr_to_stdout: false,
     };
     Ok(Config {
         env: Vec::new(),

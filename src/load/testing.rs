@@ -94,6 +94,8 @@ pub(crate) fn process(name: &str) -> Process {
         environment: Vec::new(),
         working_dir: None,
         user: None,
+        umask: None,
+        ulimits: Vec::new(),
         restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
         on_exit: OnExit::Shutdown,
         required: true,
@@ -101,5 +103,6 @@ pub(crate) fn process(name: &str) -> Process {
         hooks: Hooks::default(),
         drain: None,
         log: LogMode::Inherit,
+        stderr_to_stdout: false,
     }
 }

@@ -90,6 +90,19 @@ pub(crate) fn number(text: &str) -> Result<u32, Invalid> {
         .map_err(|_| Invalid::new("not a whole number", "write a number from 0 up, such as `5`"))
 }
 
+/// An octal umask, as supervisord and systemd write it.
+pub(crate) fn umask(text: &str) -> Result<u32, Invalid> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let is_octal = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    match u32::from_str_radix(digits, 8) {
+        Ok(umask @ 0..=0o777) if is_octal => Ok(umask),
+        _ => Err(Invalid::new(
+            "not an octal number from 000 to 777",
+            "write the permissions to take away, such as `\"027\"` for none to others and no write to the group",
+        )),
+    }
+}
+
 pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Invalid> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);

@@ -6,6 +6,7 @@
 //! dropped and counted, and a line reports that when there is room again.
 
 pub mod capture;
+pub mod file;
 pub mod format;
 pub mod last_lines;
 pub mod split;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::LogFormat;
+use crate::logging::file::LogFile;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
@@ -60,6 +62,14 @@ impl Output {
             stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
             json,
         })
+    }
+
+    /// Writes both streams to one file.
+    #[must_use]
+    pub(crate) fn file(file: LogFile) -> Arc<Self> {
+        let json = Arc::new(AtomicBool::new(false));
+        let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
+        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json })
     }
 
     /// The format of drainit's own lines; text until it is set.
@@ -120,6 +130,11 @@ impl Output {
                 return flushed;
             }
         }
+    }
+
+    /// The number of lines that were dropped on stdout and not reported.
+    pub(crate) fn unreported(&self) -> u64 {
+        self.stdout.unreported()
     }
 
     /// The number of dropped lines.

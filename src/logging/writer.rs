@@ -57,8 +57,36 @@ const STACK: usize = 64 * 1024;
 /// The pause before another attempt to start the thread (there may be a limit on tasks).
 const THREAD_RETRY: Duration = Duration::from_millis(100);
 
-/// The descriptor; closed with this only if this owns it.
-pub(crate) type Sink = Box<dyn AsFd + Send + Sync>;
+/// The destination of the lines.
+pub(crate) trait Sink: Send + Sync {
+    /// Writes as write(2) does.
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize>;
+
+    /// Whether a write would find room within this time.
+    fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool>;
+
+    /// Whether a later write may succeed although this one did not.
+    fn may_recover(&self, errno: Errno) -> bool {
+        is_passing(errno)
+    }
+
+    /// Reports dropped lines elsewhere; `why` is `None` for want of room. By default they are
+    /// reported between the lines, by the writer.
+    fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
+        false
+    }
+}
+
+/// A descriptor; closed with this only if this owns it.
+impl<D: AsFd + Send + Sync> Sink for D {
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        write(self, bytes)
+    }
+
+    fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool> {
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLOUT)], within).map(|ready| ready > 0)
+    }
+}
 
 /// The origin of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +98,7 @@ pub(crate) enum Source {
 /// The queue of one stream.
 pub(crate) struct StreamWriter {
     stream: Stream,
-    sink: Sink,
+    sink: Box<dyn Sink>,
     json: Arc<AtomicBool>,
     state: Mutex<State>,
     /// Something is pending, or the writer is closing.
@@ -121,7 +149,7 @@ impl State {
 }
 
 impl StreamWriter {
-    pub(crate) fn new(stream: Stream, sink: Sink, json: Arc<AtomicBool>) -> Arc<Self> {
+    pub(crate) fn new(stream: Stream, sink: Box<dyn Sink>, json: Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Self {
             stream,
             sink,
@@ -212,10 +240,9 @@ impl StreamWriter {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut room = [PollFd::new(self.sink.as_fd(), PollFlags::POLLOUT)];
-            let has_room = poll(&mut room, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
-            match has_room.map(|ready| ready > 0) {
-                Ok(true) => match write(&self.sink, &rest[..slice_of_lines(rest).min(SLICE)]) {
+            let within = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match self.sink.wait_for_room(within) {
+                Ok(true) => match self.sink.write(&rest[..slice_of_lines(rest).min(SLICE)]) {
                     Ok(count) if count > 0 => written += count,
                     Err(Errno::EINTR | Errno::EAGAIN) if !left.is_zero() => {}
                     Ok(_) | Err(_) => break,
@@ -232,6 +259,11 @@ impl StreamWriter {
     /// Bytes that wait to be written.
     pub(crate) fn pending(&self) -> usize {
         self.lock().pending.len()
+    }
+
+    /// Lines dropped since the last report.
+    pub(crate) fn unreported(&self) -> u64 {
+        self.lock().dropped
     }
 
     /// All dropped lines.
@@ -283,7 +315,7 @@ impl StreamWriter {
                 let mut state = self.lock();
                 state.drop_lines(&buffer[written..]);
                 state.failed = Some(errno);
-                if !is_passing(errno) {
+                if !self.sink.may_recover(errno) {
                     return self.die(state);
                 }
             }
@@ -335,6 +367,11 @@ impl StreamWriter {
 
     /// Writes the line about dropped lines.
     fn report_dropped(&self, dropped: u64) -> Result<(), Errno> {
+        let failed = self.lock().failed;
+        if self.sink.report_dropped(dropped, failed) {
+            self.count_reported(dropped);
+            return Ok(());
+        }
         let stream = self.stream;
         let why = match self.lock().failed {
             None => format!("{stream} was not read"),
@@ -345,10 +382,14 @@ impl StreamWriter {
         let format = if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text };
         let line = own_line(format, stream, Level::WARN, SystemTime::now(), &message);
         self.write(&line).1?;
+        self.count_reported(dropped);
+        Ok(())
+    }
+
+    fn count_reported(&self, dropped: u64) {
         let mut state = self.lock();
         state.dropped -= dropped;
         state.failed = None;
-        Ok(())
     }
 
     /// Writes until everything is written or a write fails; also returns the number of bytes
@@ -357,7 +398,7 @@ impl StreamWriter {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
-            match write(&self.sink, &rest[..slice_of_lines(rest)]) {
+            match self.sink.write(&rest[..slice_of_lines(rest)]) {
                 Ok(0) => return (written, Err(Errno::EIO)),
                 Ok(count) => {
                     written += count;
@@ -365,13 +406,10 @@ impl StreamWriter {
                 }
                 Err(Errno::EINTR) => {}
                 // Another process has set O_NONBLOCK on the shared descriptor.
-                Err(Errno::EAGAIN) => {
-                    let mut wait = [PollFd::new(self.sink.as_fd(), PollFlags::POLLOUT)];
-                    match poll(&mut wait, PollTimeout::NONE) {
-                        Ok(_) | Err(Errno::EINTR) => {}
-                        Err(errno) => return (written, Err(errno)),
-                    }
-                }
+                Err(Errno::EAGAIN) => match self.sink.wait_for_room(PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(errno) => return (written, Err(errno)),
+                },
                 Err(errno) => return (written, Err(errno)),
             }
         }

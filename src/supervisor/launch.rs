@@ -4,13 +4,15 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use regex_lite::Regex;
 use thiserror::Error;
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, LogFormat, OnlyIf, Probe, Process, Readiness,
+    Config, Drain, DrainMethod, Hook, LogFormat, LogMode, OnlyIf, Probe, Process, Readiness,
 };
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms};
@@ -28,13 +30,15 @@ pub(crate) enum StartError {
     Resources(#[from] io::Error),
     #[error("{}", harmless(&.0.to_string()))]
     Spawn(#[from] SpawnError),
+    #[error("cannot open its log file {path}: {error}")]
+    LogFile { path: String, error: io::Error },
 }
 
 impl StartError {
     /// 126 or 127, as a shell has it.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Resources(_) => exit_code::CANNOT_EXECUTE,
+            Self::Resources(_) | Self::LogFile { .. } => exit_code::CANNOT_EXECUTE,
             Self::Spawn(error) => error.exit_code(),
         }
     }
@@ -74,12 +78,42 @@ pub(crate) fn process(
         Probe::Log(pattern) => Some(pattern.clone()),
         _ => None,
     });
-    let Some(forms) = forms(process, format) else { return Ok((request, None)) };
-    let (log, ends) =
-        OutputCapture::open(Arc::clone(output), forms, process.user.as_ref(), pattern)?;
-    request.stdout = spawn::StdioTarget::To(ends.stdout.into());
-    request.stderr = spawn::StdioTarget::To(ends.stderr.into());
-    Ok((request, Some(log)))
+    let log = direct(&mut request, Some(process), forms(process, format), output, pattern)?;
+    Ok((request, log))
+}
+
+/// Sets where the output goes: to pipes if lines need a form, else to /dev/null or drainit's own.
+fn direct(
+    request: &mut SpawnRequest,
+    process: Option<&Process>,
+    forms: Option<[Form; 2]>,
+    output: &Arc<Output>,
+    pattern: Option<Regex>,
+) -> io::Result<Option<Rc<OutputCapture>>> {
+    let is_merged = process.is_some_and(|process| process.stderr_to_stdout);
+    if let Some(forms) = forms {
+        let user = process.and_then(|process| process.user.as_ref());
+        let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, pattern)?;
+        let stderr = if is_merged { ends.stdout.try_clone()? } else { ends.stderr };
+        request.stdout = spawn::StdioTarget::To(ends.stdout.into());
+        request.stderr = spawn::StdioTarget::To(stderr.into());
+        return Ok(Some(log));
+    }
+    if process.is_some_and(|process| process.log == LogMode::None) {
+        to_nowhere(request);
+    } else if is_merged {
+        request.stderr = spawn::StdioTarget::To(io::stdout().as_fd().try_clone_to_owned()?);
+    }
+    Ok(None)
+}
+
+/// Drops the output; without a /dev/null it goes where that of drainit goes.
+fn to_nowhere(request: &mut SpawnRequest) {
+    let nowhere = || OpenOptions::new().write(true).open("/dev/null").map(File::into);
+    if let (Ok(stdout), Ok(stderr)) = (nowhere(), nowhere()) {
+        request.stdout = spawn::StdioTarget::To(stdout);
+        request.stderr = spawn::StdioTarget::To(stderr);
+    }
 }
 
 /// A request for a hook of a process, or of the container.
@@ -95,14 +129,9 @@ pub(crate) fn hook(
         let json = format == LogFormat::Json;
         json.then(|| [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream)))
     };
-    let Some(forms) = process.map_or_else(own, |process| forms(process, format)) else {
-        return Ok((request, None));
-    };
-    let user = process.and_then(|process| process.user.as_ref());
-    let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, None)?;
-    request.stdout = spawn::StdioTarget::To(ends.stdout.into());
-    request.stderr = spawn::StdioTarget::To(ends.stderr.into());
-    Ok((request, Some(log)))
+    let forms = process.map_or_else(own, |process| forms(process, format));
+    let log = direct(&mut request, process, forms, output, None)?;
+    Ok((request, log))
 }
 
 /// A request for an `exec` probe. Its output goes to /dev/null.
@@ -112,11 +141,7 @@ pub(crate) fn probe(
     base: &[(OsString, OsString)],
 ) -> SpawnRequest {
     let mut request = request(command.iter(), base, Some(process));
-    let nowhere = || OpenOptions::new().write(true).open("/dev/null").map(File::into);
-    if let (Ok(stdout), Ok(stderr)) = (nowhere(), nowhere()) {
-        request.stdout = spawn::StdioTarget::To(stdout);
-        request.stderr = spawn::StdioTarget::To(stderr);
-    }
+    to_nowhere(&mut request);
     request
 }
 
@@ -136,6 +161,8 @@ fn request<'a>(
         }
         request.working_dir.clone_from(&process.working_dir);
         request.user.clone_from(&process.user);
+        request.umask = process.umask;
+        request.ulimits.clone_from(&process.ulimits);
     }
     request.env = Some(env);
     request

@@ -13,3 +13,4 @@ pub(crate) mod process;
 pub(crate) mod reader;
 pub(crate) mod readiness;
 pub(crate) mod root;
+pub(crate) mod ulimits;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
+    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Probe, Process, ProcessKind, Readiness, Restart,
+    RestartPolicy,
 };
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::keys::{Key, Keys, Shape};
@@ -25,6 +26,8 @@ use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness;
 use crate::load::read::readiness::readiness;
+use crate::load::read::ulimits;
+use crate::load::read::ulimits::ulimits;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -79,6 +82,12 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     ),
     Key::new("working_dir", Shape::Path, "Its working directory."),
     Key::new("user", Shape::Path, "The user that it runs as: `UID:GID` or `NAME:GROUP`."),
+    Key::new(
+        "umask",
+        Shape::Pattern("^(0o)?0*[0-7]{1,3}$"),
+        "The permissions that the files it creates do not get, in octal.",
+    ),
+    Key::new("ulimits", Shape::Table(&ulimits::KEYS), "Its resource limits."),
     Key::new(
         "restart",
         Shape::Either(&[Shape::Word(&RESTART_POLICIES), Shape::Pattern("^on-failure:[0-9]+$")]),
@@ -247,6 +256,22 @@ fn process(
         (place.waits, place.min, place.drain) = (Vec::new(), None, None);
     }
     place.readiness = fields.get("readiness").map(|node| node.span);
+    let readiness = fields
+        .get("readiness")
+        .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness")));
+    let (log, stderr_to_stdout) = match fields.get("log") {
+        Some(node) => log(reader, node, &format_args!("{what}.log"), name),
+        None => (LogMode::Inherit, false),
+    };
+    let needs_lines = |readiness: &Readiness| matches!(readiness.probe, Probe::Log(_));
+    if let (LogMode::None, true, Some(span)) =
+        (&log, readiness.as_ref().is_some_and(needs_lines), fields.key("log"))
+    {
+        let problem = reader
+            .problems
+            .error(span, "`readiness: {log: …}` needs the output that `mode: none` drops");
+        problem.help("remove one of the two");
+    }
     let process = Process {
         name: name.to_owned(),
         command,
@@ -255,9 +280,7 @@ fn process(
         args: fields.get("args").and_then(|node| args(reader, node, what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
-        readiness: fields
-            .get("readiness")
-            .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness"))),
+        readiness,
         stop_signal: reader
             .field(&fields, "stop_signal", values::stop_signal)
             .unwrap_or(Signal::TERM),
@@ -268,16 +291,19 @@ fn process(
             let text = reader.text(node, "user")?;
             reader.accounts.find(&text.text).map_err(|bad| reader.refuse(&text, "user", bad)).ok()
         }),
+        umask: reader.field(&fields, "umask", values::umask),
+        ulimits: fields
+            .get("ulimits")
+            .map(|node| ulimits(reader, node, &format_args!("{what}.ulimits")))
+            .unwrap_or_default(),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
         required: reader.field(&fields, "required", values::boolean).unwrap_or(true),
         forward_signals,
         hooks,
         drain,
-        log: match fields.get("log") {
-            Some(node) => log(reader, node, &format_args!("{what}.log"), name),
-            None => LogMode::Inherit,
-        },
+        log,
+        stderr_to_stdout,
     };
     if let (false, OnExit::Shutdown, Some(span)) =
         (process.required, process.on_exit, fields.key("required"))

@@ -8,6 +8,7 @@ mod only_if;
 mod overlay;
 mod parts;
 mod problems;
+mod process_options;
 mod times;
 mod values;
 

@@ -142,7 +142,10 @@ fn the_help_names_the_remedy() {
             "write `KEY: VALUE` lines, indented under it; known keys: `signal`, `time` and `min`",
         ),
         ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix` and `refuse`"),
-        ("log: app", "did you mean `{prefix: app}`? Known keys: `mode` and `prefix`"),
+        (
+            "log: app",
+            "did you mean `{prefix: app}`? Known keys: `mode`, `prefix`, `file` and `stderr`",
+        ),
         (
             "readiness: http://localhost:80/x",
             "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \

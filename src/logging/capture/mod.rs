@@ -25,7 +25,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
-use crate::config::{LogFormat, LogMode, Probe, Process, User};
+use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, begin_of_last, text};
@@ -54,16 +54,21 @@ struct Scratch {
     lines: Vec<u8>,
 }
 
-/// The forms of the lines on stdout and stderr, or `None` if the process inherits the descriptors.
+/// The forms of the lines on stdout and stderr, or `None` if drainit does not capture them.
 #[must_use]
 pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
     match (format, &process.log) {
+        (_, LogMode::None) => None,
         (LogFormat::Json, _) => {
             Some([Stream::Stdout, Stream::Stderr].map(|stream| Form::json(&process.name, stream)))
         }
         (LogFormat::Text, LogMode::Prefix(prefix)) => {
             Some([Form::prefix(prefix), Form::prefix(prefix)])
         }
+        (LogFormat::Text, LogMode::File(LogFile { prefix: Some(prefix), .. })) => {
+            Some([Form::prefix(prefix), Form::prefix(prefix)])
+        }
+        (LogFormat::Text, LogMode::File(_)) => Some([Form::Plain, Form::Plain]),
         (LogFormat::Text, LogMode::Inherit) => {
             let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
             matches!(probe, Some(Probe::Log(_))).then_some([Form::Plain, Form::Plain])

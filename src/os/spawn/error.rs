@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::config::Resource;
 use crate::types::exit_code;
 
 /// Why a process could not be started.
@@ -50,6 +51,10 @@ pub enum SpawnError {
     WorkingDir { path: PathBuf, why: String },
     #[error("drainit runs as {own} and cannot become {wanted}; {remedy}")]
     User { own: String, wanted: String, remedy: &'static str },
+    #[error(
+        "the limit `{resource}` cannot be set to {wanted}, because drainit's own hard limit is {own}; {remedy}"
+    )]
+    Limit { resource: Resource, wanted: String, own: String, remedy: &'static str },
     #[error("`{}` was not started: operation not permitted; an outdated seccomp profile may refuse the system call \
         clone3 (update the container runtime or libseccomp)", path.display())]
     Forbidden { path: PathBuf },

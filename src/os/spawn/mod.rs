@@ -2,11 +2,12 @@
 //! in its directory.
 //!
 //! `posix_spawn` is a vfork, which copies nothing of drainit, and sets signals and the group. Only
-//! another user or working directory takes a fork. [`crate::os::reap`] reaps the pid that is
+//! another user, working directory, umask or limit takes a fork. [`crate::os::reap`] reaps the pid that is
 //! returned.
 
 pub mod diagnose;
 pub mod error;
+pub mod limits;
 pub mod single;
 pub mod which;
 
@@ -19,9 +20,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
-use crate::config::User;
+use crate::config::{Ulimit, User};
 use crate::os::Pid;
 use crate::os::signal::mask;
 use crate::os::spawn::diagnose::{Attempt, cannot_become, diagnose, remedy};
@@ -41,6 +43,10 @@ pub struct SpawnRequest {
     pub working_dir: Option<PathBuf>,
     /// `None`: drainit's own.
     pub user: Option<User>,
+    /// `None`: drainit's own.
+    pub umask: Option<u32>,
+    /// The limits that differ from drainit's own.
+    pub ulimits: Vec<Ulimit>,
     pub stdout: StdioTarget,
     pub stderr: StdioTarget,
 }
@@ -63,6 +69,8 @@ impl SpawnRequest {
             env: None,
             working_dir: None,
             user: None,
+            umask: None,
+            ulimits: Vec::new(),
             stdout: StdioTarget::Inherit,
             stderr: StdioTarget::Inherit,
         }
@@ -93,13 +101,17 @@ impl SpawnRequest {
             working_dir: self.working_dir.as_deref(),
             user: self.user.as_ref().filter(|_| changes_user),
         };
-        let started = if changes_user || self.working_dir.is_some() {
-            self.fork(&program, new_user)
-        } else {
-            self.vfork(&program)
-        };
+        let needs_fork = changes_user
+            || self.working_dir.is_some()
+            || self.umask.is_some()
+            || !self.ulimits.is_empty();
+        let started = if needs_fork { self.fork(&program, new_user) } else { self.vfork(&program) };
         mask::block_here();
-        started.map_err(|error| diagnose(error, &attempt))
+        started.map_err(|error| {
+            let is_limit = error.raw_os_error() == Some(Errno::EPERM as i32);
+            let limit = is_limit.then(|| limits::refused(&self.ulimits)).flatten();
+            limit.unwrap_or_else(|| diagnose(error, &attempt))
+        })
     }
 
     fn vfork(&self, program: &Path) -> io::Result<Pid> {
@@ -122,6 +134,8 @@ impl SpawnRequest {
         if let Some(descriptor) = self.stderr.descriptor() {
             command.stderr(descriptor.try_clone_to_owned()?);
         }
+        // Before the user: another one may not raise a limit.
+        limits::limit(&mut command, &self.ulimits, self.umask)?;
         if let Some(user) = user {
             sys::become_user(&mut command, user);
         }
@@ -179,18 +193,19 @@ fn nothing() -> io::Result<OwnedFd> {
 /// tell.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
     difference(user)?;
-    let may = nix::unistd::geteuid().is_root() || may_set_ids();
+    let may = nix::unistd::geteuid().is_root() || has_capabilities(SET_IDS);
     (!may).then(|| cannot_become(user, remedy()))
 }
 
-/// Whether the effective capabilities include CAP_SETGID and CAP_SETUID; true where that cannot be
-/// read.
-fn may_set_ids() -> bool {
-    const NEEDED: u64 = 1 << 6 | 1 << 7;
+/// CAP_SETGID and CAP_SETUID (capabilities(7)).
+const SET_IDS: u64 = 1 << 6 | 1 << 7;
+
+/// Whether the effective capabilities include these; true where that cannot be read.
+fn has_capabilities(needed: u64) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    effective.is_none_or(|bits| bits & NEEDED == NEEDED)
+    effective.is_none_or(|bits| bits & needed == needed)
 }
 
 /// The changes to become `user`. `None` where drainit is that user already: then it keeps the

@@ -8,6 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
 use crate::os::sys::{SignalSet, checked, set_foreground_group, set_mask, set_parent_death_signal};
@@ -39,6 +41,37 @@ pub(crate) fn become_user(command: &mut Command, user: NewUser) {
     // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor
     // takes a lock, and an error is a bare number.
     unsafe { command.pre_exec(change) };
+}
+
+/// The limits and the umask that a child starts with.
+#[derive(Debug)]
+pub(crate) struct ChildLimits {
+    pub(crate) limits: Vec<ChildLimit>,
+    /// `None` keeps that of drainit.
+    pub(crate) umask: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildLimit {
+    pub(crate) resource: Resource,
+    pub(crate) soft: rlim_t,
+    pub(crate) hard: rlim_t,
+}
+
+/// Sets the limits and the umask of the child before its exec.
+pub(crate) fn limit_child(command: &mut Command, wanted: ChildLimits) {
+    let limit = move || -> io::Result<()> {
+        for ChildLimit { resource, soft, hard } in &wanted.limits {
+            setrlimit(*resource, *soft, *hard)?;
+        }
+        if let Some(umask) = wanted.umask {
+            nix::sys::stat::umask(Mode::from_bits_truncate(umask));
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor
+    // takes a lock, and an error is a bare number.
+    unsafe { command.pre_exec(limit) };
 }
 
 /// Signals, group and session that a child starts with.

@@ -21,7 +21,7 @@ use tokio::io::unix::AsyncFd;
 pub(crate) use crate::os::sys::child::{
     Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
 };
-pub(crate) use crate::os::sys::child::{ChildSetup, Place};
+pub(crate) use crate::os::sys::child::{ChildLimit, ChildLimits, ChildSetup, Place, limit_child};
 use crate::types::Signal;
 
 /// Converts a result of -1 into the error in `errno`.

@@ -32,7 +32,9 @@ impl Executor {
         };
         let failed = Some(Event::HookEnded { hook: id, success: false });
         let Some(hook) = hook else { return failed };
-        let request = launch::hook(hook, process, &self.base, &self.output, config.logging.format);
+        let request = self.output_of(process).and_then(|output| {
+            launch::hook(hook, process, &self.base, &output, config.logging.format)
+        });
         let started = request.and_then(|(request, log)| {
             Ok((self.children.borrow_mut().spawn(request, Role::Hook(id))?, log))
         });

@@ -16,12 +16,13 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, Process};
+use crate::config::{Config, Hook, LogFile, LogMode, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
 use crate::envoy::preflight::Verification;
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
+use crate::logging::file::LogFiles;
 use crate::os::Pid;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
@@ -34,13 +35,14 @@ use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
 use crate::supervisor::launch;
+use crate::supervisor::launch::StartError;
 use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
 use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::supervisor::status::StatusBoard;
-use crate::types::{End, ProcessId, Signal, Time};
+use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// At least this many logs are kept before those that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
@@ -51,6 +53,7 @@ pub(crate) struct Executor {
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
+    files: LogFiles,
     names: Names,
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
@@ -102,6 +105,7 @@ impl Executor {
             args,
             base,
             output,
+            files: LogFiles::default(),
             names,
             sender,
             status_board,
@@ -233,6 +237,7 @@ impl Executor {
     /// Ends the readiness probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.output.stop_waiting();
+        self.files.stop_waiting();
         for current in &mut self.instances {
             current.watch = None;
             current.verification = None;
@@ -256,8 +261,8 @@ impl Executor {
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
             let format = config.logging.format;
-            let request =
-                launch::hook(&hook, Some(process_config), &self.base, &self.output, format);
+            let output = self.output_of(Some(process_config))?;
+            let request = launch::hook(&hook, Some(process_config), &self.base, &output, format);
             let (request, log) = request?;
             self.keep_open(log.as_ref());
             Ok(request)
@@ -290,6 +295,25 @@ impl Executor {
         let (wanted, args) = (self.process(process), &self.args[process.index()]);
         let begun = Verification::begin(wanted, args, self.config.shutdown.window());
         self.instances[process.index()].verification = begun;
+    }
+
+    /// Where the lines of a process go, or of the container's hooks.
+    fn output_of(&mut self, process: Option<&Process>) -> Result<Arc<Output>, StartError> {
+        match process.map(|process| &process.log) {
+            Some(LogMode::File(LogFile { path, .. })) => {
+                let format = self.config.logging.format;
+                self.files.open(path, format).map_err(|error| {
+                    let path = harmless(&path.to_string_lossy()).into_owned();
+                    StartError::LogFile { path, error }
+                })
+            }
+            _ => Ok(Arc::clone(&self.output)),
+        }
+    }
+
+    /// Writes what log files have not got yet.
+    pub(crate) fn finish_files(&self, within: Duration) {
+        self.files.finish(within);
     }
 
     /// Reads the last lines out of all pipes.

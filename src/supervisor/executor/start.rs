@@ -44,12 +44,13 @@ impl Executor {
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
         let socket =
             if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
+        let output = self.output_of(Some(wanted))?;
         let (request, log) = launch::process(
             wanted,
             &self.args[process.index()],
             &self.base,
             socket.as_ref().map(NotifySocket::env_value),
-            &self.output,
+            &output,
             self.config.logging.format,
         )?;
         self.warn_if_ready_already(process, wanted);

@@ -1,0 +1,130 @@
+//! Tests the options of a process that shape what it is started with: `umask`, `ulimits`, `log`.
+
+use std::path::PathBuf;
+
+use crate::config::{Limit, LogFile, LogMode, Process, Resource, Ulimit};
+use crate::load::testing::load;
+use crate::load::tests::{lines, problems, process_with};
+
+fn process(keys: &str) -> Process {
+    let loaded = load(&[&process_with(keys)], &[("N", "512")]).unwrap();
+    assert_eq!(loaded.warnings, [], "{keys}");
+    loaded.config.processes.into_iter().next().unwrap()
+}
+
+/// Asserts that each text is refused at this column with this message.
+#[track_caller]
+fn refused(rows: &[(&str, usize, &str)]) {
+    for (keys, column, message) in rows {
+        let found = lines(&problems(&process_with(keys)));
+        assert_eq!(found, [format!("4:{column} {message}")], "{keys}");
+    }
+}
+
+#[test]
+fn a_umask_is_octal() {
+    for (text, umask) in
+        [("'027'", 0o27), ("027", 0o27), ("0o27", 0o27), ("'0'", 0), ("0777", 0o777)]
+    {
+        assert_eq!(process(&format!("umask: {text}")).umask, Some(umask), "{text}");
+    }
+    assert_eq!(process("x-a: b").umask, None);
+    let message = |text| format!("`umask` is {text}: not an octal number from 000 to 777");
+    let (eight, large, sign, word) =
+        (message("`028`"), message("`1777`"), message("`+27`"), message("`u=rwx`"));
+    refused(&[
+        ("umask: '028'", 12, &eight),
+        ("umask: '1777'", 12, &large),
+        ("umask: '+27'", 12, &sign),
+        ("umask: u=rwx", 12, &word),
+        ("umask: ''", 12, &message("empty")),
+        ("umask: [0]", 12, "`umask` must be a single value, not a list"),
+    ]);
+}
+
+#[test]
+fn ulimits_have_the_form_of_compose() {
+    let both = |resource, limit| Ulimit { resource, soft: limit, hard: limit };
+    let number = Limit::Number;
+    assert_eq!(
+        process("ulimits: {nproc: 65535, nofile: max, core: -1, memlock: unlimited}").ulimits,
+        [
+            both(Resource::Core, Limit::Unlimited),
+            both(Resource::Memlock, Limit::Unlimited),
+            both(Resource::Nofile, Limit::Max),
+            both(Resource::Nproc, number(65535)),
+        ]
+    );
+    let (soft, hard) = (number(512), Limit::Max);
+    let nofile = Ulimit { resource: Resource::Nofile, soft, hard };
+    assert_eq!(process("ulimits: {nofile: {soft: \"${N}\", hard: max}}").ulimits, [nofile]);
+    for (name, resource) in Resource::ALL {
+        assert_eq!(
+            process(&format!("ulimits: {{{name}: 1}}")).ulimits,
+            [both(resource, number(1))]
+        );
+    }
+    assert_eq!(process("ulimits: {}").ulimits, []);
+}
+
+#[test]
+fn wrong_ulimits_are_refused() {
+    refused(&[
+        ("ulimits: 5", 14, "`processes.a.ulimits` must be a mapping, not a single value"),
+        ("ulimits: {nofiles: 5}", 15, "unknown key `nofiles` in `processes.a.ulimits`"),
+        ("ulimits: {nofile: many}", 23, "`nofile` is `many`: not a limit"),
+        ("ulimits: {nofile: -2}", 23, "`nofile` is `-2`: not a limit"),
+        ("ulimits: {nofile: [5]}", 23, "`nofile` must be a single value, not a list"),
+        ("ulimits: {nofile: {soft: 5}}", 23, "`processes.a.ulimits.nofile` has no `hard`"),
+        (
+            "ulimits: {nofile: {soft: 5, hard: 4}}",
+            24,
+            "the soft limit of `processes.a.ulimits.nofile` is above the hard one",
+        ),
+        (
+            "ulimits: {core: {soft: -1, hard: 4}}",
+            22,
+            "the soft limit of `processes.a.ulimits.core` is above the hard one",
+        ),
+        (
+            "ulimits: {core: {sft: 1, hard: 4}}",
+            22,
+            "unknown key `sft` in `processes.a.ulimits.core`",
+        ),
+    ]);
+}
+
+#[test]
+fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
+    let file = |prefix: Option<&str>| {
+        let path = PathBuf::from("/var/log/a.log");
+        LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned) })
+    };
+    let prefix = |prefix: &str| LogMode::Prefix(prefix.to_owned());
+    for (text, log, stderr_to_stdout) in [
+        ("{mode: none}", LogMode::None, false),
+        ("{file: /var/log/a.log}", file(None), false),
+        ("{file: /var/log/a.log, prefix: x}", file(Some("x")), false),
+        ("{file: /var/log/a.log, stderr: stdout}", file(None), true),
+        ("{stderr: stdout}", LogMode::Inherit, true),
+        ("{mode: inherit, stderr: stdout}", LogMode::Inherit, true),
+        ("{mode: prefix, stderr: stdout}", prefix("a"), true),
+        ("{prefix: x, stderr: stdout}", prefix("x"), true),
+        ("{}", prefix("a"), false),
+    ] {
+        let process = process(&format!("log: {text}"));
+        assert_eq!((process.log, process.stderr_to_stdout), (log, stderr_to_stdout), "{text}");
+    }
+    refused(&[
+        ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
+        ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
+        ("log: {file: ''}", 17, "`file` is empty: an empty path"),
+        ("log: {stderr: stdin}", 19, "`stderr` is `stdin`: not a known value"),
+        ("log: {mode: nowhere}", 17, "`mode` is `nowhere`: not a known value"),
+        (
+            "log: {mode: none}\n    readiness: {log: x}",
+            5,
+            "`readiness: {log: …}` needs the output that `mode: none` drops",
+        ),
+    ]);
+}

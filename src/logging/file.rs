@@ -1,0 +1,301 @@
+//! Log files of processes: appended to, made anew when they were moved or removed, and never in
+//! the way of a process.
+//!
+//! Each file has a queue and a thread of its own, as stdout and stderr have. The thread compares
+//! the path with the open file before each write, so that log rotation needs no signal.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::PollTimeout;
+use nix::unistd::write;
+
+use crate::config::LogFormat;
+use crate::logging::Output;
+use crate::logging::writer::Sink;
+use crate::types::harmless;
+
+/// Read and write for drainit's user, read for its group.
+const MODE: u32 = 0o640;
+
+const NOT_REGULAR: &str = "it is not a regular file; without `log`, or with `log: {mode: none}`, \
+                           output goes to no file";
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+/// The log files that were opened so far, by their paths.
+#[derive(Default)]
+pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
+
+impl LogFiles {
+    /// The queue of a file, which is opened at the first call.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is no regular file.
+    pub(crate) fn open(&mut self, path: &Path, format: LogFormat) -> io::Result<Arc<Output>> {
+        if let Some(output) = self.0.get(path) {
+            return Ok(Arc::clone(output));
+        }
+        let output = Output::file(LogFile::open(path)?);
+        output.set_format(format);
+        self.0.insert(path.to_owned(), Arc::clone(&output));
+        Ok(output)
+    }
+
+    /// As [`Output::stop_waiting`], for all of them.
+    pub(crate) fn stop_waiting(&self) {
+        self.0.values().for_each(|output| output.stop_waiting());
+    }
+
+    /// Writes what is queued, at most for `within`, and reports what could not be written.
+    pub(crate) fn finish(&self, within: Duration) {
+        for (path, output) in &self.0 {
+            let _ = output.flush(within);
+            let lines = output.unreported();
+            if lines > 0 {
+                tracing::warn!("{}", dropped(path, lines, None));
+            }
+        }
+    }
+}
+
+/// An open log file.
+pub(crate) struct LogFile {
+    path: PathBuf,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    file: File,
+    id: FileId,
+    /// The last byte that was written is not the end of a line.
+    is_in_line: bool,
+    /// A write failed in the middle of a line, whose rest is dropped.
+    is_torn: bool,
+    /// That it cannot be written, or not be opened anew, was reported.
+    is_reported: bool,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), current: Mutex::new(Current::new(open(path)?)) })
+    }
+
+    /// Opens the path anew if it no longer leads to the open file. Until that succeeds, the lines
+    /// go on to the old one.
+    fn follow(&self, current: &mut Current) {
+        let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
+        if found.is_ok_and(|found| found == current.id) {
+            return;
+        }
+        match open(&self.path) {
+            Ok(opened) => *current = Current::new(opened),
+            Err(error) => current.report(&self.path, "cannot be opened anew", &error.to_string()),
+        }
+    }
+}
+
+impl Sink for LogFile {
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.follow(&mut current);
+        let result = current.write(bytes);
+        if let Err(errno) = result
+            && errno != Errno::EINTR
+        {
+            current.is_torn |= current.is_in_line;
+            let what = "cannot be written, and lines are dropped";
+            current.report(&self.path, what, errno.desc());
+        }
+        result
+    }
+
+    /// A regular file is always ready.
+    fn wait_for_room(&self, _: PollTimeout) -> nix::Result<bool> {
+        Ok(true)
+    }
+
+    /// The disk may have room again, or another file may take its place.
+    fn may_recover(&self, _: Errno) -> bool {
+        true
+    }
+
+    fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
+        tracing::warn!("{}", dropped(&self.path, lines, why));
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_reported = false;
+        true
+    }
+}
+
+impl Current {
+    fn new((file, id): (File, FileId)) -> Self {
+        Self { file, id, is_in_line: false, is_torn: false, is_reported: false }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> nix::Result<usize> {
+        if self.is_torn {
+            write(&self.file, b"\n")?;
+            (self.is_torn, self.is_in_line) = (false, false);
+        }
+        let written = write(&self.file, bytes)?;
+        self.is_in_line = !bytes[..written].ends_with(b"\n");
+        Ok(written)
+    }
+
+    /// Reports a lasting failure once.
+    fn report(&mut self, path: &Path, what: &str, why: &str) {
+        if !std::mem::replace(&mut self.is_reported, true) {
+            tracing::warn!("the log file {} {what}: {why}", shown(path));
+        }
+    }
+}
+
+/// Opens or creates a file to append to. A symbolic link is refused, because whoever may write to
+/// the directory could lead drainit to any other file; and so is anything that a write could wait
+/// for.
+fn open(path: &Path) -> io::Result<(File, FileId)> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE).custom_flags(flags.bits());
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return refused("it is a symbolic link; write the path that it leads to");
+        }
+        // A FIFO without a reader, or a socket.
+        Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
+            return refused(NOT_REGULAR);
+        }
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return refused(NOT_REGULAR);
+    }
+    Ok((file, id(&found)))
+}
+
+fn id(found: &Metadata) -> FileId {
+    (found.dev(), found.ino())
+}
+
+fn dropped(path: &Path, lines: u64, why: Option<Errno>) -> String {
+    let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+    let why = why.map_or("it could not be written in time", Errno::desc);
+    format!("the log file {}: {lines} dropped: {why}", shown(path))
+}
+
+fn shown(path: &Path) -> String {
+    harmless(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+    use crate::types::Stream;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn lines_are_appended_and_a_moved_or_removed_file_is_made_anew() {
+        let dir = TempDir::new();
+        let path = dir.write("app.log", b"old\n");
+        let mut files = LogFiles::default();
+        let output = files.open(&path, LogFormat::Text).unwrap();
+        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text).unwrap()));
+        let write = |line: &str| {
+            output.push_process(Stream::Stdout, line.as_bytes());
+            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+        };
+        write("1\n");
+        let moved = dir.root().join("app.log.1");
+        fs::rename(&path, &moved).unwrap();
+        write("2\n");
+        output.push_process(Stream::Stderr, b"3\n");
+        write("4\n");
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "old\n1\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n3\n4\n");
+        fs::remove_file(&path).unwrap();
+        write("5\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "5\n");
+        // copytruncate
+        fs::write(&path, "").unwrap();
+        write("6\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "6\n");
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !MODE, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_anew_is_written_on() {
+        let dir = TempDir::new();
+        let path = dir.root().join("app.log");
+        let file = LogFile::open(&path).unwrap();
+        file.write(b"1\n").unwrap();
+        let moved = dir.root().join("moved");
+        fs::rename(&path, &moved).unwrap();
+        symlink("/dev/null", &path).unwrap();
+        file.write(b"2\n").unwrap();
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "1\n2\n");
+        fs::remove_file(&path).unwrap();
+        file.write(b"3\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = TempDir::new();
+        let error = |path: &Path| LogFile::open(path).err().unwrap().to_string();
+        let link = dir.root().join("link");
+        symlink("/etc/passwd", &link).unwrap();
+        assert!(error(&link).starts_with("it is a symbolic link"), "{}", error(&link));
+        let fifo = dir.root().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for other in [fifo.as_path(), Path::new("/dev/null")] {
+            assert!(error(other).starts_with("it is not a regular file"), "{}", error(other));
+        }
+        assert!(error(&dir.root().join("no/such.log")).contains("No such file"));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_by_a_full_disk_gets_its_end() {
+        let dir = TempDir::new();
+        let path = dir.root().join("app.log");
+        let file = LogFile::open(&path).unwrap();
+        file.write(b"whole\ncut").unwrap();
+        // As if the write of the rest had failed.
+        file.current.lock().unwrap().is_torn = true;
+        file.write(b"next\n").unwrap();
+        file.write(b"long ").unwrap();
+        file.write(b"line\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
+    }
+
+    #[test]
+    fn a_full_disk_drops_and_counts_lines() {
+        // Opened by hand, because it is no regular file.
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let found = id(&full.metadata().unwrap());
+        let current = Mutex::new(Current::new((full, found)));
+        let output = Output::file(LogFile { path: PathBuf::from("/dev/full"), current });
+        for _ in 0..3 {
+            output.push_process(Stream::Stdout, b"1\n2\n");
+            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+        }
+        assert_eq!(output.unreported(), 6);
+    }
+}

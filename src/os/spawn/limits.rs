@@ -1,0 +1,87 @@
+//! Resource limits and the umask of a child.
+
+use std::io;
+use std::process::Command;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource as Kernel, getrlimit, rlim_t};
+
+use crate::config::{Limit, Resource, Ulimit};
+use crate::os::spawn::{SpawnError, has_capabilities};
+use crate::os::sys;
+use crate::os::sys::{ChildLimit, ChildLimits};
+
+/// CAP_SYS_RESOURCE, which may raise a hard limit (capabilities(7)).
+const SYS_RESOURCE: u64 = 1 << 24;
+
+/// Sets the limits and the umask of the child between fork and exec.
+pub(crate) fn limit(
+    command: &mut Command,
+    ulimits: &[Ulimit],
+    umask: Option<u32>,
+) -> io::Result<()> {
+    let limits = ulimits.iter().map(resolve).collect::<io::Result<_>>()?;
+    sys::limit_child(command, ChildLimits { limits, umask });
+    Ok(())
+}
+
+/// The numbers of an entry; `max` is the hard limit that drainit has now.
+fn resolve(ulimit: &Ulimit) -> io::Result<ChildLimit> {
+    let resource = kernel(ulimit.resource);
+    let (_, own) = getrlimit(resource)?;
+    let (soft, hard) = (number(ulimit.soft, own), number(ulimit.hard, own));
+    Ok(ChildLimit { resource, soft: soft.min(hard), hard })
+}
+
+fn number(limit: Limit, own: rlim_t) -> rlim_t {
+    match limit {
+        Limit::Number(number) => number,
+        Limit::Unlimited => RLIM_INFINITY,
+        Limit::Max => own,
+    }
+}
+
+/// The first limit that drainit may not set, if a start failed for that (EPERM).
+pub(crate) fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
+    let may_raise = has_capabilities(SYS_RESOURCE);
+    ulimits.iter().find_map(|ulimit| {
+        let (_, own) = getrlimit(kernel(ulimit.resource)).ok()?;
+        let wanted = number(ulimit.hard, own);
+        // With the capability only `nofile` has a bound: /proc/sys/fs/nr_open.
+        let is_refused = wanted > own && (!may_raise || ulimit.resource == Resource::Nofile);
+        is_refused.then(|| SpawnError::Limit {
+            resource: ulimit.resource,
+            wanted: text(wanted),
+            own: text(own),
+            remedy: if may_raise {
+                "the kernel's bound is /proc/sys/fs/nr_open"
+            } else {
+                "write `max` for the hard limit that there is, start the container with a higher one \
+                 (`docker run --ulimit`), or add the capability SYS_RESOURCE"
+            },
+        })
+    })
+}
+
+fn text(limit: rlim_t) -> String {
+    if limit == RLIM_INFINITY { "unlimited".to_owned() } else { limit.to_string() }
+}
+
+fn kernel(resource: Resource) -> Kernel {
+    match resource {
+        Resource::Core => Kernel::RLIMIT_CORE,
+        Resource::Cpu => Kernel::RLIMIT_CPU,
+        Resource::Data => Kernel::RLIMIT_DATA,
+        Resource::Fsize => Kernel::RLIMIT_FSIZE,
+        Resource::Locks => Kernel::RLIMIT_LOCKS,
+        Resource::Memlock => Kernel::RLIMIT_MEMLOCK,
+        Resource::Msgqueue => Kernel::RLIMIT_MSGQUEUE,
+        Resource::Nice => Kernel::RLIMIT_NICE,
+        Resource::Nofile => Kernel::RLIMIT_NOFILE,
+        Resource::Nproc => Kernel::RLIMIT_NPROC,
+        Resource::Rss => Kernel::RLIMIT_RSS,
+        Resource::Rtprio => Kernel::RLIMIT_RTPRIO,
+        Resource::Rttime => Kernel::RLIMIT_RTTIME,
+        Resource::Sigpending => Kernel::RLIMIT_SIGPENDING,
+        Resource::Stack => Kernel::RLIMIT_STACK,
+    }
+}

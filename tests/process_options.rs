@@ -1,0 +1,220 @@
+//! Options of a process: what it is started with, and where its output goes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{LONG, Rig, Signal, Stream};
+
+#[test]
+fn a_umask_holds_for_the_process_and_its_hooks_only() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).run(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'echo it $(umask)']
+            type: oneshot
+            umask: '0137'
+            hooks: {pre_start: [sh, -c, 'echo hook $(umask)']}
+          b: {command: [sh, -c, 'echo other $(umask)'], type: oneshot, depends_on: [a]}
+        ",
+    );
+    let text = ended.assert_code(0).text(Stream::Stdout);
+    assert_eq!(text, "hook 0137\nit 0137\nother 0022\n", "{}", ended.record);
+}
+
+#[test]
+fn limits_hold_for_the_process_and_its_hooks_only() {
+    let Some(rig) = Rig::new() else { return };
+    let ended =
+        rig.wrapper(&["sh", "-c", "ulimit -Sn 300; ulimit -Hn 400; exec \"$@\"", "sh"]).run(
+            "
+        processes:
+          max:
+            command: [sh, -c, 'echo max $(ulimit -Sn) $(ulimit -Hn) $(ulimit -Sc)']
+            type: oneshot
+            ulimits: {nofile: max, core: 0}
+            hooks: {pre_start: [sh, -c, 'echo hook $(ulimit -Sn) $(ulimit -Hn)']}
+          two:
+            command: [sh, -c, 'echo two $(ulimit -Sn) $(ulimit -Hn)']
+            type: oneshot
+            ulimits: {nofile: {soft: 200, hard: max}}
+            depends_on: [max]
+          other:
+            command: [sh, -c, 'echo other $(ulimit -Sn) $(ulimit -Hn)']
+            type: oneshot
+            depends_on: [two]
+        ",
+        );
+    let text = ended.assert_code(0).text(Stream::Stdout);
+    let expected = "hook 400 400\nmax 400 400 0\ntwo 200 400\nother 300 400\n";
+    assert_eq!(text, expected, "{}", ended.record);
+}
+
+#[test]
+fn a_limit_may_be_raised_before_the_user_is_changed() {
+    if !may_raise_limits() {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'echo $(id -u) $(ulimit -n)']
+            type: oneshot
+            user: '65534:65534'
+            ulimits: {nofile: 500}
+        ",
+    );
+    assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
+}
+
+#[test]
+fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
+    let Some(rig) = Rig::new() else { return };
+    let limited = ["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"];
+    rig.wrapper(&limited)
+        .without_privileges()
+        .run("processes: {a: {command: [CHILD, a], ulimits: {core: 0, nofile: {soft: max, hard: 500}}}}")
+        .assert_code(126)
+        .assert_line("a: the limit `nofile` cannot be set to 500, because drainit's own hard limit is 400; write `max`")
+        .assert_no_event("a", "start");
+}
+
+#[test]
+fn output_can_be_dropped() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
+            log: {mode: none}
+            hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
+        ",
+    );
+    ended.assert_code(0).assert_no_line("^out$").assert_no_line("^err$");
+    for descriptor in ["1", "2"] {
+        assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null");
+    }
+}
+
+#[test]
+fn stderr_goes_to_stdout_with_and_without_a_prefix() {
+    for (log, prefix) in [("{stderr: stdout}", ""), ("{prefix: p, stderr: stdout}", "[p] ")] {
+        let Some(rig) = Rig::new() else { return };
+        let ended = rig.run(&format!(
+            "
+        processes:
+          a: {{command: [CHILD, a, print=1, eprint=2, print=3, eprint=4, exit=0], log: {log}}}
+        ",
+        ));
+        let expected: String = (1..=4).map(|number| format!("{prefix}{number}\n")).collect();
+        assert_eq!(ended.assert_code(0).text(Stream::Stdout), expected, "{}", ended.record);
+    }
+}
+
+#[test]
+fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("a.log", "of before\n");
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, print=1, eprint=2, touch=DIR/first, await=DIR/rotated, print=3]
+            log: {file: DIR/a.log, stderr: stdout}
+            hooks: {pre_start: [CHILD, hook, print=0, exit=0]}
+          b:
+            command: [CHILD, b, print=of b, raw=tail]
+            log: {file: DIR/new.log, prefix: pb}
+        ",
+    );
+    let read = |name: &str| fs::read_to_string(drainit.path(name)).unwrap_or_default();
+    drainit.wait_until("written", || read("a.log") == "of before\n0\n1\n2\n");
+    fs::rename(drainit.path("a.log"), drainit.path("a.log.1")).unwrap();
+    drainit.touch("rotated");
+    drainit.wait_until("made anew", || read("a.log") == "3\n");
+    assert_eq!(read("a.log.1"), "of before\n0\n1\n2\n");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("^of b").assert_no_line("^1$");
+    let new = ended.path("new.log");
+    assert_eq!(fs::read_to_string(&new).unwrap(), "[pb] of b\n[pb] tail\n");
+    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o137, 0);
+}
+
+#[test]
+fn lines_of_a_log_file_are_json_too_and_are_found_by_readiness() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+logging: {format: json}
+processes:
+  a:
+    command: [CHILD, a, print=listening]
+    log: {file: DIR/a.log}
+    readiness: {log: ^listening$, timeout: 10s}
+        ",
+    );
+    drainit.wait_for_line("a: ready after");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let text = fs::read_to_string(ended.assert_code(0).path("a.log")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&line["process"], &line["message"]), (&"a".into(), &"listening".into()));
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
+    for (file, why) in [
+        ("DIR/no/such.log", "No such file or directory"),
+        ("/dev/null", "it is not a regular file"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        rig.run(&format!("processes: {{a: {{command: [CHILD, a], log: {{file: {file}}}}}}}"))
+            .assert_code(126)
+            .assert_line(&format!("a: cannot open its log file .*: {why}"))
+            .assert_no_event("a", "start");
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
+    let Some(rig) = Rig::new() else { return };
+    let disk = rig.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", disk.display());
+    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start(
+        "
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'head -c 64K /dev/zero >DIR/disk/filler; for i in 1 2 3; do echo lost $i; done;
+                while ! [ -e DIR/free ]; do sleep 0.01; done; rm DIR/disk/filler; echo kept;
+                exec CHILD a'
+            log: {file: DIR/disk/a.log}
+        ",
+    );
+    drainit.wait_for_line(
+        "warning: the log file .*a.log cannot be written, and lines are dropped: No space left",
+    );
+    drainit.touch("free");
+    drainit.wait_for_line("warning: the log file .*a.log: 3 lines were dropped: No space left");
+    drainit.wait_for_start(&["a"]);
+    let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), disk.display());
+    let kept = || fs::read_to_string(&inside).is_ok_and(|text| text == "kept\n");
+    drainit.wait_until("kept", kept);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+/// Checks for CAP_SYS_RESOURCE, which many containers lack.
+fn may_raise_limits() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
+}
