@@ -6,6 +6,7 @@ mod address;
 mod drain;
 mod process;
 mod readiness;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use process::{
     StartCondition, User,
 };
 pub use readiness::{Probe, Readiness};
+pub use values::{CopyOf, Render, ValueFile, Variable};
 
 use crate::types::Signal;
 

@@ -340,7 +340,7 @@ fn unreadable_files_are_reported_with_the_reason() {
     assert_eq!(errors.len(), 3);
     assert!(errors[0].message.ends_with("none.yaml` does not exist"));
     assert!(errors[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
-    assert!(errors[1].message.ends_with("is a directory"));
+    assert!(errors[1].message.ends_with("is a directory without a `*.yaml` or `*.yml` file"));
     assert!(errors[2].message.ends_with("has a NUL byte at byte 5"));
     assert_eq!(errors[2].line, 2);
     let default = load(&["/etc/drainit.yaml".into()], &Environment::default()).unwrap_err();
