@@ -179,6 +179,9 @@ fn env_file(reader: &mut Reader<'_>, node: &Node, out: &mut Variables) {
         let Some(fields) = reader.fields(node, &"env_file", &ENV_FILE) else { return };
         required = reader.field(&fields, "required", values::boolean).unwrap_or(true);
         let read = reader.field(&fields, "read", |text| values::choice(text, MOMENTS));
+        if read.is_none() && fields.get("read").is_some() {
+            return;
+        }
         moment = read.unwrap_or_default();
         let Some(node) = fields.get("path") else {
             if !fields.has_unknown {

@@ -2,12 +2,14 @@
 
 mod contract;
 
+mod at_start;
 mod hostile;
 mod likely_faults;
 mod only_if;
 mod overlay;
 mod parts;
 mod problems;
+mod scale;
 mod times;
 mod values;
 

@@ -333,7 +333,9 @@ fn unreadable_files_are_reported_with_the_reason() {
     let dir = TempDir::new();
     let none = dir.path("none.yaml");
     let nul = dir.write("nul.yaml", b"a: b\n\0");
-    let paths = [none.clone(), dir.root().to_owned(), nul];
+    let empty = dir.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let paths = [none.clone(), empty, nul];
     let environment: Environment =
         [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
     let errors = load(&paths, &environment).unwrap_err();
