@@ -49,3 +49,4 @@ mod simultaneous_stop;
 mod start;
 mod storm;
 mod supervise;
+mod values_at_start;

@@ -1,6 +1,7 @@
 //! The config files, for every command that reads one.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,12 +13,15 @@ use crate::load::control::Found;
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
 /// The file without `-c` and without the variable.
 const DEFAULT: &str = "/etc/drainit.yaml";
+/// The file where there is no default one. After it, so that what lies in the working directory
+/// never replaces the config of an image.
+const LOCAL: &str = "drainit.yaml";
 
 /// `-c FILE`.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFiles {
-    /// Config file; may be repeated, a later one overlays the earlier [default: $DRAINIT_CONFIG,
-    /// then /etc/drainit.yaml]
+    /// Config file, or a directory of *.yaml and *.yml files; may be repeated, a later one overlays
+    /// the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml, then ./drainit.yaml]
     #[arg(short, long = "config", value_name = "FILE")]
     config: Vec<PathBuf>,
 }
@@ -29,7 +33,7 @@ impl ConfigFiles {
             return self.config.clone();
         }
         let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-        vec![named.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from)]
+        vec![named.map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from)]
     }
 
     /// The control address of the supervisor that runs this config.
@@ -40,5 +44,32 @@ impl ConfigFiles {
     /// Whether it is the default file.
     pub(super) fn is_default(&self) -> bool {
         self.paths() == [PathBuf::from(DEFAULT)]
+    }
+}
+
+/// The default file, unless only the local one is there. A default that cannot be looked at is
+/// reported rather than passed over.
+fn unnamed(default: &Path, local: &Path) -> PathBuf {
+    let found = default.symlink_metadata();
+    let is_missing = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let chosen = if is_missing && local.symlink_metadata().is_ok() { local } else { default };
+    chosen.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn the_local_file_is_used_only_without_a_default_one() {
+        let dir = TempDir::new();
+        let (default, local) = (dir.path("etc.yaml"), dir.path("local.yaml"));
+        assert_eq!(unnamed(&default, &local), default);
+        dir.write("local.yaml", b"");
+        assert_eq!(unnamed(&default, &local), local);
+        // Even a default that leads nowhere: its error is clear.
+        assert!(std::os::unix::fs::symlink("nowhere", &default).is_ok());
+        assert_eq!(unnamed(&default, &local), default);
     }
 }

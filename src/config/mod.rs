@@ -7,6 +7,7 @@ mod drain;
 mod process;
 mod readiness;
 mod ulimit;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use process::{
 };
 pub use readiness::{Probe, Readiness};
 pub use ulimit::{Limit, Resource, Ulimit};
+pub use values::{CopyOf, Render, ValueFile, Variable};
 
 use crate::types::Signal;
 

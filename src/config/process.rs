@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Drain, Hooks, Readiness, Ulimit};
+use crate::config::{CopyOf, Drain, Hooks, Readiness, Render, Ulimit, Variable};
 use crate::types::Signal;
 
 /// One entry of `processes:`.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its key in the file.
+    /// Its key in the file; of a copy, with its number.
     pub name: String,
+    /// Set if `scale` made it.
+    pub copy_of: Option<CopyOf>,
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
     pub kind: ProcessKind,
@@ -28,9 +30,10 @@ pub struct Process {
     pub stop_signal: Signal,
     /// Time from `stop_signal` to KILL. Unset: up to 10 s of what the deadline leaves.
     pub stop_grace_period: Option<Duration>,
-    /// The variables of `env_file` (already read), then of `environment`; later entries win.
-    /// `None` removes the variable, also one of the container.
-    pub environment: Vec<(String, Option<String>)>,
+    /// The variables of `env_file`, then of `environment`; later entries win.
+    pub environment: Vec<Variable>,
+    /// The files that are written before each start.
+    pub render: Vec<Render>,
     /// Unset: the working directory of drainit.
     pub working_dir: Option<PathBuf>,
     /// Unset: the user of drainit.

@@ -123,6 +123,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let method = drain.method.clone();
     let process = Process {
         name,
+        copy_of: None,
         command,
         kind: ProcessKind::Service,
         only_if: None,
@@ -135,6 +136,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         stop_grace_period: Some(room.saturating_sub(time))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         environment: Vec::new(),
+        render: Vec::new(),
         working_dir: None,
         user: None,
         umask: None,

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 
-use crate::config::{Config, DrainMethod, OnlyIf, Probe, Process, ProcessKind, User};
+use crate::config::{
+    Config, DrainMethod, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
+};
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
@@ -89,6 +91,7 @@ impl<'a> Checker<'a> {
                 return;
             }
         }
+        self.values(index, process, severity);
         // Its own hook may install its program.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
@@ -102,6 +105,69 @@ impl<'a> Checker<'a> {
         if let Some(DrainMethod::Exec(command)) = process.drain.as_ref().map(|drain| &drain.method)
         {
             self.command(at(Part::Drain), command, of_program);
+        }
+    }
+
+    /// Checks the files that are read at the start: never their content, which may be secret.
+    fn values(&mut self, index: usize, process: &Process, severity: Severity) {
+        for variable in &process.environment {
+            let Some(file) = variable.file() else { continue };
+            let (part, what) = match variable {
+                Variable::FromFile { name, .. } => {
+                    (Part::Environment, format!("the file of {name}"))
+                }
+                _ => (Part::EnvFile, "its env_file".to_owned()),
+            };
+            if let Some(why) = self.unreadable(&file.path)
+                && (file.required || file.path.exists())
+            {
+                let message = format!("{what}, `{}`, {why}", file.path.display());
+                self.add(At::Process(index, part), severity, &message);
+            }
+        }
+        for Render { from, to, .. } in &process.render {
+            let at = At::Process(index, Part::Render);
+            if let Some(why) = self.unreadable(from) {
+                let message = format!("the template `{}` {why}", from.display());
+                self.add(at, severity, &message);
+            }
+            let directory = parent(to);
+            if let Some(why) = self.unwritable(directory) {
+                let message =
+                    format!("the directory of the rendered file `{}` {why}", to.display());
+                self.add(at, severity, &message);
+            }
+        }
+    }
+
+    /// Why a file cannot be read here; `None` also where that cannot be checked.
+    fn unreadable(&mut self, path: &Path) -> Option<&'static str> {
+        if !self.can_check(path) {
+            return None;
+        }
+        match fs::metadata(path) {
+            Err(_) => Some("does not exist"),
+            Ok(found) if !found.is_file() => Some("is not a regular file"),
+            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => {
+                Some("may not be read by the user that runs drainit")
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Why no file can be written into a directory here; `None` also where that cannot be checked.
+    fn unwritable(&mut self, directory: &Path) -> Option<&'static str> {
+        if !self.can_check(directory) {
+            return None;
+        }
+        let needed = AccessFlags::W_OK | AccessFlags::X_OK;
+        match fs::metadata(directory) {
+            Err(_) => Some("does not exist"),
+            Ok(found) if !found.is_dir() => Some("is not a directory"),
+            Ok(_) if nix::unistd::eaccess(directory, needed).is_err() => {
+                Some("cannot be written to")
+            }
+            Ok(_) => None,
         }
     }
 
@@ -140,7 +206,12 @@ impl<'a> Checker<'a> {
             At::ControlSocket => error.to_string(),
             At::Hooks => format!("a hook of the container cannot run: {error}"),
             At::Process(index, part) => match part {
-                Part::Command | Part::WorkingDir | Part::User => {
+                Part::Command
+                | Part::WorkingDir
+                | Part::User
+                | Part::Environment
+                | Part::EnvFile
+                | Part::Render => {
                     format!("`{}` cannot be started: {error}", name(index))
                 }
                 Part::Readiness => {
@@ -156,24 +227,8 @@ impl<'a> Checker<'a> {
 
     /// The socket is bound before anything is started, so nothing can create its directory.
     fn control_socket(&mut self, socket: &Path) {
-        let directory = match socket.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !self.can_check(directory) {
-            return;
-        }
-        let why = match fs::metadata(directory) {
-            Err(_) => "does not exist",
-            Ok(found) if !found.is_dir() => "is not a directory",
-            Ok(_)
-                if nix::unistd::eaccess(directory, AccessFlags::W_OK | AccessFlags::X_OK)
-                    .is_err() =>
-            {
-                "cannot be written to"
-            }
-            Ok(_) => return,
-        };
+        let directory = parent(socket);
+        let Some(why) = self.unwritable(directory) else { return };
         let message =
             format!("the directory of `control.socket`, `{}`, {why}", directory.display());
         self.add(At::ControlSocket, Severity::Error, &message);
@@ -240,13 +295,25 @@ impl<'a> Checker<'a> {
     /// The PATH of a process, or without one, that of the container's hooks.
     fn path(&self, process: Option<&Process>) -> Option<OsString> {
         let own = process.map_or(&[][..], |process| &process.environment);
-        if let Some((_, path)) = own.iter().rev().find(|(name, _)| name == "PATH") {
-            return path.as_ref().map(OsString::from);
+        for variable in own.iter().rev() {
+            match variable {
+                Variable::Set { name, value } if name == "PATH" => return Some(value.into()),
+                Variable::Removed(name) if name == "PATH" => return None,
+                _ => {}
+            }
         }
         let default = self.config.env.iter().rev().find(|(name, _)| name == "PATH");
         let given = || self.environment.get("PATH").map(OsString::from);
         let text = default.map(|(_, path)| OsString::from(path)).or_else(given);
         text.or_else(|| std::env::var_os("PATH"))
+    }
+}
+
+/// The directory of a path.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

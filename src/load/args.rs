@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::config::Config;
+use crate::config::{Config, Process};
 use crate::types::suggest::{list, nearest};
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -43,18 +43,27 @@ pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>
             return Err(ArgsError::NoOption { arg: arg.clone() });
         }
         let name = option.split_once('=').map_or(option, |(name, _)| name);
-        let (entry, out) = (&config.processes[process], &mut routed[process]);
+        let entry = &config.processes[process];
         let refused = entry.args.iter().flat_map(|route| &route.refuse);
         if refused.into_iter().any(|refused| refused.trim_start_matches('-') == name) {
             let (option, process) = (name.to_owned(), entry.name.clone());
             return Err(ArgsError::Refused { arg: arg.clone(), option, process });
         }
-        out.push(format!("--{option}"));
-        out.extend(
-            args.next_if(|next| !next.starts_with("--") && claim(config, next).is_none()).cloned(),
-        );
+        let value =
+            args.next_if(|next| !next.starts_with("--") && claim(config, next).is_none()).cloned();
+        // Copies have the same prefix, and all of them get the argument.
+        for (other, out) in config.processes.iter().zip(&mut routed) {
+            if prefix(other) == prefix(entry) {
+                out.push(format!("--{option}"));
+                out.extend(value.clone());
+            }
+        }
     }
     Ok(routed)
+}
+
+fn prefix(process: &Process) -> Option<&str> {
+    process.args.as_ref().map(|route| route.prefix.as_str())
 }
 
 /// Finds the process with the longest prefix of `arg`. Also returns the rest of `arg`.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::CopyOf;
+
 /// A snapshot of the container's environment, without variables that are not UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<String, String>);
@@ -16,6 +18,14 @@ impl Environment {
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Sets or removes a variable.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.0.insert(name.to_owned(), value.to_owned()),
+            None => self.0.remove(name),
+        };
     }
 
     /// The value, unless it is empty: a set but empty variable counts as unset.
@@ -38,6 +48,8 @@ pub(crate) enum Origin {
     Env,
     /// The `env_file` that is being read.
     File,
+    /// `scale`: the number of the copy.
+    Copy,
 }
 
 /// The variables of `${…}`: the container's, then those of the `env_file` being read, then `env:`.
@@ -46,11 +58,16 @@ pub(crate) struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
+    /// The number of the copy that is being read.
+    copy: Option<String>,
+    /// Whether their values must not be in a message.
+    pub(crate) are_secret: bool,
 }
 
 impl<'a> Variables<'a> {
     pub(crate) fn new(container: &'a Environment) -> Self {
-        Self { container, env: BTreeMap::new(), file: BTreeMap::new() }
+        let (env, file) = (BTreeMap::new(), BTreeMap::new());
+        Self { container, env, file, copy: None, are_secret: false }
     }
 
     pub(crate) fn container(&self) -> &'a Environment {
@@ -72,8 +89,16 @@ impl<'a> Variables<'a> {
         self.file.clear();
     }
 
+    /// Sets the number of the copy that is being read, or that none is.
+    pub(crate) fn set_copy(&mut self, index: Option<u32>) {
+        self.copy = index.map(|index| index.to_string());
+    }
+
     /// The value, unless it is empty, and its source.
     pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
+        if let Some(index) = self.copy.as_deref().filter(|_| name == CopyOf::VARIABLE) {
+            return Some((index, Origin::Copy));
+        }
         let container = self.container.get_non_empty(name).map(|value| (value, Origin::Container));
         let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
         let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
@@ -82,7 +107,8 @@ impl<'a> Variables<'a> {
 
     /// Whether any source sets it, even to an empty value.
     pub(crate) fn is_defined(&self, name: &str) -> bool {
-        self.container.get(name).is_some()
+        self.get_non_empty(name).is_some()
+            || self.container.get(name).is_some()
             || self.file.contains_key(name)
             || self.env.contains_key(name)
     }

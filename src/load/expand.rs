@@ -48,14 +48,30 @@ pub(crate) struct Expanded {
     pub(crate) unset: Vec<(String, usize)>,
 }
 
+/// Expands the variables of a value of the config.
 pub(crate) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
+    let help = "no argument or variable of a process can be that long";
+    expand_up_to(text, variables, (LONGEST, help))
+}
+
+/// Expands the variables of a text that may have so many bytes afterwards; else with this help.
+pub(crate) fn expand_up_to(
+    text: &str,
+    variables: &Variables<'_>,
+    limit: (usize, &str),
+) -> Result<Expanded, Malformed> {
     if !text.contains('$') {
         return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
     }
     let mut out = Expanded::default();
     let parts = Scanner { text, at: 0, depth: 0 }.parts()?;
-    put(&parts, variables, &mut out)?;
+    put(&parts, variables, limit, &mut out)?;
     Ok(out)
+}
+
+/// Checks the syntax of a text without any variable.
+pub(crate) fn check_syntax(text: &str) -> Result<(), Malformed> {
+    Scanner { text, at: 0, depth: 0 }.parts().map(drop)
 }
 
 /// The variables that `text` uses, including those in defaults.
@@ -92,7 +108,12 @@ pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
     out
 }
 
-fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Result<(), Malformed> {
+fn put(
+    parts: &[Part<'_>],
+    variables: &Variables<'_>,
+    limit: (usize, &str),
+    out: &mut Expanded,
+) -> Result<(), Malformed> {
     for part in parts {
         let (name, at, otherwise) = match part {
             Part::Text(text) => {
@@ -106,12 +127,15 @@ fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Res
                 out.text.push_str(value);
                 out.used.push((name.to_owned(), origin));
             }
-            (None, Otherwise::Default(default)) => put(default, variables, out)?,
+            (None, Otherwise::Default(default)) => put(default, variables, limit, out)?,
             (None, Otherwise::Message(message)) => {
                 let mut why = Expanded::default();
-                put(message, variables, &mut why)?;
-                let why =
-                    if why.text.is_empty() { String::new() } else { format!(": {}", why.text) };
+                put(message, variables, limit, &mut why)?;
+                let is_secret = variables.are_secret && !why.used.is_empty();
+                let why = match why.text.is_empty() || is_secret {
+                    true => String::new(),
+                    false => format!(": {}", why.text),
+                };
                 return Err(Malformed {
                     message: format!("`{name}` is not set{}", printable(&why)),
                     help: format!("set {name} in the container's environment, or under `env:`"),
@@ -124,10 +148,10 @@ fn put(parts: &[Part<'_>], variables: &Variables<'_>, out: &mut Expanded) -> Res
                 }
             }
         }
-        if out.text.len() > LONGEST {
+        if out.text.len() > limit.0 {
             return Err(Malformed {
-                message: format!("longer than {LONGEST} bytes after its variables are expanded"),
-                help: "no argument or variable of a process can be that long".to_owned(),
+                message: format!("longer than {} bytes after its variables are expanded", limit.0),
+                help: limit.1.to_owned(),
                 at,
             });
         }

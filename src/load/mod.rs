@@ -7,9 +7,11 @@
 
 pub(crate) mod accounts;
 pub(crate) mod args;
+pub(crate) mod at_start;
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod diagnostics;
+pub(crate) mod directory;
 pub(crate) mod env_file;
 pub(crate) mod environment;
 pub(crate) mod expand;
@@ -62,7 +64,7 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-/// Reads the files, each on top of those before it.
+/// Reads the files, each on top of those before it. A directory stands for its files.
 ///
 /// Takes milliseconds and little memory whatever the files hold. Waits only for a pipe that has a
 /// writer, for at most two seconds.
@@ -115,11 +117,19 @@ type Roots = Vec<Option<Rc<Node>>>;
 fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
     let mut roots = Vec::with_capacity(paths.len());
     for path in paths {
-        match Source::read(path) {
-            Ok(source) => roots.push(parse_source(problems, source)),
-            Err(bad) => {
-                problems.unreadable(path, bad, || path_help(path, environment));
-                roots.push(None);
+        let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+        let files = files.unwrap_or_else(|bad| {
+            problems.unreadable(path, bad, String::new);
+            roots.push(None);
+            Vec::new()
+        });
+        for path in files {
+            match Source::read(&path) {
+                Ok(source) => roots.push(parse_source(problems, source)),
+                Err(bad) => {
+                    problems.unreadable(&path, bad, || path_help(&path, environment));
+                    roots.push(None);
+                }
             }
         }
     }
@@ -132,7 +142,8 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
         "the path comes from $DRAINIT_CONFIG; correct it, or name the file with -c".to_owned()
     } else if path == Path::new("/etc/drainit.yaml") {
-        "this is the default path; put a config there, or name one with -c or $DRAINIT_CONFIG"
+        "this is the default path, and there is no ./drainit.yaml either; put a config there, or \
+         name one with -c or $DRAINIT_CONFIG"
             .to_owned()
     } else {
         "check the path; a relative one starts at the working directory".to_owned()

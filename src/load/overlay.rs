@@ -24,8 +24,8 @@ enum Rule {
     Names,
     /// A list of `NAME=VALUE`, or a mapping.
     Pairs,
-    /// A list or a single value.
-    OneOrMore,
+    /// A list or a single value; a mapping in it replaces the one with the same value of this key.
+    OneOrMore(&'static str),
     /// A command, or a mapping with `command`.
     Hook,
     /// A mapping with at most one of these keys.
@@ -44,7 +44,8 @@ fn rule(place: &[&str]) -> Rule {
             ["drain", "exec"] => Rule::Hook,
             ["depends_on"] => Rule::Names,
             ["environment"] => Rule::Pairs,
-            ["env_file"] => Rule::OneOrMore,
+            ["env_file"] => Rule::OneOrMore("path"),
+            ["render"] => Rule::OneOrMore("to"),
             ["readiness"] => Rule::OneOf(PROBES),
             ["drain"] => Rule::OneOf(DRAINS),
             ["hooks", rest @ ..] => hook_rule(rest),
@@ -90,7 +91,7 @@ fn merge_at(place: &[&str], base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
         Rule::Pairs => {
             by_kind(place, &named(base, entry_of_pair), &named(over, entry_of_pair), rule)
         }
-        Rule::OneOrMore => by_kind(place, &listed(base), &listed(over), rule),
+        Rule::OneOrMore(_) => by_kind(place, &listed(base), &listed(over), rule),
         Rule::Hook if matches!(over.kind, Kind::Mapping(_)) => {
             by_kind(place, &hook(base), over, rule)
         }
@@ -109,7 +110,10 @@ fn by_kind(place: &[&str], base: &Rc<Node>, over: &Rc<Node>, rule: Rule) -> Opti
             };
             Kind::Mapping(mappings(place, base, over, exclusive))
         }
-        (Kind::Sequence(base), Kind::Sequence(over)) => Kind::Sequence(lists(base, over)),
+        (Kind::Sequence(base), Kind::Sequence(over)) => match rule {
+            Rule::OneOrMore(key) => Kind::Sequence(lists_by(key, base, over)),
+            _ => Kind::Sequence(lists(base, over)),
+        },
         _ => return None,
     };
     Some(Rc::new(Node::new(over.span, kind)))
@@ -157,6 +161,28 @@ fn lists(base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     merged
 }
 
+/// Merges lists whose items are single values, or mappings that `key` identifies.
+fn lists_by(key: &str, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let name = |item: &Rc<Node>| -> Option<Rc<str>> {
+        let of_key = || item.entries().iter().find(|(name, _)| &*name.text == key);
+        item.scalar().or_else(|| of_key()?.1.scalar()).map(Rc::from)
+    };
+    let mut merged = base.to_vec();
+    let mut places: HashMap<Rc<str>, usize> = HashMap::with_capacity(base.len());
+    for (place, item) in base.iter().enumerate() {
+        places.extend(name(item).map(|name| (name, place)));
+    }
+    for item in over {
+        match name(item).and_then(|name| places.get(&name)) {
+            // The same path from two files is the earlier one's.
+            Some(place) if merged[*place].scalar().is_some() && item.scalar().is_some() => {}
+            Some(place) => merged[*place] = Rc::clone(item),
+            None => merged.push(Rc::clone(item)),
+        }
+    }
+    merged
+}
+
 /// Converts a list of names to a mapping. Anything else stays as it is, for the reader to refuse.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
@@ -189,7 +215,9 @@ fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
 /// Converts a single value to a list.
 fn listed(node: &Rc<Node>) -> Rc<Node> {
     match node.kind {
-        Kind::Scalar { .. } => Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)]))),
+        Kind::Scalar { .. } | Kind::Mapping(_) => {
+            Rc::new(Node::new(node.span, Kind::Sequence(vec![Rc::clone(node)])))
+        }
         _ => Rc::clone(node),
     }
 }

@@ -38,6 +38,23 @@ const ARGUMENT: Limits = Limits {
     pipes: false,
 };
 
+/// The content of a file that becomes a variable of a process.
+const VARIABLE: Limits = Limits {
+    largest: LONGEST as u64,
+    size: "128 KiB",
+    help: "no variable of a process can be that long; let the program read the file itself",
+    pipes: false,
+};
+
+/// An `env_file` or a template that is read at a start. Without pipes, since drainit must not wait
+/// for their writers while processes run.
+const AT_START: Limits = Limits {
+    largest: 4 * 1024 * 1024,
+    size: "4 MiB",
+    help: "is this the right file?",
+    pipes: false,
+};
+
 /// Enough for the output of `helm template` of a large chart.
 const MANIFEST: Limits = Limits {
     largest: 16 * 1024 * 1024,
@@ -71,11 +88,13 @@ pub(crate) struct Unreadable {
     pub(crate) help: String,
     /// From 1; 0 for the whole file.
     pub(crate) line: usize,
+    /// Whether there is no file with this name.
+    pub(crate) is_missing: bool,
 }
 
 impl Unreadable {
-    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into(), line: 0 }
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into(), line: 0, is_missing: false }
     }
 
     /// Its own help, or else `other`.
@@ -103,6 +122,16 @@ impl Source {
     /// Reads a file that becomes an argument of a process. Never waits.
     pub(crate) fn read_argument(path: &Path) -> Result<Self, Unreadable> {
         text(bytes(path, &ARGUMENT)?).map(|text| Self::new(path, text))
+    }
+
+    /// Reads a file that becomes a variable of a process. Never waits.
+    pub(crate) fn read_variable(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &VARIABLE)?).map(|text| Self::new(path, text).secret())
+    }
+
+    /// Reads an `env_file` or a template when a process starts. Never waits.
+    pub(crate) fn read_at_start(path: &Path) -> Result<Self, Unreadable> {
+        text(bytes(path, &AT_START)?).map(|text| Self::new(path, text))
     }
 
     /// Reads a Kubernetes manifest. Waits as [`Self::read`] does.
@@ -236,7 +265,9 @@ fn read_pipe(file: &mut File, largest: u64) -> Result<Vec<u8>, Unreadable> {
 
 fn cannot_open(error: &std::io::Error) -> Unreadable {
     match error.kind() {
-        ErrorKind::NotFound => Unreadable::new("does not exist", ""),
+        ErrorKind::NotFound => {
+            Unreadable { is_missing: true, ..Unreadable::new("does not exist", "") }
+        }
         ErrorKind::PermissionDenied => Unreadable::new(
             "may not be read by the user that runs drainit",
             "make the file readable, and its directories searchable, for that user",
@@ -273,7 +304,7 @@ fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
 
 fn binary(bytes: &[u8], at: usize, why: &str, help: &str) -> Unreadable {
     let line = line_starts(bytes.get(..at).unwrap_or_default()).len();
-    Unreadable { message: format!("{why} at byte {at}"), help: help.to_owned(), line }
+    Unreadable { line, ..Unreadable::new(format!("{why} at byte {at}"), help) }
 }
 
 #[cfg(test)]

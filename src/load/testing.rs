@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy};
+use crate::config::{
+    Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy, ValueFile,
+    Variable,
+};
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
@@ -60,11 +63,18 @@ pub(crate) fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnosti
     }
 }
 
-/// The variables of a process: `A=1`, or `!A` where it does not get one.
+fn text_of(file: &ValueFile) -> String {
+    format!("{}{}", file.path.display(), if file.required { "" } else { "?" })
+}
+
+/// The variables of a process: `A=1`, `!A` where it does not get one, `A from PATH`, or the path of
+/// an `env_file`; a file with a `?` may be missing.
 pub(crate) fn variables(process: &Process) -> Vec<String> {
-    let text = |(name, value): &(String, Option<String>)| match value {
-        Some(value) => format!("{name}={value}"),
-        None => format!("!{name}"),
+    let text = |variable: &Variable| match variable {
+        Variable::Set { name, value } => format!("{name}={value}"),
+        Variable::Removed(name) => format!("!{name}"),
+        Variable::FromFile { name, file } => format!("{name} from {}", text_of(file)),
+        Variable::EnvFile(file) => text_of(file),
     };
     process.environment.iter().map(text).collect()
 }
@@ -82,6 +92,7 @@ pub(crate) fn find_control(
 pub(crate) fn process(name: &str) -> Process {
     Process {
         name: name.to_owned(),
+        copy_of: None,
         command: vec!["true".to_owned()],
         kind: ProcessKind::Service,
         only_if: None,
@@ -92,6 +103,7 @@ pub(crate) fn process(name: &str) -> Process {
         stop_signal: Signal::TERM,
         stop_grace_period: None,
         environment: Vec::new(),
+        render: Vec::new(),
         working_dir: None,
         user: None,
         umask: None,

@@ -10,6 +10,7 @@ pub mod oom;
 pub mod panic_hook;
 pub mod path_watch;
 pub mod reap;
+pub(crate) mod replace_file;
 pub mod signal;
 pub mod spawn;
 pub mod stale_socket;

@@ -62,7 +62,7 @@ fn try_remove(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io:
 
 /// Opens a directory part by part. Symbolic links are followed if they belong to root, as
 /// `/var/run` does, or to the user of drainit.
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = openat(AT_FDCWD, ".", look, Mode::empty())?;
     let mut todo = steps(path);

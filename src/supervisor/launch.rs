@@ -13,10 +13,14 @@ use thiserror::Error;
 
 use crate::config::{
     Config, Drain, DrainMethod, Hook, LogFormat, LogMode, OnlyIf, Probe, Process, Readiness,
+    Render, Variable,
 };
+use crate::load::Environment;
+use crate::load::at_start;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms};
 use crate::logging::split::Form;
+use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
@@ -32,13 +36,18 @@ pub(crate) enum StartError {
     Spawn(#[from] SpawnError),
     #[error("cannot open its log file {path}: {error}")]
     LogFile { path: String, error: io::Error },
+    /// A value is missing that is read at the start, or a template cannot be rendered.
+    #[error("cannot be started: {}", harmless(.0))]
+    Unprepared(String),
 }
 
 impl StartError {
-    /// 126 or 127, as a shell has it.
+    /// 126 or 127, as a shell has it; 1 if the start was not even attempted, as for a failed
+    /// `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(_) | Self::LogFile { .. } => exit_code::CANNOT_EXECUTE,
+            Self::Unprepared(_) => exit_code::NOT_READY,
             Self::Spawn(error) => error.exit_code(),
         }
     }
@@ -59,6 +68,44 @@ pub(crate) fn uses_notify(process: &Process) -> bool {
     let ready = matches!(process.readiness, Some(Readiness { probe: Probe::Notify, .. }));
     let drained = matches!(process.drain, Some(Drain { method: DrainMethod::Notify(_), .. }));
     ready || drained
+}
+
+/// The process with the values that are read at its start; `None` where it has none.
+pub(crate) fn with_values(
+    process: &Process,
+    env: &[(String, String)],
+) -> Result<Option<Process>, StartError> {
+    if process.environment.iter().all(|variable| variable.file().is_none()) {
+        return Ok(None);
+    }
+    let environment = at_start::variables(process, env, &Environment::from_process())
+        .map_err(StartError::Unprepared)?;
+    Ok(Some(Process { environment, ..process.clone() }))
+}
+
+/// Writes the files of `render`, with the variables of the process; `process` has its values.
+pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result<(), StartError> {
+    if process.render.is_empty() {
+        return Ok(());
+    }
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let environment: Environment =
+        environment(base, Some(process)).into_iter().filter_map(text).collect();
+    for Render { from, to, mode } in &process.render {
+        let rendered = at_start::render(from, &environment).map_err(StartError::Unprepared)?;
+        for warning in rendered.warnings {
+            tracing::warn!("{}: {}", process.name, harmless(&warning));
+        }
+        replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref()).map_err(
+            |error| {
+                let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
+                StartError::Unprepared(format!("cannot write {to}, rendered from {from}: {error}"))
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// A request for the process itself, with pipes where drainit captures its output.
@@ -151,21 +198,33 @@ fn request<'a>(
     process: Option<&Process>,
 ) -> SpawnRequest {
     let mut request = SpawnRequest::new(command.map(OsString::from).collect());
-    let mut env = base.to_vec();
     if let Some(process) = process {
-        for (name, value) in &process.environment {
-            match value {
-                Some(value) => env.push((name.into(), value.into())),
-                None => env.retain(|(other, _)| other != name.as_str()),
-            }
-        }
         request.working_dir.clone_from(&process.working_dir);
         request.user.clone_from(&process.user);
         request.umask = process.umask;
         request.ulimits.clone_from(&process.ulimits);
     }
-    request.env = Some(env);
+    request.env = Some(environment(base, process));
     request
+}
+
+/// The environment of a process, or of the container's hooks.
+fn environment(
+    base: &[(OsString, OsString)],
+    process: Option<&Process>,
+) -> Vec<(OsString, OsString)> {
+    let mut env = base.to_vec();
+    if let Some(process) = process {
+        for variable in &process.environment {
+            match variable {
+                Variable::Set { name, value } => env.push((name.into(), value.into())),
+                Variable::Removed(name) => env.retain(|(other, _)| other != name.as_str()),
+                // Not in a process whose values were read.
+                Variable::FromFile { .. } | Variable::EnvFile(_) => {}
+            }
+        }
+    }
+    env
 }
 
 /// Whether the condition of a process holds.

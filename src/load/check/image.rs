@@ -47,6 +47,9 @@ pub(crate) enum Part {
     Readiness,
     Hooks,
     Drain,
+    Environment,
+    EnvFile,
+    Render,
 }
 
 pub(crate) fn check(
@@ -69,6 +72,9 @@ pub(crate) fn check(
                     Part::Readiness => parts.readiness,
                     Part::Hooks => parts.hooks,
                     Part::Drain => parts.drain,
+                    Part::Environment => parts.environment,
+                    Part::EnvFile => parts.env_file,
+                    Part::Render => parts.render,
                 };
                 span.unwrap_or(place.name)
             }),

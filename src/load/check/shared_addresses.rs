@@ -91,6 +91,11 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
                 "write the address of `{name}` itself; if it has none, `depends_on: [{}]` is enough",
                 other.name
             );
+            let help = match is_copy_of_same(other, process) {
+                true => "write `${SCALE_INDEX}` in the address, so that each copy has its own"
+                    .to_owned(),
+                false => help,
+            };
             let is_same = asked(other).is_some_and(|(_, of_other)| of_other == path);
             let problem = match is_same {
                 true => problems.error_in_check(span, message),
@@ -129,6 +134,11 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
         }
         others.push(process);
     }
+}
+
+fn is_copy_of_same(one: &Process, other: &Process) -> bool {
+    let of = |process: &Process| Some(process.copy_of.as_ref()?.process.clone());
+    of(one).is_some() && of(one) == of(other)
 }
 
 fn running(config: &Config) -> impl Iterator<Item = (usize, &Process)> {

@@ -1,4 +1,4 @@
-//! Checks values that only one process may have: an argument prefix, a socket.
+//! Checks values that only one process may have: an argument prefix, a socket, a rendered file.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,30 +9,67 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 
+/// The process that has a value.
+#[derive(Clone, Copy)]
+struct Owner<'c> {
+    name: &'c str,
+    /// The process that it is a copy of.
+    copies: Option<&'c str>,
+}
+
+impl Owner<'_> {
+    /// The help where a second process, a copy of `copies`, has the same value.
+    fn help(self, copies: Option<&str>, other: &'static str) -> &'static str {
+        match copies.is_some() && self.copies == copies {
+            true => "give each copy its own, with `${SCALE_INDEX}` in the path",
+            false => other,
+        }
+    }
+}
+
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
-    let mut prefixes: HashMap<&str, &str> = HashMap::new();
-    let mut sockets: HashMap<PathBuf, &str> = HashMap::new();
+    let mut prefixes: HashMap<&str, Owner<'_>> = HashMap::new();
+    let mut sockets: HashMap<PathBuf, Owner<'_>> = HashMap::new();
+    let mut rendered: HashMap<PathBuf, Owner<'_>> = HashMap::new();
     for (process, place) in config.processes.iter().zip(&places.processes) {
+        let copies = process.copy_of.as_ref().map(|copy| &*copy.process);
+        let owner = Owner { name: &process.name, copies };
         if let (Some(route), Some(span)) = (&process.args, place.prefix) {
-            if let Some(first) = prefixes.get(route.prefix.as_str()) {
+            let first = prefixes.get(route.prefix.as_str());
+            if let Some(Owner { name: first, .. }) =
+                first.filter(|first| first.copies.is_none() || first.copies != copies)
+            {
                 let prefix = quote(&route.prefix);
                 let problem = problems
                     .error(span, format!("process `{first}` already has the prefix {prefix}"));
                 problem.help("give each process a prefix of its own");
             } else {
-                prefixes.insert(&route.prefix, &process.name);
+                prefixes.insert(&route.prefix, owner);
             }
         }
         for (socket, span) in process.sockets.iter().zip(&place.sockets) {
             if let Some(first) = sockets.get(&normal(socket)) {
                 let path = quote(&socket.to_string_lossy());
-                let problem = problems
-                    .error(*span, format!("process `{first}` already has the socket {path}"));
-                problem.help(
-                    "keep it at the process that listens on it: the start of either removes the socket",
+                let problem = problems.error(
+                    *span,
+                    format!("process `{}` already has the socket {path}", first.name),
                 );
+                problem.help(first.help(
+                    copies,
+                    "keep it at the process that listens on it: the start of either removes the socket",
+                ));
             } else {
-                sockets.insert(normal(socket), &process.name);
+                sockets.insert(normal(socket), owner);
+            }
+        }
+        for (render, span) in process.render.iter().zip(&place.rendered) {
+            if let Some(first) = rendered.get(&normal(&render.to)) {
+                let path = quote(&render.to.to_string_lossy());
+                let problem = problems
+                    .error(*span, format!("process `{}` already writes {path}", first.name));
+                problem.help(first.help(copies, "give each its own file"));
+            } else {
+                rendered.insert(normal(&render.to), owner);
             }
         }
     }

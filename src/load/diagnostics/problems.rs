@@ -99,6 +99,11 @@ impl Problems {
         }
     }
 
+    /// Whether this is `check`, which looks at more than `run`.
+    pub(crate) fn is_check(&self) -> bool {
+        self.is_check
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.errors
     }

@@ -7,6 +7,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::places::ProcessPlaces;
 use crate::load::read::reader::Reader;
+use crate::load::read::scale::{Dependencies, Scaling};
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -101,13 +102,46 @@ fn condition(reader: &mut Reader<'_>, node: &Node, name: &str) -> Option<(StartC
     Some((condition, node.span))
 }
 
+/// Replaces each process with `scale` by all of its copies, which may be none.
+fn with_copies(
+    reader: &mut Reader<'_>,
+    processes: &[Process],
+    wanted: Vec<Vec<RawDependency>>,
+    scaling: &Scaling,
+) -> Vec<Vec<RawDependency>> {
+    let mut limit = Dependencies::default();
+    let mut replace = |process: &Process, wanted: Vec<RawDependency>| {
+        let mut out = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let Some(copies) = scaling.copies(&one.process) else {
+                out.push(one);
+                continue;
+            };
+            if process.copy_of.as_ref().is_some_and(|copy| copy.process == one.process) {
+                let message = format!("process {} depends on itself", quote(&one.process));
+                reader.problems.error(one.span, message).help("remove it here");
+                continue;
+            }
+            if !limit.fit(reader, copies.len(), one.span) {
+                continue;
+            }
+            let copy = |name: &String| RawDependency { process: name.clone(), ..one };
+            out.extend(copies.iter().map(copy));
+        }
+        out
+    };
+    processes.iter().zip(wanted).map(|(process, wanted)| replace(process, wanted)).collect()
+}
+
 /// Sets `depends_on` of all processes. The default condition depends on the kind of the other one.
 pub(crate) fn resolve(
     reader: &mut Reader<'_>,
     processes: &mut [Process],
     wanted: Vec<Vec<RawDependency>>,
     places: &mut [ProcessPlaces],
+    scaling: &Scaling,
 ) {
+    let wanted = with_copies(reader, processes, wanted, scaling);
     let kinds: HashMap<&str, ProcessKind> =
         processes.iter().map(|process| (process.name.as_str(), process.kind)).collect();
     let mut resolve = |RawDependency { process, span, condition }, place: &mut ProcessPlaces| {

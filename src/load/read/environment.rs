@@ -1,16 +1,53 @@
 //! `env:` of the config, and `environment:` and `env_file:` of a process.
 
+use std::path::PathBuf;
+
+use crate::config::{ValueFile, Variable};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::expand::expand;
+use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::reader::Reader;
 use crate::load::source::Source;
 use crate::load::span::Span;
 use crate::load::values;
+use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node, Tag};
 
-/// Names and values; `None` keeps the variable from the process, even where the container has it.
-type Variables = Vec<(String, Option<String>)>;
+type Variables = Vec<Variable>;
+
+/// A variable of `environment` whose value is in a file.
+pub(crate) static FROM_FILE: Keys = Keys::new(&[
+    Key::new("file", Shape::Text, "The file, which is read at each start of the process."),
+    Key::new("required", Shape::Bool, "Whether the start fails without the file. Default: true."),
+]);
+
+/// An entry of `env_file`.
+pub(crate) static ENV_FILE: Keys = Keys::new(&[
+    Key::new("path", Shape::Path, "The file."),
+    Key::new("required", Shape::Bool, "Whether it is an error if it is missing. Default: true."),
+    Key::new(
+        "read",
+        Shape::Word(&MOMENTS),
+        "When it is read: with the `config`, or at each `start` of the process. Default: config.",
+    ),
+]);
+
+const MOMENTS: &[(&str, Moment)] = &[("config", Moment::Config), ("start", Moment::Start)];
+
+/// Each file counts as at least this many bytes, so that a small config cannot read files without
+/// end.
+const LEAST_FILE: usize = 4096;
+
+/// `read:` of an `env_file`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Moment {
+    /// Together with the config.
+    #[default]
+    Config,
+    /// At each start of the process.
+    Start,
+}
 
 /// Reads `env:`. Each entry is visible to the following values; those that the container overrides
 /// are not exported.
@@ -40,8 +77,11 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match node.kind {
-                    _ if node.tag == Some(Tag::Reset) => out.push((key.text.to_string(), None)),
+                    _ if node.tag == Some(Tag::Reset) => {
+                        out.push(Variable::Removed(key.text.to_string()));
+                    }
                     Kind::Null => pass_on(reader, &key.text, &mut out),
+                    Kind::Mapping(_) => out.extend(from_file(reader, &key.text, node)),
                     _ => {
                         let first = reader.dollars();
                         let value = reader.text(node, &key.text);
@@ -49,7 +89,7 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                             first,
                             value.as_ref().map(|value| value.text.as_str()),
                         );
-                        out.extend(value.map(|v| (key.text.to_string(), Some(v.text))));
+                        out.extend(value.map(|v| set(&key.text, v.text)));
                     }
                 }
             }
@@ -69,7 +109,7 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match value {
-                    Some(value) => out.push((name.to_owned(), Some(value.to_owned()))),
+                    Some(value) => out.push(set(name, value.to_owned())),
                     None => pass_on(reader, name, &mut out),
                 }
             }
@@ -86,38 +126,100 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
 
 fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
     if let Some(value) = reader.variables.container().get(name) {
-        out.push((name.to_owned(), Some(value.to_owned())));
+        out.push(set(name, value.to_owned()));
     }
+}
+
+fn set(name: &str, value: String) -> Variable {
+    Variable::Set { name: name.to_owned(), value }
+}
+
+/// Reads `{file: PATH, required: false}`. With an empty path, and not required, it is left out.
+fn from_file(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Variable> {
+    let fields = reader.fields(node, &format_args!("environment.{name}"), &FROM_FILE)?;
+    let required = reader.field(&fields, "required", values::boolean).unwrap_or(true);
+    let Some(file) = fields.get("file") else {
+        if !fields.has_unknown {
+            let problem = reader.problems.error(fields.span, format!("`{name}` has no `file`"));
+            problem.help("write `{file: PATH}`; a value stands without braces");
+        }
+        return None;
+    };
+    let path = reader.typed(file, "file", |text| match text {
+        "" if !required => Ok(None),
+        "" => Err(Invalid::new(
+            "an empty path",
+            "write the path, and `required: false` beside it if there may be none",
+        )),
+        text => Ok(Some(PathBuf::from(text))),
+    })??;
+    let path = reader.resolve_path(file.span, &path);
+    let file = ValueFile { path, required };
+    Some(Variable::FromFile { name: name.to_owned(), file })
 }
 
 /// Reads `env_file:`, one file or a list, relative to the config.
 pub(crate) fn env_files(reader: &mut Reader<'_>, node: &Node) -> Variables {
-    let paths = match node.kind {
-        Kind::Scalar { .. } => {
-            let path = reader.typed(node, "env_file", values::path);
-            path.into_iter().map(|path| (path, node.span)).collect()
-        }
-        _ => reader.list(node, "env_file", values::path),
-    };
     let mut out = Vec::new();
-    for (path, span) in paths {
-        let path = reader.resolve_path(span, &path);
-        match Source::read(&path) {
-            Ok(source) => read_file(reader, source, span, &mut out),
-            Err(why) => {
-                let message =
-                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
-                let help = || "a relative path starts at the directory of this config".to_owned();
-                reader.problems.error(span, message).help(why.help_or(help));
+    match node.kind {
+        Kind::Scalar { .. } | Kind::Mapping(_) => env_file(reader, node, &mut out),
+        _ => {
+            for item in reader.items(node, "env_file").unwrap_or_default() {
+                env_file(reader, item, &mut out);
             }
         }
-        reader.variables.end_of_file();
     }
     out
 }
 
+/// Reads a path, or `{path: PATH, required: false, read: start}`.
+fn env_file(reader: &mut Reader<'_>, node: &Node, out: &mut Variables) {
+    let (mut path, mut required, mut moment) = (node, true, Moment::Config);
+    if matches!(node.kind, Kind::Mapping(_)) {
+        let Some(fields) = reader.fields(node, &"env_file", &ENV_FILE) else { return };
+        required = reader.field(&fields, "required", values::boolean).unwrap_or(true);
+        let read = reader.field(&fields, "read", |text| values::choice(text, MOMENTS));
+        if read.is_none() && fields.get("read").is_some() {
+            return;
+        }
+        moment = read.unwrap_or_default();
+        let Some(node) = fields.get("path") else {
+            if !fields.has_unknown {
+                let problem = reader.problems.error(fields.span, "`env_file` has no `path`");
+                problem.help("write `{path: PATH}`");
+            }
+            return;
+        };
+        path = node;
+    }
+    let span = path.span;
+    let Some(path) = reader.typed(path, "env_file", values::path) else { return };
+    let path = reader.resolve_path(span, &path);
+    if moment == Moment::Start {
+        out.push(Variable::EnvFile(ValueFile { path, required }));
+        return;
+    }
+    match Source::read(&path) {
+        Ok(source) => read_file(reader, source, span, out),
+        Err(why) if why.is_missing && !required => {}
+        Err(why) => {
+            let message = format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
+            let help = || {
+                "a relative path starts at the directory of this config; a file that is written \
+                 later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
+                    .to_owned()
+            };
+            reader.problems.error(span, message).help(why.help_or(help));
+        }
+    }
+    reader.variables.end_of_file();
+}
+
 fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
     let text = source.text.clone();
+    if reader.charge(span, text.len().max(LEAST_FILE)).is_none() {
+        return;
+    }
     let file = reader.problems.add_source(source.secret());
     for entry in env_file::parse(&text) {
         let at = Span::new(file, entry.line, 1, 1);
@@ -146,7 +248,7 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
             return;
         }
         reader.variables.set_in_file(name, &value);
-        out.push((name.to_owned(), Some(value)));
+        out.push(set(name, value));
     }
 }
 

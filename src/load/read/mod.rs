@@ -12,5 +12,7 @@ pub(crate) mod places;
 pub(crate) mod process;
 pub(crate) mod reader;
 pub(crate) mod readiness;
+pub(crate) mod render;
 pub(crate) mod root;
+pub(crate) mod scale;
 pub(crate) mod ulimits;

@@ -58,6 +58,10 @@ pub(crate) struct ProcessPlaces {
     pub(crate) prefix: Option<Span>,
     /// In the order of `sockets`.
     pub(crate) sockets: Vec<Span>,
+    /// The `from` of each entry of `render`.
+    pub(crate) templates: Vec<Span>,
+    /// The `to` of each entry of `render`.
+    pub(crate) rendered: Vec<Span>,
     /// In the order of `depends_on`.
     pub(crate) depends_on: Vec<Span>,
     /// In the order of `forward_signals`.
@@ -75,6 +79,8 @@ impl ProcessPlaces {
             min: None,
             prefix: None,
             sockets: Vec::new(),
+            templates: Vec::new(),
+            rendered: Vec::new(),
             depends_on: Vec::new(),
             forward_signals: Vec::new(),
             waits: Vec::new(),
@@ -99,4 +105,7 @@ pub(crate) struct Parts {
     pub(crate) readiness: Option<Span>,
     pub(crate) hooks: Option<Span>,
     pub(crate) drain: Option<Span>,
+    pub(crate) environment: Option<Span>,
+    pub(crate) env_file: Option<Span>,
+    pub(crate) render: Option<Span>,
 }

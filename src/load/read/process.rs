@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    ArgRoute, Hooks, LogMode, OnExit, OnlyIf, Probe, Process, ProcessKind, Readiness, Restart,
-    RestartPolicy,
+    ArgRoute, CopyOf, Hooks, LogMode, OnExit, OnlyIf, Probe, Process, ProcessKind, Readiness,
+    Restart, RestartPolicy, Variable,
 };
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::keys::{Key, Keys, Shape};
@@ -15,6 +15,7 @@ use crate::load::read::depends_on;
 use crate::load::read::depends_on::RawDependency;
 use crate::load::read::drain;
 use crate::load::read::drain::drain;
+use crate::load::read::environment;
 use crate::load::read::environment::{env_files, environment};
 use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
@@ -26,6 +27,10 @@ use crate::load::read::places::{Parts, Places, ProcessPlaces, Wait};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::readiness;
 use crate::load::read::readiness::readiness;
+use crate::load::read::render;
+use crate::load::read::render::{check_templates, render};
+use crate::load::read::scale;
+use crate::load::read::scale::{Names, Scaling};
 use crate::load::read::ulimits;
 use crate::load::read::ulimits::ulimits;
 use crate::load::span::Span;
@@ -72,13 +77,30 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     ),
     Key::new(
         "env_file",
-        Shape::Either(&[Shape::Path, Shape::List(&Shape::Path)]),
+        Shape::Either(&[
+            Shape::Path,
+            Shape::Table(&environment::ENV_FILE),
+            Shape::List(&Shape::Either(&[Shape::Path, Shape::Table(&environment::ENV_FILE)])),
+        ]),
         "Files with variables of this process.",
     ),
     Key::new(
         "environment",
-        Shape::Either(&[Shape::List(&Shape::Path), Shape::Map(&Shape::Text)]),
+        Shape::Either(&[
+            Shape::List(&Shape::Path),
+            Shape::Map(&Shape::Either(&[Shape::Text, Shape::Table(&environment::FROM_FILE)])),
+        ]),
         "Variables of this process.",
+    ),
+    Key::new(
+        "render",
+        Shape::List(&Shape::Table(&render::KEYS)),
+        "Templates that are written to files before each start.",
+    ),
+    Key::new(
+        scale::KEY,
+        Shape::Count,
+        "How many copies there are: NAME-1, NAME-2 and so on, each with its SCALE_INDEX.",
     ),
     Key::new("working_dir", Shape::Path, "Its working directory."),
     Key::new("user", Shape::Path, "The user that it runs as: `UID:GID` or `NAME:GROUP`."),
@@ -139,6 +161,7 @@ const ON_EXIT: &[(&str, OnExit)] = &[
 pub(crate) fn processes(
     reader: &mut Reader<'_>,
     root: &Fields<'_>,
+    env: &[(String, String)],
     places: &mut Places,
 ) -> Vec<Process> {
     let entries = match root.get("processes") {
@@ -148,23 +171,51 @@ pub(crate) fn processes(
     let Some(entries) = entries else { return Vec::new() };
     let mut processes = Vec::with_capacity(entries.len());
     let mut wanted = Vec::with_capacity(entries.len());
+    let mut scaling = Scaling::default();
+    let mut keys = Vec::with_capacity(entries.len());
     for (key, node) in entries {
         if key.text.starts_with("x-") {
             continue;
         }
         name(reader, &key.text, key.span);
-        let mut place = ProcessPlaces::new(key.span);
-        let (process, needs) = process(reader, &key.text, node, &mut place);
-        processes.push(process);
-        wanted.push(needs);
-        places.processes.push(place);
+        keys.push(key);
+        let copies = match scaling.read(reader, node, processes.len()) {
+            Names::One => {
+                let mut place = ProcessPlaces::new(key.span);
+                let (process, needs) = process(reader, &key.text, None, node, &mut place);
+                check_templates(reader, env, &process, &place);
+                processes.push(process);
+                wanted.push(needs);
+                places.processes.push(place);
+                continue;
+            }
+            Names::Copies(copies) => copies,
+        };
+        let mut names = Vec::new();
+        // Without any copy, the entry must be valid nevertheless.
+        for index in 1..=copies.max(1) {
+            let mut place = ProcessPlaces::new(key.span);
+            let copy = CopyOf { process: key.text.to_string(), index };
+            reader.variables.set_copy(Some(index));
+            let (process, needs) = process(reader, &key.text, Some(copy), node, &mut place);
+            check_templates(reader, env, &process, &place);
+            if copies > 0 {
+                names.push(process.name.clone());
+                processes.push(process);
+                wanted.push(needs);
+                places.processes.push(place);
+            }
+        }
+        reader.variables.set_copy(None);
+        scaling.add(&key.text, names);
     }
     if processes.is_empty() {
         let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
         let problem = reader.problems.error(span, "there is no process");
         problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
     }
-    depends_on::resolve(reader, &mut processes, wanted, &mut places.processes);
+    scale::check_names(reader, &keys, &scaling);
+    depends_on::resolve(reader, &mut processes, wanted, &mut places.processes, &scaling);
     processes
 }
 
@@ -188,11 +239,13 @@ impl Display for Place<'_> {
 
 fn process(
     reader: &mut Reader<'_>,
-    name: &str,
+    key: &str,
+    copy_of: Option<CopyOf>,
     node: &Node,
     place: &mut ProcessPlaces,
 ) -> (Process, Vec<RawDependency>) {
-    let what = &Place(name);
+    let what = &Place(key);
+    let name = copy_of.as_ref().map_or(key.to_owned(), |copy| scale::name_of(key, copy.index));
     // An empty value is reported as a process without a `command`.
     let fields = match node.kind {
         Kind::Null => Fields::empty(place.name),
@@ -201,7 +254,7 @@ fn process(
     let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
     if fields.get("command").is_none() && is_mapping {
         let problem =
-            reader.problems.error(place.name, format!("process {} has no `command`", quote(name)));
+            reader.problems.error(place.name, format!("process {} has no `command`", quote(key)));
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");
     }
     let at = |key: &str| fields.get(key).map(|node| node.span);
@@ -212,6 +265,9 @@ fn process(
         readiness: at("readiness"),
         hooks: fields.key("hooks"),
         drain: at("drain"),
+        environment: at("environment"),
+        env_file: at("env_file"),
+        render: at("render"),
     };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
@@ -238,8 +294,10 @@ fn process(
         }
         None => Hooks::default(),
     };
-    let mut environment_of_process =
-        fields.get("env_file").map(|node| env_files(reader, node)).unwrap_or_default();
+    let mut environment_of_process: Vec<Variable> =
+        copy_of.as_ref().map(CopyOf::variable).into_iter().collect();
+    environment_of_process
+        .extend(fields.get("env_file").map(|node| env_files(reader, node)).unwrap_or_default());
     environment_of_process
         .extend(fields.get("environment").map(|n| environment(reader, n)).unwrap_or_default());
     let needs =
@@ -260,7 +318,7 @@ fn process(
         .get("readiness")
         .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness")));
     let (log, stderr_to_stdout) = match fields.get("log") {
-        Some(node) => log(reader, node, &format_args!("{what}.log"), name),
+        Some(node) => log(reader, node, &format_args!("{what}.log"), &name),
         None => (LogMode::Inherit, false),
     };
     let needs_lines = |readiness: &Readiness| matches!(readiness.probe, Probe::Log(_));
@@ -272,8 +330,9 @@ fn process(
             .error(span, "`readiness: {log: …}` needs the output that `mode: none` drops");
         problem.help("remove one of the two");
     }
-    let process = Process {
-        name: name.to_owned(),
+    let mut process = Process {
+        name,
+        copy_of,
         command,
         kind,
         only_if,
@@ -286,6 +345,10 @@ fn process(
             .unwrap_or(Signal::TERM),
         stop_grace_period,
         environment: environment_of_process,
+        render: fields
+            .get("render")
+            .map(|node| render(reader, node, what, place))
+            .unwrap_or_default(),
         working_dir: reader.field(&fields, "working_dir", values::path),
         user: fields.get("user").and_then(|node| {
             let text = reader.text(node, "user")?;
@@ -305,6 +368,7 @@ fn process(
         log,
         stderr_to_stdout,
     };
+    scale::number_prefix(&mut process, node);
     if let (false, OnExit::Shutdown, Some(span)) =
         (process.required, process.on_exit, fields.key("required"))
     {

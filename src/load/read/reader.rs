@@ -246,14 +246,18 @@ impl<'a> Reader<'a> {
         };
         for (name, at) in &expanded.unset {
             let span = place(self, *at);
-            let problem =
-                self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
-            problem.help(format!(
-                "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
-                 `${{{name}:?WHY}}` if it must be set"
-            ));
+            self.unset(name, span);
         }
         Some(expanded)
+    }
+
+    /// Reports a variable that is not set.
+    pub(crate) fn unset(&mut self, name: &str, span: Span) {
+        let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
+        problem.help(format!(
+            "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
+             `${{{name}:?WHY}}` if it must be set"
+        ));
     }
 
     /// Counts `bytes` against [`MOST_TEXT`].
@@ -369,6 +373,7 @@ impl<'a> Reader<'a> {
                 Origin::Container => format!("; {name} comes from the container's environment"),
                 Origin::Env => format!("; {name} comes from `env:`"),
                 Origin::File => format!("; {name} comes from the `env_file`"),
+                Origin::Copy => format!("; {name} is the number of the copy"),
             });
         }
         self.problems

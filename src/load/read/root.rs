@@ -98,7 +98,7 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
         None => Hooks::default(),
     };
     let processes = match node.kind {
-        Kind::Mapping(_) => process::processes(reader, &fields, &mut places),
+        Kind::Mapping(_) => process::processes(reader, &fields, &env, &mut places),
         _ => Vec::new(), // already reported
     };
     (Config { env, shutdown, control, logging, hooks, processes }, places)

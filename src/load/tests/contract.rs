@@ -7,7 +7,7 @@ use crate::config::{
     Address, ArgRoute, Dependency, DrainMethod, LogFormat, LogMode, OnExit, OnlyIf, Probe,
     ProcessKind, RestartPolicy, StartCondition, User,
 };
-use crate::load::testing::load;
+use crate::load::testing::{load, variables};
 use crate::types::{ProcessId, Signal};
 
 const EXAMPLE: &str = r#"
@@ -163,7 +163,7 @@ fn the_values_of_the_router() {
     let needs =
         Dependency { process: "policy-engine".to_owned(), condition: StartCondition::Ready };
     assert_eq!(process.depends_on, [needs]);
-    assert_eq!(process.environment, [("GOMAXPROCS".to_owned(), Some("2".to_owned()))]);
+    assert_eq!(variables(process), ["GOMAXPROCS=2"]);
     assert_eq!(process.working_dir, Some(PathBuf::from("/")));
     assert_eq!(process.user, Some(User { uid: 10001, gid: 10001, groups: vec![] }));
     assert_eq!(process.forward_signals, [Signal::USR1]);

@@ -2,6 +2,7 @@
 
 mod contract;
 
+mod at_start;
 mod hostile;
 mod likely_faults;
 mod only_if;
@@ -9,6 +10,7 @@ mod overlay;
 mod parts;
 mod problems;
 mod process_options;
+mod scale;
 mod times;
 mod values;
 

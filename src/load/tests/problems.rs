@@ -336,14 +336,16 @@ fn unreadable_files_are_reported_with_the_reason() {
     let dir = TempDir::new();
     let none = dir.path("none.yaml");
     let nul = dir.write("nul.yaml", b"a: b\n\0");
-    let paths = [none.clone(), dir.root().to_owned(), nul];
+    let empty = dir.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let paths = [none.clone(), empty, nul];
     let environment: Environment =
         [("DRAINIT_CONFIG", none.to_string_lossy().into_owned())].into_iter().collect();
     let errors = load(&paths, &environment).unwrap_err();
     assert_eq!(errors.len(), 3);
     assert!(errors[0].message.ends_with("none.yaml` does not exist"));
     assert!(errors[0].help.as_ref().unwrap().contains("$DRAINIT_CONFIG"));
-    assert!(errors[1].message.ends_with("is a directory"));
+    assert!(errors[1].message.ends_with("is a directory without a `*.yaml` or `*.yml` file"));
     assert!(errors[2].message.ends_with("has a NUL byte at byte 5"));
     assert_eq!(errors[2].line, 2);
     let default = load(&["/etc/drainit.yaml".into()], &Environment::default()).unwrap_err();

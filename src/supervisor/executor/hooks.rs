@@ -23,7 +23,20 @@ impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let config = Rc::clone(&self.config);
-        let process = id.process.map(|process| &config.processes[process.index()]);
+        let is_pre_start = id.stage == Stage::PreStart;
+        if let Some(Err(error)) =
+            id.process.filter(|_| is_pre_start).map(|process| self.prepare(process))
+        {
+            if let Some(process) = id.process {
+                tracing::error!("{}: {error}", self.names.of(process));
+                self.status_board.set_message(process, Some(error.to_string()));
+            }
+            return Some(Event::HookEnded { hook: id, success: false });
+        }
+        let with_values = id.process.and_then(|process| self.with_values(process));
+        let process = id
+            .process
+            .map(|process| with_values.as_deref().unwrap_or(&config.processes[process.index()]));
         let hooks = process.map_or(&config.hooks, |process| &process.hooks);
         let hook: Option<&Hook> = match id.stage {
             Stage::PreStart => hooks.pre_start.as_ref(),

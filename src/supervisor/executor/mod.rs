@@ -78,6 +78,10 @@ pub(crate) struct Executor {
 struct Instance {
     /// The number of starts of the process.
     number: u32,
+    /// With the values that were read at its start; `None` where it has none.
+    with_values: Option<Rc<Process>>,
+    /// The files of `render` are written for the start under way.
+    is_rendered: bool,
     pid: Option<Pid>,
     log: Option<Rc<OutputCapture>>,
     watch: Option<Watch>,
@@ -246,7 +250,8 @@ impl Executor {
 
     pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
         let config = Rc::clone(&self.config);
-        let process_config = &config.processes[process.index()];
+        let with_values = self.with_values(process);
+        let process_config = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
         let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
             process,

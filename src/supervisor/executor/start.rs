@@ -30,7 +30,13 @@ impl Executor {
         let config = Rc::clone(&self.config);
         let wanted = &config.processes[process.index()];
         launch::remove_sockets(wanted, &config);
-        match self.try_spawn(process, wanted) {
+        let started = self.prepare(process).and_then(|()| {
+            let with_values = self.with_values(process);
+            self.try_spawn(process, with_values.as_deref().unwrap_or(wanted))
+        });
+        // The next start renders anew.
+        self.instances[process.index()].is_rendered = false;
+        match started {
             Ok(()) => Event::Spawned(process),
             Err(error) => {
                 let reason = error.to_string();
@@ -39,6 +45,26 @@ impl Executor {
                 Event::SpawnFailed { process, exit_code: error.exit_code() }
             }
         }
+    }
+
+    /// Reads the values of a process that are known only at its start, and writes its templates:
+    /// those once a start, so that `pre_start` may check or change what was written.
+    pub(super) fn prepare(&mut self, process: ProcessId) -> Result<(), StartError> {
+        let config = Rc::clone(&self.config);
+        let wanted = &config.processes[process.index()];
+        let with_values = launch::with_values(wanted, &config.env)?.map(Rc::new);
+        let current = &mut self.instances[process.index()];
+        current.with_values.clone_from(&with_values);
+        if !current.is_rendered {
+            launch::render(with_values.as_deref().unwrap_or(wanted), &self.base)?;
+            current.is_rendered = true;
+        }
+        Ok(())
+    }
+
+    /// The process with the values that were read at its last start, if it has such values.
+    pub(super) fn with_values(&self, process: ProcessId) -> Option<Rc<Process>> {
+        self.instances[process.index()].with_values.clone()
     }
 
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {

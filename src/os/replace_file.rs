@@ -1,0 +1,139 @@
+//! Replaces a file as a whole: nobody sees a part of it, nor its content with wider permissions.
+//!
+//! As for a stale socket, drainit is often root and the directory often belongs to a process, so
+//! symbolic links of other users are not followed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, fchown};
+use std::path::Path;
+
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
+
+use crate::config::User;
+use crate::os::stale_socket::open_directory;
+
+/// Writes `content` to a file of its own in the directory of `path`, and renames it to `path`. It
+/// belongs to `user`, or without one to drainit's.
+///
+/// # Errors
+/// Fails if the directory is missing or refuses it, if the path leads through a symbolic link of
+/// another user, or if drainit may not give the file to the user. Then `path` is as it was.
+pub(crate) fn replace(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    user: Option<&User>,
+) -> io::Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::other("it does not end with the name of a file"));
+    };
+    let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
+    let unfinished = unfinished(name);
+    // A drainit that was killed may have left one.
+    let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    let written = write(&directory, &unfinished, content, mode, user)
+        .and_then(|()| Ok(renameat(&directory, &*unfinished, &directory, name)?));
+    if written.is_err() {
+        let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    }
+    written
+}
+
+fn unfinished(name: &OsStr) -> OsString {
+    let mut unfinished = OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(".drainit");
+    unfinished
+}
+
+fn write(
+    directory: &OwnedFd,
+    name: &OsStr,
+    content: &[u8],
+    mode: u32,
+    user: Option<&User>,
+) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let created = openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let mut file = File::from(created);
+    if let Some(user) = user
+        && (user.uid, user.gid) != (geteuid().as_raw(), getegid().as_raw())
+    {
+        fchown(&file, Some(user.uid), Some(user.gid))?;
+    }
+    // After the change of the owner, which clears the set-user-ID bits.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn a_file_is_replaced_with_its_permissions() {
+        let dir = TempDir::new();
+        let path = dir.write("a.conf", b"old");
+        dir.write(".a.conf.drainit", b"left by one that was killed");
+        replace(&path, b"new", 0o640, None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_its_target_is_kept() {
+        let dir = TempDir::new();
+        let target = dir.write("target", b"kept");
+        symlink(&target, dir.path("link")).unwrap();
+        replace(&dir.path("link"), b"new", 0o600, None).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+        assert_eq!(fs::read(dir.path("link")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_as_it_was() {
+        let dir = TempDir::new();
+        fs::create_dir(dir.path("directory")).unwrap();
+        assert!(replace(&dir.path("directory"), b"new", 0o600, None).is_err());
+        assert!(replace(&dir.path("none/a"), b"new", 0o600, None).is_err());
+        assert!(replace(Path::new("/"), b"new", 0o600, None).is_err());
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_file_belongs_to_the_user() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = TempDir::new();
+        let user = User { uid: 65534, gid: 65533, groups: Vec::new() };
+        replace(&dir.path("a"), b"new", 0o600, Some(&user)).unwrap();
+        let found = fs::metadata(dir.path("a")).unwrap();
+        assert_eq!((found.uid(), found.gid()), (65534, 65533));
+    }
+
+    #[test]
+    fn links_of_other_users_are_not_followed() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = TempDir::new();
+        fs::create_dir(dir.path("victim")).unwrap();
+        symlink("victim", dir.path("link")).unwrap();
+        std::os::unix::fs::lchown(dir.path("link"), Some(65534), Some(65534)).unwrap();
+        assert!(replace(&dir.path("link/a"), b"new", 0o600, None).is_err());
+        assert_eq!(fs::read_dir(dir.path("victim")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,339 @@
+//! Values that a process gets when it starts: variables and secrets out of files, templates, copies
+//! with a number, and a config in pieces.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::support::http::get_unix;
+use crate::support::{Ended, LONG, Rig, Running, Signal};
+
+/// A variable that the process had when it wrote its report.
+#[track_caller]
+fn variable(ended: &Ended, report: &str, name: &str) -> Option<String> {
+    ended.report(report)["env"][name].as_str().map(str::to_owned)
+}
+
+/// Ends drainit in order.
+#[track_caller]
+fn stopped(drainit: Running) -> Ended {
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG)
+}
+
+#[test]
+fn a_process_gets_what_a_oneshot_has_written() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          prepare:
+            command: [sh, -c, 'echo \"URL=http://$HOST:80 # why\" >DIR/app.env']
+            environment: {HOST: h}
+            type: oneshot
+          app:
+            command: [CHILD, app, report=DIR/app.json]
+            depends_on: [prepare]
+            env_file: [{path: DIR/app.env, read: start}, {path: DIR/none.env, required: false}]
+            hooks: {post_stop: [CHILD, after, report=DIR/after.json, exit=0]}
+          other: {command: [CHILD, other, report=DIR/other.json], depends_on: [app]}
+        ",
+    );
+    drainit.wait_for_event("other", "report");
+    // Its commands get what the process got, even if the file has gone since.
+    fs::remove_file(drainit.path("app.env")).unwrap();
+    let ended = stopped(drainit);
+    ended.assert_code(0);
+    assert_eq!(variable(&ended, "app.json", "URL").as_deref(), Some("http://h:80"));
+    assert_eq!(variable(&ended, "after.json", "URL").as_deref(), Some("http://h:80"));
+    assert_eq!(variable(&ended, "other.json", "URL"), None);
+}
+
+const SECRET: &str = "geheim-1234";
+
+#[test]
+fn a_secret_is_in_the_environment_of_its_process_only() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("token", format!("{SECRET}\n"));
+    fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let config = rig.fill(
+        "
+        control: {socket: DIR/control.sock}
+        hooks: {pre_start: [CHILD, first, report=DIR/first.json, exit=0]}
+        processes:
+          app:
+            command: [CHILD, app, report=DIR/app.json]
+            environment:
+              TOKEN: {file: DIR/token}
+              PASSWORD: {file: '${PASSWORD_FILE}'}
+              KEY: {file: '${KEY_FILE:-}', required: false}
+            hooks: {pre_start: [CHILD, before, report=DIR/before.json, exit=0]}
+            readiness: {exec: [CHILD, probe, report=DIR/probe.json, exit=0]}
+            drain: {exec: [CHILD, drained, report=DIR/drained.json, exit=0]}
+          other: {command: [CHILD, other, report=DIR/other.json], depends_on: [app]}
+        ",
+    );
+    rig.write("drainit.yaml", &config);
+    let at = rig.path("drainit.yaml").display().to_string();
+    let rig = rig.env("DRAINIT_LOG_LEVEL", "debug").env("KEY", "own");
+    let drainit = rig.env("PASSWORD_FILE", "DIR/token").start_with(&["run", "-c", &at]);
+    drainit.wait_for_event("other", "report");
+    let own = fs::read(format!("/proc/{}/environ", drainit.pid())).unwrap();
+    assert!(!String::from_utf8_lossy(&own).contains(SECRET));
+    let (_, status) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
+    assert!(status.contains("app") && !status.contains(SECRET), "{status}");
+    let ended = stopped(drainit);
+    ended.assert_code(0).assert_no_line(SECRET);
+    for report in ["app.json", "before.json", "probe.json", "drained.json"] {
+        assert_eq!(variable(&ended, report, "TOKEN").as_deref(), Some(SECRET), "{report}");
+        assert_eq!(variable(&ended, report, "PASSWORD").as_deref(), Some(SECRET), "{report}");
+        assert_eq!(variable(&ended, report, "KEY").as_deref(), Some("own"), "{report}");
+    }
+    for report in ["other.json", "first.json"] {
+        assert!(!ended.report(report).to_string().contains(SECRET), "{report}");
+    }
+    for command in ["check", "plan"] {
+        let rig = Rig::not_init().env("PASSWORD_FILE", &ended.path("token").display().to_string());
+        let path = ended.path("drainit.yaml").display().to_string();
+        rig.run_with(&[command, "-c", &path]).assert_no_line(SECRET);
+    }
+}
+
+#[test]
+fn a_restart_reads_the_files_again() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("token", "one");
+    rig.write("app.env", "A=one");
+    rig.write("app.tmpl", "token=${TOKEN} a=${A}\n");
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [sh, -c, 'cat DIR/app.conf; exec CHILD app touch=DIR/up await=DIR/go exit=1']
+            restart: always
+            restart_delay: 1ms
+            env_file: [{path: DIR/app.env, read: start}]
+            environment: {TOKEN: {file: DIR/token}}
+            render: [{from: DIR/app.tmpl, to: DIR/app.conf}]
+        ",
+    );
+    drainit.wait_for_line("^token=one a=one$");
+    for (file, content) in [("token", "two"), ("app.env", "A=two")] {
+        fs::write(drainit.path(file), content).unwrap();
+    }
+    drainit.touch("go");
+    drainit.wait_for_line("^token=two a=two$");
+}
+
+#[test]
+fn a_missing_value_is_a_failed_start() {
+    for (keys, expected) in [
+        (
+            "environment: {TOKEN: {file: DIR/none}}",
+            "app: cannot be started: variable `TOKEN`: `.*/none` does not exist; something that",
+        ),
+        (
+            "env_file: [{path: DIR/none.env, read: start}]",
+            "app: cannot be started: `env_file`: `.*/none.env` does not exist; something that",
+        ),
+        (
+            "env_file: [{path: DIR/bad.env, read: start}]",
+            "app: cannot be started: `env_file` `.*/bad.env`, line 2: this line",
+        ),
+        (
+            "render: [{from: DIR/none.tmpl, to: DIR/x}]",
+            "app: cannot be started: template `.*/none.tmpl` does not exist",
+        ),
+        (
+            "render: [{from: DIR/bad.tmpl, to: DIR/x}]",
+            "app: cannot be started: template `.*/bad.tmpl`, line 2: `NEEDED` is not set: why;",
+        ),
+        (
+            "render: [{from: DIR/good.tmpl, to: DIR/none/x}]",
+            "app: cannot be started: cannot write .*/none/x, rendered from .*/good.tmpl: No such",
+        ),
+    ] {
+        for hook in ["", "hooks: {pre_start: [CHILD, before, exit=0]}"] {
+            let Some(rig) = Rig::new() else { return };
+            rig.write("bad.env", "A=geheim\nge heim=2\n");
+            rig.write("bad.tmpl", "a\n${NEEDED:?why}\n");
+            rig.write("good.tmpl", "a\n");
+            let ended = rig.run(&format!(
+                "
+        processes:
+          base: {{command: [CHILD, base, touch=DIR/up], readiness: {{file: DIR/up}}}}
+          app:
+            command: [CHILD, app]
+            depends_on: [base]
+            {keys}
+            {hook}
+        "
+            ));
+            ended
+                .assert_code(1)
+                .assert_line(expected)
+                .assert_no_line("geheim")
+                .assert_no_event("app", "start")
+                .assert_no_event("before", "start")
+                .assert_stopped_in_order(&["base"]);
+        }
+    }
+}
+
+#[test]
+fn a_missing_value_at_a_restart_counts_as_a_failed_attempt() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("token", "one");
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, app, await=DIR/go, report=DIR/app.json]
+            on_exit: ignore
+            restart: on-failure
+            restart_delay: 10ms
+            environment: {TOKEN: {file: DIR/token}}
+          other: {command: [CHILD, other]}
+        ",
+    );
+    let first = drainit.wait_for_event("app", "handling").pid;
+    drainit.wait_for_start(&["other"]);
+    fs::remove_file(drainit.path("token")).unwrap();
+    nix::sys::signal::kill(child_of(&drainit, first), Signal::SIGKILL).unwrap();
+    drainit.wait_for_line("app: cannot be started: variable `TOKEN`");
+    fs::write(drainit.path("token"), "two").unwrap();
+    drainit.touch("go");
+    drainit.wait_for_event("app", "report");
+    let ended = stopped(drainit);
+    assert_eq!(variable(&ended, "app.json", "TOKEN").as_deref(), Some("two"));
+}
+
+/// The PID in the namespace of the test of a child of drainit; all have one namespace deeper.
+fn child_of(drainit: &Running, inner: i32) -> nix::unistd::Pid {
+    let pid = drainit.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_it = |pid: &&str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("NSpid:")).unwrap_or_default();
+        line.ends_with(&format!("\t{inner}"))
+    };
+    let found = children.split_whitespace().find(is_it).unwrap();
+    nix::unistd::Pid::from_raw(found.parse().unwrap())
+}
+
+#[test]
+fn three_copies_run_and_are_stopped_before_what_they_need() {
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.env("WORKERS", "3");
+    let drainit = rig.start(
+        "
+        processes:
+          base: {command: [CHILD, base]}
+          app:
+            command: [CHILD, 'app-${SCALE_INDEX}', 'unix=DIR/app-${SCALE_INDEX}.sock', print=hello]
+            scale: ${WORKERS}
+            depends_on: [base]
+            sockets: ['DIR/app-${SCALE_INDEX}.sock']
+            readiness: {unix: 'DIR/app-${SCALE_INDEX}.sock'}
+            log: {prefix: wrk}
+          front: {command: [CHILD, front], depends_on: [app]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["front"]);
+    let ended = stopped(drainit);
+    ended.assert_code(0);
+    for copy in ["app-1", "app-2", "app-3"] {
+        ended.assert_order(&[&format!("{copy} unix"), "front start"]);
+        ended.assert_stopped_in_order(&["front", copy, "base"]);
+        ended.assert_line(&format!("stop {copy}: .*exited with code 0"));
+        ended.assert_line(&format!(r"^\[{}\] hello", copy.replace("app", "wrk")));
+    }
+}
+
+#[test]
+fn without_copies_the_others_run() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.env("WORKERS", "0").start(
+        "
+        processes:
+          app: {command: [CHILD, app], scale: '${WORKERS}'}
+          front: {command: [CHILD, front], depends_on: [app]}
+        ",
+    );
+    drainit.wait_for_start(&["front"]);
+    stopped(drainit).assert_code(0).assert_no_event("app", "start");
+}
+
+#[test]
+fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
+    let Some(rig) = Rig::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let rig = rig.readable_by_everybody();
+    rig.write("token", "geheim");
+    rig.write("app.tmpl", "token ${TOKEN}\nadmin ${ADMIN:-127.0.0.1}\n$$ $HOME ${UNSET}\n");
+    let drainit = rig.env("ADMIN", "::1").start(
+        "
+        processes:
+          app:
+            command: [CHILD, app]
+            user: '65534:65534'
+            environment: {TOKEN: {file: DIR/token}}
+            render:
+              - {from: DIR/app.tmpl, to: DIR/app.conf}
+              - {from: DIR/app.tmpl, to: DIR/open.conf, mode: '0644'}
+            hooks: {pre_start: [cat, DIR/app.conf]}
+        ",
+    );
+    drainit.wait_for_start(&["app"]);
+    for (name, mode) in [("app.conf", 0o600), ("open.conf", 0o644)] {
+        let found = fs::metadata(drainit.path(name)).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o7777), (65534, mode), "{name}");
+    }
+    let text = fs::read_to_string(drainit.path("app.conf")).unwrap();
+    assert_eq!(text, "token geheim\nadmin ::1\n$ $HOME \n");
+    stopped(drainit).assert_code(0).assert_line("^admin ::1$").assert_line(
+        "warning: app: template `.*/app.tmpl`, line 3: `UNSET` is not set and becomes",
+    );
+}
+
+#[test]
+fn a_directory_is_a_config_in_pieces() {
+    let rig = Rig::not_init();
+    fs::create_dir(rig.path("conf.d")).unwrap();
+    let app = rig.fill("processes: {app: {command: [CHILD, app, exit=0]}}");
+    rig.write("conf.d/10-app.yaml", app);
+    rig.write("conf.d/20-over.yml", "processes: {app: {environment: {A: two}}}");
+    rig.write("conf.d/15-report.yaml", rig.fill(
+        "processes: {app: {command: [CHILD, app, report=DIR/app.json, exit=0], environment: {A: one}}}",
+    ));
+    rig.write("conf.d/notes.txt", "no config");
+    let ended = rig.run_with(&["run", "-c", "DIR/conf.d"]);
+    ended.assert_code(0);
+    assert_eq!(variable(&ended, "app.json", "A").as_deref(), Some("two"));
+    let rig = Rig::not_init();
+    fs::create_dir(rig.path("conf.d")).unwrap();
+    for command in ["run", "check", "plan"] {
+        let rig = Rig::not_init();
+        fs::create_dir(rig.path("conf.d")).unwrap();
+        rig.run_with(&[command, "-c", "DIR/conf.d"]).assert_code(78).assert_line(
+            "error: `.*/conf.d` is a directory without a `\\*.yaml` or `\\*.yml` file",
+        );
+    }
+}
+
+#[test]
+fn the_working_directory_has_the_last_default() {
+    if fs::symlink_metadata("/etc/drainit.yaml").is_ok() {
+        return;
+    }
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", rig.fill("processes: {app: {command: [CHILD, app, exit=0]}}"));
+    rig.run_with(&["run"]).assert_code(0).event("app", "start");
+    Rig::not_init()
+        .run_with(&["check"])
+        .assert_code(78)
+        .assert_line("`/etc/drainit.yaml` does not exist")
+        .assert_line(r"no \./drainit.yaml either");
+}
