@@ -37,7 +37,7 @@ fn rule(place: &[&str]) -> Rule {
     match place {
         ["processes", _, rest @ ..] => match rest {
             ["command" | "log" | "only_if"]
-            | ["readiness", "exec"]
+            | ["readiness", "exec" | "envoy"]
             | ["drain", "only_if"]
             | ["drain", "envoy", "admin"]
             | ["drain", "exec", "command"] => Rule::Replace,

@@ -26,6 +26,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             Probe::Unix(path) | Probe::File(path) => own_path(control, path),
             Probe::Tcp(address) => own_port(control, *address),
             Probe::Http(target) => own(control, &target.address),
+            Probe::Envoy(admin) => own(control, admin),
             Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
         });
         if let (Some(key), Some(span)) = (asked, place.readiness) {

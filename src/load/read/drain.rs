@@ -42,10 +42,13 @@ const MIN: Key = Key::new(
     "The shortest wait, while load balancers remove the endpoint. Default: 5s for `envoy`, else 0s.",
 );
 
+/// The address of an admin, or a list of which the first chosen one counts.
+pub(crate) const ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]);
+
 static ENVOY: Keys = Keys::new(&[
     Key::new(
         "admin",
-        Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]),
+        ADMIN,
         "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`.",
     ),
     Key::new(

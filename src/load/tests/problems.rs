@@ -145,7 +145,7 @@ fn the_help_names_the_remedy() {
         ("log: app", "did you mean `{prefix: app}`? Known keys: `mode` and `prefix`"),
         (
             "readiness: http://localhost:80/x",
-            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `envoy`, `exec`, `file`, `log`, `notify`, \
              `interval` and `timeout`",
         ),
     ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{
-    DrainMethod, DrainUntil, Hook, HttpMethod, LogMode, Probe, Process, ProcessKind, RestartPolicy,
+    Address, DrainMethod, DrainUntil, Hook, HttpMethod, LogMode, Probe, Process, ProcessKind, RestartPolicy,
     StartCondition,
 };
 use crate::load;
@@ -126,10 +126,15 @@ fn hooks_can_be_short() {
 #[test]
 fn every_probe() {
     type Check = fn(&Probe) -> bool;
-    let probes: [(&str, Check); 7] = [
+    let probes: [(&str, Check); 9] = [
         ("unix: /a.sock", |p| matches!(p, Probe::Unix(_))),
         ("tcp: localhost:80", |p| matches!(p, Probe::Tcp(_))),
         ("http: 'unix:/a.sock:/ready'", |p| matches!(p, Probe::Http(_))),
+        ("envoy: 'http://127.0.0.1:9901'", |p| matches!(p, Probe::Envoy(Address::Tcp(_)))),
+        (
+            "envoy: [{text: 'unix:/a.sock', only_if: {value: a, is: b}}, 'unix:/b.sock']",
+            |p| matches!(p, Probe::Envoy(Address::Unix(path)) if path.ends_with("b.sock")),
+        ),
         ("exec: test -e /x", |p| matches!(p, Probe::Exec(words) if words.len() == 3)),
         ("file: /x", |p| matches!(p, Probe::File(_))),
         (

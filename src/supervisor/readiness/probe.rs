@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, Probe};
+use crate::envoy::ready::check_ready;
 use crate::http::{describe_io, get_status};
 use crate::os::path_watch::PathWatch;
 use crate::types::{harmless, human};
@@ -48,7 +49,8 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Re
 pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     let address = match probe {
         Probe::Tcp(address) => *address,
-        Probe::Http(HttpTarget { address: Address::Tcp(address), .. }) => *address,
+        Probe::Http(HttpTarget { address: Address::Tcp(address), .. })
+        | Probe::Envoy(Address::Tcp(address)) => *address,
         _ => return None,
     };
     // Only on this machine: elsewhere the connect would take its time.
@@ -91,6 +93,11 @@ pub(crate) async fn wait_ready(
         Probe::Http(target) => {
             let fail = |reason| fail(format!("{target}: {reason}"));
             wait_retrying(interval, async || get(target).await.map_err(fail)).await;
+        }
+        Probe::Envoy(admin) => {
+            let fail = |reason| fail(format!("{admin}: {reason}"));
+            let check = async || check_ready(admin, ATTEMPT_LIMIT).await.map_err(fail);
+            wait_retrying(interval, check).await;
         }
         Probe::Exec(command) => {
             while let Err(reason) = run(command).await {
