@@ -193,9 +193,8 @@ fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
         };
         let Some((drainit, _)) = envoy.launch() else { return };
         let get = |socket: &str, path: &str| get_unix(&drainit.path(socket), path);
-        drainit.wait_until("Envoy to be live", || {
-            matches!(get("admin.sock", "/ready"), Ok((200, _)))
-        });
+        drainit
+            .wait_until("Envoy to be live", || matches!(get("admin.sock", "/ready"), Ok((200, _))));
         drainit.wait_until("the reason", || {
             get("control.sock", "/status").is_ok_and(|(_, status)| {
                 status.contains("xDS is not connected (") && !status.contains("Envoy is")

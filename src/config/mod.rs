@@ -4,6 +4,7 @@
 
 mod address;
 mod drain;
+mod liveness;
 mod process;
 mod readiness;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{Drain, DrainMethod, DrainUntil, HttpMethod};
+pub use liveness::Liveness;
 pub use process::{
     ArgRoute, Dependency, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart, RestartPolicy,
     StartCondition, User,

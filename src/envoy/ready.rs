@@ -131,7 +131,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
     const NO_XDS: &str = r#"{"stats":[]}"#;
-    const DOWN: &str = r#"{"stats":[{"name":"listener_manager.lds.control_plane.connected_state","value":0}]}"#;
+    const DOWN: &str =
+        r#"{"stats":[{"name":"listener_manager.lds.control_plane.connected_state","value":0}]}"#;
     const SILENT: &str = r#"{"stats":[
         {"name":"control_plane.connected_state","value":1},
         {"name":"cluster_manager.cds.update_attempt","value":2},

@@ -45,6 +45,7 @@ pub(crate) enum Part {
     WorkingDir,
     User,
     Readiness,
+    Liveness,
     Hooks,
     Drain,
 }
@@ -67,6 +68,7 @@ pub(crate) fn check(
                     Part::WorkingDir => parts.working_dir,
                     Part::User => parts.user,
                     Part::Readiness => parts.readiness,
+                    Part::Liveness => parts.liveness,
                     Part::Hooks => parts.hooks,
                     Part::Drain => parts.drain,
                 };

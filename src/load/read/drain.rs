@@ -46,11 +46,7 @@ const MIN: Key = Key::new(
 pub(crate) const ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]);
 
 static ENVOY: Keys = Keys::new(&[
-    Key::new(
-        "admin",
-        ADMIN,
-        "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`.",
-    ),
+    Key::new("admin", ADMIN, "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`."),
     Key::new(
         "fail_healthcheck",
         Shape::Bool,

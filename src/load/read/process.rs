@@ -17,6 +17,8 @@ use crate::load::read::drain::drain;
 use crate::load::read::environment::{env_files, environment};
 use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
+use crate::load::read::liveness;
+use crate::load::read::liveness::liveness;
 use crate::load::read::log;
 use crate::load::read::log::log;
 use crate::load::read::only_if;
@@ -56,6 +58,11 @@ pub(crate) static KEYS: Keys = Keys::new(&[
         "readiness",
         Shape::Table(&readiness::KEYS),
         "When it is ready. Without it: as soon as it runs.",
+    ),
+    Key::new(
+        "liveness",
+        Shape::Table(&liveness::KEYS),
+        "How drainit sees, once it is ready, that it still works. If it does not, it is stopped.",
     ),
     Key::new(
         "stop_signal",
@@ -201,6 +208,7 @@ fn process(
         working_dir: at("working_dir"),
         user: at("user"),
         readiness: at("readiness"),
+        liveness: at("liveness"),
         hooks: fields.key("hooks"),
         drain: at("drain"),
     };
@@ -209,7 +217,7 @@ fn process(
     let kind =
         reader.field(&fields, "type", |text| values::choice(text, KINDS)).unwrap_or_default();
     if kind == ProcessKind::Oneshot {
-        for key in ["readiness", "drain"] {
+        for key in ["readiness", "liveness", "drain"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
                 let problem = reader
                     .problems
@@ -258,6 +266,9 @@ fn process(
         readiness: fields
             .get("readiness")
             .and_then(|node| readiness(reader, node, &format_args!("{what}.readiness"))),
+        liveness: fields
+            .get("liveness")
+            .and_then(|node| liveness(reader, node, &format_args!("{what}.liveness"))),
         stop_signal: reader
             .field(&fields, "stop_signal", values::stop_signal)
             .unwrap_or(Signal::TERM),

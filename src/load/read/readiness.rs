@@ -67,7 +67,7 @@ pub(crate) fn readiness(
     })
 }
 
-fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Probe> {
+pub(crate) fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Probe> {
     match name {
         "unix" => reader.typed(node, name, values::socket_path).map(Probe::Unix),
         "tcp" => reader.typed(node, name, values::tcp).map(Probe::Tcp),
