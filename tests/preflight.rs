@@ -71,6 +71,7 @@ fn a_listener_that_ignores_the_drain_is_reported_before_and_during_it() {
             change: |config| {
                 config["static_resources"]["listeners"][0]["drain_type"] = "MODIFY_ONLY".into();
             },
+            ..RealEnvoy::default()
         };
         let Some((drainit, address)) = envoy.start() else { return };
         drainit.wait_for_line(&format!(

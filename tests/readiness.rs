@@ -1,7 +1,11 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
-use crate::support::http::free_address;
-use crate::support::{LONG, Rig, Signal};
+use serde_json::{Value, json};
+use testkit::envoy::TESTED;
+
+use crate::support::http::{free_address, get_unix};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Rig, Signal, in_parallel};
 
 /// Runs `a`, which performs `step` some time after its start, and `b`, which waits for `a`. Asserts
 /// that `b` is not started before that step. `ADDRESS` in both is a free address.
@@ -103,6 +107,7 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         ("unix: DIR/a.sock", "x", "no such file"),
         ("tcp: 'ADDRESS'", "x", "connection refused"),
         ("http: 'http://ADDRESS/'", "http=ADDRESS,1000000", "503"),
+        ("envoy: 'http://ADDRESS'", "x", "http://ADDRESS: connection refused"),
         ("exec: ['false']", "x", "exited with code 1"),
         ("exec: [sleep, '60']", "x", ""),
         ("log: 'never said'", "x", ""),
@@ -119,6 +124,7 @@ fn a_timeout_says_why_the_last_attempt_failed() {
             "
         );
         let config = config.replace("ADDRESS", &address);
+        let reason = reason.replace("ADDRESS", &address);
         rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 400ms.*{reason}"));
     }
 }
@@ -135,4 +141,80 @@ fn an_answer_from_before_the_start_is_somebody_elses() {
     drainit.wait_for_start(&["a"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
+}
+
+const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
+
+#[test]
+fn an_envoy_with_a_static_listener_is_ready_when_it_listens() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy { version, readiness: BY_ENVOY, ..RealEnvoy::default() };
+        let Some((_drainit, address)) = envoy.start() else { return };
+        assert!(std::net::TcpStream::connect(address).is_ok());
+    });
+}
+
+/// Adds a control plane for `api`, one of `cds` and `lds`, at an address where nobody listens; Envoy
+/// waits 100 ms for it. Its own `/ready` is 200 then.
+fn without_answer(config: &mut Value, api: &str) {
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
+    let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let cluster = json!({
+        "name": "xds",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+                {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}},
+        },
+        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": address}},
+        ]}]},
+    });
+    config["static_resources"]["clusters"].as_array_mut().unwrap().push(cluster);
+    config["node"] = json!({"id": "test", "cluster": "test"});
+    config["dynamic_resources"][format!("{api}_config")] = json!({
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": "0.1s",
+        "api_config_source": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+        },
+    });
+}
+
+#[test]
+fn an_envoy_without_its_control_plane_is_not_ready_although_it_says_so() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            readiness: BY_ENVOY,
+            change: |config| without_answer(config, "cds"),
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, _)) = envoy.launch() else { return };
+        let get = |socket: &str, path: &str| get_unix(&drainit.path(socket), path);
+        drainit
+            .wait_until("Envoy to be live", || matches!(get("admin.sock", "/ready"), Ok((200, _))));
+        drainit.wait_until("the reason", || {
+            get("control.sock", "/status").is_ok_and(|(_, status)| {
+                status.contains("xDS is not connected (") && !status.contains("Envoy is")
+            })
+        });
+        let (code, why) = get("control.sock", "/readyz").unwrap();
+        assert!(code == 503 && why.contains("xDS is not connected ("), "{code} {why}");
+    });
+}
+
+#[test]
+fn an_envoy_without_a_listener_is_not_ready() {
+    let envoy = RealEnvoy {
+        readiness: BY_ENVOY,
+        change: |config| config["static_resources"]["listeners"] = json!([]),
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, _)) = envoy.launch() else { return };
+    drainit.wait_until("the reason", || {
+        get_unix(&drainit.path("control.sock"), "/readyz")
+            .is_ok_and(|(code, why)| code == 503 && why.contains("Envoy has no listener"))
+    });
 }

@@ -4,6 +4,7 @@
 
 mod address;
 mod drain;
+mod liveness;
 mod process;
 mod readiness;
 mod ulimit;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{Drain, DrainMethod, DrainUntil, HttpMethod};
+pub use liveness::Liveness;
 pub use process::{
     ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,
     RestartPolicy, StartCondition, User,

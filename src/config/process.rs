@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{CopyOf, Drain, Hooks, Readiness, Render, Ulimit, Variable};
+use crate::config::{CopyOf, Drain, Hooks, Liveness, Readiness, Render, Ulimit, Variable};
 use crate::types::Signal;
 
 /// One entry of `processes:`.
@@ -26,6 +26,8 @@ pub struct Process {
     pub depends_on: Vec<Dependency>,
     /// Without it, the process is ready as soon as it runs.
     pub readiness: Option<Readiness>,
+    /// Checked as long as it is ready.
+    pub liveness: Option<Liveness>,
     /// The signal that asks it to end. Default TERM.
     pub stop_signal: Signal,
     /// Time from `stop_signal` to KILL. Unset: up to 10 s of what the deadline leaves.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use crate::config::HttpTarget;
+use crate::config::{Address, HttpTarget};
 
 /// `readiness:`.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub enum Probe {
     Tcp(SocketAddr),
     /// `GET` is answered with a status from 200 to 399.
     Http(HttpTarget),
+    /// The Envoy with this admin is live, has a listener, and its control plane has answered.
+    Envoy(Address),
     /// The command exits with code 0.
     Exec(Vec<String>),
     /// The path exists.
@@ -46,6 +48,7 @@ impl Probe {
             Self::Unix(_) => "unix",
             Self::Tcp(_) => "tcp",
             Self::Http(_) => "http",
+            Self::Envoy(_) => "envoy",
             Self::Exec(_) => "exec",
             Self::File(_) => "file",
             Self::Log(_) => "log",

@@ -52,10 +52,12 @@ pub struct ProcessStatus {
     pub pid: Option<i32>,
     /// Restarts so far.
     pub restarts: u32,
+    /// Failed liveness probes so far.
+    pub probe_failures: u64,
     /// In this state.
     #[serde(rename = "since_seconds", serialize_with = "seconds")]
     pub since: Duration,
-    /// Why it is not ready yet, how it ended, or its `STATUS=`.
+    /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// From the start of drainit until it was started for the first time.
@@ -220,6 +222,7 @@ pub(crate) fn example() -> Status {
         state,
         pid,
         restarts,
+        probe_failures: 0,
         since: Duration::from_millis(1234),
         message: None,
         started: None,
@@ -253,7 +256,8 @@ mod tests {
             serde_json::json!({
                 "phase": "running", "ready": true, "uptime_seconds": 3.0,
                 "processes": [{
-                    "name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "since_seconds": 1.234,
+                    "name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "probe_failures": 0,
+                    "since_seconds": 1.234,
                 }],
             })
         );

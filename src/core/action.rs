@@ -14,6 +14,9 @@ pub enum Action {
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
     /// `Event::SpawnFailed`.
     Spawn(ProcessId),
+    /// The process is ready: begin its liveness check. Answer with `Event::LivenessProbed`s or
+    /// `Event::Unhealthy`.
+    WatchLiveness(ProcessId),
     /// Send a signal to the process.
     Signal { process: ProcessId, signal: Signal },
     /// Ask the process to end: send the signal, and CONT in case it is stopped.

@@ -143,6 +143,15 @@ impl Budget {
         share(process.stop, after, deadline.since(now))
     }
 
+    /// The longest time that a process which is being stopped may still take: what the later needs
+    /// leave.
+    #[must_use]
+    pub fn longest_stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
+        let process = &spec.processes[id.index()];
+        let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
+        deadline.since(now).saturating_sub(after)
+    }
+
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.
     #[must_use]
     pub fn pre_stop(

@@ -1,5 +1,7 @@
 //! The inputs of the core: facts that the supervisor reports, each once.
 
+use std::time::Duration;
+
 use crate::core::spec::HookId;
 use crate::types::{End, ProcessId, Signal};
 
@@ -56,6 +58,17 @@ pub enum Event {
     Requested {
         process: ProcessId,
         request: Request,
+    },
+    /// The result of a liveness probe. After enough failures in a row it is [`Event::Unhealthy`].
+    LivenessProbed {
+        process: ProcessId,
+        is_alive: bool,
+    },
+    /// A process asks for more time (`EXTEND_TIMEOUT_USEC`): its start has not failed, or KILL does
+    /// not follow, before this much time from now has passed.
+    TimeoutExtended {
+        process: ProcessId,
+        by: Duration,
     },
     /// A process that is ready has failed its liveness check: it is stopped in order, with its
     /// drain, and then its `restart` decides as after a failure. Ignored unless it is ready, and

@@ -46,6 +46,7 @@ impl Machine {
             forward(state, signal);
         }
         self.observe(event);
+        let event = self.judge(event);
         let state = &mut self.state;
         if let (Event::Requested { process, request }, Some(shutdown)) =
             (event, self.phase.shutdown())
@@ -68,6 +69,33 @@ impl Machine {
             }
         }
         std::mem::take(&mut self.state.actions)
+    }
+
+    /// Handles the events that depend on the lifecycle of one process only. Returns
+    /// [`Event::Unhealthy`] if its liveness check has failed.
+    fn judge(&mut self, event: Event) -> Event {
+        let state = &mut self.state;
+        let is_watched = |process| {
+            matches!(self.phase, Phase::Running(_))
+                && matches!(state.life(process), Lifecycle::Ready { .. })
+        };
+        match event {
+            Event::LivenessProbed { process, is_alive: true } => state.probe_succeeded(process),
+            Event::LivenessProbed { process, .. } if is_watched(process) => {
+                if state.probe_failed(process) {
+                    return Event::Unhealthy(process);
+                }
+            }
+            Event::Unhealthy(process) if is_watched(process) => {
+                state.probe_failures[process.index()].total += 1;
+            }
+            Event::TimeoutExtended { process, by } => {
+                let deadline = self.phase.shutdown().map(|shutdown| shutdown.deadline);
+                state.extend_timeout(process, by, deadline);
+            }
+            _ => {}
+        }
+        event
     }
 
     /// Records the events that may show a stop signal to every process at once.

@@ -57,6 +57,20 @@ pub enum Note {
         request: Request,
         why: RequestError,
     },
+    /// A liveness probe has failed, and the check has not yet.
+    ProbeFailed {
+        process: ProcessId,
+        /// In a row.
+        failures: u32,
+        /// The check has failed after so many.
+        retries: u32,
+    },
+    /// A process has more time to start or to end, because it asked for it.
+    TimeoutExtended {
+        process: ProcessId,
+        /// From now.
+        limit: Duration,
+    },
     /// A process has failed its liveness check and is stopped.
     Unhealthy(ProcessId),
     /// T0.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, Hooks, OnExit, OnlyIf, ProcessKind, Restart, StartCondition,
+    Config, Drain, DrainMethod, Hook, Hooks, Liveness, OnExit, OnlyIf, ProcessKind, Restart,
+    StartCondition,
 };
 use crate::graph::Graph;
 use crate::types::{AFTER_KILL, ProcessId, Signal};
@@ -79,6 +80,8 @@ pub struct ProcessSpec {
     pub conditional: bool,
     /// The limit of its readiness probe, if it has one.
     pub readiness_timeout: Option<Duration>,
+    /// The number of failures in a row after which its liveness check has failed, if it has one.
+    pub liveness_retries: Option<u32>,
     pub restart: Restart,
     pub on_exit: OnExit,
     /// The container is not ready once this process has ended for good with a failure.
@@ -118,6 +121,7 @@ impl Spec {
                 oneshot: process.kind == ProcessKind::Oneshot,
                 conditional: process.only_if.is_some(),
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
+                liveness_retries: process.liveness.as_ref().map(Liveness::retries),
                 restart: process.restart,
                 on_exit: process.on_exit,
                 required: process.required,

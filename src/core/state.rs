@@ -155,6 +155,7 @@ pub struct State {
     /// The position of each process in the order.
     rank: Vec<u16>,
     pub restarts: Vec<Restarts>,
+    pub probe_failures: Vec<ProbeFailures>,
     /// A required process stays down after a failure, while the container goes on.
     pub missing: bool,
     /// [`Event::Start`] has come: before it there is nothing that a hook could undo.
@@ -174,6 +175,15 @@ pub struct Restarts {
     pub total: u32,
     /// Consecutive ones, without a long life between them.
     pub in_a_row: u32,
+}
+
+/// The failures of the liveness check of one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProbeFailures {
+    /// Since the start of the container.
+    pub total: u64,
+    /// Since the process became ready, without a success between them.
+    in_a_row: u32,
 }
 
 impl State {
@@ -196,6 +206,7 @@ impl State {
             unsettled: count,
             rank,
             restarts: vec![Restarts::default(); count],
+            probe_failures: vec![ProbeFailures::default(); count],
             missing: false,
             has_begun: false,
             drain_signalled: vec![None; count],
@@ -281,6 +292,51 @@ impl State {
 
     pub fn note(&mut self, note: Note) {
         self.act(Action::Note(note));
+    }
+
+    /// Counts a failed liveness probe. Returns whether the check has failed.
+    pub fn probe_failed(&mut self, id: ProcessId) -> bool {
+        let retries = self.process(id).liveness_retries.unwrap_or(1);
+        let count = &mut self.probe_failures[id.index()];
+        count.total += 1;
+        count.in_a_row = count.in_a_row.saturating_add(1);
+        let failures = count.in_a_row;
+        if failures < retries {
+            self.note(Note::ProbeFailed { process: id, failures, retries });
+        }
+        failures >= retries
+    }
+
+    /// Forgets earlier failures of the liveness check: the process is ready, or has answered.
+    pub fn probe_succeeded(&mut self, id: ProcessId) {
+        self.probe_failures[id.index()].in_a_row = 0;
+    }
+
+    /// Gives a process that asks for it more time to become ready, or to end: `by` from now, unless
+    /// its time is over. A shutdown grants no more than the later stops can spare.
+    pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
+        let (before, longest) = match self.life(id) {
+            Lifecycle::Starting { ready_by, .. } => (ready_by, Duration::MAX),
+            Lifecycle::Stopping { kill_at, .. } => {
+                let spare = |at| self.budget.longest_stop(&self.spec, id, self.now, at);
+                (kill_at, deadline.map_or(Duration::MAX, spare))
+            }
+            _ => return,
+        };
+        let longer = self.now + by.min(longest);
+        if self.is_past(before) || longer <= before {
+            return;
+        }
+        match self.life(id) {
+            Lifecycle::Starting { since, .. } => {
+                self.set(id, Lifecycle::Starting { since, ready_by: longer });
+            }
+            Lifecycle::Stopping { since, .. } => {
+                self.set(id, Lifecycle::Stopping { since, kill_at: longer });
+            }
+            _ => {}
+        }
+        self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
     }
 
     /// Starts a hook and returns when it must be over.

@@ -6,4 +6,5 @@ pub(crate) mod admin_tests;
 pub mod close_watch;
 pub mod poll_pace;
 pub mod preflight;
+pub(crate) mod ready;
 pub mod stats;

@@ -131,6 +131,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         sockets: Vec::new(),
         depends_on: Vec::new(),
         readiness: None,
+        liveness: None,
         stop_signal: stop_signal(options)?,
         // The time that the longest drain leaves, if that is more than the default.
         stop_grace_period: Some(room.saturating_sub(time))

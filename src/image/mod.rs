@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Config, DrainMethod, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
+    Config, DrainMethod, Liveness, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
@@ -101,6 +101,9 @@ impl<'a> Checker<'a> {
         }
         if let Some(Probe::Exec(command)) = process.readiness.as_ref().map(|asked| &asked.probe) {
             self.command(at(Part::Readiness), command, of_program);
+        }
+        if let Some(Probe::Exec(command)) = process.liveness.as_ref().and_then(Liveness::probe) {
+            self.command(at(Part::Liveness), command, of_program);
         }
         if let Some(DrainMethod::Exec(command)) = process.drain.as_ref().map(|drain| &drain.method)
         {
@@ -216,6 +219,9 @@ impl<'a> Checker<'a> {
                 }
                 Part::Readiness => {
                     format!("the readiness probe of `{}` cannot run: {error}", name(index))
+                }
+                Part::Liveness => {
+                    format!("the liveness check of `{}` cannot run: {error}", name(index))
                 }
                 Part::Hooks => format!("a hook of `{}` cannot run: {error}", name(index)),
                 Part::Drain => format!("`{}` cannot be drained: {error}", name(index)),

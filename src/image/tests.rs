@@ -106,10 +106,11 @@ fn a_process_that_could_not_be_started_is_reported() {
             ],
         ),
         (
-            "command: [good], readiness: {exec: [DIR/none]}, hooks: {pre_stop: [DIR/bye]}, drain: {exec: [DIR/drain]}",
+            "command: [good], readiness: {exec: [DIR/none]}, liveness: {exec: [DIR/none]}, hooks: {pre_stop: [DIR/bye]}, drain: {exec: [DIR/drain]}",
             &[
                 "E a hook of `a` cannot run: `DIR/bye` does not exist",
                 "E the readiness probe of `a` cannot run: `DIR/none` does not exist",
+                "E the liveness check of `a` cannot run: `DIR/none` does not exist",
                 "E `a` cannot be drained: `DIR/drain` does not exist",
             ],
         ),

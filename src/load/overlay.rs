@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::load::keys::Key as Row;
 use crate::load::read::drain::DRAINS;
+use crate::load::read::liveness::CHECKS;
 use crate::load::read::readiness::PROBES;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
@@ -37,7 +38,7 @@ fn rule(place: &[&str]) -> Rule {
     match place {
         ["processes", _, rest @ ..] => match rest {
             ["command" | "log" | "only_if"]
-            | ["readiness", "exec"]
+            | ["readiness" | "liveness", "exec" | "envoy"]
             | ["drain", "only_if"]
             | ["drain", "envoy", "admin"]
             | ["drain", "exec", "command"] => Rule::Replace,
@@ -47,6 +48,7 @@ fn rule(place: &[&str]) -> Rule {
             ["env_file"] => Rule::OneOrMore("path"),
             ["render"] => Rule::OneOrMore("to"),
             ["readiness"] => Rule::OneOf(PROBES),
+            ["liveness"] => Rule::OneOf(CHECKS),
             ["drain"] => Rule::OneOf(DRAINS),
             ["hooks", rest @ ..] => hook_rule(rest),
             _ => Rule::ByKind,

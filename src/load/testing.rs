@@ -100,6 +100,7 @@ pub(crate) fn process(name: &str) -> Process {
         sockets: Vec::new(),
         depends_on: Vec::new(),
         readiness: None,
+        liveness: None,
         stop_signal: Signal::TERM,
         stop_grace_period: None,
         environment: Vec::new(),

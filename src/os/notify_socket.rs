@@ -10,6 +10,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
 use std::os::unix::net;
+use std::str::Utf8Error;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -35,12 +37,18 @@ pub struct NotifyMessage {
     /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. It is drainit's own; systemd
     /// ignores it.
     pub drained: bool,
+    /// `WATCHDOG=1`
+    pub alive: bool,
+    /// `WATCHDOG=trigger`: the process has found a fault of its own.
+    pub trigger: bool,
+    /// `EXTEND_TIMEOUT_USEC=…`
+    pub extend: Option<Duration>,
     /// `STATUS=…`, one line for people, without control characters.
     pub status: Option<String>,
 }
 
 impl NotifyMessage {
-    /// Parses a datagram. Unknown assignments (`MAINPID`, `WATCHDOG`, …) and those that are not
+    /// Parses a datagram. Unknown assignments (`MAINPID`, `ERRNO`, …) and those that are not
     /// UTF-8 are ignored.
     fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();
@@ -49,16 +57,29 @@ impl NotifyMessage {
                 b"READY=1" => message.ready = true,
                 b"STOPPING=1" => message.stopping = true,
                 b"DRAINED=1" => message.drained = true,
+                b"WATCHDOG=1" => message.alive = true,
+                b"WATCHDOG=trigger" => message.trigger = true,
                 _ => {
-                    let status = line.strip_prefix(b"STATUS=").map(str::from_utf8);
-                    if let Some(Ok(status)) = status {
-                        message.status = Some(harmless(status).into_owned());
+                    let Some((name, Ok(value))) = split(line) else { continue };
+                    match name {
+                        b"STATUS" => message.status = Some(harmless(value).into_owned()),
+                        b"EXTEND_TIMEOUT_USEC" => {
+                            let usec = value.trim().parse().ok();
+                            message.extend = usec.map(Duration::from_micros).or(message.extend);
+                        }
+                        _ => {}
                     }
                 }
             }
         }
         message
     }
+}
+
+/// Name and value of an assignment.
+fn split(line: &[u8]) -> Option<(&[u8], Result<&str, Utf8Error>)> {
+    let equals = line.iter().position(|byte| *byte == b'=')?;
+    Some((&line[..equals], str::from_utf8(&line[equals + 1..])))
 }
 
 /// Lists the assignments.
@@ -68,6 +89,9 @@ impl fmt::Display for NotifyMessage {
             (self.ready, "READY=1"),
             (self.stopping, "STOPPING=1"),
             (self.drained, "DRAINED=1"),
+            (self.alive, "WATCHDOG=1"),
+            (self.trigger, "WATCHDOG=trigger"),
+            (self.extend.is_some(), "EXTEND_TIMEOUT_USEC="),
             (self.status.is_some(), "STATUS="),
         ];
         let set: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, it)| *it).collect();
@@ -163,7 +187,6 @@ mod tests {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::SocketAddr;
     use std::process::Command;
-    use std::time::Duration;
 
     use nix::sys::socket::{ControlMessage, sendmsg};
     use tokio::time::timeout;
@@ -190,7 +213,7 @@ mod tests {
         let socket = listener();
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
         send(&socket, b"");
-        send(&socket, b"MAINPID=1\nWATCHDOG=1");
+        send(&socket, b"MAINPID=1\nWATCHDOG=0\nEXTEND_TIMEOUT_USEC=soon");
         send(&socket, b"READY=0\nSTATUS=\xff\xfe\nREADY");
         send(&socket, b"STATUS=warming up");
         send(&socket, b"MAINPID=7\nREADY=1\nSTATUS=serving\n");
@@ -204,14 +227,27 @@ mod tests {
             next(&socket).await,
             Some(NotifyMessage {
                 ready: true,
-                stopping: false,
-                drained: false,
-                status: status("serving")
+                status: status("serving"),
+                ..NotifyMessage::default()
             })
         );
         assert_eq!(
             next(&socket).await,
             Some(NotifyMessage { stopping: true, ..NotifyMessage::default() })
+        );
+        send(&socket, b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000");
+        send(&socket, b"WATCHDOG=trigger");
+        assert_eq!(
+            next(&socket).await,
+            Some(NotifyMessage {
+                alive: true,
+                extend: Some(Duration::from_millis(1500)),
+                ..NotifyMessage::default()
+            })
+        );
+        assert_eq!(
+            next(&socket).await,
+            Some(NotifyMessage { trigger: true, ..NotifyMessage::default() })
         );
         assert_eq!(next(&socket).await, None);
     }

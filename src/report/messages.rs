@@ -67,6 +67,13 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 request_error(why, names)
             ),
         ),
+        Note::ProbeFailed { process, failures, retries } => (
+            Level::Warning,
+            format!("{}: liveness probe failed ({failures} of {retries})", name(process)),
+        ),
+        Note::TimeoutExtended { process, limit } => {
+            (Level::Info, format!("{}: asks for more time, has {} more", name(process), human(limit)))
+        }
         Note::Unhealthy(process) => {
             (Level::Warning, format!("{}: failed its liveness check, stopping it", name(process)))
         }

@@ -225,8 +225,10 @@ impl EventLoop {
             }
             Action::Spawn(process) if self.stop_is_pending() => self.unstarted.push(process),
             Action::Spawn(process) => self.queue.push_back(self.executor.spawn(process)),
+            Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
             Action::Stop { process, signal } => {
+                self.executor.end_liveness(process);
                 for signal in with_cont(signal) {
                     self.executor.signal(process, signal);
                 }

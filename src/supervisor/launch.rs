@@ -12,8 +12,8 @@ use regex_lite::Regex;
 use thiserror::Error;
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, LogFormat, LogMode, OnlyIf, Probe, Process, Readiness,
-    Render, Variable,
+    Config, Drain, DrainMethod, Hook, Liveness, LogFormat, LogMode, OnlyIf, Probe, Process,
+    Readiness, Render, Variable,
 };
 use crate::load::Environment;
 use crate::load::at_start;
@@ -55,10 +55,15 @@ impl StartError {
 
 /// The variable of sd_notify(3). drainit's own value, from a supervisor above it, is not passed on.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// The variables of sd_watchdog_enabled(3), in the same way. drainit does not set `WATCHDOG_PID`,
+/// so that a child of the process may send.
+const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// The environment of every process: drainit's own environment, and the `env:` defaults.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let own = std::env::vars_os().filter(|(name, _)| name != NOTIFY_SOCKET);
+    let of_drainit = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID];
+    let own = std::env::vars_os().filter(|(name, _)| !of_drainit.iter().any(|own| name == own));
     let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
     own.chain(defaults).collect()
 }
@@ -67,7 +72,8 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
 pub(crate) fn uses_notify(process: &Process) -> bool {
     let ready = matches!(process.readiness, Some(Readiness { probe: Probe::Notify, .. }));
     let drained = matches!(process.drain, Some(Drain { method: DrainMethod::Notify(_), .. }));
-    ready || drained
+    let alive = matches!(process.liveness, Some(Liveness::Notify(_)));
+    ready || drained || alive
 }
 
 /// The process with the values that are read at its start; `None` where it has none.
@@ -120,6 +126,9 @@ pub(crate) fn process(
     let mut request = request(process.command.iter().chain(args), base, Some(process));
     if let (Some(address), Some(env)) = (notify, &mut request.env) {
         env.push((NOTIFY_SOCKET.into(), address.into()));
+    }
+    if let (Some(Liveness::Notify(limit)), Some(env)) = (&process.liveness, &mut request.env) {
+        env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
     }
     let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
         Probe::Log(pattern) => Some(pattern.clone()),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -41,6 +42,24 @@ pub(crate) enum Message {
         process: ProcessId,
         request: Request,
         reply: RequestReply,
+    },
+    /// The result of a liveness probe; ignored if it is of an earlier instance.
+    Probed {
+        process: ProcessId,
+        instance: u32,
+        is_alive: bool,
+    },
+    /// No `WATCHDOG=1` came in time, or `WATCHDOG=trigger` came; ignored if it is of an earlier
+    /// instance.
+    Unhealthy {
+        process: ProcessId,
+        instance: u32,
+    },
+    /// `EXTEND_TIMEOUT_USEC=`; ignored if it is of an earlier instance.
+    TimeoutExtended {
+        process: ProcessId,
+        instance: u32,
+        by: Duration,
     },
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,

@@ -6,6 +6,7 @@ pub(crate) mod event_loop;
 pub(crate) mod executor;
 pub(crate) mod launch;
 pub(crate) mod leftovers;
+pub(crate) mod liveness;
 pub(crate) mod message;
 pub(crate) mod readiness;
 pub(crate) mod requests;

@@ -46,6 +46,8 @@ struct ProcessFacts {
     /// `restart_max` is reached: the process stays down, whatever its last exit code.
     gave_up: bool,
     failure: LastFailure,
+    /// Why its last liveness probe failed.
+    unhealthy: LastFailure,
 }
 
 impl StatusBoard {
@@ -61,6 +63,7 @@ impl StatusBoard {
             message: None,
             gave_up: false,
             failure: LastFailure::default(),
+            unhealthy: LastFailure::default(),
         };
         let facts = vec![fact; names.0.len()];
         let startup = RefCell::new(Startup::new(names.0.len(), began));
@@ -87,6 +90,10 @@ impl StatusBoard {
 
     pub(crate) fn set_failure(&self, process: ProcessId, failure: LastFailure) {
         self.facts.borrow_mut()[process.index()].failure = failure;
+    }
+
+    pub(crate) fn set_unhealthy(&self, process: ProcessId, unhealthy: LastFailure) {
+        self.facts.borrow_mut()[process.index()].unhealthy = unhealthy;
     }
 
     pub(crate) fn set_message(&self, process: ProcessId, message: Option<String>) {
@@ -171,18 +178,23 @@ impl StatusBoard {
         };
         let facts = self.facts.borrow();
         let startup = self.startup.borrow();
+        let counts = world.restarts.iter().zip(&world.probe_failures);
         let moments = world.spec.ids().map(|id| startup.of(id));
-        let processes = facts.iter().zip(&self.names.0).zip(&world.restarts).zip(moments);
+        let processes = facts.iter().zip(&self.names.0).zip(counts).zip(moments);
         let processes = processes
-            .map(|(((fact, name), restarts), moments)| ProcessStatus {
+            .map(|(((fact, name), (restarts, probe_failures)), moments)| ProcessStatus {
                 name: name.clone(),
                 state: fact.state,
                 pid: fact.pid,
                 restarts: restarts.total,
+                probe_failures: probe_failures.total,
                 since: now.since(fact.since),
                 message: match fact.state {
                     ProcessState::Starting | ProcessState::Draining => {
                         fact.failure.borrow().clone()
+                    }
+                    ProcessState::Ready => {
+                        fact.unhealthy.borrow().clone().or_else(|| fact.message.clone())
                     }
                     _ => fact.message.clone(),
                 },

@@ -18,6 +18,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) flags: &'static [&'static str],
     /// The keys of `drain.envoy` other than `admin`.
     pub(crate) drain: &'static str,
+    /// The probe of `readiness`.
+    pub(crate) readiness: &'static str,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
@@ -28,6 +30,7 @@ impl Default for RealEnvoy {
             version: envoy::DEFAULT,
             flags: &["--concurrency", "2"],
             drain: "time: 3s, min: 500ms",
+            readiness: "http: 'unix:DIR/admin.sock:/ready'",
             change: |_| {},
         }
     }
@@ -37,6 +40,15 @@ impl RealEnvoy {
     /// Starts Envoy under drainit at debug level and waits until it is ready. Also returns the
     /// address for clients.
     pub(crate) fn start(&self) -> Option<(Running, SocketAddr)> {
+        let (drainit, address) = self.launch()?;
+        drainit.wait("readiness of Envoy", Duration::from_secs(30), |record| {
+            record.line("everything is ready").map(drop)
+        });
+        Some((drainit, address))
+    }
+
+    /// The same without waiting.
+    pub(crate) fn launch(&self) -> Option<(Running, SocketAddr)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();
         let mut config = config(&rig.fill("DIR/admin.sock"), address, upstream());
@@ -54,15 +66,13 @@ control: {{socket: DIR/control.sock}}
 processes:
   router:
     command: {}
-    readiness: {{http: 'unix:DIR/admin.sock:/ready', interval: 20ms}}
+    readiness: {{{}, interval: 20ms}}
     drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
 ",
             json!(command),
+            self.readiness,
             self.drain
         ));
-        drainit.wait("readiness of Envoy", Duration::from_secs(30), |record| {
-            record.line("everything is ready").map(drop)
-        });
         Some((drainit, address))
     }
 }

@@ -300,6 +300,10 @@ fn spawned(state: &mut State, process: ProcessId) {
 
 fn ready(state: &mut State, process: ProcessId, since: Time) {
     state.set(process, Lifecycle::Ready { since });
+    if state.process(process).liveness_retries.is_some() {
+        state.probe_succeeded(process);
+        state.act(Action::WatchLiveness(process));
+    }
     state.reach(process, Reached { ready: true, ..state.reached(process) });
     if state.process(process).readiness_timeout.is_some() {
         state.note(Note::Ready { process, after: state.now.since(since) });

@@ -17,6 +17,7 @@ fn gateway() -> Spec {
         oneshot: false,
         conditional: false,
         readiness_timeout: None,
+        liveness_retries: None,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
         required: true,

@@ -38,6 +38,10 @@ pub(crate) struct Checker<'a> {
     drained: Vec<bool>,
     last_active: Vec<Option<u64>>,
     accepted: Vec<Option<bool>>,
+    /// Failed liveness probes in a row.
+    probe_failures: Vec<u32>,
+    /// When the start of a process may fail.
+    ready_by: Vec<Option<Time>>,
 }
 
 impl<'a> Checker<'a> {
@@ -70,6 +74,8 @@ impl<'a> Checker<'a> {
             drained: vec![false; count],
             last_active: vec![None; count],
             accepted: vec![None; count],
+            probe_failures: vec![0; count],
+            ready_by: vec![None; count],
         }
     }
 
@@ -116,12 +122,50 @@ impl<'a> Checker<'a> {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
             Event::Ready(process) => self.was_ready[process.index()] = true,
+            Event::LivenessProbed { process, is_alive } => {
+                let failures = &mut self.probe_failures[process.index()];
+                *failures = if is_alive { 0 } else { *failures + 1 };
+            }
+            Event::TimeoutExtended { process, by } => self.extend(now, process, by),
             Event::DrainAnswered { process, accepted } => {
                 self.accepted[process.index()] = Some(accepted)
             }
             Event::DrainSample { process, load } => self.last_active[process.index()] = load.active,
             _ => {}
         }
+    }
+
+    /// Notes that a process may take longer: as long as it asks for, but not beyond what the
+    /// processes and hooks that come after it need before the deadline.
+    fn extend(&mut self, now: Time, process: ProcessId, by: Duration) {
+        let index = process.index();
+        if let Some(ready_by) = self.ready_by[index].filter(|at| now < *at) {
+            self.ready_by[index] = Some(ready_by.max(now + by));
+        }
+        let later = self.needed_after(process);
+        if let (Some((asked, limit)), Some(deadline)) = (self.asked[index], self.deadline)
+            && now < asked + limit
+            && !self.group_killed[index]
+        {
+            let granted = by.min(deadline.since(now).saturating_sub(later));
+            self.asked[index] = Some((asked, limit.max((now + granted).since(asked))));
+        }
+    }
+
+    /// The need of the hook after the end of a process, and of the longest path below it.
+    fn needed_after(&self, process: ProcessId) -> Duration {
+        let spec = &self.scenario.spec;
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let mut below = vec![Duration::ZERO; spec.processes.len()];
+        for id in spec.ids() {
+            let of = &spec.processes[id.index()];
+            let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
+            let own = hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
+            below[id.index()] = deepest.unwrap_or_default() + own;
+        }
+        let of = &spec.processes[process.index()];
+        let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
+        deepest.unwrap_or_default() + hook(of.hooks.post_stop)
     }
 
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
@@ -175,6 +219,11 @@ impl<'a> Checker<'a> {
                 self.killed = true;
             }
             Action::AbortHook(HookId { stage: Stage::PostStop, .. }) => self.hook_hung = true,
+            Action::WatchLiveness(process) => {
+                self.hold(procs[process.index()].alive, "a liveness check of what is gone");
+                self.hold(!self.unready, "a liveness check in a shutdown");
+                self.probe_failures[process.index()] = 0;
+            }
             Action::Unready => {
                 self.hold(!self.unready, "unready twice");
                 self.unready = true;
@@ -222,6 +271,25 @@ impl<'a> Checker<'a> {
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
+            }
+            Note::Started(process) => {
+                let within = self.scenario.spec.processes[process.index()].readiness_timeout;
+                self.ready_by[process.index()] = within.map(|within| now + within);
+            }
+            Note::NotReady { process, .. } => {
+                let is_late = self.ready_by[process.index()].is_some_and(|at| at <= now);
+                self.hold(is_late, "not ready before its limit");
+            }
+            Note::Unhealthy(process) => {
+                let retries = self.scenario.spec.processes[process.index()].liveness_retries;
+                let failures = self.probe_failures[process.index()];
+                self.hold(Some(failures) >= retries, "unhealthy after too few failures");
+                self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
+            }
+            Note::TimeoutExtended { limit, .. } => {
+                if let Some(deadline) = self.deadline {
+                    self.hold(now + limit <= deadline, "more time than the deadline leaves");
+                }
             }
             Note::EndedUndrained { process, .. } => {
                 self.hold(!procs[process.index()].alive, "ended, and alive");

@@ -50,6 +50,8 @@ const SELDOM: Duration = Duration::from_millis(700);
 const SOON: Duration = Duration::from_millis(300);
 /// The time that an obedient process takes to end.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
+/// The pause between two liveness probes.
+const PROBES: Duration = Duration::from_millis(400);
 /// Longer than any scenario may take.
 const FOREVER: Duration = Duration::from_secs(3600);
 
@@ -89,6 +91,15 @@ enum Happening {
         process: u16,
     },
     LeftoversGone,
+    Probed {
+        process: u16,
+        instance: u32,
+        since: Time,
+    },
+    Extends {
+        process: u16,
+        instance: u32,
+    },
 }
 
 /// An index into the list of events: the queue needs an order, and [`Event`] has none.
@@ -266,6 +277,24 @@ impl Sim<'_> {
                 self.push(self.now + pause, Happening::Sample { process });
                 Some(Event::DrainSample { process: id, load })
             }
+            Happening::Probed { process, instance, since } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                if !proc.alive || proc.instance != instance || proc.drained_at > Some(since) {
+                    return None;
+                }
+                self.push(self.now + PROBES, Happening::Probed { process, instance, since });
+                let hangs = self.behaviour(id).hangs_after.map(|after| since + after);
+                let is_alive = self.obeys() || hangs.is_none_or(|at| self.now < at);
+                Some(Event::LivenessProbed { process: id, is_alive })
+            }
+            Happening::Extends { process, instance } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                let (_, by) = self.behaviour(id).extends?;
+                (proc.alive && proc.instance == instance)
+                    .then_some(Event::TimeoutExtended { process: id, by })
+            }
             Happening::LeftoversGone => {
                 self.leftovers = 0;
                 Some(Event::Leftovers(0))
@@ -297,7 +326,13 @@ impl Sim<'_> {
                 self.deliver(events, now, Event::Condition { process, holds });
             }
             Action::Spawn(process) => self.spawn(events, process),
+            Action::WatchLiveness(process) => {
+                let instance = self.procs[process.index()].instance;
+                let probed = Happening::Probed { process: process.0, instance, since: now };
+                self.push(now + PROBES, probed);
+            }
             Action::Stop { process, .. } => {
+                self.extend(process);
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
                     self.die(process, after, 200 + 15, true);
                 }
@@ -395,6 +430,15 @@ impl Sim<'_> {
         }
         if let Some((after, code)) = behaviour.dies_after {
             self.die(process, after, code, false);
+        }
+        self.extend(process);
+    }
+
+    /// The process asks for more time.
+    fn extend(&mut self, process: ProcessId) {
+        let instance = self.procs[process.index()].instance;
+        if let Some((after, _)) = self.behaviour(process).extends {
+            self.push(self.now + after, Happening::Extends { process: process.0, instance });
         }
     }
 

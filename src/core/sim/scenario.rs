@@ -97,6 +97,10 @@ pub(crate) struct Behaviour {
     pub(crate) dies_after: Option<(Duration, u8)>,
     pub(crate) ends_after_term: Option<Duration>,
     pub(crate) ends_after_kill: Option<Duration>,
+    /// Its liveness probes fail from then on.
+    pub(crate) hangs_after: Option<Duration>,
+    /// It asks for more time so long after its start, and after its stop signal.
+    pub(crate) extends: Option<(Duration, Duration)>,
     /// Its process group outlives it, until this long after the stop signal; `Err`: until KILL.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
@@ -217,6 +221,8 @@ impl Behaviour {
             dies_after: dies.then(|| (rng.millis(most), code)),
             ends_after_term: rng.maybe(odds, |rng| rng.millis(12_000)),
             ends_after_kill: rng.maybe(odds * 6, |rng| rng.millis(3)),
+            hangs_after: rng.once_in(odds).then(|| rng.millis(most)),
+            extends: rng.once_in(3).then(|| (rng.millis(4000), rng.millis(15_000))),
             group: rng.once_in(odds).then(|| rng.maybe(3, |rng| rng.millis(6000)).ok_or(())),
             drain_answer: rng.maybe(8, |rng| (rng.millis(2000), !rng.once_in(5))),
             reports_after: rng.maybe(4, |rng| rng.millis(20_000)),
@@ -257,6 +263,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         conditional: rng.once_in(6),
         readiness_timeout: (!oneshot && rng.once_in(2))
             .then(|| rng.millis(4000) + Duration::from_millis(1)),
+        liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,

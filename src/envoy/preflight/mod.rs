@@ -35,7 +35,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
 const SERVER_INFO: &str = "/server_info";
-const LISTENERS: &str = "/listeners";
+pub(crate) const LISTENERS: &str = "/listeners";
 /// The drain types of all listeners; the mask keeps the dump small.
 const DRAIN_TYPES: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
@@ -186,7 +186,7 @@ async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
 }
 
 /// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
-fn serves_clients(listeners: &str) -> bool {
+pub(crate) fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
 }
 

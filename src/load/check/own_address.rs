@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Address, Config, Control, DrainMethod, Probe};
+use crate::config::{Address, Config, Control, DrainMethod, Liveness, Probe};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
@@ -22,16 +22,18 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 problems.error(*span, message).help("remove it, or give one of them another path");
             }
         }
-        let asked = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
-            Probe::Unix(path) | Probe::File(path) => own_path(control, path),
-            Probe::Tcp(address) => own_port(control, *address),
-            Probe::Http(target) => own(control, &target.address),
-            Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
-        });
-        if let (Some(key), Some(span)) = (asked, place.readiness) {
-            let message = format!("`readiness` of `{name}` probes drainit's own `{key}`");
-            let help = "write the address or file of the process itself";
-            problems.error(span, message).help(help);
+        let ready = process.readiness.as_ref().map(|readiness| &readiness.probe);
+        let alive = process.liveness.as_ref().and_then(Liveness::probe);
+        let parts = &place.parts;
+        for (what, probe, span) in
+            [("readiness", ready, parts.readiness), ("liveness", alive, parts.liveness)]
+        {
+            let asked = probe.and_then(|probe| probed(control, probe));
+            if let (Some(key), Some(span)) = (asked, span) {
+                let message = format!("`{what}` of `{name}` probes drainit's own `{key}`");
+                let help = "write the address or file of the process itself";
+                problems.error(span, message).help(help);
+            }
         }
         let drained_at = process.drain.as_ref().and_then(|drain| match &drain.method {
             DrainMethod::Envoy { admin, .. } => own(control, admin),
@@ -42,6 +44,17 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             let message = format!("`drain` of `{name}` is sent to drainit's own `{key}`");
             problems.error(span, message).help("write the address of the process itself");
         }
+    }
+}
+
+/// The key of `control` that names the target of this probe.
+fn probed(control: &Control, probe: &Probe) -> Option<&'static str> {
+    match probe {
+        Probe::Unix(path) | Probe::File(path) => own_path(control, path),
+        Probe::Tcp(address) => own_port(control, *address),
+        Probe::Http(target) => own(control, &target.address),
+        Probe::Envoy(admin) => own(control, admin),
+        Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
     }
 }
 

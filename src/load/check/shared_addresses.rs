@@ -45,6 +45,7 @@ fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
     match &process.readiness.as_ref()?.probe {
         Probe::Tcp(address) => Some((Place::tcp(*address), None)),
         Probe::Http(target) => Some((Place::of(&target.address), Some(&target.path))),
+        Probe::Envoy(admin) => Some((Place::of(admin), None)),
         Probe::Unix(path) | Probe::File(path) => Some((Place::Path(path), None)),
         Probe::Exec(_) | Probe::Log(_) | Probe::Notify => None,
     }

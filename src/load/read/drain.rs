@@ -42,12 +42,11 @@ const MIN: Key = Key::new(
     "The shortest wait, while load balancers remove the endpoint. Default: 5s for `envoy`, else 0s.",
 );
 
+/// The address of an admin, or a list of which the first chosen one counts.
+pub(crate) const ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]);
+
 static ENVOY: Keys = Keys::new(&[
-    Key::new(
-        "admin",
-        Shape::Either(&[Shape::Url, Shape::List(&CHOICE)]),
-        "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`.",
-    ),
+    Key::new("admin", ADMIN, "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`."),
     Key::new(
         "fail_healthcheck",
         Shape::Bool,
@@ -63,9 +62,9 @@ static ENVOY: Keys = Keys::new(&[
 ]);
 
 /// An address of a list, with or without a condition.
-const CHOICE: Shape = Shape::Either(&[Shape::Url, Shape::Table(&ADMIN)]);
+const FIRST_CHOSEN_ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::Table(&FIRST_CHOSEN)]);
 
-static ADMIN: Keys = Keys {
+pub(crate) static FIRST_CHOSEN: Keys = Keys {
     exclusive: &[Key::new("text", Shape::Url, "Envoy's admin address.")],
     others: &[only_if::ROW],
 };
@@ -167,7 +166,7 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     let until = reader.field(fields, "until", values::drain_until);
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = required(reader, fields, what, "admin", example)?;
-    let admin = reader.first_chosen(admin, "admin", &ADMIN)?;
+    let admin = reader.first_chosen(admin, "admin", &FIRST_CHOSEN)?;
     let admin = reader.typed(admin, "admin", values::server)?;
     Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
 }

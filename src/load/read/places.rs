@@ -103,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) working_dir: Option<Span>,
     pub(crate) user: Option<Span>,
     pub(crate) readiness: Option<Span>,
+    pub(crate) liveness: Option<Span>,
     pub(crate) hooks: Option<Span>,
     pub(crate) drain: Option<Span>,
     pub(crate) environment: Option<Span>,

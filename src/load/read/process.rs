@@ -19,6 +19,8 @@ use crate::load::read::environment;
 use crate::load::read::environment::{env_files, environment};
 use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
+use crate::load::read::liveness;
+use crate::load::read::liveness::liveness;
 use crate::load::read::log;
 use crate::load::read::log::log;
 use crate::load::read::only_if;
@@ -64,6 +66,11 @@ pub(crate) static KEYS: Keys = Keys::new(&[
         "readiness",
         Shape::Table(&readiness::KEYS),
         "When it is ready. Without it: as soon as it runs.",
+    ),
+    Key::new(
+        "liveness",
+        Shape::Table(&liveness::KEYS),
+        "How drainit sees, once it is ready, that it still works. If it does not, it is stopped.",
     ),
     Key::new(
         "stop_signal",
@@ -263,6 +270,7 @@ fn process(
         working_dir: at("working_dir"),
         user: at("user"),
         readiness: at("readiness"),
+        liveness: at("liveness"),
         hooks: fields.key("hooks"),
         drain: at("drain"),
         environment: at("environment"),
@@ -274,7 +282,7 @@ fn process(
     let kind =
         reader.field(&fields, "type", |text| values::choice(text, KINDS)).unwrap_or_default();
     if kind == ProcessKind::Oneshot {
-        for key in ["readiness", "drain"] {
+        for key in ["readiness", "liveness", "drain"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
                 let problem = reader
                     .problems
@@ -340,6 +348,9 @@ fn process(
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
         depends_on: Vec::new(),
         readiness,
+        liveness: fields
+            .get("liveness")
+            .and_then(|node| liveness(reader, node, &format_args!("{what}.liveness"))),
         stop_signal: reader
             .field(&fields, "stop_signal", values::stop_signal)
             .unwrap_or(Signal::TERM),

@@ -8,6 +8,8 @@ use regex_lite::Regex;
 use crate::config::{Probe, Readiness};
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::command::COMMAND;
+use crate::load::read::drain;
+use crate::load::read::drain::ADMIN;
 use crate::load::read::reader::Reader;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -20,6 +22,12 @@ pub(crate) const PROBES: &[Key] = &[
     Key::new("unix", Shape::Path, "Ready when a connection to this Unix socket is accepted."),
     Key::new("tcp", Shape::HostPort, "Ready when a TCP connection is accepted."),
     Key::new("http", Shape::Url, "Ready when a `GET` is answered with a status from 200 to 399."),
+    Key::new(
+        "envoy",
+        ADMIN,
+        "Ready when the Envoy with this admin is live, has a listener, and its control plane has \
+         answered.",
+    ),
     Key::new("exec", COMMAND, "Ready when the command exits with 0."),
     Key::new("file", Shape::Path, "Ready when something exists at this path."),
     Key::new(
@@ -60,11 +68,15 @@ pub(crate) fn readiness(
     })
 }
 
-fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Probe> {
+pub(crate) fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Probe> {
     match name {
         "unix" => reader.typed(node, name, values::socket_path).map(Probe::Unix),
         "tcp" => reader.typed(node, name, values::tcp).map(Probe::Tcp),
         "http" => reader.typed(node, name, values::http).map(Probe::Http),
+        "envoy" => {
+            let admin = reader.first_chosen(node, name, &drain::FIRST_CHOSEN)?;
+            reader.typed(admin, name, values::server).map(Probe::Envoy)
+        }
         "exec" => reader.command(node, name).map(Probe::Exec),
         "file" => reader.typed(node, name, values::path).map(Probe::File),
         "log" => reader.typed(node, name, regex).map(Probe::Log),

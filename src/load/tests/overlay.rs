@@ -1,6 +1,6 @@
 //! Tests merging several files.
 
-use crate::config::{LogMode, Probe, Process, StartCondition};
+use crate::config::{Liveness, LogMode, Probe, Process, StartCondition};
 use crate::load::testing::{load, variables};
 use crate::types::Signal;
 use std::time::Duration;
@@ -24,6 +24,18 @@ processes:
 
 fn merged(over: &str) -> Vec<Process> {
     load(&[BASE, over], &[("HOST", "h")]).unwrap().config.processes
+}
+
+#[test]
+fn another_check_of_liveness_replaces_the_earlier_one() {
+    let base =
+        "processes: {a: {command: [a], liveness: {http: 'http://127.0.0.1:1/', retries: 5}}}";
+    let over = "processes: {a: {liveness: {exec: [x]}}}";
+    let config = load(&[base, over], &[]).unwrap().config;
+    assert!(matches!(
+        &config.processes[0].liveness,
+        Some(Liveness::Probe { probe: Probe::Exec(_), retries: 5, .. })
+    ));
 }
 
 #[test]

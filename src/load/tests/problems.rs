@@ -54,6 +54,20 @@ fn every_kind_of_fault_of_a_process() {
             "`processes.a.readiness` can have `unix` or `tcp`, not both",
         ),
         ("readiness: {unix: /a, interval: 0}", 37, "`interval` is `0`: must be longer than 0"),
+        ("liveness: {}", 15, "`processes.a.liveness` has no check"),
+        (
+            "liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}",
+            34,
+            "`processes.a.liveness` can have `tcp` or `http`, not both",
+        ),
+        ("liveness: {log: x}", 16, "unknown key `log` in `processes.a.liveness`"),
+        ("liveness: {notify: true}", 24, "`notify` is `true`: not a duration"),
+        ("liveness: {tcp: '1.2.3.4:5', retries: 0}", 43, "`retries` is `0`: 0 is too few"),
+        (
+            "liveness: {tcp: '1.2.3.4:5', interval: 0}",
+            44,
+            "`interval` is `0`: must be longer than 0",
+        ),
         ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
         (
             "readiness: {log: '('}",
@@ -148,7 +162,7 @@ fn the_help_names_the_remedy() {
         ),
         (
             "readiness: http://localhost:80/x",
-            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `exec`, `file`, `log`, `notify`, \
+            "did you mean `{http: \"http://localhost:80/x\"}`? Known keys: `unix`, `tcp`, `http`, `envoy`, `exec`, `file`, `log`, `notify`, \
              `interval` and `timeout`",
         ),
     ] {
@@ -418,6 +432,10 @@ processes:
         (
             "drain: {http: {url: \"unix:/run/drainit.sock:/drain\"}}",
             Some("is sent to drainit's own"),
+        ),
+        (
+            "liveness: {http: \"http://localhost:9902/livez\"}",
+            Some("`liveness` of `a` probes drainit's own `control.listen`"),
         ),
         ("sockets: [/run/drainit.sock2], readiness: {tcp: \"127.0.0.1:9903\"}", None),
         ("readiness: {tcp: \"[::1]:9902\"}", Some("drainit's own `control.listen`")),

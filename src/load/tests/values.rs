@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    DrainMethod, DrainUntil, Hook, HttpMethod, LogMode, Probe, Process, ProcessKind, RestartPolicy,
-    StartCondition,
+    Address, DrainMethod, DrainUntil, Hook, HttpMethod, Liveness, LogMode, Probe, Process,
+    ProcessKind, RestartPolicy, StartCondition,
 };
 use crate::load;
 use crate::load::Environment;
@@ -126,10 +126,15 @@ fn hooks_can_be_short() {
 #[test]
 fn every_probe() {
     type Check = fn(&Probe) -> bool;
-    let probes: [(&str, Check); 7] = [
+    let probes: [(&str, Check); 9] = [
         ("unix: /a.sock", |p| matches!(p, Probe::Unix(_))),
         ("tcp: localhost:80", |p| matches!(p, Probe::Tcp(_))),
         ("http: 'unix:/a.sock:/ready'", |p| matches!(p, Probe::Http(_))),
+        ("envoy: 'http://127.0.0.1:9901'", |p| matches!(p, Probe::Envoy(Address::Tcp(_)))),
+        (
+            "envoy: [{text: 'unix:/a.sock', only_if: {value: a, is: b}}, 'unix:/b.sock']",
+            |p| matches!(p, Probe::Envoy(Address::Unix(path)) if path.ends_with("b.sock")),
+        ),
         ("exec: test -e /x", |p| matches!(p, Probe::Exec(words) if words.len() == 3)),
         ("file: /x", |p| matches!(p, Probe::File(_))),
         (
@@ -142,6 +147,32 @@ fn every_probe() {
         let process = process(&format!("readiness: {{{probe}}}"));
         assert!(check(&process.readiness.unwrap().probe), "{probe}");
     }
+}
+
+#[test]
+fn liveness_has_the_words_of_compose_and_the_defaults_of_kubernetes() {
+    let seconds = Duration::from_secs;
+    let of = |text: &str| process(&format!("liveness: {{{text}}}")).liveness.unwrap();
+    for (text, expected) in [
+        ("unix: /a.sock", (seconds(10), seconds(1), 3, seconds(0))),
+        (
+            "exec: [check], interval: 5s, timeout: 2s, retries: 1, start_period: 1m",
+            (seconds(5), seconds(2), 1, seconds(60)),
+        ),
+        ("envoy: 'unix:/a.sock', start_period: 0", (seconds(10), seconds(1), 3, seconds(0))),
+    ] {
+        let Liveness::Probe { interval, timeout, retries, start_period, .. } = of(text) else {
+            panic!("{text}")
+        };
+        assert_eq!((interval, timeout, retries, start_period), expected, "{text}");
+    }
+    assert!(matches!(of("notify: 30s"), Liveness::Notify(limit) if limit == seconds(30)));
+    let text = process_with("liveness: {notify: 30s, retries: 3}");
+    let loaded = load(&[&text], &[]).unwrap();
+    assert_eq!(
+        loaded.warnings[0].message,
+        "`retries` has no effect with `notify`: drainit does not ask"
+    );
 }
 
 #[test]

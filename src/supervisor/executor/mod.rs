@@ -37,6 +37,7 @@ use crate::supervisor::executor::hooks::HookRun;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::leftovers::Leftovers;
+use crate::supervisor::liveness::LivenessWatch;
 use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
 use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
@@ -86,6 +87,9 @@ struct Instance {
     log: Option<Rc<OutputCapture>>,
     watch: Option<Watch>,
     listener: Option<Listener>,
+    liveness: Option<LivenessWatch>,
+    /// Why its liveness check failed the last time; `None` after a success.
+    unhealthy: LastFailure,
     /// Why it is not ready yet, or its `STATUS=`.
     last_failure: LastFailure,
     drain: Option<RunningDrain>,
@@ -139,16 +143,29 @@ impl Executor {
                 })
             }
             Message::Drained { process, instance } => {
-                let current = &self.instances[process.index()];
-                let is_current = current.number == instance && current.pid.is_some();
-                is_current.then_some(Event::Drained(process))
+                self.is_current(process, instance).then_some(Event::Drained(process))
             }
             Message::Request { process, request, reply } => {
                 self.status_board.requests.add(process, request, reply);
                 Some(Event::Requested { process, request })
             }
+            Message::Probed { process, instance, is_alive } => self
+                .is_current(process, instance)
+                .then_some(Event::LivenessProbed { process, is_alive }),
+            Message::Unhealthy { process, instance } => {
+                self.is_current(process, instance).then_some(Event::Unhealthy(process))
+            }
+            Message::TimeoutExtended { process, instance, by } => {
+                self.is_current(process, instance).then_some(Event::TimeoutExtended { process, by })
+            }
             Message::Wake => None,
         }
+    }
+
+    /// Whether this instance of the process runs.
+    fn is_current(&self, process: ProcessId, instance: u32) -> bool {
+        let current = &self.instances[process.index()];
+        current.number == instance && current.pid.is_some()
     }
 
     /// Wakes the event loop once more, after everything else that waits.
@@ -207,6 +224,7 @@ impl Executor {
                 current.watch = None;
                 current.verification = None;
                 current.listener = None;
+                current.liveness = None;
                 if let Some(log) = &current.log {
                     log.pump();
                 }
@@ -238,12 +256,13 @@ impl Executor {
         }
     }
 
-    /// Ends the readiness probes and preflights when the shutdown begins.
+    /// Ends the probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.output.stop_waiting();
         self.files.stop_waiting();
         for current in &mut self.instances {
             current.watch = None;
+            current.liveness = None;
             current.verification = None;
         }
     }
@@ -272,6 +291,7 @@ impl Executor {
             self.keep_open(log.as_ref());
             Ok(request)
         });
+        self.instances[process.index()].liveness = None;
         self.instances[process.index()].drain = Some(running);
     }
 

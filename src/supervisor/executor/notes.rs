@@ -32,6 +32,16 @@ impl Executor {
                 }
                 Some(process)
             }
+            Note::ProbeFailed { process, .. } | Note::Unhealthy(process) => {
+                let current = &mut self.instances[process.index()];
+                if let Some(reason) = current.unhealthy.borrow().as_ref() {
+                    line = format!("{line}: {reason}");
+                }
+                if matches!(note, Note::Unhealthy(_)) {
+                    current.liveness = None;
+                }
+                None
+            }
             Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. } => {
                 Some(process)
             }

@@ -1,18 +1,23 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
+use std::pin::Pin;
 use std::rc::Rc;
 
-use crate::config::{Probe, Process, Readiness};
+use crate::config::{Liveness, Probe, Process, Readiness};
 use crate::core::event::Event;
 use crate::os::notify_socket::NotifySocket;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
+use crate::supervisor::liveness::{Instance, LivenessWatch, Pace};
 use crate::supervisor::message::{Message, Role};
-use crate::supervisor::readiness::notify::{Listener, NotifySender};
+use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
 use crate::supervisor::readiness::probe::{LastFailure, answered_already};
 use crate::supervisor::readiness::{ReadinessTarget, Watch};
+use crate::supervisor::run_command;
 use crate::types::ProcessId;
+
+type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 impl Executor {
     /// Evaluates `only_if`. The stale sockets of a skipped process are removed: nothing will listen
@@ -88,6 +93,8 @@ impl Executor {
         current.log.clone_from(&log);
         self.status_board.set_pid(process, Some(pid));
         self.status_board.set_message(process, None);
+        current.unhealthy = LastFailure::default();
+        self.status_board.set_unhealthy(process, Rc::clone(&current.unhealthy));
         let last_failure = LastFailure::default();
         self.status_board.set_failure(process, Rc::clone(&last_failure));
         let instance = current.number;
@@ -100,7 +107,11 @@ impl Executor {
                 children: Rc::clone(&self.children),
                 is_only_process: self.config.processes.len() == 1,
             };
-            Listener::begin(socket, sender, Rc::clone(&last_failure), self.sender.clone())
+            let states = States {
+                status: Rc::clone(&last_failure),
+                unhealthy: Rc::clone(&current.unhealthy),
+            };
+            Listener::begin(socket, sender, states, self.sender.clone())
         });
         current.watch = match &wanted.readiness {
             Some(Readiness { probe: Probe::Notify, .. }) | None => None,
@@ -115,6 +126,44 @@ impl Executor {
         };
         current.last_failure = last_failure;
         Ok(())
+    }
+
+    /// Begins the liveness check of a process that is ready.
+    pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
+        let config = Rc::clone(&self.config);
+        let wanted = &config.processes[process.index()];
+        let current = &mut self.instances[process.index()];
+        let failure = Rc::clone(&current.unhealthy);
+        match &wanted.liveness {
+            Some(Liveness::Notify(limit)) => {
+                if let Some(listener) = &current.listener {
+                    listener.expect_watchdog(*limit);
+                }
+            }
+            Some(Liveness::Probe { probe, interval, timeout, start_period, .. }) => {
+                let pace =
+                    Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
+                let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
+                let (user, limit) = (wanted.clone(), *timeout);
+                let run = move |command: &[String]| -> Running {
+                    let request = launch::probe(command, &user, &base);
+                    Box::pin(run_command::run(request, Rc::clone(&children), limit))
+                };
+                current.liveness = Some(LivenessWatch::begin(
+                    Instance { process, number: current.number },
+                    probe.clone(),
+                    pace,
+                    failure,
+                    self.sender.clone(),
+                    Rc::new(run),
+                ));
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn end_liveness(&mut self, process: ProcessId) {
+        self.instances[process.index()].liveness = None;
     }
 
     /// Warns if something answers the readiness probe of a process before its first start. Later it

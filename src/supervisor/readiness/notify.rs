@@ -4,8 +4,12 @@
 //! the process itself, its descendants and its process group are accepted.
 
 use std::cell::Cell;
+use std::future::pending;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep_until};
 
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin};
@@ -13,11 +17,20 @@ use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::LastFailure;
-use crate::types::ProcessId;
+use crate::types::{ProcessId, human};
 
 /// Listens until it is dropped.
 pub(crate) struct Listener {
     task: AbortHandle,
+    watchdog: watch::Sender<Option<Duration>>,
+}
+
+/// What the messages say about the instance.
+pub(crate) struct States {
+    /// Its `STATUS=`.
+    pub(crate) status: LastFailure,
+    /// Why its liveness check failed.
+    pub(crate) unhealthy: LastFailure,
 }
 
 /// The instance that sends.
@@ -32,29 +45,46 @@ pub(crate) struct NotifySender {
 }
 
 impl Listener {
-    /// Begins to listen. Keeps `STATUS=` in `state`.
     pub(crate) fn begin(
         socket: NotifySocket,
         instance: NotifySender,
-        state: LastFailure,
+        states: States,
         sender: MessageSender,
     ) -> Self {
+        let (watchdog, limit) = watch::channel(None);
         let task = spawn_local(async move {
             let has_warned = Cell::new(false);
+            let mut watchdog = Watchdog { limit, alive_by: None };
+            let (process, number) = (instance.process, instance.instance);
             loop {
                 let accepts =
                     |pid, message: &NotifyMessage| instance.accepts(pid, message, &has_warned);
-                let message = match socket.recv(accepts).await {
-                    Ok(message) => message,
-                    Err(error) => {
-                        *state.borrow_mut() = Some(format!("its notify socket is broken: {error}"));
+                let received = tokio::select! {
+                    // Messages that have arrived already count before the watchdog expires.
+                    biased;
+                    received = socket.recv(accepts) => Some(received),
+                    () = watchdog.expired() => None,
+                };
+                let unhealthy = |why: String| {
+                    *states.unhealthy.borrow_mut() = Some(why);
+                    let _ = sender.send(Message::Unhealthy { process, instance: number });
+                };
+                let message = match received {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => {
+                        let why = format!("its notify socket is broken: {error}");
+                        *states.status.borrow_mut() = Some(why);
                         return;
+                    }
+                    None => {
+                        let limit = watchdog.limit.borrow().unwrap_or_default();
+                        unhealthy(format!("no WATCHDOG=1 within {}", human(limit)));
+                        continue;
                     }
                 };
                 if let Some(status) = message.status {
-                    *state.borrow_mut() = Some(format!("it says: {status}"));
+                    *states.status.borrow_mut() = Some(format!("it says: {status}"));
                 }
-                let (process, number) = (instance.process, instance.instance);
                 // Fails only when the event loop has ended.
                 if message.ready {
                     let _ = sender.send(Message::Ready { process, instance: number });
@@ -62,9 +92,61 @@ impl Listener {
                 if message.drained {
                     let _ = sender.send(Message::Drained { process, instance: number });
                 }
+                if let Some(by) = message.extend {
+                    let _ = sender.send(Message::TimeoutExtended { process, instance: number, by });
+                }
+                if message.alive {
+                    watchdog.is_alive();
+                }
+                if message.trigger {
+                    unhealthy("it sent WATCHDOG=trigger".to_owned());
+                }
             }
         });
-        Self { task: task.abort_handle() }
+        Self { task: task.abort_handle(), watchdog }
+    }
+
+    /// From now on a `WATCHDOG=1` must come at least this often.
+    pub(crate) fn expect_watchdog(&self, limit: Duration) {
+        // Fails only when the socket is broken.
+        let _ = self.watchdog.send(Some(limit));
+    }
+}
+
+/// The limit of the next `WATCHDOG=1`.
+struct Watchdog {
+    /// Set when the process is ready.
+    limit: watch::Receiver<Option<Duration>>,
+    /// `None` before that, and after it expired.
+    alive_by: Option<Instant>,
+}
+
+impl Watchdog {
+    fn is_alive(&mut self) {
+        if let (Some(limit), Some(_)) = (*self.limit.borrow(), self.alive_by) {
+            self.alive_by = Some(Instant::now() + limit);
+        }
+    }
+
+    /// Returns once for each time that it expires. Cancel safe.
+    async fn expired(&mut self) {
+        loop {
+            let Some(alive_by) = self.alive_by else {
+                if self.limit.changed().await.is_err() {
+                    pending::<()>().await;
+                }
+                self.alive_by = self.limit.borrow().map(|limit| Instant::now() + limit);
+                continue;
+            };
+            sleep_until(alive_by).await;
+            let limit = self.limit.borrow().unwrap_or_default();
+            // A pause of the container has stopped the process, too.
+            let is_late = alive_by.elapsed() > limit / 2;
+            self.alive_by = is_late.then(|| Instant::now() + limit);
+            if !is_late {
+                return;
+            }
+        }
     }
 }
 

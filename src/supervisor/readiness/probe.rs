@@ -4,6 +4,7 @@
 //! after a millisecond, then after an eighth of the time already waited, at most `interval`.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, Probe};
+use crate::envoy::ready::check_ready;
 use crate::http::{describe_io, get_status};
 use crate::os::path_watch::PathWatch;
 use crate::types::{harmless, human};
@@ -48,7 +50,8 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Re
 pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     let address = match probe {
         Probe::Tcp(address) => *address,
-        Probe::Http(HttpTarget { address: Address::Tcp(address), .. }) => *address,
+        Probe::Http(HttpTarget { address: Address::Tcp(address), .. })
+        | Probe::Envoy(Address::Tcp(address)) => *address,
         _ => return None,
     };
     // Only on this machine: elsewhere the connect would take its time.
@@ -68,36 +71,45 @@ pub(crate) async fn wait_ready(
     last_failure: &LastFailure,
     run: &RunCommand,
 ) {
-    let fail = |reason: String| {
-        *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
+    let try_once = async || {
+        attempt(probe, ATTEMPT_LIMIT, run).await.map_err(|reason| {
+            *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
+        })
     };
     match probe {
-        Probe::Unix(path) => {
-            let fail = |reason| fail(format!("{}: {reason}", path.display()));
-            wait_path(path, interval, async || connect_unix(path).await.map_err(fail)).await;
+        Probe::Unix(path) | Probe::File(path) => wait_path(path, interval, try_once).await,
+        Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_) => {
+            wait_retrying(interval, try_once).await;
         }
-        Probe::File(path) => {
-            let fail = |reason| fail(format!("{}: {reason}", path.display()));
-            wait_path(path, interval, async || exists(path).map_err(fail)).await;
-        }
-        Probe::Tcp(address) => {
-            let fail = |reason| fail(format!("{address}: {reason}"));
-            wait_retrying(interval, async || {
-                let connect = bounded(TcpStream::connect(address)).await;
-                connect.and_then(|stream| refuse_own_connection(&stream)).map_err(fail)
-            })
-            .await;
-        }
-        Probe::Http(target) => {
-            let fail = |reason| fail(format!("{target}: {reason}"));
-            wait_retrying(interval, async || get(target).await.map_err(fail)).await;
-        }
-        Probe::Exec(command) => {
-            while let Err(reason) = run(command).await {
-                fail(reason);
+        Probe::Exec(_) => {
+            while try_once().await.is_err() {
                 sleep(interval).await;
             }
         }
+        Probe::Log(_) | Probe::Notify => pending().await,
+    }
+}
+
+/// Tries once, for at most `limit`; a command has the limit of `run`. The error is the reason, for
+/// people. For `log` and `notify` this never returns.
+pub(crate) async fn attempt(
+    probe: &Probe,
+    limit: Duration,
+    run: &RunCommand,
+) -> Result<(), String> {
+    let at = |place: &dyn Display, result: Result<(), String>| {
+        result.map_err(|reason| format!("{place}: {reason}"))
+    };
+    match probe {
+        Probe::Unix(path) => at(&path.display(), connect_unix(path, limit).await),
+        Probe::File(path) => at(&path.display(), exists(path)),
+        Probe::Tcp(address) => {
+            let connect = bounded(limit, TcpStream::connect(address)).await;
+            at(address, connect.and_then(|stream| refuse_own_connection(&stream)))
+        }
+        Probe::Http(target) => at(target, get(target, limit).await),
+        Probe::Envoy(admin) => at(admin, check_ready(admin, limit).await),
+        Probe::Exec(command) => run(command).await,
         Probe::Log(_) | Probe::Notify => pending().await,
     }
 }
@@ -152,15 +164,18 @@ impl Pauses {
     }
 }
 
-async fn bounded<T>(attempt: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
-    match timeout(ATTEMPT_LIMIT, attempt).await {
+async fn bounded<T>(
+    limit: Duration,
+    attempt: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, String> {
+    match timeout(limit, attempt).await {
         Ok(result) => result.map_err(|error| describe_io(&error)),
-        Err(_) => Err(format!("no answer within {}", human(ATTEMPT_LIMIT))),
+        Err(_) => Err(format!("no answer within {}", human(limit))),
     }
 }
 
-async fn connect_unix(path: &Path) -> Result<(), String> {
-    bounded(UnixStream::connect(path)).await.map(drop)
+async fn connect_unix(path: &Path, limit: Duration) -> Result<(), String> {
+    bounded(limit, UnixStream::connect(path)).await.map(drop)
 }
 
 fn exists(path: &Path) -> Result<(), String> {
@@ -177,8 +192,8 @@ fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     }
 }
 
-async fn get(target: &HttpTarget) -> Result<(), String> {
-    match get_status(&target.address, &target.path, ATTEMPT_LIMIT).await {
+async fn get(target: &HttpTarget, limit: Duration) -> Result<(), String> {
+    match get_status(&target.address, &target.path, limit).await {
         Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
         Ok(status) => Err(format!("answered {status}")),
         Err(error) => Err(error.to_string()),

@@ -1,0 +1,215 @@
+//! Whether an Envoy can serve: it is live, has a listener, and its control plane has answered.
+//!
+//! `/ready` alone does not show it: when `initial_fetch_timeout` (15 s) is over, Envoy is `LIVE`
+//! without having seen its control plane. And `control_plane.connected_state` is 1 as soon as the
+//! connection is open, also to a server that never answers. Seen with Envoy 1.37.0 and 1.40.0.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::config::Address;
+use crate::envoy::preflight::{LISTENERS, serves_clients};
+use crate::http::{Client, RequestError, Response};
+use crate::types::human;
+
+const READY: &str = "/ready";
+/// The filter, percent-encoded, is
+/// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
+const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
+%5C.%5Bcl%5Dds%5C.update_(attempt%7Csuccess%7Crejected)%24&format=json";
+/// Far more than a state, a list of listeners, or the statistics above.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Checks once, within `limit`.
+///
+/// # Errors
+/// Why it cannot serve, for people.
+pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), String> {
+    let late = || format!("no answer within {}", human(limit));
+    timeout(limit, can_serve(admin, limit)).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Checks that the admin answers, within `limit`: its main thread works. Whatever the answer: an
+/// Envoy that has lost its control plane serves with the configuration that it has.
+///
+/// # Errors
+/// Why there is no answer, for people.
+pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), String> {
+    let answer = crate::http::get_status(admin, READY, limit).await;
+    answer.map(drop).map_err(|error| error.to_string())
+}
+
+async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
+    let mut client = Client::new(admin.clone());
+    let ready = get(&mut client, READY, limit).await.map_err(|error| error.to_string())?;
+    let state = match ready.status {
+        StatusCode::OK => None,
+        // The body is the state.
+        StatusCode::SERVICE_UNAVAILABLE => {
+            let state = String::from_utf8_lossy(&ready.body);
+            Some(format!("Envoy is {}", state.trim()))
+        }
+        status => return Err(format!("GET {READY} answered {status}")),
+    };
+    let of = |path: &'static str| move |error: RequestError| format!("GET {path}: {error}");
+    let stats = get(&mut client, XDS_STATS, limit).await.and_then(Response::into_ok_body);
+    let stats = stats.and_then(|body| XdsStats::parse(&body)).map_err(of("/stats"));
+    match (state, stats.map(|stats| stats.missing())) {
+        (Some(state), Ok(Some(missing))) => return Err(format!("{state}: {missing}")),
+        (Some(state), _) => return Err(state),
+        (None, Ok(Some(missing))) => return Err(missing),
+        (None, Err(error)) => return Err(error),
+        (None, Ok(None)) => {}
+    }
+    let list = get(&mut client, LISTENERS, limit).await.and_then(Response::into_ok_body);
+    match serves_clients(&String::from_utf8_lossy(&list.map_err(of(LISTENERS))?)) {
+        true => Ok(()),
+        false => Err("Envoy has no listener".to_owned()),
+    }
+}
+
+async fn get(
+    client: &mut Client,
+    path: &'static str,
+    limit: Duration,
+) -> Result<Response, RequestError> {
+    client.get(path, limit, MAX_ANSWER).await
+}
+
+/// The statistics of the control plane. A missing one is unknown: there is no control plane, or
+/// `stats_config` hides it.
+#[derive(Deserialize)]
+struct XdsStats {
+    stats: Vec<Stat>,
+}
+
+#[derive(Deserialize)]
+struct Stat {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    value: Value,
+}
+
+impl XdsStats {
+    fn parse(body: &[u8]) -> Result<Self, RequestError> {
+        serde_json::from_slice(body)
+            .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))
+    }
+
+    fn value(&self, name: &str) -> Option<u64> {
+        self.stats.iter().find(|stat| stat.name == name)?.value.as_u64()
+    }
+
+    /// What is missing of the control plane.
+    fn missing(&self) -> Option<String> {
+        let is_down = |stat: &&Stat| {
+            stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)
+        };
+        if let Some(stat) = self.stats.iter().find(is_down) {
+            return Some(format!("xDS is not connected ({} is 0)", stat.name));
+        }
+        let silent = ["cluster_manager.cds", "listener_manager.lds"].into_iter().find(|api| {
+            let count = |of| self.value(&format!("{api}.update_{of}"));
+            let answers = count("success").zip(count("rejected"));
+            count("attempt") > Some(0) && answers == Some((0, 0))
+        })?;
+        Some(format!("xDS has not answered ({silent}.update_success is 0)"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::testing::http_server::Behaviour::*;
+    use crate::testing::http_server::Server;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+    const NO_XDS: &str = r#"{"stats":[]}"#;
+    const DOWN: &str =
+        r#"{"stats":[{"name":"listener_manager.lds.control_plane.connected_state","value":0}]}"#;
+    const SILENT: &str = r#"{"stats":[
+        {"name":"control_plane.connected_state","value":1},
+        {"name":"cluster_manager.cds.update_attempt","value":2},
+        {"name":"cluster_manager.cds.update_rejected","value":0},
+        {"name":"cluster_manager.cds.update_success","value":0}]}"#;
+    const UP: &str = r#"{"stats":[
+        {"name":"control_plane.connected_state","value":1},
+        {"name":"cluster_manager.cds.update_attempt","value":2},
+        {"name":"cluster_manager.cds.update_rejected","value":0},
+        {"name":"cluster_manager.cds.update_success","value":1},
+        {"name":"listener_manager.lds.update_attempt","value":0},
+        {"name":"listener_manager.lds.update_rejected","value":0},
+        {"name":"listener_manager.lds.update_success","value":0}]}"#;
+
+    #[tokio::test]
+    async fn ready_is_live_connected_and_listening() {
+        let live = Answer(200, "LIVE\n");
+        let listener = Answer(200, "gateway::0.0.0.0:80\n");
+        let cases = [
+            (vec![live, Answer(200, NO_XDS), listener], None),
+            (vec![live, Answer(200, UP), listener], None),
+            (vec![live, Answer(200, NO_XDS), Answer(200, "")], Some("Envoy has no listener")),
+            (
+                vec![live, Answer(200, NO_XDS), Answer(200, "i::envoy://internal/\n")],
+                Some("Envoy has no listener"),
+            ),
+            (
+                vec![live, Answer(200, DOWN)],
+                Some(
+                    "xDS is not connected (listener_manager.lds.control_plane.connected_state is 0)",
+                ),
+            ),
+            (
+                vec![live, Answer(200, SILENT)],
+                Some("xDS has not answered (cluster_manager.cds.update_success is 0)"),
+            ),
+            (
+                vec![Answer(503, "INITIALIZING\n"), Answer(200, DOWN)],
+                Some(
+                    "Envoy is INITIALIZING: xDS is not connected (listener_manager.lds.control_plane.connected_state is 0)",
+                ),
+            ),
+            (vec![Answer(503, "DRAINING\n"), Answer(200, NO_XDS)], Some("Envoy is DRAINING")),
+            (vec![Answer(403, "")], Some("GET /ready answered 403 Forbidden")),
+            (vec![live, Answer(403, "")], Some("GET /stats: answered 403 Forbidden")),
+            (vec![live, Answer(200, "OK")], Some("GET /stats: answered something else than")),
+            (
+                vec![live, Answer(200, NO_XDS), Answer(403, "")],
+                Some("GET /listeners: answered 403 Forbidden"),
+            ),
+        ];
+        for (answers, expected) in cases {
+            let server = Server::unix(&answers);
+            let result = check_ready(&server.address, LIMIT).await;
+            match (&result, expected) {
+                (Ok(()), None) => {}
+                (Err(why), Some(expected)) if why.starts_with(expected) => {}
+                _ => panic!("{answers:?}: {result:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_admin_that_hangs_is_neither_ready_nor_alive() {
+        let limit = Duration::from_millis(50);
+        let server = Server::tcp(&[Hang, Hang]);
+        let why = Err("no answer within 50ms".to_owned());
+        assert_eq!(check_ready(&server.address, limit).await, why);
+        assert_eq!(check_alive(&server.address, limit).await, why);
+    }
+
+    #[tokio::test]
+    async fn alive_is_any_answer() {
+        for status in [200, 403, 503] {
+            let server = Server::unix(&[Answer(status, "")]);
+            assert_eq!(check_alive(&server.address, LIMIT).await, Ok(()));
+        }
+        assert!(check_alive(&Server::tcp_refusing(), LIMIT).await.is_err());
+    }
+}
