@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::import::compose_values::{
-    depends_on, environment, has_alternative, interpolate, readiness, words,
+    depends_on, environment, has_alternative, interpolate, readiness, ulimits, words,
 };
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::input::InputFile;
@@ -123,6 +123,7 @@ fn process(name: &str, service: Entries<'_>) -> Process {
     let mut process = Process::new(name);
     command(&mut process, service);
     let mut lost = Vec::new();
+    let mut is_silent = false;
     for (key, node) in service {
         match &*key.text {
             "command" | "entrypoint" | "init" => {}
@@ -133,6 +134,14 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             "restart" => restart(&mut process, node),
             "stop_signal" => text(&mut process, "stop_signal", node),
             "stop_grace_period" => text(&mut process, "stop_grace_period", node),
+            "ulimits" => ulimits(&mut process, node),
+            "logging" => {
+                if get(node.entries(), "driver").and_then(|driver| driver.scalar()) == Some("none") {
+                    is_silent = true;
+                } else {
+                    lost.push(key.text.to_string());
+                }
+            }
             "user" => text(&mut process, "user", node),
             "working_dir" => text(&mut process, "working_dir", node),
             "profiles" => process.note("profiles: Compose starts it only with one of them enabled; here it starts with the others"),
@@ -145,7 +154,8 @@ fn process(name: &str, service: Entries<'_>) -> Process {
         process.note("`${A:+b}` has no counterpart and is plain text here: replace it by a value");
     }
     process.set("on_exit", "ignore".into());
-    process.set("log", Value::Map(vec![("prefix".to_owned(), name.into())]));
+    let log = if is_silent { ("mode", "none") } else { ("prefix", name) };
+    process.set("log", Value::Map(vec![(log.0.to_owned(), log.1.into())]));
     if !lost.is_empty() {
         process.note(format!("not converted: {}", lost.join(", ")));
     }

@@ -1,5 +1,6 @@
 //! Converts the values of a Compose service.
 
+use crate::config::Resource;
 use crate::import::draft::{Process, Value};
 use crate::import::procfile;
 use crate::import::shell_words;
@@ -137,6 +138,34 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
         }
     }
     process.set("depends_on", Value::Map(needs));
+}
+
+/// Reads `ulimits:`, whose form is the same in a config.
+pub(super) fn ulimits(process: &mut Process, node: &Node) {
+    let known = |name: &str| Resource::ALL.iter().any(|(resource, _)| *resource == name);
+    let limit =
+        |text: &str| text.parse().map_or_else(|_| Value::Text(interpolate(text)), Value::Number);
+    let text = |node: &Node| node.scalar().map(limit);
+    let mut limits = Vec::new();
+    for (name, limit) in node.entries() {
+        let of = |key| get(limit.entries(), key).and_then(|node| text(node));
+        let value = match (text(limit), of("soft"), of("hard")) {
+            (Some(both), ..) => Some(both),
+            (_, Some(soft), Some(hard)) => {
+                Some(Value::Map(vec![("soft".to_owned(), soft), ("hard".to_owned(), hard)]))
+            }
+            _ => None,
+        };
+        match value.filter(|_| known(&name.text)) {
+            Some(value) => limits.push((name.text.to_string(), value)),
+            None => process.note(format!("ulimits: {} is not converted", name.text)),
+        }
+    }
+    if limits.is_empty() {
+        process.note("ulimits: nothing to convert");
+    } else {
+        process.set("ulimits", Value::Map(limits));
+    }
 }
 
 /// Reads `healthcheck:`. A config uses it only at the start.

@@ -39,7 +39,7 @@ pub(super) enum Value {
 }
 
 /// The order of the keys in the output.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 17] = [
     "type",
     "only_if",
     "command",
@@ -47,6 +47,8 @@ const ORDER: [&str; 15] = [
     "env_file",
     "working_dir",
     "user",
+    "umask",
+    "ulimits",
     "depends_on",
     "readiness",
     "restart",

@@ -68,9 +68,14 @@ fn every_option_of_a_program_of_supervisord() {
         ("killasgroup=false", &["killasgroup"]),
         ("killasgroup=%(ENV_X)s", &["killasgroup"]),
         ("user=www", &["user: www"]),
-        ("redirect_stderr=true", &["redirect_stderr"]),
+        ("redirect_stderr=true", &["stderr: stdout"]),
         ("redirect_stderr=%(ENV_X)s", &["redirect_stderr"]),
-        ("stdout_logfile=/a.log", &["/a.log"]),
+        ("stdout_logfile=/a.log", &["log: {file: /a.log}"]),
+        ("stdout_logfile=/a.log\nredirect_stderr=1", &["log: {file: /a.log, stderr: stdout}"]),
+        ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr_logfile=/b.log: both"]),
+        ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
+        ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
+        ("stderr_logfile=/b.log", &["stderr_logfile=/b.log: both"]),
         ("stdout_logfile=AUTO", &["stdout_logfile=AUTO"]),
         ("stdout_logfile=%(ENV_X)s", &["stdout_logfile=${X}"]),
         ("stdout_logfile_maxbytes=1MB", &["stdout_logfile_maxbytes"]),
@@ -88,7 +93,9 @@ fn every_option_of_a_program_of_supervisord() {
         ("environment=NOVALUE", &["NOVALUE"]),
         ("directory=/srv", &["/srv"]),
         ("directory=%(here)s/x", &["directory of supervisord.conf"]),
-        ("umask=022", &["umask"]),
+        ("umask=022", &["umask: \"022\""]),
+        ("umask=%(ENV_X)s", &["umask: \"${X}\""]),
+        ("umask=rwx", &["not converted: umask"]),
         ("serverurl=AUTO", &["serverurl"]),
         ("socket=tcp://localhost:1", &["socket"]),
         ("madeup=1", &["madeup"]),
@@ -107,7 +114,7 @@ fn every_option_of_supervisord_itself_and_every_section() {
         ("logfile_backups=1", &["logfile_backups"]),
         ("loglevel=debug", &["loglevel"]),
         ("pidfile=/a", &["pidfile"]),
-        ("umask=022", &["umask"]),
+        ("umask=027", &["umask: \"027\""]),
         ("nodaemon=true", &["nodaemon"]),
         ("silent=true", &["silent"]),
         ("minfds=1024", &["minfds"]),
@@ -151,7 +158,15 @@ fn every_key_of_a_service_of_compose() {
     let keys: Vec<[&str; 1]> = plain.iter().map(|(_, key)| [*key]).collect();
     let mut rows: Vec<(&str, &[&str])> =
         plain.iter().zip(&keys).map(|((option, _), words)| (option.as_str(), &words[..])).collect();
-    rows.extend::<[(&str, &[&str]); 39]>([
+    rows.extend::<[(&str, &[&str]); 44]>([
+        ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
+        (
+            "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
+            &["{soft: 1, hard: \"${H}\"}, core: \"-1\"}"],
+        ),
+        ("ulimits: {nofile: {soft: 1}}", &["ulimits: nofile is not converted"]),
+        ("ulimits: {madeup: 1}", &["ulimits: madeup is not converted"]),
+        ("logging: {driver: none}", &["log: {mode: none}"]),
         ("entrypoint: [/first]", &["/first"]),
         ("depends_on: [db]", &["depends_on: [db]"]),
         ("depends_on: {db: {condition: service_healthy}}", &["condition: ready"]),

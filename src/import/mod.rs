@@ -14,7 +14,8 @@ pub(crate) mod input;
 pub(crate) mod procfile;
 pub(crate) mod shell_words;
 pub(crate) mod supervisord;
-pub(crate) mod supervisord_values;
+pub(crate) mod supervisord_log;
+mod supervisord_values;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;

@@ -6,19 +6,30 @@ use crate::import::ini::Section;
 use crate::import::input::InputFile;
 use crate::import::shell_words;
 use crate::import::shell_words::Split;
+use crate::import::supervisord_log;
 use crate::import::supervisord_values::{
     TRUTHS, expand, int, number, placeholders, truth, unknown_placeholders, variables,
 };
 use crate::load::Diagnostic;
+use crate::load::values;
 
 /// The default priority; a lower one starts earlier.
 const PRIORITY: i64 = 999;
 
 /// Keys of a program that are read outside [`process`].
-const KNOWN: [&str; 6] =
-    ["command", "process_name", "priority", "autostart", "autorestart", "startretries"];
+const KNOWN: [&str; 9] = [
+    "command",
+    "process_name",
+    "priority",
+    "autostart",
+    "autorestart",
+    "startretries",
+    "stdout_logfile",
+    "stderr_logfile",
+    "redirect_stderr",
+];
 /// Keys of [supervisord] that are read outside [`global_section`].
-const KNOWN_GLOBAL: [&str; 3] = ["directory", "environment", "user"];
+const KNOWN_GLOBAL: [&str; 4] = ["directory", "environment", "umask", "user"];
 /// Keys of [supervisord] that only concern supervisord itself.
 const SUPERVISOR_KEYS: [&str; 7] =
     ["pidfile", "nodaemon", "loglevel", "childlogdir", "identifier", "nocleanup", "silent"];
@@ -51,6 +62,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                 }
                 for mut process in programs(section, name) {
                     in_directory(&mut process, whole);
+                    with_umask(&mut process, whole);
                     priorities.push(number(section, "priority").unwrap_or(PRIORITY));
                     draft.processes.push(process);
                 }
@@ -94,7 +106,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     }
     if !log_keys.is_empty() {
         draft.notes.push(format!(
-            "{}: not converted, because output goes to the container's log, not to files.",
+            "{}: drainit does not rotate log files; they are made anew after a program such as logrotate has moved them.",
             log_keys.join(", ")
         ));
     }
@@ -141,6 +153,16 @@ fn in_directory(process: &mut Process, whole: Option<&Section>) {
         && process.get("working_dir").is_none()
     {
         process.set("working_dir", Value::Text(expand(directory, "", 0)));
+    }
+}
+
+/// A program without its own umask inherits that of supervisord.
+fn with_umask(process: &mut Process, whole: Option<&Section>) {
+    let umask = whole.and_then(|section| section.get("umask"));
+    if let Some(umask) = umask
+        && process.get("umask").is_none()
+    {
+        process.set("umask", Value::Text(expand(umask, "", 0)));
     }
 }
 
@@ -204,10 +226,8 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
                     process.note(format!("environment: {}: not `NAME=VALUE`", odd.join(", ")));
                 }
             }
-            "stdout_logfile" | "stderr_logfile" => log_file(&mut process, key, &value),
-            "redirect_stderr" if truth(&value) == Some(false) => {}
-            "redirect_stderr" => {
-                process.note("redirect_stderr: stdout and stderr stay separate here");
+            "umask" if values::umask(&value).is_ok() || value.contains("${") => {
+                process.set("umask", Value::Text(value));
             }
             "exitcodes" if value == "0" => {}
             "exitcodes" => {
@@ -241,7 +261,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
         ));
     }
     restart(&mut process, section, get("startretries"));
-    process.set("log", Value::Map(vec![("prefix".to_owned(), Value::Text(name.to_owned()))]));
+    supervisord_log::log(&mut process, name, get);
     if !lost.is_empty() {
         process.note(format!("not converted: {}", lost.join(", ")));
     }
@@ -334,25 +354,4 @@ fn restart(process: &mut Process, section: &Section, retries: Option<String>) {
         None => {}
     }
     process.set("on_exit", "ignore".into());
-}
-
-fn log_file(process: &mut Process, key: &str, file: &str) {
-    let real = [
-        "/dev/stdout",
-        "/dev/stderr",
-        "/dev/fd/1",
-        "/dev/fd/2",
-        "/proc/self/fd/1",
-        "/proc/self/fd/2",
-        "syslog",
-    ];
-    match file {
-        "NONE" | "/dev/null" => {
-            process.note(format!("{key}={file}: goes to the container's log here"))
-        }
-        file if real.contains(&file) => {}
-        file => {
-            process.note(format!("{key}={file}: goes to the container's log here, not to a file"))
-        }
-    }
 }

@@ -143,17 +143,15 @@ umask=022
 [eventlistener:quit]
 command=quit.sh
 "#;
-    let said = "  # stdout_logfile=/var/log/php.log: goes to the container's log here, not to a file; also php_001
-  # not converted: umask; also php_001
-";
-    let php = |number: u32, said: &str| {
+    let php = |number: u32| {
         format!(
-            "{said}  php_00{number}:
+            "  php_00{number}:
     command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
     environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
+    umask: \"022\"
     restart: on-failure
     on_exit: ignore
-    log: {{prefix: php_00{number}}}
+    log: {{file: /var/log/php.log}}
 "
         )
     };
@@ -167,7 +165,7 @@ command=quit.sh
     stop_grace_period: 5s
     log: {prefix: nginx}
 "#;
-    let meant = format!("{nginx}\n{}\n{}", php(0, said), php(1, ""));
+    let meant = format!("{nginx}\n{}\n{}", php(0), php(1));
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
@@ -263,13 +261,12 @@ command=/bin/bash -l -c 'a; b'
   # pidproxy is part of supervisord: replace it by its program, run in the foreground
   # autostart=No: supervisord starts it only on request; here it starts with the others
   # command: unknown `%(…)`
-  # redirect_stderr: stdout and stderr stay separate here
   mail:
     command: [/usr/bin/pidproxy, /run/mail.pid, "${MAIL}", "${QUOTED}", "%(unknown)s"]
     working_dir: /srv
     restart: "no"
     on_exit: ignore
-    log: {prefix: mail}
+    log: {prefix: mail, stderr: stdout}
 
   shell:
     # the shell gets the signals, not its child: start its last command with `exec`
@@ -287,13 +284,14 @@ command=/bin/bash -l -c 'a; b'
 
 #[test]
 fn a_note_that_many_processes_share_is_written_once() {
-    let program =
-        |n| format!("[program:p{n}]\ncommand=/bin/p\nstartsecs=5\nstartretries=2\numask=022\n");
+    let program = |n| {
+        format!("[program:p{n}]\ncommand=/bin/p\nstartsecs=5\nstartretries=2\nserverurl=AUTO\n")
+    };
     let text: String = (0..59).map(program).collect();
     let whole = convert(InputFile::new("FILE", &text), "FILE", Format::Supervisord).unwrap();
     for (words, place) in [
         ("startsecs=5: ", "  p0:"),
-        ("not converted: umask; also p1, p2, p3 and 55 more", "  p0:"),
+        ("not converted: serverurl; also p1, p2, p3 and 55 more", "  p0:"),
         ("startretries counts failed starts only", "    restart_max: 2"),
     ] {
         assert_eq!(whole.text.matches(words).count(), 1, "{words}: {}", whole.text);
