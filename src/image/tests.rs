@@ -185,3 +185,41 @@ fn outside_the_image_everything_is_named_as_unchecked() {
     let names: Vec<_> = result.unchecked.iter().map(String::as_str).collect();
     assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy"]);
 }
+
+#[test]
+fn the_files_that_a_start_reads_and_writes_are_looked_for() {
+    let dir = image();
+    dir.file("secret", 0o600, "geheim");
+    dir.file("a.tmpl", 0o644, "x");
+    for (keys, expected) in [
+        ("environment: {A: {file: DIR/secret}}, env_file: [{path: DIR/secret, read: start}]", None),
+        ("environment: {A: {file: DIR/none, required: false}}", None),
+        ("env_file: [{path: DIR/none, read: start, required: false}]", None),
+        ("render: [{from: DIR/a.tmpl, to: DIR/a.conf}]", None),
+        ("environment: {A: {file: DIR/none}}", Some("the file of A, `DIR/none`, does not exist")),
+        (
+            "environment: {A: {file: DIR/bin, required: false}}",
+            Some("the file of A, `DIR/bin`, is not a regular file"),
+        ),
+        (
+            "env_file: [{path: DIR/none, read: start}]",
+            Some("its env_file, `DIR/none`, does not exist"),
+        ),
+        (
+            "render: [{from: DIR/none, to: DIR/a.conf}]",
+            Some("the template `DIR/none` does not exist"),
+        ),
+        (
+            "render: [{from: DIR/a.tmpl, to: DIR/none/a.conf}]",
+            Some("the directory of the rendered file `DIR/none/a.conf` does not exist"),
+        ),
+    ] {
+        let text = format!("processes:\n  a: {{command: [good], {keys}}}\n");
+        let expected: Vec<_> =
+            expected.iter().map(|why| format!("E `a` cannot be started: {why}")).collect();
+        assert_eq!(found(&dir, &text, &[]), expected, "{text}");
+        // A oneshot may write it.
+        let text = format!("{text}  b: {{command: [good], type: oneshot}}\n");
+        assert_eq!(found(&dir, &text, &[]).concat(), expected.concat().replace("E `", "W `"));
+    }
+}
