@@ -39,6 +39,7 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
 	@$(call need,nginx haproxy gunicorn tini dumb-init,nginx-light haproxy gunicorn tini dumb-init)
+	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
 test: deps static-other ## runs all tests, with three versions of Envoy
@@ -77,6 +78,9 @@ bench-scale: static python target/bench-tools/bench-child ## measures graphs of 
 
 bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
+
+schema: ## writes docs/drainit.schema.json anew, after a change to the keys of the config
+	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
 clean: ## removes everything that was built or downloaded
 	$(CARGO) clean

@@ -28,6 +28,9 @@ fn a_lean_binary_says_what_it_was_built_without() {
     for (args, left_out) in [
         ("import --format procfile Procfile", "`import`"),
         ("import --help", "`import`"),
+        ("schema", "`schema`"),
+        ("completions bash", "`completions`"),
+        ("man", "`man`"),
         ("check -c CONFIG --pod pod.yaml --container a", "`check --pod`"),
         ("plan -c CONFIG --format json", formats),
         ("plan -c CONFIG --format mermaid", formats),
@@ -41,9 +44,12 @@ fn a_lean_binary_says_what_it_was_built_without() {
         let (code, text) = run(args);
         assert_eq!(code, Some(0), "{args}: {text}");
     }
-    for (args, hidden) in
-        [("help", "import"), ("check --help", "--pod"), ("plan --help", "mermaid")]
-    {
+    for (args, hidden) in [
+        ("help", "import"),
+        ("help", "completions"),
+        ("check --help", "--pod"),
+        ("plan --help", "mermaid"),
+    ] {
         let (_, text) = run(args);
         assert!(!text.contains(hidden), "{args}: {text}");
     }

@@ -49,4 +49,5 @@ mod simultaneous_stop;
 mod start;
 mod storm;
 mod supervise;
+mod tools;
 mod values_at_start;

@@ -1,0 +1,62 @@
+//! What a package installs beside the binary: the schema, the completions, the manual page.
+
+use std::process::Command;
+
+use testkit::envoy::checkout;
+
+use crate::support::{Rig, Stream};
+
+#[test]
+fn the_schema_is_that_of_the_docs() {
+    let printed = Rig::not_init().run_with(&["schema"]);
+    printed.assert_code(0);
+    let committed = std::fs::read_to_string(checkout().join("docs/drainit.schema.json")).unwrap();
+    assert!(printed.text(Stream::Stdout) == committed, "write it anew with `make schema`");
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    let printed = Rig::not_init().run_with(&["completions", "bash"]);
+    printed.assert_code(0);
+    for (line, completed) in
+        [("sch", "schema"), ("completions z", "zsh"), ("plan --form", "--format")]
+    {
+        let script = format!(
+            "{}\nCOMP_WORDS=(drainit {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _drainit drainit \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[@]}}\"",
+            printed.text(Stream::Stdout)
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), completed, "drainit {line}");
+    }
+    for shell in ["zsh", "fish"] {
+        Rig::not_init().run_with(&["completions", shell]).assert_code(0).assert_line("completions");
+    }
+    Rig::not_init().run_with(&["completions", "csh"]).assert_code(2);
+}
+
+#[test]
+fn the_manual_has_every_command_and_option() {
+    let page = Rig::not_init().run_with(&["man"]);
+    page.assert_code(0).assert_line(r"^\.TH DRAINIT 1 ");
+    let page = page.text(Stream::Stdout).replace('\\', "");
+    let help = |args: &[&str]| Rig::not_init().run_with(args).text(Stream::Stdout);
+    let words = |text: &str, first: &str| -> Vec<String> {
+        let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '=' | '['));
+        words.filter(|word| word.starts_with(first)).map(str::to_owned).collect()
+    };
+    let commands = help(&["help"]);
+    let commands = commands.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for command in commands.take_while(|line| !line.is_empty()) {
+        let name = command.split_whitespace().next().unwrap();
+        if name == "help" {
+            continue;
+        }
+        assert!(page.contains(&format!("drainit {name}")), "no {name}");
+        for option in words(&help(&[name, "--help"]), "--") {
+            let option = option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            let is_own = !matches!(option, "--help" | "--version");
+            assert!(!is_own || page.contains(option), "no {option} of {name}");
+        }
+    }
+}
