@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo rollout deps test lint budget budget-update bench bench-scale bench-rollout clean
+.PHONY: help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -63,6 +63,16 @@ lint: ## checks format, clippy, and the licences, bans and sources of the depend
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
+
+docs: ## target/book/html/index.html, a site of the docs
+	@command -v mdbook >/dev/null || test -x target/mdbook/bin/mdbook || \
+	    $(CARGO) install --quiet --locked --no-default-features --features search --root target/mdbook mdbook@$(MDBOOK_VERSION)
+	@rm -rf target/book && mkdir -p target/book/src
+	@cp -r README.md CHANGELOG.md CONTRIBUTING.md LICENSE Dockerfile.example docs examples target/book/src
+	@sed 's#](\.\./#](#; t; s#](#](docs/#' docs/SUMMARY.md >target/book/src/SUMMARY.md
+	@cp docs/book.toml target/book && rm target/book/src/docs/book.toml target/book/src/docs/SUMMARY.md
+	@PATH="$$PATH:$$PWD/target/mdbook/bin" mdbook build target/book
+MDBOOK_VERSION = 0.5.4
 
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))

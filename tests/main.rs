@@ -14,6 +14,7 @@ mod config_errors;
 mod control;
 mod crash_paths;
 mod docker;
+mod docs;
 mod drain_command;
 mod drain_end;
 mod drain_faults;

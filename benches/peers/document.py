@@ -23,6 +23,12 @@ with 1 if drainit misses a target.
 
 {versions}
 
+## In short
+
+Medians of the run. A cell is empty where a program cannot do it, or was not measured.
+
+{short}
+
 ## Results
 
 Each figure is the median of its rounds; a peer's figure is followed by its ratio to drainit's. The last column names peers that are
@@ -102,14 +108,7 @@ def missed(rows):
     return "\n".join(["Missed:", "", *names]) if names else "Nothing is missed."
 
 
-MARKS = "<!-- make bench: begin -->\n", "<!-- make bench: end -->\n"
-
-
 def write(rows, seconds):
-    text = TEXT.format(when=time.strftime("%Y-%m-%d"), machine=machine(), versions=versions(), table=table.markdown(rows),
+    text = TEXT.format(when=time.strftime("%Y-%m-%d"), machine=machine(), versions=versions(), short=table.short(rows), table=table.markdown(rows),
                        took=f"{seconds / 60:.1f} minutes", missed=missed(rows))
     (kit.ROOT / "docs/benchmarks.md").write_text(text)
-    readme = kit.ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    readme.write_text(f"{before}{MARKS[0]}{table.short(rows)}\n{MARKS[1]}{after}")

@@ -32,7 +32,7 @@ class Row:
     met: bool = True
     more_is_better: bool = False
     detail: str = ""
-    # Its title in the README, if the row is there.
+    # Its title in the short table, if the row is there.
     short: str = ""
     # The reason why a peer may be ahead.
     why: dict = field(default_factory=dict)
@@ -87,7 +87,7 @@ def find(figures, names):
 
 
 def short(rows):
-    """The table of the README: some rows, and a column for each well-known peer."""
+    """The short table: some rows, and a column for each well-known peer."""
     columns = [[US], ["tini"], ["s6", "s6-log"], ["supervisord"], ["Horust"], ["bash entrypoint", "bash `while read`"]]
     lines = [f"| | {' | '.join(names[0] for names in columns)} |", "|---|" + "--:|" * len(columns)]
     for row in rows:

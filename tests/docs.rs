@@ -1,0 +1,125 @@
+//! Tests the docs: links lead somewhere, the summary lists every page, configs pass `check`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::Rig;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Markdown file that is written by hand or by a bench.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    let mut directories = vec![root().join("docs"), root().join("examples")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// The text without its code blocks, and the blocks with their language.
+fn split(text: &str) -> (String, Vec<(String, String)>) {
+    let (mut prose, mut blocks) = (String::new(), Vec::new());
+    let mut block: Option<(String, String)> = None;
+    for line in text.lines() {
+        match (&mut block, line.trim_start().strip_prefix("```")) {
+            (None, Some(language)) => block = Some((language.to_owned(), String::new())),
+            (None, None) => prose += &format!("{line}\n"),
+            (Some(_), Some(_)) => blocks.extend(block.take()),
+            (Some((_, code)), None) => *code += &format!("{line}\n"),
+        }
+    }
+    (prose, blocks)
+}
+
+/// The ids of the headings, as GitHub makes them.
+fn anchors(prose: &str) -> Vec<String> {
+    let heading =
+        |line: &str| Some(line.strip_prefix('#')?.trim_start_matches('#').trim().to_owned());
+    let slug = |title: String| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        title.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+    };
+    prose.lines().filter_map(heading).map(slug).collect()
+}
+
+/// The targets of all links and images, with those that are broken over two lines.
+fn links(prose: &str) -> Vec<String> {
+    let without_code: String = prose.split('`').step_by(2).collect();
+    let targets = without_code.split("](").skip(1);
+    targets.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in pages() {
+        let (prose, _) = split(&fs::read_to_string(&page).unwrap());
+        for link in links(&prose).iter().filter(|link| !link.contains("://")) {
+            seen += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page.clone(),
+                path => page.parent().unwrap().join(path),
+            };
+            let is_there = match anchor {
+                "" => target.exists(),
+                anchor => fs::read_to_string(&target)
+                    .is_ok_and(|text| anchors(&split(&text).0).iter().any(|id| id == anchor)),
+            };
+            if !is_there {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} links were found");
+    assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_summary_lists_every_page() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let listed: Vec<_> = links(&summary)
+        .iter()
+        .map(|link| root().join("docs").join(link).canonicalize().unwrap())
+        .collect();
+    let summary = root().join("docs/SUMMARY.md");
+    for page in pages().into_iter().filter(|page| *page != summary) {
+        let page = page.canonicalize().unwrap();
+        assert!(listed.contains(&page), "docs/SUMMARY.md does not list {}", page.display());
+    }
+}
+
+#[test]
+fn the_configs_of_the_docs_pass_check() {
+    let mut seen = 0;
+    for page in pages().into_iter() {
+        let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
+        for (_, code) in blocks.iter().filter(|(language, code)| {
+            language == "yaml" && code.lines().any(|line| line.starts_with("processes:"))
+        }) {
+            seen += 1;
+            let rig = Rig::not_init();
+            rig.write("drainit.yaml", code);
+            let ended = rig.run_with(&["check", "--image=false", "-c", "DIR/drainit.yaml"]);
+            // Files of an image are not here, and an overlay has no command.
+            let is_expected =
+                |text: &str| text.ends_with("does not exist") || text.ends_with("has no `command`");
+            let lines = ended.record.lines.iter().map(|line| &line.text);
+            let errors = lines.filter(|text| text.starts_with("error:") && !is_expected(text));
+            assert_eq!(errors.count(), 0, "{}:\n{code}\n{}", page.display(), ended.record);
+        }
+    }
+    assert!(seen > 20, "only {seen} configs were found");
+}
