@@ -168,7 +168,7 @@ impl StatusBoard {
                 (ContainerPhase::Running, running.is_ready(world))
             }
             phase::Phase::Running(_) => (ContainerPhase::Starting, false),
-            phase::Phase::Draining(draining) if draining.is_over() => {
+            phase::Phase::Draining(draining) if draining.is_over(world) => {
                 (ContainerPhase::Drained, false)
             }
             phase::Phase::Draining(_) => (ContainerPhase::Draining, false),

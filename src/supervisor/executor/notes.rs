@@ -32,12 +32,12 @@ impl Executor {
                 }
                 Some(process)
             }
-            Note::ProbeFailed { process, .. } | Note::Unhealthy(process) => {
+            Note::ProbeFailed { process, .. } | Note::Unhealthy { process, next: None } => {
                 let current = &mut self.instances[process.index()];
                 if let Some(reason) = current.unhealthy.borrow().as_ref() {
                     line = format!("{line}: {reason}");
                 }
-                if matches!(note, Note::Unhealthy(_)) {
+                if matches!(note, Note::Unhealthy { .. }) {
                     current.liveness = None;
                 }
                 None
