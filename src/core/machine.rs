@@ -7,8 +7,8 @@ use crate::core::broadcast::Broadcast;
 use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
-use crate::core::phase::Phase;
 use crate::core::phase::running::Running;
+use crate::core::phase::{Phase, Shutdown};
 use crate::core::spec::Spec;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
@@ -63,7 +63,8 @@ impl Machine {
             Phase::Done => Phase::Done,
         };
         // No note may follow the exit, and while the container runs an end is no loss.
-        if self.phase.shutdown().is_some() {
+        let stops = |shutdown: &Shutdown| shutdown.cause != Cause::DrainRequested;
+        if self.phase.shutdown().is_some_and(stops) {
             for note in self.broadcast.notes() {
                 self.state.note(note);
             }

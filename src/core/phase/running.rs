@@ -360,6 +360,9 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration) -> Step {
         AfterEnd::Restart { delay, .. } => {
             let until = state.now + delay;
             state.set(process, Lifecycle::Backoff { until, anew: true });
+            if state.is_past(until) {
+                state.begin(process);
+            }
         }
         AfterEnd::Nothing | AfterEnd::GivesUp => stay_down(state, process, true),
         AfterEnd::Shutdown | AfterEnd::Exhausted => return Err(Cause::Unhealthy(process)),
