@@ -11,8 +11,9 @@
 use std::time::Duration;
 
 use crate::core::action::Action;
+use crate::core::budget;
 use crate::core::budget::Budget;
-use crate::core::event::Load;
+use crate::core::event::{Event, Load};
 use crate::core::note::{DrainEnd, Note};
 use crate::core::spec::DrainSpec;
 use crate::core::state::State;
@@ -46,30 +47,124 @@ impl Progress {
         matches!(self, Self::Drained { .. } | Self::FinalCount { .. } | Self::Over)
     }
 
+    /// The next timer.
+    pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
+        match self {
+            Self::Active(active) => Some(active.wakes_at(now)),
+            Self::FinalCount { until } => Some(*until),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows.
+    pub(crate) fn begin_drain(&mut self, process: ProcessId, full: bool, deadline: Time) {
+        self.drains[process.index()] = match self.process(process).drain {
+            Some(drain) => {
+                let wish = budget::drain_wish(drain, full);
+                Active::begin(self, process, drain, wish, deadline)
+            }
+            None => Progress::Over,
+        };
+    }
+
+    /// Proceeds with a drain as far as the time allows.
+    pub(crate) fn step_drain(&mut self, process: ProcessId, deadline: Time) {
+        if let Progress::Active(mut active) = self.drains[process.index()] {
+            let is_over = active.step(self, process, deadline);
+            self.drains[process.index()] =
+                if is_over { active.drained(self.now) } else { Progress::Active(active) };
+        }
+    }
+
+    /// Ends a drain or a final count, if one is under way.
+    pub(crate) fn end_drain(&mut self, process: ProcessId, why: DrainEnd) {
+        if let Progress::Active(active) = self.drains[process.index()] {
+            active.over(self, process, why);
+        }
+        self.end_final_count(process);
+        self.drains[process.index()] = Progress::Over;
+    }
+
     /// Counts connections once more before the stop: the report shows what came after the drain.
-    pub(crate) fn begin_final_count(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-        deadline: Time,
-    ) {
-        if let Self::Drained { at } = *self {
+    pub(crate) fn begin_final_count(&mut self, process: ProcessId, deadline: Time) {
+        if let Progress::Drained { at } = self.drains[process.index()] {
             // At the deadline there is no time for it, and in the same step nothing can be new.
-            *self = if at < state.now && !state.is_past(deadline) {
-                state.act(Action::CloseListeners(process));
-                Self::FinalCount { until: state.now + Budget::closing(state.now, deadline) }
+            self.drains[process.index()] = if at < self.now && !self.is_past(deadline) {
+                self.act(Action::CloseListeners(process));
+                Progress::FinalCount { until: self.now + Budget::closing(self.now, deadline) }
             } else {
-                Self::Over
+                Progress::Over
             };
         }
     }
 
     /// The final count was answered, or is not waited for.
-    pub(crate) fn end_final_count(&mut self, state: &mut State, process: ProcessId) {
-        if let Self::FinalCount { .. } = *self {
-            state.act(Action::EndDrain(process));
-            *self = Self::Over;
+    pub(crate) fn end_final_count(&mut self, process: ProcessId) {
+        if let Progress::FinalCount { .. } = self.drains[process.index()] {
+            self.act(Action::EndDrain(process));
+            self.drains[process.index()] = Progress::Over;
         }
+    }
+
+    /// Waits no longer than `min` for a drain under way.
+    pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
+        if let Progress::Active(active) = &mut self.drains[process.index()] {
+            active.only_min();
+        }
+    }
+
+    /// Fits a drain that began before the shutdown into its deadline.
+    pub(crate) fn fit_drain(&mut self, process: ProcessId, deadline: Time) {
+        if let Progress::Active(mut active) = self.drains[process.index()] {
+            active.fit(self, process, deadline);
+            self.drains[process.index()] = Progress::Active(active);
+        }
+    }
+
+    /// Whether the end of this process would cut traffic now. Processes other than Envoy may end in
+    /// answer to their drain.
+    pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
+        match &self.drains[process.index()] {
+            Progress::NotDue => true,
+            Progress::Active(active) => active.closes,
+            _ => false,
+        }
+    }
+
+    /// Takes what a drain reports.
+    pub(crate) fn handle_drain(&mut self, event: Event) {
+        let process = match event {
+            Event::DrainAnswered { process, .. }
+            | Event::Drained(process)
+            | Event::DrainSample { process, .. }
+            | Event::ListenersClosed(process) => process,
+            _ => return,
+        };
+        let Progress::Active(mut active) = self.drains[process.index()] else {
+            if let Event::ListenersClosed(_) = event {
+                self.end_final_count(process);
+            }
+            return;
+        };
+        let is_over = match event {
+            Event::ListenersClosed(_) => active.closed(self, process),
+            Event::DrainAnswered { accepted, .. } => {
+                active.answered(accepted);
+                false
+            }
+            Event::DrainSample { load, .. } => {
+                active.sampled(self.now, load);
+                false
+            }
+            _ => {
+                active.reported = true;
+                false
+            }
+        };
+        self.drains[process.index()] =
+            if is_over { active.drained(self.now) } else { Progress::Active(active) };
     }
 }
 
@@ -111,7 +206,7 @@ enum Closing {
 
 impl Active {
     /// Begins the drain. `wish` is the longest wait without a deadline, which may allow less.
-    pub(crate) fn begin(
+    fn begin(
         state: &mut State,
         process: ProcessId,
         drain: DrainSpec,
@@ -145,28 +240,23 @@ impl Active {
         })
     }
 
-    pub(crate) fn closes(&self) -> bool {
-        self.closes
-    }
-
     /// If the process has not accepted the drain, only `min` is waited: new requests still arrive,
     /// and clients are not asked to leave.
-    pub(crate) fn answered(&mut self, accepted: bool) {
+    fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                self.at_end = DrainEnd::MinHeld;
+                // The deadline of a shutdown that has begun since may not allow it.
+                if self.until == self.min_until {
+                    self.at_end = DrainEnd::MinHeld;
+                }
             }
         }
     }
 
-    pub(crate) fn reported(&mut self) {
-        self.reported = true;
-    }
-
     /// Takes a sample.
-    pub(crate) fn sampled(&mut self, now: Time, load: Load) {
+    fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
             // The first sample: quiet counts from here.
@@ -183,7 +273,7 @@ impl Active {
     }
 
     /// The request to close was answered or given up. Returns whether the drain is over.
-    pub(crate) fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
+    fn closed(&mut self, state: &mut State, process: ProcessId) -> bool {
         match self.closing {
             Closing::Asked { why: DrainEnd::Quiet, .. } if !state.is_past(self.until) => {
                 // A connection accepted just before is still waited for: the next sample shows it.
@@ -200,13 +290,26 @@ impl Active {
         }
     }
 
+    /// Keeps to a deadline that did not exist when the drain began.
+    fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
+        let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
+        let longest = state.budget.drain(process, left, min_left, state.now, deadline);
+        if longest < left {
+            self.until = state.now + longest;
+            self.at_end = DrainEnd::DeadlineNeedsIt;
+        }
+        if let Closing::Asked { until, .. } = &mut self.closing {
+            *until = (*until).min(state.now + Budget::closing(state.now, deadline));
+        }
+    }
+
     /// Waits no longer than `min`.
-    pub(crate) fn only_min(&mut self) {
+    fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
     }
 
     /// The next timer.
-    pub(crate) fn wakes_at(&self, now: Time) -> Time {
+    fn wakes_at(&self, now: Time) -> Time {
         match self.closing {
             Closing::Asked { until, .. } => until,
             Closing::Closed => self.until,
@@ -219,7 +322,7 @@ impl Active {
     }
 
     /// Proceeds as far as the time allows. Returns whether the drain is over.
-    pub(crate) fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
+    fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
         let over = match self.closing {
             Closing::NotYet if self.reported && state.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)
@@ -255,14 +358,14 @@ impl Active {
     }
 
     /// Ends the drain.
-    pub(crate) fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
+    fn over(&self, state: &mut State, process: ProcessId, why: DrainEnd) {
         state.act(Action::EndDrain(process));
         let took = state.now.since(self.since);
         state.note(Note::DrainOver { process, why, took, last: self.last });
     }
 
     /// The progress after the drain: connections are counted once more if the process can tell.
-    pub(crate) fn drained(&self, now: Time) -> Progress {
+    fn drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
             Progress::Drained { at: now }
         } else {

@@ -7,8 +7,8 @@ use crate::core::broadcast::Broadcast;
 use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
-use crate::core::phase::Phase;
 use crate::core::phase::running::Running;
+use crate::core::phase::{Phase, Shutdown};
 use crate::core::spec::Spec;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
@@ -63,7 +63,8 @@ impl Machine {
             Phase::Done => Phase::Done,
         };
         // No note may follow the exit, and while the container runs an end is no loss.
-        if self.phase.shutdown().is_some() {
+        let stops = |shutdown: &Shutdown| shutdown.cause != Cause::DrainRequested;
+        if self.phase.shutdown().is_some_and(stops) {
             for note in self.broadcast.notes() {
                 self.state.note(note);
             }
@@ -110,11 +111,8 @@ impl Machine {
                 if state.drain_signalled[process.index()].is_none() =>
             {
                 let (life, spec) = (state.life(process), state.process(process));
-                let is_missed = match &self.phase {
-                    Phase::Running(_) => true,
-                    Phase::Draining(draining) => draining.is_undrained(process),
-                    _ => false,
-                };
+                let has_traffic = matches!(self.phase, Phase::Running(_) | Phase::Draining(_));
+                let is_missed = has_traffic && state.is_undrained(process);
                 let is_drained = spec.drain.is_some_and(|drain| !drain.time.is_zero());
                 if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = life {
                     let undrained =
@@ -130,8 +128,8 @@ impl Machine {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
-            Phase::Running(running) => running.wakes_at(),
-            Phase::Draining(draining) => draining.wakes_at(self.state.now),
+            Phase::Running(running) => running.wakes_at(&self.state),
+            Phase::Draining(draining) => draining.wakes_at(&self.state),
             Phase::Stopping(stopping) => stopping.wakes_at(),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,

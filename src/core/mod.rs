@@ -41,4 +41,6 @@ pub mod restart;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 pub(crate) mod sim;
 pub mod spec;
+pub mod start;
 pub mod state;
+pub mod stop;

@@ -71,8 +71,12 @@ pub enum Note {
         /// From now.
         limit: Duration,
     },
-    /// A process has failed its liveness check and is stopped.
-    Unhealthy(ProcessId),
+    /// A process has failed its liveness check.
+    Unhealthy {
+        process: ProcessId,
+        /// `None`: it is stopped. Once it is gone: the consequence.
+        next: Option<AfterEnd>,
+    },
     /// T0.
     ShutdownBegan {
         cause: Cause,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::{Restart, RestartPolicy};
-use crate::types::End;
 
 /// The pause doubles up to this, unless `restart_delay` is longer.
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -24,13 +23,13 @@ pub enum Verdict {
     No,
 }
 
-/// Decides after an end that was not asked for. `in_a_row` is the number of consecutive restarts so
+/// Decides after an end that was not asked for. `failed`: it is a failure. `in_a_row` is the number of consecutive restarts so
 /// far, `lived` the time since the last start.
 #[must_use]
-pub fn verdict(restart: Restart, end: End, in_a_row: u32, lived: Duration) -> Verdict {
+pub fn verdict(restart: Restart, failed: bool, in_a_row: u32, lived: Duration) -> Verdict {
     let wanted = match restart.policy {
         RestartPolicy::No => false,
-        RestartPolicy::OnFailure => !end.is_success(),
+        RestartPolicy::OnFailure => failed,
         RestartPolicy::Always => true,
     };
     let in_a_row = if lived >= STABLE_AFTER { 0 } else { in_a_row };
@@ -56,37 +55,37 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_limit_then_it_gives_up() {
         let pauses: Vec<_> = (0..8)
-            .map(|in_a_row| match verdict(RESTART, End::Code(1), in_a_row, SHORT) {
+            .map(|in_a_row| match verdict(RESTART, true, in_a_row, SHORT) {
                 Verdict::Again { delay, .. } => delay.as_secs(),
                 _ => 0,
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 0]);
-        assert_eq!(verdict(RESTART, End::Code(1), 7, SHORT), Verdict::Exhausted);
+        assert_eq!(verdict(RESTART, true, 7, SHORT), Verdict::Exhausted);
     }
 
     #[test]
     fn without_a_limit_it_never_gives_up() {
         let restart = Restart { max: None, ..RESTART };
-        let again = verdict(restart, End::Code(1), u32::MAX - 1, SHORT);
+        let again = verdict(restart, true, u32::MAX - 1, SHORT);
         let delay = Duration::from_secs(30);
         assert_eq!(again, Verdict::Again { delay, attempt: u32::MAX });
-        let again = verdict(restart, End::Code(1), u32::MAX, SHORT);
+        let again = verdict(restart, true, u32::MAX, SHORT);
         assert_eq!(again, Verdict::Again { delay, attempt: u32::MAX });
     }
 
     #[test]
     fn a_long_life_resets_the_count() {
-        let again = verdict(RESTART, End::Code(1), 7, Duration::from_secs(61));
+        let again = verdict(RESTART, true, 7, Duration::from_secs(61));
         assert_eq!(again, Verdict::Again { delay: Duration::from_secs(1), attempt: 1 });
     }
 
     #[test]
     fn the_policy_is_kept() {
-        assert_eq!(verdict(RESTART, End::Code(0), 0, SHORT), Verdict::No);
+        assert_eq!(verdict(RESTART, false, 0, SHORT), Verdict::No);
         let always = Restart { policy: RestartPolicy::Always, ..RESTART };
-        assert!(matches!(verdict(always, End::Code(0), 0, SHORT), Verdict::Again { .. }));
+        assert!(matches!(verdict(always, false, 0, SHORT), Verdict::Again { .. }));
         let no = Restart { policy: RestartPolicy::No, ..RESTART };
-        assert_eq!(verdict(no, End::Code(1), 0, SHORT), Verdict::No);
+        assert_eq!(verdict(no, true, 0, SHORT), Verdict::No);
     }
 }

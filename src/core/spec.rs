@@ -156,6 +156,24 @@ impl Spec {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
+    /// All direct and indirect dependents.
+    #[must_use]
+    pub fn above(&self, of: ProcessId) -> Vec<ProcessId> {
+        let mut seen = vec![false; self.processes.len()];
+        let mut found = vec![of];
+        let mut next = 0;
+        while let Some(&id) = found.get(next) {
+            for &dependent in &self.processes[id.index()].dependents {
+                if !std::mem::replace(&mut seen[dependent.index()], true) {
+                    found.push(dependent);
+                }
+            }
+            next += 1;
+        }
+        found.remove(0);
+        found
+    }
+
     /// All processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)

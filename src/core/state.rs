@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::event::Event;
+use crate::core::drain::Progress;
 use crate::core::note::Note;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
-use crate::types::{End, ProcessId, Time};
+use crate::types::{ProcessId, Time};
+
+/// Longer than any wait, and short enough to calculate with.
+const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The lifecycle of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,11 @@ pub enum Lifecycle {
     /// It runs and is ready.
     Ready { since: Time },
     /// It has ended and will be started again at `until`.
-    Backoff { until: Time },
+    Backoff {
+        until: Time,
+        /// Its `post_stop` hook has run, so `only_if` and its `pre_start` hook come first.
+        anew: bool,
+    },
     /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
     PreStop { until: Time },
     /// It was asked to end. KILL follows at `kill_at`.
@@ -79,16 +86,24 @@ impl Lifecycle {
         )
     }
 
-    /// Whether the container does not have to wait for it to be ready.
-    fn is_settled(self) -> bool {
-        matches!(self, Self::Ready { .. } | Self::Done)
+    /// Whether the container does not have to wait for it to be ready: neither for a process that
+    /// is gone for good, nor for one that is not `required` and that a request stops.
+    fn is_settled(self, required: bool) -> bool {
+        match self {
+            Self::Ready { .. } | Self::Done => true,
+            Self::PreStop { .. }
+            | Self::Stopping { .. }
+            | Self::Killed { .. }
+            | Self::Stopped { .. } => !required,
+            _ => false,
+        }
     }
 
     /// The expiry of the timer of this state.
     fn wakes_at(self) -> Option<Time> {
         match self {
             Self::PreStart { until }
-            | Self::Backoff { until }
+            | Self::Backoff { until, .. }
             | Self::PreStop { until }
             | Self::PostStop { until }
             | Self::Starting { ready_by: until, .. }
@@ -111,6 +126,7 @@ impl Lifecycle {
         matches!(
             self,
             Self::Done
+                | Self::Stopped { .. }
                 | Self::Killed { holds_until: None, .. }
                 | Self::RestKilled { holds_until: None, .. }
         )
@@ -150,16 +166,22 @@ pub struct State {
     timers: BTreeSet<(Time, ProcessId)>,
     /// Number of processes that are not [`Lifecycle::Done`].
     busy: usize,
-    /// Number of processes that are neither `Done` nor ready.
+    /// Number of processes that the container waits for to be ready.
     unsettled: usize,
     /// The position of each process in the order.
     rank: Vec<u16>,
     pub restarts: Vec<Restarts>,
     pub probe_failures: Vec<ProbeFailures>,
-    /// A required process stays down after a failure, while the container goes on.
-    pub missing: bool,
-    /// [`Event::Start`] has come: before it there is nothing that a hook could undo.
+    /// Required processes that stay down after a failure, while the container goes on.
+    pub missing: BTreeSet<ProcessId>,
+    /// Whether each process is down because it has completed, or because it is left out.
+    pub went_well: Vec<bool>,
+    /// [`Event::Start`](crate::core::event::Event::Start) has come: before it there is nothing that a hook could undo.
     pub has_begun: bool,
+    /// The drain of the running instance of each process.
+    pub(crate) drains: Vec<Progress>,
+    /// A process was killed since T0.
+    pub killed: bool,
     /// When each process was asked to drain by a signal, which it may answer by its end.
     pub drain_signalled: Vec<Option<Time>>,
     /// The end of the grace period; set with the exit.
@@ -207,8 +229,11 @@ impl State {
             rank,
             restarts: vec![Restarts::default(); count],
             probe_failures: vec![ProbeFailures::default(); count],
-            missing: false,
+            missing: BTreeSet::new(),
+            went_well: vec![false; count],
             has_begun: false,
+            drains: vec![Progress::Over; count],
+            killed: false,
             drain_signalled: vec![None; count],
             grace_end: None,
             actions: Vec::new(),
@@ -226,8 +251,9 @@ impl State {
         self.touched.push(id);
         self.busy += usize::from(life != Lifecycle::Done);
         self.busy -= usize::from(before != Lifecycle::Done);
-        self.unsettled += usize::from(!life.is_settled());
-        self.unsettled -= usize::from(!before.is_settled());
+        let required = self.process(id).required;
+        self.unsettled += usize::from(!life.is_settled(required));
+        self.unsettled -= usize::from(!before.is_settled(required));
         if before.wakes_at() != life.wakes_at() {
             before.wakes_at().map(|time| self.timers.remove(&(time, id)));
             self.timers.extend(life.wakes_at().map(|time| (time, id)));
@@ -266,6 +292,12 @@ impl State {
     /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
         self.timers.iter().take_while(|(time, _)| *time <= self.now).map(|(_, id)| *id)
+    }
+
+    /// A deadline for waits while no shutdown is under way: they get all of their declared time.
+    #[must_use]
+    pub fn no_deadline(&self) -> Time {
+        self.now + NO_DEADLINE
     }
 
     /// The same in file order.
@@ -354,161 +386,6 @@ impl State {
     pub fn time_out_hook(&mut self, process: Option<ProcessId>, stage: Stage) {
         self.abort_hook(process, stage);
         self.note(Note::HookTimedOut(HookId { process, stage }));
-    }
-
-    /// Asks the rest of the process group of an ended process to end.
-    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
-        let signal = self.process(process).stop_signal;
-        self.act(Action::StopGroup { process, signal });
-        self.note(Note::GroupRemains(process));
-        self.set(process, Lifecycle::Remains { kill_at, restart });
-    }
-
-    /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
-    /// Returns whether a process group was killed.
-    pub fn fit_waits(&mut self, deadline: Time) -> bool {
-        for id in self.spec.ids() {
-            match self.life(id) {
-                Lifecycle::Remains { kill_at, .. } => {
-                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
-                    let kill_at = kill_at.min(self.now + limit);
-                    self.set(id, Lifecycle::Remains { kill_at, restart: None });
-                }
-                Lifecycle::RestKilled { .. } => {
-                    let holds_until = self.after_kill(deadline);
-                    self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
-                }
-                Lifecycle::PostStop { until } => {
-                    let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
-                    let until = until.min(self.now + limit.unwrap_or_default());
-                    self.set(id, Lifecycle::PostStop { until });
-                }
-                _ => {}
-            }
-        }
-        self.abort_late_hooks();
-        self.kill_late_rests(deadline)
-    }
-
-    /// When to stop waiting for the end of a process that is killed now.
-    #[must_use]
-    pub fn after_kill(&self, deadline: Time) -> Option<Time> {
-        let wait = Budget::after_kill(self.now, deadline);
-        (!wait.is_zero()).then_some(self.now + wait)
-    }
-
-    /// Kills process groups without a leader whose time is over, and stops waiting for what
-    /// survives KILL. Returns whether a process group was killed.
-    pub fn kill_late_rests(&mut self, deadline: Time) -> bool {
-        let mut killed = false;
-        for process in self.due_in_order() {
-            match self.life(process) {
-                Lifecycle::Remains { restart, .. } => {
-                    self.kill_rest(process, restart, deadline);
-                    killed = true;
-                }
-                Lifecycle::RestKilled { restart, .. } => {
-                    self.set(process, Lifecycle::RestKilled { holds_until: None, restart });
-                }
-                Lifecycle::Killed { asked, .. } => {
-                    self.set(process, Lifecycle::Killed { asked, holds_until: None });
-                }
-                _ => {}
-            }
-        }
-        killed
-    }
-
-    /// Kills the rest of the process group of an ended process.
-    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
-        self.act(Action::Kill(process));
-        self.note(Note::Killed { process, after: None });
-        let holds_until = self.after_kill(deadline);
-        self.set(process, Lifecycle::RestKilled { holds_until, restart });
-    }
-
-    /// Handles the end of a process during a shutdown.
-    fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
-        let took = match self.life(id) {
-            Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
-                Some(self.now.since(since))
-            }
-            Lifecycle::PreStop { .. } => {
-                self.abort_hook(Some(id), Stage::PreStop);
-                None
-            }
-            _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
-        };
-        let killed = matches!(self.life(id), Lifecycle::Killed { .. });
-        // drainit sent this KILL, so there is no need to guess another sender.
-        let end = if killed { end.plainly() } else { end };
-        self.note(Note::Stopped { process: id, end, took, killed });
-        // KILL was sent to the whole group.
-        if remains && !killed && !self.process(id).oneshot {
-            let kill_at = match self.life(id) {
-                Lifecycle::Stopping { kill_at, .. } => kill_at,
-                _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
-            };
-            self.stop_rest(id, kill_at, None);
-        } else {
-            self.after_end(id, deadline);
-        }
-    }
-
-    /// Whether this end answers the signal that asked the process to drain, and is no failure.
-    #[must_use]
-    pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
-        let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
-        self.drain_signalled[id.index()].is_some() && (end.is_success() || Some(end) == signal)
-    }
-
-    /// Runs the `post_stop` hook of a process that has ended for good, during a shutdown.
-    pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
-        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
-            Some(within) if !within.is_zero() => {
-                let until = self.run_hook(Some(id), Stage::PostStop, within);
-                self.set(id, Lifecycle::PostStop { until });
-            }
-            _ => self.set(id, Lifecycle::Done),
-        }
-    }
-
-    /// Handles the events that mean the same in every phase of a shutdown.
-    pub fn handle_in_shutdown(&mut self, event: Event, deadline: Time) {
-        match event {
-            Event::Exited { process, end, remains } if self.life(process).is_alive() => {
-                self.exited(process, end, remains, deadline)
-            }
-            Event::GroupGone(process) if self.life(process).has_rest() => {
-                self.after_end(process, deadline);
-            }
-            // The shutdown began between `Action::Spawn` and its answer.
-            Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
-                self.note(Note::Started(process));
-                self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
-            }
-            Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
-                self.set(process, Lifecycle::Done);
-            }
-            Event::HookEnded {
-                hook: HookId { process: Some(process), stage: Stage::PostStop },
-                ..
-            } if matches!(self.life(process), Lifecycle::PostStop { .. }) => {
-                self.set(process, Lifecycle::Done);
-            }
-            _ => {}
-        }
-        self.abort_late_hooks();
-    }
-
-    /// Kills the `post_stop` hooks that have taken too long.
-    pub fn abort_late_hooks(&mut self) {
-        for process in self.due_in_order() {
-            if let Lifecycle::PostStop { .. } = self.life(process) {
-                self.time_out_hook(Some(process), Stage::PostStop);
-                self.set(process, Lifecycle::Done);
-            }
-        }
     }
 
     /// The first timer of a process.

@@ -74,9 +74,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::TimeoutExtended { process, limit } => {
             (Level::Info, format!("{}: asks for more time, has {} more", name(process), human(limit)))
         }
-        Note::Unhealthy(process) => {
-            (Level::Warning, format!("{}: failed its liveness check, stopping it", name(process)))
-        }
+        Note::Unhealthy { process, next } => unhealthy(name(process), next),
         Note::ShutdownBegan { cause, window } => (
             // All other failures have a line of their own. A failed hook mostly ends nothing.
             if matches!(cause, Cause::HookFailed(_)) { Level::Error } else { Level::Info },
@@ -310,6 +308,26 @@ fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
         }
         AfterEnd::Shutdown => (Level::Error, format!("{name}: {end} without being asked to")),
         AfterEnd::Exhausted => (Level::Error, format!("{name}: {end}, and restart_max is reached")),
+    }
+}
+
+fn unhealthy(name: &str, next: Option<AfterEnd>) -> (Level, String) {
+    let failed = format!("{name}: failed its liveness check");
+    match next {
+        None => (Level::Warning, format!("{failed}, it is stopped")),
+        Some(AfterEnd::Restart { delay, attempt }) => {
+            (Level::Warning, format!("{failed}; restart {attempt} in {}", human(delay)))
+        }
+        Some(AfterEnd::Nothing) => {
+            (Level::Warning, format!("{failed} (on_exit: ignore), and stays down"))
+        }
+        Some(AfterEnd::GivesUp) => {
+            (Level::Error, format!("{failed}, and restart_max is reached: it stays down"))
+        }
+        Some(AfterEnd::Shutdown) => (Level::Error, format!("{failed}, and is not restarted")),
+        Some(AfterEnd::Exhausted) => {
+            (Level::Error, format!("{failed}, and restart_max is reached"))
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Report {
     stops: Lines<StopLine>,
     remarks: Vec<String>,
     draining_since: Option<Time>,
+    /// A shutdown has begun, or the drain that precedes one.
+    is_open: bool,
     /// How the current instance of a process ended before the shutdown.
     ended_before: HashMap<ProcessId, End>,
 }
@@ -85,7 +87,7 @@ impl<T> Default for Lines<T> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct DrainLine {
     process: ProcessId,
     /// Its traffic is polled.
@@ -116,16 +118,23 @@ impl Report {
             stops: Lines::default(),
             remarks: Vec::new(),
             draining_since: None,
+            is_open: false,
             ended_before: HashMap::new(),
         }
     }
 
     pub fn note(&mut self, now: Time, note: &Note) {
         match *note {
-            Note::ShutdownBegan { cause, window } => self.began = Some((now, cause, window)),
+            Note::DrainRequested => self.open(),
+            Note::ShutdownBegan { cause, window } => {
+                self.open();
+                self.began = Some((now, cause, window));
+            }
             Note::DrainBegan { process, counted, .. } => {
                 self.draining_since.get_or_insert(now);
-                self.drains.push(process, DrainLine::new(process, counted));
+                let line = DrainLine::new(process, counted);
+                // Not one of an earlier instance.
+                *self.drains.push(process, line) = line;
             }
             Note::DrainOver { process, why, took, last } => {
                 if let Some(line) = self.drain(process) {
@@ -135,7 +144,9 @@ impl Report {
             }
             Note::Stopping { process, .. } => {
                 self.stopped(now, process);
-                self.stop(process);
+                if self.is_open {
+                    self.stop(process);
+                }
             }
             // A KILL for a restart, before the shutdown, is not part of it.
             Note::Killed { process, .. } if self.began.is_some() => {
@@ -149,6 +160,9 @@ impl Report {
             Note::Started(process) => {
                 self.ended_before.remove(&process);
             }
+            Note::Stopped { process, end, .. } if !self.is_open => {
+                self.ended_before.insert(process, end);
+            }
             Note::Stopped { process, end, took, .. } => {
                 self.stopped(now, process);
                 let line = self.stop(process);
@@ -161,6 +175,9 @@ impl Report {
                 if next == AfterEnd::GivesUp {
                     self.remarks.push(messages::line(note, &self.names).1);
                 }
+            }
+            Note::Unhealthy { next: Some(AfterEnd::GivesUp | AfterEnd::Nothing), .. } => {
+                self.remarks.push(messages::line(note, &self.names).1);
             }
             Note::NotDrained(_) | Note::EndedUndrained { .. } => {
                 self.remarks.push(messages::line(note, &self.names).1)
@@ -178,6 +195,18 @@ impl Report {
         }
     }
 
+    /// Drops what requests have drained before; a drain under way belongs to the shutdown now.
+    fn open(&mut self) {
+        if std::mem::replace(&mut self.is_open, true) {
+            return;
+        }
+        let drains = std::mem::take(&mut self.drains);
+        self.draining_since = None;
+        for line in drains.all.into_iter().filter(|line| line.over.is_none()) {
+            self.drains.push(line.process, line);
+        }
+    }
+
     /// Takes the result of a poll that began at `began`.
     pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
         if let Some(line) = self.drain(process) {
@@ -190,7 +219,7 @@ impl Report {
 
     /// Adds a line about a fact that only the supervisor knows.
     pub fn remark(&mut self, remark: String) {
-        if self.began.is_some() || !self.drains.all.is_empty() {
+        if self.is_open {
             self.remarks.push(harmless(&remark).into_owned());
         }
     }

@@ -25,7 +25,7 @@ use crate::os::signal::mask::only;
 use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::supervisor::children::Rest;
-use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::executor::Executor;
 use crate::supervisor::message::Message;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code};
@@ -227,12 +227,7 @@ impl EventLoop {
             Action::Spawn(process) => self.queue.push_back(self.executor.spawn(process)),
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
-            Action::Stop { process, signal } => {
-                self.executor.end_liveness(process);
-                for signal in with_cont(signal) {
-                    self.executor.signal(process, signal);
-                }
-            }
+            Action::Stop { process, signal } => self.executor.stop(process, signal),
             Action::StopGroup { process, signal } => self.executor.stop_group(process, signal),
             Action::Kill(process) => self.executor.kill(process),
             // The shutdown that follows does not wait for it.

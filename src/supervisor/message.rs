@@ -32,10 +32,11 @@ pub(crate) enum Message {
         process: ProcessId,
         instance: u32,
     },
-    /// `DRAINED=1`; ignored if it is of an earlier instance.
-    Drained {
+    /// A drain reports something; ignored if it is of an earlier instance.
+    Drain {
         process: ProcessId,
         instance: u32,
+        event: Event,
     },
     /// A request of the operator. `reply` gets its answer.
     Request {

@@ -42,9 +42,10 @@ struct ProcessFacts {
     draining: bool,
     end: Option<End>,
     message: Option<String>,
-    /// Why it is not ready yet, or its `STATUS=`.
-    /// `restart_max` is reached: the process stays down, whatever its last exit code.
+    /// `restart_max` is reached, or it has failed its liveness check: the process stays down,
+    /// whatever its last exit code.
     gave_up: bool,
+    /// Why it is not ready yet, or its `STATUS=`.
     failure: LastFailure,
     /// Why its last liveness probe failed.
     unhealthy: LastFailure,
@@ -122,6 +123,13 @@ impl StatusBoard {
             }
             Note::Started(process) => {
                 facts[process.index()].end = None;
+                facts[process.index()].skipped = false;
+                facts[process.index()].gave_up = false;
+                process
+            }
+            Note::Unhealthy { process, next } => {
+                facts[process.index()].gave_up =
+                    matches!(next, Some(AfterEnd::Nothing | AfterEnd::GivesUp));
                 process
             }
             Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {
@@ -168,7 +176,7 @@ impl StatusBoard {
                 (ContainerPhase::Running, running.is_ready(world))
             }
             phase::Phase::Running(_) => (ContainerPhase::Starting, false),
-            phase::Phase::Draining(draining) if draining.is_over() => {
+            phase::Phase::Draining(draining) if draining.is_over(world) => {
                 (ContainerPhase::Drained, false)
             }
             phase::Phase::Draining(_) => (ContainerPhase::Draining, false),

@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use crate::config::OnExit;
 use crate::core::action::Action;
-use crate::core::budget;
 use crate::core::budget::Budget;
 use crate::core::cause::Cause;
-use crate::core::drain::{Active, Progress};
+use crate::core::drain::Progress;
 use crate::core::event::Event;
 use crate::core::note::{DrainEnd, Hurry, Note};
 use crate::core::phase::stopping::Stopping;
@@ -39,7 +38,6 @@ pub struct Draining {
     over_at: Option<Time>,
     delay_until: Option<Time>,
     hook_until: Option<Time>,
-    drains: Vec<Progress>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
     /// A dependency has ended: requests fail, so the drain waits only for `min`.
@@ -56,9 +54,13 @@ impl Draining {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         state.act(Action::Unready);
-        cancel_starts(state, shutdown.deadline);
-        let killed = state.fit_waits(shutdown.deadline) && !held;
-        let shutdown = Shutdown { killed, ..shutdown };
+        // Nothing is started from now on, and readiness is not waited for. What requests have begun
+        // to stop ends within the deadline.
+        for process in state.spec.ids() {
+            state.cancel_start(process, shutdown.deadline);
+        }
+        state.killed = false;
+        state.fit_waits(shutdown.deadline);
         if let Cause::Ended { process, .. } = shutdown.cause
             && !state.life(process).has_rest()
         {
@@ -66,14 +68,18 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic.
-        let is_drained = |id: &ProcessId| {
-            matches!(state.life(*id), Lifecycle::Ready { .. }) && state.process(*id).drain.is_some()
-        };
-        let drained: Vec<_> = state.spec.order.iter().rev().copied().filter(is_drained).collect();
-        let mut drains = vec![Progress::Over; state.spec.processes.len()];
-        for process in &drained {
-            drains[process.index()] = Progress::NotDue;
+        // Only a ready process can have traffic. A drain that a request has begun goes on.
+        let mut drained = Vec::new();
+        for process in Rc::clone(&state.spec).order.iter().rev().copied() {
+            if !matches!(state.life(process), Lifecycle::Ready { .. }) {
+                state.drains[process.index()] = Progress::Over;
+            } else if state.process(process).drain.is_some() {
+                state.fit_drain(process, shutdown.deadline);
+                if !shutdown.cause.is_asked() {
+                    state.drain_only_min(process);
+                }
+                drained.push(process);
+            }
         }
         let mut draining = Self {
             shutdown,
@@ -81,7 +87,6 @@ impl Draining {
             over_at: None,
             delay_until,
             hook_until: None,
-            drains,
             drained,
             only_min: vec![false; state.spec.processes.len()],
         };
@@ -93,7 +98,8 @@ impl Draining {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let deadline = self.deadline(state);
-        state.handle_in_shutdown(event, deadline);
+        state.handle_stop(event, deadline);
+        state.handle_drain(event);
         match event {
             Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
                 let count = self.shutdown.count_signal(state.now);
@@ -122,30 +128,6 @@ impl Draining {
                     );
                 }
             }
-            Event::DrainAnswered { process, accepted } => {
-                if let Some(active) = self.active(process) {
-                    active.answered(accepted);
-                }
-            }
-            Event::Drained(process) => {
-                if let Some(active) = self.active(process) {
-                    active.reported();
-                }
-            }
-            Event::DrainSample { process, load } => {
-                let now = state.now;
-                if let Some(active) = self.active(process) {
-                    active.sampled(now, load);
-                }
-            }
-            Event::ListenersClosed(process) => {
-                let closed = self.active(process).map(|active| active.closed(state, process));
-                match closed {
-                    Some(true) => self.finish_drain(process, state.now),
-                    Some(false) => {}
-                    None => self.drains[process.index()].end_final_count(state, process),
-                }
-            }
             _ => {}
         }
         self.advance(state)
@@ -157,49 +139,21 @@ impl Draining {
     }
 
     /// The next timer.
-    pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
-        let drains = self.progress().filter_map(|progress| match progress {
-            Progress::Active(active) => Some(active.wakes_at(now)),
-            Progress::FinalCount { until } => Some(*until),
-            _ => None,
-        });
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
         drains.chain(self.delay_until).chain(self.hook_until).min()
     }
 
     /// Whether nothing is waited for. A held drain stays so until there is a reason to stop.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.progress().all(Progress::is_drained)
+    pub fn is_over(&self, state: &State) -> bool {
+        self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
     }
 
-    /// Whether the end of this process would cut traffic now. Processes other than Envoy may end in
-    /// answer to their drain.
-    pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
-        match &self.drains[process.index()] {
-            Progress::NotDue => true,
-            Progress::Active(active) => active.closes(),
-            _ => false,
-        }
-    }
-
-    fn progress(&self) -> impl Iterator<Item = &Progress> {
-        self.drained.iter().map(|id| &self.drains[id.index()])
-    }
-
-    fn finish_drain(&mut self, process: ProcessId, now: Time) {
-        let progress = &mut self.drains[process.index()];
-        if let Progress::Active(active) = progress {
-            *progress = active.drained(now);
-        }
-    }
-
-    fn active(&mut self, process: ProcessId) -> Option<&mut Active> {
-        match &mut self.drains[process.index()] {
-            Progress::Active(active) => Some(active),
-            _ => None,
-        }
+    fn progress<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Progress> {
+        self.drained.iter().map(|id| &state.drains[id.index()])
     }
 
     fn run_pre_stop(&mut self, state: &mut State) {
@@ -224,36 +178,27 @@ impl Draining {
             self.shutdown.t0 = state.now;
             self.shutdown.deadline = state.now + state.spec.window;
         }
-        self.shutdown.killed |= state.fit_waits(self.shutdown.deadline);
         let window = self.shutdown.deadline.since(state.now);
         state.note(Note::ShutdownBegan { cause, window });
+        state.killed = false;
+        state.fit_waits(self.shutdown.deadline);
         if !cause.is_asked() {
             for process in state.spec.ids() {
-                if let Some(active) = self.active(process) {
-                    active.only_min();
-                }
+                state.drain_only_min(process);
             }
         }
         self.run_pre_stop(state);
     }
 
-    /// Handles the end of a process: its own drain is over, and processes that send requests to it
-    /// are drained only for `min`.
+    /// Handles the end of a process: those that send requests to it are drained only for `min`.
     fn exited(&mut self, state: &mut State, gone: ProcessId) {
-        if let Some(active) = self.active(gone) {
-            active.over(state, gone, DrainEnd::ProcessGone);
-        }
-        self.drains[gone.index()].end_final_count(state, gone);
-        self.drains[gone.index()] = Progress::Over;
         let spec = state.process(gone);
         if spec.oneshot || spec.on_exit == OnExit::Ignore {
             return;
         }
-        for id in dependents(state, gone) {
+        for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;
-            if let Some(active) = self.active(id) {
-                active.only_min();
-            }
+            state.drain_only_min(id);
         }
     }
 
@@ -268,27 +213,23 @@ impl Draining {
             state.time_out_hook(None, Stage::PreStop);
         }
         let deadline = self.deadline(state);
-        self.shutdown.killed |= state.kill_late_rests(deadline) && !self.held;
+        state.expire(deadline);
         // Dependents first, so that one pass is enough when several drains are over in the same
         // step.
         for place in 0..self.drained.len() {
-            let process = self.drained[place];
-            let deadline = self.shutdown.deadline;
-            if self.active(process).is_some_and(|active| active.step(state, process, deadline)) {
-                self.finish_drain(process, state.now);
-            }
+            state.step_drain(self.drained[place], self.shutdown.deadline);
         }
         let is_due = self.delay_until.is_none() && self.hook_until.is_none();
-        if is_due && self.progress().any(|progress| matches!(progress, Progress::NotDue)) {
+        if is_due && self.progress(state).any(|progress| matches!(progress, Progress::NotDue)) {
             self.begin_due(state);
         }
-        if self.held && self.is_over() {
+        if self.held && self.is_over(state) {
             self.over_at.get_or_insert(state.now);
         }
         if self.held && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
-        if self.is_over() && !self.held && self.has_final_counts(state) {
+        if self.is_over(state) && !self.held && self.has_final_counts(state) {
             Stopping::enter(self.shutdown, state)
         } else {
             Phase::Draining(self)
@@ -296,17 +237,16 @@ impl Draining {
     }
 
     /// Counts the connections of drained processes once more. Returns whether that is done.
-    fn has_final_counts(&mut self, state: &mut State) -> bool {
-        let deadline = self.shutdown.deadline;
+    fn has_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
-        for (process, progress) in state.spec.ids().zip(&mut self.drains) {
-            if let Progress::FinalCount { until } = *progress
+        for &process in &self.drained {
+            if let Progress::FinalCount { until } = state.drains[process.index()]
                 && state.is_past(until)
             {
-                progress.end_final_count(state, process);
+                state.end_final_count(process);
             }
-            progress.begin_final_count(state, process, deadline);
-            done &= matches!(progress, Progress::Over);
+            state.begin_final_count(process, self.shutdown.deadline);
+            done &= matches!(state.drains[process.index()], Progress::Over);
         }
         done
     }
@@ -314,22 +254,15 @@ impl Draining {
     fn begin_due(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
         // A dependent whose drain is not over holds back all of its dependencies.
-        let mut held = vec![false; self.drains.len()];
+        let mut held = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
-            let spec = &spec.processes[process.index()];
-            let above = spec.dependents.iter().any(|id| held[id.index()]);
-            if let (false, Progress::NotDue) = (above, self.drains[process.index()]) {
-                self.drains[process.index()] = match spec.drain {
-                    Some(drain) => {
-                        let full =
-                            self.shutdown.cause.is_asked() && !self.only_min[process.index()];
-                        let wish = budget::drain_wish(drain, full);
-                        Active::begin(state, process, drain, wish, self.shutdown.deadline)
-                    }
-                    None => Progress::Over,
-                };
+            let above = spec.processes[process.index()].dependents.iter();
+            let above = above.into_iter().any(|id| held[id.index()]);
+            if let (false, Progress::NotDue) = (above, state.drains[process.index()]) {
+                let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
+                state.begin_drain(process, full, self.shutdown.deadline);
             }
-            held[process.index()] = above || !self.drains[process.index()].is_drained();
+            held[process.index()] = above || !state.drains[process.index()].is_drained();
         }
     }
 
@@ -340,46 +273,8 @@ impl Draining {
             state.abort_hook(None, Stage::PreStop);
         }
         for process in state.spec.ids() {
-            if let Some(active) = self.active(process) {
-                active.over(state, process, DrainEnd::Hurried);
-            }
-            self.drains[process.index()].end_final_count(state, process);
+            state.end_drain(process, DrainEnd::Hurried);
         }
         Stopping::enter(self.shutdown, state)
     }
-}
-
-/// Cancels all starts: nothing is started from now on, and readiness is not waited for.
-fn cancel_starts(state: &mut State, deadline: Time) {
-    for process in state.spec.ids() {
-        match state.life(process) {
-            Lifecycle::Waiting | Lifecycle::Checking => state.set(process, Lifecycle::Done),
-            Lifecycle::Backoff { .. } => state.after_end(process, deadline),
-            Lifecycle::Starting { since, .. } => {
-                state.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
-            }
-            Lifecycle::PreStart { .. } => {
-                state.abort_hook(Some(process), Stage::PreStart);
-                state.set(process, Lifecycle::Done);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// All direct and indirect dependents.
-fn dependents(state: &State, of: ProcessId) -> Vec<ProcessId> {
-    let mut seen = vec![false; state.spec.processes.len()];
-    let mut found = vec![of];
-    let mut next = 0;
-    while let Some(&id) = found.get(next) {
-        for &dependent in &state.process(id).dependents {
-            if !std::mem::replace(&mut seen[dependent.index()], true) {
-                found.push(dependent);
-            }
-        }
-        next += 1;
-    }
-    found.remove(0);
-    found
 }

@@ -42,7 +42,7 @@ impl Finishing {
                 return Self::hook(self.shutdown, state);
             }
             (Event::Leftovers(_), Step::Sweep { signal: Signal::KILL, .. }) => {
-                self.shutdown.killed = true;
+                state.killed = true;
             }
             (
                 Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
@@ -84,8 +84,8 @@ impl Finishing {
             Step::Sweep { signal, until, .. } if state.is_past(until) => match signal {
                 Signal::KILL => {
                     state.note(Note::LeftoversRemain);
-                    let shutdown = Shutdown { killed: true, ..self.shutdown };
-                    Self::hook(shutdown, state)
+                    state.killed = true;
+                    Self::hook(self.shutdown, state)
                 }
                 _ => Self::kill(self.shutdown, state),
             },
@@ -138,6 +138,6 @@ impl Finishing {
 
 fn exit(shutdown: &Shutdown, state: &mut State) -> Phase {
     state.grace_end = Some(shutdown.deadline + state.spec.reserve);
-    state.act(Action::Exit(shutdown.cause.exit_code(shutdown.killed)));
+    state.act(Action::Exit(shutdown.cause.exit_code(state.killed)));
     Phase::Done
 }

@@ -2,6 +2,7 @@
 
 pub mod draining;
 pub mod finishing;
+pub(crate) mod operations;
 pub mod running;
 pub mod stopping;
 
@@ -33,8 +34,6 @@ pub struct Shutdown {
     /// The number of stop signals.
     pub signals: u32,
     pub last_signal: Option<Time>,
-    /// A process was killed.
-    pub killed: bool,
 }
 
 impl Shutdown {

@@ -2,17 +2,18 @@
 //! stop.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::config::{OnExit, StartCondition};
-use crate::core::action::Action;
+use crate::config::OnExit;
 use crate::core::cause::Cause;
 use crate::core::event::Event;
-use crate::core::note::{AfterEnd, Note};
+use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::core::phase::draining::Draining;
+use crate::core::phase::operations::Operations;
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::restart::{Verdict, verdict};
 use crate::core::spec::{HookId, Stage};
-use crate::core::state::{Lifecycle, Reached, State};
+use crate::core::state::{Lifecycle, Reached, Restarts, State};
 use crate::types::{End, ProcessId, Time};
 
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub struct Running {
     /// All processes were considered for a start. From then on only those are whose dependencies
     /// have met a further condition.
     has_scanned: bool,
+    operations: Operations,
 }
 
 /// The `pre_start` hook of the container.
@@ -51,25 +53,28 @@ impl Running {
                 if let ContainerHook::Runs { .. } = self.container_hook {
                     state.abort_hook(None, Stage::PreStart);
                 }
+                let is_held = cause == Cause::DrainRequested;
+                let why = if is_held { RequestError::Drained } else { RequestError::ShuttingDown };
+                self.operations.abandon(state, why);
                 let shutdown = Shutdown {
                     cause,
                     t0: state.now,
                     deadline: state.now + state.spec.window,
                     signals: u32::from(matches!(cause, Cause::Signal(_))),
                     last_signal: matches!(cause, Cause::Signal(_)).then_some(state.now),
-                    killed: false,
                 };
                 Draining::enter(shutdown, self.all_ready, state)
             }
         }
     }
 
-    /// The timer of the container's hook.
-    pub(crate) fn wakes_at(&self) -> Option<Time> {
-        match self.container_hook {
+    /// The next timer that is not one of a process.
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let hook = match self.container_hook {
             ContainerHook::Runs { until } => Some(until),
             ContainerHook::NotYet | ContainerHook::Done => None,
-        }
+        };
+        hook.into_iter().chain(self.operations.wakes_at(state)).min()
     }
 
     /// Whether every process was ready or complete once.
@@ -81,7 +86,10 @@ impl Running {
     /// Whether every process is ready or complete now.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
-        self.all_ready && state.is_settled() && !state.missing
+        self.all_ready
+            && state.is_settled()
+            && state.missing.is_empty()
+            && !self.operations.miss_one(state)
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
@@ -100,22 +108,38 @@ impl Running {
             }
             // Before that there is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
+            Event::Requested { process, request } => {
+                self.operations.request(state, process, request);
+            }
+            Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
                 if holds {
-                    prepare(state, process);
+                    state.prepare(process);
                 } else {
                     state.note(Note::Skipped(process));
                     state.reach(process, Reached::ALL);
+                    state.went_well[process.index()] = true;
+                    self.operations.skipped(state, process);
                     state.set(process, Lifecycle::Done);
                 }
             }
+            Event::Spawned(process) | Event::SpawnFailed { process, .. }
+                if self.operations.stops(process) =>
+            {
+                state.handle_stop(event, state.no_deadline());
+            }
             Event::Spawned(process) if state.life(process) == Lifecycle::Spawning => {
-                spawned(state, process)
+                state.spawned(process);
             }
             Event::SpawnFailed { process, exit_code }
                 if state.life(process) == Lifecycle::Spawning =>
             {
+                let why = RequestError::SpawnFailed(process);
+                if self.operations.start_failed(state, process, why) {
+                    state.set(process, Lifecycle::Done);
+                    return Ok(());
+                }
                 if state.reached(process).started {
                     // It could be started before, so `restart` decides: the reason may be
                     // temporary.
@@ -127,19 +151,34 @@ impl Running {
             }
             Event::Ready(process) => {
                 if let Lifecycle::Starting { since, .. } = state.life(process) {
-                    ready(state, process, since);
+                    state.ready(process, since);
                 }
             }
             Event::Exited { process, end, remains } => {
-                return exited(state, process, end, remains);
+                let completes = state.process(process).oneshot && end.is_success();
+                if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
+                    let why = RequestError::Ended { process, end };
+                    self.operations.start_failed(state, process, why);
+                }
+                if self.operations.stops(process) {
+                    state.handle_stop(event, state.no_deadline());
+                } else {
+                    return exited(state, process, end, remains);
+                }
             }
+            Event::DrainAnswered { .. }
+            | Event::Drained(_)
+            | Event::DrainSample { .. }
+            | Event::ListenersClosed(_) => state.handle_drain(event),
             Event::GroupGone(process) => match state.life(process) {
                 Lifecycle::Remains { restart: Some(delay), .. }
                 | Lifecycle::RestKilled { restart: Some(delay), .. } => {
                     let until = state.now + delay;
-                    state.set(process, Lifecycle::Backoff { until });
+                    state.set(process, Lifecycle::Backoff { until, anew: false });
                 }
-                Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => finish(state, process),
+                Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => {
+                    state.after_end(process, state.no_deadline());
+                }
                 _ => {}
             },
             _ => {}
@@ -161,10 +200,13 @@ impl Running {
                 if matches!(state.life(process), Lifecycle::PreStart { .. }) =>
             {
                 if !success {
-                    state.set(process, Lifecycle::Done);
-                    return Err(Cause::HookFailed(Some(process)));
+                    return self.hook_failed(state, process);
                 }
-                spawn(state, process);
+                state.spawn(process);
+            }
+            (Some(_), Stage::PreStop) => {
+                let event = Event::HookEnded { hook, success };
+                state.handle_stop(event, state.no_deadline());
             }
             (Some(process), Stage::PostStop)
                 if matches!(state.life(process), Lifecycle::PostStop { .. }) =>
@@ -176,10 +218,18 @@ impl Running {
         Ok(())
     }
 
+    /// Handles the failure of the `pre_start` hook of a process.
+    fn hook_failed(&mut self, state: &mut State, process: ProcessId) -> Step {
+        state.set(process, Lifecycle::Done);
+        if self.operations.start_failed(state, process, RequestError::HookFailed(process)) {
+            return Ok(());
+        }
+        Err(Cause::HookFailed(Some(process)))
+    }
+
     /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
-        state.abort_late_hooks();
-        state.kill_late_rests(state.now);
+        state.expire(state.no_deadline());
         if let ContainerHook::Runs { until } = self.container_hook
             && state.is_past(until)
         {
@@ -191,14 +241,18 @@ impl Running {
             match state.life(process) {
                 Lifecycle::PreStart { .. } => {
                     state.time_out_hook(Some(process), Stage::PreStart);
-                    state.set(process, Lifecycle::Done);
-                    return Err(Cause::HookFailed(Some(process)));
+                    self.hook_failed(state, process)?;
                 }
                 Lifecycle::Starting { since, ready_by } => {
-                    state.note(Note::NotReady { process, after: ready_by.since(since) });
-                    return Err(Cause::NotReady(process));
+                    let after = ready_by.since(since);
+                    state.note(Note::NotReady { process, after });
+                    let why = RequestError::NotReady { process, after };
+                    if !self.operations.start_failed(state, process, why) {
+                        return Err(Cause::NotReady(process));
+                    }
                 }
-                Lifecycle::Backoff { .. } => spawn(state, process),
+                Lifecycle::Backoff { anew: true, .. } => state.begin(process),
+                Lifecycle::Backoff { anew: false, .. } => state.spawn(process),
                 _ => {}
             }
         }
@@ -207,23 +261,27 @@ impl Running {
 
     /// Starts the processes whose dependencies have met their conditions.
     fn advance(&mut self, state: &mut State) -> Step {
-        if !matches!(self.container_hook, ContainerHook::Done) {
+        let may_start = matches!(self.container_hook, ContainerHook::Done);
+        for (process, since) in self.operations.advance(state, may_start) {
+            judge(state, process, state.now.since(since))?;
+        }
+        if !may_start {
             return Ok(());
         }
         let spec = Rc::clone(&state.spec);
         if std::mem::replace(&mut self.has_scanned, true) {
             for process in dependents_of_arrived(state) {
-                begin_if_possible(state, process);
+                state.begin_if_possible(process);
             }
         } else {
             for &process in &spec.order {
-                begin_if_possible(state, process);
+                state.begin_if_possible(process);
             }
         }
         if state.is_done() {
             return Err(Cause::AllEnded);
         }
-        if state.is_settled() && !state.missing && !self.all_ready {
+        if state.is_settled() && state.missing.is_empty() && !self.all_ready {
             self.all_ready = true;
             state.note(Note::AllReady);
         }
@@ -240,76 +298,6 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
-/// Starts a waiting process if its dependencies have met their conditions.
-fn begin_if_possible(state: &mut State, process: ProcessId) {
-    let mut needs = state.process(process).dependencies.iter();
-    if state.life(process) == Lifecycle::Waiting
-        && needs.all(|&(on, condition)| is_met(state.reached(on), condition))
-    {
-        begin(state, process);
-    }
-}
-
-fn is_met(reached: Reached, condition: StartCondition) -> bool {
-    match condition {
-        StartCondition::Started => reached.started,
-        StartCondition::Ready => reached.ready,
-        StartCondition::Completed => reached.completed,
-    }
-}
-
-fn begin(state: &mut State, process: ProcessId) {
-    if state.process(process).conditional {
-        state.set(process, Lifecycle::Checking);
-        state.act(Action::CheckCondition(process));
-    } else {
-        prepare(state, process);
-    }
-}
-
-fn prepare(state: &mut State, process: ProcessId) {
-    match state.process(process).hooks.pre_start {
-        Some(wait) => {
-            let until = state.run_hook(Some(process), Stage::PreStart, wait.limit);
-            state.set(process, Lifecycle::PreStart { until });
-        }
-        None => spawn(state, process),
-    }
-}
-
-fn spawn(state: &mut State, process: ProcessId) {
-    state.set(process, Lifecycle::Spawning);
-    state.act(Action::Spawn(process));
-}
-
-fn spawned(state: &mut State, process: ProcessId) {
-    let since = state.now;
-    state.note(Note::Started(process));
-    state.reach(process, Reached { started: true, ..state.reached(process) });
-    let spec = state.process(process);
-    match spec.readiness_timeout {
-        Some(timeout) => {
-            state.set(process, Lifecycle::Starting { since, ready_by: since + timeout })
-        }
-        None if spec.oneshot => {
-            state.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER })
-        }
-        None => ready(state, process, since),
-    }
-}
-
-fn ready(state: &mut State, process: ProcessId, since: Time) {
-    state.set(process, Lifecycle::Ready { since });
-    if state.process(process).liveness_retries.is_some() {
-        state.probe_succeeded(process);
-        state.act(Action::WatchLiveness(process));
-    }
-    state.reach(process, Reached { ready: true, ..state.reached(process) });
-    if state.process(process).readiness_timeout.is_some() {
-        state.note(Note::Ready { process, after: state.now.since(since) });
-    }
-}
-
 /// Handles an end that was not asked for.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (since, before_ready) = match state.life(process) {
@@ -321,62 +309,90 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     };
     let lived = state.now.since(since);
     let spec = state.process(process);
-    let (oneshot, on_exit, required) = (spec.oneshot, spec.on_exit, spec.required);
+    let (oneshot, on_exit) = (spec.oneshot, spec.on_exit);
     // A oneshot may leave processes behind on purpose.
     let remains = remains && !oneshot;
     let kill_at = state.now + spec.stop.limit;
     if oneshot && end.is_success() {
         state.note(Note::Completed { process, after: lived });
         state.reach(process, Reached::ALL);
-        finish(state, process);
+        state.went_well[process.index()] = true;
+        state.after_end(process, state.no_deadline());
         return Ok(());
     }
-    let in_a_row = state.restarts[process.index()].in_a_row;
-    let next = match verdict(spec.restart, end, in_a_row, lived) {
-        Verdict::Again { delay, attempt } => {
-            let restarts = &mut state.restarts[process.index()];
-            restarts.in_a_row = attempt;
-            restarts.total = restarts.total.saturating_add(1);
-            let until = state.now + delay;
-            state.set(process, Lifecycle::Backoff { until });
-            if remains {
-                state.stop_rest(process, kill_at, Some(delay));
-            }
-            state.note(Note::Ended { process, end, next: AfterEnd::Restart { delay, attempt } });
-            return Ok(());
-        }
-        Verdict::Exhausted if on_exit == OnExit::Ignore => AfterEnd::GivesUp,
-        Verdict::No if on_exit == OnExit::Ignore => AfterEnd::Nothing,
-        Verdict::Exhausted => AfterEnd::Exhausted,
-        Verdict::No => AfterEnd::Shutdown,
-    };
-    state.note(Note::Ended { process, end, next });
-    if on_exit == OnExit::Ignore {
-        state.missing |= required && (next == AfterEnd::GivesUp || !end.is_success());
-        // Its end does not matter, so no dependent may wait for it any longer.
-        state.reach(process, Reached::ALL);
+    let next = consequence(state, process, !end.is_success(), lived);
+    if let AfterEnd::Restart { delay, .. } = next {
+        let until = state.now + delay;
+        state.set(process, Lifecycle::Backoff { until, anew: false });
         if remains {
-            state.stop_rest(process, kill_at, None);
-        } else {
-            finish(state, process);
+            state.stop_rest(process, kill_at, Some(delay));
         }
-        return Ok(());
     }
-    if remains {
-        state.stop_rest(process, kill_at, None);
+    state.note(Note::Ended { process, end, next });
+    match next {
+        AfterEnd::Restart { .. } => Ok(()),
+        AfterEnd::Nothing | AfterEnd::GivesUp => {
+            stay_down(state, process, next == AfterEnd::GivesUp || !end.is_success());
+            if remains {
+                state.stop_rest(process, kill_at, None);
+            } else {
+                state.after_end(process, state.no_deadline());
+            }
+            Ok(())
+        }
+        AfterEnd::Shutdown | AfterEnd::Exhausted => {
+            if remains {
+                state.stop_rest(process, kill_at, None);
+            }
+            // Its `post_stop` hook is part of the shutdown that begins now.
+            let is_failure = on_exit == OnExit::FailureShutdown;
+            Err(Cause::Ended { process, end, before_ready, is_failure })
+        }
     }
-    // Its `post_stop` hook is part of the shutdown that begins now.
-    let is_failure = on_exit == OnExit::FailureShutdown;
-    Err(Cause::Ended { process, end, before_ready, is_failure })
 }
 
-/// Handles a process that is gone for good while the container runs on.
-fn finish(state: &mut State, process: ProcessId) {
-    match state.process(process).hooks.post_stop {
-        Some(wait) => {
-            let until = state.run_hook(Some(process), Stage::PostStop, wait.limit);
-            state.set(process, Lifecycle::PostStop { until });
+/// Handles a process that is gone after a failed liveness check: `restart` decides as after a
+/// failure.
+fn judge(state: &mut State, process: ProcessId, lived: Duration) -> Step {
+    let next = consequence(state, process, true, lived);
+    state.note(Note::Unhealthy { process, next: Some(next) });
+    match next {
+        AfterEnd::Restart { delay, .. } => {
+            let until = state.now + delay;
+            state.set(process, Lifecycle::Backoff { until, anew: true });
+            if state.is_past(until) {
+                state.begin(process);
+            }
         }
-        None => state.set(process, Lifecycle::Done),
+        AfterEnd::Nothing | AfterEnd::GivesUp => stay_down(state, process, true),
+        AfterEnd::Shutdown | AfterEnd::Exhausted => return Err(Cause::Unhealthy(process)),
     }
+    Ok(())
+}
+
+/// The consequence of an end, or of a failed liveness check. Counts a restart.
+fn consequence(state: &mut State, process: ProcessId, failed: bool, lived: Duration) -> AfterEnd {
+    let spec = state.process(process);
+    let ignored = spec.on_exit == OnExit::Ignore;
+    let restarts = state.restarts[process.index()];
+    match verdict(spec.restart, failed, restarts.in_a_row, lived) {
+        Verdict::Again { delay, attempt } => {
+            state.restarts[process.index()] =
+                Restarts { in_a_row: attempt, total: restarts.total.saturating_add(1) };
+            AfterEnd::Restart { delay, attempt }
+        }
+        Verdict::Exhausted if ignored => AfterEnd::GivesUp,
+        Verdict::No if ignored => AfterEnd::Nothing,
+        Verdict::Exhausted => AfterEnd::Exhausted,
+        Verdict::No => AfterEnd::Shutdown,
+    }
+}
+
+/// Handles a process that stays down while the container goes on.
+fn stay_down(state: &mut State, process: ProcessId, failed: bool) {
+    if failed && state.process(process).required {
+        state.missing.insert(process);
+    }
+    // Its end does not matter, so no dependent may wait for it any longer.
+    state.reach(process, Reached::ALL);
 }

@@ -3,12 +3,11 @@
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Hurry, Note};
 use crate::core::phase::finishing::Finishing;
 use crate::core::phase::{Phase, Shutdown};
-use crate::core::spec::{HookId, Stage};
+use crate::core::spec::Stage;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
@@ -44,26 +43,19 @@ impl Stopping {
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        state.handle_in_shutdown(event, self.deadline(state));
-        match event {
-            Event::Signal(signal) if state.spec.stop_signals.contains(&signal) => {
-                match self.shutdown.count_signal(state.now) {
-                    None => {}
-                    Some(1) => state.note(Note::Hurried(Hurry::Continue)),
-                    Some(2) => self.cut_waits(state),
-                    Some(_) => {
-                        state.note(Note::Hurried(Hurry::KillAll));
-                        self.kill_all();
-                    }
+        state.handle_stop(event, self.deadline(state));
+        if let Event::Signal(signal) = event
+            && state.spec.stop_signals.contains(&signal)
+        {
+            match self.shutdown.count_signal(state.now) {
+                None => {}
+                Some(1) => state.note(Note::Hurried(Hurry::Continue)),
+                Some(2) => self.cut_waits(state),
+                Some(_) => {
+                    state.note(Note::Hurried(Hurry::KillAll));
+                    self.kill_all();
                 }
             }
-            Event::HookEnded {
-                hook: HookId { process: Some(process), stage: Stage::PreStop },
-                ..
-            } if matches!(state.life(process), Lifecycle::PreStop { .. }) => {
-                self.ask(state, process);
-            }
-            _ => {}
         }
         self.advance(state)
     }
@@ -80,7 +72,7 @@ impl Stopping {
         for process in state.spec.ids() {
             if let Lifecycle::PreStop { .. } = state.life(process) {
                 state.abort_hook(Some(process), Stage::PreStop);
-                self.ask(state, process);
+                state.ask(process, self.shutdown.deadline);
             }
         }
     }
@@ -92,7 +84,7 @@ impl Stopping {
             // After a pause of the container or a suspend of the machine this may be long past.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
-        self.shutdown.killed |= state.kill_late_rests(self.deadline(state));
+        state.expire(self.deadline(state));
         let ranked = |id| (state.rank(id), id);
         let mut queue: Queue = if std::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()
@@ -104,7 +96,7 @@ impl Stopping {
                 queue.pop();
             }
             if self.killing_all {
-                self.end_at_once(state, next.1);
+                Self::end_at_once(state, next.1);
             } else {
                 self.review(state, next.1, &mut queue);
             }
@@ -133,16 +125,12 @@ impl Stopping {
         self.review_all = true;
     }
 
-    /// Stops a process without dependents, ends an expired wait, and releases dependencies.
+    /// Stops a process without dependents, and releases dependencies.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
-                self.begin(state, process)
-            }
-            Lifecycle::PreStop { until } if state.is_past(until) => {
-                state.time_out_hook(Some(process), Stage::PreStop);
-                self.ask(state, process);
+                state.begin_stop(process, self.shutdown.signals >= 2, self.shutdown.deadline);
             }
             life if life.releases_dependencies()
                 && is_free
@@ -158,51 +146,20 @@ impl Stopping {
             }
             _ => {}
         }
-        if let Lifecycle::Stopping { since, kill_at } = state.life(process)
-            && state.is_past(kill_at)
-        {
-            self.kill(state, process, Some(since));
-        }
     }
 
-    fn begin(&mut self, state: &mut State, process: ProcessId) {
-        let within = state.budget.pre_stop(&state.spec, process, state.now, self.shutdown.deadline);
-        match within {
-            Some(within) if self.shutdown.signals < 2 => {
-                let until = state.run_hook(Some(process), Stage::PreStop, within);
-                state.set(process, Lifecycle::PreStop { until });
-            }
-            _ => self.ask(state, process),
-        }
-    }
-
-    fn ask(&mut self, state: &mut State, process: ProcessId) {
-        let signal = state.process(process).stop_signal;
-        let limit = state.budget.stop(&state.spec, process, state.now, self.shutdown.deadline);
-        state.act(Action::Stop { process, signal });
-        state.note(Note::Stopping { process, signal, limit });
-        state.set(process, Lifecycle::Stopping { since: state.now, kill_at: state.now + limit });
-    }
-
-    fn kill(&mut self, state: &mut State, process: ProcessId, asked: Option<Time>) {
-        state.act(Action::Kill(process));
-        state.note(Note::Killed { process, after: asked.map(|asked| state.now.since(asked)) });
-        let holds_until = state.after_kill(self.deadline(state));
-        state.set(process, Lifecycle::Killed { asked, holds_until });
-        self.shutdown.killed = true;
-    }
-
-    fn end_at_once(&mut self, state: &mut State, process: ProcessId) {
+    fn end_at_once(state: &mut State, process: ProcessId) {
         match state.life(process) {
-            Lifecycle::Stopping { since, .. } => self.kill(state, process, Some(since)),
-            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => self.kill(state, process, None),
+            Lifecycle::Stopping { since, .. } => state.kill(process, Some(since), state.now),
+            Lifecycle::Starting { .. } | Lifecycle::Ready { .. } => {
+                state.kill(process, None, state.now)
+            }
             Lifecycle::PreStop { .. } => {
                 state.abort_hook(Some(process), Stage::PreStop);
-                self.kill(state, process, None);
+                state.kill(process, None, state.now);
             }
             Lifecycle::Remains { restart, .. } => {
                 state.kill_rest(process, restart, state.now);
-                self.shutdown.killed = true;
             }
             Lifecycle::PostStop { .. } => {
                 state.abort_hook(Some(process), Stage::PostStop);

@@ -24,7 +24,7 @@ pub(crate) struct Checker<'a> {
     last_signal: Option<Time>,
     exit: Option<u8>,
     killed: bool,
-    hook_hung: bool,
+    has_hung: bool,
     sweeping: Option<Signal>,
     asked: Vec<Option<(Time, Duration)>>,
     group_killed: Vec<bool>,
@@ -42,6 +42,25 @@ pub(crate) struct Checker<'a> {
     probe_failures: Vec<u32>,
     /// When the start of a process may fail.
     ready_by: Vec<Option<Time>>,
+    /// When a drain was requested.
+    held_at: Option<Time>,
+    /// Hooks that run.
+    hooks: BTreeSet<HookId>,
+    /// Requests that are not answered yet. Equal ones share an answer.
+    asked_for: BTreeSet<(ProcessId, Request)>,
+    /// The number of the instance at the begin of a request, and whether it was alive.
+    began: BTreeMap<(ProcessId, Request), (u32, bool)>,
+    /// Processes that a request has stopped while they ran, until one asks to start them.
+    down: Vec<bool>,
+    /// Processes that stop without their dependents: for a restart, or because their start or their
+    /// liveness check has failed.
+    alone: Vec<bool>,
+    /// Processes that a request stops after their dependents.
+    by_request: Vec<bool>,
+    /// They have failed their liveness check, so that they are drained only for `min`.
+    unhealthy: Vec<bool>,
+    /// Their stop has begun before the shutdown.
+    stops_early: Vec<bool>,
 }
 
 impl<'a> Checker<'a> {
@@ -61,7 +80,7 @@ impl<'a> Checker<'a> {
             last_signal: None,
             exit: None,
             killed: false,
-            hook_hung: false,
+            has_hung: false,
             sweeping: None,
             asked: vec![None; count],
             group_killed: vec![false; count],
@@ -76,6 +95,15 @@ impl<'a> Checker<'a> {
             accepted: vec![None; count],
             probe_failures: vec![0; count],
             ready_by: vec![None; count],
+            held_at: None,
+            hooks: BTreeSet::new(),
+            asked_for: BTreeSet::new(),
+            began: BTreeMap::new(),
+            down: vec![false; count],
+            alone: vec![false; count],
+            by_request: vec![false; count],
+            unhealthy: vec![false; count],
+            stops_early: vec![false; count],
         }
     }
 
@@ -118,6 +146,12 @@ impl<'a> Checker<'a> {
                 self.stop_signals += u32::from(!is_again);
             }
             Event::Exited { process, .. } => self.ended[process.index()] = true,
+            Event::Requested { process, request } => {
+                self.asked_for.insert((process, request));
+            }
+            Event::HookEnded { hook, .. } => {
+                self.hooks.remove(&hook);
+            }
             Event::Leftovers(found) if found > 0 => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
@@ -143,11 +177,12 @@ impl<'a> Checker<'a> {
             self.ready_by[index] = Some(ready_by.max(now + by));
         }
         let later = self.needed_after(process);
-        if let (Some((asked, limit)), Some(deadline)) = (self.asked[index], self.deadline)
+        if let Some((asked, limit)) = self.asked[index]
             && now < asked + limit
             && !self.group_killed[index]
         {
-            let granted = by.min(deadline.since(now).saturating_sub(later));
+            let spare = |deadline: Time| deadline.since(now).saturating_sub(later);
+            let granted = by.min(self.deadline.map_or(Duration::MAX, spare));
             self.asked[index] = Some((asked, limit.max((now + granted).since(asked))));
         }
     }
@@ -175,28 +210,33 @@ impl<'a> Checker<'a> {
         match *action {
             Action::Spawn(process) => {
                 self.hold(!self.unready, "a start after the shutdown has begun");
+                self.hold(!self.down[process.index()], "a start of what was stopped by hand");
                 for (on, condition) in &spec.processes[process.index()].dependencies {
                     self.hold(
                         self.is_reached(*on, *condition, procs),
                         "a start before what it depends on",
                     );
+                    self.hold(!self.down[on.index()], "a start without what it depends on");
                 }
+                self.forget(process);
             }
-            Action::RunHook(HookId { stage, .. }) => {
+            Action::RunHook(hook @ HookId { process, stage }) => {
                 self.hold(self.has_begun, "a hook before the start");
+                let is_new = self.hooks.insert(hook);
+                self.hold(is_new, "a hook that runs already");
+                if let (Some(process), Stage::PreStop) = (process, stage) {
+                    self.holds_stop(now, process, procs);
+                    self.stops_early[process.index()] |= !self.unready;
+                }
                 let is_late = stage == Stage::PreStart && self.unready;
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
             }
             Action::Stop { process, .. } => {
-                self.hold(self.deadline.is_some(), "a stop without a reason");
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
                 self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
-                self.hold(!self.draining.contains(&true), "a stop while a drain goes on");
-                for dependent in self.above(process) {
-                    let proc = procs[dependent.index()];
-                    let is_gone = !proc.alive && !proc.group;
-                    let survives = self.survives_at[dependent.index()].is_some_and(|at| at <= now);
-                    self.hold(is_gone || survives, "stopped before a dependent");
+                if !self.stops_early[process.index()] {
+                    self.holds_stop(now, process, procs);
+                    self.stops_early[process.index()] = !self.unready;
                 }
                 self.asked[process.index()] = Some((now, Duration::MAX));
             }
@@ -206,19 +246,24 @@ impl<'a> Checker<'a> {
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
             }
             Action::Kill(process) => {
-                self.hold(self.deadline.is_some(), "a KILL without a shutdown");
-                self.hold(!self.has_faultless_shutdown(), "a KILL although every process obeys");
+                let is_early = self.stops_early[process.index()];
+                self.hold(self.deadline.is_some() || is_early, "a KILL without a stop");
+                let obeys = self.has_faultless_shutdown() && !is_early;
+                self.hold(!obeys, "a KILL although every process obeys");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
                 if self.stop_signals < 3 {
                     self.was_asked_in_time(now, process);
                 }
                 self.group_killed[process.index()] = true;
-                self.killed_in_shutdown[process.index()] = true;
+                self.killed_in_shutdown[process.index()] |= self.deadline.is_some();
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
-                self.killed = true;
+                self.killed |= self.deadline.is_some();
             }
-            Action::AbortHook(HookId { stage: Stage::PostStop, .. }) => self.hook_hung = true,
+            Action::AbortHook(hook) => {
+                self.hooks.remove(&hook);
+                self.has_hung |= hook.stage == Stage::PostStop;
+            }
             Action::WatchLiveness(process) => {
                 self.hold(procs[process.index()].alive, "a liveness check of what is gone");
                 self.hold(!self.unready, "a liveness check in a shutdown");
@@ -230,13 +275,19 @@ impl<'a> Checker<'a> {
             }
             Action::Sweep(signal) => self.sweeping = Some(signal),
             Action::Drain { process, min, longest } => {
-                for dependent in self.above(process) {
+                for dependent in self.above(process).into_iter().filter(|_| self.unready) {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
                 let Some((_, granted)) = self.drain[process.index()] else {
                     self.fail("a drain without a note")
                 };
                 self.hold(min <= longest && longest == granted, "a drain of another length");
+                if !self.unready {
+                    self.holds_stop(now, process, procs);
+                    let times = spec.processes[process.index()].drain.unwrap();
+                    let is_full = longest == times.time || self.unhealthy[process.index()];
+                    self.hold(is_full && min == times.min, "less than a full drain");
+                }
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
@@ -250,6 +301,98 @@ impl<'a> Checker<'a> {
             Action::Exit(code) => self.exit(now, code, procs),
             _ => {}
         }
+    }
+
+    /// A process has a new instance.
+    fn forget(&mut self, process: ProcessId) {
+        let place = process.index();
+        self.asked[place] = None;
+        self.group_killed[place] = false;
+        self.survives_at[place] = None;
+        self.drain[place] = None;
+        self.draining[place] = false;
+        self.drained[place] = false;
+        self.last_active[place] = None;
+        self.accepted[place] = None;
+        self.alone[place] = false;
+        self.by_request[place] = false;
+        self.unhealthy[place] = false;
+        self.stops_early[place] = false;
+    }
+
+    /// A process may be stopped, or drained for that, now.
+    fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
+        let above = self.above(process);
+        if !self.unready {
+            let is_alone = self.alone[process.index()];
+            self.hold(is_alone || self.by_request[process.index()], "a stop without a reason");
+            if is_alone {
+                return;
+            }
+        } else {
+            self.hold(self.deadline.is_some(), "a stop while the drain is held");
+            self.hold(!self.draining.contains(&true), "a stop while a drain goes on");
+        }
+        for dependent in above {
+            let proc = procs[dependent.index()];
+            let is_gone = !proc.alive && !proc.group;
+            let survives = self.survives_at[dependent.index()].is_some_and(|at| at <= now);
+            self.hold(is_gone || survives, "stopped before a dependent");
+        }
+    }
+
+    fn began(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
+        self.hold(!self.unready, "a request begins after the shutdown has begun");
+        let proc = procs[process.index()];
+        self.began.insert((process, request), (proc.instance, proc.alive));
+        let mut below: Vec<_> =
+            self.scenario.spec.ids().filter(|id| self.above(*id).contains(&process)).collect();
+        below.push(process);
+        match request {
+            Request::Stop => {
+                for id in self.above(process).into_iter().chain([process]) {
+                    self.alone[id.index()] = false;
+                    self.by_request[id.index()] = true;
+                }
+            }
+            Request::Start | Request::Restart => {
+                for id in below {
+                    self.down[id.index()] = false;
+                }
+                self.alone[process.index()] |= request == Request::Restart;
+            }
+        }
+    }
+
+    fn answered(&mut self, process: ProcessId, request: Request) {
+        let is_asked = self.asked_for.remove(&(process, request));
+        self.hold(is_asked, "an answer to no request");
+    }
+
+    fn done(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
+        self.answered(process, request);
+        let proc = procs[process.index()];
+        let Some(&(instance, was_alive)) = self.began.get(&(process, request)) else {
+            self.fail("done before it began")
+        };
+        let oneshot = self.scenario.spec.processes[process.index()].oneshot;
+        match request {
+            Request::Stop => {
+                self.hold(!proc.alive && !proc.group, "stopped, and alive");
+                self.down[process.index()] = was_alive;
+            }
+            Request::Start => self.hold(proc.alive || oneshot, "started, and not alive"),
+            Request::Restart => {
+                self.hold(proc.alive || oneshot, "restarted, and not alive");
+                self.hold(proc.instance > instance, "restarted, and it is the old one");
+            }
+        }
+    }
+
+    fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
+        self.answered(process, request);
+        let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
+        self.hold(!self.unready || is_late, "another reason than the shutdown");
     }
 
     /// The report counts the processes that were killed in the shutdown, not those killed before.
@@ -268,6 +411,9 @@ impl<'a> Checker<'a> {
                     let full = window == self.scenario.spec.window;
                     self.hold(full, "a drain of before takes time from the stop");
                 }
+                // What survives the KILL of an earlier stop is waited for until the deadline.
+                let mut earlier = procs.iter().zip(&self.group_killed);
+                self.has_hung |= earlier.any(|(proc, killed)| proc.alive && *killed);
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
@@ -276,20 +422,27 @@ impl<'a> Checker<'a> {
                 let within = self.scenario.spec.processes[process.index()].readiness_timeout;
                 self.ready_by[process.index()] = within.map(|within| now + within);
             }
-            Note::NotReady { process, .. } => {
-                let is_late = self.ready_by[process.index()].is_some_and(|at| at <= now);
-                self.hold(is_late, "not ready before its limit");
-            }
-            Note::Unhealthy(process) => {
-                let retries = self.scenario.spec.processes[process.index()].liveness_retries;
-                let failures = self.probe_failures[process.index()];
-                self.hold(Some(failures) >= retries, "unhealthy after too few failures");
-                self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
-            }
             Note::TimeoutExtended { limit, .. } => {
                 if let Some(deadline) = self.deadline {
                     self.hold(now + limit <= deadline, "more time than the deadline leaves");
                 }
+            }
+            Note::RequestBegan { process, request } => self.began(process, request, procs),
+            Note::RequestDone { process, request } => self.done(process, request, procs),
+            Note::RequestFailed { process, request, why } => self.failed(process, request, why),
+            Note::Unhealthy { process, next } => {
+                let retries = self.scenario.spec.processes[process.index()].liveness_retries;
+                let failures = self.probe_failures[process.index()];
+                self.hold(Some(failures) >= retries, "unhealthy after too few failures");
+                self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
+                self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
+                self.alone[process.index()] = true;
+                self.unhealthy[process.index()] = true;
+            }
+            Note::NotReady { process, .. } => {
+                let is_late = self.ready_by[process.index()].is_some_and(|at| at <= now);
+                self.hold(is_late, "not ready before its limit");
+                self.alone[process.index()] = true;
             }
             Note::EndedUndrained { process, .. } => {
                 self.hold(!procs[process.index()].alive, "ended, and alive");
@@ -300,13 +453,22 @@ impl<'a> Checker<'a> {
                 if let Some(asked) = &mut self.asked[process.index()] {
                     asked.1 = limit;
                 }
-                let left = self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
-                self.hold(limit <= left, "a limit beyond the deadline");
+                match self.deadline {
+                    Some(deadline) => {
+                        self.hold(limit <= deadline.since(now), "a limit beyond the deadline")
+                    }
+                    None if self.unready => {}
+                    None => {
+                        let full = self.scenario.spec.processes[process.index()].stop.limit;
+                        self.hold(limit == full, "less than the full time without a deadline");
+                    }
+                }
             }
             Note::DrainBegan { process, longest, .. } => {
                 self.drain[process.index()] = Some((now, longest))
             }
             Note::DrainRequested => {
+                self.held_at = Some(now);
                 self.held_over = Some(now + self.scenario.spec.readiness_delay);
             }
             Note::DrainOver { process, why, .. } => {
@@ -349,6 +511,7 @@ impl<'a> Checker<'a> {
         let (Some(deadline), Some(cause)) = (self.deadline, self.cause) else {
             self.fail("an exit without a reason")
         };
+        self.hold(self.asked_for.is_empty(), "a request without an answer");
         let spec = &self.scenario.spec;
         let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
         let hard_end = deadline + reap;
@@ -358,7 +521,7 @@ impl<'a> Checker<'a> {
         }
         self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
         // A process that hung before may use the time until the deadline.
-        if self.has_faultless_shutdown() && !self.killed && !self.hook_hung {
+        if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
             self.hold(now <= deadline, "later than the deadline, though all obey");
         }
         if let Cause::Signal(_) = cause {
@@ -379,6 +542,12 @@ impl<'a> Checker<'a> {
         // A process that survives KILL takes time from the others, but not all of it.
         let is_obstructed = self.scenario.behaviours.iter().any(|of| of.ends_after_kill.is_none());
         match self.asked[process.index()] {
+            Some((at, limit)) if self.stops_early[process.index()] => {
+                // The shutdown has cut its time since.
+                let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
+                let is_due = now >= at + limit || now >= from + share;
+                self.hold(is_due || is_obstructed, "a KILL before its limit");
+            }
             Some((at, limit)) => {
                 self.hold(now >= at + limit, "a KILL before its limit");
                 self.hold(is_obstructed || limit >= share, "less time to stop than its share");

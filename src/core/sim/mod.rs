@@ -24,16 +24,16 @@ mod invariants;
 pub(crate) mod scenario;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{OnExit, Restart, RestartPolicy, StartCondition};
 use crate::core::action::Action;
 use crate::core::cause::Cause;
-use crate::core::event::{Event, Load};
+use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
-use crate::core::note::{DrainEnd, Note};
+use crate::core::note::{DrainEnd, Note, RequestError};
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -67,11 +67,21 @@ struct Sim<'a> {
     /// The next scans for leftover processes that miss them.
     missed_scans: u64,
     trace: Vec<(Time, Action)>,
+    /// The end of each hook that runs.
+    hook_ends: BTreeMap<HookId, EventKey>,
+    /// Events that are not sent: the ends of hooks that were killed.
+    dropped: BTreeSet<EventKey>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
+    /// The same, unless the process has been started again since.
+    DeliverFrom {
+        key: EventKey,
+        process: u16,
+        instance: u32,
+    },
     /// `asked`: it is the answer to a signal of drainit.
     Dies {
         process: u16,
@@ -107,7 +117,7 @@ type EventKey = usize;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proc {
-    alive: bool,
+    pub(crate) alive: bool,
     /// Other members of its process group are alive without it.
     group: bool,
     killed: bool,
@@ -132,6 +142,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         leftovers: scenario.leftovers,
         missed_scans: scenario.missed_scans,
         trace: Vec::new(),
+        hook_ends: BTreeMap::new(),
+        dropped: BTreeSet::new(),
     };
     let mut events: Vec<Event> = Vec::new();
     let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
@@ -143,7 +155,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     if let Some(after) = scenario.drain_requested {
         sim.deliver(&mut events, start + after, Event::DrainRequested);
     }
-    for &(after, event) in &scenario.noise {
+    for &(after, event) in scenario.requests.iter().chain(&scenario.noise) {
         sim.deliver(&mut events, start + after, event);
     }
     let mut first = vec![Event::Start];
@@ -212,6 +224,13 @@ impl Sim<'_> {
         self.push(at, Happening::Deliver(events.len() - 1));
     }
 
+    /// Sends an event about the drain of the running instance.
+    fn deliver_of(&mut self, events: &mut Vec<Event>, at: Time, process: ProcessId, event: Event) {
+        events.push(event);
+        let (key, instance) = (events.len() - 1, self.procs[process.index()].instance);
+        self.push(at, Happening::DeliverFrom { key, process: process.0, instance });
+    }
+
     fn behaviour(&self, id: ProcessId) -> &Behaviour {
         &self.scenario.behaviours[id.index()]
     }
@@ -229,7 +248,10 @@ impl Sim<'_> {
     /// The event that the event loop would send.
     fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
         match happening {
-            Happening::Deliver(key) => Some(events[key]),
+            Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(events[key]),
+            Happening::DeliverFrom { key, process, instance } => {
+                (self.procs[usize::from(process)].instance == instance).then_some(events[key])
+            }
             Happening::Dies { process, instance, end, asked } => {
                 let oneshot = self.scenario.spec.processes[usize::from(process)].oneshot;
                 let end = match (asked, self.obeys()) {
@@ -362,6 +384,7 @@ impl Sim<'_> {
                     if self.obeys() { Some((OBEYS_WITHIN, true)) } else { drawn }
                 {
                     self.deliver(events, now + after, Event::HookEnded { hook, success });
+                    self.hook_ends.insert(hook, events.len() - 1);
                 }
             }
             Action::Drain { process, min, .. } => {
@@ -374,16 +397,18 @@ impl Sim<'_> {
                 proc.sampling = is_seen;
                 self.push(now + SAMPLES, Happening::Sample { process: process.0 });
                 if let (false, Some(after)) = (is_seen, self.behaviour(process).reports_after) {
-                    self.deliver(events, now + after, Event::Drained(process));
+                    self.deliver_of(events, now + after, process, Event::Drained(process));
                 }
                 if let Some((after, accepted)) = self.behaviour(process).drain_answer {
-                    self.deliver(events, now + after, Event::DrainAnswered { process, accepted });
+                    let answer = Event::DrainAnswered { process, accepted };
+                    self.deliver_of(events, now + after, process, answer);
                 }
             }
             Action::CloseListeners(process) => {
                 if let Some(after) = self.behaviour(process).close_answer {
                     self.procs[process.index()].closed = true;
-                    self.deliver(events, now + after, Event::ListenersClosed(process));
+                    let closed = Event::ListenersClosed(process);
+                    self.deliver_of(events, now + after, process, closed);
                 }
             }
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
@@ -405,11 +430,8 @@ impl Sim<'_> {
                     }
                 }
             }
-            Action::Signal { .. }
-            | Action::AbortHook(_)
-            | Action::Unready
-            | Action::Note(_)
-            | Action::Exit(_) => {}
+            Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
+            Action::Signal { .. } | Action::Unready | Action::Note(_) | Action::Exit(_) => {}
         }
     }
 
@@ -421,9 +443,8 @@ impl Sim<'_> {
         }
         let proc = &mut self.procs[process.index()];
         assert!(!proc.alive && !proc.group, "{process:?} is started while it is alive");
-        proc.alive = true;
-        proc.instance += 1;
-        let instance = proc.instance;
+        let instance = proc.instance + 1;
+        *proc = Proc { alive: true, instance, ..Proc::default() };
         self.deliver(events, self.now, Event::Spawned(process));
         if let Some(after) = behaviour.ready_after {
             self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });

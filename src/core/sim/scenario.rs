@@ -74,6 +74,8 @@ pub(crate) struct Scenario {
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
     pub(crate) drain_requested: Option<Duration>,
+    /// Requests of the operator.
+    pub(crate) requests: Vec<(Duration, Event)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
     /// The ends of the container's hooks.
@@ -164,6 +166,7 @@ impl Scenario {
             behaviours,
             signals,
             drain_requested,
+            requests: requests(seed, count, &odds),
             noise,
             hooks,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
@@ -301,6 +304,29 @@ type HookEnds = [Option<(Duration, bool)>; 3];
 
 fn hook_ends(rng: &mut Rng, odds: &Odds) -> HookEnds {
     [(); 3].map(|()| rng.maybe(odds.hook_hangs, |rng| (rng.millis(4000), !rng.once_in(5))))
+}
+
+/// Requests at random times, often several in a row. They have a generator of their own.
+fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
+    let rng = &mut Rng::new(seed ^ 0x0A5C);
+    if rng.once_in(3) {
+        return Vec::new();
+    }
+    let gap = rng.one_of([20, 1500, odds.signal]);
+    // Not while an action is carried out, as in the supervisor.
+    let mut at = rng.millis(odds.signal) + Duration::from_nanos(2);
+    let mut requests = Vec::new();
+    for _ in 0..1 + rng.below(6) {
+        let process = ProcessId(rng.below(u64::from(count)) as u16);
+        let request = match rng.below(3) {
+            0 => Request::Stop,
+            1 => Request::Start,
+            _ => Request::Restart,
+        };
+        requests.push((at, Event::Requested { process, request }));
+        at += rng.millis(gap);
+    }
+    requests
 }
 
 fn noise(rng: &mut Rng, count: u16) -> Event {

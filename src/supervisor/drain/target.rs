@@ -15,6 +15,7 @@ use crate::types::{ProcessId, Signal, harmless};
 /// See the module.
 pub(crate) struct DrainTarget {
     pub(crate) process: ProcessId,
+    pub(crate) instance: u32,
     /// The shortest and the longest wait that the core has granted.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
@@ -28,7 +29,8 @@ impl DrainTarget {
     /// Sends an event to the core.
     pub(crate) fn send(&self, event: Event) {
         // Fails only when the event loop has ended.
-        let _ = self.sender.send(Message::Event(event));
+        let (process, instance) = (self.process, self.instance);
+        let _ = self.sender.send(Message::Drain { process, instance, event });
     }
 
     /// Adds a warning to the log and to the report.

@@ -17,6 +17,9 @@ use crate::types::{End, Signal};
 pub(super) struct HookRun {
     pid: Pid,
     log: Option<Rc<OutputCapture>>,
+    /// It was killed, so that its end is not reported to the core: by then the same hook may run
+    /// again.
+    aborted: bool,
 }
 
 impl Executor {
@@ -54,7 +57,7 @@ impl Executor {
         match started {
             Ok((pid, log)) => {
                 self.keep_open(log.as_ref());
-                self.hooks.insert(id, HookRun { pid, log });
+                self.hooks.insert(id, HookRun { pid, log, aborted: false });
                 None
             }
             Err(error) => {
@@ -64,27 +67,33 @@ impl Executor {
         }
     }
 
-    pub(crate) fn abort_hook(&self, id: HookId) {
+    pub(crate) fn abort_hook(&mut self, id: HookId) {
         let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
-        if let Some(run) = self.hooks.get(&id)
-            && self.children.borrow().role(run.pid).is_some_and(is_its_own)
+        let Some(run) = self.hooks.get_mut(&id) else { return };
+        run.aborted = true;
+        if self.children.borrow().role(run.pid).is_some_and(is_its_own)
             && let Err(error) = kill_group(run.pid, Signal::KILL)
         {
             tracing::warn!("{}: cannot be killed: {error}", messages::hook_name(id, &self.names));
         }
     }
 
-    pub(super) fn hook_ended(&mut self, hook: HookId, end: End) -> Event {
-        if let Some(run) = self.hooks.remove(&hook)
-            && let Some(log) = run.log
+    /// Returns the event of the end of a hook that is still waited for.
+    pub(super) fn hook_ended(&mut self, hook: HookId, pid: Pid, end: End) -> Option<Event> {
+        let mut is_awaited = false;
+        if self.hooks.get(&hook).is_some_and(|run| run.pid == pid)
+            && let Some(run) = self.hooks.remove(&hook)
         {
-            log.pump();
+            is_awaited = !run.aborted;
+            if let Some(log) = run.log {
+                log.pump();
+            }
         }
         if !end.is_success() {
             let line = format!("{}: {end}", messages::hook_name(hook, &self.names));
             tracing::warn!("{line}");
             self.report.borrow_mut().remark(line);
         }
-        Event::HookEnded { hook, success: end.is_success() }
+        is_awaited.then_some(Event::HookEnded { hook, success: end.is_success() })
     }
 }

@@ -96,6 +96,15 @@ struct Instance {
     verification: Option<Verification>,
 }
 
+impl Instance {
+    /// Ends what asks the process questions while it serves.
+    fn end_probes(&mut self) {
+        self.watch = None;
+        self.liveness = None;
+        self.verification = None;
+    }
+}
+
 impl Executor {
     pub(crate) fn new(
         config: Rc<Config>,
@@ -142,8 +151,8 @@ impl Executor {
                     Event::Ready(process)
                 })
             }
-            Message::Drained { process, instance } => {
-                self.is_current(process, instance).then_some(Event::Drained(process))
+            Message::Drain { process, instance, event } => {
+                (self.instances[process.index()].number == instance).then_some(event)
             }
             Message::Request { process, request, reply } => {
                 self.status_board.requests.add(process, request, reply);
@@ -215,7 +224,7 @@ impl Executor {
                 let _ = waiting.send(end);
                 None
             }
-            Some(Role::Hook(hook)) => Some(self.hook_ended(hook, end)),
+            Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
             Some(Role::Process(process)) => {
                 let wanted = &self.config.processes[process.index()];
                 launch::remove_sockets(wanted, &self.config);
@@ -261,19 +270,27 @@ impl Executor {
         self.output.stop_waiting();
         self.files.stop_waiting();
         for current in &mut self.instances {
-            current.watch = None;
-            current.liveness = None;
-            current.verification = None;
+            current.end_probes();
+        }
+    }
+
+    /// Asks a process to end.
+    pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
+        self.instances[process.index()].end_probes();
+        for signal in with_cont(signal) {
+            self.signal(process, signal);
         }
     }
 
     pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
+        self.instances[process.index()].end_probes();
         let config = Rc::clone(&self.config);
         let with_values = self.with_values(process);
         let process_config = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
         let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
             process,
+            instance: self.instances[process.index()].number,
             min,
             longest,
             name: process_config.name.clone(),
@@ -370,7 +387,7 @@ impl Executor {
 
 /// A stop signal together with CONT, for a process that may be stopped. CONT discards pending
 /// stop signals (signal(7)), so it comes before them, and after every other signal.
-pub(crate) fn with_cont(signal: Signal) -> [Signal; 2] {
+fn with_cont(signal: Signal) -> [Signal; 2] {
     match signal {
         Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],
         _ => [signal, Signal::CONT],

@@ -1,6 +1,6 @@
 //! Writes the log line of a note and adds it to the report.
 
-use crate::core::note::{AfterEnd, Note};
+use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::report::messages;
 use crate::report::messages::Level;
 use crate::report::startup::Startup;
@@ -32,12 +32,12 @@ impl Executor {
                 }
                 Some(process)
             }
-            Note::ProbeFailed { process, .. } | Note::Unhealthy(process) => {
+            Note::ProbeFailed { process, .. } | Note::Unhealthy { process, next: None } => {
                 let current = &mut self.instances[process.index()];
                 if let Some(reason) = current.unhealthy.borrow().as_ref() {
                     line = format!("{line}: {reason}");
                 }
-                if matches!(note, Note::Unhealthy(_)) {
+                if matches!(note, Note::Unhealthy { .. }) {
                     current.liveness = None;
                 }
                 None
@@ -45,6 +45,7 @@ impl Executor {
             Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. } => {
                 Some(process)
             }
+            Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => Some(process),
             _ => None,
         };
         if let Some(log) = failed.and_then(|process| self.instances[process.index()].log.as_ref()) {

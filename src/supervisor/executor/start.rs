@@ -91,6 +91,7 @@ impl Executor {
         current.number += 1;
         current.pid = Some(pid);
         current.log.clone_from(&log);
+        current.drain = None;
         self.status_board.set_pid(process, Some(pid));
         self.status_board.set_message(process, None);
         current.unhealthy = LastFailure::default();
@@ -160,10 +161,6 @@ impl Executor {
             }
             None => {}
         }
-    }
-
-    pub(crate) fn end_liveness(&mut self, process: ProcessId) {
-        self.instances[process.index()].liveness = None;
     }
 
     /// Warns if something answers the readiness probe of a process before its first start. Later it

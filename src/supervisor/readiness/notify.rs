@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
+use crate::core::event::Event;
 use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
@@ -90,7 +91,8 @@ impl Listener {
                     let _ = sender.send(Message::Ready { process, instance: number });
                 }
                 if message.drained {
-                    let _ = sender.send(Message::Drained { process, instance: number });
+                    let event = Event::Drained(process);
+                    let _ = sender.send(Message::Drain { process, instance: number, event });
                 }
                 if let Some(by) = message.extend {
                     let _ = sender.send(Message::TimeoutExtended { process, instance: number, by });

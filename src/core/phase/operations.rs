@@ -1,0 +1,368 @@
+//! Requests of the operator, and failed liveness checks, while the container runs.
+//!
+//! A request gives goals: a stop to the process and everything above it, a start to the process and
+//! whatever is down below it, a restart to the process alone. A process has at most one goal, and
+//! follows it as soon as the order allows. The request is answered once its process is where it was
+//! to be, or cannot get there.
+//!
+//! A stop replaces other goals, and fails the starts that need what it stops. A start or restart is
+//! refused while a process that it concerns is being stopped or restarted. When the shutdown
+//! begins, all requests fail, and goals are forgotten: stops under way are fitted into its deadline.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::core::drain::Progress;
+use crate::core::event::Request;
+use crate::core::note::{Note, RequestError};
+use crate::core::state::{Lifecycle, Reached, State};
+use crate::types::{ProcessId, Time};
+
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    goals: BTreeMap<ProcessId, Goal>,
+    requests: Vec<Asked>,
+}
+
+/// What a process is on its way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Down, after its dependents, until it is asked to start.
+    Down,
+    /// Down: its start by request has failed. Its dependents did not start, or run without it.
+    Failed,
+    /// Down, then up again.
+    Again,
+    /// Down; then its `restart` decides. `since`: when it was started.
+    Judged { since: Time },
+    /// Up: a failure does not end the container. `begun`: the start has begun.
+    Up { begun: bool },
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct Asked {
+    process: ProcessId,
+    request: Request,
+    /// A stop: all that it stops. A start: the process, and the dependencies that did not run.
+    members: Vec<ProcessId>,
+}
+
+impl Operations {
+    /// Whether a process is on its way down, so that its end is no failure.
+    pub(crate) fn stops(&self, process: ProcessId) -> bool {
+        self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
+    }
+
+    /// Whether a request that is not answered yet stops a process, even if it is down already.
+    fn is_busy(&self, process: ProcessId) -> bool {
+        let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
+        self.stops(process) || stops.any(|one| one.members.contains(&process))
+    }
+
+    /// Whether a required process is on its way down: the container is not ready.
+    pub(crate) fn miss_one(&self, state: &State) -> bool {
+        self.goals.keys().any(|id| self.stops(*id) && state.process(*id).required)
+    }
+
+    /// The next timer of a drain.
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let drains = self.goals.keys().map(|id| &state.drains[id.index()]);
+        drains.filter_map(|progress| progress.wakes_at(state.now)).min()
+    }
+
+    /// Takes a request.
+    pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
+        if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
+            return;
+        }
+        state.note(Note::RequestBegan { process, request });
+        let members = match request {
+            Request::Stop => Ok(self.stop(state, process)),
+            Request::Restart if runs(state, process) => self.restart(state, process),
+            Request::Start | Request::Restart => self.start(state, process),
+        };
+        match members {
+            Ok(members) => self.requests.push(Asked { process, request, members }),
+            Err(why) => state.note(Note::RequestFailed { process, request, why }),
+        }
+    }
+
+    fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
+        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+            return Vec::new();
+        }
+        let mut stopped = state.spec.above(process);
+        stopped.push(process);
+        stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
+        self.fail(state, |asked| {
+            let hit = asked.members.iter().find(|id| stopped.contains(id));
+            hit.filter(|_| asked.request != Request::Stop).copied().map(RequestError::Superseded)
+        });
+        for &id in &stopped {
+            self.bring_down(state, id, Goal::Down);
+        }
+        stopped
+    }
+
+    fn restart(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+    ) -> Result<Vec<ProcessId>, RequestError> {
+        if self.goals.contains_key(&process) {
+            return Err(RequestError::Busy(process));
+        }
+        self.bring_down(state, process, Goal::Again);
+        Ok(vec![process])
+    }
+
+    /// Starts a process and the dependencies that are down, and returns all that do not run yet.
+    fn start(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+    ) -> Result<Vec<ProcessId>, RequestError> {
+        let spec = Rc::clone(&state.spec);
+        let mut needs = vec![process];
+        let mut next = 0;
+        while let Some(&id) = needs.get(next) {
+            if self.is_busy(id) {
+                return Err(RequestError::Busy(id));
+            }
+            if !runs(state, id) {
+                for (on, _) in &spec.processes[id.index()].dependencies {
+                    if !needs.contains(on) && (self.is_busy(*on) || !is_fine(state, *on)) {
+                        needs.push(*on);
+                    }
+                }
+            }
+            next += 1;
+        }
+        for &id in &needs {
+            match state.life(id) {
+                _ if self.goals.contains_key(&id) => {}
+                Lifecycle::Backoff { until, anew } if id == process => {
+                    state.restarts[id.index()].in_a_row = 0;
+                    state.set(id, Lifecycle::Backoff { until: until.min(state.now), anew });
+                }
+                Lifecycle::Stopped { .. }
+                | Lifecycle::Done
+                | Lifecycle::PostStop { .. }
+                | Lifecycle::Remains { restart: None, .. }
+                | Lifecycle::RestKilled { restart: None, .. } => {
+                    state.restarts[id.index()].in_a_row = 0;
+                    state.went_well[id.index()] = false;
+                    state.reach(id, Reached::default());
+                    state.missing.remove(&id);
+                    self.goals.insert(id, Goal::Up { begun: false });
+                }
+                _ => {}
+            }
+        }
+        Ok(needs)
+    }
+
+    /// Handles a failed liveness check.
+    pub(crate) fn unhealthy(&mut self, state: &mut State, process: ProcessId) {
+        if let Lifecycle::Ready { since } = state.life(process)
+            && !self.goals.contains_key(&process)
+        {
+            state.note(Note::Unhealthy { process, next: None });
+            self.bring_down(state, process, Goal::Judged { since });
+        }
+    }
+
+    /// Handles the failure of a start. Returns whether a request had begun it, so that it does not
+    /// end the container.
+    pub(crate) fn start_failed(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        why: RequestError,
+    ) -> bool {
+        let mut waiting = Vec::new();
+        self.fail(state, |asked| {
+            let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
+            is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
+        });
+        // They were to start only after it.
+        for id in state.spec.above(process) {
+            let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
+            if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
+                self.bring_down(state, id, Goal::Failed);
+            }
+        }
+        let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
+        if is_own {
+            self.bring_down(state, process, Goal::Failed);
+        }
+        is_own
+    }
+
+    /// Handles a process that is left out: only a request for itself fails.
+    pub(crate) fn skipped(&mut self, state: &mut State, process: ProcessId) {
+        self.fail(state, |asked| {
+            let is_hit = asked.request != Request::Stop && asked.process == process;
+            is_hit.then_some(RequestError::Skipped(process))
+        });
+    }
+
+    /// All requests fail: the shutdown has begun.
+    pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
+        self.goals.clear();
+        self.fail(state, |_| Some(why));
+    }
+
+    fn fail(&mut self, state: &mut State, mut why: impl FnMut(&Asked) -> Option<RequestError>) {
+        self.requests.retain(|asked| {
+            let failed = why(asked);
+            if let Some(why) = failed {
+                let Asked { process, request, .. } = *asked;
+                state.note(Note::RequestFailed { process, request, why });
+            }
+            failed.is_none()
+        });
+    }
+
+    fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
+        self.goals.insert(process, goal);
+        state.cancel_start(process, state.no_deadline());
+    }
+
+    /// Moves every process as far towards its goal as order and time allow, and answers requests.
+    /// Returns the processes that are down after a failed liveness check, each with the time since
+    /// its start.
+    pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<(ProcessId, Time)> {
+        let mut judged = Vec::new();
+        if self.goals.is_empty() && self.requests.is_empty() {
+            return judged;
+        }
+        let spec = Rc::clone(&state.spec);
+        // A process that is not gone holds back the dependencies that are to be stopped.
+        let mut holds = vec![false; spec.processes.len()];
+        for &process in spec.order.iter().rev() {
+            let mut above = spec.processes[process.index()].dependents.iter();
+            let above = above.any(|id| holds[id.index()]);
+            if self.stops(process) {
+                judged.extend(self.descend(state, process, above));
+            }
+            holds[process.index()] = above || !state.life(process).releases_dependencies();
+        }
+        for &process in spec.order.iter().filter(|_| may_start) {
+            if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
+                self.ascend(state, process, begun);
+            }
+        }
+        self.answer(state);
+        judged
+    }
+
+    /// Moves a process on its way down. `above`: a dependent is not gone.
+    fn descend(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        above: bool,
+    ) -> Option<(ProcessId, Time)> {
+        let goal = *self.goals.get(&process)?;
+        let deadline = state.no_deadline();
+        if let Lifecycle::Ready { .. } = state.life(process) {
+            let waits = above && goal == Goal::Down;
+            if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
+                let full = !matches!(goal, Goal::Judged { .. });
+                state.begin_drain(process, full, deadline);
+            }
+            state.step_drain(process, deadline);
+            if !waits && state.drains[process.index()].is_drained() {
+                state.begin_stop(process, false, deadline);
+            }
+        } else if let Lifecycle::Starting { .. } = state.life(process)
+            && !(above && goal == Goal::Down)
+        {
+            state.begin_stop(process, false, deadline);
+        }
+        let life = state.life(process);
+        if is_gone(life) {
+            self.goals.remove(&process);
+            match goal {
+                Goal::Down | Goal::Failed => {
+                    state.reach(process, Reached::default());
+                    state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
+                }
+                Goal::Judged { since } => return Some((process, since)),
+                Goal::Again | Goal::Up { .. } => {
+                    state.restarts[process.index()].in_a_row = 0;
+                    self.goals.insert(process, Goal::Up { begun: true });
+                    state.begin(process);
+                }
+            }
+        } else if life.releases_dependencies() {
+            self.fail(state, |asked| {
+                asked.members.contains(&process).then_some(RequestError::Unkillable(process))
+            });
+            if goal == Goal::Again {
+                self.goals.insert(process, Goal::Failed);
+            }
+        }
+        None
+    }
+
+    /// Moves a process on its way up.
+    fn ascend(&mut self, state: &mut State, process: ProcessId, begun: bool) {
+        if !begun && is_gone(state.life(process)) {
+            self.goals.insert(process, Goal::Up { begun: true });
+            state.set(process, Lifecycle::Waiting);
+        }
+        state.begin_if_possible(process);
+        let is_up = match state.life(process) {
+            Lifecycle::Ready { .. } => true,
+            // It has completed, or is left out.
+            Lifecycle::PostStop { .. } | Lifecycle::Done => begun,
+            _ => false,
+        };
+        if is_up {
+            self.goals.remove(&process);
+        }
+    }
+
+    /// Answers the requests whose process is where it was to be.
+    fn answer(&mut self, state: &mut State) {
+        let is_still = |id: &ProcessId| !self.goals.contains_key(id);
+        self.requests.retain(|Asked { process, request, members }| {
+            let (process, request) = (*process, *request);
+            let life = state.life(process);
+            let is_done = match request {
+                Request::Stop => members.iter().all(is_still),
+                Request::Start | Request::Restart => {
+                    let is_up = matches!(life, Lifecycle::Ready { .. });
+                    let is_over = state.process(process).oneshot && is_gone(life);
+                    is_still(&process) && (is_up || is_over)
+                }
+            };
+            if is_done {
+                state.note(Note::RequestDone { process, request });
+            }
+            !is_done
+        });
+    }
+}
+
+/// Whether there is a process that becomes ready or is.
+fn runs(state: &State, process: ProcessId) -> bool {
+    matches!(state.life(process), Lifecycle::Starting { .. } | Lifecycle::Ready { .. })
+}
+
+/// Whether the process is down, with nothing left to wait for.
+fn is_gone(life: Lifecycle) -> bool {
+    matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
+}
+
+/// Whether a dependency needs no start: it is ready, has completed, or is left out.
+fn is_fine(state: &State, process: ProcessId) -> bool {
+    match state.life(process) {
+        Lifecycle::Ready { .. } => true,
+        Lifecycle::Done | Lifecycle::PostStop { .. } => state.went_well[process.index()],
+        _ => false,
+    }
+}

@@ -1,0 +1,89 @@
+//! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, its
+//! readiness.
+
+use crate::config::StartCondition;
+use crate::core::action::Action;
+use crate::core::drain::Progress;
+use crate::core::note::Note;
+use crate::core::spec::Stage;
+use crate::core::state::{Lifecycle, Reached, State};
+use crate::types::{ProcessId, Time};
+
+impl State {
+    /// Starts a waiting process if its dependencies have met their conditions.
+    pub(crate) fn begin_if_possible(&mut self, process: ProcessId) {
+        let mut needs = self.process(process).dependencies.iter();
+        if self.life(process) == Lifecycle::Waiting
+            && needs.all(|&(on, condition)| is_met(self.reached(on), condition))
+        {
+            self.begin(process);
+        }
+    }
+
+    /// Starts a process, from its `only_if` on.
+    pub(crate) fn begin(&mut self, process: ProcessId) {
+        if self.process(process).conditional {
+            self.set(process, Lifecycle::Checking);
+            self.act(Action::CheckCondition(process));
+        } else {
+            self.prepare(process);
+        }
+    }
+
+    /// Starts a process whose `only_if` holds.
+    pub(crate) fn prepare(&mut self, process: ProcessId) {
+        match self.process(process).hooks.pre_start {
+            Some(wait) => {
+                let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
+                self.set(process, Lifecycle::PreStart { until });
+            }
+            None => self.spawn(process),
+        }
+    }
+
+    pub(crate) fn spawn(&mut self, process: ProcessId) {
+        self.set(process, Lifecycle::Spawning);
+        self.act(Action::Spawn(process));
+    }
+
+    /// Handles the answer to [`Action::Spawn`].
+    pub(crate) fn spawned(&mut self, process: ProcessId) {
+        let since = self.now;
+        self.note(Note::Started(process));
+        self.reach(process, Reached { started: true, ..self.reached(process) });
+        self.drain_signalled[process.index()] = None;
+        let spec = self.process(process);
+        let (timeout, oneshot) = (spec.readiness_timeout, spec.oneshot);
+        let drain = if spec.drain.is_some() { Progress::NotDue } else { Progress::Over };
+        self.drains[process.index()] = drain;
+        match timeout {
+            Some(timeout) => {
+                self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });
+            }
+            None if oneshot => {
+                self.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
+            }
+            None => self.ready(process, since),
+        }
+    }
+
+    pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
+        self.set(process, Lifecycle::Ready { since });
+        if self.process(process).liveness_retries.is_some() {
+            self.probe_succeeded(process);
+            self.act(Action::WatchLiveness(process));
+        }
+        self.reach(process, Reached { ready: true, ..self.reached(process) });
+        if self.process(process).readiness_timeout.is_some() {
+            self.note(Note::Ready { process, after: self.now.since(since) });
+        }
+    }
+}
+
+fn is_met(reached: Reached, condition: StartCondition) -> bool {
+    match condition {
+        StartCondition::Started => reached.started,
+        StartCondition::Ready => reached.ready,
+        StartCondition::Completed => reached.completed,
+    }
+}

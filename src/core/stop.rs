@@ -1,0 +1,246 @@
+//! The stop of one process: its `pre_stop` hook, the stop signal, KILL, the rest of its process
+//! group, its `post_stop` hook. A shutdown and the requests of the operator share it; they differ in
+//! the deadline and in what has to be gone before.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use crate::core::action::Action;
+use crate::core::budget::Budget;
+use crate::core::drain::Progress;
+use crate::core::event::Event;
+use crate::core::note::{DrainEnd, Note};
+use crate::core::spec::{HookId, Stage};
+use crate::core::state::{Lifecycle, State};
+use crate::types::{End, ProcessId, Time};
+
+impl State {
+    /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
+    pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
+        self.drains[process.index()] = Progress::Over;
+        match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
+            Some(within) if !hurried => {
+                let until = self.run_hook(Some(process), Stage::PreStop, within);
+                self.set(process, Lifecycle::PreStop { until });
+            }
+            _ => self.ask(process, deadline),
+        }
+    }
+
+    /// Asks a process to end.
+    pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
+        let signal = self.process(process).stop_signal;
+        let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+        self.act(Action::Stop { process, signal });
+        self.note(Note::Stopping { process, signal, limit });
+        let (since, kill_at) = (self.now, self.now + limit);
+        self.set(process, Lifecycle::Stopping { since, kill_at });
+        if self.is_past(kill_at) {
+            self.kill(process, Some(since), deadline);
+        }
+    }
+
+    pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
+        self.act(Action::Kill(process));
+        self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
+        let holds_until = self.after_kill(deadline);
+        self.set(process, Lifecycle::Killed { asked, holds_until });
+        self.killed = true;
+    }
+
+    /// Cancels the start of a process: nothing is started, and readiness is not waited for.
+    pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
+        match self.life(process) {
+            Lifecycle::Waiting
+            | Lifecycle::Checking
+            | Lifecycle::Backoff { anew: true, .. }
+            | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
+            Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),
+            Lifecycle::Starting { since, .. } => {
+                self.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
+            }
+            Lifecycle::PreStart { .. } => {
+                self.abort_hook(Some(process), Stage::PreStart);
+                self.set(process, Lifecycle::Done);
+            }
+            Lifecycle::Remains { kill_at, .. } => {
+                self.set(process, Lifecycle::Remains { kill_at, restart: None });
+            }
+            Lifecycle::RestKilled { holds_until, .. } => {
+                self.set(process, Lifecycle::RestKilled { holds_until, restart: None });
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the rest of the process group of an ended process to end.
+    pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
+        let signal = self.process(process).stop_signal;
+        self.act(Action::StopGroup { process, signal });
+        self.note(Note::GroupRemains(process));
+        self.set(process, Lifecycle::Remains { kill_at, restart });
+    }
+
+    /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
+    pub(crate) fn fit_waits(&mut self, deadline: Time) {
+        for id in self.spec.ids() {
+            match self.life(id) {
+                Lifecycle::PreStop { until } => {
+                    let limit = self.budget.pre_stop(&self.spec, id, self.now, deadline);
+                    let until = until.min(self.now + limit.unwrap_or_default());
+                    self.set(id, Lifecycle::PreStop { until });
+                }
+                Lifecycle::Stopping { since, kill_at } => {
+                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    let kill_at = kill_at.min(self.now + limit);
+                    self.set(id, Lifecycle::Stopping { since, kill_at });
+                }
+                Lifecycle::Killed { asked, holds_until: Some(until) } => {
+                    let holds_until = self.after_kill(deadline).map(|at| at.min(until));
+                    self.set(id, Lifecycle::Killed { asked, holds_until });
+                }
+                Lifecycle::Remains { kill_at, .. } => {
+                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    let kill_at = kill_at.min(self.now + limit);
+                    self.set(id, Lifecycle::Remains { kill_at, restart: None });
+                }
+                Lifecycle::RestKilled { .. } => {
+                    let holds_until = self.after_kill(deadline);
+                    self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+                }
+                Lifecycle::PostStop { until } => {
+                    let limit = self.budget.post_stop(&self.spec, id, self.now, deadline);
+                    let until = until.min(self.now + limit.unwrap_or_default());
+                    self.set(id, Lifecycle::PostStop { until });
+                }
+                _ => {}
+            }
+        }
+        self.expire(deadline);
+    }
+
+    /// When to stop waiting for the end of a process that is killed now.
+    #[must_use]
+    pub fn after_kill(&self, deadline: Time) -> Option<Time> {
+        let wait = Budget::after_kill(self.now, deadline);
+        (!wait.is_zero()).then_some(self.now + wait)
+    }
+
+    /// Handles the expired waits of processes that are being stopped: asks when a `pre_stop` hook
+    /// takes too long, kills what is alive after its time, stops waiting for what survives KILL and
+    /// for `post_stop` hooks that take too long.
+    pub(crate) fn expire(&mut self, deadline: Time) {
+        let mut due: Vec<_> = self.due().collect();
+        due.sort_unstable_by_key(|id| Reverse(self.rank(*id)));
+        for process in due {
+            match self.life(process) {
+                Lifecycle::PreStop { .. } => {
+                    self.time_out_hook(Some(process), Stage::PreStop);
+                    self.ask(process, deadline);
+                }
+                Lifecycle::Stopping { since, .. } => self.kill(process, Some(since), deadline),
+                Lifecycle::Remains { restart, .. } => self.kill_rest(process, restart, deadline),
+                Lifecycle::RestKilled { restart, .. } => {
+                    self.set(process, Lifecycle::RestKilled { holds_until: None, restart });
+                }
+                Lifecycle::Killed { asked, .. } => {
+                    self.set(process, Lifecycle::Killed { asked, holds_until: None });
+                }
+                Lifecycle::PostStop { .. } => {
+                    self.time_out_hook(Some(process), Stage::PostStop);
+                    self.set(process, Lifecycle::Done);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Kills the rest of the process group of an ended process.
+    pub fn kill_rest(&mut self, process: ProcessId, restart: Option<Duration>, deadline: Time) {
+        self.act(Action::Kill(process));
+        self.note(Note::Killed { process, after: None });
+        let holds_until = self.after_kill(deadline);
+        self.set(process, Lifecycle::RestKilled { holds_until, restart });
+        self.killed = true;
+    }
+
+    /// Handles the end of a process that is being stopped, or ends during a shutdown.
+    fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+        let took = match self.life(id) {
+            Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
+                Some(self.now.since(since))
+            }
+            Lifecycle::PreStop { .. } => {
+                self.abort_hook(Some(id), Stage::PreStop);
+                None
+            }
+            _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
+        };
+        let killed = matches!(self.life(id), Lifecycle::Killed { .. });
+        // drainit sent this KILL, so there is no need to guess another sender.
+        let end = if killed { end.plainly() } else { end };
+        self.note(Note::Stopped { process: id, end, took, killed });
+        self.end_drain(id, DrainEnd::ProcessGone);
+        // KILL was sent to the whole group.
+        if remains && !killed && !self.process(id).oneshot {
+            let kill_at = match self.life(id) {
+                Lifecycle::Stopping { kill_at, .. } => kill_at,
+                _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
+            };
+            self.stop_rest(id, kill_at, None);
+        } else {
+            self.after_end(id, deadline);
+        }
+    }
+
+    /// Whether this end answers the signal that asked the process to drain, and is no failure.
+    #[must_use]
+    pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
+        let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
+        self.drain_signalled[id.index()].is_some() && (end.is_success() || Some(end) == signal)
+    }
+
+    /// Runs the `post_stop` hook of a process that has ended for good.
+    pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
+        match self.budget.post_stop(&self.spec, id, self.now, deadline) {
+            Some(within) if !within.is_zero() => {
+                let until = self.run_hook(Some(id), Stage::PostStop, within);
+                self.set(id, Lifecycle::PostStop { until });
+            }
+            _ => self.set(id, Lifecycle::Done),
+        }
+    }
+
+    /// Handles the events of a process that is being stopped, or of any during a shutdown.
+    pub(crate) fn handle_stop(&mut self, event: Event, deadline: Time) {
+        match event {
+            Event::Exited { process, end, remains } if self.life(process).is_alive() => {
+                self.exited(process, end, remains, deadline)
+            }
+            Event::GroupGone(process) if self.life(process).has_rest() => {
+                self.after_end(process, deadline);
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PreStop },
+                ..
+            } if matches!(self.life(process), Lifecycle::PreStop { .. }) => {
+                self.ask(process, deadline);
+            }
+            // The shutdown began between `Action::Spawn` and its answer.
+            Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
+                self.note(Note::Started(process));
+                self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
+            }
+            Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
+                self.set(process, Lifecycle::Done);
+            }
+            Event::HookEnded {
+                hook: HookId { process: Some(process), stage: Stage::PostStop },
+                ..
+            } if matches!(self.life(process), Lifecycle::PostStop { .. }) => {
+                self.set(process, Lifecycle::Done);
+            }
+            _ => {}
+        }
+    }
+}
