@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::{Address, Config, OnlyIf, Probe};
+use crate::config::{Address, Config, ListenSocket, Liveness, OnlyIf, Probe};
 use crate::load::check::own_address::{is_own, is_same, normal, overlaps};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
@@ -36,23 +36,31 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 problems.error(*span, message).help("remove it from `sockets`: drainit makes it");
             }
         }
-        let Some((readiness, span)) = process.readiness.as_ref().zip(place.readiness) else {
-            continue;
-        };
-        let answers =
-            process.listen.iter().find(|socket| match (&readiness.probe, &socket.address) {
-                (Probe::Tcp(asked), Address::Tcp(held)) => overlaps(*asked, *held),
-                (Probe::Unix(asked) | Probe::File(asked), Address::Unix(held)) => {
-                    is_same(asked, held)
-                }
-                _ => false,
-            });
-        if let Some(socket) = answers {
-            let message = format!(
-                "`readiness` of `{name}` holds at once: drainit listens on {socket} for it"
-            );
-            let help = "use `http`, `exec`, `log` or `notify`, which only the process can answer";
-            problems.error(span, message).help(help);
+        let readiness = process.readiness.as_ref().map(|readiness| &readiness.probe);
+        let liveness = process.liveness.as_ref().and_then(Liveness::probe);
+        let probes = [
+            ("readiness", readiness, place.readiness),
+            ("liveness", liveness, place.parts.liveness),
+        ];
+        for (key, probe, span) in probes {
+            let (Some(probe), Some(span)) = (probe, span) else { continue };
+            if let Some(socket) = process.listen.iter().find(|socket| answers(probe, socket)) {
+                let message = format!(
+                    "`{key}` of `{name}` always holds: drainit itself listens on {socket} for it"
+                );
+                let help =
+                    "use `http`, `exec`, `log` or `notify`, which only the process can answer";
+                problems.error(span, message).help(help);
+            }
         }
+    }
+}
+
+/// Whether the kernel accepts the connection of this probe for drainit's socket.
+fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
+    match (probe, &socket.address) {
+        (Probe::Tcp(asked), Address::Tcp(held)) => overlaps(*asked, *held),
+        (Probe::Unix(asked) | Probe::File(asked), Address::Unix(held)) => is_same(asked, held),
+        _ => false,
     }
 }

@@ -41,11 +41,12 @@ fn wrong_sockets() {
         ("listen: [{address: 'unix:/a', backlog: -1}]", "not a whole number"),
         ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` listens on unix:/var/run/a already"),
         ("listen: ['unix:/a'], sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
-        ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` holds at once"),
+        ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` always holds"),
         (
             "listen: ['tcp://0.0.0.0:80'], readiness: {tcp: '127.0.0.1:80'}",
-            "drainit listens on tcp://0.0.0.0:80 for it",
+            "drainit itself listens on tcp://0.0.0.0:80 for it",
         ),
+        ("listen: ['unix:/a'], liveness: {unix: /a}", "`liveness` of `a` always holds"),
     ] {
         let keys = keys.replace("], ", "]\n    ");
         let found = problems(&process_with(&keys));
