@@ -30,6 +30,7 @@ mod health;
 mod hooks;
 mod import;
 mod lean;
+mod listen;
 mod minimal_environment;
 mod new_connections;
 mod notify;

@@ -7,13 +7,15 @@ use clap::Args;
 use tracing::Level;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::config::LogFormat;
+use crate::config::{Address, Config, ListenSocket, LogFormat, OnlyIf, Process};
 use crate::control::listen::Listeners;
+use crate::http::describe_io;
 use crate::load;
 use crate::load::{Diagnostic, Environment, args};
 use crate::logging::Output;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
+use crate::os::held_sockets::HeldSocket;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
@@ -75,6 +77,10 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
+    let sockets = match held_sockets(&loaded.config) {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
+    };
     let level = match subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
         Err(error) => {
@@ -92,9 +98,28 @@ pub(super) fn run(args: RunArgs) -> u8 {
         signals,
         began,
         listeners,
+        sockets,
         successes: Vec::new(),
     };
     supervisor::run(setup)
+}
+
+/// Opens the sockets of `listen`, for each process. Those of a process that is left out stay
+/// closed.
+fn held_sockets(config: &Config) -> Result<Vec<Vec<HeldSocket>>, String> {
+    let open = |process: &Process, wanted: &ListenSocket| {
+        let opened = match &wanted.address {
+            Address::Tcp(address) => HeldSocket::tcp(*address, wanted.backlog),
+            Address::Unix(path) => HeldSocket::unix(path, wanted.mode, wanted.backlog),
+        };
+        let why = |error| format!("{}: `listen` {wanted}: {}", process.name, describe_io(&error));
+        opened.map_err(why)
+    };
+    let all = |process: &Process| match process.only_if {
+        Some(OnlyIf::Never) => Ok(Vec::new()),
+        _ => process.listen.iter().map(|wanted| open(process, wanted)).collect(),
+    };
+    config.processes.iter().map(all).collect()
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

@@ -4,6 +4,7 @@
 
 mod address;
 mod drain;
+mod listen;
 mod liveness;
 mod process;
 mod readiness;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{Drain, DrainMethod, DrainUntil, HttpMethod};
+pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use process::{
     ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{CopyOf, Drain, Hooks, Liveness, Readiness, Render, Ulimit, Variable};
+use crate::config::{
+    CopyOf, Drain, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable,
+};
 use crate::types::Signal;
 
 /// One entry of `processes:`.
@@ -22,6 +24,8 @@ pub struct Process {
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before the start and after the end.
     pub sockets: Vec<PathBuf>,
+    /// Sockets that drainit opens and hands over.
+    pub listen: Vec<ListenSocket>,
     /// The processes that it needs before its start; they are stopped after it has ended.
     pub depends_on: Vec<Dependency>,
     /// Without it, the process is ready as soon as it runs.

@@ -68,6 +68,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         signals,
         began,
         listeners: None,
+        sockets: vec![Vec::new()],
         successes: options.remap_exit.clone(),
     };
     supervisor::run(setup)
@@ -129,6 +130,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         only_if: None,
         args: None,
         sockets: Vec::new(),
+        listen: Vec::new(),
         depends_on: Vec::new(),
         readiness: None,
         liveness: None,

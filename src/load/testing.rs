@@ -98,6 +98,7 @@ pub(crate) fn process(name: &str) -> Process {
         only_if: None,
         args: None,
         sockets: Vec::new(),
+        listen: Vec::new(),
         depends_on: Vec::new(),
         readiness: None,
         liveness: None,

@@ -20,6 +20,7 @@ use crate::load::at_start;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms};
 use crate::logging::split::Form;
+use crate::os::held_sockets::HeldSocket;
 use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
@@ -120,6 +121,7 @@ pub(crate) fn process(
     args: &[String],
     base: &[(OsString, OsString)],
     notify: Option<String>,
+    sockets: &[HeldSocket],
     output: &Arc<Output>,
     format: LogFormat,
 ) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
@@ -129,6 +131,16 @@ pub(crate) fn process(
     }
     if let (Some(Liveness::Notify(limit)), Some(env)) = (&process.liveness, &mut request.env) {
         env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
+    }
+    if let (false, Some(env)) = (sockets.is_empty(), &mut request.env) {
+        // It is set for the child, whose pid is not known yet.
+        env.retain(|(name, _)| name != "LISTEN_PID");
+        let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
+        env.push(("LISTEN_FDS".into(), sockets.len().to_string().into()));
+        env.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
+        for socket in sockets {
+            request.sockets.push(socket.as_fd().try_clone_to_owned()?);
+        }
     }
     let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
         Probe::Log(pattern) => Some(pattern.clone()),

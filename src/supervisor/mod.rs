@@ -31,6 +31,7 @@ use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::logging::Output;
+use crate::os::held_sockets::HeldSocket;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
@@ -63,6 +64,8 @@ pub struct Setup {
     pub began: Time,
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
+    /// The sockets of `listen`, for each process; bound already, too.
+    pub(crate) sockets: Vec<Vec<HeldSocket>>,
     /// Exit codes that count as success: drainit exits with 0 in their place.
     pub successes: Vec<u8>,
 }
@@ -91,7 +94,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
 
 async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
-    let Setup { config, graph, args, output, signals, began, listeners, successes } = setup;
+    let Setup { config, graph, args, output, signals, began, listeners, sockets, successes } =
+        setup;
     let reserve = config.shutdown.reserve;
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
@@ -107,6 +111,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let executor = Executor::new(
         Rc::clone(&config),
         args,
+        sockets,
         Arc::clone(&output),
         names,
         sender,

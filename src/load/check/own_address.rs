@@ -58,6 +58,11 @@ fn probed(control: &Control, probe: &Probe) -> Option<&'static str> {
     }
 }
 
+/// Whether drainit itself has this address.
+pub(crate) fn is_own(control: &Control, address: &Address) -> bool {
+    own(control, address).is_some()
+}
+
 /// The key of `control` that names this address.
 fn own(control: &Control, address: &Address) -> Option<&'static str> {
     match address {
@@ -71,14 +76,16 @@ fn own_path(control: &Control, path: &Path) -> Option<&'static str> {
 }
 
 fn own_port(control: &Control, address: SocketAddr) -> Option<&'static str> {
-    let is_own = |own: &SocketAddr| {
-        let is_everywhere = own.ip().is_unspecified() || address.ip().is_unspecified();
-        own.port() == address.port() && (is_everywhere || own.ip() == address.ip())
-    };
-    control.listen.as_ref().is_some_and(is_own).then_some("control.listen")
+    control.listen.is_some_and(|own| overlaps(own, address)).then_some("control.listen")
 }
 
-fn is_same(a: &Path, b: &Path) -> bool {
+/// Whether a connection to one of the addresses may reach the other.
+pub(crate) fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && (is_everywhere || a.ip() == b.ip())
+}
+
+pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 

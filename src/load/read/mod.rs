@@ -6,6 +6,7 @@ pub(crate) mod depends_on;
 pub(crate) mod drain;
 pub(crate) mod environment;
 pub(crate) mod hooks;
+pub(crate) mod listen;
 pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod only_if;

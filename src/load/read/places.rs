@@ -62,6 +62,8 @@ pub(crate) struct ProcessPlaces {
     pub(crate) templates: Vec<Span>,
     /// The `to` of each entry of `render`.
     pub(crate) rendered: Vec<Span>,
+    /// In the order of `listen`.
+    pub(crate) listen: Vec<Span>,
     /// In the order of `depends_on`.
     pub(crate) depends_on: Vec<Span>,
     /// In the order of `forward_signals`.
@@ -81,6 +83,7 @@ impl ProcessPlaces {
             sockets: Vec::new(),
             templates: Vec::new(),
             rendered: Vec::new(),
+            listen: Vec::new(),
             depends_on: Vec::new(),
             forward_signals: Vec::new(),
             waits: Vec::new(),

@@ -19,6 +19,8 @@ use crate::load::read::environment;
 use crate::load::read::environment::{env_files, environment};
 use crate::load::read::hooks;
 use crate::load::read::hooks::hooks;
+use crate::load::read::listen;
+use crate::load::read::listen::listen;
 use crate::load::read::liveness;
 use crate::load::read::liveness::liveness;
 use crate::load::read::log;
@@ -57,6 +59,7 @@ pub(crate) static KEYS: Keys = Keys::new(&[
         Shape::List(&Shape::Path),
         "Unix sockets that are removed before each start and after each end.",
     ),
+    Key::new("listen", listen::SHAPE, "Sockets that drainit opens, holds and hands over."),
     Key::new(
         "depends_on",
         depends_on::SHAPE,
@@ -338,6 +341,9 @@ fn process(
             .error(span, "`readiness: {log: …}` needs the output that `mode: none` drops");
         problem.help("remove one of the two");
     }
+    let (listen, spans) =
+        fields.get("listen").map(|node| listen(reader, node, what, &name)).unwrap_or_default();
+    place.listen = spans;
     let mut process = Process {
         name,
         copy_of,
@@ -346,6 +352,7 @@ fn process(
         only_if,
         args: fields.get("args").and_then(|node| args(reader, node, what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
+        listen,
         depends_on: Vec::new(),
         readiness,
         liveness: fields

@@ -5,6 +5,7 @@ mod contract;
 mod at_start;
 mod hostile;
 mod likely_faults;
+mod listen;
 mod only_if;
 mod overlay;
 mod parts;

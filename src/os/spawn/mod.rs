@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod error;
 pub mod limits;
 pub mod single;
+mod sockets;
 pub mod which;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,8 @@ pub struct SpawnRequest {
     pub ulimits: Vec<Ulimit>,
     pub stdout: StdioTarget,
     pub stderr: StdioTarget,
+    /// The sockets that it gets as descriptors from 3 on, as sd_listen_fds(3) has it.
+    pub sockets: Vec<OwnedFd>,
 }
 
 /// A standard output of a process.
@@ -73,6 +76,7 @@ impl SpawnRequest {
             ulimits: Vec::new(),
             stdout: StdioTarget::Inherit,
             stderr: StdioTarget::Inherit,
+            sockets: Vec::new(),
         }
     }
 
@@ -104,7 +108,8 @@ impl SpawnRequest {
         let needs_fork = changes_user
             || self.working_dir.is_some()
             || self.umask.is_some()
-            || !self.ulimits.is_empty();
+            || !self.ulimits.is_empty()
+            || !self.sockets.is_empty();
         let started = if needs_fork { self.fork(&program, new_user) } else { self.vfork(&program) };
         mask::block_here();
         started.map_err(|error| {
@@ -140,8 +145,9 @@ impl SpawnRequest {
             sys::become_user(&mut command, user);
         }
         sys::set_up_child(&mut command, setup());
+        let _kept = sockets::hand_over(&mut command, &self.sockets)?;
         let (program, args, env) = self.exec(program)?;
-        sys::exec_as(&mut command, program, args, env, false);
+        sys::exec_as(&mut command, program, args, env, !self.sockets.is_empty());
         // Dropping std's `Child` neither waits nor kills.
         Ok(command.spawn()?.id().cast_signed())
     }

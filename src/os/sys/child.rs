@@ -74,6 +74,20 @@ pub(crate) fn limit_child(command: &mut Command, wanted: ChildLimits) {
     unsafe { command.pre_exec(limit) };
 }
 
+/// Gives descriptors of drainit other numbers in the child, and keeps them open at its exec. No
+/// target may be a source.
+pub(crate) fn move_descriptors(command: &mut Command, moves: Vec<(i32, i32)>) {
+    let move_all = move || -> io::Result<()> {
+        for &(source, target) in &moves {
+            // SAFETY: takes two integers; the target belongs to nothing that the child uses.
+            checked(unsafe { libc::dup2(source, target) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls.
+    unsafe { command.pre_exec(move_all) };
+}
+
 /// Signals, group and session that a child starts with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChildSetup {

@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub(crate) use crate::os::sys::child::{
-    Belongings, NewUser, become_user, exec_as, posix_spawn, set_up_child,
+    Belongings, NewUser, become_user, exec_as, move_descriptors, posix_spawn, set_up_child,
 };
 pub(crate) use crate::os::sys::child::{ChildLimit, ChildLimits, ChildSetup, Place, limit_child};
 use crate::types::Signal;
@@ -208,6 +208,15 @@ pub(crate) struct Arrived {
 /// Whether this `si_code` means a signal from a process.
 fn is_sent(code: i32) -> bool {
     matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
+}
+
+/// Duplicates a descriptor to the lowest free number that is not below `least`, closed at an exec.
+pub(crate) fn duplicate(descriptor: &OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers.
+    let fd = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    let fd = checked(fd)?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A descriptor that is readable while a signal in `set` is pending. They must be blocked.

@@ -24,6 +24,7 @@ use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::os::Pid;
+use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
 use crate::os::termination_log;
@@ -51,6 +52,8 @@ const MIN_OPEN_LOGS: usize = 16;
 pub(crate) struct Executor {
     config: Rc<Config>,
     args: Vec<Vec<String>>,
+    /// The sockets of `listen`, for each process.
+    sockets: Vec<Vec<HeldSocket>>,
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
@@ -109,6 +112,7 @@ impl Executor {
     pub(crate) fn new(
         config: Rc<Config>,
         args: Vec<Vec<String>>,
+        sockets: Vec<Vec<HeldSocket>>,
         output: Arc<Output>,
         names: Names,
         sender: MessageSender,
@@ -120,6 +124,7 @@ impl Executor {
         Self {
             config,
             args,
+            sockets,
             base,
             output,
             files: LogFiles::default(),

@@ -81,6 +81,7 @@ impl Executor {
             &self.args[process.index()],
             &self.base,
             socket.as_ref().map(NotifySocket::env_value),
+            &self.sockets[process.index()],
             &output,
             self.config.logging.format,
         )?;

@@ -1,0 +1,66 @@
+//! Checks `listen`: each address once, and a readiness that drainit's own socket does not answer.
+
+use std::collections::HashMap;
+
+use crate::config::{Address, Config, ListenSocket, Liveness, OnlyIf, Probe};
+use crate::load::check::own_address::{is_own, is_same, normal, overlaps};
+use crate::load::diagnostics::problems::Problems;
+use crate::load::read::places::Places;
+
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    let mut first: HashMap<Address, &str> = HashMap::new();
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        if process.only_if == Some(OnlyIf::Never) {
+            continue;
+        }
+        let name = &process.name;
+        for (socket, span) in process.listen.iter().zip(&place.listen) {
+            let address = match &socket.address {
+                Address::Unix(path) => Address::Unix(normal(path)),
+                tcp => tcp.clone(),
+            };
+            if let Some(other) = first.insert(address, name) {
+                let message = format!("`{other}` listens on {socket} already");
+                let problem = problems.error(*span, message);
+                problem.help("give each socket an address of its own");
+            }
+            if is_own(&config.control, &socket.address) {
+                let message = format!("`listen` of `{name}` has drainit's own address {socket}");
+                problems.error(*span, message).help("give one of them another address");
+            }
+            let is_removed = |path| process.sockets.iter().any(|other| is_same(other, path));
+            if let Address::Unix(path) = &socket.address
+                && is_removed(path)
+            {
+                let message = format!("`sockets` of `{name}` would remove {socket} at each start");
+                problems.error(*span, message).help("remove it from `sockets`: drainit makes it");
+            }
+        }
+        let readiness = process.readiness.as_ref().map(|readiness| &readiness.probe);
+        let liveness = process.liveness.as_ref().and_then(Liveness::probe);
+        let probes = [
+            ("readiness", readiness, place.readiness),
+            ("liveness", liveness, place.parts.liveness),
+        ];
+        for (key, probe, span) in probes {
+            let (Some(probe), Some(span)) = (probe, span) else { continue };
+            if let Some(socket) = process.listen.iter().find(|socket| answers(probe, socket)) {
+                let message = format!(
+                    "`{key}` of `{name}` always holds: drainit itself listens on {socket} for it"
+                );
+                let help =
+                    "use `http`, `exec`, `log` or `notify`, which only the process can answer";
+                problems.error(span, message).help(help);
+            }
+        }
+    }
+}
+
+/// Whether the kernel accepts the connection of this probe for drainit's socket.
+fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
+    match (probe, &socket.address) {
+        (Probe::Tcp(asked), Address::Tcp(held)) => overlaps(*asked, *held),
+        (Probe::Unix(asked) | Probe::File(asked), Address::Unix(held)) => is_same(asked, held),
+        _ => false,
+    }
+}

@@ -1,0 +1,85 @@
+//! Listening sockets that drainit opens for its processes and holds over their restarts: while no
+//! process accepts, connections wait in the kernel's queue instead of being refused.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod, umask};
+
+use crate::os::stale_socket;
+
+/// A listening socket. Dropping it closes drainit's descriptor, and removes a Unix socket.
+#[derive(Debug)]
+pub(crate) struct HeldSocket {
+    descriptor: OwnedFd,
+    /// The file to remove.
+    path: Option<PathBuf>,
+}
+
+impl HeldSocket {
+    /// Listens on a TCP address, with a queue as long as the kernel allows unless `backlog` is set.
+    pub(crate) fn tcp(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        // A second listen(2) only changes the backlog.
+        listen(&listener, queue(backlog))?;
+        Ok(Self { descriptor: listener.into(), path: None })
+    }
+
+    /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
+    pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
+        if is_listening(path)? {
+            return Err(io::Error::other("another process listens on it"));
+        }
+        stale_socket::remove(path)?;
+        let descriptor =
+            socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // Before the socket has a name: Linux makes the file with the mode of the descriptor, less
+        // the umask.
+        fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
+        let before = umask(Mode::empty());
+        let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?);
+        umask(before);
+        bound?;
+        let held = Self { descriptor, path: Some(path.to_owned()) };
+        listen(&held.descriptor, queue(backlog))?;
+        Ok(held)
+    }
+}
+
+impl AsFd for HeldSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for HeldSocket {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Best effort: the next start removes it.
+            let _ = stale_socket::remove(path);
+        }
+    }
+}
+
+/// The kernel cuts it to `net.core.somaxconn` (listen(2)).
+fn queue(backlog: Option<u32>) -> Backlog {
+    let wanted = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+    wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)
+}
+
+/// Does not block: a connect would wait for a hung listener with a full backlog.
+fn is_listening(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,124 @@
+//! Tests `listen`: sockets that drainit opens, holds over restarts, and hands over.
+
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use crate::support::http::{free_address, get, get_unix};
+use crate::support::{LONG, Rig, Signal};
+
+/// A server on the sockets of sd_listen_fds(3). It answers with its environment, and ends at
+/// `/exit`.
+const SERVER: &str = r#"
+import os, select, socket, sys
+assert os.environ["LISTEN_PID"] == str(os.getpid()), os.environ
+count = int(os.environ["LISTEN_FDS"])
+open_now = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+sockets = [socket.socket(fileno=3 + number) for number in range(count)]
+print("serving", flush=True)
+while True:
+    for one in select.select(sockets, [], [])[0]:
+        client, _ = one.accept()
+        path = client.recv(4096).split()[1]
+        body = f"{os.getpid()} {one.fileno()} {os.environ['LISTEN_FDNAMES']} {len(open_now)}"
+        client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        client.close()
+        if path == b"/exit":
+            sys.exit(3)
+"#;
+
+fn rig() -> Option<Rig> {
+    let rig = Rig::new()?;
+    rig.write("server.py", SERVER);
+    Some(rig)
+}
+
+#[test]
+fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
+    let Some(rig) = rig() else { return };
+    let address = free_address();
+    let socket = rig.path("app.sock");
+    let config = "
+        processes:
+          app:
+            command: [python3, DIR/server.py]
+            listen:
+              - tcp://ADDRESS
+              - {address: 'unix:DIR/app.sock', name: local, mode: '0620', backlog: 5}
+            readiness: {log: ^serving$}
+          other: {command: [CHILD, other, 'report=DIR/other.json', touch=DIR/done], depends_on: [app]}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_event("other", "touch");
+    let (status, tcp) = get(address, "/").unwrap();
+    assert_eq!(status, 200);
+    // Descriptors 0 to 4, and the one of the listing.
+    assert!(tcp.ends_with(" 3 app:local 6"), "{tcp}");
+    let (_, unix) = get_unix(&socket, "/").unwrap();
+    assert!(unix.ends_with(" 4 app:local 6"), "{unix}");
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o620);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_gone("app.sock");
+    let environment = &ended.report("other.json")["environment"];
+    assert!(environment.get("LISTEN_FDS").is_none(), "{environment}");
+}
+
+#[test]
+fn connections_wait_while_the_process_is_started_again() {
+    let Some(rig) = rig() else { return };
+    let address = free_address();
+    let config = "
+        processes:
+          app:
+            command: [python3, DIR/server.py]
+            listen: [tcp://ADDRESS]
+            restart: always
+            restart_delay: 200ms
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("app: started");
+    let (_, first) = get(address, "/").unwrap();
+    for _ in 0..3 {
+        get(address, "/exit").unwrap();
+        let (status, next) = get(address, "/").unwrap();
+        assert_eq!(status, 200);
+        assert_ne!(first, next);
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn an_address_in_use_is_found_before_anything_starts() {
+    let Some(rig) = rig() else { return };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = "processes: {app: {command: [CHILD, app], listen: ['tcp://ADDRESS']}}";
+    rig.run(&config.replace("ADDRESS", &address))
+        .assert_code(78)
+        .assert_line(&format!("app: `listen` tcp://{address}: address already in use"))
+        .assert_no_event("app", "start");
+}
+
+#[test]
+fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
+    let Some(rig) = rig() else { return };
+    rig.write("app.sock", "precious");
+    let config = "processes: {app: {command: [CHILD, app], listen: ['unix:DIR/app.sock']}}";
+    rig.run(config).assert_code(78).assert_line("app.sock: it is not a socket");
+
+    let Some(rig) = rig_with_a_stale_socket() else { return };
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["app"]);
+    UnixStream::connect(drainit.path("app.sock")).unwrap();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_gone("app.sock");
+}
+
+fn rig_with_a_stale_socket() -> Option<Rig> {
+    let rig = rig()?;
+    drop(std::os::unix::net::UnixListener::bind(rig.path("app.sock")).unwrap());
+    Some(rig)
+}
