@@ -68,6 +68,7 @@ fn a_secret_is_in_the_environment_of_its_process_only() {
               KEY: {file: '${KEY_FILE:-}', required: false}
             hooks: {pre_start: [CHILD, before, report=DIR/before.json, exit=0]}
             readiness: {exec: [CHILD, probe, report=DIR/probe.json, exit=0]}
+            liveness: {exec: [CHILD, alive, report=DIR/alive.json, exit=0], interval: 10ms}
             drain: {exec: [CHILD, drained, report=DIR/drained.json, exit=0]}
           other: {command: [CHILD, other, report=DIR/other.json], depends_on: [app]}
         ",
@@ -77,13 +78,14 @@ fn a_secret_is_in_the_environment_of_its_process_only() {
     let rig = rig.env("DRAINIT_LOG_LEVEL", "debug").env("KEY", "own");
     let drainit = rig.env("PASSWORD_FILE", "DIR/token").start_with(&["run", "-c", &at]);
     drainit.wait_for_event("other", "report");
+    drainit.wait_for_event("alive", "exit");
     let own = fs::read(format!("/proc/{}/environ", drainit.pid())).unwrap();
     assert!(!String::from_utf8_lossy(&own).contains(SECRET));
     let (_, status) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
     assert!(status.contains("app") && !status.contains(SECRET), "{status}");
     let ended = stopped(drainit);
     ended.assert_code(0).assert_no_line(SECRET);
-    for report in ["app.json", "before.json", "probe.json", "drained.json"] {
+    for report in ["app.json", "before.json", "probe.json", "alive.json", "drained.json"] {
         assert_eq!(variable(&ended, report, "TOKEN").as_deref(), Some(SECRET), "{report}");
         assert_eq!(variable(&ended, report, "PASSWORD").as_deref(), Some(SECRET), "{report}");
         assert_eq!(variable(&ended, report, "KEY").as_deref(), Some("own"), "{report}");

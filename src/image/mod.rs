@@ -204,7 +204,11 @@ impl<'a> Checker<'a> {
                 "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };
-        let name = |index: usize| self.config.processes[index].name.as_str();
+        // All copies have the same fault, which is reported once.
+        let name = |index: usize| {
+            let process = &self.config.processes[index];
+            process.copy_of.as_ref().map_or(&*process.name, |copy| &*copy.process)
+        };
         let message = match at {
             At::ControlSocket => error.to_string(),
             At::Hooks => format!("a hook of the container cannot run: {error}"),

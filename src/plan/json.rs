@@ -84,7 +84,7 @@ pub fn json(plan: &Plan<'_>) -> String {
         waits_for: start
             .waits_for
             .iter()
-            .map(|(process, condition)| need(process, *condition))
+            .map(|(process, condition)| need(&process.name, *condition))
             .collect(),
         only_if_path_exists: start.only_if.as_deref(),
         left_out: start.left_out,

@@ -21,7 +21,7 @@ pub mod timeline;
 
 use std::time::Duration;
 
-use crate::config::{Config, OnlyIf, StartCondition};
+use crate::config::{Config, OnlyIf, Process, StartCondition};
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
@@ -50,7 +50,7 @@ pub struct Plan<'c> {
 #[derive(Clone, Debug)]
 pub struct Start<'c> {
     pub name: &'c str,
-    pub waits_for: Vec<(&'c str, StartCondition)>,
+    pub waits_for: Vec<(&'c Process, StartCondition)>,
     /// It is left out if this path does not exist.
     pub only_if: Option<String>,
     /// It is left out: its `only_if` cannot hold.
@@ -196,10 +196,10 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
         let ready = started.filter(|_| !process.oneshot || process.left_out);
         let ready = ready.map(|started| started.saturating_add(within.unwrap_or_default()));
         latest[id.index()] = Latest { started, ready };
-        let name = |on: ProcessId| config.processes[on.index()].name.as_str();
+        let on = |on: ProcessId| &config.processes[on.index()];
         out.push(Start {
             name: &written.name,
-            waits_for: process.dependencies.iter().map(|&(on, what)| (name(on), what)).collect(),
+            waits_for: process.dependencies.iter().map(|&(id, what)| (on(id), what)).collect(),
             only_if: match &written.only_if {
                 Some(OnlyIf::PathExists(path)) => Some(path.display().to_string()),
                 Some(OnlyIf::Never) | None => None,

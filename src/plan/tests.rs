@@ -200,3 +200,12 @@ fn long_entries_take_several_lines() {
     assert!(shown.contains(&expected), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
 }
+
+#[test]
+fn copies_stand_under_their_name() {
+    let text = "processes: {a: {command: [a], scale: 3}, b: {command: [b], depends_on: [a]}}";
+    let plan = plan(text, &[]);
+    let shown = super::text::text(&plan);
+    assert!(shown.contains("b    when a is ready  ready as soon"), "{shown}");
+    assert!(shown.contains("a-3  at once"), "{shown}");
+}

@@ -85,7 +85,14 @@ fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
         (true, Some(_)) => "after pre_start".into(),
         (false, _) => {
             let mut words = String::new();
-            for (name, condition) in &start.waits_for {
+            let mut last = None;
+            for (process, condition) in &start.waits_for {
+                // All copies of a process, which `scale` makes, stand under its name.
+                let copy = process.copy_of.as_ref().map(|copy| (&*copy.process, *condition));
+                if copy.is_some() && std::mem::replace(&mut last, copy) == copy {
+                    continue;
+                }
+                let name = copy.map_or(&*process.name, |(name, _)| name);
                 let before = if words.is_empty() { "when " } else { ", " };
                 let is = match condition {
                     StartCondition::Started => " is started",

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::config::{CopyOf, LogMode, Process};
+use crate::config::{CopyOf, LogFile, LogMode, Process};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::span::Span;
@@ -91,9 +91,11 @@ pub(crate) fn number_prefix(process: &mut Process, node: &Node) {
     let log = Fields::unchecked(node).get("log").map(|node| Fields::unchecked(node));
     let written = log.and_then(|log| log.get("prefix")).and_then(|node| node.scalar());
     let is_numbered = |text: &str| text.contains(CopyOf::VARIABLE);
-    if let (LogMode::Prefix(prefix), Some(written)) = (&mut process.log, written)
-        && !is_numbered(written)
-    {
+    let prefix = match &mut process.log {
+        LogMode::Prefix(prefix) | LogMode::File(LogFile { prefix: Some(prefix), .. }) => prefix,
+        LogMode::File(_) | LogMode::Inherit | LogMode::None => return,
+    };
+    if written.is_some_and(|written| !is_numbered(written)) {
         *prefix = name_of(prefix, copy.index);
     }
 }

@@ -133,7 +133,8 @@ impl Executor {
     /// Begins the liveness check of a process that is ready.
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let config = Rc::clone(&self.config);
-        let wanted = &config.processes[process.index()];
+        let with_values = self.with_values(process);
+        let wanted = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
         let current = &mut self.instances[process.index()];
         let failure = Rc::clone(&current.unhealthy);
         match &wanted.liveness {
