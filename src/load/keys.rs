@@ -73,6 +73,8 @@ pub(crate) enum Shape {
     Word(&'static dyn Words),
     /// Text that matches a regular expression, in what ECMA-262 and Rust's `regex` have in common.
     Pattern(&'static str),
+    /// A number, or text that matches such a regular expression.
+    Number(&'static str),
     List(&'static Shape),
     /// A mapping of any names.
     Map(&'static Shape),

@@ -137,6 +137,10 @@ impl Schema {
                 accepted.pattern(VARIABLE);
             }
             Shape::Pattern(pattern) => accepted.pattern(*pattern),
+            Shape::Number(pattern) => {
+                accepted.types(&["number"]);
+                accepted.pattern(*pattern);
+            }
             Shape::List(item) => {
                 accepted.types(&["array"]);
                 let item = self.value(item, false);

@@ -104,30 +104,39 @@ fn every_key_of_the_tables_is_read() {
 fn the_reference_has_every_key_and_no_other() {
     let text = fs::read_to_string(root().join("docs/config.md")).unwrap();
     let sections = sections(&text);
-    let headings_of = |place: &[String]| -> &[String] {
-        let heading = heading_of(place);
-        let section = sections.iter().find(|section| section.headings.last() == Some(&heading));
-        let Some(section) = section else {
-            panic!("docs/config.md has no heading `{heading}`, for `{}`", place.join("."))
+    let headings_of = |keys: &Keys, place: &[String]| -> &[String] {
+        let has = |section: &Section<'_>, heading: &str| {
+            let own = section.headings.last().map_or("", String::as_str);
+            own.split(" and ").any(|own| own == heading)
         };
-        &section.headings
+        // One without a heading of its own is explained where the mapping around it is.
+        let found = headings_for(keys, place)
+            .iter()
+            .find_map(|heading| sections.iter().find(|section| has(section, heading)));
+        &found.unwrap_or_else(|| panic!("no heading for `{}`", place.join("."))).headings
     };
     let mut wrong = String::new();
     for (keys, place) in tables() {
-        let headings = headings_of(&place);
-        let parents = sections.iter().filter(|parent| headings.starts_with(&parent.headings));
-        let words: Vec<_> = parents.flat_map(|section| code_words(section.text)).collect();
+        let headings = headings_of(keys, &place);
+        // Sections below that of a process are those of its keys.
+        let has_parts = place.len() > 2;
+        let explains = |section: &&Section<'_>| {
+            headings.starts_with(&section.headings)
+                || (has_parts && section.headings.starts_with(headings))
+        };
+        let words: Vec<_> =
+            sections.iter().filter(explains).flat_map(|section| code_words(section.text)).collect();
         for name in keys.names().filter(|name| !words.contains(name)) {
             let (place, section) = (place.join("."), headings.join(" > "));
             let _ = writeln!(wrong, "docs/config.md, {section}: explain `{name}` of `{place}`");
         }
     }
     for section in &sections {
-        let concerns = |place: &[String]| {
-            let headings = headings_of(place);
+        let concerns = |(keys, place): &(&Keys, Vec<String>)| {
+            let headings = headings_of(keys, place);
             headings.starts_with(&section.headings) || section.headings.starts_with(headings)
         };
-        let tables = tables().into_iter().filter(|(_, place)| concerns(place));
+        let tables = tables().into_iter().filter(concerns);
         let known: Vec<_> = tables.flat_map(|(keys, _)| keys.names()).collect();
         for name in keys_of_rows(section.text).iter().filter(|name| !known.contains(name)) {
             let section = section.headings.join(" > ");
@@ -181,23 +190,16 @@ fn sections(text: &str) -> Vec<Section<'_>> {
     sections
 }
 
-/// The heading of the section that explains a mapping.
-fn heading_of(place: &[String]) -> String {
+/// The headings of the sections that may explain a mapping, the best first.
+fn headings_for<'p>(keys: &Keys, place: &'p [String]) -> Vec<&'p str> {
     let place: Vec<_> = place.iter().map(String::as_str).collect();
-    let heading = match place.as_slice() {
-        [] => "Top level",
-        ["processes", _] => "Process",
-        ["processes", _, "hooks"] => "hooks of a process",
-        ["processes", _, "depends_on", _] => "depends_on",
-        ["processes", _, "env_file", ..] => "environment and env_file",
-        ["processes", _, "environment", _] => "Secrets",
-        ["processes", _, "render", _] => "render",
-        [.., "envoy", "admin", "*"] => "envoy",
-        [.., "hooks", _] => "hooks",
-        [.., "*"] => "Commands",
-        [.., last] => last,
-    };
-    heading.to_owned()
+    match place.as_slice() {
+        [] => vec!["Top level"],
+        ["processes", _, "hooks"] => vec!["hooks of a process"],
+        [.., "*"] if keys.has("join") => vec!["Commands"],
+        ["processes", _, rest @ ..] => rest.iter().rev().copied().chain(["Process"]).collect(),
+        all => all.iter().rev().copied().collect(),
+    }
 }
 
 /// The words of the code in a text.

@@ -17,20 +17,28 @@ enum Mode {
     None,
 }
 
-pub(crate) static KEYS: Keys = Keys::new(&[
-    Key::new(
-        "mode",
-        Shape::Word(&MODES),
-        "`prefix`: its output passes through drainit, line by line. `inherit`: untouched. `none`: dropped.",
-    ),
-    Key::new(
-        "prefix",
-        Shape::Path,
-        "Precedes each line, in brackets. Unset: the name of the process, or nothing with `file`.",
-    ),
-    Key::new("file", Shape::Path, "The file that its output is appended to."),
-    Key::new("stderr", Shape::Word(&STDERR), "`stdout`: its stderr goes where its stdout goes."),
-]);
+pub(crate) static KEYS: Keys = Keys {
+    exclusive: &[
+        Key::new(
+            "mode",
+            Shape::Word(&MODES),
+            "`prefix`: its output passes through drainit, line by line. `inherit`: untouched. `none`: dropped.",
+        ),
+        Key::new("file", Shape::Path, "The file that its output is appended to."),
+    ],
+    others: &[
+        Key::new(
+            "prefix",
+            Shape::Path,
+            "Precedes each line, in brackets. Unset: the name of the process, or nothing with `file`.",
+        ),
+        Key::new(
+            "stderr",
+            Shape::Word(&STDERR),
+            "`stdout`: its stderr goes where its stdout goes.",
+        ),
+    ],
+};
 
 const MODES: &[(&str, Mode)] =
     &[("inherit", Mode::Inherit), ("prefix", Mode::Prefix), ("none", Mode::None)];

@@ -116,7 +116,7 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     Key::new("user", Shape::Path, "The user that it runs as: `UID:GID` or `NAME:GROUP`."),
     Key::new(
         "umask",
-        Shape::Pattern("^(0o)?0*[0-7]{1,3}$"),
+        Shape::Number("^(0o)?0*[0-7]{1,3}$"),
         "The permissions that the files it creates do not get, in octal.",
     ),
     Key::new("ulimits", Shape::Table(&ulimits::KEYS), "Its resource limits."),

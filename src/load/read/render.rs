@@ -21,7 +21,7 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     Key::new("to", Shape::Path, "The file that is written."),
     Key::new(
         "mode",
-        Shape::Pattern("^0?[0-7]{3}$"),
+        Shape::Number("^0?[0-7]{3}$"),
         "Its permissions in octal; it belongs to the process's user. Default: 0600.",
     ),
 ]);

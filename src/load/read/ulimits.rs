@@ -37,7 +37,7 @@ static BOTH: Keys = Keys::new(&[
     Key::new("hard", LIMIT, "Up to where it may raise the soft limit."),
 ]);
 
-const LIMIT: Shape = Shape::Pattern("^(max|unlimited|-1|[0-9]+)$");
+const LIMIT: Shape = Shape::Number("^(max|unlimited|-1|[0-9]+)$");
 
 const fn row(name: &'static str, meaning: &'static str) -> Key {
     const EITHER: &[Shape] = &[LIMIT, Shape::Table(&BOTH)];

@@ -158,7 +158,7 @@ fn the_help_names_the_remedy() {
         ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix` and `refuse`"),
         (
             "log: app",
-            "did you mean `{prefix: app}`? Known keys: `mode`, `prefix`, `file` and `stderr`",
+            "did you mean `{prefix: app}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
         ),
         (
             "readiness: http://localhost:80/x",
