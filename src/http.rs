@@ -13,7 +13,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::config::Address;
+use crate::os::private_socket;
 use crate::types::{harmless, human};
 
 /// The limit of the head of an answer and of hyper's read buffer, in bytes.
@@ -81,6 +82,9 @@ pub enum RequestError {
     /// The body has another format than expected.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
+    /// The server of an abstract name is not who the name says.
+    #[error("{0}")]
+    Untrusted(String),
     /// The path is not valid in a request.
     #[error("{0:?} is not a valid request path")]
     Path(String),
@@ -131,6 +135,45 @@ pub async fn request(
     let request = build(address, method, path)?;
     within(limit, async {
         Connection::open(address).await?.exchange(request, Some(max_body)).await
+    })
+    .await
+}
+
+/// Sends a `GET` and passes the body of a 200 on as it comes, without a limit of time or size.
+/// `limit` covers everything up to the head; a body with another status is returned, up to
+/// `max_body` bytes.
+///
+/// # Errors
+/// As [`request`]; also where the connection ends before the body.
+pub async fn stream(
+    address: &Address,
+    path: &str,
+    limit: Duration,
+    max_body: usize,
+    began: impl FnOnce(&HeaderMap),
+    mut each: impl FnMut(&[u8]),
+) -> Result<Response, RequestError> {
+    let request = build(address, Method::GET, path)?;
+    let mut connection = within(limit, Connection::open(address)).await?;
+    let Connection { sender, driver } = &mut connection;
+    drive(driver, async {
+        let answer = within(limit, async {
+            sender.ready().await?;
+            Ok(sender.send_request(request).await?)
+        });
+        let answer = answer.await?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            return Ok(Response { status, body: collect(answer.into_body(), max_body).await? });
+        }
+        began(answer.headers());
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                each(&data);
+            }
+        }
+        Ok(Response { status, body: Vec::new() })
     })
     .await
 }
@@ -224,7 +267,7 @@ fn build(
 /// same task: nothing is spawned, and dropping the connection closes it.
 struct Connection {
     sender: SendRequest<Empty<Bytes>>,
-    driver: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    driver: Driver,
 }
 
 impl Connection {
@@ -254,7 +297,7 @@ impl Connection {
         max_body: Option<usize>,
     ) -> Result<Response, RequestError> {
         let Self { sender, driver } = self;
-        let mut exchange = pin!(async {
+        drive(driver, async {
             sender.ready().await?;
             let answer = sender.send_request(request).await?;
             let status = answer.status();
@@ -263,23 +306,38 @@ impl Connection {
                 None => Vec::new(),
             };
             Ok(Response { status, body })
-        });
-        poll_fn(|cx| {
-            if let Poll::Ready(answer) = exchange.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
-                // Dropping it ends the exchange at once instead of at the limit.
-                *driver = None;
-            }
-            exchange.as_mut().poll(cx)
         })
         .await
     }
 }
 
+/// The future that reads and writes a connection, until it ends.
+type Driver = Option<Pin<Box<dyn Future<Output = ()>>>>;
+
+/// Polls an exchange, and the driver of its connection.
+async fn drive<T>(driver: &mut Driver, exchange: impl Future<Output = T>) -> T {
+    let mut exchange = pin!(exchange);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = exchange.as_mut().poll(cx) {
+            return Poll::Ready(answer);
+        }
+        if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
+            // Dropping it ends the exchange at once instead of at the limit.
+            *driver = None;
+        }
+        exchange.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Everybody could take an abstract name, so its server must prove who it is.
 async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
-    UnixStream::connect(path).await.map_err(RequestError::Io)
+    let stream = UnixStream::connect(path).await.map_err(RequestError::Io)?;
+    if private_socket::is_abstract(path) {
+        let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
+        private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
+    }
+    Ok(stream)
 }
 
 async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, RequestError> {

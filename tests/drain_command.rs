@@ -161,15 +161,16 @@ fn repeated_requests_share_one_drain() {
 fn a_failed_request_reports_the_reason() {
     let admin = Admin::tcp(0);
     let Some(drainit) = start(&admin, "time: 1s, min: 0s") else { return };
-    let without = "processes: {a: {command: [a]}}";
+    let without = "control: {socket: off}\nprocesses: {a: {command: [a]}}";
     std::fs::write(drainit.path("without.yaml"), without).unwrap();
     std::fs::write(drainit.path("wrong.yaml"), "control: {sockt: /a.sock}").unwrap();
-    std::fs::write(drainit.path("tcp.yaml"), "control: {listen: '127.0.0.1:1'}").unwrap();
+    std::fs::write(drainit.path("tcp.yaml"), "control: {listen: '127.0.0.1:1', socket: off}")
+        .unwrap();
     std::fs::write(drainit.path("unset.yaml"), "control: {socket: '${UNSET:?set it}/a'}").unwrap();
     std::fs::write(drainit.path("empty.yaml"), "control: {socket: 'DIR/${UNSET}a'}").unwrap();
     for (args, code, reason) in [
         (["--socket", "DIR/nobody.sock"], 1, "/nobody.sock: no such file or directory"),
-        (["-c", "DIR/without.yaml"], 78, "the config does not set `control.socket`"),
+        (["-c", "DIR/without.yaml"], 78, "the config has `control: {socket: off}`"),
         (["-c", "DIR/tcp.yaml"], 78, "the drain is not taken over TCP"),
         (
             ["-c", "DIR/wrong.yaml"],
@@ -320,7 +321,7 @@ fn over_tcp_it_is_refused_whatever_the_address() {
     let drainit = rig.start(&config);
     drainit.wait_for_line("everything is ready");
     let (code, said) = request(listen, "POST", "/drain").unwrap();
-    assert!(code == 403 && said.contains("control.socket"), "{code} {said}");
+    assert!(code == 403 && said.contains("the control socket"), "{code} {said}");
     assert_eq!(status(&drainit)["phase"], "running");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);

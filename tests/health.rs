@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::support::http::free_address;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, PATIENCE, Rig, Signal};
+use crate::support::{LONG, PATIENCE, Rig, Signal, ms};
 
 /// Returns the exit code and the output of `drainit health`.
 fn health(args: &[&str]) -> (i32, String) {
@@ -77,13 +77,13 @@ fn a_supervisor_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn what_it_cannot_ask_has_other_codes() {
     let dir = TempDir::new();
-    dir.write("none.yaml", "processes: {a: {command: [a]}}\n");
+    dir.write("none.yaml", "control: {socket: off}\nprocesses: {a: {command: [a]}}\n");
     dir.write("wrong.yaml", "control: {sockt: /a.sock}\n");
     dir.write("unset.yaml", "control: {socket: '${UNSET:?set it}/a'}\n");
     dir.write("empty.yaml", "control: {socket: '/nonexistent/${UNSET}a'}\n");
     let path = |name: &str| dir.join(name).display().to_string();
     for (args, code, says) in [
-        (&["-c", &path("none.yaml")][..], 78, "neither `control.socket` nor `control.listen`"),
+        (&["-c", &path("none.yaml")][..], 78, "`control: {socket: off}` and no `control.listen`"),
         (
             &["-c", &path("wrong.yaml")],
             78,
@@ -133,4 +133,51 @@ fn of_the_config_it_needs_control_only() {
     assert_eq!(ask(&args), (0, "ready\n".to_owned()));
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn it_waits_until_everything_is_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let (namespace, go) = (rig.path("ns"), rig.path("go-drainit"));
+    let script =
+        rig.fill("touch DIR/ns; while [ ! -e DIR/go-drainit ]; do sleep 0.01; done; exec \"$@\"");
+    let socket = rig.path("control.sock").display().to_string();
+    // Asks before drainit runs, while it starts, and when it is ready.
+    let asking = thread::spawn(move || {
+        while !namespace.exists() {
+            thread::sleep(ms(1));
+        }
+        let early = health(&["--socket", &socket, "--wait", "50ms"]);
+        thread::spawn(move || {
+            thread::sleep(ms(300));
+            std::fs::write(go, "").unwrap();
+        });
+        (early, health(&["--socket", &socket, "--wait", "60s"]))
+    });
+    let config = "
+        control: {socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a, sleep=300, touch=DIR/a], readiness: {file: DIR/a}}
+        ";
+    let drainit = rig.wrapper(&["sh", "-c", &script, "sh"]).start(config);
+    let (early, ready) = asking.join().unwrap();
+    assert_eq!((early.0, ready), (1, (0, "ready\n".to_owned())));
+    assert!(early.1.contains("no such file or directory (after 50ms)"), "{}", early.1);
+    drainit.exec(&["health", "--wait", "10s"]).assert(0, "ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_wait_ends_with_the_reason() {
+    let Some(rig) = Rig::new() else { return };
+    let config =
+        "processes: {a: {command: [CHILD, a], readiness: {file: DIR/never, timeout: 60s}}}";
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["a"]);
+    drainit
+        .exec(&["health", "--wait", "300ms"])
+        .assert(1, "not ready: a (starting")
+        .assert(1, "(after 300ms)");
+    drainit.exec(&["health", "--wait", "0"]).assert(2, "longer than 0");
 }

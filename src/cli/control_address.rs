@@ -5,54 +5,98 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::Args;
+
 use crate::cli::config_files::ConfigFiles;
-use crate::config::{Address, Control};
+use crate::config::{Address, Control, ControlSocket};
 use crate::http::Response;
+use crate::os::private_socket;
 use crate::types::visible;
 
 /// The length of an answer that is printed, in characters.
 const MAX_LINE: usize = 1000;
 
+/// Where to find drainit: the options of its own commands.
+#[derive(Debug, Args)]
+pub(super) struct Whom {
+    #[command(flatten)]
+    files: ConfigFiles,
+    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
+    /// of PID 1]
+    #[arg(long, value_name = "SOCKET")]
+    socket: Option<PathBuf>,
+}
+
 /// An address, and a hint for the error when it does not answer.
 pub(super) struct Found {
-    pub(super) address: Address,
+    /// `None`: the private socket, which may not be there yet.
+    address: Option<Address>,
     /// Why the address may be wrong, to append to an error; empty if it is certain.
     pub(super) doubt: String,
 }
 
-impl From<Address> for Found {
-    fn from(address: Address) -> Self {
-        Self { address, doubt: String::new() }
+impl Found {
+    /// The address at this moment.
+    ///
+    /// # Errors
+    /// Nothing listens on a private socket.
+    pub(super) fn address(&self) -> Result<Address, String> {
+        match &self.address {
+            Some(address) => Ok(address.clone()),
+            None => private_socket::find()
+                .map(Address::Unix)
+                .map_err(|error| format!("{error}{}", self.doubt)),
+        }
     }
 }
 
-/// The address of the read-only endpoints: the control socket, else the TCP address.
+impl From<Address> for Found {
+    fn from(address: Address) -> Self {
+        Self { address: Some(address), doubt: String::new() }
+    }
+}
+
+/// The address of the read-only endpoints: the control socket that is configured, else the TCP
+/// address, else the private socket.
 pub(super) fn of_probes(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
     find(files, socket, |control| {
         match (&control.socket, control.listen) {
-        (Some(socket), _) => Ok(Address::Unix(socket.clone())),
-        (None, Some(listen)) => over_tcp(listen),
-        (None, None) => Err(
-            "the config sets neither `control.socket` nor `control.listen`, so nobody listens; add one of them"
+        (ControlSocket::Path(socket), _) => Ok(Some(Address::Unix(socket.clone()))),
+        (_, Some(listen)) => over_tcp(listen).map(Some),
+        (ControlSocket::Private, None) => Ok(None),
+        (ControlSocket::Off, None) => Err(
+            "the config has `control: {socket: off}` and no `control.listen`, so nobody listens; remove the one or add \
+             the other"
                 .to_owned(),
         ),
     }
     })
 }
 
-/// The address that accepts a drain: the control socket, else the TCP address with
+/// The address that accepts a drain: the control socket, or the TCP address with
 /// `control.drain_over_tcp`.
 pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<Found, String> {
     find(files, socket, |control| {
         match (&control.socket, control.listen) {
-        (Some(socket), _) => Ok(Address::Unix(socket.clone())),
-        (None, Some(listen)) if control.drain_over_tcp => over_tcp(listen),
-        (None, Some(_)) => Err(
-            "the config sets `control.listen` only, and the drain is not taken over TCP; add `control: {socket: PATH}`"
+        (ControlSocket::Path(socket), _) => Ok(Some(Address::Unix(socket.clone()))),
+        (_, Some(listen)) if control.drain_over_tcp => over_tcp(listen).map(Some),
+        (ControlSocket::Private, _) => Ok(None),
+        (ControlSocket::Off, _) => Err(
+            "the config has `control: {socket: off}`, and the drain is not taken over TCP; remove `socket: off`"
                 .to_owned(),
         ),
-        (None, None) => Err(
-            "the config does not set `control.socket`, so nobody listens; add `control: {socket: PATH}`".to_owned(),
+    }
+    })
+}
+
+/// The control socket, for an operator.
+pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
+    find(&whom.files, whom.socket.clone(), |control| {
+        match &control.socket {
+        ControlSocket::Path(socket) => Ok(Some(Address::Unix(socket.clone()))),
+        ControlSocket::Private => Ok(None),
+        ControlSocket::Off => Err(
+            "the config has `control: {socket: off}`, so drainit cannot be asked; remove it, or name a path".to_owned(),
         ),
     }
     })
@@ -61,10 +105,11 @@ pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<F
 fn find(
     files: &ConfigFiles,
     socket: Option<PathBuf>,
-    choose: impl Fn(&Control) -> Result<Address, String>,
+    choose: impl Fn(&Control) -> Result<Option<Address>, String>,
 ) -> Result<Found, String> {
     if let Some(socket) = socket {
-        return Ok(Address::Unix(socket).into());
+        let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
+        return Ok(Address::Unix(name.map_or(socket.clone(), private_socket::path)).into());
     }
     let found = files.control();
     let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();
@@ -77,6 +122,9 @@ fn find(
     };
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
+        // The file may have changed, or be missing in a debug container. A drainit with a private
+        // socket can be asked anyway, if it is certain to be the one that is meant.
+        Err(_) if private_socket::is_init() => Ok(Found { address: None, doubt }),
         Err(problems) => {
             // One line, as a probe shows no more.
             let first = problems.iter().find(|problem| problem.is_error());

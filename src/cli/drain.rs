@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
-use crate::cli::control_address::Found;
 use crate::cli::fail;
 use crate::config::Address;
 use crate::http::{RequestError, Response, request};
@@ -36,8 +35,9 @@ const MAX_STATUS: usize = 16 * 1024 * 1024;
 pub struct DrainArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// drainit's control socket [default: that of the config]
-    #[arg(long, value_name = "PATH")]
+    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
+    /// of PID 1]
+    #[arg(long, value_name = "SOCKET")]
     socket: Option<PathBuf>,
     /// Return when the drain has begun
     #[arg(long)]
@@ -55,8 +55,9 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
     let asked = runtime.block_on(async {
-        begin(&found).await?;
-        if args.no_wait { Ok(()) } else { wait(&found.address).await }
+        let address = found.address()?;
+        begin(&address, &found.doubt).await?;
+        if args.no_wait { Ok(()) } else { wait(&address).await }
     });
     match asked {
         Ok(()) => exit_code::OK,
@@ -66,8 +67,7 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
 
 /// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient
 /// errors.
-async fn begin(found: &Found) -> Result<(), String> {
-    let Found { address, doubt } = found;
+async fn begin(address: &Address, doubt: &str) -> Result<(), String> {
     let until = Instant::now() + ASKING;
     loop {
         let error = match send(address, Method::POST, "/drain").await {

@@ -1,5 +1,5 @@
-//! `drainit health`: asks the running supervisor once whether it is ready, for an exec probe or
-//! Docker's HEALTHCHECK.
+//! `drainit health`: asks the running supervisor whether it is ready, once for an exec probe or
+//! Docker's HEALTHCHECK, or until it is for a script.
 //!
 //! It runs every few seconds, so it is cheap: one thread, one request.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
@@ -17,10 +18,14 @@ use crate::cli::values::{explain, positive};
 use crate::config::HttpTarget;
 use crate::http::{RequestError, Response, request};
 use crate::load::values;
-use crate::types::{exit_code, harmless};
+use crate::types::{exit_code, harmless, human};
 
 /// An answer names every process that is not ready.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The pauses of `--wait`: each is twice as long as the one before.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Options of `health`.
 #[derive(Debug, Args)]
@@ -34,8 +39,9 @@ pub struct HealthArgs {
     /// Ask whether drainit runs (/livez), not whether all processes are ready (/readyz)
     #[arg(long)]
     live: bool,
-    /// drainit's control socket [default: that of the config]
-    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    /// drainit's control socket, a path or @NAME [default: that of the config, else the private one
+    /// of PID 1]
+    #[arg(long, value_name = "SOCKET", conflicts_with = "url")]
     socket: Option<PathBuf>,
     /// Its address: http://127.0.0.1:9902 or unix:/path. With a URL path, asks any server for that
     /// instead
@@ -44,12 +50,15 @@ pub struct HealthArgs {
     /// Limit for the answer
     #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "1s")]
     timeout: Duration,
+    /// Ask until the answer is good, at most so long
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    wait: Option<Duration>,
 }
 
 /// Returns 0 for a 2xx, else 1: the codes that Docker knows.
 pub(super) fn health(args: HealthArgs) -> u8 {
-    let timeout = args.timeout;
-    let (target, doubt) = match target(args) {
+    let (timeout, wait) = (args.timeout, args.wait);
+    let (found, path) = match target(args) {
         Ok(found) => found,
         Err(reason) => return crate::cli::fail(&reason, exit_code::CONFIG),
     };
@@ -59,23 +68,60 @@ pub(super) fn health(args: HealthArgs) -> u8 {
             return crate::cli::fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
         }
     };
-    let answer = request(&target.address, Method::GET, &target.path, timeout, MAX_ANSWER);
-    let (line, code) = judge(runtime.block_on(answer), &target, &doubt);
+    let (line, code) = runtime.block_on(async {
+        match wait {
+            None => ask(&found, &path, timeout).await,
+            Some(longest) => ask_until_ready(&found, &path, timeout, longest).await,
+        }
+    });
     // Best effort: stdout may have no reader.
     let _ = writeln!(io::stdout(), "{line}");
     code
 }
 
-/// The URL to ask, and why its address may be wrong.
-fn target(args: HealthArgs) -> Result<(HttpTarget, String), String> {
+/// Asks once.
+async fn ask(found: &Found, path: &str, timeout: Duration) -> (String, u8) {
+    let address = match found.address() {
+        Ok(address) => address,
+        Err(reason) => return (harmless(&reason).into_owned(), exit_code::NOT_READY),
+    };
+    let answer = request(&address, Method::GET, path, timeout, MAX_ANSWER).await;
+    judge(answer, &HttpTarget { address, path: path.to_owned() }, &found.doubt)
+}
+
+/// Asks again until the answer is good. drainit may still be starting, so that nobody answers yet.
+async fn ask_until_ready(
+    found: &Found,
+    path: &str,
+    timeout: Duration,
+    longest: Duration,
+) -> (String, u8) {
+    let until = Instant::now() + longest;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let (line, code) = ask(found, path, timeout.min(left.max(SHORTEST_PAUSE))).await;
+        let left = until.saturating_duration_since(Instant::now());
+        if code == exit_code::OK {
+            return (line, code);
+        }
+        if left.is_zero() {
+            return (format!("{line} (after {})", human(longest)), code);
+        }
+        sleep(pause.min(left)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The address and the path to ask.
+fn target(args: HealthArgs) -> Result<(Found, String), String> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let found = match args.url {
-        Some(url) if url.path != "/" => return Ok((url, String::new())),
+        Some(url) if url.path != "/" => return Ok((url.address.into(), url.path)),
         Some(url) => url.address.into(),
         None => control_address::of_probes(&args.files, args.socket)?,
     };
-    let Found { address, doubt } = found;
-    Ok((HttpTarget { address, path: path.to_owned() }, doubt))
+    Ok((found, path.to_owned()))
 }
 
 /// The line to print, and the exit code.

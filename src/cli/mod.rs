@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod ask;
 pub mod check;
 #[cfg(feature = "tools")]
 pub mod completions;
@@ -11,14 +12,18 @@ pub mod exec_drain;
 pub mod health;
 #[cfg(feature = "tools")]
 pub mod import;
+pub mod kill;
 #[cfg(not(feature = "tools"))]
 pub mod left_out;
+pub mod logs;
 #[cfg(feature = "tools")]
 pub mod man;
+pub mod operate;
 pub mod plan;
 pub mod run;
 #[cfg(feature = "tools")]
 pub mod schema;
+pub mod status;
 mod values;
 
 use std::ffi::OsString;
@@ -28,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compat;
+use crate::core::event::Request;
 use crate::os::signal::mask;
 use crate::types::{exit_code, harmless};
 
@@ -59,6 +65,18 @@ enum Command {
     Import(crate::cli::left_out::AnyArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
+    /// Show the processes of the running container, and how far a shutdown is
+    Status(crate::cli::status::StatusArgs),
+    /// Stop single processes, their dependents first; they stay down until they are started
+    Stop(crate::cli::operate::OperateArgs),
+    /// Start single processes, their dependencies first
+    Start(crate::cli::operate::OperateArgs),
+    /// Replace single processes
+    Restart(crate::cli::operate::OperateArgs),
+    /// Send a signal to single processes
+    Kill(crate::cli::kill::KillArgs),
+    /// Show the last lines of the processes
+    Logs(crate::cli::logs::LogsArgs),
     /// Print the JSON Schema of a config, for editors
     #[cfg(feature = "tools")]
     Schema,
@@ -105,6 +123,18 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         #[cfg(not(feature = "tools"))]
         Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
+        Ok(Cli { command: Command::Status(args) }) => crate::cli::status::status(&args),
+        Ok(Cli { command: Command::Stop(args) }) => {
+            crate::cli::operate::operate(Request::Stop, &args)
+        }
+        Ok(Cli { command: Command::Start(args) }) => {
+            crate::cli::operate::operate(Request::Start, &args)
+        }
+        Ok(Cli { command: Command::Restart(args) }) => {
+            crate::cli::operate::operate(Request::Restart, &args)
+        }
+        Ok(Cli { command: Command::Kill(args) }) => crate::cli::kill::kill(&args),
+        Ok(Cli { command: Command::Logs(args) }) => crate::cli::logs::logs(&args),
         #[cfg(feature = "tools")]
         Ok(Cli { command: Command::Schema }) => crate::cli::schema::run(),
         #[cfg(not(feature = "tools"))]

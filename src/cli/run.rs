@@ -8,7 +8,7 @@ use tracing::Level;
 
 use crate::cli::config_files::ConfigFiles;
 use crate::config::{Address, Config, ListenSocket, LogFormat, OnlyIf, Process};
-use crate::control::listen::Listeners;
+use crate::control::listen::{Listeners, NoPrivateSocket};
 use crate::http::describe_io;
 use crate::load;
 use crate::load::{Diagnostic, Environment, args};
@@ -42,6 +42,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();
+    // For `drainit logs`, the warnings of the config included.
+    output.recent().keep(0);
     let environment = Environment::from_process();
     // `logging` is not known before the config is read, so the variable decides.
     let mut format = match environment.get_non_empty("DRAINIT_LOG_FORMAT") {
@@ -71,9 +73,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(args) => args,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::USAGE),
     };
-    let control = &loaded.config.control;
-    let wanted = control.listen.is_some() || control.socket.is_some();
-    let listeners = match wanted.then(|| Listeners::bind(control)).transpose() {
+    let listeners = match Listeners::bind(&loaded.config.control) {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
@@ -89,7 +89,17 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     output.set_format(format);
+    match &listeners.unix {
+        Some(_) => output.recent().keep(loaded.config.processes.len()),
+        None => output.recent().forget(),
+    }
     subscriber::install(Arc::clone(&output), level);
+    match &listeners.missing {
+        Some(missing @ NoPrivateSocket::Taken { .. }) => tracing::warn!("{missing}"),
+        // Where even /proc is missing on purpose, a warning at every start would only annoy.
+        Some(missing @ NoPrivateSocket::NoProc(_)) => tracing::debug!("{missing}"),
+        None => {}
+    }
     let setup = Setup {
         config: loaded.config,
         graph: loaded.graph,
@@ -97,7 +107,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         output: Arc::clone(&output),
         signals,
         began,
-        listeners,
+        listeners: Some(listeners),
         sockets,
         successes: Vec::new(),
     };

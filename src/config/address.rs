@@ -27,6 +27,7 @@ impl fmt::Display for HttpTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Tcp(SocketAddr),
+    /// A first byte of 0 marks an abstract name, as in the kernel (unix(7)).
     Unix(PathBuf),
 }
 
@@ -35,7 +36,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => {
+                write!(f, "unix:{}", path.to_string_lossy().replacen('\0', "@", 1))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ mod ulimit;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
@@ -69,15 +69,37 @@ impl Shutdown {
     }
 }
 
-/// `control:`. Off unless set.
+/// `control:`.
 #[derive(Clone, Debug, Default)]
 pub struct Control {
     /// The TCP address of the HTTP endpoints.
     pub listen: Option<SocketAddr>,
-    /// A Unix socket with the same endpoints.
-    pub socket: Option<PathBuf>,
+    pub socket: ControlSocket,
     /// `listen` accepts `POST /drain`, too.
     pub drain_over_tcp: bool,
+}
+
+/// `control.socket`: the Unix socket of drainit's own commands, with the same endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ControlSocket {
+    /// An abstract socket that needs no directory, for drainit's own user and root of its PID
+    /// namespace.
+    #[default]
+    Private,
+    /// A socket in the file system.
+    Path(PathBuf),
+    Off,
+}
+
+impl ControlSocket {
+    /// The path, if it has one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Private | Self::Off => None,
+        }
+    }
 }
 
 /// `logging:`.

@@ -4,6 +4,9 @@
 //! socket. At the bound a new connection is not refused: the one that has been idle for the longest
 //! is closed. A real client sends its request at once and is answered within a millisecond, so an
 //! idle connection is one that is held without a request.
+//!
+//! Operations and followed logs last as long as what was asked for. At most half of the connections
+//! of a listener may, and these are never closed for others.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,6 +18,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::os::private_socket;
+use crate::os::private_socket::Peer;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
@@ -41,17 +46,23 @@ pub(crate) struct Limits {
 }
 
 /// The client of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Has the permission to open the private socket.
-    Socket,
+    /// Root or drainit's own user, over the control socket.
+    Socket(Peer),
+    /// Has reached the control socket, and may ask nothing; the reason, for the answer.
+    Stranger(String),
     /// Reaches the port, from this address.
     Tcp(IpAddr),
 }
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// The control socket; `is_private`: everybody can connect to it.
+    Unix {
+        listener: UnixListener,
+        is_private: bool,
+    },
 }
 
 impl Listener {
@@ -61,7 +72,15 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Box::new(stream), Caller::Tcp(peer.ip().to_canonical())))
             }
-            Self::Unix(listener) => Ok((Box::new(listener.accept().await?.0), Caller::Socket)),
+            Self::Unix { listener, is_private } => {
+                let stream = listener.accept().await?.0;
+                let peer = private_socket::peer(&stream)?;
+                let caller = match private_socket::check_client(peer, *is_private) {
+                    Ok(()) => Caller::Socket(peer),
+                    Err(reason) => Caller::Stranger(reason),
+                };
+                Ok((Box::new(stream), caller))
+            }
         }
     }
 }
@@ -70,13 +89,62 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 pub(crate) trait Answer {
-    /// Reads one request from the stream and answers it. Sets `has_head` once the head is complete.
-    fn converse(
-        &self,
-        stream: Watched,
-        caller: Caller,
-        has_head: &Cell<bool>,
-    ) -> impl Future<Output = ()>;
+    /// Reads one request from the stream and answers it. Moves `stage` on once the head is complete.
+    fn converse(&self, stream: Watched, caller: Caller, stage: &Stage) -> impl Future<Output = ()>;
+}
+
+/// How far a connection is, which decides how long it may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    NoHead,
+    /// The answer is ready, and only has to be read.
+    Answering,
+    /// The answer takes as long as what was asked for.
+    Lasting,
+}
+
+/// The progress of a connection, shared with the loop that accepts.
+#[derive(Clone, Default)]
+pub(crate) struct Stage {
+    progress: Rc<Cell<Progress>>,
+    /// Lasting connections of the listener, and their bound.
+    lasting: Rc<Cell<usize>>,
+    max_lasting: usize,
+}
+
+impl Stage {
+    /// The head is complete, and the answer ready.
+    pub(crate) fn answer(&self) {
+        self.progress.set(Progress::Answering);
+    }
+
+    /// The head is complete, and the answer may last; `false` if too many of them last already.
+    pub(crate) fn last(&self) -> bool {
+        let lasting = self.lasting.get();
+        if lasting >= self.max_lasting {
+            self.answer();
+            return false;
+        }
+        self.lasting.set(lasting + 1);
+        self.progress.set(Progress::Lasting);
+        true
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.progress.get() == Progress::Lasting
+    }
+}
+
+/// Gives the place of a lasting connection back.
+struct Leave(Stage);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if self.0.is_lasting() {
+            self.0.lasting.set(self.0.lasting.get().saturating_sub(1));
+        }
+    }
 }
 
 /// The bound of one listener, low enough never to exhaust drainit's descriptors.
@@ -93,7 +161,8 @@ pub(crate) async fn accept<A: Answer + 'static>(
     answer: Rc<A>,
 ) -> Infallible {
     let mut tasks = JoinSet::new();
-    let mut open: Vec<Open> = Vec::with_capacity(max);
+    let mut open: Vec<Open> = Vec::new();
+    let lasting = Rc::new(Cell::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -108,10 +177,17 @@ pub(crate) async fn accept<A: Answer + 'static>(
                 let last_active = Rc::new(Cell::new(Instant::now()));
                 let stream = Watched { stream, last_active: Rc::clone(&last_active) };
                 let answer = Rc::clone(&answer);
+                let stage = Stage {
+                    progress: Rc::default(),
+                    lasting: Rc::clone(&lasting),
+                    max_lasting: max / 2,
+                };
+                let progress = stage.clone();
                 let task = tasks.spawn_local(async move {
-                    converse(&*answer, stream, caller, limits).await;
+                    let leave = Leave(stage);
+                    converse(&*answer, stream, caller, limits, &leave.0).await;
                 });
-                open.push(Open { task, last_active });
+                open.push(Open { task, last_active, stage: progress });
                 // Polls the task before the next accept: a request that came with the connection is
                 // answered however many connections wait behind it.
                 yield_now().await;
@@ -129,22 +205,35 @@ struct Open {
     task: AbortHandle,
     /// The last read or write.
     last_active: Rc<Cell<Instant>>,
+    stage: Stage,
 }
 
-/// Closes the connection that has been idle for the longest.
+/// Closes the connection that has been idle for the longest, but none whose answer may last.
 fn close_idlest(open: &mut Vec<Open>) {
-    let idlest = open.iter().enumerate().min_by_key(|(_, connection)| connection.last_active.get());
+    let idlest = open.iter().enumerate();
+    let idlest = idlest.filter(|(_, connection)| !connection.stage.is_lasting());
+    let idlest = idlest.min_by_key(|(_, connection)| connection.last_active.get());
     if let Some((place, _)) = idlest {
         open.swap_remove(place).task.abort();
     }
 }
 
-async fn converse(answer: &impl Answer, stream: Watched, caller: Caller, limits: Limits) {
-    let has_head = Cell::new(false);
+async fn converse(
+    answer: &impl Answer,
+    stream: Watched,
+    caller: Caller,
+    limits: Limits,
+    stage: &Stage,
+) {
     let accepted = Instant::now();
-    let mut exchange = pin!(answer.converse(stream, caller, &has_head));
-    if timeout_at(accepted + limits.head, &mut exchange).await.is_err() && has_head.get() {
-        let _ = timeout_at(accepted + limits.whole, exchange).await;
+    let mut exchange = pin!(answer.converse(stream, caller, stage));
+    if timeout_at(accepted + limits.head, &mut exchange).await.is_ok() {
+        return;
+    }
+    match stage.progress.get() {
+        Progress::NoHead => {}
+        Progress::Answering => drop(timeout_at(accepted + limits.whole, exchange).await),
+        Progress::Lasting => exchange.await,
     }
 }
 

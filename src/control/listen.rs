@@ -14,9 +14,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use thiserror::Error;
 
-use crate::config::Control;
+use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
-use crate::os::stale_socket;
+use crate::os::{private_socket, stale_socket};
 
 /// Why the control server cannot listen.
 #[derive(Debug, Error)]
@@ -45,11 +45,35 @@ pub enum BindError {
     NotASocket(PathBuf),
 }
 
+/// Why the private socket is missing. It is for people, so drainit starts without it.
+#[derive(Debug, Error)]
+pub enum NoPrivateSocket {
+    /// Nobody can find the socket.
+    #[error(
+        "no control socket: /proc/self/ns/pid cannot be read ({0}); `control: {{socket: PATH}}` names one"
+    )]
+    NoProc(io::Error),
+    /// Only another container of the pod or the host could have it.
+    #[error(
+        "no control socket, so `drainit status` and the like cannot ask: @{name}: {}; `control: {{socket: PATH}}` names \
+         another one",
+        describe_io(.error)
+    )]
+    Taken {
+        /// Without the byte 0.
+        name: String,
+        /// The error of the kernel.
+        error: io::Error,
+    },
+}
+
 /// The listeners of `control:`. Dropping this closes them and removes the socket.
 #[derive(Debug)]
 pub struct Listeners {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<BoundSocket>,
+    /// Why there is no private socket although the config does not turn it off.
+    pub(crate) missing: Option<NoPrivateSocket>,
     /// `control.drain_over_tcp`
     pub(crate) drain_over_tcp: bool,
 }
@@ -61,8 +85,15 @@ impl Listeners {
     /// When one of them cannot be bound; then none is.
     pub fn bind(control: &Control) -> Result<Self, BindError> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
-        let unix = control.socket.as_deref().map(BoundSocket::bind).transpose()?;
-        Ok(Self { tcp, unix, drain_over_tcp: control.drain_over_tcp })
+        let (unix, missing) = match &control.socket {
+            ControlSocket::Path(path) => (Some(BoundSocket::bind(path)?), None),
+            ControlSocket::Private => match BoundSocket::bind_privately() {
+                Ok(bound) => (Some(bound), None),
+                Err(missing) => (None, Some(missing)),
+            },
+            ControlSocket::Off => (None, None),
+        };
+        Ok(Self { tcp, unix, missing, drain_over_tcp: control.drain_over_tcp })
     }
 }
 
@@ -88,11 +119,12 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind().map_err(|error| BindError::Tcp { address, error })
 }
 
-/// A Unix socket in the file system, with mode 0600, removed at the end.
+/// A Unix socket: private, or in the file system with mode 0600 and removed at the end.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub(crate) listener: UnixListener,
-    pub(crate) name: SocketName,
+    /// `None` for the private socket, which leaves nothing behind.
+    pub(crate) name: Option<SocketName>,
 }
 
 impl BoundSocket {
@@ -101,7 +133,15 @@ impl BoundSocket {
         remove_stale(path)?;
         let listener = listen_privately(path).map_err(failed)?;
         let made = path.symlink_metadata().ok().map(|made| (made.dev(), made.ino()));
-        Ok(Self { listener, name: SocketName { path: path.to_owned(), made } })
+        Ok(Self { listener, name: Some(SocketName { path: path.to_owned(), made }) })
+    }
+
+    fn bind_privately() -> Result<Self, NoPrivateSocket> {
+        let namespace = private_socket::namespace().map_err(NoPrivateSocket::NoProc)?;
+        match private_socket::listen(namespace) {
+            (_, Ok(listener)) => Ok(Self { listener, name: None }),
+            (name, Err(error)) => Err(NoPrivateSocket::Taken { name, error }),
+        }
     }
 }
 
@@ -175,13 +215,17 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
 
     fn socket_at(path: &Path) -> Result<Listeners, BindError> {
-        Listeners::bind(&Control { socket: Some(path.to_owned()), ..Control::default() })
+        let socket = ControlSocket::Path(path.to_owned());
+        Listeners::bind(&Control { socket, ..Control::default() })
     }
 
     #[test]
-    fn an_empty_control_binds_nothing() {
+    fn without_control_there_is_the_private_socket_only() {
         let listeners = Listeners::bind(&Control::default()).unwrap();
-        assert!(listeners.tcp.is_none() && listeners.unix.is_none());
+        assert!(listeners.tcp.is_none() && listeners.unix.is_some_and(|unix| unix.name.is_none()));
+        let off = Control { socket: ControlSocket::Off, ..Control::default() };
+        let listeners = Listeners::bind(&off).unwrap();
+        assert!(listeners.unix.is_none() && listeners.missing.is_none());
     }
 
     #[test]
@@ -233,7 +277,8 @@ mod tests {
         );
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let control = Control { listen: Some(address), ..Control::default() };
+        let socket = ControlSocket::Off;
+        let control = Control { listen: Some(address), socket, ..Control::default() };
         let error = Listeners::bind(&control).unwrap_err().to_string();
         assert_eq!(error, format!("control.listen {address}: address already in use"));
     }

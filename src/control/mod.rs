@@ -1,23 +1,24 @@
 //! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
-//! HTTP/1.1.
+//! HTTP/1.1, and over the control socket those of drainit's own commands.
 //!
-//! One request per connection, one second for its head, five for all of it, and a bounded number of
-//! connections per listener: a slow or greedy client neither slows the supervision nor blocks other
-//! clients.
+//! One request per connection, one second for its head, five for all of it unless it waits for an
+//! operation or follows the logs, and a bounded number of connections per listener: a slow or
+//! greedy client neither slows the supervision nor blocks other clients.
 
 pub(crate) mod connections;
 pub mod listen;
 pub(crate) mod metrics;
+pub(crate) mod operate;
 pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -28,15 +29,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 use crate::control::connections::{
-    Answer, Caller, Limits, Listener, Watched, accept, max_connections,
+    Answer, Caller, Limits, Listener, Stage, Watched, accept, max_connections,
 };
 use crate::control::listen::Listeners;
+use crate::control::operate::{AnswerBody, Answered};
 use crate::control::status::{ContainerPhase, Status};
 use crate::core::event::Request as Operation;
+use crate::logging::Output;
+use crate::os::private_socket;
+use crate::types::{ProcessId, Signal};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
 /// The largest head of a request, in bytes.
@@ -54,6 +60,15 @@ pub trait SupervisorHandle {
     /// failed, however long it takes; the error is a sentence for the operator. The sender is gone
     /// without an answer only when drainit itself ends.
     fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>>;
+    /// Sends a signal to a process, not to its group.
+    ///
+    /// # Errors
+    /// It does not run, or the kernel refuses.
+    fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()>;
+    /// Whether drainit reads the output of a process.
+    fn is_captured(&self, process: ProcessId) -> bool;
+    /// The lines of drainit and of the processes whose output it reads.
+    fn output(&self) -> &Arc<Output>;
 }
 
 /// Serves until it is dropped, which closes all connections and removes the socket. Needs a
@@ -73,12 +88,15 @@ async fn serve_within(
     supervisor: impl SupervisorHandle + 'static,
     limits: Limits,
 ) -> io::Result<Infallible> {
-    let Listeners { tcp, unix, drain_over_tcp } = listeners;
+    let Listeners { tcp, unix, missing: _, drain_over_tcp } = listeners;
     let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
     // Its `Drop` removes the socket.
     let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
-    let unix = unix.map(UnixListener::from_std).transpose()?.map(Listener::Unix);
-    let server = Rc::new(Server { supervisor, drain_over_tcp });
+    let is_private = matches!(_name, Some(None));
+    let unix = unix.map(UnixListener::from_std).transpose()?;
+    let unix = unix.map(|listener| Listener::Unix { listener, is_private });
+    let namespace = private_socket::namespace().ok();
+    let server = Rc::new(Server { supervisor, drain_over_tcp, namespace });
     let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
         Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
@@ -94,18 +112,16 @@ async fn serve_within(
 struct Server<S> {
     supervisor: S,
     drain_over_tcp: bool,
+    /// The PID namespace, if `/proc` is there.
+    namespace: Option<u64>,
 }
 
 impl<S: SupervisorHandle> Answer for Server<S> {
-    async fn converse(&self, stream: Watched, caller: Caller, has_head: &Cell<bool>) {
+    async fn converse(&self, stream: Watched, caller: Caller, stage: &Stage) {
         let answer = |request: Request<Incoming>| {
-            has_head.set(true);
-            let (method, path) = (request.method(), request.uri().path());
-            let response = match path {
-                "/drain" => drain(&request, self.may_drain(caller, &request), &self.supervisor),
-                _ => respond(method, path, &self.supervisor),
-            };
-            async move { Ok::<_, Infallible>(response) }
+            stage.answer();
+            let answered = self.answer(&request, &caller, stage);
+            async move { Ok::<_, Infallible>(answered.response().await) }
         };
         // An error of a connection concerns only its client.
         let _ = http1::Builder::new()
@@ -118,18 +134,33 @@ impl<S: SupervisorHandle> Answer for Server<S> {
     }
 }
 
-impl<S> Server<S> {
+impl<S: SupervisorHandle> Server<S> {
+    fn answer<B>(&self, request: &Request<B>, caller: &Caller, stage: &Stage) -> Answered {
+        if let Caller::Stranger(reason) = caller {
+            return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, format!("{reason}\n")));
+        }
+        let (path, supervisor) = (request.uri().path(), &self.supervisor);
+        if let Some(path) = path.strip_prefix(operate::PREFIX) {
+            return operate::answer(request, path, caller, stage, supervisor, self.namespace);
+        }
+        Answered::Now(match path {
+            "/drain" => drain(request, self.may_drain(caller, request), supervisor),
+            _ => respond(request.method(), path, supervisor, self.namespace),
+        })
+    }
+
     /// Whether this caller may drain the container; the error says why not.
     ///
     /// A caller that may open the socket may drain. An address proves nothing: a mesh, a
     /// port-forward and a misconfigured gateway all come from this machine. So TCP needs
     /// `drain_over_tcp`, and even then excludes other machines and web pages in a browser on this
     /// one.
-    fn may_drain<B>(&self, caller: Caller, request: &Request<B>) -> Result<(), &'static str> {
+    fn may_drain<B>(&self, caller: &Caller, request: &Request<B>) -> Result<(), &'static str> {
         match caller {
-            Caller::Socket => Ok(()),
+            Caller::Socket(_) => Ok(()),
+            Caller::Stranger(_) => Err("only drainit's own user and root may drain\n"),
             Caller::Tcp(_) if !self.drain_over_tcp => Err(
-                "the drain is taken over control.socket only (`drainit drain` asks there); over TCP it needs \
+                "the drain is taken over the control socket only (`drainit drain` asks there); over TCP it needs \
                  `control: {drain_over_tcp: true}`\n",
             ),
             Caller::Tcp(address) if !address.is_loopback() => {
@@ -161,8 +192,13 @@ fn respond(
     method: &Method,
     path: &str,
     supervisor: &dyn SupervisorHandle,
-) -> Response<Full<Bytes>> {
+    namespace: Option<u64>,
+) -> Response<AnswerBody> {
     let known = ["/livez", "/readyz", "/status", "/metrics"];
+    let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    if path.strip_prefix("/v").is_some_and(is_version) {
+        return operate::unknown_path(path);
+    }
     if !known.contains(&path) {
         let body = format!("there are {}, and POST /drain\n", known.join(", "));
         return response(StatusCode::NOT_FOUND, TEXT, body);
@@ -173,21 +209,40 @@ fn respond(
     if path == "/livez" {
         return response(StatusCode::OK, TEXT, "ok\n".to_owned());
     }
-    let status = supervisor.status();
+    let now = supervisor.status();
     match path {
-        "/readyz" if status.ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        "/readyz" if now.ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
         "/readyz" => {
-            let reason = format!("{}\n", status.not_ready_reason());
+            let reason = format!("{}\n", now.not_ready_reason());
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)
         }
-        "/status" => match serde_json::to_string(&status) {
-            Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
-            Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
+        "/status" => status(&now, namespace),
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, metrics::render(&status))
+            response(StatusCode::OK, format, metrics::render(&now))
         }
+    }
+}
+
+/// The status, and who answers.
+#[derive(Serialize)]
+struct StatusAnswer<'a> {
+    /// Of drainit.
+    version: &'static str,
+    /// Of drainit.
+    pid: u32,
+    /// The inode of the namespace in which the pids are valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid_namespace: Option<u64>,
+    #[serde(flatten)]
+    status: &'a Status,
+}
+
+fn status(now: &Status, pid_namespace: Option<u64>) -> Response<AnswerBody> {
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    match serde_json::to_string(&StatusAnswer { version, pid, pid_namespace, status: now }) {
+        Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
+        Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
 }
 
@@ -196,7 +251,7 @@ fn drain<B>(
     request: &Request<B>,
     permission: Result<(), &'static str>,
     supervisor: &dyn SupervisorHandle,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     if request.method() != Method::POST {
         return refuse("POST");
     }
@@ -211,14 +266,14 @@ fn drain<B>(
     response(StatusCode::ACCEPTED, TEXT, "draining; /status tells when it is over\n".to_owned())
 }
 
-fn refuse(allowed: &'static str) -> Response<Full<Bytes>> {
+fn refuse(allowed: &'static str) -> Response<AnswerBody> {
     let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{allowed}\n"));
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refusal
 }
 
-fn response(code: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(code: StatusCode, content_type: &'static str, body: String) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(Full::new(Bytes::from(body))));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

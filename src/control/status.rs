@@ -50,6 +50,8 @@ pub struct ProcessStatus {
     /// While it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// It runs, is ready, and is neither drained nor stopped.
+    pub ready: bool,
     /// Restarts so far.
     pub restarts: u32,
     /// Failed liveness probes so far.
@@ -74,6 +76,23 @@ pub struct ProcessStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
+    /// How it ended the last time, also while it runs again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+    /// The last count of its traffic, once it is drained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+}
+
+/// The traffic of a process that is drained; what is unknown is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainStatus {
+    /// Open connections of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
 }
 
 /// The state of a process.
@@ -221,12 +240,15 @@ pub(crate) fn example() -> Status {
         name: name.to_owned(),
         state,
         pid,
+        ready: state == ProcessState::Ready,
         restarts,
         probe_failures: 0,
         since: Duration::from_millis(1234),
         message: None,
         started: None,
         first_ready: None,
+        last_exit: None,
+        drain: None,
     };
     Status {
         phase: ContainerPhase::Running,
@@ -256,7 +278,7 @@ mod tests {
             serde_json::json!({
                 "phase": "running", "ready": true, "uptime_seconds": 3.0,
                 "processes": [{
-                    "name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "probe_failures": 0,
+                    "name": "policy-engine", "state": "ready", "pid": 17, "ready": true, "restarts": 2, "probe_failures": 0,
                     "since_seconds": 1.234,
                 }],
             })
@@ -273,6 +295,12 @@ mod tests {
             json["startup"],
             serde_json::json!({"seconds": 1.21, "chain": [{"name": "router", "seconds": 1.2}]})
         );
+        status.processes[0].last_exit = Some("exited with code 7".to_owned());
+        let drain = DrainStatus { connections: Some(3), requests: None };
+        status.processes[0].drain = Some(drain);
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["processes"][0]["last_exit"], "exited with code 7");
+        assert_eq!(json["processes"][0]["drain"], serde_json::json!({"connections": 3}));
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::from_millis(500),

@@ -1,7 +1,7 @@
 //! Tests the control server through its clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,11 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Control};
+use crate::config::{Address, Control, ControlSocket};
 use crate::control::status::{ContainerPhase, ShutdownStatus, example};
 use crate::control::*;
 use crate::http;
 use crate::http::request;
+use crate::os::private_socket::Peer;
 use crate::testing::temp_dir::TempDir;
 
 /// A stand-in for the supervisor that only counts the requests.
@@ -23,6 +24,9 @@ struct CountingSupervisor {
     status: Rc<RefCell<Status>>,
     asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
+    signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
+    requests: Rc<RefCell<Vec<Requested>>>,
+    output: Arc<Output>,
 }
 
 impl SupervisorHandle for CountingSupervisor {
@@ -35,9 +39,35 @@ impl SupervisorHandle for CountingSupervisor {
         self.drains.set(self.drains.get() + 1);
     }
 
-    fn request(&self, _: &str, _: Operation) -> oneshot::Receiver<Result<(), String>> {
-        oneshot::channel().1
+    fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        self.signals.borrow_mut().push((process, signal));
+        Ok(())
     }
+
+    fn is_captured(&self, process: ProcessId) -> bool {
+        process.index() != 1
+    }
+
+    fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests.borrow_mut().push((name.to_owned(), request, sender));
+        receiver
+    }
+}
+
+/// A request that is not answered yet.
+type Requested = (String, Operation, oneshot::Sender<Result<(), String>>);
+
+/// An output that keeps its lines and writes them nowhere.
+fn output() -> Arc<Output> {
+    let null = || std::fs::File::options().write(true).open("/dev/null").unwrap();
+    let output = Output::new(null(), null());
+    output.recent().keep(3);
+    output
 }
 
 /// A server on both kinds of listener, with a status that the test can change.
@@ -48,6 +78,9 @@ struct Rig {
     /// The number of calls of `status`.
     asked: Rc<Cell<u32>>,
     drains: Rc<Cell<u32>>,
+    signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
+    requests: Rc<RefCell<Vec<Requested>>>,
+    output: Arc<Output>,
 }
 
 impl Rig {
@@ -64,7 +97,8 @@ impl Rig {
         let dir = TempDir::new();
         let socket = dir.path("control.sock");
         let listen = Some("127.0.0.1:0".parse().unwrap());
-        let control = Control { listen, socket: Some(socket.clone()), drain_over_tcp };
+        let path = ControlSocket::Path(socket.clone());
+        let control = Control { listen, socket: path, drain_over_tcp };
         let listeners = Listeners::bind(&control).unwrap();
         let address = listeners.tcp.as_ref().unwrap().local_addr().unwrap();
         let status = Rc::new(RefCell::new(example()));
@@ -72,12 +106,26 @@ impl Rig {
         let local = LocalSet::new();
         local
             .run_until(async {
-                let (asked, drains) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-                let counts = (Rc::clone(&asked), Rc::clone(&drains));
-                let supervisor =
-                    CountingSupervisor { status: shared, asked: counts.0, drains: counts.1 };
+                let rig = Self {
+                    address,
+                    socket: socket.clone(),
+                    status,
+                    asked: Rc::default(),
+                    drains: Rc::default(),
+                    signals: Rc::default(),
+                    requests: Rc::default(),
+                    output: output(),
+                };
+                let supervisor = CountingSupervisor {
+                    status: shared,
+                    asked: Rc::clone(&rig.asked),
+                    drains: Rc::clone(&rig.drains),
+                    signals: Rc::clone(&rig.signals),
+                    requests: Rc::clone(&rig.requests),
+                    output: Arc::clone(&rig.output),
+                };
                 let server = spawn_local(serve_within(listeners, supervisor, limits));
-                test(Self { address, socket: socket.clone(), status, asked, drains }).await;
+                test(rig).await;
                 assert!(!server.is_finished());
                 server.abort();
                 assert!(server.await.unwrap_err().is_cancelled());
@@ -230,7 +278,10 @@ async fn over_tcp_a_drain_is_refused_unless_the_config_says_otherwise() {
         let refused = request(&tcp, Method::POST, "/drain", limit, 65536).await.unwrap();
         let said = String::from_utf8(refused.body).unwrap();
         assert_eq!(refused.status, StatusCode::FORBIDDEN);
-        assert!(said.contains("control.socket") && said.contains("drain_over_tcp: true"), "{said}");
+        assert!(
+            said.contains("the control socket") && said.contains("drain_over_tcp: true"),
+            "{said}"
+        );
         assert_eq!(rig.drains.get(), 0);
         let unix = Address::Unix(rig.socket.clone());
         let taken = request(&unix, Method::POST, "/drain", limit, 65536).await.unwrap();
@@ -277,15 +328,23 @@ async fn a_forged_drain_over_tcp_is_refused() {
 #[test]
 fn only_this_machine_may_drain_over_tcp() {
     let status = Rc::new(RefCell::new(example()));
-    let supervisor = CountingSupervisor { status, asked: Rc::default(), drains: Rc::default() };
-    let server = Server { supervisor, drain_over_tcp: true };
+    let supervisor = CountingSupervisor {
+        status,
+        asked: Rc::default(),
+        drains: Rc::default(),
+        signals: Rc::default(),
+        requests: Rc::default(),
+        output: output(),
+    };
+    let server = Server { supervisor, drain_over_tcp: true, namespace: None };
     let request = Request::post("/drain").header(HOST, "localhost").body(()).unwrap();
     for (address, may) in [("127.0.0.1", true), ("::1", true), ("10.0.0.1", false), ("::2", false)]
     {
         let caller = Caller::Tcp(address.parse().unwrap());
-        assert_eq!(server.may_drain(caller, &request).is_ok(), may, "{address}");
+        assert_eq!(server.may_drain(&caller, &request).is_ok(), may, "{address}");
     }
-    assert!(server.may_drain(Caller::Socket, &request).is_ok());
+    assert!(server.may_drain(&Caller::Socket(Peer { pid: 1, uid: 0 }), &request).is_ok());
+    assert!(server.may_drain(&Caller::Stranger(String::new()), &request).is_err());
 }
 
 /// The way in which a client holds its connection.
@@ -407,4 +466,229 @@ async fn at_the_bound_the_idlest_connection_is_closed() {
         }
     })
     .await;
+}
+
+/// Asks over the control socket, and returns the status and the body.
+async fn ask_socket(rig: &Rig, method: Method, path: &str) -> (u16, String) {
+    let address = Address::Unix(rig.socket.clone());
+    let limit = Duration::from_secs(10);
+    let answer = request(&address, method, path, limit, 1 << 20).await.unwrap();
+    (answer.status.as_u16(), String::from_utf8(answer.body).unwrap())
+}
+
+#[tokio::test]
+async fn nothing_for_operators_is_taken_over_tcp() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        for request in [
+            "GET /v1/status",
+            "GET /v1/logs",
+            "POST /v1/stop?process=router",
+            "POST /v1/kill?signal=9&process=router",
+            "GET /v1/nothing",
+        ] {
+            let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!(status_of(&rig, &head).await, "403", "{request}");
+        }
+        assert!(rig.signals.borrow().is_empty() && rig.requests.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bad_requests_of_operators_are_explained() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        for (method, path, code, says) in [
+            (Method::GET, "/v1/nothing", 404, "speaks /v1/ and does not know /v1/nothing"),
+            (Method::GET, "/v2/status", 404, "speaks /v1/ and does not know /v2/status"),
+            (Method::POST, "/v1/status", 405, "GET"),
+            (Method::GET, "/v1/stop?process=router", 405, "POST"),
+            (Method::POST, "/v1/stop", 400, "name the processes to stop"),
+            (
+                Method::POST,
+                "/v1/stop?process=routr",
+                400,
+                "no process `routr`; did you mean `router`?",
+            ),
+            (
+                Method::GET,
+                "/v1/status?process=x",
+                400,
+                "there are `policy-engine`, `router` and `migrate`",
+            ),
+            (Method::GET, "/v1/status?colour=x", 400, "unknown parameter: \"colour\""),
+            (Method::GET, "/v1/logs?lines=-1", 400, "no number: \"-1\""),
+            (Method::POST, "/v1/kill?process=router", 400, "name a signal"),
+            (Method::POST, "/v1/kill?signal=65&process=router", 400, "no signal: \"65\""),
+            (Method::POST, "/v1/kill?signal=HUP", 400, "name the processes"),
+            // None of them is signalled.
+            (
+                Method::POST,
+                "/v1/kill?signal=HUP&process=router&process=migrate",
+                409,
+                "migrate does not run: it is done",
+            ),
+        ] {
+            let (got, said) = ask_socket(&rig, method, path).await;
+            assert_eq!(got, code, "{path}: {said}");
+            assert!(said.contains(says), "{path}: {said}");
+        }
+        assert!(rig.signals.borrow().is_empty() && rig.requests.borrow().is_empty());
+        let (code, _) = ask_socket(&rig, Method::POST, "/v1/kill?signal=HUP&process=router").await;
+        assert_eq!((code, &rig.signals.borrow()[..]), (200, &[(ProcessId(1), Signal::HUP)][..]));
+        let (code, status) = ask_socket(&rig, Method::GET, "/v1/status?process=router").await;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert_eq!((code, &status["pid"]), (200, &std::process::id().into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operation_outlasts_the_limit_and_its_client() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        let path = "/v1/stop?process=router&process=migrate";
+        let asking = ask_socket(&rig, Method::POST, path);
+        let answering = async {
+            while rig.requests.borrow().len() < 2 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            sleep(LIMITS.whole + Duration::from_millis(300)).await;
+            let mut requests = rig.requests.borrow_mut();
+            let (name, operation, second) = requests.pop().unwrap();
+            assert_eq!((name.as_str(), operation), ("migrate", Operation::Stop));
+            second.send(Err("it hangs".to_owned())).unwrap();
+            requests.pop().unwrap().2.send(Ok(())).unwrap();
+        };
+        let (answer, ()) = tokio::join!(asking, answering);
+        assert_eq!(answer, (409, "it hangs\n".to_owned()));
+
+        // The client goes away; nobody withdraws the request.
+        let mut client = UnixStream::connect(&rig.socket).await.unwrap();
+        let head = "POST /v1/start?process=router HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        while rig.requests.borrow().is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        drop(client);
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(rig.requests.borrow()[0].1, Operation::Start);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_who_wait_block_nobody() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        let bound = max_connections() / 2;
+        let mut held = Vec::new();
+        for number in 0..max_connections() {
+            let mut client = UnixStream::connect(&rig.socket).await.unwrap();
+            let head = "POST /v1/restart?process=router HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(head.as_bytes()).await.unwrap();
+            if number < bound {
+                while rig.requests.borrow().len() <= number {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            } else {
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            }
+            held.push(client);
+        }
+        // Idle clients are closed, and those who wait are not.
+        let mut idle = Vec::new();
+        for _ in 0..2 * max_connections() {
+            idle.push(UnixStream::connect(&rig.socket).await.unwrap());
+        }
+        assert_eq!(ask_socket(&rig, Method::GET, "/livez").await.0, 200);
+        for (_, _, answer) in rig.requests.borrow_mut().drain(..) {
+            answer.send(Ok(())).unwrap();
+        }
+        for mut client in held.into_iter().take(bound) {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\ndone\n"), "{answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lines_are_shown_and_followed() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        let recent = rig.output.recent();
+        recent.push(Some(ProcessId(0)), b"[pol] one\n[pol] two\n");
+        recent.push(None, b"[drainit] own\n");
+        let ask = async |path: &str| ask_socket(&rig, Method::GET, path).await;
+        assert_eq!(ask("/v1/logs").await.1, "[pol] one\n[pol] two\n[drainit] own\n");
+        assert_eq!(ask("/v1/logs?lines=1&process=policy-engine").await.1, "[pol] two\n");
+        assert_eq!(ask("/v1/logs?process=drainit").await.1, "[drainit] own\n");
+        let (code, said) = ask("/v1/logs?process=router").await;
+        assert!(code == 409 && said.contains("no lines of `router`: without `log`"), "{said}");
+
+        let mut client = UnixStream::connect(&rig.socket).await.unwrap();
+        let head = "GET /v1/logs?follow&lines=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut got = String::new();
+        let mut read_until = async |end: &str| {
+            let mut buffer = [0; 4096];
+            while !got.contains(end) {
+                let count = client.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "{got}");
+                got.push_str(str::from_utf8(&buffer[..count]).unwrap());
+            }
+            got.clone()
+        };
+        let begin = read_until("[drainit] own\n").await;
+        assert!(
+            begin.contains("drainit-inherited: router\r\n") && !begin.contains("[pol]"),
+            "{begin}"
+        );
+        sleep(LIMITS.whole + Duration::from_millis(300)).await;
+        recent.push(Some(ProcessId(0)), b"[pol] three\n");
+        read_until("[pol] three\n").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_follower_that_does_not_read_is_told_of_the_lines_that_it_lost() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        let mut client = UnixStream::connect(&rig.socket).await.unwrap();
+        client.write_all(b"GET /v1/logs?follow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        for _ in 0..5000 {
+            rig.output.recent().push(Some(ProcessId(0)), &line);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
+        let mut got = Vec::new();
+        let mut buffer = vec![0; 65536];
+        while memchr::memmem::find(&got, b" lines were dropped because `drainit logs -f`").is_none()
+        {
+            let count = client.read(&mut buffer).await.unwrap();
+            assert!(count > 0);
+            got.extend_from_slice(&buffer[..count]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stranger_gets_no_answer_but_the_reason() {
+    let supervisor = CountingSupervisor {
+        status: Rc::new(RefCell::new(example())),
+        asked: Rc::default(),
+        drains: Rc::default(),
+        signals: Rc::default(),
+        requests: Rc::default(),
+        output: output(),
+    };
+    let server = Server { supervisor, drain_over_tcp: true, namespace: None };
+    for path in ["/livez", "/status", "/v1/status", "/v1/logs", "/drain"] {
+        let request = Request::get(path).body(()).unwrap();
+        let caller = Caller::Stranger("the user 5 may not ask".to_owned());
+        let answer = server.answer(&request, &caller, &Stage::default()).response().await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+    }
 }

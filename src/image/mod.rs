@@ -43,7 +43,7 @@ pub(crate) fn check(
 ) -> ImageCheck {
     let mut checker =
         Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
-    if let Some(socket) = &config.control.socket {
+    if let Some(socket) = config.control.socket.path() {
         checker.control_socket(socket);
     }
     for hook in hooks_of(&config.hooks) {

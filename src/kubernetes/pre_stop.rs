@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::ControlSocket;
 use crate::kubernetes::entry::{is_script_flag, is_shell};
 use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
@@ -66,9 +67,8 @@ fn drain_by_get(ctx: &mut Context<'_>) {
     if number.is_some() && number == listen {
         let message =
             "this does not drain: the kubelet sends GET, and drainit accepts only `POST /drain`";
-        ctx.add(Severity::Error, path.span, message).help(
-            "write `preStop: {exec: {command: [drainit, drain]}}`, and set `control: {socket: /run/drainit.sock}` in the config",
-        );
+        ctx.add(Severity::Error, path.span, message)
+            .help("write `preStop: {exec: {command: [drainit, drain]}}`");
     }
 }
 
@@ -83,9 +83,7 @@ fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
         return;
     };
     let message = "drainit refuses this: it accepts no drain over TCP";
-    ctx.add(Severity::Error, word.span, message).help(
-        "write `command: [drainit, drain]`, and set `control: {socket: /run/drainit.sock}` in the config",
-    );
+    ctx.add(Severity::Error, word.span, message).help("write `command: [drainit, drain]`");
 }
 
 /// `lifecycle.stopSignal` replaces the image's STOPSIGNAL.
@@ -156,22 +154,21 @@ fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     let socket = socket.and_then(|place| options.get(place + 1)).copied();
     let socket = socket.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
     match socket {
-        Some(path) if control.socket.as_deref() != Some(std::path::Path::new(path)) => {
+        Some(path) if control.socket.path() != Some(std::path::Path::new(path)) => {
             let message = format!("`drainit drain` gets no answer at {path}");
             ctx.add(Severity::Error, span, message).help(format!(
                 "set `control: {{socket: {path}}}` in the config, or write its socket here"
             ));
         }
-        None if control.socket.is_none() => {
+        None if control.socket == ControlSocket::Off => {
             let message = match control.listen {
-                None => "`drainit drain` gets no answer: the config has no `control`",
+                None => "`drainit drain` gets no answer: the config has `control: {socket: off}`",
                 Some(_) if control.drain_over_tcp => return,
                 Some(_) => {
-                    "`drainit drain` is refused: the config has only `control.listen`, and no drain is accepted over TCP"
+                    "`drainit drain` is refused: the config has `socket: off`, and no drain is accepted over TCP"
                 }
             };
-            ctx.add(Severity::Error, span, message)
-                .help("set `control: {socket: /run/drainit.sock}` in the config");
+            ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
         }
         _ => {}
     }

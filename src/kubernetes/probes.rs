@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Address, DrainMethod};
+use crate::config::{Address, ControlSocket, DrainMethod};
 use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
@@ -130,13 +130,9 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     if has("--url") {
         return None;
     }
-    if control.socket.is_none() && control.listen.is_none() && !has("--socket") {
-        ctx.add(
-            Severity::Error,
-            span,
-            "`drainit health` gets no answer: the config has no `control`",
-        )
-        .help("set `control: {socket: /run/drainit.sock}` in the config");
+    if control.socket == ControlSocket::Off && control.listen.is_none() && !has("--socket") {
+        let message = "`drainit health` gets no answer: the config has `control: {socket: off}`";
+        ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
     }
     Some(if has("--live") { "/livez" } else { "/readyz" })
 }

@@ -564,35 +564,35 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
         ),
         (
             control,
-            "",
+            "control: {socket: off}",
             image,
             drain,
             &[
-                "10:50 E `drainit drain` gets no answer: the config has no `control`",
+                "10:50 E `drainit drain` gets no answer: the config has `control: {socket: off}`",
                 "18:57 W drainit does not answer `/livez`: the config has no `control.listen`",
                 "19:59 W drainit does not answer `/readyz`: the config has no `control.listen`",
             ],
         ),
         (
             control,
-            "control: {listen: '0.0.0.0:9902'}",
+            "control: {listen: '0.0.0.0:9902', socket: off}",
             image,
             drain,
             &[
-                "3:19 W `drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, where \
+                "3:19 W `drainit drain` and `POST /drain` will be refused: with `socket: off` there is only TCP, where \
                  anyone who reaches the port, also by a proxy or port-forward, could drain the container",
-                "10:50 E `drainit drain` is refused: the config has only `control.listen`, and no drain is accepted over TCP",
+                "10:50 E `drainit drain` is refused: the config has `socket: off`, and no drain is accepted over TCP",
             ],
         ),
         (control, "control: {listen: '0.0.0.0:9902', drain_over_tcp: true}", image, drain, &[]),
         (
             control,
-            "",
+            "control: {socket: off}",
             "readinessProbe: {httpGet: {path: /readyz, port: 9902}}",
             "readinessProbe: {exec: {command: [drainit, health]}}",
             &[
                 "17:57 W drainit does not answer `/livez`: the config has no `control.listen`",
-                "18:45 E `drainit health` gets no answer: the config has no `control`",
+                "18:45 E `drainit health` gets no answer: the config has `control: {socket: off}`",
             ],
         ),
         (

@@ -51,7 +51,10 @@ pub(crate) fn found(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::ControlSocket;
     use crate::load::testing;
 
     fn find(texts: &[&str], variables: &[(&str, &str)]) -> Found {
@@ -60,7 +63,7 @@ mod tests {
 
     #[track_caller]
     fn socket(texts: &[&str], variables: &[(&str, &str)]) -> PathBuf {
-        find(texts, variables).control.unwrap().socket.unwrap()
+        find(texts, variables).control.unwrap().socket.path().unwrap().to_owned()
     }
 
     const REST: &str = "
@@ -75,14 +78,16 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
         let found = find(&[&text], &[]);
         assert_eq!(found.unset, [""; 0]);
         let control = found.control.unwrap();
-        assert_eq!(control.socket, Some("/run/d.sock".into()));
+        assert_eq!(control.socket.path(), Some(Path::new("/run/d.sock")));
         assert_eq!(control.listen, Some("127.0.0.1:1".parse().unwrap()));
         // A duplicate key, an unknown one, no processes.
         assert_eq!(
             socket(&["control: {socket: /s}\nsomething: 1\nhooks: {}\nhooks: {}"], &[]),
             PathBuf::from("/s")
         );
-        assert!(find(&[REST], &[]).control.unwrap().socket.is_none());
+        assert_eq!(find(&[REST], &[]).control.unwrap().socket, ControlSocket::Private);
+        let off = find(&["control: {socket: off}"], &[]).control.unwrap();
+        assert_eq!(off.socket, ControlSocket::Off);
     }
 
     #[test]
@@ -106,7 +111,7 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
         let found = find(&["control: {socket: '${A:?why}'}"], &[]);
         assert!(found.control.is_err() && found.unset == ["A"]);
         let found = find(&["control: {socket: '/run/${A}d.sock'}"], &[]);
-        assert_eq!(found.control.unwrap().socket, Some("/run/d.sock".into()));
+        assert_eq!(found.control.unwrap().socket.path(), Some(Path::new("/run/d.sock")));
         assert_eq!(found.unset, ["A"]);
     }
 
@@ -114,10 +119,10 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     fn later_files_overlay_earlier_ones() {
         let base = format!("control: {{socket: /a.sock, listen: '127.0.0.1:1'}}{REST}");
         let control = find(&[&base, "control: {socket: /b.sock}"], &[]).control.unwrap();
-        assert_eq!(control.socket, Some("/b.sock".into()));
+        assert_eq!(control.socket.path(), Some(Path::new("/b.sock")));
         assert!(control.listen.is_some());
         let control = find(&[&base, "control: {socket: !reset }"], &[]).control.unwrap();
-        assert!(control.socket.is_none() && control.listen.is_some());
+        assert!(control.socket == ControlSocket::Private && control.listen.is_some());
         assert_eq!(
             socket(&[&base, "env: {DIR: /x}\ncontrol: {socket: '${DIR}/c.sock'}"], &[]),
             PathBuf::from("/x/c.sock")
@@ -126,7 +131,15 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
 
     #[test]
     fn errors_in_control_are_reported() {
-        for text in ["control: {socket: ''}", "control: {sockt: /a}", "control: [a]", "a: [", ""] {
+        for text in [
+            "control: {socket: ''}",
+            "control: {socket: none}",
+            "control: {socket: no}",
+            "control: {sockt: /a}",
+            "control: [a]",
+            "a: [",
+            "",
+        ] {
             assert!(find(&[text], &[]).control.is_err(), "{text}");
         }
     }

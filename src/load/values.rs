@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
+use crate::config::{Address, ControlSocket, DrainUntil, HttpMethod, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -189,6 +189,18 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
         return Err(Invalid::new("not a path", "write the path without `unix:`"));
     }
     path(text)
+}
+
+/// `control.socket`: a path, or `off`.
+pub(crate) fn control_socket(text: &str) -> Result<ControlSocket, Invalid> {
+    match text {
+        "off" => Ok(ControlSocket::Off),
+        "no" | "none" | "false" | "disabled" => {
+            let help = "write `off` for no socket, or the path of one, as in `/run/drainit.sock`";
+            Err(Invalid::new("neither a path nor `off`", help))
+        }
+        _ => socket_path(text).map(ControlSocket::Path),
+    }
 }
 
 /// `host:port` to listen on; the kernel chooses the port for 0.

@@ -36,15 +36,21 @@ type FileId = (u64, u64);
 pub(crate) struct LogFiles(BTreeMap<PathBuf, Arc<Output>>);
 
 impl LogFiles {
-    /// The queue of a file, which is opened at the first call.
+    /// The queue of a file, which is opened at the first call. Its last lines are kept with those
+    /// of `main`.
     ///
     /// # Errors
     /// The file cannot be opened, or is no regular file.
-    pub(crate) fn open(&mut self, path: &Path, format: LogFormat) -> io::Result<Arc<Output>> {
+    pub(crate) fn open(
+        &mut self,
+        path: &Path,
+        format: LogFormat,
+        main: &Output,
+    ) -> io::Result<Arc<Output>> {
         if let Some(output) = self.0.get(path) {
             return Ok(Arc::clone(output));
         }
-        let output = Output::file(LogFile::open(path)?);
+        let output = Output::file(LogFile::open(path)?, Arc::clone(main.recent()));
         output.set_format(format);
         self.0.insert(path.to_owned(), Arc::clone(&output));
         Ok(output)
@@ -215,8 +221,10 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.write("app.log", b"old\n");
         let mut files = LogFiles::default();
-        let output = files.open(&path, LogFormat::Text).unwrap();
-        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text).unwrap()));
+        let null = || File::options().write(true).open("/dev/null").unwrap();
+        let main = Output::new(null(), null());
+        let output = files.open(&path, LogFormat::Text, &main).unwrap();
+        assert!(Arc::ptr_eq(&output, &files.open(&path, LogFormat::Text, &main).unwrap()));
         let write = |line: &str| {
             output.push_process(Stream::Stdout, line.as_bytes());
             assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
@@ -291,7 +299,8 @@ mod tests {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let found = id(&full.metadata().unwrap());
         let current = Mutex::new(Current::new((full, found)));
-        let output = Output::file(LogFile { path: PathBuf::from("/dev/full"), current });
+        let output =
+            Output::file(LogFile { path: PathBuf::from("/dev/full"), current }, Arc::default());
         for _ in 0..3 {
             output.push_process(Stream::Stdout, b"1\n2\n");
             assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);

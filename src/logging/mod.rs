@@ -9,6 +9,7 @@ pub mod capture;
 pub mod file;
 pub mod format;
 pub mod last_lines;
+pub mod recent;
 pub mod split;
 pub mod subscriber;
 pub mod writer;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::LogFormat;
 use crate::logging::file::LogFile;
+use crate::logging::recent::Recent;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
@@ -29,6 +31,7 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
+    recent: Arc<Recent>,
 }
 
 /// The result of [`Output::flush`].
@@ -61,15 +64,22 @@ impl Output {
             stdout: StreamWriter::new(Stream::Stdout, Box::new(stdout), Arc::clone(&json)),
             stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
             json,
+            recent: Arc::default(),
         })
     }
 
-    /// Writes both streams to one file.
+    /// Writes both streams to one file; the last lines are kept together with those of others.
     #[must_use]
-    pub(crate) fn file(file: LogFile) -> Arc<Self> {
+    pub(crate) fn file(file: LogFile, recent: Arc<Recent>) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
-        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json })
+        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json, recent })
+    }
+
+    /// The last lines, of drainit and of processes.
+    #[must_use]
+    pub(crate) fn recent(&self) -> &Arc<Recent> {
+        &self.recent
     }
 
     /// The format of drainit's own lines; text until it is set.
@@ -87,6 +97,7 @@ impl Output {
     /// Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(Source::Own, lines);
+        self.recent.push(None, lines);
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]

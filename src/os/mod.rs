@@ -10,6 +10,7 @@ pub mod notify_socket;
 pub mod oom;
 pub mod panic_hook;
 pub mod path_watch;
+pub(crate) mod private_socket;
 pub mod reap;
 pub(crate) mod replace_file;
 pub mod signal;

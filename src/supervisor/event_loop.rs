@@ -30,6 +30,10 @@ use crate::supervisor::message::Message;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code};
 
+/// The terminal or its shell sends these, and nobody expects an effect.
+const OF_A_TERMINAL: [Signal; 5] =
+    [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
+
 pub(crate) struct EventLoop {
     pub(crate) executor: Executor,
     status_board: Rc<StatusBoard>,
@@ -38,8 +42,8 @@ pub(crate) struct EventLoop {
     /// Processes that were not started because a stop signal had arrived, which the core does not
     /// know yet.
     unstarted: Vec<ProcessId>,
-    /// TSTP is a stop signal, or is forwarded to a process.
-    handles_tstp: bool,
+    /// Those that are stop signals, or are forwarded to a process.
+    handled: SignalSet,
     timer: Timer,
     receiver: UnboundedReceiver<Message>,
     /// Events that the actions of a step caused at once.
@@ -58,15 +62,14 @@ impl EventLoop {
         receiver: UnboundedReceiver<Message>,
     ) -> io::Result<Self> {
         let stop_signals = &config.shutdown.signals;
-        let mut handled =
-            config.processes.iter().flat_map(|p| &p.forward_signals).chain(stop_signals);
+        let handled = config.processes.iter().flat_map(|p| &p.forward_signals).chain(stop_signals);
         Ok(Self {
             executor,
             status_board,
             signals: signals.into_stream()?,
             stop_signals: stop_signals.iter().copied().map(only).fold(0, BitOr::bitor),
             unstarted: Vec::new(),
-            handles_tstp: handled.any(|signal| *signal == Signal::TSTP),
+            handled: handled.copied().map(only).fold(0, BitOr::bitor),
             timer: Timer::new()?,
             receiver,
             queue: VecDeque::new(),
@@ -145,6 +148,10 @@ impl EventLoop {
         Ok(())
     }
 
+    fn handles(&self, signal: Signal) -> bool {
+        self.handled & only(signal) != 0
+    }
+
     fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
         if received.signal == Signal::CHLD {
             return Ok(());
@@ -166,8 +173,16 @@ impl EventLoop {
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
         // that it is forwarded to, if there are any.
-        if received.signal == Signal::TSTP && (received.sender.is_none() || !self.handles_tstp) {
+        if received.signal == Signal::TSTP
+            && (received.sender.is_none() || !self.handles(Signal::TSTP))
+        {
             self.signals.stop_self()?;
+        } else if !self.handles(received.signal) && !OF_A_TERMINAL.contains(&received.signal) {
+            let name = received.signal;
+            tracing::warn!(
+                "{name} has no effect: no process has it in forward_signals; \
+                 `drainit kill -s {name} NAME` sends it to one"
+            );
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
-use crate::types::{Stream, exit_code, harmless};
+use crate::types::{ProcessId, Stream, exit_code, harmless};
 
 /// Why a process or hook was not started.
 #[derive(Debug, Error)]
@@ -117,6 +117,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
 
 /// A request for the process itself, with pipes where drainit captures its output.
 pub(crate) fn process(
+    id: ProcessId,
     process: &Process,
     args: &[String],
     base: &[(OsString, OsString)],
@@ -146,22 +147,23 @@ pub(crate) fn process(
         Probe::Log(pattern) => Some(pattern.clone()),
         _ => None,
     });
-    let log = direct(&mut request, Some(process), forms(process, format), output, pattern)?;
+    let log = direct(&mut request, Some((id, process)), forms(process, format), output, pattern)?;
     Ok((request, log))
 }
 
 /// Sets where the output goes: to pipes if lines need a form, else to /dev/null or drainit's own.
 fn direct(
     request: &mut SpawnRequest,
-    process: Option<&Process>,
+    process: Option<(ProcessId, &Process)>,
     forms: Option<[Form; 2]>,
     output: &Arc<Output>,
     pattern: Option<Regex>,
 ) -> io::Result<Option<Rc<OutputCapture>>> {
+    let (owner, process) = process.unzip();
     let is_merged = process.is_some_and(|process| process.stderr_to_stdout);
     if let Some(forms) = forms {
         let user = process.and_then(|process| process.user.as_ref());
-        let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, pattern)?;
+        let (log, ends) = OutputCapture::open(Arc::clone(output), owner, forms, user, pattern)?;
         let stderr = if is_merged { ends.stdout.try_clone()? } else { ends.stderr };
         request.stdout = spawn::StdioTarget::To(ends.stdout.into());
         request.stderr = spawn::StdioTarget::To(stderr.into());
@@ -187,17 +189,18 @@ fn to_nowhere(request: &mut SpawnRequest) {
 /// A request for a hook of a process, or of the container.
 pub(crate) fn hook(
     hook: &Hook,
-    process: Option<&Process>,
+    process: Option<(ProcessId, &Process)>,
     base: &[(OsString, OsString)],
     output: &Arc<Output>,
     format: LogFormat,
 ) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
-    let mut request = request(hook.command.iter(), base, process);
+    let of = process.map(|(_, process)| process);
+    let mut request = request(hook.command.iter(), base, of);
     let own = || {
         let json = format == LogFormat::Json;
         json.then(|| [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream)))
     };
-    let forms = process.map_or_else(own, |process| forms(process, format));
+    let forms = of.map_or_else(own, |process| forms(process, format));
     let log = direct(&mut request, process, forms, output, None)?;
     Ok((request, log))
 }
@@ -261,7 +264,7 @@ pub(crate) fn holds(only_if: &OnlyIf) -> bool {
 /// file.
 pub(crate) fn remove_sockets(process: &Process, config: &Config) {
     for path in &process.sockets {
-        let own = config.control.socket.as_deref();
+        let own = config.control.socket.path();
         if let Err(error) = stale_socket::remove_foreign(path, own) {
             let (name, path) = (&process.name, path.to_string_lossy());
             tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));

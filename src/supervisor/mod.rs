@@ -31,7 +31,9 @@ use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::logging::Output;
+use crate::logging::capture::forms;
 use crate::os::held_sockets::HeldSocket;
+use crate::os::kill::kill;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
@@ -39,7 +41,7 @@ use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
-use crate::types::{Time, exit_code};
+use crate::types::{ProcessId, Signal, Time, exit_code};
 
 /// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
@@ -100,14 +102,19 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let status_board = StatusBoard::new(names.clone(), Machine::new(spec, began));
+    let config = Rc::new(config);
     if let Some(listeners) = listeners {
-        let handle = Handle { status_board: Rc::clone(&status_board), sender: sender.clone() };
+        let handle = Handle {
+            status_board: Rc::clone(&status_board),
+            sender: sender.clone(),
+            config: Rc::clone(&config),
+            output: Arc::clone(&output),
+        };
         tokio::task::spawn_local(async move {
             let Err(error) = serve(listeners, handle).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
-    let config = Rc::new(config);
     let executor = Executor::new(
         Rc::clone(&config),
         args,
@@ -139,6 +146,8 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
 struct Handle {
     status_board: Rc<StatusBoard>,
     sender: MessageSender,
+    config: Rc<Config>,
+    output: Arc<Output>,
 }
 
 impl SupervisorHandle for Handle {
@@ -163,5 +172,23 @@ impl SupervisorHandle for Handle {
             }
         }
         answer
+    }
+
+    fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        // The board has no pid that is reaped: both happen on this thread, without an await.
+        let pid = self.status_board.pid(process);
+        match pid.map(|pid| kill(pid, signal)).transpose()? {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(io::Error::other("it has ended")),
+        }
+    }
+
+    fn is_captured(&self, process: ProcessId) -> bool {
+        let process = self.config.processes.get(process.index());
+        process.is_some_and(|process| forms(process, self.config.logging.format).is_some())
+    }
+
+    fn output(&self) -> &Arc<Output> {
+        &self.output
     }
 }

@@ -41,6 +41,8 @@ struct ProcessFacts {
     skipped: bool,
     draining: bool,
     end: Option<End>,
+    /// As `end`, but kept when it is started again.
+    last_end: Option<End>,
     message: Option<String>,
     /// `restart_max` is reached, or it has failed its liveness check: the process stays down,
     /// whatever its last exit code.
@@ -61,6 +63,7 @@ impl StatusBoard {
             skipped: false,
             draining: false,
             end: None,
+            last_end: None,
             message: None,
             gave_up: false,
             failure: LastFailure::default(),
@@ -87,6 +90,11 @@ impl StatusBoard {
 
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
         self.facts.borrow_mut()[process.index()].pid = pid;
+    }
+
+    /// The pid of a process that is not reaped yet.
+    pub(crate) fn pid(&self, process: ProcessId) -> Option<Pid> {
+        self.facts.borrow().get(process.index())?.pid
     }
 
     pub(crate) fn set_failure(&self, process: ProcessId, failure: LastFailure) {
@@ -136,6 +144,7 @@ impl StatusBoard {
                 let gave_up = matches!(*note, Note::Ended { next: AfterEnd::GivesUp, .. });
                 facts[process.index()].gave_up = gave_up;
                 facts[process.index()].end = Some(end);
+                facts[process.index()].last_end = Some(end);
                 facts[process.index()].message = Some(end.to_string());
                 process
             }
@@ -194,6 +203,9 @@ impl StatusBoard {
                 name: name.clone(),
                 state: fact.state,
                 pid: fact.pid,
+                ready: fact.state == ProcessState::Ready,
+                last_exit: fact.last_end.map(|end| end.to_string()),
+                drain: None,
                 restarts: restarts.total,
                 probe_failures: probe_failures.total,
                 since: now.since(fact.since),

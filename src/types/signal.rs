@@ -71,6 +71,7 @@ impl Signal {
     pub const TSTP: Self = Self(20);
     pub const TTIN: Self = Self(21);
     pub const TTOU: Self = Self(22);
+    pub const WINCH: Self = Self(28);
 
     /// `None` unless the number is from 1 to 64.
     #[must_use]

@@ -25,7 +25,7 @@ pub(crate) use std::time::Duration;
 pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
-pub(crate) use running::{Ended, Running};
+pub(crate) use running::{Ended, Running, Said};
 pub(crate) use testkit::event::now;
 
 /// The limit of a wait that is not a measurement. It is far longer than anything here takes.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,6 +83,25 @@ impl Running {
     pub(crate) fn signal_again(&self, signal: Signal) -> Duration {
         thread::sleep(PATIENCE);
         self.signal(signal)
+    }
+
+    /// Runs a command of drainit in its container, as `docker exec` does, and waits for its end.
+    pub(crate) fn exec(&self, args: &[&str]) -> Said {
+        Said::of(self.exec_as(None, args).output().unwrap())
+    }
+
+    /// Prepares a command of drainit in its container, as this user instead of root. It runs in the
+    /// PID and mount namespaces of drainit, and knows the config.
+    pub(crate) fn exec_as(&self, user: Option<u32>, args: &[&str]) -> Command {
+        let pid = self.pid().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--pid", "--mount"]);
+        if let Some(user) = user {
+            command.args(["--setuid", &user.to_string(), "--setgid", &user.to_string()]);
+        }
+        command.arg("--").arg(&self.drainit).args(args).env_clear().stdin(Stdio::null());
+        command.env("DRAINIT_CONFIG", self.path("drainit.yaml"));
+        command
     }
 
     /// Waits for a line that matches, on any stream.
@@ -207,6 +226,30 @@ impl Drop for Running {
                 let _ = kill(Pid::from_raw(event.pid), Signal::SIGKILL);
             }
         }
+    }
+}
+
+/// The result of a command.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().unwrap_or(-1);
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Asserts the code, and that either stream contains the text.
+    #[track_caller]
+    pub(crate) fn assert(&self, code: i32, says: &str) -> &Self {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.stdout.contains(says) || self.stderr.contains(says), "no {says:?}: {self:?}");
+        self
     }
 }
 

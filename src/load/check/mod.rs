@@ -11,7 +11,7 @@ pub(crate) mod unique;
 
 use std::time::Duration;
 
-use crate::config::{Config, ProcessKind};
+use crate::config::{Config, ControlSocket, ProcessKind};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
@@ -46,19 +46,19 @@ fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
     let control = &config.control;
     let is_drained = config.processes.iter().any(|process| process.drain.is_some());
     match (control.listen, places.listen, places.drain_over_tcp) {
-        (Some(_), Some(listen), None) if control.socket.is_none() && is_drained => {
-            let message = "`drainit drain` and `POST /drain` will be refused: without `socket` there is only TCP, \
+        (Some(_), Some(listen), None) if control.socket == ControlSocket::Off && is_drained => {
+            let message = "`drainit drain` and `POST /drain` will be refused: with `socket: off` there is only TCP, \
                            where anyone who reaches the port, also by a proxy or port-forward, could drain the \
                            container";
             problems.warning(listen, message).help(
-                "add `socket: /run/drainit.sock`, which only drainit's own user can use; or write \
+                "remove `socket: off`: only drainit's own user and root can use the socket; or write \
                  `drain_over_tcp: false` to keep it refused, `true` to allow it from loopback addresses",
             );
         }
         (None, _, Some(span)) if control.drain_over_tcp => {
             let problem = problems.warning(span, "`drain_over_tcp` has no effect without `listen`");
             problem.help(
-                "add `listen: 127.0.0.1:9902`, or remove it: `socket` takes the drain anyway",
+                "add `listen: 127.0.0.1:9902`, or remove it: the socket takes the drain anyway",
             );
         }
         (Some(listen), _, Some(span))

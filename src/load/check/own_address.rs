@@ -14,7 +14,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     for (process, place) in config.processes.iter().zip(&places.processes) {
         let name = &process.name;
         for (path, span) in process.sockets.iter().zip(&place.sockets) {
-            if let Some(own) = control.socket.as_ref().filter(|own| is_same(own, path)) {
+            if let Some(own) = control.socket.path().filter(|own| is_same(own, path)) {
                 let message = format!(
                     "`sockets` of `{name}` contains drainit's own `control.socket` {}, which would be removed",
                     quote(&own.to_string_lossy())
@@ -72,7 +72,7 @@ fn own(control: &Control, address: &Address) -> Option<&'static str> {
 }
 
 fn own_path(control: &Control, path: &Path) -> Option<&'static str> {
-    control.socket.as_ref().is_some_and(|own| is_same(own, path)).then_some("control.socket")
+    control.socket.path().is_some_and(|own| is_same(own, path)).then_some("control.socket")
 }
 
 fn own_port(control: &Control, address: SocketAddr) -> Option<&'static str> {

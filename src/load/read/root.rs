@@ -205,7 +205,7 @@ fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> C
     (places.listen, places.drain_over_tcp) = (place("listen"), place("drain_over_tcp"));
     Control {
         listen: reader.field(&fields, "listen", values::listen),
-        socket: reader.field(&fields, "socket", values::socket_path),
+        socket: reader.field(&fields, "socket", values::control_socket).unwrap_or_default(),
         drain_over_tcp: reader
             .field(&fields, "drain_over_tcp", values::boolean)
             .unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Tests the example of the documentation, value by value.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
@@ -92,7 +92,7 @@ fn the_values_outside_of_processes() {
     assert_eq!((shutdown.readiness_delay, shutdown.window()), (seconds(0), seconds(28)));
     assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
     assert_eq!(config.control.listen, Some("127.0.0.1:9902".parse().unwrap()));
-    assert_eq!(config.control.socket, Some(PathBuf::from("/run/drainit.sock")));
+    assert_eq!(config.control.socket.path(), Some(Path::new("/run/drainit.sock")));
     assert_eq!(config.logging.format, LogFormat::Text);
     assert!(
         config.hooks.pre_start.is_none()

@@ -392,8 +392,9 @@ fn a_drain_that_would_be_refused_is_reported() {
         assert!(found.iter().all(|problem| !problem.is_error()), "{found:#?}");
         found.iter().any(|problem| problem.message.contains("`POST /drain` will be refused"))
     };
-    assert!(warned("{listen: '0.0.0.0:9902'}"));
+    assert!(warned("{listen: '0.0.0.0:9902', socket: off}"));
     for control in [
+        "{listen: '0.0.0.0:9902'}",
         "{listen: '0.0.0.0:9902', socket: /run/d.sock}",
         "{listen: '0.0.0.0:9902', drain_over_tcp: false}",
         "{listen: '0.0.0.0:9902', drain_over_tcp: true}",

@@ -29,6 +29,7 @@ use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, begin_of_last, text};
+use crate::logging::recent::Owner;
 use crate::logging::split::{Form, Splitter};
 use crate::types::Stream;
 
@@ -89,6 +90,8 @@ pub struct WriteEnds {
 /// The output of one instance of a process, or of a hook.
 pub struct OutputCapture {
     output: Arc<Output>,
+    /// Whose output it is; `None` for a hook of the container.
+    owner: Owner,
     sides: [Side; 2],
     last: RefCell<LastLines>,
     /// The pattern of the readiness, until a line has matched.
@@ -118,6 +121,7 @@ impl OutputCapture {
     /// Too many open files, or too much memory in pipes.
     pub fn open(
         output: Arc<Output>,
+        owner: Owner,
         forms: [Form; 2],
         user: Option<&User>,
         pattern: Option<Regex>,
@@ -127,6 +131,7 @@ impl OutputCapture {
         let (err, stderr) = Side::open(Stream::Stderr, stderr_form, user)?;
         let log = Rc::new(Self {
             output,
+            owner,
             sides: [out, err],
             last: RefCell::default(),
             pattern: RefCell::new(pattern),
@@ -271,8 +276,7 @@ impl OutputCapture {
             }
             // A read of many newlines grows many times by its prefixes.
             if lines.len() >= CHUNK {
-                self.output.push_process(side.stream, lines);
-                lines.clear();
+                self.queue(side.stream, lines);
             }
         };
         let mut splitter = side.splitter.borrow_mut();
@@ -285,9 +289,14 @@ impl OutputCapture {
             None => splitter.finish(|line| each(line, true)),
         }
         if !lines.is_empty() {
-            self.output.push_process(side.stream, lines);
-            lines.clear();
+            self.queue(side.stream, lines);
         }
+    }
+
+    fn queue(&self, stream: Stream, lines: &mut Vec<u8>) {
+        self.output.push_process(stream, lines);
+        self.output.recent().push(self.owner, lines);
+        lines.clear();
     }
 
     async fn wait_until(&self, done: impl Fn() -> bool) {

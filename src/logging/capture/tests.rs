@@ -25,7 +25,7 @@ impl Rig {
     }
 
     fn open(&self, form: Form) -> (Rc<OutputCapture>, WriteEnds) {
-        OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
+        OutputCapture::open(self.output.clone(), None, [form.clone(), form], None, None).unwrap()
     }
 
     /// Everything that was written, once all other references to the output are dropped.
@@ -73,7 +73,8 @@ fn json_names_process_and_stream() {
     let rig = Rig::new();
     run(async {
         let forms = [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("router", stream));
-        let (log, mut ends) = OutputCapture::open(rig.output.clone(), forms, None, None).unwrap();
+        let (log, mut ends) =
+            OutputCapture::open(rig.output.clone(), None, forms, None, None).unwrap();
         ends.stderr.write_all(b"he said \"no\"").unwrap();
         drop(ends);
         log.finished().await;
@@ -139,7 +140,7 @@ fn a_line_that_matches_is_seen_on_either_stream() {
         let pattern = Regex::new("^ready in [0-9]+ms$").unwrap();
         let forms = [Form::Plain, Form::Plain];
         let (log, mut ends) =
-            OutputCapture::open(rig.output.clone(), forms, None, Some(pattern)).unwrap();
+            OutputCapture::open(rig.output.clone(), None, forms, None, Some(pattern)).unwrap();
         ends.stdout.write_all(b"not ready in 5ms\nready").unwrap();
         log.pump();
         assert!(!log.matched.get());
@@ -257,7 +258,8 @@ fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
     run(async {
         let user = User { uid: 12_345, gid: 54_321, groups: Vec::new() };
         let forms = [Form::Plain, Form::Plain];
-        let (_, ends) = OutputCapture::open(rig.output.clone(), forms, Some(&user), None).unwrap();
+        let (_, ends) =
+            OutputCapture::open(rig.output.clone(), None, forms, Some(&user), None).unwrap();
         for end in [&ends.stdout, &ends.stderr] {
             assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), 1, "FD_CLOEXEC");
             if Uid::effective().is_root() {

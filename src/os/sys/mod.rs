@@ -136,6 +136,15 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     Ok(true)
 }
 
+/// The number of columns of the terminal on standard output, if there is one.
+pub(crate) fn terminal_width() -> Option<usize> {
+    // SAFETY: all zeroes is a valid winsize.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: `size` is valid and writable for the duration of the call.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then(|| size.ws_col.into())
+}
+
 /// Sends a signal to the calling thread only.
 #[cfg(test)]
 pub(crate) fn raise(signal: Signal) -> io::Result<()> {

@@ -37,10 +37,11 @@ impl Executor {
             return Some(Event::HookEnded { hook: id, success: false });
         }
         let with_values = id.process.and_then(|process| self.with_values(process));
-        let process = id
-            .process
-            .map(|process| with_values.as_deref().unwrap_or(&config.processes[process.index()]));
-        let hooks = process.map_or(&config.hooks, |process| &process.hooks);
+        let process = id.process.map(|process| {
+            let wanted = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
+            (process, wanted)
+        });
+        let hooks = process.map_or(&config.hooks, |(_, process)| &process.hooks);
         let hook: Option<&Hook> = match id.stage {
             Stage::PreStart => hooks.pre_start.as_ref(),
             Stage::PreStop => hooks.pre_stop.as_ref(),
@@ -48,7 +49,7 @@ impl Executor {
         };
         let failed = Some(Event::HookEnded { hook: id, success: false });
         let Some(hook) = hook else { return failed };
-        let request = self.output_of(process).and_then(|output| {
+        let request = self.output_of(process.map(|(_, process)| process)).and_then(|output| {
             launch::hook(hook, process, &self.base, &output, config.logging.format)
         });
         let started = request.and_then(|(request, log)| {

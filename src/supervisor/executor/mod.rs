@@ -308,7 +308,8 @@ impl Executor {
             let hook = Hook { command: command.to_vec(), timeout: None };
             let format = config.logging.format;
             let output = self.output_of(Some(process_config))?;
-            let request = launch::hook(&hook, Some(process_config), &self.base, &output, format);
+            let of = Some((process, process_config));
+            let request = launch::hook(&hook, of, &self.base, &output, format);
             let (request, log) = request?;
             self.keep_open(log.as_ref());
             Ok(request)
@@ -349,7 +350,7 @@ impl Executor {
         match process.map(|process| &process.log) {
             Some(LogMode::File(LogFile { path, .. })) => {
                 let format = self.config.logging.format;
-                self.files.open(path, format).map_err(|error| {
+                self.files.open(path, format, &self.output).map_err(|error| {
                     let path = harmless(&path.to_string_lossy()).into_owned();
                     StartError::LogFile { path, error }
                 })

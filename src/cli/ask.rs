@@ -1,0 +1,94 @@
+//! Asks the running supervisor, for its own commands, and explains where that fails.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+
+use crate::cli::control_address;
+use crate::cli::control_address::Found;
+use crate::cli::fail;
+use crate::config::Address;
+use crate::http::{RequestError, Response, request};
+use crate::types::{exit_code, harmless};
+
+/// Limit of a request that is answered at once.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs a command on one thread; an error is printed, and is code 1.
+pub(super) fn run(command: impl Future<Output = Result<(), String>>) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
+    };
+    match runtime.block_on(command) {
+        Ok(()) => exit_code::OK,
+        Err(reason) => fail(&reason, exit_code::NOT_READY),
+    }
+}
+
+/// The query of these processes, as `process=a&process=b`.
+///
+/// # Errors
+/// A name that no process can have.
+pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let pair = |name: &String| {
+        if name.is_empty() || !name.chars().all(is_name) {
+            return Err(format!("there is no process `{}`", harmless(name)));
+        }
+        Ok(format!("process={name}"))
+    };
+    names.iter().map(pair).collect()
+}
+
+/// Sends a request and returns the body of a 200.
+///
+/// # Errors
+/// Says what to do about it.
+pub(super) async fn ask(
+    found: &Found,
+    method: Method,
+    path: &str,
+    limit: Duration,
+    max: usize,
+) -> Result<Vec<u8>, String> {
+    let address = found.address()?;
+    let answer = request(&address, method, path, limit, max).await;
+    answer_of(answer, &address, path, found)
+}
+
+/// The body of a 200, or an explanation.
+pub(super) fn answer_of(
+    answer: Result<Response, RequestError>,
+    address: &Address,
+    path: &str,
+    found: &Found,
+) -> Result<Vec<u8>, String> {
+    match answer {
+        Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body),
+        Ok(answer) if answer.status == StatusCode::NOT_FOUND => Err(format!(
+            "the drainit that runs at {address} is of another version than this one ({}), and does not know {}: {}; \
+             call the program that runs, such as /proc/1/exe",
+            env!("CARGO_PKG_VERSION"),
+            path.split('?').next().unwrap_or_default(),
+            control_address::first_line(&answer)
+        )),
+        Ok(answer) => Err(control_address::first_line(&answer)),
+        Err(error) => {
+            let why = if is_nobody(&error) {
+                "; drainit does not run, or with another `control.socket`"
+            } else {
+                ""
+            };
+            Err(format!("drainit cannot be asked at {address}: {error}{why}{}", found.doubt))
+        }
+    }
+}
+
+/// Whether nothing listens.
+pub(super) fn is_nobody(error: &RequestError) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
+}

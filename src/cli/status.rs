@@ -1,0 +1,409 @@
+//! `drainit status`: one line for each process, and the progress of a shutdown.
+//!
+//! drainit sends its status; memory and CPU are read here, from `/proc`, so that they cost PID 1
+//! nothing.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::ask::{LIMIT, answer_of, is_nobody, query, run};
+use crate::cli::control_address::{Found, Whom, of_operator};
+use crate::cli::fail;
+use crate::http::request;
+use crate::os::{private_socket, sys};
+use crate::types::{exit_code, harmless};
+
+/// A status has some 200 bytes for each process.
+const MAX_STATUS: usize = 16 * 1024 * 1024;
+/// The pause between two lines of `--watch`.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The width of a table that does not go to a terminal.
+const WIDTH: usize = 80;
+/// The unit of times in `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that drainit runs
+/// on.
+const TICKS: f64 = 100.0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    whom: Whom,
+    /// Show it again every second until drainit has ended
+    #[arg(long)]
+    watch: bool,
+    /// A table, or one JSON object
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Only these processes
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Returns 0 if drainit answers, whatever state it is in.
+pub(super) fn status(args: &StatusArgs) -> u8 {
+    let found = match of_operator(&args.whom) {
+        Ok(found) => found,
+        Err(reason) => return fail(&reason, exit_code::CONFIG),
+    };
+    run(async {
+        let mut meter = Meter::default();
+        let text = show(args, &found, &mut meter).await?.ok_or_else(|| nobody(&found))?;
+        let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
+        print(&text, screen);
+        while args.watch {
+            sleep(PAUSE).await;
+            let Some(text) = show(args, &found, &mut meter).await? else {
+                print("drainit has ended\n", false);
+                break;
+            };
+            print(&text, screen);
+        }
+        Ok(())
+    })
+}
+
+fn nobody(found: &Found) -> String {
+    match found.address() {
+        Ok(address) => format!(
+            "nothing listens at {address}: drainit does not run, or with another `control.socket`{}",
+            found.doubt
+        ),
+        Err(reason) => reason,
+    }
+}
+
+/// Asks once; `None` if nobody listens.
+async fn show(
+    args: &StatusArgs,
+    found: &Found,
+    meter: &mut Meter,
+) -> Result<Option<String>, String> {
+    let Ok(address) = found.address() else { return Ok(None) };
+    let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
+    let answer = request(&address, Method::GET, &path, LIMIT, MAX_STATUS).await;
+    if answer.as_ref().is_err_and(is_nobody) {
+        return Ok(None);
+    }
+    let body = answer_of(answer, &address, &path, found)?;
+    let malformed = |error| format!("drainit's status cannot be read: {error}");
+    let mut status: Value = serde_json::from_slice(&body).map_err(malformed)?;
+    if !args.names.is_empty()
+        && let Some(all) = status["processes"].as_array_mut()
+    {
+        all.retain(|process| args.names.iter().any(|name| process["name"] == name.as_str()));
+    }
+    meter.measure(&mut status);
+    Ok(Some(match args.format {
+        Format::Json => format!("{status}\n"),
+        Format::Text => text(&status, sys::terminal_width().unwrap_or(WIDTH)),
+    }))
+}
+
+/// Ends the command where nobody reads any more.
+fn print(text: &str, screen: bool) {
+    let mut stdout = io::stdout();
+    // Home, and clear what is below.
+    let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
+    let printed = stdout.write_all(format!("{clear}{text}").as_bytes());
+    if printed.and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(exit_code::OK.into());
+    }
+}
+
+/// Reads the memory and the CPU time of processes, and keeps the latter for the next time.
+#[derive(Default)]
+struct Meter {
+    /// The CPU time of each pid at the last reading, in seconds.
+    before: HashMap<i64, (Instant, f64)>,
+}
+
+impl Meter {
+    /// Adds `memory_bytes` and `cpu_percent` to every process that runs in our own PID namespace:
+    /// elsewhere its pid is that of another.
+    fn measure(&mut self, status: &mut Value) {
+        let own = private_socket::namespace().ok();
+        if own.is_none() || status["pid_namespace"].as_u64() != own {
+            return;
+        }
+        let Some(processes) = status["processes"].as_array_mut() else { return };
+        for process in processes {
+            let Some(pid) = process["pid"].as_i64() else { continue };
+            if let Some(memory) = memory(pid) {
+                process["memory_bytes"] = json!(memory);
+            }
+            if let Some(percent) = self.cpu(pid) {
+                process["cpu_percent"] = json!((percent * 10.0).round() / 10.0);
+            }
+        }
+    }
+
+    /// Percent of one CPU since the last reading; at the first since the start of the process.
+    fn cpu(&mut self, pid: i64) -> Option<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+        let (used, started) = times(&stat)?;
+        let now = Instant::now();
+        let (spent, within) = match self.before.insert(pid, (now, used)) {
+            Some((then, before)) => (used - before, (now - then).as_secs_f64()),
+            None => (used, uptime - started),
+        };
+        // In its first hundredth of a second nothing is known.
+        (within >= 0.01).then(|| (spent / within * 100.0).max(0.0))
+    }
+}
+
+/// The CPU time of a process, and when it was started after the boot, in seconds: fields 14, 15 and
+/// 22 of proc(5).
+fn times(stat: &str) -> Option<(f64, f64)> {
+    // The name of the program may have blanks and parentheses.
+    let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+    Some(((field(14)? + field(15)?) / TICKS, field(22)? / TICKS))
+}
+
+/// Its resident memory in bytes.
+fn memory(pid: i64) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
+/// Numbers stand on the right.
+const RIGHT: [bool; 8] = [false, false, true, true, true, true, true, false];
+/// The names of processes are cut where the table would be wider than the terminal, but not to less
+/// than this.
+const SHORTEST_NAME: usize = 12;
+
+/// The head line, and the table.
+fn text(status: &Value, width: usize) -> String {
+    let mut out = cut(&head_line(status), width);
+    out.push('\n');
+    let none = Vec::new();
+    let processes = status["processes"].as_array().unwrap_or(&none);
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(processes.iter().map(row));
+    let mut widths = [0; HEAD.len()];
+    for row in &rows {
+        for (column, cell) in row.iter().enumerate() {
+            widths[column] = widths[column].max(cell.chars().count());
+        }
+    }
+    let fixed: usize = widths[1..7].iter().map(|width| width + 2).sum();
+    // The note needs some room, too.
+    widths[0] = widths[0].min(width.saturating_sub(fixed + 12).max(SHORTEST_NAME));
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let (cell, width) = (cut(cell, widths[column]), widths[column]);
+            // Writing to a string cannot fail.
+            let _ = match (column + 1 == HEAD.len(), RIGHT[column]) {
+                (true, _) => write!(line, "{cell}"),
+                (_, true) => write!(line, "{cell:>width$}  "),
+                _ => write!(line, "{cell:<width$}  "),
+            };
+        }
+        out.push_str(cut(line.trim_end(), width).trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The container in one line; during a shutdown its progress.
+fn head_line(status: &Value) -> String {
+    let word = |value: &Value| harmless(value.as_str().unwrap_or("?")).into_owned();
+    let seconds = |value: &Value| value.as_f64().map(age);
+    let phase = word(&status["phase"]);
+    let mut line = phase.clone();
+    let shutdown = &status["shutdown"];
+    if shutdown.is_object() {
+        let _ = write!(line, " ({})", word(&shutdown["cause"]));
+        if let Some(elapsed) = seconds(&shutdown["elapsed_seconds"]) {
+            let _ = write!(line, " for {elapsed}");
+        }
+        if let Some(left) = seconds(&shutdown["deadline_in_seconds"]) {
+            let _ = write!(line, ", {left} left");
+        }
+    } else {
+        let ready = if status["ready"] == true { "ready" } else { "not ready" };
+        let up = seconds(&status["uptime_seconds"]).unwrap_or_default();
+        let _ = write!(line, ", {ready}, up {up}");
+    }
+    for (key, one, many) in
+        [("connections", "connection", "connections"), ("requests", "request", "requests")]
+    {
+        let none = Vec::new();
+        let processes = status["processes"].as_array().unwrap_or(&none);
+        let counts = processes.iter().filter_map(|process| process["drain"][key].as_u64());
+        // Unknown is not zero.
+        if let Some(sum) = counts.reduce(|a, b| a + b) {
+            let _ = write!(line, ", {sum} {}", if sum == 1 { one } else { many });
+        }
+    }
+    let _ = write!(line, " (drainit {}, pid {})", word(&status["version"]), status["pid"]);
+    line
+}
+
+fn row(process: &Value) -> [String; 8] {
+    let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
+    let state = word("state").unwrap_or_default();
+    let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
+    let message = word("message");
+    let last = word("last_exit").filter(|last| message.as_ref() != Some(last));
+    let note = match (message, last) {
+        (Some(message), Some(last)) => format!("{message}; last exit: {last}"),
+        (Some(message), None) => message,
+        (None, Some(last)) => format!("last exit: {last}"),
+        (None, None) => String::new(),
+    };
+    [
+        word("name").unwrap_or_default(),
+        state,
+        number("pid").unwrap_or_else(|| "-".to_owned()),
+        process["since_seconds"].as_f64().map(age).unwrap_or_default(),
+        number("restarts").unwrap_or_default(),
+        process["cpu_percent"].as_f64().map_or("-".to_owned(), |cpu| format!("{cpu:.1}%")),
+        process["memory_bytes"].as_u64().map_or("-".to_owned(), bytes),
+        note,
+    ]
+}
+
+/// Seconds in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
+fn age(seconds: f64) -> String {
+    // Durations of a status are at most 49 days and not negative.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let seconds = seconds.max(0.0) as u64;
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest}s"),
+        (0, 0, _) => format!("{minutes}m{rest}s"),
+        (0, ..) => format!("{hours}h{minutes}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+/// `12K`, `3.4M`, `1.2G`, of 1024.
+fn bytes(bytes: u64) -> String {
+    let kibi = bytes / 1024;
+    let tenths = |unit: u64| format!("{}.{}", kibi / unit, kibi % unit * 10 / unit);
+    match kibi {
+        0..1024 => format!("{kibi}K"),
+        1024..10_240 => format!("{}M", tenths(1024)),
+        10_240..1_048_576 => format!("{}M", kibi / 1024),
+        _ => format!("{}G", tenths(1_048_576)),
+    }
+}
+
+/// At most so many characters, the last one an ellipsis if there are more.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn example() -> Value {
+        json!({
+            "version": "0.1.0", "pid": 1, "phase": "running", "ready": false, "uptime_seconds": 3725.5,
+            "processes": [
+                {"name": "policy-engine", "state": "ready", "pid": 17, "restarts": 2, "since_seconds": 125.2,
+                 "last_exit": "exited with code 7", "memory_bytes": 12_582_912, "cpu_percent": 0.25},
+                {"name": "router-with-a-name-that-is-much-too-long-for-a-table", "state": "starting", "pid": 18,
+                 "restarts": 0, "since_seconds": 0.4, "message": "connection refused \u{1b}[31m and more of that"},
+                {"name": "migrate", "state": "done", "restarts": 0, "since_seconds": 3700.0, "message": "exited with code 0",
+                 "last_exit": "exited with code 0"},
+            ],
+        })
+    }
+
+    #[test]
+    fn the_table_fits() {
+        for width in [80, 100, 200, 60] {
+            let text = text(&example(), width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            assert!(!text.contains('\u{1b}'));
+            assert_eq!(text.lines().count(), 5);
+        }
+        let text = text(&example(), 200);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "running, not ready, up 1h2m (drainit 0.1.0, pid 1)");
+        let columns = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(columns(1), "NAME STATE PID SINCE RESTARTS CPU MEMORY NOTE");
+        assert_eq!(
+            columns(2),
+            "policy-engine ready 17 2m5s 2 0.2% 12M last exit: exited with code 7"
+        );
+        assert_eq!(columns(4), "migrate done - 1h1m 0 - - exited with code 0");
+    }
+
+    #[test]
+    fn a_shutdown_shows_its_progress() {
+        let mut status = example();
+        status["phase"] = json!("draining");
+        status["shutdown"] =
+            json!({"cause": "SIGTERM", "elapsed_seconds": 3.2, "deadline_in_seconds": 24.8});
+        let line = |status: &Value| text(status, 200).lines().next().unwrap().to_owned();
+        assert_eq!(line(&status), "draining (SIGTERM) for 3s, 24s left (drainit 0.1.0, pid 1)");
+        status["processes"][0]["drain"] = json!({"connections": 12, "requests": 1});
+        status["processes"][1]["drain"] = json!({"connections": 3});
+        assert_eq!(
+            line(&status),
+            "draining (SIGTERM) for 3s, 24s left, 15 connections, 1 request (drainit 0.1.0, pid 1)"
+        );
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_shown_as_far_as_it_goes() {
+        for status in [json!({}), json!([]), json!({"processes": [{}, 5]}), Value::Null] {
+            assert!(text(&status, 80).contains("NAME"));
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_process_are_read() {
+        let stat = "17 (a ) (b) S 1 17 17 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1200 1 1";
+        assert_eq!(times(stat), Some((2.0, 12.0)));
+        assert_eq!(times("nonsense"), None);
+        assert!(memory(std::process::id().into()).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (seconds, shown) in
+            [(0.9, "0s"), (59.0, "59s"), (125.0, "2m5s"), (3725.0, "1h2m"), (90_061.0, "1d1h")]
+        {
+            assert_eq!(age(seconds), shown);
+        }
+        for (count, shown) in [
+            (0, "0K"),
+            (2048, "2K"),
+            (1_572_864, "1.5M"),
+            (104_857_600, "100M"),
+            (1_610_612_736, "1.5G"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+    }
+}

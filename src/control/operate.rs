@@ -1,0 +1,316 @@
+//! The endpoints of drainit's own commands, over the control socket only: `/v1/status`, `/v1/logs`,
+//! `/v1/kill`, `/v1/stop`, `/v1/start` and `/v1/restart`.
+//!
+//! The version is part of the path: another one is answered with a line that says so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
+use tracing::Level;
+
+use crate::control::connections::{Caller, Stage};
+use crate::control::status::Status;
+use crate::control::{SupervisorHandle, TEXT, refuse, response, status};
+use crate::core::event::Request;
+use crate::logging::Output;
+use crate::logging::format::own_line;
+use crate::logging::recent::{Follower, Owner};
+use crate::os::private_socket::Peer;
+use crate::types::suggest::{list, nearest};
+use crate::types::{ProcessId, Signal, Stream};
+
+/// The prefix of the paths, with the version of this protocol.
+pub(crate) const PREFIX: &str = "/v1/";
+
+/// Processes whose lines drainit does not have, separated by commas.
+pub(crate) const INHERITED: &str = "drainit-inherited";
+
+/// An answer, at once or when the operation is done.
+pub(crate) enum Answered {
+    Now(Response<AnswerBody>),
+    Later(Vec<oneshot::Receiver<Result<(), String>>>),
+}
+
+impl Answered {
+    /// Waits until the operation is done. It goes on where the client does not wait.
+    pub(crate) async fn response(self) -> Response<AnswerBody> {
+        match self {
+            Self::Now(response) => response,
+            Self::Later(outcomes) => {
+                let mut failures = Vec::new();
+                for outcome in outcomes {
+                    let gone = || Err("drainit has ended before that was done".to_owned());
+                    if let Err(reason) = outcome.await.unwrap_or_else(|_| gone()) {
+                        failures.push(reason);
+                    }
+                }
+                // Equal where one process holds up several others.
+                failures.dedup();
+                if failures.is_empty() {
+                    response(StatusCode::OK, TEXT, "done\n".to_owned())
+                } else {
+                    response(StatusCode::CONFLICT, TEXT, failures.join("; ") + "\n")
+                }
+            }
+        }
+    }
+}
+
+/// Answers a request of an operator; `path` is that after [`PREFIX`].
+pub(crate) fn answer<B>(
+    request: &hyper::Request<B>,
+    path: &str,
+    caller: &Caller,
+    stage: &Stage,
+    supervisor: &dyn SupervisorHandle,
+    namespace: Option<u64>,
+) -> Answered {
+    let Caller::Socket(peer) = caller else {
+        let reason = "this is taken over the control socket only (`drainit status` and the like ask there)\n";
+        return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, reason.to_owned()));
+    };
+    let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
+    let allowed = match path {
+        "status" | "logs" => Method::GET,
+        "kill" | "stop" | "start" | "restart" => Method::POST,
+        _ => return Answered::Now(unknown_path(request.uri().path())),
+    };
+    if *method != allowed {
+        return Answered::Now(refuse(if allowed == Method::GET { "GET" } else { "POST" }));
+    }
+    let now = supervisor.status();
+    let query = match Query::parse(query, &now) {
+        Ok(query) => query,
+        Err(reason) => return bad(reason),
+    };
+    let operation = match path {
+        "status" => return Answered::Now(status(&now, namespace)),
+        "logs" => return Answered::Now(logs(query, &now, stage, supervisor)),
+        "kill" => return kill(&query, &now, *peer, supervisor),
+        "stop" => Request::Stop,
+        "start" => Request::Start,
+        _ => Request::Restart,
+    };
+    if query.processes.is_empty() {
+        return bad(format!("name the processes to {path}"));
+    }
+    if !stage.last() {
+        return Answered::Now(busy());
+    }
+    let names: Vec<_> = query.names(&now).collect();
+    let Peer { pid, uid } = *peer;
+    tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
+    Answered::Later(names.into_iter().map(|name| supervisor.request(name, operation)).collect())
+}
+
+/// Another version of drainit knows more, or less.
+pub(crate) fn unknown_path(path: &str) -> Response<AnswerBody> {
+    let version = env!("CARGO_PKG_VERSION");
+    let body =
+        format!("this is drainit {version}, which speaks {PREFIX} and does not know {path}\n");
+    response(StatusCode::NOT_FOUND, TEXT, body)
+}
+
+fn bad(reason: String) -> Answered {
+    Answered::Now(response(StatusCode::BAD_REQUEST, TEXT, reason + "\n"))
+}
+
+fn busy() -> Response<AnswerBody> {
+    let reason = "too many others wait for an operation or follow the logs; try again later\n";
+    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason.to_owned())
+}
+
+/// The parameters of a request.
+#[derive(Default)]
+struct Query {
+    processes: Vec<ProcessId>,
+    /// `drainit` is named among the processes, and none of them has that name.
+    own: bool,
+    signal: Option<Signal>,
+    lines: Option<usize>,
+    follow: bool,
+}
+
+impl Query {
+    /// Names of processes need no escapes: they consist of letters, digits, `_`, `-` and `.`.
+    fn parse(text: &str, now: &Status) -> Result<Self, String> {
+        let mut query = Self::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match key {
+                "process" => match now.processes.iter().zip(0..).find(|(p, _)| p.name == value) {
+                    Some((_, index)) => query.processes.push(ProcessId(index)),
+                    None if value == "drainit" => query.own = true,
+                    None => return Err(unknown_process(value, now)),
+                },
+                "signal" => {
+                    let signal = Signal::parse(value);
+                    query.signal = Some(signal.ok_or_else(|| format!("no signal: {value:?}"))?);
+                }
+                "lines" => {
+                    query.lines = Some(value.parse().map_err(|_| format!("no number: {value:?}"))?);
+                }
+                "follow" => query.follow = true,
+                _ => return Err(format!("unknown parameter: {key:?}")),
+            }
+        }
+        Ok(query)
+    }
+
+    fn names<'a>(&self, now: &'a Status) -> impl Iterator<Item = &'a str> {
+        self.processes.iter().map(|id| now.processes[id.index()].name.as_str())
+    }
+}
+
+fn unknown_process(name: &str, now: &Status) -> String {
+    let names = || now.processes.iter().map(|process| process.name.as_str());
+    match nearest(name, names()) {
+        Some(near) => format!("there is no process `{name}`; did you mean `{near}`?"),
+        // A hundred names would bury the reason.
+        None if now.processes.len() > 20 => {
+            format!("there is no process `{name}`; `drainit status` names all")
+        }
+        None => format!("there is no process `{name}`; there are {}", list(names())),
+    }
+}
+
+fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHandle) -> Answered {
+    let Some(signal) = query.signal else { return bad("name a signal".to_owned()) };
+    if query.processes.is_empty() {
+        return bad("name the processes to signal".to_owned());
+    }
+    // All or none.
+    for id in &query.processes {
+        let process = &now.processes[id.index()];
+        if process.pid.is_none() {
+            let reason = format!("{} does not run: it is {}\n", process.name, process.state.name());
+            return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
+        }
+    }
+    for id in &query.processes {
+        let name = &now.processes[id.index()].name;
+        let Peer { pid, uid } = peer;
+        tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
+        if let Err(error) = supervisor.signal(*id, signal) {
+            let reason = format!("{name}: cannot send {signal}: {error}\n");
+            return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
+        }
+    }
+    Answered::Now(response(StatusCode::OK, TEXT, "sent\n".to_owned()))
+}
+
+fn logs(
+    query: Query,
+    now: &Status,
+    stage: &Stage,
+    supervisor: &dyn SupervisorHandle,
+) -> Response<AnswerBody> {
+    let of_all = query.processes.is_empty() && !query.own;
+    let inherit = |id: &ProcessId| !supervisor.is_captured(*id);
+    let inherited: Vec<_> = if of_all {
+        (0..now.processes.len())
+            .filter_map(|id| id.try_into().ok())
+            .map(ProcessId)
+            .filter(inherit)
+            .collect()
+    } else {
+        query.processes.iter().copied().filter(inherit).collect()
+    };
+    let names = || inherited.iter().map(|id| now.processes[id.index()].name.as_str());
+    if !of_all && !query.own && inherited.len() == query.processes.len() {
+        let reason = format!(
+            "drainit has no lines of {}: without `log` in the config the output goes past drainit, straight to the \
+             container's (`docker logs`, `kubectl logs`)\n",
+            list(names())
+        );
+        return response(StatusCode::CONFLICT, TEXT, reason);
+    }
+    let owners: Option<Vec<Owner>> = (!of_all).then(|| {
+        query.processes.iter().copied().map(Some).chain(query.own.then_some(None)).collect()
+    });
+    let output = supervisor.output();
+    let body = if query.follow {
+        if !stage.last() {
+            return busy();
+        }
+        let follower = output.recent().follow(owners, query.lines);
+        AnswerBody::Lines(Lines { follower, output: Arc::clone(output) })
+    } else {
+        let lines = output.recent().last(owners.as_deref(), query.lines);
+        AnswerBody::Whole(Full::new(lines.into()))
+    };
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    // As many as fit into a head.
+    let names: Vec<_> = names().take(20).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(","))
+        && !names.is_empty()
+    {
+        headers.insert(HeaderName::from_static(INHERITED), names);
+    }
+    answer
+}
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    Whole(Full<Bytes>),
+    /// Lines as they come, without an end.
+    Lines(Lines),
+}
+
+pub(crate) struct Lines {
+    follower: Follower,
+    output: Arc<Output>,
+}
+
+impl Lines {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Bytes> {
+        self.follower.poll_next(context).map(|piece| {
+            let mut lines = piece.lines;
+            if piece.dropped > 0 {
+                let were = if piece.dropped == 1 { "line was" } else { "lines were" };
+                let message = format!(
+                    "{} {were} dropped because `drainit logs -f` was not read",
+                    piece.dropped
+                );
+                let (format, now) = (self.output.format(), SystemTime::now());
+                lines.extend(own_line(format, Stream::Stderr, Level::WARN, now, &message));
+            }
+            lines.into()
+        })
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Self::Lines(lines) => lines.poll(context).map(|lines| Some(Ok(Frame::data(lines)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(whole) if whole.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
+        }
+    }
+}

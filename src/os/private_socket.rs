@@ -1,0 +1,251 @@
+//! drainit's private control socket: an abstract Unix socket, which needs no directory and no
+//! permission, so that it works in every container.
+//!
+//! Its name has the PID namespace and drainit's pid in it, because the containers of a pod, or
+//! all of a host, share the namespace of abstract names. A name proves nothing, and everybody there
+//! may connect. So both sides check the other's credentials, which come from the kernel.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::unistd::geteuid;
+use thiserror::Error;
+
+use crate::os::Pid;
+
+/// The most of `/proc/net/unix` that is read: some 100,000 sockets of a host.
+const MAX_TABLE: u64 = 16 * 1024 * 1024;
+
+/// The other side of a connection, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// In our PID namespace; 0 if it is of another one.
+    pub(crate) pid: Pid,
+    pub(crate) uid: u32,
+}
+
+/// Why there is no private socket to ask.
+#[derive(Debug, Error)]
+pub(crate) enum NotFound {
+    #[error("/proc/self/ns/pid cannot be read ({0}), so the name of drainit's socket is unknown")]
+    NoProc(io::Error),
+    #[error(
+        "no drainit answers: nothing listens on @{tried}, nor on another @drainit/{namespace}/PID. It does not run, \
+         runs in another PID or network namespace, or has a `control.socket` of its own or `off`"
+    )]
+    Nobody { tried: String, namespace: u64 },
+    #[error("several drainits run here; name one with --socket: {}", .0.join(" or "))]
+    Several(Vec<String>),
+}
+
+/// The inode of our PID namespace.
+///
+/// # Errors
+/// Fails without `/proc`.
+pub(crate) fn namespace() -> io::Result<u64> {
+    let link = fs::read_link("/proc/self/ns/pid")?;
+    let inode = link.to_str().and_then(|link| link.strip_prefix("pid:[")?.strip_suffix(']'));
+    inode.and_then(|inode| inode.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// The name of the socket of the drainit with this pid, without the byte 0 before it.
+fn name(namespace: u64, pid: Pid) -> String {
+    format!("drainit/{namespace}/{pid}")
+}
+
+/// An abstract name as a path, which has a byte 0 before it (unix(7)).
+pub(crate) fn path(name: &str) -> PathBuf {
+    PathBuf::from(format!("\0{name}"))
+}
+
+/// Whether the path is an abstract name.
+pub(crate) fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().starts_with(b"\0")
+}
+
+/// Listens on the socket of this process in this PID namespace. Also returns its name.
+///
+/// # Errors
+/// Fails if somebody else has the name.
+pub(crate) fn listen(namespace: u64) -> (String, io::Result<UnixListener>) {
+    let name = name(namespace, std::process::id().cast_signed());
+    let bound = SocketAddr::from_abstract_name(&name).and_then(|address| {
+        let listener = UnixListener::bind_addr(&address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    (name, bound)
+}
+
+/// Finds the drainit of this PID namespace: that of PID 1, else the only other one.
+///
+/// # Errors
+/// See [`NotFound`].
+pub(crate) fn find() -> Result<PathBuf, NotFound> {
+    let namespace = namespace().map_err(NotFound::NoProc)?;
+    let init = name(namespace, 1);
+    if is_listening(&init) {
+        return Ok(path(&init));
+    }
+    let found = others(namespace, &table());
+    match found.as_slice() {
+        [] => Err(NotFound::Nobody { tried: init, namespace }),
+        [only] => Ok(path(only)),
+        _ => Err(NotFound::Several(found.iter().map(|name| format!("@{name}")).collect())),
+    }
+}
+
+/// Whether PID 1 of this namespace is a drainit that can be asked.
+pub(crate) fn is_init() -> bool {
+    namespace().is_ok_and(|namespace| is_listening(&name(namespace, 1)))
+}
+
+/// Does not block: a connect would wait for a hung listener with a full backlog.
+fn is_listening(name: &str) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(fd) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    let Ok(address) = UnixAddr::new_abstract(name.as_bytes()) else { return false };
+    matches!(connect(fd.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+}
+
+fn table() -> String {
+    use std::io::Read;
+    let mut text = Vec::new();
+    // Without it there is nothing to choose from.
+    let _ = fs::File::open("/proc/net/unix")
+        .and_then(|file| file.take(MAX_TABLE).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The names of this namespace in `/proc/net/unix`. A connection has the name of its listener, so a
+/// name may be there several times.
+fn others(namespace: u64, table: &str) -> Vec<String> {
+    let prefix = format!("@drainit/{namespace}/");
+    let pids: BTreeSet<Pid> = table
+        .lines()
+        .filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&prefix)?.parse().ok())
+        .collect();
+    pids.into_iter().map(|pid| name(namespace, pid)).collect()
+}
+
+/// Checks on the side of a client that the server is the process that its abstract name names.
+///
+/// # Errors
+/// Says who has taken the name.
+pub(crate) fn check_server(path: &Path, server: Peer) -> Result<(), String> {
+    let text = path.to_string_lossy();
+    let named = text.rsplit_once('/').and_then(|(_, pid)| pid.parse::<Pid>().ok());
+    let Peer { pid, uid } = server;
+    let says = |what: String| Err(format!("{what}, so it may not be drainit that answers"));
+    match named {
+        _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
+        Some(named) if named != pid => says(format!("pid {pid} has this name")),
+        None => says("the name is not one of drainit's".to_owned()),
+        // Nobody else can be PID 1 of our namespace.
+        Some(_) if pid == 1 || uid == 0 || uid == geteuid().as_raw() => Ok(()),
+        Some(_) => {
+            says(format!("pid {pid} belongs to the user {uid}, who is neither you nor root"))
+        }
+    }
+}
+
+/// Checks on the side of drainit that this client may ask. `is_private`: it came over the private
+/// socket, which everybody can connect to.
+///
+/// # Errors
+/// Says who may.
+pub(crate) fn check_client(client: Peer, is_private: bool) -> Result<(), String> {
+    let Peer { pid, uid } = client;
+    let own = geteuid().as_raw();
+    if is_private && pid == 0 {
+        return Err(
+            "the caller runs in another PID namespace: call drainit in its own container, or set \
+                    `control: {socket: PATH}`"
+                .to_owned(),
+        );
+    }
+    if uid == 0 || uid == own {
+        return Ok(());
+    }
+    Err(format!("the user {uid} may not ask; drainit's own user ({own}) and root may"))
+}
+
+/// The other side of a connection.
+pub(crate) fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+    let cred = stream.peer_cred()?;
+    Ok(Peer { pid: cred.pid().unwrap_or(0), uid: cred.uid() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 100 @drainit/4026531836/17
+0000000000000000: 00000003 00000000 00000000 0001 03 101 @drainit/4026531836/17
+0000000000000000: 00000002 00000000 00010000 0001 01 102 @drainit/4026531837/1
+0000000000000000: 00000002 00000000 00010000 0001 01 103 /run/drainit/4026531836/9
+0000000000000000: 00000002 00000000 00010000 0001 01 104
+0000000000000000: 00000002 00000000 00010000 0001 01 105 @drainit/4026531836/x
+0000000000000000: 00000002 00000000 00010000 0001 01 106 @drainit/4026531836/8
+";
+
+    #[test]
+    fn only_the_names_of_our_namespace_are_found() {
+        let found = others(4_026_531_836, TABLE);
+        assert_eq!(found, ["drainit/4026531836/8", "drainit/4026531836/17"]);
+        assert_eq!(others(1, TABLE), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_can_be_taken_once() {
+        // No namespace has this inode.
+        let (name, first) = listen(1);
+        assert!(is_listening(&name));
+        assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!is_listening(&name));
+    }
+
+    #[test]
+    fn the_server_must_be_who_it_is_called() {
+        let own = geteuid().as_raw();
+        let check = |name: &str, pid, uid| check_server(&path(name), Peer { pid, uid });
+        assert_eq!(check("drainit/5/17", 17, own), Ok(()));
+        assert_eq!(check("drainit/5/17", 17, 0), Ok(()));
+        assert_eq!(check("drainit/5/1", 1, own + 1), Ok(()));
+        for (name, pid, uid, says) in [
+            ("drainit/5/17", 18, own, "pid 18 has this name"),
+            ("drainit/5/1", 0, 0, "another PID namespace"),
+            ("drainit/5/17", 17, own + 1, "neither you nor root"),
+            ("drainit/5/", 17, own, "not one of drainit's"),
+        ] {
+            let error = check(name, pid, uid).unwrap_err();
+            assert!(error.contains(says), "{name} {pid} {uid}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_client_must_be_root_or_our_own_user() {
+        let own = geteuid().as_raw();
+        for (pid, uid, is_private, may) in [
+            (5, own, true, true),
+            (5, 0, true, true),
+            (5, own + 1, true, false),
+            (0, own, true, false),
+            (0, own, false, true),
+            (0, own + 1, false, false),
+        ] {
+            let allowed = check_client(Peer { pid, uid }, is_private);
+            assert_eq!(allowed.is_ok(), may, "{pid} {uid} {is_private}: {allowed:?}");
+        }
+    }
+}

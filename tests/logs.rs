@@ -1,0 +1,96 @@
+//! `drainit logs`: the last lines, and those that follow.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::support::{LONG, Rig, Running, Signal};
+
+const CONFIG: &str = "
+processes:
+  a: {command: [CHILD, a, print=one, print=two, await=DIR/go, print=three, await=DIR/more, print=four], log: {}}
+  b: {command: [CHILD, b, eprint=of-b], log: {prefix: bee}}
+  quiet: {command: [CHILD, quiet, print=past]}
+";
+
+fn start() -> Option<Running> {
+    let drainit = Rig::new()?.start(CONFIG);
+    for line in ["one", "two", "of-b", "past"] {
+        drainit.wait_for_line(line);
+    }
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+#[test]
+fn the_last_lines_are_shown() {
+    let Some(drainit) = start() else { return };
+    let said = drainit.exec(&["logs"]);
+    let lines: Vec<_> = said.stdout.lines().collect();
+    for expected in ["[a] one", "[a] two", "[bee] of-b"] {
+        assert!(lines.contains(&expected), "{said:?}");
+    }
+    assert!(
+        lines.iter().any(|line| line.starts_with("[drainit] ") && line.ends_with("a: started")),
+        "{said:?}"
+    );
+    assert!(!said.stdout.contains("past"), "{said:?}");
+    assert!(
+        said.stderr.contains("without the lines of quiet") && said.stderr.contains("`log: {}`"),
+        "{said:?}"
+    );
+
+    let shown = |args: &[&str]| {
+        let said = drainit.exec(args);
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+        said.stdout
+    };
+    assert_eq!(shown(&["logs", "-n", "1", "a"]), "[a] two\n");
+    assert_eq!(shown(&["logs", "--tail", "5", "b"]), "[bee] of-b\n");
+    assert_eq!(shown(&["logs", "-n", "0", "a"]), "");
+    drainit.exec(&["logs", "quiet"]).assert(1, "drainit has no lines of `quiet`: without `log`");
+    drainit.exec(&["logs", "c"]).assert(1, "there is no process `c`");
+    drainit.exec(&["logs", "-n", "x"]).assert(2, "invalid value");
+}
+
+#[test]
+fn what_follows_is_shown_until_drainit_ends() {
+    let Some(drainit) = start() else { return };
+    let mut command = drainit.exec_as(None, &["logs", "-f", "-n", "1", "a"]);
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "[a] two");
+    drainit.touch("go");
+    assert_eq!(lines.next().unwrap(), "[a] three");
+    // Others ask meanwhile.
+    drainit.exec(&["status"]).assert(0, "ready");
+    drainit.touch("more");
+    assert_eq!(lines.next().unwrap(), "[a] four");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    assert_eq!(lines.next(), None);
+    following.wait().unwrap();
+}
+
+#[test]
+fn a_follower_that_does_not_read_holds_up_nobody() {
+    let Some(rig) = Rig::new() else { return };
+    let config =
+        "processes: {a: {command: [CHILD, a, await=DIR/go, 'lines=20000,x', print=last], log: {}}}";
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["a"]);
+    let mut command = drainit.exec_as(None, &["logs", "-f", "a"]);
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    drainit.wait_until("followed", || {
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/unix", drainit.pid())).unwrap();
+        sockets.lines().filter(|line| line.contains("@drainit/") && line.ends_with("/1")).count()
+            > 1
+    });
+    drainit.touch("go");
+    drainit.wait_for_line(r"^\[a\] last$");
+    drainit.exec(&["status"]).assert(0, "running");
+    drop(following.stdout.take());
+    let _ = following.kill();
+    following.wait().unwrap();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}

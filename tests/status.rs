@@ -1,0 +1,278 @@
+//! `drainit status` in the container of a running drainit, and the private socket that it asks.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::namespace::UNSHARE;
+use crate::support::rig::NOBODY;
+use crate::support::{LONG, Rig, Running, Said, Signal, ms};
+
+fn json(drainit: &Running) -> Value {
+    let said = drainit.exec(&["status", "--format", "json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    serde_json::from_str(&said.stdout).unwrap()
+}
+
+/// The address of the private socket of a drainit that is PID 1.
+fn private(drainit: &Running) -> SocketAddr {
+    let link = std::fs::read_link(format!("/proc/{}/ns/pid", drainit.pid())).unwrap();
+    let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    SocketAddr::from_abstract_name(format!("drainit/{inode}/1")).unwrap()
+}
+
+#[test]
+fn without_a_word_of_control_it_shows_every_process() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a]}
+          waits: {command: [CHILD, waits, await=DIR/go, touch=DIR/w], readiness: {file: DIR/w}}
+          task: {type: oneshot, command: [CHILD, task, exit=0]}
+          fails: {command: [CHILD, fails, await=DIR/end, exit=7], restart: always, restart_delay: 10ms}
+        ",
+    );
+    drainit.wait_for_start(&["a", "waits"]);
+    drainit.wait_for_line("task: completed");
+    let said = drainit.exec(&["status"]);
+    let lines: Vec<_> = said.stdout.lines().collect();
+    assert_eq!((said.code, lines.len()), (0, 6), "{said:?}");
+    assert!(lines[0].starts_with("starting, not ready, up "), "{said:?}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{said:?}");
+    let row = |name: &str| -> Vec<&str> {
+        let line = lines.iter().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().collect()
+    };
+    assert_eq!((row("a")[1], row("waits")[1], row("task")[1]), ("ready", "starting", "done"));
+    assert!(row("a")[6].ends_with(['K', 'M']), "memory: {said:?}");
+
+    drainit.touch("go");
+    drainit.touch("end");
+    drainit.wait_until("restarted", || {
+        let now = json(&drainit);
+        let fails = &now["processes"][3];
+        fails["restarts"].as_u64() > Some(0) && fails["last_exit"] == "exited with code 7"
+    });
+    drainit.wait_until("ready", || json(&drainit)["processes"][1]["ready"] == true);
+    let now = json(&drainit);
+    assert_eq!((&now["pid"], &now["version"]), (&1.into(), &env!("CARGO_PKG_VERSION").into()));
+    let a = &now["processes"][0];
+    assert_eq!(
+        (&a["name"], &a["state"], &a["restarts"]),
+        (&"a".into(), &"ready".into(), &0.into())
+    );
+    assert!(a["pid"].as_i64() > Some(1) && a["memory_bytes"].as_u64() > Some(10_000), "{a}");
+
+    let said = drainit.exec(&["status", "waits", "a"]);
+    assert_eq!((said.code, said.stdout.lines().count()), (0, 4), "{said:?}");
+    drainit
+        .exec(&["status", "wait"])
+        .assert(1, "there is no process `wait`; did you mean `waits`?");
+    drainit.exec(&["status", "x y"]).assert(1, "there is no process `x y`");
+    drainit.exec(&["health", "--live"]).assert(0, "ok");
+}
+
+#[test]
+fn it_needs_no_config_and_no_privileges() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.without_privileges().start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_line("everything is ready");
+    for user in [None, Some(NOBODY)] {
+        let mut command = drainit.exec_as(user, &["status"]);
+        Said::of(command.env_remove("DRAINIT_CONFIG").output().unwrap()).assert(0, "ready");
+        Said::of(drainit.exec_as(user, &["status"]).output().unwrap()).assert(0, "ready");
+    }
+    // A config that has been broken since.
+    let mut command = drainit.exec_as(None, &["status", "-c", "/proc/self/status"]);
+    Said::of(command.output().unwrap()).assert(0, "ready");
+}
+
+#[test]
+fn other_users_and_other_containers_are_refused() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.readable_by_everybody().start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_line("everything is ready");
+    for args in [&["status"][..], &["stop", "a"], &["kill", "a"], &["logs"], &["drain"]] {
+        let said = Said::of(drainit.exec_as(Some(12_345), args).output().unwrap());
+        said.assert(1, "the user 12345 may not ask; drainit's own user (0) and root may");
+    }
+    // This test is root, but of another PID namespace.
+    let mut stream = UnixStream::connect_addr(&private(&drainit)).unwrap();
+    stream.write_all(b"POST /v1/kill?signal=9&process=a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("in another PID namespace"),
+        "{answer}"
+    );
+    drainit.exec(&["status"]).assert(0, "running, ready");
+}
+
+#[test]
+fn a_name_that_another_has_is_a_warning_and_its_answers_are_not_believed() {
+    let Some(rig) = Rig::new() else { return };
+    let (namespace, go) = (rig.path("ns"), rig.path("go"));
+    let script = rig.fill(
+        "readlink /proc/self/ns/pid >DIR/ns.new; mv DIR/ns.new DIR/ns; \
+         while [ ! -e DIR/go ]; do sleep 0.01; done; exec \"$@\"",
+    );
+    // Another container of the pod takes the name in the moment before drainit is executed.
+    let taking = std::thread::spawn(move || {
+        let until = Instant::now() + LONG;
+        while !namespace.exists() {
+            assert!(Instant::now() < until);
+            std::thread::sleep(ms(1));
+        }
+        let link = std::fs::read_to_string(namespace).unwrap();
+        let inode = link.trim_matches(|c: char| !c.is_ascii_digit());
+        let name = SocketAddr::from_abstract_name(format!("drainit/{inode}/1")).unwrap();
+        let listener = UnixListener::bind_addr(&name).unwrap();
+        std::fs::write(go, "").unwrap();
+        listener
+    });
+    let drainit =
+        rig.wrapper(&["sh", "-c", &script, "sh"]).start("processes: {a: {command: [CHILD, a]}}");
+    drainit
+        .wait_for_line("warning: no control socket, so `drainit status` and the like cannot ask");
+    drainit.wait_for_line("everything is ready");
+    let said = drainit.exec(&["status"]);
+    said.assert(1, "a process of another PID namespace has this name, so it may not be drainit");
+    drop(taking.join().unwrap());
+    drainit.exec(&["status"]).assert(1, "no drainit answers: nothing listens on @drainit/");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        shutdown: {grace_period: 60s}
+        processes: {a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 50s}}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    let mut watch =
+        drainit.exec_as(None, &["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("running, ready"));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("a", "got SIGTERM");
+    let progress = lines.find(|line| line.starts_with("stopping")).unwrap();
+    assert!(
+        progress.starts_with("stopping (SIGTERM received) for ") && progress.contains(" left"),
+        "{progress}"
+    );
+    drainit.signal_again(Signal::SIGTERM);
+    drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_exit(LONG);
+    // The end of PID 1 is the end of its namespace, in which the command runs.
+    let began = Instant::now();
+    lines.by_ref().for_each(drop);
+    watch.wait().unwrap();
+    assert!(began.elapsed() < LONG);
+}
+
+#[test]
+fn with_the_socket_off_nobody_listens() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start("{control: {socket: off}, processes: {a: {command: [CHILD, a]}}}");
+    drainit.wait_for_line("everything is ready");
+    UnixStream::connect_addr(&private(&drainit)).unwrap_err();
+    for args in [&["status"][..], &["logs"], &["drain"], &["health"]] {
+        drainit.exec(args).assert(78, "the config has `control: {socket: off}`");
+    }
+    let mut command = drainit.exec_as(None, &["status"]);
+    let said = Said::of(command.env("DRAINIT_CONFIG", "/dev/null").output().unwrap());
+    assert_eq!(said.code, 78, "{said:?}");
+}
+
+#[test]
+fn nobody_answers_where_no_drainit_runs() {
+    if Rig::new().is_none() {
+        return;
+    }
+    let dir = crate::support::temp_dir::TempDir::new();
+    dir.write("drainit.yaml", "processes: {a: {command: [a]}}\n");
+    let config = dir.join("drainit.yaml");
+    for args in
+        [&["status"][..], &["logs"], &["kill", "a"], &["stop", "a"], &["drain"], &["health"]]
+    {
+        let mut command = Command::new(UNSHARE[0]);
+        command.args(&UNSHARE[1..]).arg(env!("CARGO_BIN_EXE_drainit")).args(args);
+        let said = Said::of(command.env("DRAINIT_CONFIG", &config).output().unwrap());
+        said.assert(1, "no drainit answers: nothing listens on @drainit/");
+        said.assert(
+            1,
+            "does not run, runs in another PID or network namespace, or has a `control.socket`",
+        );
+    }
+}
+
+#[test]
+fn a_socket_in_the_file_system_replaces_the_private_one() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit =
+        rig.start("{control: {socket: DIR/c.sock}, processes: {a: {command: [CHILD, a]}}}");
+    drainit.wait_for_line("everything is ready");
+    UnixStream::connect_addr(&private(&drainit)).unwrap_err();
+    drainit.exec(&["status"]).assert(0, "ready");
+    let path = drainit.path("c.sock").display().to_string();
+    drainit.exec(&["status", "--socket", &path]).assert(0, "ready");
+    // Its mode may be changed; its users are checked anyway.
+    let opened = Command::new("chmod").args(["666", &path]).status().unwrap();
+    assert!(opened.success());
+    let open = Command::new("chmod").arg("755").arg(drainit.path("")).status().unwrap();
+    assert!(open.success());
+    let said =
+        Said::of(drainit.exec_as(Some(12_345), &["status", "--socket", &path]).output().unwrap());
+    assert_eq!(said.code, 1, "{said:?}");
+}
+
+#[test]
+fn not_as_pid_1_it_is_the_only_one() {
+    let drainit = Rig::not_init().start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_line("everything is ready");
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let name = format!("@drainit/{inode}/{}", drainit.pid());
+    drainit.exec(&["status", "--socket", &name]).assert(0, "running, ready");
+    // Other tests run others at the same time, or not.
+    let said = drainit.exec(&["status", "-c", drainit.path("drainit.yaml").to_str().unwrap()]);
+    assert!(said.code == 0 || said.stderr.contains("several drainits run here"), "{said:?}");
+
+    // Somebody who is not the named process.
+    let pid = std::process::id();
+    let forged = format!("drainit/{inode}/{}", pid + 1);
+    let address = SocketAddr::from_abstract_name(&forged).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    let said = drainit.exec(&["status", "--socket", &format!("@{forged}")]);
+    said.assert(1, &format!("pid {pid} has this name, so it may not be drainit"));
+}
+
+#[test]
+fn another_version_is_named() {
+    let dir = crate::support::temp_dir::TempDir::new();
+    let path = dir.join("old.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    // As an older drainit answers.
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let count = stream.read(&mut request).unwrap();
+        assert!(count > 0);
+        let body = "there are /livez, /readyz, /status, /metrics, and POST /drain\n";
+        let head = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+    let output = command.args(["status", "--socket", path.to_str().unwrap()]).output().unwrap();
+    Said::of(output).assert(1, "is of another version than this one").assert(1, "/proc/1/exe");
+    server.join().unwrap();
+}
