@@ -3,7 +3,7 @@
 //! A room imports only from rooms to its right:
 //!
 //! ```text
-//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, core
+//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, plan, core
 //!  └───▶ image, import, kubernetes ─▶ load ─▶ plan ─▶ core ─▶ graph ─▶ config ─▶ types
 //! ```
 //!

@@ -31,6 +31,7 @@ fn a_lean_binary_says_what_it_was_built_without() {
         ("schema", "`schema`"),
         ("completions bash", "`completions`"),
         ("man", "`man`"),
+        ("report report.json", "`report`"),
         ("check -c CONFIG --pod pod.yaml --container a", "`check --pod`"),
         ("plan -c CONFIG --format json", formats),
         ("plan -c CONFIG --format mermaid", formats),
@@ -47,6 +48,7 @@ fn a_lean_binary_says_what_it_was_built_without() {
     for (args, hidden) in [
         ("help", "import"),
         ("help", "completions"),
+        ("help", "report"),
         ("check --help", "--pod"),
         ("plan --help", "mermaid"),
     ] {

@@ -1,9 +1,13 @@
 //! Tests the measured start and the report of the shutdown as data.
 
+use std::fs;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::record::Stream;
+use crate::support::{Ended, LONG, Rig, Signal};
 
 #[test]
 fn the_start_is_measured_and_its_critical_chain_named() {
@@ -40,4 +44,201 @@ fn the_start_is_measured_and_its_critical_chain_named() {
     );
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
+}
+
+/// The chain router → policy → python. The policy ignores its stop signal, the router is drained.
+const GRAPH: &str = "
+shutdown: {grace_period: 8s, REPORT}
+processes:
+  python: {command: [CHILD, python, 'on=TERM:exit:0', touch=DIR/python], readiness: {file: DIR/python}}
+  policy: {command: [CHILD, policy, 'on=TERM:ignore'], depends_on: [python], stop_grace_period: 300ms}
+  router:
+    command: [CHILD, router, 'on=TERM:exit:0:60']
+    depends_on: [policy]
+    drain: {exec: {command: [CHILD, drain, sleep=200, exit=0], time: 3s}}
+";
+
+fn stopped(rig: Rig, report: &str) -> Ended {
+    let drainit = rig.start(&GRAPH.replace("REPORT", report));
+    drainit.wait_for_start(&["router", "policy"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG)
+}
+
+/// The report of the file, after checks that hold for every report.
+#[track_caller]
+fn written(ended: &Ended, name: &str) -> Value {
+    let report = ended.report(name);
+    assert_eq!(report["version"], 1, "{report:#}");
+    assert_eq!(report["exit_code"], ended.code, "{report:#}");
+    assert_eq!(fs::read_to_string(ended.path(name)).unwrap().lines().count(), 1);
+    report
+}
+
+fn process<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let mut processes = report["processes"].as_array().unwrap().iter();
+    processes.find(|process| process["name"] == name).unwrap_or_else(|| panic!("{report:#}"))
+}
+
+/// What `drainit report` prints with these arguments, in the directory of a run.
+fn drawn(ended: &Ended, args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
+        .arg("report")
+        .args(args)
+        .current_dir(ended.path("."))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.env("DRAINIT_LOG_FORMAT", "json");
+    let ended = stopped(rig, "report: DIR/report.json");
+    ended.assert_code(137);
+    let report = written(&ended, "report.json");
+    let log = ended.text(Stream::Stderr);
+    let last: Value = serde_json::from_str(log.lines().next_back().unwrap()).unwrap();
+    assert_eq!((&last["process"], &last["level"]), (&"drainit".into(), &"info".into()), "{last:#}");
+    assert_eq!(last["report"], report);
+
+    // The text has the same.
+    let text = last["message"].as_str().unwrap();
+    let seconds = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} {report:#}"));
+    assert!(text.starts_with("stopped in "), "{text}");
+    assert!(text.contains(" of 6s, exit code 137: SIGTERM received\n"), "{text}");
+    assert_eq!(report["cause"]["text"], "SIGTERM received");
+    assert_eq!((&report["deadline"], &report["grace_period"]), (&6.0.into(), &8.0.into()));
+    assert!(text.contains("\n  killed: 1 of 3"), "{text}");
+    assert_eq!(report["killed"], 1);
+    let millis = |name: &str| {
+        let stop = &process(&report, name)["stop"];
+        let took = seconds(&stop["ends"]) - seconds(&stop["begins"]);
+        (took * 1000.0).round()
+    };
+    for name in ["router", "policy", "python"] {
+        let line = text.lines().find(|line| line.starts_with(&format!("  stop {name}: ")));
+        let took = line.and_then(|line| line.split(": ").nth(1)?.split("ms").next()?.parse().ok());
+        let took: f64 = took.unwrap_or_else(|| panic!("{text}"));
+        // Both are measured, a moment apart.
+        assert!((took - millis(name)).abs() <= 100.0, "{name}: {took}, {text}, {report:#}");
+    }
+    let drain = &process(&report, "router")["drain"];
+    assert_eq!((&drain["why"], &drain["longest"]), (&"reported".into(), &3.0.into()), "{report:#}");
+
+    // The policy was killed when its time was over, and everything in order.
+    let policy = process(&report, "policy");
+    assert_eq!((&policy["stop"]["killed"], &policy["stop"]["limit"]), (&true.into(), &0.3.into()));
+    assert_eq!(policy["end"]["signal"], "SIGKILL", "{report:#}");
+    let order: Vec<_> = ["router", "policy", "python"]
+        .iter()
+        .flat_map(|name| {
+            let stop = &process(&report, name)["stop"];
+            [seconds(&stop["begins"]), seconds(&stop["ends"])]
+        })
+        .collect();
+    assert!(order.is_sorted() && seconds(&drain["ends"]) <= order[0], "{report:#}");
+    assert!(*order.last().unwrap() <= seconds(&report["took"]), "{report:#}");
+    let names: Vec<_> =
+        report["steps"].as_array().unwrap().iter().map(|step| &step["name"]).collect();
+    assert_eq!(
+        names,
+        ["drain router", "stop router", "stop policy", "stop python", "leftover processes"]
+    );
+    // The plan of the same config.
+    let planned = &report["steps"][2]["planned"];
+    assert!((seconds(&planned["ends"]) - seconds(&planned["begins"]) - 0.3).abs() < 0.002);
+    let ready = seconds(&report["start"]["ready"]);
+    assert!(ready >= seconds(&process(&report, "router")["started"]), "{report:#}");
+}
+
+#[test]
+fn the_report_is_drawn_from_the_file_and_from_the_log() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = stopped(rig, "report: DIR/report.json");
+    ended.assert_code(137);
+    let report = written(&ended, "report.json");
+    // The log is text, as ever.
+    ended.assert_line(r"^\[drainit\].* stopped in .*s of 6s, exit code 137: SIGTERM received$");
+    ended.assert_no_line("\"version\"");
+    let log = format!("{{\"message\":\"x\"}}\n{{\"message\":\"m\",\"report\":{report}}}\n");
+    fs::write(ended.path("log"), log).unwrap();
+    let (code, text) = drawn(&ended, &["report.json"]);
+    assert_eq!(code, 0, "{text}");
+    for line in [
+        "Stopped in ",
+        "  drain router  ",
+        "  stop policy   ",
+        "  policy: was ended by SIGKILL (killed)",
+        "  Everything was ready after ",
+    ] {
+        assert!(text.lines().any(|shown| shown.starts_with(line)), "{line}:\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert_eq!(drawn(&ended, &["log", "--format", "text"]), (0, text));
+    let (code, svg) = drawn(&ended, &["report.json", "--format", "svg"]);
+    assert!(code == 0 && svg.starts_with("<svg ") && svg.contains(">stop policy</text>"), "{svg}");
+
+    let piped = Command::new("sh")
+        .args(["-c", "tail -n 1 log | \"$0\" report -", env!("CARGO_BIN_EXE_drainit")])
+        .current_dir(ended.path("."))
+        .output()
+        .unwrap();
+    assert!(piped.status.success() && piped.stdout.starts_with(b"Stopped in "), "{piped:?}");
+}
+
+#[test]
+fn what_is_no_report_is_refused() {
+    let rig = Rig::not_init();
+    rig.write("log", "[drainit] a log in text\n");
+    rig.write("later.json", "{\"version\": 2}");
+    let ended = rig.run("processes: {a: {command: [CHILD, a, exit=0]}}");
+    for (file, reason) in [
+        ("log", "log: there is no report"),
+        ("later.json", "this drainit reads version 1"),
+        ("none", "none: No such file"),
+        (".", "directory"),
+        ("-", "standard input: there is no report"),
+        ("/dev/zero", "longer than 16 MiB"),
+    ] {
+        let (code, text) = drawn(&ended, &[file]);
+        assert!(code == 78 && text.contains(reason), "{file}: {code} {text}");
+    }
+}
+
+#[test]
+fn an_unasked_end_is_in_the_report() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        shutdown: {report: DIR/report.json}
+        processes:
+          engine: {command: [CHILD, engine, await=DIR/go, exit=7]}
+          router: {command: [CHILD, router], depends_on: [engine]}
+        ";
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["router"]);
+    drainit.touch("go");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(7);
+    let report = written(&ended, "report.json");
+    assert_eq!(report["cause"]["kind"], "ended", "{report:#}");
+    assert_eq!(report["cause"]["process"], "engine");
+    let engine = process(&report, "engine");
+    assert_eq!((&engine["end"]["code"], &engine["stop"]), (&7.into(), &Value::Null), "{report:#}");
+    assert_eq!(process(&report, "router")["stop"]["killed"], false);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = stopped(rig, "report: DIR/none/report.json");
+    ended
+        .assert_code(137)
+        .assert_line("warning: the report cannot be written to .*/none/report.json: No such file");
+    let log = ended.text(Stream::Stderr);
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{log}"));
+    assert!(at("the report cannot be written") < at("stopped in "), "{log}");
 }

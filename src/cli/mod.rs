@@ -20,6 +20,8 @@ pub mod logs;
 pub mod man;
 pub mod operate;
 pub mod plan;
+#[cfg(feature = "tools")]
+pub mod report;
 pub mod run;
 #[cfg(feature = "tools")]
 pub mod schema;
@@ -63,6 +65,12 @@ enum Command {
     #[cfg(not(feature = "tools"))]
     #[command(hide = true)]
     Import(crate::cli::left_out::AnyArgs),
+    /// Draw the report of a shutdown that has happened, beside its plan
+    #[cfg(feature = "tools")]
+    Report(crate::cli::report::ReportArgs),
+    #[cfg(not(feature = "tools"))]
+    #[command(hide = true)]
+    Report(crate::cli::left_out::AnyArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
     /// Show the processes of the running container, and how far a shutdown is
@@ -122,6 +130,10 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
         #[cfg(not(feature = "tools"))]
         Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
+        #[cfg(feature = "tools")]
+        Ok(Cli { command: Command::Report(args) }) => crate::cli::report::report(&args),
+        #[cfg(not(feature = "tools"))]
+        Ok(Cli { command: Command::Report(_) }) => crate::cli::left_out::report("`report`"),
         Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
         Ok(Cli { command: Command::Status(args) }) => crate::cli::status::status(&args),
         Ok(Cli { command: Command::Stop(args) }) => {

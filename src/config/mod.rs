@@ -55,6 +55,8 @@ pub struct Shutdown {
     pub readiness_delay: Duration,
     /// The signals that stop the container. Default TERM, INT, QUIT.
     pub signals: Vec<Signal>,
+    /// The file that the report is written to, as JSON.
+    pub report: Option<PathBuf>,
 }
 
 impl Shutdown {

@@ -101,6 +101,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
         signals: options.stop_signals.clone(),
+        report: None,
     };
     let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
     let room = room(&shutdown);

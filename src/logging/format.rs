@@ -64,6 +64,14 @@ pub fn own_line(
     out
 }
 
+/// Adds the report as data to a line in JSON.
+pub(crate) fn add_report(line: &mut Vec<u8>, report: &str) {
+    if line.ends_with(b"}\n") {
+        line.truncate(line.len() - 2);
+        line.extend([b",\"report\":", report.as_bytes(), b"}\n"].concat());
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {

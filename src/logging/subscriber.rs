@@ -12,7 +12,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::logging::Output;
-use crate::logging::format::own_line;
+use crate::logging::format::{add_report, own_line};
 use crate::types::Stream;
 
 /// The environment variable that sets the level: `error`, `warn`, `info` (the default) or `debug`.
@@ -65,13 +65,16 @@ impl Subscriber for OwnLines {
         let mut message = Message::default();
         event.record(&mut message);
         message.text.push_str(&message.fields);
-        let line = own_line(
+        let mut line = own_line(
             self.output.format(),
             Stream::Stderr,
             *event.metadata().level(),
             SystemTime::now(),
             &message.text,
         );
+        if let Some(report) = &message.report {
+            add_report(&mut line, report);
+        }
         self.output.push(Stream::Stderr, &line);
     }
 
@@ -93,12 +96,16 @@ impl Subscriber for OwnLines {
 struct Message {
     text: String,
     fields: String,
+    /// The field `report`: JSON that becomes a member of the line, which is JSON as well.
+    report: Option<String>,
 }
 
 impl Visit for Message {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.text.push_str(value);
+        } else if field.name() == "report" {
+            self.report = Some(value.to_owned());
         } else {
             self.record_debug(field, &value);
         }

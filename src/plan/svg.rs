@@ -8,13 +8,13 @@ use crate::plan::text::{LABEL, cut_to, is_shown};
 use crate::plan::timeline::Timeline;
 use crate::types::human;
 
-const WIDTH: f64 = 880.0;
+pub(crate) const WIDTH: f64 = 880.0;
 /// The left edge and the full width of the bars.
-const LEFT: f64 = 300.0;
-const BARS: f64 = WIDTH - LEFT - 10.0;
-const ROW: f64 = 22.0;
+pub(crate) const LEFT: f64 = 300.0;
+pub(crate) const BARS: f64 = WIDTH - LEFT - 10.0;
+pub(crate) const ROW: f64 = 22.0;
 /// The height of a title and the line below it.
-const HEAD: f64 = 56.0;
+pub(crate) const HEAD: f64 = 56.0;
 
 /// The image is readable on light and dark pages.
 #[must_use]
@@ -27,10 +27,15 @@ pub fn svg(plan: &Plan<'_>) -> String {
     ] {
         top = case(&mut body, plan, timeline, (what, asked), top) + ROW;
     }
+    document("The longest shutdown against the grace period", &body, top)
+}
+
+/// An image of this height, readable on light and dark pages.
+pub(crate) fn document(title: &str, body: &str, height: f64) -> String {
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" width=\"{WIDTH}\" height=\"{top}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\" font-size=\"13\" \
-         fill=\"#737b85\">\n<title>The longest shutdown against the grace period</title>\n{body}</svg>\n"
+         fill=\"#737b85\">\n<title>{title}</title>\n{body}</svg>\n"
     )
 }
 
@@ -99,6 +104,6 @@ fn case(
     end
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -9,11 +9,11 @@ use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::plan::{Plan, Start};
 use crate::types::human;
 
-const COLUMNS: usize = 100;
+pub(crate) const COLUMNS: usize = 100;
 /// The maximal width of the labels in front of the bars.
 pub(crate) const LABEL: usize = 36;
 /// The width of the times in front of the bars, `12.75s of 15s`.
-const TIMES: usize = 16;
+pub(crate) const TIMES: usize = 16;
 
 #[must_use]
 pub fn text(plan: &Plan<'_>) -> String {
@@ -188,7 +188,12 @@ fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
 }
 
 /// Wraps items between, not within them. Writes nothing if there are none.
-fn paragraph(out: &mut String, title: &str, separator: &str, items: impl Iterator<Item = String>) {
+pub(crate) fn paragraph(
+    out: &mut String,
+    title: &str,
+    separator: &str,
+    items: impl Iterator<Item = String>,
+) {
     let mut line = format!("\n  {title}");
     let mut items = items.peekable();
     if items.peek().is_none() {

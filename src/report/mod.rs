@@ -1,21 +1,37 @@
-//! The report of the shutdown, phase by phase, for the log and `/dev/termination-log`.
+//! The report of the shutdown, phase by phase, for the log and `/dev/termination-log`, and as data.
 //!
-//! Pure: it takes each [`Note`] and each count with its time, and writes text.
+//! Pure: it takes each [`Note`], each count and whatever else happens with its time, and writes
+//! text ([`Report::text`]) and JSON ([`data`]). [`read`], [`drawing`], [`text`] and [`svg`] are for
+//! `drainit report`, which draws such a JSON.
 
+pub mod data;
+#[cfg(feature = "tools")]
+pub mod drawing;
 pub mod messages;
+#[cfg(feature = "tools")]
+pub mod read;
 pub mod startup;
+mod steps;
+#[cfg(feature = "tools")]
+pub mod svg;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests;
+#[cfg(feature = "tools")]
+pub mod text;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::core::action::Action;
 use crate::core::cause::Cause;
-use crate::core::event::Load;
+use crate::core::event::{Event, Load};
 use crate::core::note::{AfterEnd, DrainEnd, Note};
+use crate::core::phase::Phase;
 use crate::report::messages::Names;
-use crate::types::{End, ProcessId, Time, harmless, human};
+use crate::report::steps::Steps;
+use crate::types::{End, ProcessId, Signal, Time, harmless, human};
 
 #[derive(Debug)]
 pub struct Report {
@@ -29,6 +45,15 @@ pub struct Report {
     is_open: bool,
     /// How the current instance of a process ended before the shutdown.
     ended_before: HashMap<ProcessId, End>,
+    steps: Steps,
+    /// When and how the last instance of a process ended.
+    ends: HashMap<ProcessId, (Time, End)>,
+    restarts: HashMap<ProcessId, u32>,
+    /// When the current instance of a process was asked to end, by which signal, and the time until
+    /// KILL.
+    asked: HashMap<ProcessId, (Time, Signal, Duration)>,
+    /// The drain was requested before the shutdown.
+    drain_requested: bool,
 }
 
 /// The traffic of a drained process. `None` is unknown.
@@ -76,6 +101,10 @@ impl<T> Lines<T> {
         &mut self.all[place]
     }
 
+    fn get(&self, process: ProcessId) -> Option<&T> {
+        self.places.get(&process).and_then(|place| self.all.get(*place))
+    }
+
     fn of(&mut self, process: ProcessId) -> Option<&mut T> {
         self.places.get(&process).and_then(|place| self.all.get_mut(*place))
     }
@@ -90,6 +119,9 @@ impl<T> Default for Lines<T> {
 #[derive(Clone, Copy, Debug)]
 struct DrainLine {
     process: ProcessId,
+    began: Time,
+    min: Duration,
+    longest: Duration,
     /// Its traffic is polled.
     counted: bool,
     over: Option<(DrainEnd, Duration, Load)>,
@@ -98,6 +130,18 @@ struct DrainLine {
     /// The end of the drain; later, when the process was asked to end, or ended.
     end: Option<Time>,
     is_stopped: bool,
+}
+
+/// What the counts say about the traffic of a drain. `None` is unknown.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    at_start: Option<u64>,
+    at_end: Option<u64>,
+    new: Option<u64>,
+    completed: Option<u64>,
+    in_flight: Option<u64>,
+    /// The age of the last count at the end; `None` if it still holds there.
+    age: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -120,19 +164,39 @@ impl Report {
             draining_since: None,
             is_open: false,
             ended_before: HashMap::new(),
+            steps: Steps::default(),
+            ends: HashMap::new(),
+            restarts: HashMap::new(),
+            asked: HashMap::new(),
+            drain_requested: false,
         }
     }
 
+    /// Takes an event that the core has handled, and the phase that followed.
+    pub fn event(&mut self, now: Time, event: Event, phase: &Phase) {
+        self.steps.event(now, event);
+        self.steps.phase(now, phase);
+    }
+
+    /// Takes an action of the core other than a note.
+    pub fn action(&mut self, now: Time, action: &Action) {
+        self.steps.action(now, action);
+    }
+
     pub fn note(&mut self, now: Time, note: &Note) {
+        self.steps.note(now, note);
         match *note {
-            Note::DrainRequested => self.open(),
+            Note::DrainRequested => {
+                self.open();
+                self.drain_requested = true;
+            }
             Note::ShutdownBegan { cause, window } => {
                 self.open();
                 self.began = Some((now, cause, window));
             }
-            Note::DrainBegan { process, counted, .. } => {
+            Note::DrainBegan { process, counted, min, longest } => {
                 self.draining_since.get_or_insert(now);
-                let line = DrainLine::new(process, counted);
+                let line = DrainLine { min, longest, ..DrainLine::new(process, counted, now) };
                 // Not one of an earlier instance.
                 *self.drains.push(process, line) = line;
             }
@@ -142,8 +206,9 @@ impl Report {
                     line.end.get_or_insert(now);
                 }
             }
-            Note::Stopping { process, .. } => {
+            Note::Stopping { process, signal, limit } => {
                 self.stopped(now, process);
+                self.asked.insert(process, (now, signal, limit));
                 if self.is_open {
                     self.stop(process);
                 }
@@ -159,12 +224,16 @@ impl Report {
             }
             Note::Started(process) => {
                 self.ended_before.remove(&process);
+                self.ends.remove(&process);
+                self.asked.remove(&process);
             }
             Note::Stopped { process, end, .. } if !self.is_open => {
                 self.ended_before.insert(process, end);
+                self.ends.insert(process, (now, end));
             }
             Note::Stopped { process, end, took, .. } => {
                 self.stopped(now, process);
+                self.ends.insert(process, (now, end));
                 let line = self.stop(process);
                 line.end = Some(end);
                 line.took = took;
@@ -172,9 +241,16 @@ impl Report {
             // That it gave up explains much, and the log may have rotated.
             Note::Ended { process, end, next } => {
                 self.ended_before.insert(process, end);
+                self.ends.insert(process, (now, end));
+                if let AfterEnd::Restart { .. } = next {
+                    *self.restarts.entry(process).or_default() += 1;
+                }
                 if next == AfterEnd::GivesUp {
                     self.remarks.push(messages::line(note, &self.names).1);
                 }
+            }
+            Note::Unhealthy { process, next: Some(AfterEnd::Restart { .. }) } => {
+                *self.restarts.entry(process).or_default() += 1;
             }
             Note::Unhealthy { next: Some(AfterEnd::GivesUp | AfterEnd::Nothing), .. } => {
                 self.remarks.push(messages::line(note, &self.names).1);
@@ -279,8 +355,19 @@ impl Report {
 }
 
 impl DrainLine {
-    fn new(process: ProcessId, counted: bool) -> Self {
-        Self { process, counted, over: None, first: None, last: None, end: None, is_stopped: false }
+    fn new(process: ProcessId, counted: bool, began: Time) -> Self {
+        Self {
+            process,
+            began,
+            min: Duration::ZERO,
+            longest: Duration::ZERO,
+            counted,
+            over: None,
+            first: None,
+            last: None,
+            end: None,
+            is_stopped: false,
+        }
     }
 
     /// The age of a count at the end; `None` if it still holds there.
@@ -296,44 +383,49 @@ impl DrainLine {
         (!is_last).then_some(age)
     }
 
+    /// Only an Envoy can be polled; `None` if nothing is known.
+    fn counts(&self) -> Option<Counts> {
+        let (seen, last, moment) = self.last?;
+        let first = self.first.unwrap_or_default();
+        first.connections.or(last.connections)?;
+        let newer = |a: Option<u64>, b: Option<u64>| Some(b?.saturating_sub(a?));
+        let ended = |traffic: Traffic| Some(traffic.received?.saturating_sub(traffic.requests?));
+        Some(Counts {
+            at_start: first.connections,
+            at_end: last.connections,
+            new: newer(first.accepted, last.accepted),
+            completed: last.requests.and_then(|_| newer(ended(first), ended(last))),
+            in_flight: last.requests,
+            age: self.age(seen, last, moment),
+        })
+    }
+
     fn text(&self) -> String {
         let Some((why, took, last)) = self.over else { return "not over".to_owned() };
         let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));
-        // Only an Envoy can be polled.
-        let Some((seen, last, moment)) = self.last else {
-            text.push_str(if self.counted { "; connections unknown" } else { "" });
+        let Some(counts) = self.counts() else {
+            let is_unknown = self.counted || self.last.is_some();
+            text.push_str(if is_unknown { "; connections unknown" } else { "" });
             return text;
         };
-        let first = self.first.unwrap_or_default();
-        if first.connections.or(last.connections).is_none() {
-            text.push_str("; connections unknown");
-            return text;
-        }
         let count = |count: Option<u64>| {
             count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
         };
         // Without a poll at the end it is unknown what happened after the last one.
-        let (at, cut) = match self.age(seen, last, moment) {
+        let (at, cut) = match counts.age {
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (
                 format!("when last seen {} before the end", human(age)),
                 "in flight when last seen",
             ),
         };
-        let _ = write!(
-            text,
-            "; connections {} at the start, {} {at}",
-            count(first.connections),
-            count(last.connections)
-        );
-        let newer = |a: Option<u64>, b: Option<u64>| Some(b?.saturating_sub(a?));
-        if let Some(accepted) = newer(first.accepted, last.accepted) {
+        let (start, end) = (count(counts.at_start), count(counts.at_end));
+        let _ = write!(text, "; connections {start} at the start, {end} {at}");
+        if let Some(accepted) = counts.new {
             let _ = write!(text, ", {accepted} new");
         }
-        if let Some(in_flight) = last.requests {
-            let ended =
-                |traffic: Traffic| Some(traffic.received?.saturating_sub(traffic.requests?));
-            let completed = count(newer(ended(first), ended(last)));
+        if let Some(in_flight) = counts.in_flight {
+            let completed = count(counts.completed);
             let _ = write!(text, "; requests {completed} completed, {in_flight} {cut}");
         }
         text

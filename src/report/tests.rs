@@ -1,5 +1,14 @@
 //! The report's lines and counts.
 
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::core::action::Action;
+use crate::core::event::Event;
+use crate::core::machine::Machine;
+use crate::core::spec::{HookId, Spec, Stage};
+use crate::load::testing::load;
+use crate::report::startup::Startup;
 use crate::report::*;
 use crate::types::Signal;
 
@@ -204,4 +213,359 @@ fn a_group_without_its_leader_is_reported_with_the_end_of_the_leader() {
     }
     let text = report.text(Time(Duration::from_secs(3)), 3);
     assert!(text.contains("\n  stop app: exited with code 3 (killed)\n"), "{text}");
+}
+
+/// Plays a shutdown of this config, and returns its report as data.
+#[track_caller]
+fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
+    let loaded = load(&[config], &[]).unwrap();
+    let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
+    let names: Vec<_> = loaded.config.processes.iter().map(|one| one.name.clone()).collect();
+    let start = Time(Duration::from_secs(100));
+    let startup = Startup::new(names.len(), start);
+    let mut played = Played {
+        machine: Machine::new(Rc::clone(&spec), start),
+        report: Report::new(Names(names)),
+        startup,
+        spec,
+        now: start,
+        code: None,
+    };
+    events(&mut played);
+    let code = played.code.expect("it did not exit");
+    let Played { report, spec, startup, now, .. } = played;
+    let stamp = |at: Time| format!("at {}", human(at.since(start)));
+    report.data(now, code, &spec, &startup, stamp).unwrap()
+}
+
+/// The core, with what the supervisor does for the report.
+struct Played {
+    machine: Machine,
+    report: Report,
+    startup: Startup,
+    spec: Rc<Spec>,
+    now: Time,
+    code: Option<u8>,
+}
+
+impl Played {
+    /// Handles an event, at a time in milliseconds since the start. Every process can be started.
+    fn at(&mut self, millis: u64, event: Event) {
+        self.now = Time(Duration::from_secs(100) + Duration::from_millis(millis));
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            self.startup.event(self.now, event);
+            let actions = self.machine.handle(self.now, event);
+            self.report.event(self.now, event, self.machine.phase());
+            for action in actions {
+                self.report.action(self.now, &action);
+                match action {
+                    Action::Note(note) => {
+                        self.startup.note(self.now, &note, &self.spec);
+                        self.report.note(self.now, &note);
+                    }
+                    Action::Spawn(process) => events.push_back(Event::Spawned(process)),
+                    Action::Sweep(_) => events.push_back(Event::Leftovers(0)),
+                    Action::Exit(code) => self.code = Some(code),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn exits(&mut self, millis: u64, process: u16, end: End) {
+        self.at(millis, Event::Exited { process: ProcessId(process), end, remains: false });
+    }
+}
+
+const GATEWAY: &str = "
+shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
+hooks: {post_stop: {command: [x], timeout: 500ms}}
+processes:
+  engine: {command: [a], readiness: {unix: /run/b.sock, timeout: 10s}, stop_grace_period: 2s}
+  router:
+    command: [a]
+    depends_on: [engine]
+    hooks: {pre_stop: {command: [b], timeout: 1s}}
+    drain: {exec: {command: [c], time: 4s, min: 1s}}
+    stop_grace_period: 1s
+";
+
+fn gateway() -> data::ShutdownReport {
+    played(GATEWAY, |gateway| {
+        let (engine, router) = (ProcessId(0), ProcessId(1));
+        gateway.at(10, Event::Start);
+        gateway.at(1210, Event::Ready(engine));
+        gateway.at(5000, Event::Signal(Signal::TERM));
+        gateway.at(6000, Event::Tick);
+        gateway.at(6010, Event::DrainAnswered { process: router, accepted: true });
+        gateway.at(8500, Event::Drained(router));
+        let hook = HookId { process: Some(router), stage: Stage::PreStop };
+        gateway.at(8700, Event::HookEnded { hook, success: true });
+        gateway.exits(8800, 1, End::Code(0));
+        gateway.at(10_800, Event::Tick);
+        gateway.exits(10_801, 0, End::Signal(Signal::KILL));
+        let hook = HookId { process: None, stage: Stage::PostStop };
+        gateway.at(11_000, Event::HookEnded { hook, success: true });
+    })
+}
+
+#[test]
+fn the_report_as_data_has_every_process_and_every_step_beside_its_plan() {
+    let report = serde_json::to_value(gateway()).unwrap();
+    let expected = serde_json::json!({
+        "version": 1,
+        "drainit": env!("CARGO_PKG_VERSION"),
+        "cause": {"kind": "signal", "process": null, "text": "SIGTERM received"},
+        "exit_code": 137,
+        "started": "at 0ms",
+        "t0": "at 5s",
+        "grace_period": 12.0,
+        "deadline": 10.0,
+        "took": 6.0,
+        "killed": 1,
+        "phases": [
+            {"phase": "draining", "begins": 0.0, "ends": 3.5},
+            {"phase": "stopping", "begins": 3.5, "ends": 5.801},
+            {"phase": "finishing", "begins": 5.801, "ends": 6.0},
+        ],
+        "start": {
+            "ready": 1.21,
+            "chain": [{"name": "engine", "takes": 1.21}],
+        },
+        "processes": [
+            {
+                "name": "engine", "started": 0.01, "ready": 1.21, "ready_within": 10.0, "restarts": 0,
+                "end": {"at": 5.801, "code": null, "signal": "SIGKILL", "text": "was ended by SIGKILL"},
+                "drain": null,
+                "stop": {"begins": 3.8, "ends": 5.801, "signal": "SIGTERM", "limit": 2.0, "killed": true},
+            },
+            {
+                "name": "router", "started": 1.21, "ready": 1.21, "ready_within": null, "restarts": 0,
+                "end": {"at": 3.8, "code": 0, "signal": null, "text": "exited with code 0"},
+                "drain": {
+                    "begins": 1.0, "ends": 3.5, "min": 1.0, "longest": 4.0,
+                    "why": "reported", "text": "reported by the process",
+                    "connections": null, "requests": null, "counted_before_end": null,
+                },
+                "stop": {"begins": 3.7, "ends": 3.8, "signal": "SIGTERM", "limit": 1.0, "killed": false},
+            },
+        ],
+        "steps": [
+            {
+                "name": "readiness_delay", "step": "readiness_delay", "process": null,
+                "begins": 0.0, "ends": 1.0, "planned": {"begins": 0.0, "ends": 1.0},
+            },
+            {
+                "name": "drain router", "step": "drain", "process": "router",
+                "begins": 1.0, "ends": 3.5, "planned": {"begins": 1.0, "ends": 5.0},
+            },
+            {
+                "name": "pre_stop router", "step": "pre_stop", "process": "router",
+                "begins": 3.5, "ends": 3.7, "planned": {"begins": 5.0, "ends": 6.0},
+            },
+            {
+                "name": "stop router", "step": "stop", "process": "router",
+                "begins": 3.7, "ends": 3.8, "planned": {"begins": 6.0, "ends": 7.0},
+            },
+            {
+                "name": "stop engine", "step": "stop", "process": "engine",
+                "begins": 3.8, "ends": 5.801, "planned": {"begins": 7.0, "ends": 9.0},
+            },
+            {
+                "name": "leftover processes", "step": "leftovers", "process": null,
+                "begins": 5.801, "ends": 5.801, "planned": {"begins": 9.0, "ends": 10.0},
+            },
+            {
+                "name": "post_stop of the container", "step": "post_stop", "process": null,
+                "begins": 5.801, "ends": 6.0, "planned": {"begins": 10.0, "ends": 10.5},
+            },
+        ],
+        "warnings": [],
+    });
+    assert_eq!(report, expected, "{report:#}");
+}
+
+#[test]
+fn an_unasked_end_names_its_process_and_plans_short_drains() {
+    let report = played(GATEWAY, |gateway| {
+        gateway.at(0, Event::Start);
+        gateway.at(100, Event::Ready(ProcessId(0)));
+        gateway.exits(2000, 0, End::Code(7));
+        gateway.at(3000, Event::Tick);
+        gateway.exits(3500, 1, End::Code(1));
+        let hook = HookId { process: None, stage: Stage::PostStop };
+        gateway.at(3600, Event::HookEnded { hook, success: true });
+    });
+    assert_eq!(
+        (report.cause.kind.as_ref(), report.cause.process.as_deref()),
+        ("ended", Some("engine"))
+    );
+    assert_eq!(report.exit_code, 7);
+    let end = report.processes[0].end.as_ref().unwrap();
+    assert_eq!((end.at, end.code, &report.processes[0].stop), (0.0, Some(7), &None));
+    let drain = report.steps.iter().find(|step| step.step == "drain").unwrap();
+    let planned = data::PlannedData { begins: 1.0, ends: 2.0 };
+    assert_eq!((drain.ends, drain.planned), (Some(1.5), Some(planned)));
+    assert_eq!(report.processes[1].drain.as_ref().unwrap().why.as_deref(), Some("process_gone"));
+}
+
+#[cfg(feature = "tools")]
+mod drawn {
+    use super::*;
+    use crate::report::data::ShutdownReport;
+    use crate::report::{read, svg, text};
+
+    /// The report in JSON, with one value changed.
+    fn changed(pointer: &str, value: serde_json::Value) -> String {
+        let mut json = serde_json::to_value(gateway()).unwrap();
+        *json.pointer_mut(pointer).unwrap() = value;
+        json.to_string()
+    }
+
+    #[test]
+    fn a_report_is_found_in_a_file_and_in_a_log() {
+        let report = gateway();
+        let (json, mut value) = (report.json(), serde_json::to_value(&report).unwrap());
+        let line = |json: &str| format!("{{\"time\":\"t\",\"message\":\"m\",\"report\":{json}}}");
+        value["exit_code"] = 3.into();
+        for text in [
+            json.clone(),
+            format!("{json}\n"),
+            format!("{value:#}").replace("\"exit_code\": 3", "\"exit_code\": 137"),
+            line(&json),
+            format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&line(&json)).unwrap()),
+            // The last one counts, and lines of processes may follow it.
+            format!(
+                "starting\n{}\ngw-1  | {}\n{{\"message\":\"bye\"}}\n{{\"report\":7\n",
+                line(&value.to_string()),
+                line(&json)
+            ),
+        ] {
+            assert_eq!(read::find(&text).as_ref(), Ok(&report), "{text}");
+        }
+        // A later version may add fields.
+        value["exit_code"] = 137.into();
+        value["more"] = serde_json::json!({"a": [1]});
+        assert_eq!(read::find(&value.to_string()), Ok(report));
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused_with_the_reason() {
+        let deep = "[".repeat(100_000);
+        for (text, reason) in [
+            (String::new(), "there is no report: it takes the file of `shutdown: {report: FILE}`"),
+            ("a log\nin text\n".to_owned(), "there is no report"),
+            ("{\"message\":\"a\"}\n{\"message\":\"b\"}\n".to_owned(), "there is no report"),
+            (deep, "there is no report"),
+            ("{\"version\": 1,".to_owned(), "no JSON: EOF"),
+            ("{}".to_owned(), "it has no `version`"),
+            ("{\"report\": {}}".to_owned(), "it has no `version`"),
+            ("{\"version\": 1}".to_owned(), "missing field `drainit`"),
+            (changed("/version", 2.into()), "version 2, and this drainit reads version 1"),
+            (changed("/version", "1".into()), "it has no `version`"),
+            (changed("/took", "long".into()), "invalid type: string \"long\""),
+            (changed("/took", 1e300.into()), "1e300 is not a time in seconds"),
+            (changed("/steps/1/ends", (-1e9).into()), "-1e9 is not a time in seconds"),
+            (changed("/steps/0/planned/begins", 1e9.into()), "1e9 is not a time in seconds"),
+            (changed("/processes/0/ready", 1e9.into()), "1e9 is not a time in seconds"),
+        ] {
+            let error = read::find(&text).unwrap_err();
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_text_has_what_happened_above_what_was_planned() {
+        let shown = text::text(&gateway());
+        assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+        let expected = "\
+Stopped in 6s of 10s, exit code 137: SIGTERM received
+T0 at 5s, drainit VERSION
+
+Start
+
+  engine              1.2s   #######################################################################
+  router               0ms                                                                         #
+
+  Everything was ready after 1.21s.
+
+  Critical chain: engine 1.21s
+
+Shutdown
+
+  # real, ! killed or late, - planned at most; deadline at 10s: grace_period 12s less reserve 2s
+
+  readiness_delay                     1s of 1s  ####
+                                                ----
+  drain router                      2.5s of 4s      ###########
+                                                    ------------------
+  pre_stop router                  200ms of 1s                 #
+                                                                      ----
+  stop router                      100ms of 1s                  |
+                                                                          ----
+  stop engine                         2s of 2s                  !!!!!!!!!
+                                                                              ---------
+  post_stop of the container    199ms of 500ms                           #
+                                                                                           ---
+  reserve                                   2s                                             .........
+
+  router: drain over, reported by the process
+  router: exited with code 0
+  engine: was ended by SIGKILL (killed)
+";
+        assert_eq!(shown, expected.replace("VERSION", env!("CARGO_PKG_VERSION")), "{shown}");
+    }
+
+    #[test]
+    fn a_drawing_is_harmless_whatever_the_names_are() {
+        let mut report = gateway();
+        let name = "</text><script>\u{1b}[31m\u{202e}&amp;".repeat(20);
+        for process in &mut report.processes {
+            process.name.clone_from(&name);
+        }
+        report.steps[1].name.clone_from(&name);
+        report.warnings.push(name.clone());
+        report.cause.text.clone_from(&name);
+        report.t0.clone_from(&name);
+        report.start.chain[0].name = name;
+        for shown in [text::text(&report), svg::svg(&report)] {
+            assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown}");
+        }
+        let shown = svg::svg(&report);
+        assert!(!shown.contains("<script") && !shown.contains("</text></text>"), "{shown}");
+    }
+
+    #[test]
+    fn strange_reports_are_drawn() {
+        let empty = ShutdownReport {
+            processes: Vec::new(),
+            steps: Vec::new(),
+            phases: Vec::new(),
+            took: 0.0,
+            deadline: 0.0,
+            grace_period: 0.0,
+            ..gateway()
+        };
+        let mut backwards = gateway();
+        backwards.deadline = 20.0;
+        for step in &mut backwards.steps {
+            (step.begins, step.ends) = (step.ends, step.begins.map(|begins| begins - 100.0));
+            step.planned = None;
+        }
+        let mut unfinished = gateway();
+        unfinished.start.ready = None;
+        for (step, process) in unfinished.steps.iter_mut().zip(&mut unfinished.processes) {
+            (step.ends, process.ready, process.end) = (None, None, None);
+        }
+        for report in [empty, backwards, unfinished] {
+            let (text, svg) = (text::text(&report), svg::svg(&report));
+            assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+            assert!(
+                svg.starts_with("<svg ") && !svg.contains("NaN") && !svg.contains("inf"),
+                "{svg}"
+            );
+            assert!(!svg.contains("width=\"-"), "{svg}");
+        }
+    }
 }

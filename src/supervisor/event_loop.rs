@@ -223,8 +223,9 @@ impl EventLoop {
         while let Some(event) = self.queue.pop_front() {
             self.status_board.event(now, event);
             let actions = self.status_board.machine.borrow_mut().handle(now, event);
+            self.executor.handled(now, event);
             for action in actions {
-                self.carry_out(action);
+                self.carry_out(now, action);
             }
             self.status_board.update(now, &self.status_board.machine.borrow());
             now = clock::now();
@@ -232,7 +233,8 @@ impl EventLoop {
         self.timer.set(self.status_board.machine.borrow().next_wakeup())
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, now: Time, action: Action) {
+        self.executor.carries_out(now, &action);
         match action {
             Action::CheckCondition(process) => {
                 let holds = self.executor.condition(process);

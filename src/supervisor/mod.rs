@@ -46,6 +46,8 @@ use crate::types::{ProcessId, Signal, Time, exit_code};
 /// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
+/// The longest wait for the file of the report: its file system may hang.
+const REPORT_FILE: Duration = Duration::from_millis(500);
 /// The longest wait for the reader of drainit's output at the exit.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -135,7 +137,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     };
     event_loop.executor.last_lines(within(LAST_LINES)).await;
     event_loop.executor.finish_files(within(FLUSH));
-    event_loop.executor.report(clock::now(), code);
+    event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
     let _ = output.flush_patiently(within(FLUSH), within(longest));

@@ -2,6 +2,7 @@
 //! must not share a mistake with the core.
 
 use crate::core::sim::*;
+use crate::report::data::ShutdownReport;
 
 /// A stop later than this after a held drain is independent of it.
 const FOLLOW_UP: Duration = Duration::from_secs(2);
@@ -393,6 +394,41 @@ impl<'a> Checker<'a> {
         self.answered(process, request);
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
         self.hold(!self.unready || is_late, "another reason than the shutdown");
+    }
+
+    /// Each drain and each stop of the report is a step that ends where it ends, and no step is
+    /// outside of the shutdown.
+    pub(crate) fn holds_steps(&self, report: &Option<ShutdownReport>) {
+        let Some(report) = report else { self.fail("there is no report") };
+        for process in &report.processes {
+            let step = |kind: &str| {
+                let steps = report.steps.iter().filter(|step| step.begins.is_some());
+                steps
+                    .filter(|step| step.process.as_ref() == Some(&process.name))
+                    .find(|step| step.step == kind)
+            };
+            if let Some(drain) = &process.drain {
+                let is_same = step("drain").is_some_and(|step| {
+                    step.begins == Some(drain.begins) && step.ends == drain.ends
+                });
+                self.hold(is_same, "a drain is a step of the report");
+            }
+            let asked = process.stop.as_ref().and_then(|stop| stop.begins);
+            if let (Some(asked), end) = (asked, &process.end) {
+                let is_same = step("stop").is_some_and(|step| {
+                    let ends = step.ends.unwrap_or(f64::MAX);
+                    step.begins == Some(asked) && end.as_ref().is_none_or(|end| end.at <= ends)
+                });
+                self.hold(is_same, "a stop is a step of the report");
+            }
+        }
+        for step in &report.steps {
+            let (begins, ends) =
+                (step.begins.unwrap_or_default(), step.ends.unwrap_or(report.took));
+            self.hold(begins <= ends && ends <= report.took, "a step within the shutdown");
+        }
+        let phases = report.phases.iter();
+        self.hold(phases.is_sorted_by_key(|phase| phase.begins), "the phases follow each other");
     }
 
     /// The report counts the processes that were killed in the shutdown, not those killed before.

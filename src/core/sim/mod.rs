@@ -37,6 +37,7 @@ use crate::core::note::{DrainEnd, Note, RequestError};
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
+use crate::report::startup::Startup;
 use crate::types::{End, ProcessId, Signal, Time};
 
 use crate::core::sim::invariants::Checker;
@@ -147,7 +148,9 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     };
     let mut events: Vec<Event> = Vec::new();
     let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
-    let mut report = Report::new(Names(vec![String::new(); scenario.behaviours.len()]));
+    let mut report =
+        Report::new(Names((0..scenario.behaviours.len()).map(|place| place.to_string()).collect()));
+    let startup = Startup::new(scenario.spec.processes.len(), start);
     let mut checker = Checker::new(scenario, sim.now);
     for &(after, signal) in &scenario.signals {
         sim.deliver(&mut events, start + after, Event::Signal(signal));
@@ -191,7 +194,9 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         }
         checker.event(sim.now, event);
         let actions = machine.handle(sim.now, event);
+        report.event(sim.now, event, machine.phase());
         for action in actions {
+            report.action(sim.now, &action);
             if let Action::Note(note) = &action {
                 report.note(sim.now, note);
             }
@@ -206,6 +211,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         }
     }
     checker.holds_report(report.killed());
+    let data = report.data(sim.now, 0, &scenario.spec, &startup, |_| String::new());
+    checker.holds_steps(&data);
     // Later events have no effect.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Leftovers(3)] {
         assert!(machine.handle(sim.now + Duration::from_secs(9), event).is_empty());

@@ -66,6 +66,7 @@ static SHUTDOWN: Keys = Keys::new(&[
         Shape::List(&Shape::Signal(values::catchable_signal)),
         "The signals that stop the container. Default: [TERM, INT, QUIT].",
     ),
+    Key::new("report", Shape::Path, "The file that the report is written to at the end, as JSON."),
 ]);
 
 static CONTROL: Keys = Keys::new(&[
@@ -194,7 +195,8 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
             reader.signals(node, "signals").into_iter().map(|(signal, _)| signal).collect()
         }
     };
-    Shutdown { grace_period, reserve, readiness_delay, signals }
+    let report = reader.field(&fields, "report", values::path);
+    Shutdown { grace_period, reserve, readiness_delay, signals, report }
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {

@@ -75,6 +75,24 @@ fn a_command_can_be_a_string() {
 }
 
 #[test]
+fn the_file_of_the_report_is_a_path() {
+    let processes = "processes: {a: {command: [a]}}";
+    for (written, path) in [
+        ("", None),
+        ("shutdown: {report: /var/log/report.json}", Some("/var/log/report.json")),
+        ("shutdown: {report: '${DIR}/r.json'}", Some("/run/r.json")),
+    ] {
+        let loaded = load(&[&format!("{written}\n{processes}")], &[("DIR", "/run")]).unwrap();
+        assert_eq!(loaded.config.shutdown.report, path.map(Into::into), "{written}");
+    }
+    for wrong in ["''", "[a]"] {
+        let text = format!("shutdown: {{report: {wrong}}}\n{processes}");
+        let problems = load(&[&text], &[]).unwrap_err();
+        assert!(problems[0].to_string().contains("report"), "{wrong}: {}", problems[0]);
+    }
+}
+
+#[test]
 fn restart_and_the_rest() {
     let restart = process("restart: 'on-failure:3'").restart;
     assert_eq!(

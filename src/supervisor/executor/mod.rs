@@ -11,19 +11,21 @@ use std::ffi::OsString;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, LogFile, LogMode, Process};
+use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
 use crate::envoy::preflight::Verification;
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
+use crate::logging::format::stamp;
 use crate::os::Pid;
+use crate::os::atomic_file::write_within;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
@@ -379,10 +381,30 @@ impl Executor {
         }
     }
 
-    /// Writes the report of the shutdown.
-    pub(crate) fn report(&self, now: Time, code: u8) {
-        let text = self.report.borrow().text(now, code);
-        tracing::info!("{text}");
+    /// Writes the report of the shutdown, as the last line. It is made as data only where that is
+    /// asked for. The file gets at most `within`.
+    pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
+        let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
+        let is_json = format == LogFormat::Json;
+        let wall = SystemTime::now();
+        let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
+        let report = self.report.borrow();
+        let data = (is_json || file.is_some()).then(|| {
+            self.status_board
+                .with_startup(|startup, spec, _| report.data(now, code, spec, startup, at))
+        });
+        let json = data.flatten().map(|data| data.json());
+        if let (Some(file), Some(json)) = (file, &json)
+            && let Err(error) = write_within(within, file.clone(), format!("{json}\n"))
+        {
+            let file = file.display().to_string();
+            tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
+        }
+        let text = report.text(now, code);
+        match json.filter(|_| is_json) {
+            Some(json) => tracing::info!(report = json, "{text}"),
+            None => tracing::info!("{text}"),
+        }
         termination_log::write(&text);
     }
 

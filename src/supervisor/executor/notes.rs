@@ -1,5 +1,7 @@
 //! Writes the log line of a note and adds it to the report.
 
+use crate::core::action::Action;
+use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::report::messages;
 use crate::report::messages::Level;
@@ -8,6 +10,17 @@ use crate::supervisor::executor::Executor;
 use crate::types::Time;
 
 impl Executor {
+    /// Adds an event that the machine has handled to the report.
+    pub(crate) fn handled(&self, now: Time, event: Event) {
+        let machine = self.status_board.machine.borrow();
+        self.report.borrow_mut().event(now, event, machine.phase());
+    }
+
+    /// Adds an action to the report.
+    pub(crate) fn carries_out(&self, now: Time, action: &Action) {
+        self.report.borrow_mut().action(now, action);
+    }
+
     /// Adds the reason why a process is not ready, and the last lines of a process that failed.
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
         self.report.borrow_mut().note(now, note);

@@ -1,0 +1,76 @@
+//! `drainit report`: draws the report of a shutdown that has happened.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::fail;
+use crate::report::{read, svg, text};
+use crate::types::exit_code;
+
+/// At most so much is read: a report of thousands of processes has a few MiB.
+const MAX_INPUT: u64 = 16 * 1024 * 1024;
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The file of `shutdown.report`, or a log in JSON to its last line; `-` is standard input
+    file: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For a terminal
+    #[default]
+    Text,
+    /// A picture
+    Svg,
+}
+
+/// Prints the drawing.
+pub(super) fn report(args: &ReportArgs) -> u8 {
+    let name = args.file.display().to_string();
+    let name = if name == "-" { "standard input" } else { &name };
+    let read = content(args).and_then(|content| read::find(&content));
+    let report = match read {
+        Ok(report) => report,
+        Err(error) => return fail(&format!("{name}: {error}"), exit_code::CONFIG),
+    };
+    let shown = match args.format {
+        Format::Text => text::text(&report),
+        Format::Svg => svg::svg(&report),
+    };
+    // Best effort: the reader may have closed the pipe.
+    let _ = writeln!(io::stdout(), "{}", shown.trim_end());
+    exit_code::OK
+}
+
+/// The input, of a longer file its end. Bytes of processes that are no UTF-8 do not matter.
+fn content(args: &ReportArgs) -> Result<String, String> {
+    let mut content = Vec::new();
+    let mut read = |input: &mut dyn Read| input.take(MAX_INPUT + 1).read_to_end(&mut content);
+    let read = if args.file.as_os_str() == "-" {
+        read(&mut io::stdin().lock())
+    } else {
+        File::open(&args.file).and_then(|mut file| {
+            let length = file.metadata()?.len();
+            if length > MAX_INPUT {
+                file.seek(SeekFrom::Start(length - MAX_INPUT))?;
+            }
+            read(&mut file)
+        })
+    };
+    read.map_err(|error| error.to_string())?;
+    if content.len() as u64 > MAX_INPUT {
+        let most = MAX_INPUT / (1024 * 1024);
+        return Err(format!(
+            "longer than {most} MiB; the last lines of a log are enough: `tail -n 100 LOG | drainit report -`"
+        ));
+    }
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
