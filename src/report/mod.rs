@@ -3,6 +3,9 @@
 //! Pure: it takes each [`Note`] and each count with its time, and writes text.
 
 pub mod messages;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod page_tests;
 pub mod startup;
 #[cfg(test)]
 mod tests;
