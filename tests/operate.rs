@@ -1,6 +1,107 @@
-//! `drainit kill`, and signals to drainit itself that nobody gets.
+//! `drainit stop`, `start`, `restart` and `kill`, and signals to drainit itself that nobody gets.
 
-use crate::support::{LONG, Rig, Signal};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::{LONG, Rig, Running, Said, Signal};
+
+/// The state and the pid of a process.
+fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
+    let said = drainit.exec(&["status", "--format", "json", name]);
+    let status: Value = serde_json::from_str(&said.stdout).unwrap();
+    let process = &status["processes"][0];
+    (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
+}
+
+#[test]
+fn single_processes_are_stopped_started_and_restarted() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          base: {command: [CHILD, base], restart: always}
+          app: {command: [CHILD, app], depends_on: [base]}
+          other: {command: [CHILD, other]}
+        ",
+    );
+    drainit.wait_for_start(&["base", "app", "other"]);
+    drainit.wait_for_line("everything is ready");
+    let other = state(&drainit, "other");
+
+    drainit.exec(&["stop", "base"]).assert(0, "");
+    drainit.wait_for_line(r"stop of base requested by pid \d+ \(uid 0\)");
+    assert_eq!(state(&drainit, "base"), ("stopped".to_owned(), None));
+    assert_eq!(state(&drainit, "app"), ("stopped".to_owned(), None), "a dependent stops first");
+    drainit.exec(&["kill", "-s", "HUP", "base"]).assert(1, "base does not run: it is stopped");
+    drainit.exec(&["stop", "base", "app"]).assert(0, "");
+
+    // Its dependency first.
+    drainit.exec(&["start", "app"]).assert(0, "");
+    let (app, base) = (state(&drainit, "app"), state(&drainit, "base"));
+    assert_eq!((app.0.as_str(), base.0.as_str()), ("ready", "ready"));
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    let again = state(&drainit, "app");
+    assert!(again.0 == "ready" && again.1 != app.1, "{again:?}");
+    assert_eq!((state(&drainit, "base"), state(&drainit, "other")), (base, other));
+
+    drainit.exec(&["stop", "bse"]).assert(1, "there is no process `bse`; did you mean `base`?");
+    drainit.exec(&["restart"]).assert(2, "NAME");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_order(&["app got SIGTERM", "base got SIGTERM"]);
+}
+
+#[test]
+fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          slow: {command: [CHILD, slow, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 25s}
+          other: {command: [CHILD, other]}
+        ",
+    );
+    drainit.wait_for_start(&["slow", "other"]);
+    drainit.wait_for_line("everything is ready");
+    let stop = || drainit.exec_as(None, &["stop", "slow"]).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut gone, waits) = (stop(), stop());
+    drainit.wait_for_event("slow", "got SIGTERM");
+    gone.kill().unwrap();
+    gone.wait().unwrap();
+    // Longer than another connection may last.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert_eq!(state(&drainit, "slow").0, "stopping");
+    drainit.exec(&["restart", "other"]).assert(0, "");
+    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+    Said::of(waits.wait_with_output().unwrap()).assert(0, "");
+    assert_eq!(state(&drainit, "slow").0, "stopped");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn what_cannot_be_done_is_explained() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        shutdown: {grace_period: 60s}
+        processes:
+          a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 50s}
+          b: {command: [CHILD, b, await=DIR/up, touch=DIR/b], readiness: {file: DIR/b, timeout: 300ms}, on_exit: ignore}
+        ",
+    );
+    drainit.touch("up");
+    drainit.wait_for_line("everything is ready");
+    for name in ["up", "b"] {
+        std::fs::remove_file(drainit.path(name)).unwrap();
+    }
+    let said = drainit.exec(&["restart", "b"]);
+    said.assert(1, "b did not become ready within 300ms");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_event("a", "got SIGTERM");
+    drainit.exec(&["start", "b"]).assert(1, "the container is shutting down");
+}
 
 #[test]
 fn a_signal_goes_to_the_process_alone() {

@@ -71,7 +71,12 @@ static SHUTDOWN: Keys = Keys::new(&[
 
 static CONTROL: Keys = Keys::new(&[
     Key::new("listen", Shape::HostPort, "TCP address of the HTTP endpoints."),
-    Key::new("socket", Shape::Path, "Unix socket with the same endpoints, for drainit's user."),
+    Key::new(
+        "socket",
+        Shape::Path,
+        "Unix socket of drainit's own commands, for its own user and root; `off` for none. \
+         Default: a private one without a path.",
+    ),
     Key::new(
         "drain_over_tcp",
         Shape::Bool,
