@@ -469,7 +469,8 @@ impl<'a> Checker<'a> {
             Note::Unhealthy { process, next } => {
                 let retries = self.scenario.spec.processes[process.index()].liveness_retries;
                 let failures = self.probe_failures[process.index()];
-                self.hold(Some(failures) >= retries, "unhealthy after too few failures");
+                let is_due = next.is_some() || Some(failures) >= retries;
+                self.hold(is_due, "unhealthy after too few failures");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
                 self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
                 self.alone[process.index()] = true;
