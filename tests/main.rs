@@ -45,6 +45,7 @@ mod process_options;
 mod readiness;
 mod report;
 mod report_counts;
+mod requests;
 mod rolling_restart;
 mod run_signals;
 mod servers;

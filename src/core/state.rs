@@ -86,6 +86,12 @@ impl Lifecycle {
         )
     }
 
+    /// Whether it runs, and its stop has begun.
+    #[must_use]
+    pub fn is_being_stopped(self) -> bool {
+        matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
+    }
+
     /// Whether the container does not have to wait for it to be ready: neither for a process that
     /// is gone for good, nor for one that is not `required` and that a request stops.
     fn is_settled(self, required: bool) -> bool {

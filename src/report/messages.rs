@@ -312,21 +312,25 @@ fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
 }
 
 fn unhealthy(name: &str, next: Option<AfterEnd>) -> (Level, String) {
-    let failed = format!("{name}: failed its liveness check");
     match next {
-        None => (Level::Warning, format!("{failed}, it is stopped")),
-        Some(AfterEnd::Restart { delay, attempt }) => {
-            (Level::Warning, format!("{failed}; restart {attempt} in {}", human(delay)))
+        None => (Level::Warning, format!("{name}: failed its liveness check, stopping it")),
+        Some(AfterEnd::Restart { delay, attempt }) => (
+            Level::Warning,
+            format!("{name}: failed its liveness check; restart {attempt} in {}", human(delay)),
+        ),
+        Some(AfterEnd::Nothing) => (
+            Level::Warning,
+            format!("{name}: failed its liveness check (on_exit: ignore), and stays down"),
+        ),
+        Some(AfterEnd::GivesUp) => (
+            Level::Error,
+            format!("{name}: failed its liveness check, and restart_max is reached: it stays down"),
+        ),
+        Some(AfterEnd::Shutdown) => {
+            (Level::Error, format!("{name}: failed its liveness check, and is not restarted"))
         }
-        Some(AfterEnd::Nothing) => {
-            (Level::Warning, format!("{failed} (on_exit: ignore), and stays down"))
-        }
-        Some(AfterEnd::GivesUp) => {
-            (Level::Error, format!("{failed}, and restart_max is reached: it stays down"))
-        }
-        Some(AfterEnd::Shutdown) => (Level::Error, format!("{failed}, and is not restarted")),
         Some(AfterEnd::Exhausted) => {
-            (Level::Error, format!("{failed}, and restart_max is reached"))
+            (Level::Error, format!("{name}: failed its liveness check, and restart_max is reached"))
         }
     }
 }

@@ -98,6 +98,9 @@ impl Draining {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         let deadline = self.deadline(state);
+        // A request had begun to stop it before the drain was requested.
+        let was_stopped = matches!(event, Event::Exited { process, .. }
+            if state.life(process).is_being_stopped());
         state.handle_stop(event, deadline);
         state.handle_drain(event);
         match event {
@@ -120,7 +123,7 @@ impl Draining {
                 let spec = state.process(process);
                 let is_done = spec.oneshot && end.is_success() || state.is_answer(process, end);
                 // Regardless of `restart`.
-                if self.held && spec.on_exit != OnExit::Ignore && !is_done {
+                if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
                     let is_failure = spec.on_exit == OnExit::FailureShutdown;
                     self.stop(
                         state,

@@ -819,3 +819,211 @@ fn a_failed_process_is_missed_only_if_required() {
         assert_eq!(running.is_ready(play.machine.state()), ready);
     }
 }
+
+fn ask(process: ProcessId, request: Request) -> Event {
+    Event::Requested { process, request }
+}
+
+fn done(process: ProcessId, request: Request) -> Note {
+    Note::RequestDone { process, request }
+}
+
+fn failed(process: ProcessId, request: Request, why: RequestError) -> Note {
+    Note::RequestFailed { process, request, why }
+}
+
+fn began(process: ProcessId, request: Request) -> Note {
+    Note::RequestBegan { process, request }
+}
+
+fn is_ready(play: &Play) -> bool {
+    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    running.is_ready(play.machine.state())
+}
+
+/// A gateway that a request stops, from its drain to the end of the engine.
+fn stopped() -> Play {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
+    assert!(!is_ready(&play));
+    play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: false });
+    let after_min = play.at(6000, Event::Tick);
+    assert_eq!(after_min, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.notes(6200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
+    play
+}
+
+#[test]
+fn a_stopped_process_stays_down_and_the_container_up() {
+    let mut play = stopped();
+    assert_eq!(play.machine.next_wakeup(), None);
+    for process in [ENGINE, ROUTER] {
+        let life = play.machine.state().life(process);
+        assert_eq!(life, crate::core::state::Lifecycle::Stopped { failed: false });
+    }
+    assert!(!is_ready(&play), "both are required");
+    let again = [began(ENGINE, Request::Stop), done(ENGINE, Request::Stop)];
+    assert_eq!(play.notes(7000, ask(ENGINE, Request::Stop)), again);
+    assert_eq!(play.machine.state().restarts[0].total, 0);
+    // Nothing is left to stop.
+    let signal = play.at(8000, Event::Signal(Signal::TERM));
+    assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
+    assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
+}
+
+#[test]
+fn a_start_begins_with_the_dependencies() {
+    let mut play = stopped();
+    assert_eq!(play.at(7000, ask(ROUTER, Request::Start)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(7000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(7000, Event::Spawned(ROUTER));
+    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Start)]);
+    assert!(is_ready(&play));
+    // The new instance is drained like the first.
+    assert_eq!(play.at(8000, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
+}
+
+#[test]
+fn a_restart_leaves_dependents_alone_and_is_not_counted() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    assert_eq!(play.at(1000, ask(ENGINE, Request::Restart)), [stop(ENGINE)]);
+    // A crash meanwhile is an end like any other.
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(1100, crash), [Action::Spawn(ENGINE)]);
+    let notes = play.notes(1100, Event::Spawned(ENGINE));
+    assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
+    assert_eq!(play.machine.state().restarts[0].total, 0);
+    // What ignores its signal is killed, as in a shutdown, and started again.
+    play.at(2000, ask(ENGINE, Request::Restart));
+    assert!(play.at(6999, Event::Tick).is_empty());
+    assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
+    assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+}
+
+#[test]
+fn a_failed_start_by_request_does_not_end_the_container() {
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    spec.processes[1].hooks.pre_start = Some(Wait::new(None));
+    spec.processes[1].readiness_timeout = Some(MS(3000));
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStart };
+    let up = || {
+        let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        play.at(0, Event::HookEnded { hook, success: true });
+        play.at(0, Event::Spawned(ROUTER));
+        play.at(0, Event::Ready(ROUTER));
+        play.at(10, ask(ROUTER, Request::Restart));
+        assert_eq!(play.at(20, exited(ROUTER)), [Action::RunHook(hook)], "the whole start");
+        play
+    };
+    let has = |notes: Vec<Note>, why| {
+        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
+    };
+    let mut play = up();
+    let notes = play.notes(30, Event::HookEnded { hook, success: false });
+    has(notes, RequestError::HookFailed(ROUTER));
+    assert!(!is_ready(&play));
+    // It can be started again.
+    assert_eq!(play.at(40, ask(ROUTER, Request::Start)), [Action::RunHook(hook)]);
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    let notes = play.notes(30, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+    has(notes, RequestError::SpawnFailed(ROUTER));
+    assert!(!is_ready(&play));
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    play.at(30, Event::Spawned(ROUTER));
+    let end = End::Code(7);
+    let notes = play.notes(40, Event::Exited { process: ROUTER, end, remains: false });
+    has(notes, RequestError::Ended { process: ROUTER, end });
+    assert!(!is_ready(&play));
+    let mut play = up();
+    play.at(30, Event::HookEnded { hook, success: true });
+    play.at(30, Event::Spawned(ROUTER));
+    let mut actions = play.machine.handle(Time(MS(3030)), Event::Tick);
+    let why = RequestError::NotReady { process: ROUTER, after: MS(3000) };
+    let notes = actions.extract_if(.., |action| matches!(action, Action::Note(_)));
+    assert!(notes.collect::<Vec<_>>().contains(&Action::Note(failed(
+        ROUTER,
+        Request::Restart,
+        why
+    ))));
+    assert_eq!(actions, [stop(ROUTER)], "it is stopped");
+    play.at(3040, exited(ROUTER));
+    let life = play.machine.state().life(ROUTER);
+    assert_eq!(life, crate::core::state::Lifecycle::Stopped { failed: true });
+}
+
+#[test]
+fn requests_for_the_same_process_do_not_mix() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(1000, ask(ROUTER, Request::Restart));
+    assert!(play.notes(1001, ask(ROUTER, Request::Restart)).is_empty(), "they share an answer");
+    let notes = play.notes(1002, ask(ROUTER, Request::Start));
+    let busy = failed(ROUTER, Request::Start, RequestError::Busy(ROUTER));
+    assert_eq!(notes, [began(ROUTER, Request::Start), busy]);
+    // A stop replaces it; the router was asked to end already.
+    let notes = play.notes(1003, ask(ENGINE, Request::Stop));
+    let superseded = failed(ROUTER, Request::Restart, RequestError::Superseded(ROUTER));
+    assert_eq!(notes, [began(ENGINE, Request::Stop), superseded]);
+    assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
+    assert_eq!(play.notes(1200, exited(ENGINE)).last(), Some(&done(ENGINE, Request::Stop)));
+}
+
+#[test]
+fn a_shutdown_goes_on_where_a_request_has_got() {
+    // Its drain is under way.
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(1000, ask(ROUTER, Request::Restart)), [drain(15_000)]);
+    let notes = play.notes(2000, Event::Signal(Signal::TERM));
+    assert_eq!(notes[0], failed(ROUTER, Request::Restart, RequestError::ShuttingDown));
+    assert!(play.at(2005, Event::DrainAnswered { process: ROUTER, accepted: false }).is_empty());
+    assert_eq!(play.at(6000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(6010, exited(ROUTER)), [stop(ENGINE)]);
+    // It was asked to end; the shutdown leaves less time than its own.
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    (spec.window, spec.processes[1].stop) = (MS(6000), Wait::new(Some(MS(60_000))));
+    let mut play = Play::up(spec);
+    assert_eq!(play.at(1000, ask(ROUTER, Request::Stop)), [stop(ROUTER)]);
+    assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready]);
+    let kill_at = play.machine.next_wakeup().unwrap();
+    assert!(kill_at < Time(MS(8000)), "{kill_at:?}");
+    assert_eq!(play.machine.handle(kill_at, Event::Tick)[0], Action::Kill(ROUTER));
+    // A requested drain: nothing is started after the stop that is under way.
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(1000, ask(ROUTER, Request::Restart));
+    let notes = play.notes(2000, Event::DrainRequested);
+    assert_eq!(notes[0], failed(ROUTER, Request::Restart, RequestError::Drained));
+    assert!(play.at(2100, exited(ROUTER)).is_empty());
+    let notes = play.notes(2200, ask(ROUTER, Request::Start));
+    assert_eq!(notes, [failed(ROUTER, Request::Start, RequestError::Drained)]);
+}
+
+#[test]
+fn after_a_failed_liveness_check_the_policy_decides() {
+    let mut spec = gateway();
+    spec.processes[1].restart =
+        Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(1) };
+    let mut play = Play::up(spec);
+    for attempt in 1..=2 {
+        let at = 10_000 * attempt;
+        let unhealthy = play.at(at, Event::Unhealthy(ROUTER));
+        assert_eq!(unhealthy, [drain(5000)], "drained, but only for min");
+        play.at(at + 5000, Event::Tick);
+        play.at(at + 5010, Event::ListenersClosed(ROUTER));
+        if attempt == 1 {
+            play.at(at + 5100, exited(ROUTER));
+            assert_eq!(play.at(at + 5200, Event::Tick), [Action::Spawn(ROUTER)]);
+            play.at(at + 5200, Event::Spawned(ROUTER));
+            assert_eq!(play.machine.state().restarts[1].total, 1, "it is counted");
+            continue;
+        }
+        let notes = play.notes(at + 5100, exited(ROUTER));
+        let cause = Cause::Unhealthy(ROUTER);
+        assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+        play.at(at + 5200, exited(ENGINE));
+        assert_eq!(play.at(at + 5200, Event::Leftovers(0)), [Action::Exit(1)]);
+    }
+}

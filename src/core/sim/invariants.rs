@@ -442,6 +442,10 @@ impl<'a> Checker<'a> {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 self.hold(window <= self.scenario.spec.window, "more time than there is");
+                if let Cause::Ended { process, .. } = cause {
+                    let is_asked = self.stops_early[process.index()];
+                    self.hold(!is_asked, "an end that was asked for is a reason to stop");
+                }
                 let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
                 if is_apart && !self.draining.contains(&true) {
                     let full = window == self.scenario.spec.window;
@@ -469,7 +473,8 @@ impl<'a> Checker<'a> {
             Note::Unhealthy { process, next } => {
                 let retries = self.scenario.spec.processes[process.index()].liveness_retries;
                 let failures = self.probe_failures[process.index()];
-                self.hold(Some(failures) >= retries, "unhealthy after too few failures");
+                let is_due = next.is_some() || Some(failures) >= retries;
+                self.hold(is_due, "unhealthy after too few failures");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
                 self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
                 self.alone[process.index()] = true;

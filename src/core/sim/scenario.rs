@@ -313,8 +313,7 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
         return Vec::new();
     }
     let gap = rng.one_of([20, 1500, odds.signal]);
-    // Not while an action is carried out, as in the supervisor.
-    let mut at = rng.millis(odds.signal) + Duration::from_nanos(2);
+    let mut at = rng.millis(odds.signal);
     let mut requests = Vec::new();
     for _ in 0..1 + rng.below(6) {
         let process = ProcessId(rng.below(u64::from(count)) as u16);
@@ -323,7 +322,9 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
             1 => Request::Start,
             _ => Request::Restart,
         };
-        requests.push((at, Event::Requested { process, request }));
+        // Not while the action of another event is carried out, as in the supervisor.
+        let off = Duration::from_nanos(2 + requests.len() as u64);
+        requests.push((at + off, Event::Requested { process, request }));
         at += rng.millis(gap);
     }
     requests
