@@ -139,7 +139,8 @@ fn without_a_signal_it_kills_and_the_policy_decides() {
     drainit.wait_until("restarted", || {
         drainit.exec(&["status"]).stdout.contains("last exit: was ended by SIGKILL")
     });
-    drainit.exec(&["kill", "b"]).assert(0, "");
+    // The end of PID 1 may be the end of the command, too.
+    drainit.exec(&["kill", "b"]);
     drainit.wait_exit(LONG).assert_code(137);
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::namespace::UNSHARE;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Running, Said, Signal, ms};
+use crate::support::{Admin, LONG, Rig, Running, Said, Signal, ms};
 
 fn json(drainit: &Running) -> Value {
     let said = drainit.exec(&["status", "--format", "json"]);
@@ -177,6 +177,30 @@ fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
     lines.by_ref().for_each(drop);
     watch.wait().unwrap();
     assert!(began.elapsed() < LONG);
+}
+
+#[test]
+fn a_drain_shows_the_traffic_that_is_left() {
+    let admin = Admin::tcp(3);
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&format!(
+        "
+        processes:
+          router: {{command: [CHILD, router], drain: {{envoy: {{admin: 'http://{}', time: 60s, min: 0s}}}}}}
+        shutdown: {{grace_period: 90s}}
+        ",
+        admin.address()
+    ));
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_until("counted", || {
+        let said = drainit.exec(&["status"]).stdout;
+        said.starts_with("draining (SIGTERM received) for ")
+            && said.contains(" left, 3 connections")
+    });
+    assert_eq!(json(&drainit)["processes"][0]["drain"]["connections"], 3);
+    admin.set_connections(0);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]

@@ -303,6 +303,12 @@ impl Report {
         }
     }
 
+    /// The last count of a process whose drain has begun.
+    pub(crate) fn latest(&self, process: ProcessId) -> Option<Traffic> {
+        let line = &self.drains.all[*self.drains.places.get(&process)?];
+        line.last.map(|(_, traffic, _)| traffic).or(line.first)
+    }
+
     /// The number of processes that were killed in the shutdown.
     pub(crate) fn killed(&self) -> usize {
         self.stops.all.iter().filter(|line| line.killed).count()

@@ -13,6 +13,7 @@ pub(crate) mod requests;
 pub(crate) mod run_command;
 pub(crate) mod status;
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::control::listen::Listeners;
-use crate::control::status::Status;
+use crate::control::status::{DrainStatus, Status};
 use crate::control::{SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
@@ -37,6 +38,7 @@ use crate::os::kill::kill;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
+use crate::report::{Report, Traffic};
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Message, MessageSender};
@@ -105,27 +107,28 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let status_board = StatusBoard::new(names.clone(), Machine::new(spec, began));
     let config = Rc::new(config);
-    if let Some(listeners) = listeners {
-        let handle = Handle {
-            status_board: Rc::clone(&status_board),
-            sender: sender.clone(),
-            config: Rc::clone(&config),
-            output: Arc::clone(&output),
-        };
-        tokio::task::spawn_local(async move {
-            let Err(error) = serve(listeners, handle).await;
-            tracing::error!("control endpoints: {error}; they no longer answer");
-        });
-    }
     let executor = Executor::new(
         Rc::clone(&config),
         args,
         sockets,
         Arc::clone(&output),
         names,
-        sender,
+        sender.clone(),
         Rc::clone(&status_board),
     );
+    if let Some(listeners) = listeners {
+        let handle = Handle {
+            status_board: Rc::clone(&status_board),
+            sender,
+            config: Rc::clone(&config),
+            output: Arc::clone(&output),
+            report: executor.shared_report(),
+        };
+        tokio::task::spawn_local(async move {
+            let Err(error) = serve(listeners, handle).await;
+            tracing::error!("control endpoints: {error}; they no longer answer");
+        });
+    }
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
@@ -150,11 +153,19 @@ struct Handle {
     sender: MessageSender,
     config: Rc<Config>,
     output: Arc<Output>,
+    report: Rc<RefCell<Report>>,
 }
 
 impl SupervisorHandle for Handle {
     fn status(&self) -> Status {
-        self.status_board.status(clock::now())
+        let mut status = self.status_board.status(clock::now());
+        let report = self.report.borrow();
+        for (process, id) in status.processes.iter_mut().zip(0..) {
+            let traffic = report.latest(ProcessId(id)).filter(|_| process.pid.is_some());
+            process.drain = traffic
+                .map(|Traffic { connections, requests, .. }| DrainStatus { connections, requests });
+        }
+        status
     }
 
     fn drain(&self) {

@@ -200,3 +200,41 @@ fn a_process_killed_by_the_oom_killer_is_reported_as_such() {
     }
     assert!(exec.output.contains(&format!("the command {guess}")), "{}", exec.output);
 }
+
+#[test]
+fn an_operator_needs_nothing_but_the_container() {
+    const OPTIONS: [&str; 4] =
+        ["--user=10001:10001", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"];
+    let Some(image) = child_image() else { return };
+    let dir = TempDir::new();
+    dir.write("drainit.yaml", CONFIG);
+    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let run = Container::start(image, &[&OPTIONS[..], &[&config]].concat(), &["run"]);
+    let waited = run.exec(&["/drainit", "health", "--wait", "20s"]);
+    assert_eq!((waited.code, waited.output.as_str()), (0, "ready\n"));
+    let asked = |arguments: &[&str], says: &str| {
+        let asked = run.exec(&[&["/drainit"], arguments].concat());
+        assert_eq!(asked.code, 0, "{arguments:?}: {}", asked.output);
+        assert!(asked.output.contains(says), "{arguments:?}: {}", asked.output);
+    };
+    asked(&["status"], "running, ready, up ");
+    asked(&["status", "--format", "json", "app"], "\"state\":\"ready\"");
+    asked(&["logs", "-n", "1", "app"], "[app] serves\n");
+    asked(&["kill", "-s", "HUP", "app"], "");
+    run.await_line("hung up");
+    asked(&["restart", "app"], "");
+    asked(&["stop", "base"], "");
+    asked(&["status", "app"], "stopped");
+    asked(&["start", "app"], "");
+    // The root user of the container, and another user.
+    let as_user = |user: &str| {
+        let command = ["exec", "--user", user, run.id(), "/drainit", "status"];
+        let output = std::process::Command::new("docker").args(command).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(as_user("0").0, Some(0), "{}", as_user("0").1);
+    let (code, said) = as_user("10002");
+    assert!(code == Some(1) && said.contains("the user 10002 may not ask"), "{code:?} {said}");
+    run.stop(30);
+    assert_eq!(run.exit_code(), 0, "{}", run.logs());
+}

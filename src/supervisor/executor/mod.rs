@@ -146,6 +146,11 @@ impl Executor {
         }
     }
 
+    /// The report, which knows the traffic of processes that drain.
+    pub(crate) fn shared_report(&self) -> Rc<RefCell<Report>> {
+        Rc::clone(&self.report)
+    }
+
     /// Turns a message of a local task into an event; `None` where it is of an earlier instance.
     pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
         match message {
