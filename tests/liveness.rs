@@ -25,11 +25,16 @@ fn status(drainit: &Running, index: usize) -> Option<Value> {
 #[test]
 fn a_server_that_hangs_is_drained_stopped_and_restarted() {
     let Some(rig) = Rig::new() else { return };
+    // Only the first instance hangs.
     let config = "
         processes:
           base: {command: [CHILD, base]}
           a:
-            command: [CHILD, a, 'http=ADDRESS,0', await=DIR/hang, die=STOP]
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/hang && exec CHILD a http=ADDRESS,0;
+                exec CHILD a http=ADDRESS,0 await=DIR/hang die=STOP'
             depends_on: [base]
             readiness: {http: 'http://ADDRESS/', interval: 20ms}
             liveness: {http: 'http://ADDRESS/', interval: 50ms, timeout: 200ms, retries: 2}
