@@ -31,6 +31,7 @@ mod hooks;
 mod import;
 mod lean;
 mod listen;
+mod liveness;
 mod logs;
 mod minimal_environment;
 mod new_connections;

@@ -76,18 +76,18 @@ impl Machine {
     /// [`Event::Unhealthy`] if its liveness check has failed.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
-        let is_watched = |process| {
-            matches!(self.phase, Phase::Running(_))
-                && matches!(state.life(process), Lifecycle::Ready { .. })
+        let is_running = matches!(self.phase, Phase::Running(_));
+        let is_watched = |state: &State, process| {
+            is_running && matches!(state.life(process), Lifecycle::Ready { .. })
         };
         match event {
             Event::LivenessProbed { process, is_alive: true } => state.probe_succeeded(process),
-            Event::LivenessProbed { process, .. } if is_watched(process) => {
-                if state.probe_failed(process) {
-                    return Event::Unhealthy(process);
-                }
+            Event::LivenessProbed { process, .. }
+                if is_watched(state, process) && state.probe_failed(process) =>
+            {
+                return Event::Unhealthy(process);
             }
-            Event::Unhealthy(process) if is_watched(process) => {
+            Event::Unhealthy(process) if is_watched(state, process) => {
                 state.probe_failures[process.index()].total += 1;
             }
             Event::TimeoutExtended { process, by } => {

@@ -136,8 +136,11 @@ impl StatusBoard {
                 process
             }
             Note::Unhealthy { process, next } => {
-                facts[process.index()].gave_up =
-                    matches!(next, Some(AfterEnd::Nothing | AfterEnd::GivesUp));
+                let gave_up = matches!(next, Some(AfterEnd::Nothing | AfterEnd::GivesUp));
+                facts[process.index()].gave_up = gave_up;
+                if gave_up {
+                    facts[process.index()].message = Some("failed its liveness check".to_owned());
+                }
                 process
             }
             Note::Ended { process, end, .. } | Note::Stopped { process, end, .. } => {

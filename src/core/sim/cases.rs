@@ -1027,3 +1027,87 @@ fn after_a_failed_liveness_check_the_policy_decides() {
         assert_eq!(play.at(at + 5200, Event::Leftovers(0)), [Action::Exit(1)]);
     }
 }
+
+fn extended(process: ProcessId, by: u64) -> Event {
+    Event::TimeoutExtended { process, by: MS(by) }
+}
+
+#[test]
+fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    let mut play = Play::up(spec);
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
+    let longer = |limit| Note::TimeoutExtended { process: ROUTER, limit: MS(limit) };
+    assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "it has 4 s");
+    assert_eq!(play.notes(4000, extended(ROUTER, 10_000)), [longer(10_000)]);
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_000))));
+    // The engine needs 5 of 28 seconds.
+    assert_eq!(play.notes(13_000, extended(ROUTER, 60_000)), [longer(10_000)]);
+    assert!(play.at(22_999, Event::Tick).is_empty());
+    assert_eq!(play.at(23_000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.notes(23_001, extended(ROUTER, 60_000)), []);
+    let stopped = Note::Stopping { process: ENGINE, signal: Signal::TERM, limit: MS(4998) };
+    assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
+}
+
+#[test]
+fn a_process_that_asks_for_more_time_may_take_longer_to_start() {
+    let mut spec = gateway();
+    spec.processes[0].readiness_timeout = Some(MS(10_000));
+    let mut machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+    machine.handle(Time(Duration::ZERO), Event::Start);
+    machine.handle(Time(Duration::ZERO), Event::Spawned(ENGINE));
+    let mut play = Play { machine };
+    play.at(9000, extended(ENGINE, 5000));
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_000))));
+    // A message that comes too late changes nothing.
+    let failed = Note::NotReady { process: ENGINE, after: MS(14_000) };
+    assert!(play.notes(14_000, extended(ENGINE, 5000)).contains(&failed));
+}
+
+fn probed(process: ProcessId, is_alive: bool) -> Event {
+    Event::LivenessProbed { process, is_alive }
+}
+
+#[test]
+fn a_liveness_check_fails_after_enough_failures_in_a_row() {
+    let mut spec = gateway();
+    spec.processes[1].liveness_retries = Some(3);
+    spec.processes[1].restart.policy = RestartPolicy::OnFailure;
+    let mut machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+    machine.handle(Time(Duration::ZERO), Event::Start);
+    machine.handle(Time(Duration::ZERO), Event::Spawned(ENGINE));
+    let mut play = Play { machine };
+    assert_eq!(play.at(0, Event::Spawned(ROUTER)), [Action::WatchLiveness(ROUTER)]);
+    let failed = |failures| [Note::ProbeFailed { process: ROUTER, failures, retries: 3 }];
+    assert_eq!(play.notes(1000, probed(ROUTER, false)), failed(1));
+    assert_eq!(play.notes(2000, probed(ROUTER, false)), failed(2));
+    assert_eq!(play.notes(3000, probed(ROUTER, true)), []);
+    assert_eq!(play.notes(4000, probed(ROUTER, false)), failed(1));
+    assert_eq!(play.notes(5000, probed(ROUTER, false)), failed(2));
+    // It is drained, but only for `min`: it does not serve its clients.
+    assert_eq!(play.at(6000, probed(ROUTER, false)), [drain(5000)]);
+    assert_eq!(play.machine.state().probe_failures[1].total, 5);
+    assert!(play.at(6001, probed(ROUTER, false)).is_empty(), "once is enough");
+    play.at(6002, Event::DrainAnswered { process: ROUTER, accepted: false });
+    assert_eq!(play.at(11_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    let again = AfterEnd::Restart { delay: MS(1000), attempt: 1 };
+    let notes = play.notes(11_100, exited(ROUTER));
+    assert!(
+        notes.contains(&Note::Unhealthy { process: ROUTER, next: Some(again) }),
+        "although its code is 0: {notes:?}"
+    );
+    assert_eq!(play.at(12_100, Event::Tick), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn a_shutdown_counts_no_failures_of_liveness_checks() {
+    let mut spec = gateway();
+    spec.processes[1].liveness_retries = Some(1);
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    assert!(play.at(1000, probed(ROUTER, false)).is_empty());
+    assert!(play.at(1000, Event::Unhealthy(ROUTER)).is_empty());
+    assert_eq!(play.machine.state().probe_failures[1].total, 0);
+}

@@ -39,8 +39,8 @@ pub(crate) struct Checker<'a> {
     drained: Vec<bool>,
     last_active: Vec<Option<u64>>,
     accepted: Vec<Option<bool>>,
-    /// Failed liveness probes in a row.
-    probe_failures: Vec<u32>,
+    /// Failed liveness probes in a row, and how many it takes; `None` after a failure at once.
+    probe_failures: Vec<Option<(u32, u32)>>,
     /// When the start of a process may fail.
     ready_by: Vec<Option<Time>>,
     /// When a drain was requested.
@@ -94,7 +94,7 @@ impl<'a> Checker<'a> {
             drained: vec![false; count],
             last_active: vec![None; count],
             accepted: vec![None; count],
-            probe_failures: vec![0; count],
+            probe_failures: vec![None; count],
             ready_by: vec![None; count],
             held_at: None,
             hooks: BTreeSet::new(),
@@ -158,9 +158,11 @@ impl<'a> Checker<'a> {
             }
             Event::Ready(process) => self.was_ready[process.index()] = true,
             Event::LivenessProbed { process, is_alive } => {
-                let failures = &mut self.probe_failures[process.index()];
-                *failures = if is_alive { 0 } else { *failures + 1 };
+                if let Some((failures, _)) = &mut self.probe_failures[process.index()] {
+                    *failures = if is_alive { 0 } else { *failures + 1 };
+                }
             }
+            Event::Unhealthy(process) => self.probe_failures[process.index()] = None,
             Event::TimeoutExtended { process, by } => self.extend(now, process, by),
             Event::DrainAnswered { process, accepted } => {
                 self.accepted[process.index()] = Some(accepted)
@@ -268,7 +270,8 @@ impl<'a> Checker<'a> {
             Action::WatchLiveness(process) => {
                 self.hold(procs[process.index()].alive, "a liveness check of what is gone");
                 self.hold(!self.unready, "a liveness check in a shutdown");
-                self.probe_failures[process.index()] = 0;
+                let retries = spec.processes[process.index()].liveness_retries;
+                self.probe_failures[process.index()] = retries.map(|retries| (0, retries));
             }
             Action::Unready => {
                 self.hold(!self.unready, "unready twice");
@@ -471,10 +474,9 @@ impl<'a> Checker<'a> {
             Note::RequestDone { process, request } => self.done(process, request, procs),
             Note::RequestFailed { process, request, why } => self.failed(process, request, why),
             Note::Unhealthy { process, next } => {
-                let retries = self.scenario.spec.processes[process.index()].liveness_retries;
                 let failures = self.probe_failures[process.index()];
-                let is_due = next.is_some() || Some(failures) >= retries;
-                self.hold(is_due, "unhealthy after too few failures");
+                let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
+                self.hold(next.is_some() || is_due, "unhealthy after too few failures");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
                 self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
                 self.alone[process.index()] = true;

@@ -1,0 +1,209 @@
+//! Tests that a process which no longer works is drained, stopped and restarted, and that a process
+//! can ask for more time.
+
+use serde_json::Value;
+
+use crate::support::http::{free_address, get_unix};
+use crate::support::record::Record;
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// How often this process was started.
+fn starts(record: &Record, name: &str) -> usize {
+    record.events.iter().filter(|event| event.name == name && event.what == "start").count()
+}
+
+fn wait_for_restart(drainit: &Running, name: &str) {
+    drainit.wait("the restart", LONG, |record| (starts(record, name) >= 2).then_some(()));
+}
+
+/// The entry of a process in `/status`.
+fn status(drainit: &Running, index: usize) -> Option<Value> {
+    let (_, text) = get_unix(&drainit.path("control.sock"), "/status").ok()?;
+    serde_json::from_str::<Value>(&text).ok()?["processes"].get(index).cloned()
+}
+
+#[test]
+fn a_server_that_hangs_is_drained_stopped_and_restarted() {
+    let Some(rig) = Rig::new() else { return };
+    // Only the first instance hangs.
+    let config = "
+        processes:
+          base: {command: [CHILD, base]}
+          a:
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/hang && exec CHILD a http=ADDRESS,0;
+                exec CHILD a http=ADDRESS,0 await=DIR/hang die=STOP'
+            depends_on: [base]
+            readiness: {http: 'http://ADDRESS/', interval: 20ms}
+            liveness: {http: 'http://ADDRESS/', interval: 50ms, timeout: 200ms, retries: 2}
+            drain: {exec: [CHILD, drain, exit=0]}
+            restart: on-failure
+            restart_delay: 10ms
+          b: {command: [CHILD, b], depends_on: [a]}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("hang");
+    drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 2\): http://.*: no ");
+    drainit.wait_for_line("a: failed its liveness check.*: http://.*: no ");
+    wait_for_restart(&drainit, "a");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_order(&[
+        "a die STOP",
+        "drain start",
+        "drain exit 0",
+        "a got SIGTERM",
+    ]);
+    // The others went on.
+    let others = |name| starts(&ended.record, name);
+    assert_eq!((others("base"), others("b")), (1, 1), "{}", ended.record);
+}
+
+#[test]
+fn a_watchdog_that_is_no_longer_fed_ends_the_container_if_nothing_restarts_the_process() {
+    let Some(rig) = Rig::new() else { return };
+    let fed = "notify=WATCHDOG=1, sleep=400, ".repeat(5);
+    let ended = rig.env("WATCHDOG_PID", "1").run(&format!(
+        "
+        processes:
+          a: {{command: [CHILD, a, report=DIR/a, {fed} touch=DIR/fed], liveness: {{notify: 1500ms}}}}
+        "
+    ));
+    ended
+        .assert_code(1)
+        .assert_line(r"a: failed its liveness check.*: no WATCHDOG=1 within 1\.5s")
+        .assert_line("stopping: a failed its liveness check")
+        .assert_order(&["a touch", "a got SIGTERM"]);
+    let environment = &ended.report("a")["env"];
+    assert_eq!(environment["WATCHDOG_USEC"], "1500000");
+    assert_eq!(environment["WATCHDOG_PID"], Value::Null);
+}
+
+#[test]
+fn a_process_can_fail_its_check_itself() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, notify=READY=1, await=DIR/broken, notify=WATCHDOG=trigger]
+            readiness: {notify: true}
+            restart: always
+            restart_delay: 0
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("broken");
+    drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
+    wait_for_restart(&drainit, "a");
+}
+
+#[test]
+fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a:
+            command: [CHILD, a]
+            liveness: {exec: [test, -e, DIR/a], interval: 10ms, retries: 3, start_period: 300ms}
+            on_exit: ignore
+          b: {command: [CHILD, b], depends_on: [a]}
+        ",
+    );
+    let failed = drainit.wait_for_line(r"a: failed its liveness check.*: its command exited with");
+    let ready = drainit.record().line("everything is ready").unwrap().at;
+    assert!(failed.at - ready >= ms(300), "{}", drainit.record());
+    drainit.wait_until("the status", || {
+        status(&drainit, 0).is_some_and(|a| a["state"] == "failed" && a["probe_failures"] == 3)
+    });
+    let (code, why) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
+    assert!(code == 503 && why.contains("a (failed: failed its liveness check)"), "{code} {why}");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_stopped_in_order(&["a", "b"]);
+    assert_eq!((starts(&ended.record, "a"), starts(&ended.record, "b")), (1, 1));
+}
+
+#[test]
+fn a_shutdown_checks_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, 'on=TERM:touch:DIR/told', await=DIR/told, sleep=700, exit=0]
+            liveness: {exec: [test, '!', -e, DIR/told], interval: 20ms, retries: 1}
+            restart: always
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("liveness");
+}
+
+#[test]
+fn a_process_that_is_busy_saving_gets_longer() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command:
+              - CHILD
+              - a
+              - 'on=TERM:touch:DIR/told'
+              - notify=EXTEND_TIMEOUT_USEC=20000000
+              - sleep=1200
+              - notify=READY=1
+              - await=DIR/told
+              - notify=EXTEND_TIMEOUT_USEC=20000000
+              - sleep=1200
+              - exit=0
+            readiness: {notify: true, timeout: 600ms}
+            stop_grace_period: 600ms
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("a: asks for more time, has 20s more")
+        .event("a", "exit 0");
+}
+
+#[test]
+fn nobody_gets_longer_than_the_deadline() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        shutdown: {grace_period: 4s, reserve: 1s}
+        processes:
+          base: {command: [CHILD, base], stop_grace_period: 1s}
+          a:
+            command:
+              - CHILD
+              - a
+              - 'on=TERM:touch:DIR/told'
+              - notify=READY=1
+              - await=DIR/told
+              - notify=EXTEND_TIMEOUT_USEC=60000000
+            depends_on: [base]
+            readiness: {notify: true}
+            stop_grace_period: 1s
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(137)
+        .assert_line(r"a: asks for more time, has (1\.9\d?|2)s more")
+        .assert_line("base: exited with code 0")
+        .assert_took(asked, ms(1900)..ms(3500));
+}
