@@ -121,6 +121,11 @@ fn wrong_copies_are_reported() {
             "1:54 `stop_signal` is `TREM`: not a signal",
         ),
         (
+            "processes: {a: {command: [a], scale: 2}, b: {command: [b], \
+             depends_on: {a: {condition: completed}}}}",
+            "1:88 `a` is a service, which never completes",
+        ),
+        (
             "processes: {a: {command: [a], scale: 2}, b: {command: [b], depends_on: [a-3]}}",
             "1:73 process `b` depends on `a-3`, which does not exist",
         ),
