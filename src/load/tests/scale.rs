@@ -113,6 +113,10 @@ fn wrong_copies_are_reported() {
             "1:51 process `a-1` already has the socket `/s`",
         ),
         (
+            "processes: {a: {command: [a], scale: 2, listen: ['tcp://127.0.0.1:1']}}",
+            "1:50 `a-1` listens on tcp://127.0.0.1:1 already",
+        ),
+        (
             "processes: {a: {command: [a], scale: 2, render: [{from: /f, to: /t}]}}",
             "1:65 process `a-1` already writes `/t`",
         ),
