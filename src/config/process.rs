@@ -63,6 +63,14 @@ pub struct Process {
     pub stderr_to_stdout: bool,
 }
 
+impl Process {
+    /// Its key in the file, which all copies share.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.copy_of.as_ref().map_or(&self.name, |copy| &copy.process)
+    }
+}
+
 /// `type:` of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ProcessKind {

@@ -205,10 +205,7 @@ impl<'a> Checker<'a> {
             }
         };
         // All copies have the same fault, which is reported once.
-        let name = |index: usize| {
-            let process = &self.config.processes[index];
-            process.copy_of.as_ref().map_or(&*process.name, |copy| &*copy.process)
-        };
+        let name = |index: usize| self.config.processes[index].key();
         let message = match at {
             At::ControlSocket => error.to_string(),
             At::Hooks => format!("a hook of the container cannot run: {error}"),

@@ -130,6 +130,7 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             "depends_on" => depends_on(&mut process, node),
             "environment" => environment(&mut process, node),
             "env_file" => env_file(&mut process, node),
+            "scale" if node.scalar().is_some_and(is_number) => text(&mut process, "scale", node),
             "healthcheck" => readiness(&mut process, node.entries()),
             "restart" => restart(&mut process, node),
             "stop_signal" => text(&mut process, "stop_signal", node),
@@ -182,6 +183,11 @@ fn command(process: &mut Process, service: Entries<'_>) {
     }
 }
 
+/// Whether it is a number, or a variable that may be one.
+fn is_number(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|number| number <= 1000) || text.starts_with("${")
+}
+
 fn text(process: &mut Process, key: &'static str, node: &Node) {
     if let Some(value) = node.scalar() {
         process.set(key, Value::Text(interpolate(value)));
@@ -193,19 +199,27 @@ fn env_file(process: &mut Process, node: &Node) {
     for item in items(node) {
         let path =
             item.scalar().or_else(|| get(item.entries(), "path").and_then(|path| path.scalar()));
-        files.extend(path.map(interpolate));
+        let mut required = "true".to_owned();
         for (key, node) in item.entries() {
             match (&*key.text, node.scalar()) {
-                ("path", _) | ("required", Some("true")) => {}
-                ("required", _) => process.note("an optional env_file must exist here"),
+                ("path", _) => {}
+                ("required", Some(value)) => required = interpolate(value),
                 (key, value) => process.note(format!(
                     "env_file: {key}: {} is not converted; a value in single quotes is not expanded",
                     value.unwrap_or_default()
                 )),
             }
         }
+        let Some(path) = path.map(|path| Value::Text(interpolate(path))) else { continue };
+        files.push(match &*required {
+            "true" => path,
+            _ => Value::Map(vec![
+                ("path".to_owned(), path),
+                ("required".to_owned(), Value::Text(required)),
+            ]),
+        });
     }
-    process.set("env_file", Value::List(files));
+    process.set("env_file", Value::Items(files));
 }
 
 fn restart(process: &mut Process, node: &Node) {

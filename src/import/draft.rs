@@ -35,14 +35,16 @@ pub(super) enum Value {
     Text(String),
     Number(u32),
     List(Vec<String>),
+    Items(Vec<Value>),
     Map(Vec<(String, Value)>),
 }
 
 /// The order of the keys in the output.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "type",
     "only_if",
     "command",
+    "scale",
     "environment",
     "env_file",
     "working_dir",
@@ -109,7 +111,7 @@ impl Process {
             let names: Vec<&mut String> = match &mut entry.value {
                 Value::List(names) => names.iter_mut().collect(),
                 Value::Map(needs) => needs.iter_mut().map(|(name, _)| name).collect(),
-                Value::Text(_) | Value::Number(_) => Vec::new(),
+                Value::Text(_) | Value::Number(_) | Value::Items(_) => Vec::new(),
             };
             names.into_iter().filter(|name| *name == old).for_each(|name| new.clone_into(name));
         }
@@ -260,6 +262,12 @@ fn write_entry(out: &mut String, indent: usize, key: &str, value: &Value) {
                 let _ = writeln!(out, "{:indent$}  - {}", "", scalar(item));
             }
         }
+        Value::Items(items) if !fits => {
+            let _ = writeln!(out, "{:indent$}{key}:", "");
+            for item in items {
+                let _ = writeln!(out, "{:indent$}  - {}", "", self::flow(item));
+            }
+        }
         Value::Map(entries) if !fits => {
             let _ = writeln!(out, "{:indent$}{key}:", "");
             for (key, value) in entries {
@@ -280,6 +288,7 @@ fn flow(value: &Value) -> String {
         Value::List(items) => {
             format!("[{}]", join(items.iter().map(|item| scalar(item)).collect()))
         }
+        Value::Items(items) => format!("[{}]", join(items.iter().map(flow).collect())),
         Value::Map(entries) => {
             let entry =
                 |(key, value): &(String, Value)| format!("{}: {}", scalar(key), flow(value));

@@ -158,7 +158,7 @@ fn every_key_of_a_service_of_compose() {
     let keys: Vec<[&str; 1]> = plain.iter().map(|(_, key)| [*key]).collect();
     let mut rows: Vec<(&str, &[&str])> =
         plain.iter().zip(&keys).map(|((option, _), words)| (option.as_str(), &words[..])).collect();
-    rows.extend::<[(&str, &[&str]); 44]>([
+    rows.extend::<[(&str, &[&str]); 46]>([
         ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
         (
             "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
@@ -180,8 +180,10 @@ fn every_key_of_a_service_of_compose() {
         ("environment: {A: b}", &["A: b"]),
         ("environment: [A=b]", &["A: b"]),
         ("env_file: a.env", &["a.env"]),
-        ("env_file: [{path: a.env, required: false}]", &["optional env_file"]),
-        ("env_file: [{path: a.env, required: '${R}'}]", &["optional env_file"]),
+        ("env_file: [{path: a.env, required: false}]", &["{path: a.env, required: \"false\"}"]),
+        ("scale: 3", &["scale: \"3\""]),
+        ("scale: 9999", &["not converted: scale"]),
+        ("env_file: [{path: a.env, required: '${R}'}]", &["required: \"${R}\""]),
         ("env_file: [{path: a.env, format: raw}]", &["format: raw"]),
         ("extends: {service: x}", &["extends"]),
         ("profiles: [debug]", &["profiles"]),

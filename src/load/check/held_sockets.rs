@@ -22,7 +22,10 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             if let Some(other) = first.insert(address, name) {
                 let message = format!("`{other}` listens on {socket} already");
                 let problem = problems.error(*span, message);
-                problem.help("give each socket an address of its own");
+                problem.help(match process.copy_of {
+                    Some(_) => "give each copy its own, with `${SCALE_INDEX}` in the address",
+                    None => "give each socket an address of its own",
+                });
             }
             if is_own(&config.control, &socket.address) {
                 let message = format!("`listen` of `{name}` has drainit's own address {socket}");

@@ -142,19 +142,21 @@ pub(crate) fn resolve(
     scaling: &Scaling,
 ) {
     let wanted = with_copies(reader, processes, wanted, scaling);
-    let kinds: HashMap<&str, ProcessKind> =
-        processes.iter().map(|process| (process.name.as_str(), process.kind)).collect();
+    let kinds: HashMap<&str, (ProcessKind, &str)> = processes
+        .iter()
+        .map(|process| (process.name.as_str(), (process.kind, process.key())))
+        .collect();
     let mut resolve = |RawDependency { process, span, condition }, place: &mut ProcessPlaces| {
-        let kind = kinds.get(&*process).copied();
-        if let (Some((StartCondition::Completed, at)), Some(ProcessKind::Service)) =
-            (condition, kind)
+        let known = kinds.get(&*process);
+        if let (Some((StartCondition::Completed, at)), Some((ProcessKind::Service, written))) =
+            (condition, known)
         {
-            let message = format!("{} is a service, which never completes", quote(&process));
+            let message = format!("{} is a service, which never completes", quote(written));
             let help = "wait for `ready`, or set its `type: oneshot`";
             reader.problems.error(at, message).help(help);
         }
-        let default = match kind {
-            Some(ProcessKind::Oneshot) => StartCondition::Completed,
+        let default = match known {
+            Some((ProcessKind::Oneshot, _)) => StartCondition::Completed,
             _ => StartCondition::Ready,
         };
         place.depends_on.push(span);

@@ -164,7 +164,7 @@ fn an_unreadable_file_names_the_user() {
     }
     let dir = TempDir::new();
     let path = dir.write("token", b"geheim");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let error = at_start(&format!("environment: {{T: {{file: {}}}}}", path.display()), &[]);
     assert!(error.unwrap_err().contains("may not be read by the user that runs drainit"));
 }

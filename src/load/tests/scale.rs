@@ -113,12 +113,21 @@ fn wrong_copies_are_reported() {
             "1:51 process `a-1` already has the socket `/s`",
         ),
         (
+            "processes: {a: {command: [a], scale: 2, listen: ['tcp://127.0.0.1:1']}}",
+            "1:50 `a-1` listens on tcp://127.0.0.1:1 already",
+        ),
+        (
             "processes: {a: {command: [a], scale: 2, render: [{from: /f, to: /t}]}}",
             "1:65 process `a-1` already writes `/t`",
         ),
         (
             "processes: {a: {command: [a], scale: 2, stop_signal: TREM}}",
             "1:54 `stop_signal` is `TREM`: not a signal",
+        ),
+        (
+            "processes: {a: {command: [a], scale: 2}, b: {command: [b], \
+             depends_on: {a: {condition: completed}}}}",
+            "1:88 `a` is a service, which never completes",
         ),
         (
             "processes: {a: {command: [a], scale: 2}, b: {command: [b], depends_on: [a-3]}}",

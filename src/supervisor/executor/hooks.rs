@@ -26,15 +26,14 @@ impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let config = Rc::clone(&self.config);
-        let is_pre_start = id.stage == Stage::PreStart;
-        if let Some(Err(error)) =
-            id.process.filter(|_| is_pre_start).map(|process| self.prepare(process))
-        {
-            if let Some(process) = id.process {
+        if let (Some(process), Stage::PreStart) = (id.process, id.stage) {
+            // An earlier start may have ended with its hook.
+            self.instances[process.index()].is_rendered = false;
+            if let Err(error) = self.prepare(process) {
                 tracing::error!("{}: {error}", self.names.of(process));
                 self.status_board.set_message(process, Some(error.to_string()));
+                return Some(Event::HookEnded { hook: id, success: false });
             }
-            return Some(Event::HookEnded { hook: id, success: false });
         }
         let with_values = id.process.and_then(|process| self.with_values(process));
         let process = id.process.map(|process| {
