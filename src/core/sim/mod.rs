@@ -211,7 +211,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         }
     }
     checker.holds_report(report.killed());
-    // It takes as long as the rest of the run.
+    // A part of the runs is enough.
     if scenario.seed.is_multiple_of(8) {
         let data = report.data(sim.now, 0, &scenario.spec, &startup, |_| String::new());
         checker.holds_steps(&data);
