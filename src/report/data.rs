@@ -372,17 +372,13 @@ impl Report {
 impl DrainLine {
     fn data(&self, t0: Time) -> DrainData {
         let counts = self.counts();
-        let (why, text, ends) = match self.over {
-            Some((why, took, last)) => (
-                Some(why_name(why).into()),
-                messages::drain_end(why, last),
-                Some(self.began + took),
-            ),
-            None => (None, "not over".to_owned(), None),
+        let (why, text) = match self.over {
+            Some((why, _, last)) => (Some(why_name(why).into()), messages::drain_end(why, last)),
+            None => (None, "not over".to_owned()),
         };
         DrainData {
             begins: seconds(t0, self.began),
-            ends: ends.map(|ends| seconds(t0, ends)),
+            ends: self.over_at.map(|at| seconds(t0, at)),
             min: length(self.min),
             longest: length(self.longest),
             why,

@@ -128,6 +128,7 @@ struct DrainLine {
     /// Its traffic is polled.
     counted: bool,
     over: Option<(DrainEnd, Duration, Load)>,
+    over_at: Option<Time>,
     first: Option<Traffic>,
     last: Option<(Time, Traffic, Moment)>,
     /// The end of the drain; later, when the process was asked to end, or ended.
@@ -206,6 +207,7 @@ impl Report {
             Note::DrainOver { process, why, took, last } => {
                 if let Some(line) = self.drain(process) {
                     line.over = Some((why, took, last));
+                    line.over_at = Some(now);
                     line.end.get_or_insert(now);
                 }
             }
@@ -372,6 +374,7 @@ impl DrainLine {
             longest: Duration::ZERO,
             counted,
             over: None,
+            over_at: None,
             first: None,
             last: None,
             end: None,

@@ -97,10 +97,9 @@ impl Steps {
         match *note {
             // What single processes were drained or stopped for before is over. What is under way
             // belongs to the shutdown, and so does a drain that is requested before it.
-            Note::DrainRequested | Note::ShutdownBegan { .. } => {
-                if !std::mem::replace(&mut self.is_shutdown, true) {
-                    self.over.clear();
-                }
+            Note::DrainRequested | Note::ShutdownBegan { .. } if !self.is_shutdown => {
+                self.is_shutdown = true;
+                self.over.clear();
             }
             Note::DrainBegan { process, longest, .. } => {
                 self.begin(now, (StepKind::Drain, Some(process)), Some(longest));

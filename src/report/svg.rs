@@ -14,7 +14,9 @@ const ORANGE: &str = "#e07b39";
 const RED: &str = "#d64550";
 const GREY: &str = "#9aa3ad";
 /// The characters of a line below the bars.
-const LINE: usize = 125;
+const LINE: usize = 165;
+/// The characters of a title.
+const TITLE: usize = 100;
 
 /// Draws what happened over the plan. The image is readable on light and dark pages.
 #[must_use]
@@ -30,7 +32,7 @@ fn start(out: &mut String, report: &ShutdownReport, top: f64) -> f64 {
     let what = match report.start.ready {
         Some(ready) => {
             let chain: Vec<_> = chain(report).collect();
-            let chain = cut_to(chain.join(" → "), LINE - 50);
+            let chain = cut_to(chain.join(" → "), LINE - 60);
             format!("everything was ready after {}; critical chain: {chain}", time(ready))
         }
         None => "not everything was ready".to_owned(),
@@ -62,7 +64,7 @@ fn shutdown(out: &mut String, report: &ShutdownReport, top: f64) -> f64 {
          red area: the reserve of {reserve} after the deadline",
         harmless(&report.t0)
     );
-    head(out, &cut_to(summary(report), LINE - 20), &what, top);
+    head(out, &cut_to(summary(report), TITLE), &what, top);
     let mut y = top + HEAD;
     let height = ROW * rows.iter().map(|_| 1.0).sum::<f64>();
     let (from, to) = (share(report.deadline), share(report.grace_period));
