@@ -20,7 +20,9 @@ const SOURCES: &[&str] = &[
     "src/load/args.rs",
     "src/logging",
     "src/os",
-    "src/report",
+    "src/report/messages.rs",
+    "src/report/mod.rs",
+    "src/report/startup.rs",
     "src/supervisor",
 ];
 
