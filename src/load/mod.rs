@@ -21,7 +21,7 @@ pub(crate) mod read;
 #[cfg(feature = "tools")]
 pub(crate) mod schema;
 #[cfg(all(test, feature = "tools"))]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 mod schema_tests;
 pub(crate) mod shell_split;
 pub(crate) mod source;

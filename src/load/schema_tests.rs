@@ -366,10 +366,10 @@ fn tables() -> Vec<(&'static Keys, Vec<String>)> {
 fn tables_of(shape: &Shape, place: &[String], out: &mut Vec<(&'static Keys, Vec<String>)>) {
     let inner = |name: &str| [place, &[name.to_owned()]].concat();
     match shape {
-        Shape::Table(keys) | Shape::Named(_, keys) => {
-            if out.iter().all(|(known, _)| !std::ptr::eq(*known, *keys)) {
-                out.push((keys, place.to_vec()));
-            }
+        Shape::Table(keys) | Shape::Named(_, keys)
+            if out.iter().all(|(known, _)| !std::ptr::eq(*known, *keys)) =>
+        {
+            out.push((keys, place.to_vec()));
         }
         Shape::List(item) => tables_of(item, &inner("*"), out),
         Shape::Map(of) | Shape::Processes(of) => tables_of(of, &inner("a"), out),

@@ -28,8 +28,8 @@ pub(crate) fn string_literals(source: &str) -> Vec<Literal> {
             let length = rest[start..].find(&closing).unwrap_or(rest.len() - start);
             literals.push(Literal { text: rest[start..start + length].to_owned(), at });
             at += start + length + closing.len();
-        } else if rest.starts_with('"') {
-            let (text, length) = unescape(&rest[1..]);
+        } else if let Some(quoted) = rest.strip_prefix('"') {
+            let (text, length) = unescape(quoted);
             literals.push(Literal { text, at });
             at += 1 + length;
         } else if let Some(quoted) = rest.strip_prefix('\'') {
