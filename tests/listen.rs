@@ -122,3 +122,41 @@ fn rig_with_a_stale_socket() -> Option<Rig> {
     drop(std::os::unix::net::UnixListener::bind(rig.path("app.sock")).unwrap());
     Some(rig)
 }
+
+#[test]
+fn a_process_that_stops_gets_no_more_connections() {
+    // At TERM it closes its listener, as graceful servers do, and finishes what is in flight.
+    const GRACEFUL: &str = r#"
+import os, signal, socket, time
+listener = socket.socket(fileno=3)
+def stop(*_):
+    listener.close()
+    print("closed", flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+print("serving", flush=True)
+while True:
+    time.sleep(1)
+"#;
+    let Some(rig) = rig() else { return };
+    rig.write("graceful.py", GRACEFUL);
+    let address = free_address();
+    let config = "
+        processes:
+          app:
+            command: [python3, graceful.py]
+            working_dir: DIR
+            listen: [tcp://ADDRESS]
+            readiness: {log: ^serving$}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("app: ready");
+    TcpStream::connect(address).unwrap();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("^closed$");
+    assert!(TcpStream::connect(address).is_err());
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(0);
+}

@@ -43,6 +43,9 @@ pub enum Action {
     /// Make the process refuse new connections if it does not yet, and count the open ones. Answer
     /// with `Event::ListenersClosed`.
     CloseListeners(ProcessId),
+    /// Close the sockets that drainit holds for the process, which accepts nothing any more: new
+    /// connections are refused instead of waiting for nobody.
+    ReleaseSockets(ProcessId),
     /// Send no more samples. [`Action::CloseListeners`] may still ask for a single one, until this
     /// action is given again.
     EndDrain(ProcessId),

@@ -62,6 +62,9 @@ impl Machine {
             Phase::Finishing(finishing) => finishing.handle(state, event),
             Phase::Done => Phase::Done,
         };
+        if self.phase.shutdown().is_some() {
+            self.state.release_sockets();
+        }
         // No note may follow the exit, and while the container runs an end is no loss.
         let stops = |shutdown: &Shutdown| shutdown.cause != Cause::DrainRequested;
         if self.phase.shutdown().is_some_and(stops) {

@@ -91,6 +91,8 @@ pub struct ProcessSpec {
     pub stop: Wait,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
+    /// drainit holds listening sockets for it.
+    pub listens: bool,
     pub forward_signals: Vec<Signal>,
 }
 
@@ -129,6 +131,7 @@ impl Spec {
                 stop: Wait::new(process.stop_grace_period),
                 hooks: HookWaits::new(&process.hooks),
                 drain: process.drain.as_ref().map(DrainSpec::new),
+                listens: !process.listen.is_empty() && process.only_if != Some(OnlyIf::Never),
                 forward_signals: process.forward_signals.clone(),
             })
             .collect();

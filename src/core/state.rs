@@ -92,6 +92,14 @@ impl Lifecycle {
         matches!(self, Self::PreStop { .. } | Self::Stopping { .. } | Self::Killed { .. })
     }
 
+    /// Whether the process accepts connections, or is about to.
+    fn accepts(self) -> bool {
+        matches!(
+            self,
+            Self::Spawning | Self::Starting { .. } | Self::Ready { .. } | Self::PreStop { .. }
+        )
+    }
+
     /// Whether the container does not have to wait for it to be ready: neither for a process that
     /// is gone for good, nor for one that is not `required` and that a request stops.
     fn is_settled(self, required: bool) -> bool {
@@ -166,6 +174,8 @@ pub struct State {
     reached: Vec<Reached>,
     /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
+    /// Processes for which drainit holds sockets.
+    held_sockets: Vec<ProcessId>,
     /// Processes that have met a further condition in this step.
     pub arrived: Vec<ProcessId>,
     /// The timers of all processes.
@@ -228,6 +238,7 @@ impl State {
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
             touched: Vec::new(),
+            held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
             timers: BTreeSet::new(),
             busy: count,
@@ -317,6 +328,20 @@ impl State {
     #[must_use]
     pub fn process(&self, id: ProcessId) -> &ProcessSpec {
         &self.spec.processes[id.index()]
+    }
+
+    /// During a shutdown, releases the sockets of every process that was asked to end, is gone, or
+    /// is never started.
+    pub(crate) fn release_sockets(&mut self) {
+        let mut held = std::mem::take(&mut self.held_sockets);
+        held.retain(|&process| {
+            let accepts = self.life(process).accepts();
+            if !accepts {
+                self.act(Action::ReleaseSockets(process));
+            }
+            accepts
+        });
+        self.held_sockets = held;
     }
 
     #[must_use]

@@ -252,6 +252,7 @@ impl EventLoop {
             Action::RunHook(hook) => self.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),
             Action::Unready => self.executor.unready(),
+            Action::ReleaseSockets(process) => self.executor.release_sockets(process),
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),

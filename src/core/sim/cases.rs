@@ -25,6 +25,7 @@ fn gateway() -> Spec {
         stop: Wait::new(Some(MS(5000))),
         hooks: HookWaits::default(),
         drain: None,
+        listens: false,
         forward_signals: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);

@@ -62,6 +62,10 @@ pub(crate) struct Checker<'a> {
     unhealthy: Vec<bool>,
     /// Their stop has begun before the shutdown.
     stops_early: Vec<bool>,
+    /// drainit holds no sockets for them any more.
+    released: Vec<bool>,
+    /// They are gone, and not started again.
+    gone: Vec<bool>,
 }
 
 impl<'a> Checker<'a> {
@@ -105,6 +109,8 @@ impl<'a> Checker<'a> {
             by_request: vec![false; count],
             unhealthy: vec![false; count],
             stops_early: vec![false; count],
+            released: vec![false; count],
+            gone: vec![false; count],
         }
     }
 
@@ -136,6 +142,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn event(&mut self, now: Time, event: Event) {
+        self.holds_no_dead_sockets();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
         self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
         match event {
@@ -146,7 +153,11 @@ impl<'a> Checker<'a> {
                 self.last_signal = Some(now);
                 self.stop_signals += u32::from(!is_again);
             }
-            Event::Exited { process, .. } => self.ended[process.index()] = true,
+            Event::Exited { process, .. } => {
+                self.ended[process.index()] = true;
+                self.gone[process.index()] = true;
+            }
+            Event::Spawned(process) => self.gone[process.index()] = false,
             Event::Requested { process, request } => {
                 self.asked_for.insert((process, request));
             }
@@ -296,6 +307,11 @@ impl<'a> Checker<'a> {
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
             }
+            Action::ReleaseSockets(process) => {
+                self.hold(self.unready, "the sockets of a process are closed before a shutdown");
+                self.hold(!self.released[process.index()], "sockets are released twice");
+                self.released[process.index()] = true;
+            }
             Action::CloseListeners(process) => {
                 self.hold(procs[process.index()].alive, "a poll of a process that is gone");
                 self.draining[process.index()] = true;
@@ -304,6 +320,15 @@ impl<'a> Checker<'a> {
             Action::Note(note) => self.note(now, note, procs),
             Action::Exit(code) => self.exit(now, code, procs),
             _ => {}
+        }
+    }
+
+    /// No connection waits for a process that was asked to end or is gone in a shutdown.
+    fn holds_no_dead_sockets(&self) {
+        for (index, process) in self.scenario.spec.processes.iter().enumerate() {
+            let is_over = self.unready && (self.asked[index].is_some() || self.gone[index]);
+            let is_held = process.listens && !self.released[index];
+            self.hold(!(is_over && is_held), "connections wait for a process that is gone");
         }
     }
 

@@ -441,7 +441,11 @@ impl Sim<'_> {
                 }
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
-            Action::Signal { .. } | Action::Unready | Action::Note(_) | Action::Exit(_) => {}
+            Action::Signal { .. }
+            | Action::ReleaseSockets(_)
+            | Action::Unready
+            | Action::Note(_)
+            | Action::Exit(_) => {}
         }
     }
 

@@ -286,6 +286,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
         hooks: hooks(rng, odds),
         drain,
+        listens: rng.once_in(3),
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
     }
 }

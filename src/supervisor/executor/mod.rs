@@ -277,6 +277,10 @@ impl Executor {
         }
     }
 
+    pub(crate) fn release_sockets(&mut self, process: ProcessId) {
+        self.sockets[process.index()].clear();
+    }
+
     /// Ends the probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.output.stop_waiting();
