@@ -7,6 +7,7 @@
 pub mod data;
 #[cfg(feature = "tools")]
 pub mod drawing;
+pub mod events;
 pub mod messages;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -301,6 +302,12 @@ impl Report {
         if self.is_open {
             self.remarks.push(harmless(&remark).into_owned());
         }
+    }
+
+    /// The time since T0; `None` before it.
+    #[must_use]
+    pub fn took(&self, now: Time) -> Option<Duration> {
+        self.began.map(|(t0, ..)| now.since(t0))
     }
 
     /// The number of processes that were killed in the shutdown.
