@@ -38,7 +38,7 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
 
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
-	@$(call need,nginx haproxy gunicorn tini dumb-init,nginx-light haproxy gunicorn tini dumb-init)
+	@$(call need,nginx haproxy gunicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn tini dumb-init prometheus)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 

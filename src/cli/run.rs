@@ -1,5 +1,6 @@
 //! `drainit run`: the supervisor.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use crate::http::describe_io;
 use crate::load;
 use crate::load::{Diagnostic, Environment, args};
 use crate::logging::Output;
+use crate::logging::event_file::EventFile;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
 use crate::os::held_sockets::HeldSocket;
@@ -81,6 +83,10 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(sockets) => sockets,
         Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
     };
+    let events = match loaded.config.logging.events.as_deref().map(open_events).transpose() {
+        Ok(events) => events,
+        Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
+    };
     let level = match subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref()) {
         Ok(level) => level,
         Err(error) => {
@@ -107,6 +113,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         output: Arc::clone(&output),
         signals,
         began,
+        events,
         listeners: Some(listeners),
         sockets,
         successes: Vec::new(),
@@ -130,6 +137,13 @@ fn held_sockets(config: &Config) -> Result<Vec<Vec<HeldSocket>>, String> {
         _ => process.listen.iter().map(|wanted| open(process, wanted)).collect(),
     };
     config.processes.iter().map(all).collect()
+}
+
+fn open_events(path: &Path) -> Result<EventFile, String> {
+    EventFile::open(path).map_err(|error| {
+        let help = "it needs a directory that exists, and a path that drainit may write";
+        format!("logging.events {}: {}; {help}", path.display(), describe_io(&error))
+    })
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

@@ -105,9 +105,11 @@ impl ControlSocket {
 }
 
 /// `logging:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Logging {
     pub format: LogFormat,
+    /// The file, FIFO or `/dev/fd/N` that gets each event as a line of JSON.
+    pub events: Option<PathBuf>,
 }
 
 /// The format of a line of output.

@@ -7,6 +7,7 @@
 
 pub(crate) mod connections;
 pub mod listen;
+pub mod measures;
 pub(crate) mod metrics;
 pub(crate) mod operate;
 pub mod status;
@@ -37,6 +38,7 @@ use crate::control::connections::{
     Answer, Caller, Limits, Listener, Stage, Watched, accept, max_connections,
 };
 use crate::control::listen::Listeners;
+use crate::control::measures::Measures;
 use crate::control::operate::{AnswerBody, Answered};
 use crate::control::status::{ContainerPhase, Status};
 use crate::core::event::Request as Operation;
@@ -54,6 +56,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
+    /// What is counted until this moment.
+    fn measures(&self) -> Measures;
     /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);
     /// Begins to stop, start or restart a process. The answer comes when that is done or has
@@ -219,7 +223,7 @@ fn respond(
         "/status" => status(&now, namespace),
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, metrics::render(&now))
+            response(StatusCode::OK, format, metrics::render(&now, &supervisor.measures()))
         }
     }
 }

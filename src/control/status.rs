@@ -40,6 +40,24 @@ pub enum ContainerPhase {
     Stopping,
 }
 
+impl ContainerPhase {
+    /// Every phase.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Running, Self::Draining, Self::Drained, Self::Stopping];
+
+    /// Its name in JSON and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 /// One process.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProcessStatus {
@@ -316,6 +334,9 @@ mod tests {
     fn json_and_metrics_name_states_alike() {
         for state in ProcessState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for phase in ContainerPhase::ALL {
+            assert_eq!(serde_json::to_value(phase).unwrap(), phase.name());
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
+use crate::control::measures::Measures;
 use crate::control::status::{ContainerPhase, ShutdownStatus, example};
 use crate::control::*;
 use crate::http;
@@ -33,6 +34,10 @@ impl SupervisorHandle for CountingSupervisor {
     fn status(&self) -> Status {
         self.asked.set(self.asked.get() + 1);
         self.status.borrow().clone()
+    }
+
+    fn measures(&self) -> Measures {
+        Measures::default()
     }
 
     fn drain(&self) {

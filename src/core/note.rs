@@ -223,3 +223,30 @@ pub enum DrainEnd {
     /// A second stop signal.
     Hurried,
 }
+
+impl DrainEnd {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::Quiet,
+        Self::Reported,
+        Self::TimeOver,
+        Self::MinHeld,
+        Self::DeadlineNeedsIt,
+        Self::ProcessGone,
+        Self::Hurried,
+    ];
+
+    /// Its name in metrics and events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Reported => "reported",
+            Self::TimeOver => "time_over",
+            Self::MinHeld => "not_accepted",
+            Self::DeadlineNeedsIt => "deadline",
+            Self::ProcessGone => "process_gone",
+            Self::Hurried => "hurried",
+        }
+    }
+}

@@ -67,6 +67,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         output,
         signals,
         began,
+        events: None,
         listeners: None,
         sockets: vec![Vec::new()],
         successes: options.remap_exit.clone(),

@@ -91,7 +91,7 @@ struct Current {
 }
 
 impl LogFile {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), current: Mutex::new(Current::new(open(path)?)) })
     }
 

@@ -6,6 +6,7 @@
 //! dropped and counted, and a line reports that when there is room again.
 
 pub mod capture;
+pub mod event_file;
 pub mod file;
 pub mod format;
 pub mod last_lines;
@@ -149,8 +150,8 @@ impl Output {
     }
 
     /// The number of dropped lines.
-    #[cfg(test)]
-    fn dropped(&self, stream: Stream) -> u64 {
+    #[must_use]
+    pub fn dropped(&self, stream: Stream) -> u64 {
         self.writer(stream).lost()
     }
 

@@ -75,6 +75,11 @@ pub(crate) trait Sink: Send + Sync {
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }
+
+    /// The line about dropped lines that stands between the lines; `None` for that of the log.
+    fn dropped_line(&self, _lines: u64) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A descriptor; closed with this only if this owns it.
@@ -267,7 +272,6 @@ impl StreamWriter {
     }
 
     /// All dropped lines.
-    #[cfg(test)]
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
     }
@@ -372,18 +376,23 @@ impl StreamWriter {
             self.count_reported(dropped);
             return Ok(());
         }
+        let line =
+            self.sink.dropped_line(dropped).unwrap_or_else(|| self.log_line(dropped, failed));
+        self.write(&line).1?;
+        self.count_reported(dropped);
+        Ok(())
+    }
+
+    fn log_line(&self, dropped: u64, failed: Option<Errno>) -> Vec<u8> {
         let stream = self.stream;
-        let why = match self.lock().failed {
+        let why = match failed {
             None => format!("{stream} was not read"),
             Some(errno) => format!("{stream} could not be written: {}", errno.desc()),
         };
         let lines = if dropped == 1 { "1 line was" } else { &format!("{dropped} lines were") };
         let message = format!("{lines} dropped because {why}");
         let format = if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text };
-        let line = own_line(format, stream, Level::WARN, SystemTime::now(), &message);
-        self.write(&line).1?;
-        self.count_reported(dropped);
-        Ok(())
+        own_line(format, stream, Level::WARN, SystemTime::now(), &message)
     }
 
     fn count_reported(&self, dropped: u64) {

@@ -235,13 +235,19 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
     }
 }
 
+/// The key of a hook in the config.
 #[must_use]
-pub fn hook_name(hook: HookId, names: &Names) -> String {
-    let stage = match hook.stage {
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
         Stage::PreStart => "pre_start",
         Stage::PreStop => "pre_stop",
         Stage::PostStop => "post_stop",
-    };
+    }
+}
+
+#[must_use]
+pub fn hook_name(hook: HookId, names: &Names) -> String {
+    let stage = stage_name(hook.stage);
     match hook.process {
         Some(process) => format!("{}: {stage} hook", names.of(process)),
         None => format!("{stage} hook"),

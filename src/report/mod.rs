@@ -7,6 +7,7 @@
 pub mod data;
 #[cfg(feature = "tools")]
 pub mod drawing;
+pub mod events;
 pub mod messages;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -305,10 +306,10 @@ impl Report {
         }
     }
 
-    /// The last count of a process whose drain has begun.
-    pub(crate) fn latest(&self, process: ProcessId) -> Option<Traffic> {
-        let line = &self.drains.all[*self.drains.places.get(&process)?];
-        line.last.map(|(_, traffic, _)| traffic).or(line.first)
+    /// The time since T0; `None` before it.
+    #[must_use]
+    pub fn took(&self, now: Time) -> Option<Duration> {
+        self.began.map(|(t0, ..)| now.since(t0))
     }
 
     /// The number of processes that were killed in the shutdown.

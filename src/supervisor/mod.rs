@@ -3,11 +3,13 @@
 pub(crate) mod children;
 pub(crate) mod drain;
 pub(crate) mod event_loop;
+pub(crate) mod events;
 pub(crate) mod executor;
 pub(crate) mod launch;
 pub(crate) mod leftovers;
 pub(crate) mod liveness;
 pub(crate) mod message;
+pub(crate) mod meter;
 pub(crate) mod readiness;
 pub(crate) mod requests;
 pub(crate) mod run_command;
@@ -24,6 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::control::listen::Listeners;
+use crate::control::measures::Measures;
 use crate::control::status::{DrainStatus, Status};
 use crate::control::{SupervisorHandle, serve};
 use crate::core::budget::Budget;
@@ -33,17 +36,18 @@ use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::logging::Output;
 use crate::logging::capture::forms;
+use crate::logging::event_file::EventFile;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::kill;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
-use crate::report::{Report, Traffic};
 use crate::supervisor::event_loop::EventLoop;
+use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
-use crate::types::{ProcessId, Signal, Time, exit_code};
+use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
 /// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
@@ -68,6 +72,8 @@ pub struct Setup {
     /// Since when signals are blocked: a shutdown that was requested before the start counts from
     /// here.
     pub began: Time,
+    /// Opened already, so that a path that cannot be written is found before anything starts.
+    pub events: Option<EventFile>,
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
     /// The sockets of `listen`, for each process; bound already, too.
@@ -100,35 +106,48 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
 
 async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
-    let Setup { config, graph, args, output, signals, began, listeners, sockets, successes } =
-        setup;
+    let Setup {
+        config,
+        graph,
+        args,
+        output,
+        signals,
+        began,
+        events,
+        listeners,
+        sockets,
+        successes,
+    } = setup;
+    let events = events.map(Rc::new);
     let reserve = config.shutdown.reserve;
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let status_board = StatusBoard::new(names.clone(), Machine::new(spec, began));
     let config = Rc::new(config);
-    let executor = Executor::new(
-        Rc::clone(&config),
-        args,
-        sockets,
-        Arc::clone(&output),
-        names,
-        sender.clone(),
-        Rc::clone(&status_board),
-    );
     if let Some(listeners) = listeners {
         let handle = Handle {
             status_board: Rc::clone(&status_board),
-            sender,
+            sender: sender.clone(),
             config: Rc::clone(&config),
             output: Arc::clone(&output),
-            report: executor.shared_report(),
+            events: events.clone(),
         };
         tokio::task::spawn_local(async move {
             let Err(error) = serve(listeners, handle).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
+    let events = events.map(|file| EventLog::new(file, names.clone()));
+    let executor = Executor::new(
+        Rc::clone(&config),
+        args,
+        sockets,
+        Arc::clone(&output),
+        names,
+        sender,
+        Rc::clone(&status_board),
+    )
+    .with_events(events);
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
@@ -140,6 +159,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     };
     event_loop.executor.last_lines(within(LAST_LINES)).await;
     event_loop.executor.finish_files(within(FLUSH));
+    event_loop.executor.last_event(clock::now(), code, within(LAST_LINES));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
@@ -153,19 +173,29 @@ struct Handle {
     sender: MessageSender,
     config: Rc<Config>,
     output: Arc<Output>,
-    report: Rc<RefCell<Report>>,
+    events: Option<Rc<EventFile>>,
 }
 
 impl SupervisorHandle for Handle {
     fn status(&self) -> Status {
         let mut status = self.status_board.status(clock::now());
-        let report = self.report.borrow();
-        for (process, id) in status.processes.iter_mut().zip(0..) {
-            let traffic = report.latest(ProcessId(id)).filter(|_| process.pid.is_some());
-            process.drain = traffic
-                .map(|Traffic { connections, requests, .. }| DrainStatus { connections, requests });
+        let measured = self.status_board.measures(clock::now()).processes;
+        for (process, measures) in status.processes.iter_mut().zip(measured) {
+            let last = measures.drain.and_then(|drain| drain.last);
+            process.drain = last
+                .filter(|_| process.pid.is_some())
+                .map(|last| DrainStatus { connections: last.connections, requests: last.requests });
         }
         status
+    }
+
+    fn measures(&self) -> Measures {
+        let streams = [Stream::Stdout, Stream::Stderr];
+        Measures {
+            dropped_lines: streams.map(|stream| (stream, self.output.dropped(stream))).into(),
+            dropped_events: self.events.as_ref().map(|file| file.dropped()),
+            ..self.status_board.measures(clock::now())
+        }
     }
 
     fn drain(&self) {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::control::measures::Measures;
 use crate::control::status::{
     ChainLink, ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus, Status,
 };
@@ -16,6 +17,7 @@ use crate::os::Pid;
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::report::startup::{Startup, link_name};
+use crate::supervisor::meter::Meter;
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::supervisor::requests::Requests;
 use crate::types::{End, ProcessId, Time, harmless};
@@ -24,6 +26,7 @@ use crate::types::{End, ProcessId, Time, harmless};
 /// held over an await.
 pub(crate) struct StatusBoard {
     pub(crate) machine: RefCell<Machine>,
+    pub(crate) meter: RefCell<Meter>,
     names: Names,
     pub(crate) requests: Requests,
     began: Time,
@@ -71,10 +74,12 @@ impl StatusBoard {
         };
         let facts = vec![fact; names.0.len()];
         let startup = RefCell::new(Startup::new(names.0.len(), began));
+        let drains = machine.state().spec.processes.iter().map(|process| process.drain.is_some());
+        let meter = RefCell::new(Meter::new(began, drains));
         let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
         let requests = Requests::default();
         let noted = RefCell::default();
-        Rc::new(Self { machine, names, requests, began, startup, facts, noted })
+        Rc::new(Self { machine, meter, names, requests, began, startup, facts, noted })
     }
 
     /// The process of this name.
@@ -123,6 +128,7 @@ impl StatusBoard {
     pub(crate) fn note(&self, now: Time, note: &Note) {
         self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
         self.requests.note(note, &self.names);
+        self.meter.borrow_mut().note(now, note);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {
             Note::Skipped(process) => {
@@ -168,6 +174,7 @@ impl StatusBoard {
     /// of the machine changed.
     pub(crate) fn update(&self, now: Time, machine: &Machine) {
         let world = machine.state();
+        self.meter.borrow_mut().phase(now, phase(machine).0);
         let mut facts = self.facts.borrow_mut();
         for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
             let fact = &mut facts[id.index()];
@@ -180,22 +187,23 @@ impl StatusBoard {
         }
     }
 
+    /// Everything that was counted, except what the output knows.
+    pub(crate) fn measures(&self, now: Time) -> Measures {
+        let machine = self.machine.borrow();
+        let world = machine.state();
+        let mut measures = self.meter.borrow().measures(now);
+        for (id, process) in world.spec.ids().zip(&mut measures.processes) {
+            let has_liveness = world.process(id).liveness_retries.is_some();
+            let failures = has_liveness.then(|| world.probe_failures[id.index()].total);
+            process.liveness_failures = failures;
+        }
+        measures
+    }
+
     pub(crate) fn status(&self, now: Time) -> Status {
         let machine = self.machine.borrow();
         let world = machine.state();
-        let (phase, ready) = match machine.phase() {
-            phase::Phase::Running(running) if running.was_ready() => {
-                (ContainerPhase::Running, running.is_ready(world))
-            }
-            phase::Phase::Running(_) => (ContainerPhase::Starting, false),
-            phase::Phase::Draining(draining) if draining.is_over(world) => {
-                (ContainerPhase::Drained, false)
-            }
-            phase::Phase::Draining(_) => (ContainerPhase::Draining, false),
-            phase::Phase::Stopping(_) | phase::Phase::Finishing(_) | phase::Phase::Done => {
-                (ContainerPhase::Stopping, false)
-            }
-        };
+        let (phase, ready) = phase(&machine);
         let facts = self.facts.borrow();
         let startup = self.startup.borrow();
         let counts = world.restarts.iter().zip(&world.probe_failures);
@@ -242,6 +250,23 @@ impl StatusBoard {
                 .collect(),
         });
         Status { phase, ready, uptime: now.since(self.began), startup, processes, shutdown }
+    }
+}
+
+/// The phase of the container, and whether it is ready.
+fn phase(machine: &Machine) -> (ContainerPhase, bool) {
+    match machine.phase() {
+        phase::Phase::Running(running) if running.was_ready() => {
+            (ContainerPhase::Running, running.is_ready(machine.state()))
+        }
+        phase::Phase::Running(_) => (ContainerPhase::Starting, false),
+        phase::Phase::Draining(draining) if draining.is_over(machine.state()) => {
+            (ContainerPhase::Drained, false)
+        }
+        phase::Phase::Draining(_) => (ContainerPhase::Draining, false),
+        phase::Phase::Stopping(_) | phase::Phase::Finishing(_) | phase::Phase::Done => {
+            (ContainerPhase::Stopping, false)
+        }
     }
 }
 

@@ -69,6 +69,51 @@ impl fmt::Display for End {
     }
 }
 
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndKind {
+    /// With code 0.
+    Completed,
+    /// With another code.
+    Error,
+    /// By a signal, such as its stop signal.
+    Signal,
+    /// By a KILL of drainit, because its time was over.
+    Killed,
+    /// By the kernel's OOM killer.
+    OutOfMemory,
+}
+
+impl EndKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Completed, Self::Error, Self::Signal, Self::Killed, Self::OutOfMemory];
+
+    /// The kind of an end; `killed`: drainit had sent KILL.
+    #[must_use]
+    pub fn of(end: End, killed: bool) -> Self {
+        match end {
+            _ if killed => Self::Killed,
+            End::Code(0) => Self::Completed,
+            End::Code(_) => Self::Error,
+            End::Signal(_) => Self::Signal,
+            End::OutOfMemory => Self::OutOfMemory,
+        }
+    }
+
+    /// Its name in metrics and events; Kubernetes' word where it has one.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Error => "error",
+            Self::Signal => "signal",
+            Self::Killed => "killed",
+            Self::OutOfMemory => "oom_killed",
+        }
+    }
+}
+
 /// The exit codes of drainit that do not come from a process.
 pub mod exit_code {
     /// Asked to stop, and every process ended without KILL.

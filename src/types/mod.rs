@@ -7,7 +7,7 @@ mod stream;
 pub mod suggest;
 mod time;
 
-pub use exit::{End, exit_code};
+pub use exit::{End, EndKind, exit_code};
 pub use printable::{harmless, harmless_lines, visible};
 pub use signal::Signal;
 pub(crate) use signal::{AFTER_KILL, ONE_SIGNAL};

@@ -84,11 +84,10 @@ static CONTROL: Keys = Keys::new(&[
     ),
 ]);
 
-static LOGGING: Keys = Keys::new(&[Key::new(
-    "format",
-    Shape::Word(&FORMATS),
-    "The format of every line. Default: text.",
-)]);
+static LOGGING: Keys = Keys::new(&[
+    Key::new("format", Shape::Word(&FORMATS), "The format of every line. Default: text."),
+    Key::new("events", Shape::Path, "File, FIFO or `/dev/fd/N` for what happens, as JSON lines."),
+]);
 
 pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let fields = reader.fields(node, &"", &ROOT).unwrap_or_else(|| Fields::empty(node.span));
@@ -223,11 +222,13 @@ const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogF
 
 fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
     let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &LOGGING));
-    let node = fields.and_then(|fields| fields.get("format"));
+    let fields = fields.unwrap_or_else(|| Fields::empty(root.span));
+    let events = reader.field(&fields, "events", values::path);
+    let node = fields.get("format");
     let format =
         node.and_then(|node| reader.typed(node, "format", |text| values::choice(text, FORMATS)));
     let Some(wanted) = reader.variables.container().get_non_empty("DRAINIT_LOG_FORMAT") else {
-        return Logging { format: format.unwrap_or_default() };
+        return Logging { format: format.unwrap_or_default(), events };
     };
     let format = values::choice(wanted, FORMATS).unwrap_or_else(|bad| {
         let span = node.map_or(Span::whole(root.span.file()), |node| node.span);
@@ -239,5 +240,5 @@ fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
         reader.problems.error(span, message).help(bad.help);
         LogFormat::default()
     });
-    Logging { format }
+    Logging { format, events }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Address, ArgRoute, Dependency, DrainMethod, LogFormat, LogMode, OnExit, OnlyIf, Probe,
+    Address, ArgRoute, Dependency, DrainMethod, LogFormat, LogMode, Logging, OnExit, OnlyIf, Probe,
     ProcessKind, RestartPolicy, StartCondition, User,
 };
 use crate::load::testing::{load, variables};
@@ -201,6 +201,19 @@ fn the_environment_overrides_the_defaults() {
     assert_eq!((drain.time, drain.min), (seconds(3), seconds(3)));
     let DrainMethod::Envoy { admin, .. } = &drain.method else { panic!() };
     assert_eq!(*admin, Address::Tcp("127.0.0.1:9000".parse().unwrap()));
+}
+
+#[test]
+fn events_have_a_path_of_their_own_in_each_container() {
+    let config =
+        "logging: {format: json, events: '/var/log/${HOST}.jsonl'}\nprocesses: {a: {command: [a]}}";
+    let logging = load(&[config, "logging: {format: text}"], &[("HOST", "pod-1")]).unwrap();
+    let logging = logging.config.logging;
+    let expected =
+        Logging { format: LogFormat::Text, events: Some(PathBuf::from("/var/log/pod-1.jsonl")) };
+    assert_eq!(logging, expected);
+    let none = load(&["processes: {a: {command: [a]}}"], &[]).unwrap();
+    assert_eq!(none.config.logging.events, None);
 }
 
 #[test]

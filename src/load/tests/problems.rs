@@ -229,6 +229,9 @@ fn faults_outside_of_processes() {
     );
     assert_eq!(one("control: {listen: 9902}"), "`listen` is `9902`: a port without an address");
     assert_eq!(one("logging: {format: yaml}"), "`format` is `yaml`: not a known value");
+    assert_eq!(one("logging: {events: [a]}"), "`events` must be a single value, not a list");
+    assert_eq!(one("logging: {events: ''}"), "`events` is empty: an empty path");
+    assert_eq!(one("logging: {event: /x}"), "unknown key `event` in `logging`");
     assert_eq!(one("env: {'': x}"), "`` cannot be the name of a variable");
     assert_eq!(one("env: [A=1]"), "`env` must be a mapping, not a list");
     let long = "a".repeat(110);

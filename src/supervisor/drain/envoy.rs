@@ -184,8 +184,9 @@ impl EnvoyDrain {
         if self.is_over.get() {
             return;
         }
-        let process = self.target.process;
-        self.target.report.borrow_mut().traffic(began, process, traffic(sample), moment);
+        let (process, traffic) = (self.target.process, traffic(sample));
+        self.target.report.borrow_mut().traffic(began, process, traffic, moment);
+        self.target.status_board.meter.borrow_mut().traffic(process, traffic);
         self.target.send(Event::DrainSample { process, load: self.load(sample) });
     }
 

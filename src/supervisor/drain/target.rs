@@ -10,6 +10,7 @@ use crate::os::Pid;
 use crate::os::kill::kill;
 use crate::report::Report;
 use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, harmless};
 
 /// See the module.
@@ -23,6 +24,7 @@ pub(crate) struct DrainTarget {
     pub(crate) pid: Pid,
     pub(crate) sender: MessageSender,
     pub(crate) report: Rc<RefCell<Report>>,
+    pub(crate) status_board: Rc<StatusBoard>,
 }
 
 impl DrainTarget {

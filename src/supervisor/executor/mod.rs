@@ -35,6 +35,7 @@ use crate::report::messages::Names;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
 use crate::supervisor::launch;
@@ -60,6 +61,7 @@ pub(crate) struct Executor {
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
     files: LogFiles,
+    events: Option<EventLog>,
     names: Names,
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
@@ -130,6 +132,7 @@ impl Executor {
             base,
             output,
             files: LogFiles::default(),
+            events: None,
             names,
             sender,
             status_board,
@@ -146,9 +149,9 @@ impl Executor {
         }
     }
 
-    /// The report, which knows the traffic of processes that drain.
-    pub(crate) fn shared_report(&self) -> Rc<RefCell<Report>> {
-        Rc::clone(&self.report)
+    /// Also writes an event for each note.
+    pub(crate) fn with_events(self, events: Option<EventLog>) -> Self {
+        Self { events, ..self }
     }
 
     /// Turns a message of a local task into an event; `None` where it is of an earlier instance.
@@ -224,10 +227,12 @@ impl Executor {
         let end = if is_oom { End::OutOfMemory } else { end };
         match role {
             None if is_oom => {
+                self.status_board.meter.borrow_mut().orphan();
                 tracing::warn!("pid {pid}, a descendant of a process, {end}");
                 None
             }
             None => {
+                self.status_board.meter.borrow_mut().orphan();
                 tracing::debug!("orphan {pid} {end}");
                 None
             }
@@ -313,6 +318,7 @@ impl Executor {
             pid,
             sender: self.sender.clone(),
             report: Rc::clone(&self.report),
+            status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
         let running = RunningDrain::begin(drain, target, &children, |command| {
@@ -387,6 +393,13 @@ impl Executor {
         for log in logs {
             log.pump();
             log.finish();
+        }
+    }
+
+    /// Writes the event of the exit, and waits at most for `within` until it is in its file.
+    pub(crate) fn last_event(&self, now: Time, code: u8, within: Duration) {
+        if let Some(events) = &self.events {
+            events.exit(code, self.report.borrow().took(now), within);
         }
     }
 

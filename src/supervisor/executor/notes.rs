@@ -24,6 +24,9 @@ impl Executor {
     /// Adds the reason why a process is not ready, and the last lines of a process that failed.
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
         self.report.borrow_mut().note(now, note);
+        if let Some(events) = &mut self.events {
+            events.note(note, |process| self.instances[process.index()].pid);
+        }
         let (level, mut line) = messages::line(note, &self.names);
         let failed = match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {

@@ -119,7 +119,12 @@ impl Executor {
         current.watch = match &wanted.readiness {
             Some(Readiness { probe: Probe::Notify, .. }) | None => None,
             Some(readiness) => Some(Watch::begin(
-                ReadinessTarget { process: wanted.clone(), readiness: readiness.clone(), log },
+                ReadinessTarget {
+                    process: wanted.clone(),
+                    readiness: readiness.clone(),
+                    log,
+                    failures: self.status_board.meter.borrow_mut().readiness_failures(process),
+                },
                 Rc::clone(&self.base),
                 Rc::clone(&self.children),
                 self.sender.clone(),

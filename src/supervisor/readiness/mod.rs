@@ -4,6 +4,7 @@
 pub(crate) mod notify;
 pub(crate) mod probe;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +28,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
     pub(crate) log: Option<Rc<OutputCapture>>,
+    /// Counts failed attempts.
+    pub(crate) failures: Rc<Cell<u64>>,
 }
 
 /// A probe under way; dropping this ends it.
@@ -45,7 +48,7 @@ impl Watch {
         ready: Message,
     ) -> Self {
         let task = spawn_local(async move {
-            let ReadinessTarget { process, readiness, log } = target;
+            let ReadinessTarget { process, readiness, log, failures } = target;
             match (&readiness.probe, log) {
                 (Probe::Log(_), Some(log)) => log.matched().await,
                 (probe, _) => {
@@ -53,7 +56,7 @@ impl Watch {
                         let request = launch::probe(command, &process, &base);
                         Box::pin(run_command::run(request, Rc::clone(&children), EXEC_LIMIT))
                     };
-                    wait_ready(probe, readiness.interval, &failure, &run).await;
+                    wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
                 }
             }
             let _ = sender.send(ready);

@@ -3,7 +3,7 @@
 //! A socket or a file is checked when inotify reports a change. Every other probe is retried: first
 //! after a millisecond, then after an eighth of the time already waited, at most `interval`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
@@ -62,17 +62,20 @@ pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     (stream.local_addr().ok()? != address).then_some(address)
 }
 
-/// Returns when the probe succeeds. Without a limit: the caller drops it.
+/// Returns when the probe succeeds, and adds failed attempts to `failures`. Without a limit: the
+/// caller drops it.
 ///
 /// `log` and `notify` are handled elsewhere; for them this never returns.
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
     last_failure: &LastFailure,
+    failures: &Cell<u64>,
     run: &RunCommand,
 ) {
     let try_once = async || {
         attempt(probe, ATTEMPT_LIMIT, run).await.map_err(|reason| {
+            failures.set(failures.get() + 1);
             *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
         })
     };
@@ -233,7 +236,10 @@ mod tests {
             let last = LastFailure::default();
             let shared = Rc::clone(&last);
             let ready = Box::pin(async move {
-                wait_ready(&probe, interval, &shared, &|_| panic!("nothing to run")).await;
+                wait_ready(&probe, interval, &shared, &Cell::default(), &|_| {
+                    panic!("nothing to run")
+                })
+                .await;
             });
             Self { ready, last }
         }
@@ -360,11 +366,11 @@ mod tests {
             let ready = counted.get() == 3;
             Box::pin(async move { ready.then_some(()).ok_or("exited with code 1".to_owned()) })
         };
-        let last = LastFailure::default();
+        let (last, failures) = (LastFailure::default(), Cell::default());
         let probe = Probe::Exec(vec!["check".to_owned()]);
-        wait_ready(&probe, Duration::from_millis(1), &last, &run).await;
+        wait_ready(&probe, Duration::from_millis(1), &last, &failures, &run).await;
         assert_eq!(runs.get(), 3);
-        assert_eq!(last.borrow().as_deref(), Some("exited with code 1"));
+        assert_eq!((last.borrow().as_deref(), failures.get()), (Some("exited with code 1"), 2));
     }
 
     #[tokio::test]

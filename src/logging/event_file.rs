@@ -1,0 +1,163 @@
+//! The file of `logging.events`: one line for each event, written by a thread of its own.
+//!
+//! A disk that hangs, or a pipe that nobody reads, blocks only that thread. Events that do not fit
+//! into its queue are dropped and counted.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::PollTimeout;
+
+use crate::logging::Flushed;
+use crate::logging::file::LogFile;
+use crate::logging::format::stamp;
+use crate::logging::writer::{Sink, Source, StreamWriter};
+use crate::types::Stream;
+
+/// An open file for events.
+pub struct EventFile {
+    writer: Arc<StreamWriter>,
+}
+
+impl EventFile {
+    /// Opens the file. A regular file is appended to, created if it does not exist, and made anew
+    /// when it was moved or removed.
+    ///
+    /// A FIFO needs no reader yet, and may lose its reader: what is written waits in it.
+    /// `/dev/stdout` and `/dev/fd/N` are opened anew, so that `O_NONBLOCK` concerns nobody else.
+    ///
+    /// # Errors
+    /// If the kernel refuses to open it, or if it is a symbolic link outside `/dev` and `/proc`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let is_fifo = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+        let file: Box<dyn Sink> = if is_fifo {
+            Box::new(EventSink(options().read(true).write(true).open(path)?))
+        } else if path.starts_with("/dev") || path.starts_with("/proc") {
+            // Not for reading: with a reader of our own, processes that write to the same pipe
+            // would not notice that its reader is gone.
+            Box::new(EventSink(options().append(true).create(true).open(path)?))
+        } else {
+            Box::new(EventSink(LogFile::open(path)?))
+        };
+        Ok(Self { writer: StreamWriter::new(Stream::Stdout, file, Arc::default()) })
+    }
+
+    /// Queues a whole line; drops and counts it if too many wait. Never blocks.
+    pub fn push(&self, line: &[u8]) {
+        self.writer.push(Source::Own, line);
+    }
+
+    /// The number of dropped events.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.writer.lost()
+    }
+
+    /// Blocks until everything queued is written, at most for `within`.
+    pub fn flush(&self, within: Duration) -> Flushed {
+        match self.writer.flush(Instant::now() + within) {
+            true => Flushed::Yes,
+            false => Flushed::No,
+        }
+    }
+}
+
+fn options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    options
+}
+
+impl Drop for EventFile {
+    fn drop(&mut self) {
+        self.writer.close();
+    }
+}
+
+/// Reports dropped events as an event.
+struct EventSink<S>(S);
+
+impl<S: Sink> Sink for EventSink<S> {
+    fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool> {
+        self.0.wait_for_room(within)
+    }
+
+    fn may_recover(&self, errno: Errno) -> bool {
+        self.0.may_recover(errno)
+    }
+
+    fn dropped_line(&self, lines: u64) -> Option<Vec<u8>> {
+        let time = stamp(SystemTime::now());
+        let line = format!("{{\"time\":\"{time}\",\"event\":\"dropped\",\"count\":{lines}}}\n");
+        Some(line.into_bytes())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    /// Far more than anything here takes.
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn events_are_appended() {
+        let dir = TempDir::new();
+        let path = dir.path("events");
+        for line in ["{\"a\":1}\n", "{\"b\":2}\n"] {
+            let file = EventFile::open(&path).unwrap();
+            file.push(line.as_bytes());
+            assert_eq!((file.flush(LONG), file.dropped()), (Flushed::Yes, 0));
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\":2}\n");
+    }
+
+    #[test]
+    fn a_fifo_waits_for_its_reader_and_its_losses_are_counted_in_it() {
+        let dir = TempDir::new();
+        let path = dir.path("fifo");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let file = EventFile::open(&path).unwrap();
+        let line = [[b'x'; 999].as_slice(), b"\n"].concat();
+        for _ in 0..2000 {
+            file.push(&line);
+        }
+        let dropped = file.dropped();
+        assert!((1000..2000).contains(&dropped), "{dropped}");
+        assert_eq!(file.flush(Duration::from_millis(20)), Flushed::No);
+        let mut lines = BufReader::new(File::open(&path).unwrap()).lines();
+        let mut counted = 0;
+        while counted < dropped {
+            let line = lines.next().unwrap().unwrap();
+            if let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) {
+                assert_eq!(event["event"], "dropped");
+                counted += event["count"].as_u64().unwrap();
+            }
+        }
+        assert_eq!(counted, dropped);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_an_error() {
+        let dir = TempDir::new();
+        assert!(EventFile::open(&dir.path("none/events")).is_err());
+        assert!(EventFile::open(dir.root()).is_err());
+    }
+}
