@@ -380,7 +380,8 @@ impl<'a> Checker<'a> {
         match request {
             Request::Stop => {
                 for id in self.above(process).into_iter().chain([process]) {
-                    self.alone[id.index()] = false;
+                    // The stop of what is gone may be nothing, and end no restart above it.
+                    self.alone[id.index()] &= !proc.alive;
                     self.by_request[id.index()] = true;
                 }
             }
@@ -420,6 +421,9 @@ impl<'a> Checker<'a> {
 
     fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
         self.answered(process, request);
+        if let RequestError::Superseded(_) = why {
+            self.alone[process.index()] = false;
+        }
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
         self.hold(!self.unready || is_late, "another reason than the shutdown");
     }
