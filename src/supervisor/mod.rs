@@ -15,7 +15,6 @@ pub(crate) mod requests;
 pub(crate) mod run_command;
 pub(crate) mod status;
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
