@@ -8,9 +8,6 @@ pub mod data;
 #[cfg(feature = "tools")]
 pub mod drawing;
 pub mod messages;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod page_tests;
 #[cfg(feature = "tools")]
 pub mod read;
 pub mod startup;
