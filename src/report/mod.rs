@@ -9,9 +9,6 @@ pub mod data;
 pub mod drawing;
 pub mod events;
 pub mod messages;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod page_tests;
 #[cfg(feature = "tools")]
 pub mod read;
 pub mod startup;
