@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::http::get_unix;
 use crate::support::{LONG, Rig, Signal, Stream};
 
 #[test]
@@ -210,6 +211,123 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
     drainit.wait_until("kept", kept);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_code_of_success_codes_is_no_failure() {
+    // A oneshot completes, a service is not restarted, and the container ends well.
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          set-up: {command: [CHILD, set-up, exit=3], type: oneshot, success_codes: [0, 3]}
+          a:
+            command: [CHILD, a, exit=4]
+            depends_on: [set-up]
+            restart: on-failure
+            success_codes: [4]
+        ",
+    )
+    .assert_code(0)
+    .assert_line("set-up: completed after")
+    .assert_line("error: a: exited with code 4 without being asked to")
+    .assert_no_line("restart 1");
+
+    // The list is complete: without 0, 0 is a failure. And a success is one for failure-shutdown.
+    for (keys, code) in [
+        ("success_codes: [4]}", 1),
+        ("success_codes: [0, 4], on_exit: failure-shutdown}", 1),
+        ("success_codes: [0, 4]}", 0),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        rig.run(&format!("processes: {{a: {{command: [CHILD, a, exit=0], {keys}}}"))
+            .assert_code(code);
+    }
+}
+
+#[test]
+fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          slow: {command: [CHILD, slow], type: oneshot, timeout: 200ms}
+          a: {command: [CHILD, a], depends_on: [slow]}
+        ",
+    );
+    ended
+        .assert_code(1)
+        .assert_line("warning: slow: not completed after 200ms, stopping it")
+        .assert_line("error: slow: did not complete within 200ms")
+        .assert_line("exit code 1: slow did not complete in time")
+        .assert_no_event("a", "start");
+    ended.event("slow", "got SIGTERM");
+
+    // It is killed when it does not obey, and restarted by its policy.
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          slow:
+            command: [sh, -c, '[ -e DIR/once ] || { touch DIR/once; exec CHILD slow on=TERM:ignore; }']
+            type: oneshot
+            timeout: 300ms
+            stop_grace_period: 50ms
+            restart: on-failure
+            restart_delay: 0
+          a: {command: [CHILD, a], depends_on: [slow]}
+        ",
+    );
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("slow: did not complete within 300ms; restart 1 in 0ms")
+        .assert_line("slow: completed after");
+}
+
+#[test]
+fn the_container_goes_on_without_a_process_that_may_be_missing() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          missing: {command: [no-such-program], required: false, on_exit: ignore}
+          hook:
+            command: [CHILD, hook]
+            required: false
+            on_exit: ignore
+            hooks: {pre_start: [CHILD, before, exit=5]}
+          slow:
+            command: [CHILD, slow]
+            required: false
+            on_exit: ignore
+            readiness: {file: DIR/never, timeout: 100ms}
+          a: {command: [CHILD, a], depends_on: [missing, hook, slow]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    for (name, state, message) in [
+        ("missing", "failed", "`no-such-program` is in none of the directories of PATH"),
+        ("hook", "failed", "its pre_start hook failed"),
+        ("slow", "failed", "did not become ready within 100ms"),
+        ("a", "ready", ""),
+    ] {
+        let found = status["processes"].as_array().unwrap();
+        let found = found.iter().find(|process| process["name"] == name).unwrap();
+        assert_eq!(found["state"], state, "{found}");
+        let said = found["message"].as_str().unwrap_or_default();
+        assert!(said.starts_with(message), "{said}");
+    }
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_event("hook", "start");
+    ended.assert_line("slow: did not become ready within 100ms .on_exit: ignore., and stays down");
+    ended.event("slow", "got SIGTERM");
 }
 
 /// Checks for CAP_SYS_RESOURCE, which many containers lack.

@@ -18,6 +18,10 @@ pub struct Process {
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
     pub kind: ProcessKind,
+    /// The exit codes that are no failure; never empty. Default 0.
+    pub success_codes: Vec<u8>,
+    /// A oneshot that runs longer is stopped and has failed.
+    pub timeout: Option<Duration>,
     /// If it does not hold at the start, the process is skipped and counts as completed.
     pub only_if: Option<OnlyIf>,
     /// The container's arguments that are passed to it.

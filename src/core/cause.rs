@@ -10,6 +10,8 @@ pub enum Cause {
     Ended {
         process: ProcessId,
         end: End,
+        /// Its code is one of its `success_codes`.
+        is_success: bool,
         /// It had a readiness probe and was not ready yet.
         before_ready: bool,
         /// Its end is a failure even with code 0 (`on_exit: failure-shutdown`).
@@ -19,6 +21,8 @@ pub enum Cause {
     NotReady(ProcessId),
     /// A process failed its liveness check, was stopped, and is not restarted.
     Unhealthy(ProcessId),
+    /// A oneshot did not complete within its `timeout`, and is not restarted.
+    TimedOut(ProcessId),
     /// A command cannot be executed.
     SpawnFailed {
         process: ProcessId,
@@ -48,14 +52,18 @@ impl Cause {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
             // A failed start must not look like a success, nor must an end that the config calls a
-            // failure.
-            Self::Ended { end, before_ready, is_failure, .. }
-                if end.is_success() && (before_ready || is_failure) =>
-            {
+            // failure; and an end that it calls a success must not look like a failure.
+            Self::Ended { end, is_success, before_ready, is_failure, .. } => {
+                match (is_success, end.exit_code()) {
+                    (true, _) if before_ready || is_failure => exit_code::NOT_READY,
+                    (true, _) => exit_code::OK,
+                    (false, exit_code::OK) => exit_code::NOT_READY,
+                    (false, code) => code,
+                }
+            }
+            Self::NotReady(_) | Self::Unhealthy(_) | Self::TimedOut(_) | Self::HookFailed(_) => {
                 exit_code::NOT_READY
             }
-            Self::Ended { end, .. } => end.exit_code(),
-            Self::NotReady(_) | Self::Unhealthy(_) | Self::HookFailed(_) => exit_code::NOT_READY,
             Self::SpawnFailed { exit_code, .. } => exit_code,
         }
     }
@@ -67,16 +75,20 @@ mod tests {
 
     #[test]
     fn an_end_with_code_0_is_a_failure_where_the_config_says_so() {
-        for (code, before_ready, is_failure, expected) in [
-            (0, false, false, 0),
-            (0, false, true, 1),
-            (0, true, false, 1),
-            (0, true, true, 1),
-            (7, false, true, 7),
-            (7, true, false, 7),
+        for (code, is_success, before_ready, is_failure, expected) in [
+            (0, true, false, false, 0),
+            (0, true, false, true, 1),
+            (0, true, true, false, 1),
+            (0, true, true, true, 1),
+            (0, false, false, false, 1),
+            (7, false, false, true, 7),
+            (7, false, true, false, 7),
+            (7, true, false, false, 0),
+            (7, true, false, true, 1),
         ] {
             let end = End::Code(code);
-            let cause = Cause::Ended { process: ProcessId(0), end, before_ready, is_failure };
+            let cause =
+                Cause::Ended { process: ProcessId(0), end, is_success, before_ready, is_failure };
             for killed in [false, true] {
                 assert_eq!(cause.exit_code(killed), expected, "{cause:?}");
             }

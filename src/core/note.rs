@@ -37,6 +37,17 @@ pub enum Note {
         process: ProcessId,
         after: Duration,
     },
+    /// A oneshot runs for longer than its `timeout`, and is stopped.
+    TimedOut {
+        process: ProcessId,
+        after: Duration,
+    },
+    /// The start of a process has failed, or a oneshot has timed out, and it is down.
+    StartFailed {
+        process: ProcessId,
+        why: StartFailure,
+        next: AfterEnd,
+    },
     /// A hook took too long and was killed.
     HookTimedOut(HookId),
     /// `POST /drain`: a drain without a stop was requested.
@@ -175,13 +186,29 @@ pub enum AfterEnd {
         /// Consecutive restarts, starting at 1.
         attempt: u32,
     },
+    /// Nothing: it is no failure.
     Nothing,
+    /// It stays down after a failure, and the container goes on.
+    StaysDown,
     /// It stays down: the restart limit is reached.
     GivesUp,
     /// The container stops.
     Shutdown,
     /// The container stops: the restart limit is reached.
     Exhausted,
+}
+
+/// Why a start has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFailure {
+    /// Its command could not be executed.
+    Spawn,
+    /// Its `pre_start` hook failed.
+    Hook,
+    /// It was not ready within its timeout.
+    NotReady { after: Duration },
+    /// A oneshot did not complete within its `timeout`.
+    TimedOut { after: Duration },
 }
 
 /// Why an end is attributed to a stop signal that every process received.

@@ -7,7 +7,7 @@ use crate::config::{
     StartCondition,
 };
 use crate::graph::Graph;
-use crate::types::{AFTER_KILL, ProcessId, Signal};
+use crate::types::{AFTER_KILL, End, ProcessId, Signal};
 
 /// A process with much memory needs more than [`AFTER_KILL`].
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
@@ -74,6 +74,10 @@ pub struct ProcessSpec {
     /// The processes that need it.
     pub dependents: Vec<ProcessId>,
     pub oneshot: bool,
+    /// The exit codes that are no failure.
+    pub success_codes: Vec<u8>,
+    /// The time after which a oneshot is stopped and has failed.
+    pub timeout: Option<Duration>,
     /// Its `only_if` cannot hold: it is never started.
     pub left_out: bool,
     /// It has an `only_if` that is evaluated at its start.
@@ -121,6 +125,8 @@ impl Spec {
                 dependents: dependents.clone(),
                 left_out: false,
                 oneshot: process.kind == ProcessKind::Oneshot,
+                success_codes: process.success_codes.clone(),
+                timeout: process.timeout,
                 conditional: process.only_if.is_some(),
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
                 liveness_retries: process.liveness.as_ref().map(Liveness::retries),
@@ -184,6 +190,18 @@ impl Spec {
 }
 
 impl ProcessSpec {
+    /// Whether an end is no failure.
+    #[must_use]
+    pub fn is_success(&self, end: End) -> bool {
+        matches!(end, End::Code(code) if self.success_codes.contains(&code))
+    }
+
+    /// Whether the container goes on without it even if its start fails.
+    #[must_use]
+    pub fn may_be_missing(&self) -> bool {
+        !self.required && self.on_exit == OnExit::Ignore
+    }
+
     /// Reserves no time for a process that is never started.
     pub fn leave_out(&mut self) {
         self.left_out = true;

@@ -53,7 +53,7 @@ impl State {
         self.reach(process, Reached { started: true, ..self.reached(process) });
         self.drain_signalled[process.index()] = None;
         let spec = self.process(process);
-        let (timeout, oneshot) = (spec.readiness_timeout, spec.oneshot);
+        let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
         let drain = if spec.drain.is_some() { Progress::NotDue } else { Progress::Over };
         self.drains[process.index()] = drain;
         match timeout {
@@ -61,7 +61,8 @@ impl State {
                 self.set(process, Lifecycle::Starting { since, ready_by: since + timeout });
             }
             None if oneshot => {
-                self.set(process, Lifecycle::Starting { since, ready_by: Time::NEVER });
+                let ready_by = limit.map_or(Time::NEVER, |limit| since + limit);
+                self.set(process, Lifecycle::Starting { since, ready_by });
             }
             None => self.ready(process, since),
         }

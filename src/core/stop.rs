@@ -197,7 +197,8 @@ impl State {
     #[must_use]
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
-        self.drain_signalled[id.index()].is_some() && (end.is_success() || Some(end) == signal)
+        self.drain_signalled[id.index()].is_some()
+            && (self.process(id).is_success(end) || Some(end) == signal)
     }
 
     /// Runs the `post_stop` hook of a process that has ended for good.

@@ -129,6 +129,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         copy_of: None,
         command,
         kind: ProcessKind::Service,
+        success_codes: vec![exit_code::OK],
+        timeout: None,
         only_if: None,
         args: None,
         sockets: Vec::new(),

@@ -40,8 +40,9 @@ pub(super) enum Value {
 }
 
 /// The order of the keys in the output.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 20] = [
     "type",
+    "timeout",
     "only_if",
     "command",
     "scale",
@@ -56,6 +57,7 @@ const ORDER: [&str; 18] = [
     "restart",
     "restart_max",
     "on_exit",
+    "success_codes",
     "stop_signal",
     "stop_grace_period",
     "log",

@@ -184,10 +184,20 @@ fn order(draft: &mut Draft, priorities: &[i64]) {
     }
 }
 
-/// The `numprocs` copies of a program.
+/// The `numprocs` copies of a program: one entry with `scale`, or an entry for each if they differ
+/// by more than their names.
 fn programs(section: &Section, program: &str) -> Vec<Process> {
     let count = number(section, "numprocs").unwrap_or(1).clamp(1, MOST_COPIES);
     let first = number(section, "numprocs_start").unwrap_or(0);
+    let is_numbered =
+        |(key, value): &(String, String)| key != "process_name" && value.contains("%(process_num)");
+    if let (Ok(copies @ 2..), false) =
+        (u32::try_from(count), section.entries.iter().any(is_numbered))
+    {
+        let mut process = process(section, program, program, first);
+        process.set("scale", Value::Number(copies));
+        return vec![process];
+    }
     let pattern = section.get("process_name").unwrap_or("%(program_name)s");
     let make = |number: i64| {
         let name = expand(pattern, program, number);
@@ -229,10 +239,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
             "umask" if values::umask(&value).is_ok() || value.contains("${") => {
                 process.set("umask", Value::Text(value));
             }
-            "exitcodes" if value == "0" => {}
-            "exitcodes" => {
-                process.note(format!("exitcodes={value}: every code except 0 is a failure here"));
-            }
+            "exitcodes" => exit_codes(&mut process, &value),
             "numprocs" if (1..=MOST_COPIES).contains(&int(raw).unwrap_or(0)) => {}
             "numprocs" => process.note(format!(
                 "numprocs={raw}: not a number that can be converted; copy the process as often as needed"
@@ -308,6 +315,17 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
             "the shell gets the signals, not its child: start its last command with `exec`",
         ),
         _ => process.set("command", words),
+    }
+}
+
+fn exit_codes(process: &mut Process, value: &str) {
+    let codes: Vec<_> = value.split(',').map(|code| code.trim().to_owned()).collect();
+    if codes.iter().any(|code| values::exit_code(code).is_err()) {
+        process.note(format!(
+            "exitcodes={value}: not converted; write them as `success_codes: [0, …]`"
+        ));
+    } else if codes != ["0"] {
+        process.set("success_codes", Value::List(codes));
     }
 }
 

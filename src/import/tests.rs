@@ -369,3 +369,26 @@ fn a_format_is_known_by_the_name_of_its_file() {
         assert_eq!(Format::of(name.as_ref()), format, "{name}");
     }
 }
+
+#[test]
+fn copies_that_differ_only_by_their_names_have_a_scale() {
+    let text = "[program:worker]\ncommand=/work\nprocess_name=%(program_name)s_%(process_num)02d\nnumprocs=3\n\
+                priority=1\nexitcodes=0,2\n[program:web]\ncommand=/web\n";
+    let meant = r#"  worker:
+    command: [/work]
+    scale: 3
+    restart: on-failure
+    on_exit: ignore
+    success_codes: ["0", "2"]
+    log: {prefix: worker}
+
+  web:
+    command: [/web]
+    # by priority (1 before 999); replace these by what it really needs, each with a `readiness`
+    depends_on: {worker: {condition: started}}
+    restart: on-failure
+    on_exit: ignore
+    log: {prefix: web}
+"#;
+    assert_eq!(processes(Format::Supervisord, text), meant);
+}

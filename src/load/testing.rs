@@ -11,7 +11,7 @@ use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
-use crate::types::Signal;
+use crate::types::{Signal, exit_code};
 
 /// Loads a config without errors.
 pub(crate) fn config(text: &str) -> Config {
@@ -95,6 +95,8 @@ pub(crate) fn process(name: &str) -> Process {
         copy_of: None,
         command: vec!["true".to_owned()],
         kind: ProcessKind::Service,
+        success_codes: vec![exit_code::OK],
+        timeout: None,
         only_if: None,
         args: None,
         sockets: Vec::new(),

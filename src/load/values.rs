@@ -90,6 +90,12 @@ pub(crate) fn number(text: &str) -> Result<u32, Invalid> {
         .map_err(|_| Invalid::new("not a whole number", "write a number from 0 up, such as `5`"))
 }
 
+pub(crate) fn exit_code(text: &str) -> Result<u8, Invalid> {
+    text.trim()
+        .parse()
+        .map_err(|_| Invalid::new("not an exit code", "write a number from 0 to 255"))
+}
+
 /// An octal umask, as supervisord and systemd write it.
 pub(crate) fn umask(text: &str) -> Result<u32, Invalid> {
     let digits = text.strip_prefix("0o").unwrap_or(text);

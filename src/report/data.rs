@@ -243,6 +243,7 @@ impl Report {
             Cause::Signal(_) => ("signal", None),
             Cause::Ended { process, .. } => ("ended", Some(process)),
             Cause::NotReady(process) => ("not_ready", Some(process)),
+            Cause::TimedOut(process) => ("timed_out", Some(process)),
             Cause::SpawnFailed { process, .. } => ("not_started", Some(process)),
             Cause::Unhealthy(process) => ("unhealthy", Some(process)),
             Cause::HookFailed(process) => ("hook_failed", process),

@@ -108,6 +108,10 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::NotReady { process, after } => {
             Event { seconds: Some(after), ..of("not_ready", process) }
         }
+        Note::TimedOut { process, after } => {
+            Event { seconds: Some(after), ..of("timed_out", process) }
+        }
+        Note::StartFailed { process, next, .. } => follows(of("start_failed", process), Some(next)),
         Note::HookTimedOut(HookId { process, stage }) => Event {
             process: process.map(|process| names.of(process)),
             hook: Some(stage_name(stage)),
@@ -202,7 +206,7 @@ fn follows(event: Event<'_>, next: Option<AfterEnd>) -> Event<'_> {
 fn next_name(next: AfterEnd) -> &'static str {
     match next {
         AfterEnd::Restart { .. } => "restart",
-        AfterEnd::Nothing | AfterEnd::GivesUp => "stays_down",
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => "stays_down",
         AfterEnd::Shutdown | AfterEnd::Exhausted => "shutdown",
     }
 }
@@ -223,7 +227,7 @@ mod tests {
     use super::*;
     use crate::core::cause::Cause;
     use crate::core::event::Request;
-    use crate::core::note::{DrainEnd, Evidence, RequestError};
+    use crate::core::note::{DrainEnd, Evidence, RequestError, StartFailure};
     use crate::core::spec::Stage;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -242,6 +246,8 @@ mod tests {
             Note::Completed { process, after: SECOND },
             Note::Ended { process, end, next: AfterEnd::Restart { delay: SECOND, attempt: 2 } },
             Note::NotReady { process, after: SECOND },
+            Note::TimedOut { process, after: SECOND },
+            Note::StartFailed { process, why: StartFailure::Hook, next: AfterEnd::StaysDown },
             Note::HookTimedOut(hook),
             Note::DrainRequested,
             Note::RequestBegan { process, request: Request::Stop },

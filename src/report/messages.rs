@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::cause::Cause;
 use crate::core::event::{Load, Request, Unit};
-use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError};
+use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError, StartFailure};
 use crate::core::spec::{HookId, Stage};
 use crate::types::{End, ProcessId, Signal, human};
 
@@ -45,6 +45,13 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::Ended { process, end, next } => ended(name(process), end, next),
         Note::NotReady { process, after } => {
             (Level::Error, format!("{}: not ready after {}", name(process), human(after)))
+        }
+        Note::TimedOut { process, after } => (
+            Level::Warning,
+            format!("{}: not completed after {}, stopping it", name(process), human(after)),
+        ),
+        Note::StartFailed { process, why, next } => {
+            start_failed(name(process), &start_failure(why), next)
         }
         Note::HookTimedOut(hook) => {
             (Level::Warning, format!("{}: killed, it took too long", hook_name(hook, names)))
@@ -175,6 +182,7 @@ pub fn why(cause: Cause, names: &Names) -> String {
         }
         Cause::NotReady(process) => format!("{} did not become ready in time", names.of(process)),
         Cause::Unhealthy(process) => format!("{} failed its liveness check", names.of(process)),
+        Cause::TimedOut(process) => format!("{} did not complete in time", names.of(process)),
         Cause::SpawnFailed { process, .. } => format!("{} could not be started", names.of(process)),
         Cause::HookFailed(None) => "the container's pre_start hook failed".to_owned(),
         Cause::HookFailed(Some(process)) => {
@@ -298,15 +306,40 @@ fn ended(name: &str, end: End, next: AfterEnd) -> (Level, String) {
     (level, line)
 }
 
+/// Why a start has failed.
+#[must_use]
+pub fn start_failure(why: StartFailure) -> String {
+    match why {
+        StartFailure::Spawn => "could not be started".to_owned(),
+        StartFailure::Hook => "its pre_start hook failed".to_owned(),
+        StartFailure::NotReady { after } => format!("did not become ready within {}", human(after)),
+        StartFailure::TimedOut { after } => format!("did not complete within {}", human(after)),
+    }
+}
+
+fn start_failed(name: &str, why: &str, next: AfterEnd) -> (Level, String) {
+    match next {
+        AfterEnd::Restart { delay, attempt } => {
+            (Level::Warning, format!("{name}: {why}; restart {attempt} in {}", human(delay)))
+        }
+        AfterEnd::Nothing | AfterEnd::StaysDown => {
+            (Level::Warning, format!("{name}: {why} (on_exit: ignore), and stays down"))
+        }
+        AfterEnd::GivesUp => {
+            (Level::Error, format!("{name}: {why}, and restart_max is reached: it stays down"))
+        }
+        AfterEnd::Shutdown => (Level::Error, format!("{name}: {why}")),
+        AfterEnd::Exhausted => (Level::Error, format!("{name}: {why}, and restart_max is reached")),
+    }
+}
+
 fn what_follows(name: &str, end: End, next: AfterEnd) -> (Level, String) {
     match next {
         AfterEnd::Restart { delay, attempt } => {
             (Level::Warning, format!("{name}: {end}; restart {attempt} in {}", human(delay)))
         }
-        AfterEnd::Nothing if end.is_success() => {
-            (Level::Info, format!("{name}: {end} (on_exit: ignore)"))
-        }
-        AfterEnd::Nothing => {
+        AfterEnd::Nothing => (Level::Info, format!("{name}: {end} (on_exit: ignore)")),
+        AfterEnd::StaysDown => {
             (Level::Warning, format!("{name}: {end} (on_exit: ignore), and stays down"))
         }
         AfterEnd::GivesUp => {
@@ -324,7 +357,7 @@ fn unhealthy(name: &str, next: Option<AfterEnd>) -> (Level, String) {
             Level::Warning,
             format!("{name}: failed its liveness check; restart {attempt} in {}", human(delay)),
         ),
-        Some(AfterEnd::Nothing) => (
+        Some(AfterEnd::Nothing | AfterEnd::StaysDown) => (
             Level::Warning,
             format!("{name}: failed its liveness check (on_exit: ignore), and stays down"),
         ),

@@ -252,10 +252,12 @@ impl Report {
                     self.remarks.push(messages::line(note, &self.names).1);
                 }
             }
-            Note::Unhealthy { process, next: Some(AfterEnd::Restart { .. }) } => {
+            Note::Unhealthy { process, next: Some(AfterEnd::Restart { .. }) }
+            | Note::StartFailed { process, next: AfterEnd::Restart { .. }, .. } => {
                 *self.restarts.entry(process).or_default() += 1;
             }
-            Note::Unhealthy { next: Some(AfterEnd::GivesUp | AfterEnd::Nothing), .. } => {
+            Note::Unhealthy { next: Some(AfterEnd::GivesUp | AfterEnd::StaysDown), .. }
+            | Note::StartFailed { .. } => {
                 self.remarks.push(messages::line(note, &self.names).1);
             }
             Note::NotDrained(_) | Note::EndedUndrained { .. } => {

@@ -88,7 +88,14 @@ impl Startup {
                 }
             }
             Note::Skipped(process)
-            | Note::Ended { process, next: AfterEnd::Nothing | AfterEnd::GivesUp, .. } => {
+            | Note::Ended {
+                process,
+                next: AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp,
+                ..
+            }
+            | Note::StartFailed {
+                process, next: AfterEnd::StaysDown | AfterEnd::GivesUp, ..
+            } => {
                 if let Some(moments) = self.processes.get_mut(process.index()) {
                     moments.released.get_or_insert(now);
                 }

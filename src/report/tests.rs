@@ -200,7 +200,8 @@ fn an_old_count_is_reported_with_its_age() {
 fn a_group_without_its_leader_is_reported_with_the_end_of_the_leader() {
     let mut report = Report::new(Names(vec!["app".to_owned()]));
     let (process, end) = (ProcessId(0), End::Code(3));
-    let cause = Cause::Ended { process, end, before_ready: false, is_failure: false };
+    let cause =
+        Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
     let window = Duration::from_secs(6);
     let next = AfterEnd::Shutdown;
     for note in [

@@ -9,7 +9,7 @@ use crate::control::status::{
 };
 use crate::core::event::Event;
 use crate::core::machine::Machine;
-use crate::core::note::{AfterEnd, Note};
+use crate::core::note::{AfterEnd, Note, StartFailure};
 use crate::core::phase;
 use crate::core::spec::Spec;
 use crate::core::state::Lifecycle;
@@ -142,10 +142,19 @@ impl StatusBoard {
                 process
             }
             Note::Unhealthy { process, next } => {
-                let gave_up = matches!(next, Some(AfterEnd::Nothing | AfterEnd::GivesUp));
+                let gave_up = matches!(next, Some(AfterEnd::StaysDown | AfterEnd::GivesUp));
                 facts[process.index()].gave_up = gave_up;
                 if gave_up {
                     facts[process.index()].message = Some("failed its liveness check".to_owned());
+                }
+                process
+            }
+            Note::StartFailed { process, why, next } => {
+                let fact = &mut facts[process.index()];
+                fact.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
+                // That of a failed spawn is better.
+                if why != StartFailure::Spawn {
+                    fact.message = Some(messages::start_failure(why));
                 }
                 process
             }
@@ -178,8 +187,8 @@ impl StatusBoard {
         let mut facts = self.facts.borrow_mut();
         for id in self.noted.borrow_mut().drain(..).chain(world.touched.iter().copied()) {
             let fact = &mut facts[id.index()];
-            let answered = fact.end.is_some_and(|end| world.is_answer(id, end));
-            let state = state(world.life(id), fact, answered);
+            let is_success = |end| world.process(id).is_success(end) || world.is_answer(id, end);
+            let state = state(world.life(id), fact, fact.end.is_some_and(is_success));
             if state != fact.state {
                 fact.state = state;
                 fact.since = now;
@@ -270,7 +279,7 @@ fn phase(machine: &Machine) -> (ContainerPhase, bool) {
     }
 }
 
-fn state(life: Lifecycle, fact: &ProcessFacts, answered: bool) -> ProcessState {
+fn state(life: Lifecycle, fact: &ProcessFacts, succeeded: bool) -> ProcessState {
     match life {
         Lifecycle::Waiting
         | Lifecycle::Checking
@@ -290,9 +299,9 @@ fn state(life: Lifecycle, fact: &ProcessFacts, answered: bool) -> ProcessState {
         Lifecycle::Stopped { failed: false } => ProcessState::Stopped,
         Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
         Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
-            (None, _) => ProcessState::Done,
             _ if fact.gave_up => ProcessState::Failed,
-            (Some(end), _) if end.is_success() || answered => ProcessState::Done,
+            (None, _) => ProcessState::Done,
+            _ if succeeded => ProcessState::Done,
             // Ended by the signal that asked it to.
             (_, ProcessState::Stopping | ProcessState::Done) => ProcessState::Done,
             _ => ProcessState::Failed,

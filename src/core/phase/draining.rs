@@ -121,13 +121,14 @@ impl Draining {
             Event::Exited { process, end, .. } => {
                 self.exited(state, process);
                 let spec = state.process(process);
-                let is_done = spec.oneshot && end.is_success() || state.is_answer(process, end);
+                let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // Regardless of `restart`.
                 if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
                     let is_failure = spec.on_exit == OnExit::FailureShutdown;
+                    let is_success = spec.is_success(end);
                     self.stop(
                         state,
-                        Cause::Ended { process, end, before_ready: false, is_failure },
+                        Cause::Ended { process, end, is_success, before_ready: false, is_failure },
                     );
                 }
             }

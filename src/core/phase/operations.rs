@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::core::drain::Progress;
 use crate::core::event::Request;
-use crate::core::note::{Note, RequestError};
+use crate::core::note::{Note, RequestError, StartFailure};
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{ProcessId, Time};
 
@@ -34,9 +34,25 @@ enum Goal {
     /// Down, then up again.
     Again,
     /// Down; then its `restart` decides. `since`: when it was started.
-    Judged { since: Time },
+    Judged { since: Time, why: Failure },
     /// Up: a failure does not end the container. `begun`: the start has begun.
     Up { begun: bool },
+}
+
+/// Why a process that runs is stopped, so that its `restart` decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It has failed its liveness check.
+    Unhealthy,
+    Start(StartFailure),
+}
+
+/// A process that is down after a failure.
+pub(crate) struct Judged {
+    pub(crate) process: ProcessId,
+    /// When it was started.
+    pub(crate) since: Time,
+    pub(crate) why: Failure,
 }
 
 /// A request that is not answered yet.
@@ -169,8 +185,19 @@ impl Operations {
             && !self.goals.contains_key(&process)
         {
             state.note(Note::Unhealthy { process, next: None });
-            self.bring_down(state, process, Goal::Judged { since });
+            self.bring_down(state, process, Goal::Judged { since, why: Failure::Unhealthy });
         }
+    }
+
+    /// Stops a process that takes too long to start, while the container goes on.
+    pub(crate) fn overdue(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        since: Time,
+        why: StartFailure,
+    ) {
+        self.bring_down(state, process, Goal::Judged { since, why: Failure::Start(why) });
     }
 
     /// Handles the failure of a start. Returns whether a request had begun it, so that it does not
@@ -231,9 +258,8 @@ impl Operations {
     }
 
     /// Moves every process as far towards its goal as order and time allow, and answers requests.
-    /// Returns the processes that are down after a failed liveness check, each with the time since
-    /// its start.
-    pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<(ProcessId, Time)> {
+    /// Returns the processes that are down after a failure.
+    pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
         if self.goals.is_empty() && self.requests.is_empty() {
             return judged;
@@ -259,12 +285,7 @@ impl Operations {
     }
 
     /// Moves a process on its way down. `above`: a dependent is not gone.
-    fn descend(
-        &mut self,
-        state: &mut State,
-        process: ProcessId,
-        above: bool,
-    ) -> Option<(ProcessId, Time)> {
+    fn descend(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
         let deadline = state.no_deadline();
         if let Lifecycle::Ready { .. } = state.life(process) {
@@ -290,7 +311,7 @@ impl Operations {
                     state.reach(process, Reached::default());
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
-                Goal::Judged { since } => return Some((process, since)),
+                Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {
                     state.restarts[process.index()].in_a_row = 0;
                     self.goals.insert(process, Goal::Up { begun: true });

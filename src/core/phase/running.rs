@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::config::OnExit;
 use crate::core::cause::Cause;
 use crate::core::event::Event;
-use crate::core::note::{AfterEnd, Note, RequestError};
+use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
 use crate::core::phase::draining::Draining;
-use crate::core::phase::operations::Operations;
+use crate::core::phase::operations::{Failure, Judged, Operations};
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::restart::{Verdict, verdict};
 use crate::core::spec::{HookId, Stage};
@@ -147,15 +147,21 @@ impl Running {
                     return exited(state, process, End::Code(exit_code), false);
                 }
                 state.set(process, Lifecycle::Done);
+                if state.process(process).may_be_missing() {
+                    let why = Failure::Start(StartFailure::Spawn);
+                    return judge(state, process, Duration::ZERO, why);
+                }
                 return Err(Cause::SpawnFailed { process, exit_code });
             }
-            Event::Ready(process) => {
+            // A oneshot has no readiness: it completes, or its time is over.
+            Event::Ready(process) if !state.process(process).oneshot => {
                 if let Lifecycle::Starting { since, .. } = state.life(process) {
                     state.ready(process, since);
                 }
             }
             Event::Exited { process, end, remains } => {
-                let completes = state.process(process).oneshot && end.is_success();
+                let spec = state.process(process);
+                let completes = spec.oneshot && spec.is_success(end);
                 if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
                     let why = RequestError::Ended { process, end };
                     self.operations.start_failed(state, process, why);
@@ -224,6 +230,9 @@ impl Running {
         if self.operations.start_failed(state, process, RequestError::HookFailed(process)) {
             return Ok(());
         }
+        if state.process(process).may_be_missing() {
+            return judge(state, process, Duration::ZERO, Failure::Start(StartFailure::Hook));
+        }
         Err(Cause::HookFailed(Some(process)))
     }
 
@@ -245,11 +254,25 @@ impl Running {
                 }
                 Lifecycle::Starting { since, ready_by } => {
                     let after = ready_by.since(since);
-                    state.note(Note::NotReady { process, after });
-                    let why = RequestError::NotReady { process, after };
-                    if !self.operations.start_failed(state, process, why) {
+                    let (note, why) = match state.process(process).oneshot {
+                        true => {
+                            (Note::TimedOut { process, after }, StartFailure::TimedOut { after })
+                        }
+                        false => {
+                            (Note::NotReady { process, after }, StartFailure::NotReady { after })
+                        }
+                    };
+                    state.note(note);
+                    let spec = state.process(process);
+                    let goes_on = spec.oneshot || spec.may_be_missing();
+                    let error = RequestError::NotReady { process, after };
+                    if self.operations.start_failed(state, process, error) {
+                        continue;
+                    }
+                    if !goes_on {
                         return Err(Cause::NotReady(process));
                     }
+                    self.operations.overdue(state, process, since, why);
                 }
                 Lifecycle::Backoff { anew: true, .. } => state.begin(process),
                 Lifecycle::Backoff { anew: false, .. } => state.spawn(process),
@@ -262,8 +285,8 @@ impl Running {
     /// Starts the processes whose dependencies have met their conditions.
     fn advance(&mut self, state: &mut State) -> Step {
         let may_start = matches!(self.container_hook, ContainerHook::Done);
-        for (process, since) in self.operations.advance(state, may_start) {
-            judge(state, process, state.now.since(since))?;
+        for Judged { process, since, why } in self.operations.advance(state, may_start) {
+            judge(state, process, state.now.since(since), why)?;
         }
         if !may_start {
             return Ok(());
@@ -309,18 +332,18 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     };
     let lived = state.now.since(since);
     let spec = state.process(process);
-    let (oneshot, on_exit) = (spec.oneshot, spec.on_exit);
+    let (oneshot, on_exit, is_success) = (spec.oneshot, spec.on_exit, spec.is_success(end));
     // A oneshot may leave processes behind on purpose.
     let remains = remains && !oneshot;
     let kill_at = state.now + spec.stop.limit;
-    if oneshot && end.is_success() {
+    if oneshot && is_success {
         state.note(Note::Completed { process, after: lived });
         state.reach(process, Reached::ALL);
         state.went_well[process.index()] = true;
         state.after_end(process, state.no_deadline());
         return Ok(());
     }
-    let next = consequence(state, process, !end.is_success(), lived);
+    let next = consequence(state, process, !is_success, lived);
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         state.set(process, Lifecycle::Backoff { until, anew: false });
@@ -331,8 +354,8 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     state.note(Note::Ended { process, end, next });
     match next {
         AfterEnd::Restart { .. } => Ok(()),
-        AfterEnd::Nothing | AfterEnd::GivesUp => {
-            stay_down(state, process, next == AfterEnd::GivesUp || !end.is_success());
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
+            stay_down(state, process, next != AfterEnd::Nothing);
             if remains {
                 state.stop_rest(process, kill_at, None);
             } else {
@@ -346,16 +369,19 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
             }
             // Its `post_stop` hook is part of the shutdown that begins now.
             let is_failure = on_exit == OnExit::FailureShutdown;
-            Err(Cause::Ended { process, end, before_ready, is_failure })
+            Err(Cause::Ended { process, end, is_success, before_ready, is_failure })
         }
     }
 }
 
-/// Handles a process that is gone after a failed liveness check: `restart` decides as after a
-/// failure.
-fn judge(state: &mut State, process: ProcessId, lived: Duration) -> Step {
+/// Handles a process that is gone after it was stopped for a failure, or whose start has failed:
+/// `restart` decides.
+fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
     let next = consequence(state, process, true, lived);
-    state.note(Note::Unhealthy { process, next: Some(next) });
+    state.note(match why {
+        Failure::Unhealthy => Note::Unhealthy { process, next: Some(next) },
+        Failure::Start(why) => Note::StartFailed { process, why, next },
+    });
     match next {
         AfterEnd::Restart { delay, .. } => {
             let until = state.now + delay;
@@ -364,8 +390,15 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration) -> Step {
                 state.begin(process);
             }
         }
-        AfterEnd::Nothing | AfterEnd::GivesUp => stay_down(state, process, true),
-        AfterEnd::Shutdown | AfterEnd::Exhausted => return Err(Cause::Unhealthy(process)),
+        AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {
+            stay_down(state, process, true);
+        }
+        AfterEnd::Shutdown | AfterEnd::Exhausted => {
+            return Err(match why {
+                Failure::Unhealthy => Cause::Unhealthy(process),
+                Failure::Start(_) => Cause::TimedOut(process),
+            });
+        }
     }
     Ok(())
 }
@@ -382,6 +415,7 @@ fn consequence(state: &mut State, process: ProcessId, failed: bool, lived: Durat
             AfterEnd::Restart { delay, attempt }
         }
         Verdict::Exhausted if ignored => AfterEnd::GivesUp,
+        Verdict::No if ignored && failed => AfterEnd::StaysDown,
         Verdict::No if ignored => AfterEnd::Nothing,
         Verdict::Exhausted => AfterEnd::Exhausted,
         Verdict::No => AfterEnd::Shutdown,

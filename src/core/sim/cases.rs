@@ -1,6 +1,6 @@
 //! Single schedules with known actions: the promises one by one.
 
-use crate::core::note::{AfterEnd, Evidence, Hurry};
+use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::sim::*;
 
@@ -15,6 +15,8 @@ fn gateway() -> Spec {
         dependents: dependents.to_vec(),
         left_out: false,
         oneshot: false,
+        success_codes: vec![0],
+        timeout: None,
         conditional: false,
         readiness_timeout: None,
         liveness_retries: None,
@@ -802,16 +804,19 @@ fn a_failed_process_is_missed_only_if_required() {
     let limited = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(0) };
     let never = Restart { policy: RestartPolicy::No, ..limited };
     let (gives_up, nothing) = (AfterEnd::GivesUp, AfterEnd::Nothing);
+    let stays_down = AfterEnd::StaysDown;
     for (required, restart, code, next, ready) in [
         (true, limited, 1, gives_up, false),
         (true, limited, 0, gives_up, false),
-        (true, never, 1, nothing, false),
+        (true, never, 1, stays_down, false),
+        (true, never, 3, nothing, true),
         (true, never, 0, nothing, true),
         (false, limited, 1, gives_up, true),
     ] {
         let mut spec = gateway();
         let router = &mut spec.processes[ROUTER.index()];
         (router.on_exit, router.required, router.restart) = (OnExit::Ignore, required, restart);
+        router.success_codes = vec![0, 3];
         let mut play = Play::up(spec);
         let end = End::Code(code);
         let crash = Event::Exited { process: ROUTER, end, remains: false };
@@ -1111,4 +1116,123 @@ fn a_shutdown_counts_no_failures_of_liveness_checks() {
     assert!(play.at(1000, probed(ROUTER, false)).is_empty());
     assert!(play.at(1000, Event::Unhealthy(ROUTER)).is_empty());
     assert_eq!(play.machine.state().probe_failures[1].total, 0);
+}
+
+#[test]
+fn a_code_of_success_codes_is_no_failure() {
+    let policy = RestartPolicy::OnFailure;
+    for (code, restarts, exit) in [(2, false, Some(0)), (0, false, Some(0)), (1, true, None)] {
+        let mut spec = gateway();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.success_codes, router.restart.policy) = (vec![0, 2], policy);
+        let mut play = Play::up(spec);
+        let end = End::Code(code);
+        let notes = play.notes(50, Event::Exited { process: ROUTER, end, remains: false });
+        let restart =
+            |note: &Note| matches!(note, Note::Ended { next: AfterEnd::Restart { .. }, .. });
+        assert_eq!(notes.iter().any(restart), restarts, "{notes:?}");
+        let cause = notes.iter().find_map(|note| match note {
+            Note::ShutdownBegan { cause, .. } => Some(cause.exit_code(false)),
+            _ => None,
+        });
+        assert_eq!(cause, exit);
+    }
+}
+
+/// An engine that is a oneshot with a `timeout` of 1 s, and a router that waits for it.
+fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
+    engine.stop = Wait::new(Some(MS(200)));
+    keys(engine);
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
+    assert_eq!(play.at(999, Event::Tick), []);
+    play
+}
+
+#[test]
+fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
+    let why = StartFailure::TimedOut { after: MS(1000) };
+    // Also if it ends well at the last moment.
+    let mut play = slow_task(|_| {});
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    let notes = play.notes(1050, gone(0));
+    let failed = Note::StartFailed { process: ENGINE, why, next: AfterEnd::Shutdown };
+    assert!(notes.contains(&failed), "{notes:?}");
+    let cause = Cause::TimedOut(ENGINE);
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+    assert_eq!(cause.exit_code(false), 1);
+
+    // It is killed, and restarted by its policy; what waits for it starts once it completes.
+    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
+    let end = End::Signal(Signal::KILL);
+    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2201, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
+
+    // With `on_exit: ignore` the container goes on, and is not ready.
+    let mut play = slow_task(|engine| engine.on_exit = OnExit::Ignore);
+    assert_eq!(play.at(1000, Event::Tick), [stop]);
+    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
+    play.at(1050, Event::Spawned(ROUTER));
+    let Phase::Running(running) = play.machine.phase() else { panic!("it goes on") };
+    assert!(!running.is_ready(play.machine.state()));
+}
+
+#[test]
+fn the_container_goes_on_without_a_process_that_may_be_missing() {
+    let optional = |restart: RestartPolicy| {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.required, engine.on_exit) = (false, OnExit::Ignore);
+        engine.restart = Restart { policy: restart, delay: MS(100), max: None };
+        spec
+    };
+    let play = |spec: Spec| Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let failed = |why, next| Note::StartFailed { process: ENGINE, why, next };
+    let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
+
+    // Its command does not exist: what depends on it is started.
+    let mut missing = play(optional(RestartPolicy::No));
+    missing.at(0, Event::Start);
+    assert_eq!(missing.at(1, spawn_failed), [Action::Spawn(ROUTER)]);
+    assert!(missing.notes(2, Event::Spawned(ROUTER)).contains(&Note::AllReady));
+
+    // It is tried again.
+    let mut missing = play(optional(RestartPolicy::OnFailure));
+    missing.at(0, Event::Start);
+    let next = AfterEnd::Restart { delay: MS(100), attempt: 1 };
+    assert_eq!(missing.notes(1, spawn_failed), [failed(StartFailure::Spawn, next)]);
+    assert_eq!(missing.at(101, Event::Tick), [Action::Spawn(ENGINE)]);
+    assert_eq!(missing.at(101, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+
+    // Its hook fails.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    let mut hook = play(spec);
+    hook.at(0, Event::Start);
+    let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let ended = Event::HookEnded { hook: id, success: false };
+    assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
+
+    // It is not ready in time, and is stopped.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));
+    let mut slow = play(spec);
+    slow.at(0, Event::Start);
+    slow.at(0, Event::Spawned(ENGINE));
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    assert_eq!(slow.at(1000, Event::Tick), [stop]);
+    let end = End::Signal(Signal::TERM);
+    let gone = Event::Exited { process: ENGINE, end, remains: false };
+    assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
 }

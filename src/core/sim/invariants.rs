@@ -43,6 +43,10 @@ pub(crate) struct Checker<'a> {
     probe_failures: Vec<Option<(u32, u32)>>,
     /// When the start of a process may fail.
     ready_by: Vec<Option<Time>>,
+    /// When a oneshot must have completed.
+    complete_by: Vec<Option<Time>>,
+    /// Their first start has failed, and the container goes on.
+    start_failed: Vec<bool>,
     /// When a drain was requested.
     held_at: Option<Time>,
     /// Hooks that run.
@@ -100,6 +104,8 @@ impl<'a> Checker<'a> {
             accepted: vec![None; count],
             probe_failures: vec![None; count],
             ready_by: vec![None; count],
+            complete_by: vec![None; count],
+            start_failed: vec![false; count],
             held_at: None,
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
@@ -190,6 +196,9 @@ impl<'a> Checker<'a> {
         if let Some(ready_by) = self.ready_by[index].filter(|at| now < *at) {
             self.ready_by[index] = Some(ready_by.max(now + by));
         }
+        if let Some(complete_by) = self.complete_by[index].filter(|at| now < *at) {
+            self.complete_by[index] = Some(complete_by.max(now + by));
+        }
         let later = self.needed_after(process);
         if let Some((asked, limit)) = self.asked[index]
             && now < asked + limit
@@ -220,6 +229,7 @@ impl<'a> Checker<'a> {
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
         self.trace.push(format!("{:>10.3} > {action:?}", now.0.as_secs_f64() - 1000.0));
         self.hold(self.exit.is_none(), "something is done after the exit");
+        self.holds_timeouts(now, procs);
         let spec = &self.scenario.spec;
         match *action {
             Action::Spawn(process) => {
@@ -332,10 +342,31 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A oneshot never runs longer than its `timeout` and its stop, while the container runs.
+    fn holds_timeouts(&self, now: Time, procs: &[Proc]) {
+        for (place, limits) in self.complete_by.iter().enumerate() {
+            let Some(complete_by) = *limits else { continue };
+            // A request stops it after its dependents.
+            if self.unready || !procs[place].alive || self.by_request[place] {
+                continue;
+            }
+            let is_stopped = now <= complete_by || self.stops_early[place];
+            self.hold(is_stopped, "a oneshot runs longer than its timeout");
+            let hook = self.scenario.spec.processes[place].hooks.pre_stop;
+            let gone_by = match self.asked[place] {
+                Some((asked, limit)) => asked + limit.min(FOREVER),
+                None => complete_by + hook.map_or(Duration::ZERO, |hook| hook.limit),
+            };
+            let is_killed = now <= gone_by || self.group_killed[place];
+            self.hold(is_killed, "a oneshot is not killed after its timeout");
+        }
+    }
+
     /// A process has a new instance.
     fn forget(&mut self, process: ProcessId) {
         let place = process.index();
         self.asked[place] = None;
+        self.complete_by[place] = None;
         self.group_killed[place] = false;
         self.survives_at[place] = None;
         self.drain[place] = None;
@@ -486,13 +517,19 @@ impl<'a> Checker<'a> {
                 // What survives the KILL of an earlier stop is waited for until the deadline.
                 let mut earlier = procs.iter().zip(&self.group_killed);
                 self.has_hung |= earlier.any(|(proc, killed)| proc.alive && *killed);
+                if let Some(process) = failed_start(cause) {
+                    let spec = &self.scenario.spec.processes[process.index()];
+                    let may_be_missing = !spec.required && spec.on_exit == OnExit::Ignore;
+                    self.hold(!may_be_missing, "the end for a process that may be missing");
+                }
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
             }
             Note::Started(process) => {
-                let within = self.scenario.spec.processes[process.index()].readiness_timeout;
-                self.ready_by[process.index()] = within.map(|within| now + within);
+                let spec = &self.scenario.spec.processes[process.index()];
+                self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
+                self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
             }
             Note::TimeoutExtended { limit, .. } => {
                 if let Some(deadline) = self.deadline {
@@ -502,6 +539,12 @@ impl<'a> Checker<'a> {
             Note::RequestBegan { process, request } => self.began(process, request, procs),
             Note::RequestDone { process, request } => self.done(process, request, procs),
             Note::RequestFailed { process, request, why } => self.failed(process, request, why),
+            Note::TimedOut { process, .. } => {
+                let is_late = self.complete_by[process.index()].is_some_and(|at| at <= now);
+                self.hold(is_late, "timed out before its limit");
+                self.alone[process.index()] = true;
+            }
+            Note::StartFailed { process, .. } => self.start_failed[process.index()] = true,
             Note::Unhealthy { process, next } => {
                 let failures = self.probe_failures[process.index()];
                 let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
@@ -705,7 +748,9 @@ impl<'a> Checker<'a> {
         let started = procs[on.index()].instance > 0;
         let skipped = spec.conditional && !self.scenario.behaviours[on.index()].condition;
         let ended = self.ended[on.index()];
+        let is_missing = self.start_failed[on.index()] && spec.on_exit == OnExit::Ignore;
         skipped
+            || is_missing
             || match condition {
                 StartCondition::Started => started,
                 StartCondition::Ready if spec.readiness_timeout.is_none() && !spec.oneshot => {
@@ -717,6 +762,17 @@ impl<'a> Checker<'a> {
                 }
                 StartCondition::Completed => ended,
             }
+    }
+}
+
+/// The process whose start has failed, if that ends the container.
+fn failed_start(cause: Cause) -> Option<ProcessId> {
+    match cause {
+        Cause::NotReady(process)
+        | Cause::TimedOut(process)
+        | Cause::HookFailed(Some(process))
+        | Cause::SpawnFailed { process, .. } => Some(process),
+        _ => None,
     }
 }
 

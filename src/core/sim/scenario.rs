@@ -263,6 +263,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         dependents: Vec::new(),
         left_out: false,
         oneshot,
+        success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
+        timeout: (oneshot && rng.once_in(2)).then(|| rng.millis(6000) + Duration::from_millis(1)),
         conditional: rng.once_in(6),
         readiness_timeout: (!oneshot && rng.once_in(2))
             .then(|| rng.millis(4000) + Duration::from_millis(1)),

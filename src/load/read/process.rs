@@ -42,7 +42,7 @@ use crate::load::values;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
-use crate::types::Signal;
+use crate::types::{Signal, exit_code};
 
 /// An entry of `processes:`.
 pub(crate) static KEYS: Keys = Keys::new(&[
@@ -51,6 +51,16 @@ pub(crate) static KEYS: Keys = Keys::new(&[
         "type",
         Shape::Word(&KINDS),
         "A `service` runs until it is stopped, a `oneshot` must end with code 0. Default: service.",
+    ),
+    Key::new(
+        "success_codes",
+        Shape::List(&Shape::Count),
+        "The exit codes that are no failure. Default: [0].",
+    ),
+    Key::new(
+        "timeout",
+        Shape::PositiveDuration,
+        "A oneshot that runs longer is stopped and has failed. Unset: it may run forever.",
     ),
     only_if::ROW,
     Key::new("args", Shape::Table(&ARGS), "Which of the container's arguments it gets."),
@@ -294,6 +304,16 @@ fn process(
             }
         }
     }
+    let success_codes = success_codes(reader, &fields);
+    let timeout = reader.duration(&fields, "timeout", values::positive_duration);
+    if let (ProcessKind::Service, Some(span), true) =
+        (kind, fields.key("timeout"), timeout.is_some())
+    {
+        let problem = reader.problems.error(span, "only a oneshot has a `timeout`");
+        problem.help(
+            "add `type: oneshot`; for a service, `readiness` has a `timeout` and `stop_grace_period` limits the stop",
+        );
+    }
     let stop_grace_period = reader.duration(&fields, "stop_grace_period", values::duration);
     let drain = fields.get("drain").and_then(|node| drain(reader, node, what, place));
     if let (Some(duration), Some(node)) = (stop_grace_period, fields.get("stop_grace_period")) {
@@ -349,6 +369,8 @@ fn process(
         copy_of,
         command,
         kind,
+        success_codes,
+        timeout,
         only_if,
         args: fields.get("args").and_then(|node| args(reader, node, what, place)),
         sockets: fields.get("sockets").map(|node| sockets(reader, node, place)).unwrap_or_default(),
@@ -394,6 +416,19 @@ fn process(
         reader.problems.error(span, why).help("add `on_exit: ignore`");
     }
     (process, needs)
+}
+
+fn success_codes(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<u8> {
+    let codes = fields.get("success_codes").map(|node| {
+        let codes = reader.list(node, "success_codes", values::exit_code);
+        let is_empty = matches!(&node.kind, Kind::Sequence(items) if items.is_empty());
+        if is_empty {
+            let problem = reader.problems.error(node.span, "`success_codes` is empty");
+            problem.help("write the exit codes that are no failure, such as `[0, 2]`");
+        }
+        codes.into_iter().map(|(code, _)| code).collect::<Vec<_>>()
+    });
+    codes.filter(|codes| !codes.is_empty()).unwrap_or_else(|| vec![exit_code::OK])
 }
 
 fn args(

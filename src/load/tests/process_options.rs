@@ -1,6 +1,7 @@
 //! Tests the options of a process that shape what it is started with: `umask`, `ulimits`, `log`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{Limit, LogFile, LogMode, Process, Resource, Ulimit};
 use crate::load::testing::load;
@@ -126,5 +127,23 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
             5,
             "`readiness: {log: …}` needs the output that `mode: none` drops",
         ),
+    ]);
+}
+
+#[test]
+fn success_codes_and_a_timeout() {
+    assert_eq!(process("x-a: b").success_codes, [0]);
+    assert_eq!(process("success_codes: [0, 2, 143]").success_codes, [0, 2, 143]);
+    assert_eq!(process("success_codes: [3]").success_codes, [3]);
+    assert_eq!(process("type: oneshot").timeout, None);
+    let timeout = process("type: oneshot\n    timeout: 1m 30s").timeout;
+    assert_eq!(timeout, Some(Duration::from_secs(90)));
+    refused(&[
+        ("success_codes: []", 20, "`success_codes` is empty"),
+        ("success_codes: 2", 20, "`success_codes` must be a list, not a single value"),
+        ("success_codes: [0, 256]", 24, "`success_codes` is `256`: not an exit code"),
+        ("success_codes: [SIGTERM]", 21, "`success_codes` is `SIGTERM`: not an exit code"),
+        ("timeout: 5s", 5, "only a oneshot has a `timeout`"),
+        ("timeout: 0", 14, "`timeout` is `0`: must be longer than 0"),
     ]);
 }

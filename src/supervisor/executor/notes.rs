@@ -58,9 +58,8 @@ impl Executor {
                 }
                 None
             }
-            Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. } => {
-                Some(process)
-            }
+            Note::Ended { process, next: AfterEnd::Shutdown | AfterEnd::Exhausted, .. }
+            | Note::TimedOut { process, .. } => Some(process),
             Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => Some(process),
             _ => None,
         };
