@@ -62,7 +62,8 @@ impl Ring {
         let (all, lines) = (lines, tail(lines, limit));
         if lines.len() < all.len() {
             // What was there before the missing lines would be taken for what is next to them.
-            (self.bytes.clear(), self.blocks.clear());
+            self.bytes.clear();
+            self.blocks.clear();
         }
         if lines.is_empty() {
             return self.push_cut(block, all, limit);
