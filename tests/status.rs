@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::support::namespace::UNSHARE;
 use crate::support::rig::NOBODY;
+use crate::support::temp_dir::TempDir;
 use crate::support::{Admin, LONG, Rig, Running, Said, Signal, ms};
 
 fn json(drainit: &Running) -> Value {
@@ -222,7 +223,7 @@ fn nobody_answers_where_no_drainit_runs() {
     if Rig::new().is_none() {
         return;
     }
-    let dir = crate::support::temp_dir::TempDir::new();
+    let dir = TempDir::new();
     dir.write("drainit.yaml", "processes: {a: {command: [a]}}\n");
     let config = dir.join("drainit.yaml");
     for args in
@@ -280,23 +281,37 @@ fn not_as_pid_1_it_is_the_only_one() {
     said.assert(1, &format!("pid {pid} has this name, so it may not be drainit"));
 }
 
-#[test]
-fn another_version_is_named() {
-    let dir = crate::support::temp_dir::TempDir::new();
-    let path = dir.join("old.sock");
+/// Runs `drainit status` against a server that answers with these bytes and then keeps silent.
+fn status_of(answer: Vec<u8>) -> Said {
+    let dir = TempDir::new();
+    let path = dir.join("other.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    // As an older drainit answers.
-    let server = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 1024];
         let count = stream.read(&mut request).unwrap();
         assert!(count > 0);
-        let body = "there are /livez, /readyz, /status, /metrics, and POST /drain\n";
-        let head = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        // The command may have gone away.
+        let _ = stream.write_all(&answer);
+        let _ = stream.read(&mut request);
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    let output = command.args(["status", "--socket", path.to_str().unwrap()]).output().unwrap();
-    Said::of(output).assert(1, "is of another version than this one").assert(1, "/proc/1/exe");
-    server.join().unwrap();
+    Said::of(command.args(["status", "--socket", path.to_str().unwrap()]).output().unwrap())
+}
+
+#[test]
+fn an_answer_that_is_none_is_explained() {
+    let answer = |status: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    // As an older drainit answers.
+    let older = "there are /livez, /readyz, /status, /metrics, and POST /drain\n";
+    let said = status_of(answer("404 Not Found", older));
+    said.assert(1, "is of another version than this one").assert(1, "/proc/1/exe");
+    status_of(answer("200 OK", "no JSON")).assert(1, "drainit's status cannot be read");
+    status_of(answer("500 Oops", "\u{1b}[31mred")).assert(1, "␛[31mred");
+    let huge = "x".repeat(20 * 1024 * 1024);
+    status_of(answer("200 OK", &huge)).assert(1, "answered more than 16777216 bytes");
+    status_of(b"nonsense\r\n\r\n".to_vec()).assert(1, "not HTTP");
+    status_of(Vec::new()).assert(1, "no answer within 5s");
 }

@@ -64,14 +64,17 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
         let text = show(args, &found, &mut meter).await?.ok_or_else(|| nobody(&found))?;
         let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
         print(&text, screen);
-        while args.watch {
-            sleep(PAUSE).await;
-            let Some(text) = show(args, &found, &mut meter).await? else {
-                print("drainit has ended\n", false);
-                break;
-            };
-            print(&text, screen);
+        if !args.watch {
+            return Ok(());
         }
+        loop {
+            sleep(PAUSE).await;
+            match show(args, &found, &mut meter).await? {
+                Some(text) => print(&text, screen),
+                None => break,
+            }
+        }
+        print("drainit has ended\n", false);
         Ok(())
     })
 }

@@ -18,13 +18,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::os::private_socket;
-use crate::os::private_socket::Peer;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::os::private_socket;
+use crate::os::private_socket::Peer;
 
 /// At most this many connections of one listener at once.
 const MAX_CONNECTIONS: u64 = 64;
@@ -74,11 +75,9 @@ impl Listener {
             }
             Self::Unix { listener, is_private } => {
                 let stream = listener.accept().await?.0;
-                let peer = private_socket::peer(&stream)?;
-                let caller = match private_socket::check_client(peer, *is_private) {
-                    Ok(()) => Caller::Socket(peer),
-                    Err(reason) => Caller::Stranger(reason),
-                };
+                let peer = private_socket::peer(&stream).map_err(|error| error.to_string());
+                let check = |peer| private_socket::check_client(peer, *is_private).map(|()| peer);
+                let caller = peer.and_then(check).map_or_else(Caller::Stranger, Caller::Socket);
                 Ok((Box::new(stream), caller))
             }
         }

@@ -30,7 +30,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
@@ -43,7 +42,6 @@ use crate::control::operate::{AnswerBody, Answered};
 use crate::control::status::{ContainerPhase, Status};
 use crate::core::event::Request as Operation;
 use crate::logging::Output;
-use crate::os::private_socket;
 use crate::types::{ProcessId, Signal};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
@@ -99,8 +97,7 @@ async fn serve_within(
     let is_private = matches!(_name, Some(None));
     let unix = unix.map(UnixListener::from_std).transpose()?;
     let unix = unix.map(|listener| Listener::Unix { listener, is_private });
-    let namespace = private_socket::namespace().ok();
-    let server = Rc::new(Server { supervisor, drain_over_tcp, namespace });
+    let server = Rc::new(Server { supervisor, drain_over_tcp });
     let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
         Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
@@ -116,8 +113,6 @@ async fn serve_within(
 struct Server<S> {
     supervisor: S,
     drain_over_tcp: bool,
-    /// The PID namespace, if `/proc` is there.
-    namespace: Option<u64>,
 }
 
 impl<S: SupervisorHandle> Answer for Server<S> {
@@ -145,11 +140,11 @@ impl<S: SupervisorHandle> Server<S> {
         }
         let (path, supervisor) = (request.uri().path(), &self.supervisor);
         if let Some(path) = path.strip_prefix(operate::PREFIX) {
-            return operate::answer(request, path, caller, stage, supervisor, self.namespace);
+            return operate::answer(request, path, caller, stage, supervisor);
         }
         Answered::Now(match path {
             "/drain" => drain(request, self.may_drain(caller, request), supervisor),
-            _ => respond(request.method(), path, supervisor, self.namespace),
+            _ => respond(request.method(), path, supervisor),
         })
     }
 
@@ -192,12 +187,7 @@ fn is_for_us<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers everything but `/drain`. Hyper omits the body for HEAD.
-fn respond(
-    method: &Method,
-    path: &str,
-    supervisor: &dyn SupervisorHandle,
-    namespace: Option<u64>,
-) -> Response<AnswerBody> {
+fn respond(method: &Method, path: &str, supervisor: &dyn SupervisorHandle) -> Response<AnswerBody> {
     let known = ["/livez", "/readyz", "/status", "/metrics"];
     let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     if path.strip_prefix("/v").is_some_and(is_version) {
@@ -220,7 +210,7 @@ fn respond(
             let reason = format!("{}\n", now.not_ready_reason());
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)
         }
-        "/status" => status(&now, namespace),
+        "/status" => status(&now),
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
             response(StatusCode::OK, format, metrics::render(&now, &supervisor.measures()))
@@ -228,23 +218,8 @@ fn respond(
     }
 }
 
-/// The status, and who answers.
-#[derive(Serialize)]
-struct StatusAnswer<'a> {
-    /// Of drainit.
-    version: &'static str,
-    /// Of drainit.
-    pid: u32,
-    /// The inode of the namespace in which the pids are valid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid_namespace: Option<u64>,
-    #[serde(flatten)]
-    status: &'a Status,
-}
-
-fn status(now: &Status, pid_namespace: Option<u64>) -> Response<AnswerBody> {
-    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-    match serde_json::to_string(&StatusAnswer { version, pid, pid_namespace, status: now }) {
+fn status(now: &Status) -> Response<AnswerBody> {
+    match serde_json::to_string(now) {
         Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }

@@ -70,7 +70,6 @@ pub(crate) fn answer<B>(
     caller: &Caller,
     stage: &Stage,
     supervisor: &dyn SupervisorHandle,
-    namespace: Option<u64>,
 ) -> Answered {
     let Caller::Socket(peer) = caller else {
         let reason = "this is taken over the control socket only (`drainit status` and the like ask there)\n";
@@ -91,7 +90,7 @@ pub(crate) fn answer<B>(
         Err(reason) => return bad(reason),
     };
     let operation = match path {
-        "status" => return Answered::Now(status(&now, namespace)),
+        "status" => return Answered::Now(status(&now)),
         "logs" => return Answered::Now(logs(query, &now, stage, supervisor)),
         "kill" => return kill(&query, &now, *peer, supervisor),
         "stop" => Request::Stop,

@@ -7,6 +7,13 @@ use serde::{Serialize, Serializer};
 /// The whole container at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
+    /// Of drainit.
+    pub version: &'static str,
+    /// Of drainit.
+    pub pid: u32,
+    /// The inode of the namespace in which the pids are valid; `None` without `/proc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u64>,
     /// Its phase.
     pub phase: ContainerPhase,
     /// `/readyz` answers 200: everything is ready, and no shutdown has begun.
@@ -269,6 +276,9 @@ pub(crate) fn example() -> Status {
         drain: None,
     };
     Status {
+        version: "0.1.0",
+        pid: 1,
+        pid_namespace: None,
         phase: ContainerPhase::Running,
         ready: true,
         uptime: Duration::from_secs(3),
@@ -294,7 +304,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&status).unwrap(),
             serde_json::json!({
-                "phase": "running", "ready": true, "uptime_seconds": 3.0,
+                "version": "0.1.0", "pid": 1, "phase": "running", "ready": true, "uptime_seconds": 3.0,
                 "processes": [{
                     "name": "policy-engine", "state": "ready", "pid": 17, "ready": true, "restarts": 2, "probe_failures": 0,
                     "since_seconds": 1.234,

@@ -62,7 +62,8 @@ impl Ring {
         let (all, lines) = (lines, tail(lines, limit));
         if lines.len() < all.len() {
             // What was there before the missing lines would be taken for what is next to them.
-            (self.bytes.clear(), self.blocks.clear());
+            self.bytes.clear();
+            self.blocks.clear();
         }
         if lines.is_empty() {
             return self.push_cut(block, all, limit);
@@ -175,11 +176,13 @@ impl Recent {
         }
         let (block, limit) = (state.next, state.limit);
         state.rings.entry(owner).or_default().push(block, lines, limit);
-        for queue in state.followers.values_mut() {
-            if queue.owners.as_ref().is_none_or(|owners| owners.contains(&owner)) {
-                queue.push(lines);
-            }
-        }
+        let followers = state.followers.values_mut();
+        let concerned = followers
+            .filter(|queue| queue.owners.as_ref().is_none_or(|owners| owners.contains(&owner)));
+        let wakers: Vec<_> = concerned.filter_map(|queue| queue.push(lines)).collect();
+        // What a waker does must not wait for this lock.
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// The last lines of these owners (`None`: of all), at most `count`, in the order in which they
@@ -236,16 +239,15 @@ impl State {
 }
 
 impl Queue {
-    fn push(&mut self, lines: &[u8]) {
+    /// Queues lines, and returns whom to wake.
+    fn push(&mut self, lines: &[u8]) -> Option<Waker> {
         // Nothing comes after lines that are missing, until they are reported.
         if self.dropped > 0 || self.bytes.len() + lines.len() > FOLLOWER {
             self.dropped += memchr_iter(b'\n', lines).count() as u64;
         } else {
             self.bytes.extend_from_slice(lines);
         }
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.waker.take()
     }
 }
 

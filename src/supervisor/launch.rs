@@ -117,8 +117,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
 
 /// A request for the process itself, with pipes where drainit captures its output.
 pub(crate) fn process(
-    id: ProcessId,
-    process: &Process,
+    (id, process): (ProcessId, &Process),
     args: &[String],
     base: &[(OsString, OsString)],
     notify: Option<String>,

@@ -13,7 +13,7 @@ use crate::core::note::{AfterEnd, Note, StartFailure};
 use crate::core::phase;
 use crate::core::spec::Spec;
 use crate::core::state::Lifecycle;
-use crate::os::Pid;
+use crate::os::{Pid, private_socket};
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::report::startup::{Startup, link_name};
@@ -30,6 +30,7 @@ pub(crate) struct StatusBoard {
     names: Names,
     pub(crate) requests: Requests,
     began: Time,
+    pid_namespace: Option<u64>,
     startup: RefCell<Startup>,
     facts: RefCell<Vec<ProcessFacts>>,
     /// Processes with a note since the last update.
@@ -79,7 +80,18 @@ impl StatusBoard {
         let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
         let requests = Requests::default();
         let noted = RefCell::default();
-        Rc::new(Self { machine, meter, names, requests, began, startup, facts, noted })
+        let pid_namespace = private_socket::namespace().ok();
+        Rc::new(Self {
+            machine,
+            meter,
+            names,
+            requests,
+            began,
+            pid_namespace,
+            startup,
+            facts,
+            noted,
+        })
     }
 
     /// The process of this name.
@@ -258,7 +270,17 @@ impl StatusBoard {
                 })
                 .collect(),
         });
-        Status { phase, ready, uptime: now.since(self.began), startup, processes, shutdown }
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            pid_namespace: self.pid_namespace,
+            phase,
+            ready,
+            uptime: now.since(self.began),
+            startup,
+            processes,
+            shutdown,
+        }
     }
 }
 

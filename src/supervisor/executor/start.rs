@@ -77,8 +77,7 @@ impl Executor {
             if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
         let output = self.output_of(Some(wanted))?;
         let (request, log) = launch::process(
-            process,
-            wanted,
+            (process, wanted),
             &self.args[process.index()],
             &self.base,
             socket.as_ref().map(NotifySocket::env_value),
