@@ -11,8 +11,9 @@ use crate::cli::config_files::ConfigFiles;
 use crate::config::{Address, Config, ListenSocket, LogFormat, OnlyIf, Process};
 use crate::control::listen::{Listeners, NoPrivateSocket};
 use crate::http::describe_io;
+use crate::image::detect::is_stopped_by_docker;
 use crate::load;
-use crate::load::{Diagnostic, Environment, args};
+use crate::load::{Diagnostic, Environment, Loaded, args};
 use crate::logging::Output;
 use crate::logging::event_file::EventFile;
 use crate::logging::format::own_line;
@@ -22,7 +23,7 @@ use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::Setup;
-use crate::types::{Stream, exit_code, harmless, harmless_lines};
+use crate::types::{Stream, exit_code, harmless, harmless_lines, human};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -100,6 +101,9 @@ pub(super) fn run(args: RunArgs) -> u8 {
         None => output.recent().forget(),
     }
     subscriber::install(Arc::clone(&output), level);
+    if let Some(warning) = early_kill(&loaded, &environment).filter(|_| is_stopped_by_docker()) {
+        tracing::warn!("{warning}");
+    }
     match &listeners.missing {
         Some(missing @ NoPrivateSocket::Taken { .. }) => tracing::warn!("{missing}"),
         // Where even /proc is missing on purpose, a warning at every start would only annoy.
@@ -144,6 +148,35 @@ fn open_events(path: &Path) -> Result<EventFile, String> {
         let help = "it needs a directory that exists, and a path that drainit may write";
         format!("logging.events {}: {}; {help}", path.display(), describe_io(&error))
     })
+}
+
+/// The default of `docker run --stop-timeout`.
+const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Warns where Docker may kill before the deadline: no container can learn its stop timeout.
+fn early_kill(loaded: &Loaded, environment: &Environment) -> Option<String> {
+    let grace = loaded.config.shutdown.grace_period;
+    let variables = &loaded.grace_variables;
+    let is_passed = variables.iter().any(|name| environment.get_non_empty(name).is_some());
+    let is_decided = loaded.has_grace_period && variables.is_empty();
+    if is_passed || is_decided || grace <= DOCKER_STOP_TIMEOUT {
+        return None;
+    }
+    let seconds = grace.as_secs();
+    let mend = match variables.first() {
+        Some(name) => {
+            format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
+        }
+        None => format!(
+            "pass `--stop-timeout {seconds}` and write `shutdown: {{grace_period: {seconds}s}}`, \
+             or write 10s"
+        ),
+    };
+    Some(format!(
+        "no grace period was passed: `docker stop` kills after 10s by default, and the shutdown is \
+         planned for {}; {mend}",
+        human(grace)
+    ))
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

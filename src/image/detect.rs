@@ -23,6 +23,13 @@ fn is_container() -> bool {
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
+/// Whether drainit is PID 1 of a container that `docker stop` stops.
+pub(crate) fn is_stopped_by_docker() -> bool {
+    std::process::id() == 1
+        && Path::new("/.dockerenv").exists()
+        && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
+}
+
 /// Whether PATH has no program but drainit, as in drainit's own image: a config there was mounted
 /// to be checked.
 pub(crate) fn is_bare() -> bool {

@@ -60,6 +60,8 @@ pub(crate) struct Loaded {
     pub(crate) graph: Graph,
     /// The variables that `grace_period` uses.
     pub(crate) grace_variables: Vec<String>,
+    /// The config sets `grace_period`.
+    pub(crate) has_grace_period: bool,
     /// In file order.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -209,8 +211,8 @@ fn finish(
     if failed {
         return Err(diagnostics);
     }
-    let grace_variables = places.grace_variables;
-    Ok(Loaded { config, graph, grace_variables, warnings: diagnostics })
+    let Places { grace_variables, has_grace_period, .. } = places;
+    Ok(Loaded { config, graph, grace_variables, has_grace_period, warnings: diagnostics })
 }
 
 fn graph_error(problems: &mut Problems, places: &Places, error: &GraphError) {

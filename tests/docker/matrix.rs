@@ -238,3 +238,24 @@ fn an_operator_needs_nothing_but_the_container() {
     run.stop(30);
     assert_eq!(run.exit_code(), 0, "{}", run.logs());
 }
+
+#[test]
+fn the_stock_time_of_docker_stop_is_said_at_the_start() {
+    let Some(image) = child_image() else { return };
+    let dir = TempDir::new();
+    let grace = "shutdown: {grace_period: '${GRACE:-30}'}\n";
+    dir.write("drainit.yaml", grace.to_owned() + CONFIG);
+    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let start = |options: &[&str]| {
+        let options = [options, &[config.as_str()]].concat();
+        let container = Container::start(image, &options, &["run"]);
+        container.await_line("everything is ready");
+        container.logs()
+    };
+    let said = "`docker stop` kills after 10s by default, and the shutdown is planned for 30s; \
+                pass `--stop-timeout 30 -e GRACE=30`, or `-e GRACE=10`";
+    let logs = start(&[]);
+    assert!(logs.contains(said), "{logs}");
+    let logs = start(&["--env=GRACE=30"]);
+    assert!(!logs.contains("docker stop"), "{logs}");
+}

@@ -12,6 +12,7 @@ pub(crate) struct Places {
     pub(crate) grace_period: Span,
     /// The variables that `grace_period` uses.
     pub(crate) grace_variables: Vec<String>,
+    pub(crate) has_grace_period: bool,
     pub(crate) listen: Option<Span>,
     pub(crate) drain_over_tcp: Option<Span>,
     /// The container's own waits.
@@ -30,6 +31,7 @@ impl Places {
         Self {
             grace_period: shutdown,
             grace_variables,
+            has_grace_period: false,
             listen,
             drain_over_tcp,
             waits,

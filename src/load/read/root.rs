@@ -166,6 +166,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     let at = |name: &str| fields.get(name).map(|node| node.span);
     if let Some(node) = fields.get("grace_period") {
         places.grace_period = node.span;
+        places.has_grace_period = true;
         if let Kind::Scalar { text, .. } = &node.kind {
             places.grace_variables = expand::names(text);
         }
