@@ -44,6 +44,7 @@ mod plan;
 mod pod;
 mod policy_engine;
 mod preflight;
+mod private_socket;
 mod process_options;
 mod prometheus;
 mod readiness;

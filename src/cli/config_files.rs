@@ -1,5 +1,6 @@
 //! The config files, for every command that reads one.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -32,13 +33,16 @@ impl ConfigFiles {
         if !self.config.is_empty() {
             return self.config.clone();
         }
-        let named = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-        vec![named.map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from)]
+        vec![variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from)]
     }
 
-    /// The control address of the supervisor that runs this config.
-    pub(super) fn control(&self) -> Found {
-        control::find(&self.paths(), &Environment::from_process())
+    /// The control address of the supervisor that runs this config; `None` if no file is named and
+    /// none lies at the usual places.
+    pub(super) fn control(&self) -> Option<Found> {
+        let paths = self.paths();
+        let is_named = !self.config.is_empty() || variable().is_some();
+        let is_any = is_named || paths.iter().any(|path| is_there(path));
+        is_any.then(|| control::find(&paths, &Environment::from_process()))
     }
 
     /// Whether it is the default file.
@@ -47,13 +51,20 @@ impl ConfigFiles {
     }
 }
 
-/// The default file, unless only the local one is there. A default that cannot be looked at is
-/// reported rather than passed over.
+/// The value of the variable, unless it is empty.
+fn variable() -> Option<OsString> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
+}
+
+/// The default file, unless only the local one is there.
 fn unnamed(default: &Path, local: &Path) -> PathBuf {
-    let found = default.symlink_metadata();
-    let is_missing = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    let chosen = if is_missing && local.symlink_metadata().is_ok() { local } else { default };
+    let chosen = if !is_there(default) && local.symlink_metadata().is_ok() { local } else { default };
     chosen.to_owned()
+}
+
+/// Whether there is a file. One that cannot be looked at is reported rather than passed over.
+fn is_there(path: &Path) -> bool {
+    !path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ fn find(
         let name = socket.to_str().and_then(|socket| socket.strip_prefix('@'));
         return Ok(Address::Unix(name.map_or(socket.clone(), private_socket::path)).into());
     }
-    let found = files.control();
+    let Some(found) = files.control() else {
+        let doubt = "; there is no config here that could name its socket: use -c FILE or --socket";
+        return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
+    };
     let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();
     let doubt = match names.len() {
         0 => String::new(),
@@ -124,7 +127,7 @@ fn find(
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
         // The file may have changed, or be missing in a debug container. A drainit with a private
         // socket can be asked anyway, if it is certain to be the one that is meant.
-        Err(_) if private_socket::is_init() => Ok(Found { address: None, doubt }),
+        Err(_) if private_socket::of_init().is_some() => Ok(Found { address: None, doubt }),
         Err(problems) => {
             // One line, as a probe shows no more.
             let first = problems.iter().find(|problem| problem.is_error());

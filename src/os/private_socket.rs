@@ -14,7 +14,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket,
+};
 use nix::unistd::geteuid;
 use thiserror::Error;
 
@@ -86,33 +89,57 @@ pub(crate) fn listen(namespace: u64) -> (String, io::Result<UnixListener>) {
 
 /// Finds the drainit of this PID namespace: that of PID 1, else the only other one.
 ///
+/// Names that others have taken are passed over, unless there is nothing else: then the error of
+/// the connection says who has taken the name.
+///
 /// # Errors
 /// See [`NotFound`].
 pub(crate) fn find() -> Result<PathBuf, NotFound> {
     let namespace = namespace().map_err(NotFound::NoProc)?;
     let init = name(namespace, 1);
-    if is_listening(&init) {
+    let is_init = check(&init);
+    if is_init == Some(true) {
         return Ok(path(&init));
     }
-    let found = others(namespace, &table());
-    match found.as_slice() {
-        [] => Err(NotFound::Nobody { tried: init, namespace }),
-        [only] => Ok(path(only)),
-        _ => Err(NotFound::Several(found.iter().map(|name| format!("@{name}")).collect())),
+    let others = others(namespace, &table());
+    let (believed, doubtful): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .filter_map(|name| check(&name).map(|is_believed| (name, is_believed)))
+        .partition(|(_, is_believed)| *is_believed);
+    match believed.as_slice() {
+        [(only, _)] => Ok(path(only)),
+        [] if is_init.is_some() => Ok(path(&init)),
+        [] => match doubtful.first() {
+            Some((name, _)) => Ok(path(name)),
+            None => Err(NotFound::Nobody { tried: init, namespace }),
+        },
+        several => {
+            Err(NotFound::Several(several.iter().map(|(name, _)| format!("@{name}")).collect()))
+        }
     }
 }
 
-/// Whether PID 1 of this namespace is a drainit that can be asked.
-pub(crate) fn is_init() -> bool {
-    namespace().is_ok_and(|namespace| is_listening(&name(namespace, 1)))
+/// The socket of PID 1 of this namespace, if that is a drainit that can be asked.
+pub(crate) fn of_init() -> Option<PathBuf> {
+    let init = name(namespace().ok()?, 1);
+    check(&init).filter(|is_believed| *is_believed).map(|_| path(&init))
 }
 
-/// Does not block: a connect would wait for a hung listener with a full backlog.
-fn is_listening(name: &str) -> bool {
+/// Whether the process that listens on the name is to be believed; `None` if nobody listens.
+fn check(name: &str) -> Option<bool> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let Ok(fd) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
-    let Ok(address) = UnixAddr::new_abstract(name.as_bytes()) else { return false };
-    matches!(connect(fd.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    let address = UnixAddr::new_abstract(name.as_bytes()).ok()?;
+    // Does not block: a connect would wait for a hung listener with a full backlog. Who that is
+    // remains to be seen.
+    match connect(fd.as_raw_fd(), &address) {
+        Err(Errno::EAGAIN) => return Some(true),
+        Err(_) => return None,
+        Ok(()) => {}
+    }
+    let cred = getsockopt(&fd, PeerCredentials).ok()?;
+    let server = Peer { pid: cred.pid(), uid: cred.uid() };
+    Some(check_server(&path(name), server).is_ok())
 }
 
 fn table() -> String {
@@ -135,11 +162,16 @@ fn others(namespace: u64, table: &str) -> Vec<String> {
     pids.into_iter().map(|pid| name(namespace, pid)).collect()
 }
 
-/// Checks on the side of a client that the server is the process that its abstract name names.
+/// Checks on the side of a client that the server is the process that its abstract name names, and
+/// that its user is trusted by ours.
 ///
 /// # Errors
 /// Says who has taken the name.
 pub(crate) fn check_server(path: &Path, server: Peer) -> Result<(), String> {
+    check_server_for(geteuid().as_raw(), path, server)
+}
+
+fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
     let text = path.to_string_lossy();
     let named = text.rsplit_once('/').and_then(|(_, pid)| pid.parse::<Pid>().ok());
     let Peer { pid, uid } = server;
@@ -148,8 +180,8 @@ pub(crate) fn check_server(path: &Path, server: Peer) -> Result<(), String> {
         _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
         Some(named) if named != pid => says(format!("pid {pid} has this name")),
         None => says("the name is not one of drainit's".to_owned()),
-        // Nobody else can be PID 1 of our namespace.
-        Some(_) if pid == 1 || uid == 0 || uid == geteuid().as_raw() => Ok(()),
+        // Nobody else can be PID 1 of our namespace; and root asks the drainit of every user.
+        Some(_) if pid == 1 || uid == 0 || own == 0 || uid == own => Ok(()),
         Some(_) => {
             says(format!("pid {pid} belongs to the user {uid}, who is neither you nor root"))
         }
@@ -209,16 +241,18 @@ mod tests {
     fn a_name_can_be_taken_once() {
         // No namespace has this inode.
         let (name, first) = listen(1);
-        assert!(is_listening(&name));
+        assert_eq!(check(&name), Some(true));
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        assert!(!is_listening(&name));
+        assert_eq!(check(&name), None);
     }
 
     #[test]
     fn the_server_must_be_who_it_is_called() {
-        let own = geteuid().as_raw();
-        let check = |name: &str, pid, uid| check_server(&path(name), Peer { pid, uid });
+        let own = 1000;
+        let check =
+            |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid });
+        assert_eq!(check_server_for(0, &path("drainit/5/17"), Peer { pid: 17, uid: own }), Ok(()));
         assert_eq!(check("drainit/5/17", 17, own), Ok(()));
         assert_eq!(check("drainit/5/17", 17, 0), Ok(()));
         assert_eq!(check("drainit/5/1", 1, own + 1), Ok(()));

@@ -1,0 +1,73 @@
+//! The private socket where drainit is not PID 1, and among those who mean it no good.
+
+use std::process::Command;
+
+use crate::support::namespace::{self, UNSHARE};
+use crate::support::temp_dir::TempDir;
+use crate::support::{Said, child};
+
+/// Runs a shell script as PID 1 of a new PID namespace. `$drainit` starts drainit as user 10001,
+/// and `D` is drainit's program.
+fn in_namespace(script: &str) -> Option<Said> {
+    if !namespace::is_possible() {
+        return None;
+    }
+    let dir = TempDir::new();
+    let at = |name: &str| dir.join(name).display().to_string();
+    for program in [env!("CARGO_BIN_EXE_drainit"), child().to_str()?] {
+        let copied = Command::new("cp").args([program, &at("")]).status().ok()?;
+        assert!(copied.success());
+    }
+    dir.write("other.yaml", format!("processes: {{a: {{command: [{}, a]}}}}\n", at("child")));
+    for path in ["", "other.yaml"] {
+        let opened = Command::new("chmod").args(["755", &at(path)]).status().ok()?;
+        assert!(opened.success());
+    }
+    let mut command = Command::new(UNSHARE[0]);
+    command.args(&UNSHARE[1..]).args(["sh", "-ec", script]).current_dir("/").env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("D", at("drainit")).env("CONFIG", at("other.yaml"));
+    command.env("drainit", "setpriv --reuid 10001 --regid 10001 --clear-groups");
+    Some(Said::of(command.output().ok()?))
+}
+
+/// Waits until the drainit that the script started last is ready.
+const READY: &str = "until $D health --socket @drainit/$(readlink /proc/self/ns/pid | tr -dc 0-9)/$! \
+     >/dev/null 2>&1; do sleep 0.05; done;";
+
+#[test]
+fn no_config_at_the_usual_places_leaves_the_private_socket() {
+    let script = format!(
+        "$D run -c $CONFIG >/dev/null 2>&1 & {READY} $D status; $D health; $D stop a; kill $!; \
+         wait $!; $D status || echo code $?"
+    );
+    let Some(said) = in_namespace(&script) else { return };
+    said.assert(0, "running, ready").assert(0, "\nready\n").assert(0, "code 1");
+    said.assert(0, "no drainit answers").assert(0, "no config here that could name its socket");
+}
+
+#[test]
+fn root_asks_the_drainit_of_another_user() {
+    let script =
+        format!("$drainit $D run -c $CONFIG >/dev/null 2>&1 & {READY} $D status; kill $!; wait $!");
+    let Some(said) = in_namespace(&script) else { return };
+    said.assert(0, "running, ready");
+}
+
+#[test]
+fn names_that_others_have_taken_are_passed_over() {
+    // Its pid is not that of the names.
+    let forger = "import os, socket, time
+inode = ''.join(c for c in os.readlink('/proc/self/ns/pid') if c.isdigit())
+held = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+for one, pid in zip(held, (1, 77777)):
+    one.bind(f'\\0drainit/{inode}/{pid}')
+    one.listen()
+time.sleep(1000)";
+    let script = format!(
+        "python3 -c \"{forger}\" & $D run -c $CONFIG >/dev/null 2>&1 & {READY} \
+         until grep -q '@drainit/.*/77777' /proc/net/unix; do sleep 0.05; done; $D status; $D stop a"
+    );
+    let Some(said) = in_namespace(&script) else { return };
+    said.assert(0, "running, ready");
+}
