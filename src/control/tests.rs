@@ -141,7 +141,7 @@ impl Rig {
 
     async fn ask(&self, method: Method, path: &str) -> (u16, String) {
         // Everything here runs in one thread, and the machine may be busy.
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_secs(60);
         let address = Address::Tcp(self.address);
         let answer = request(&address, method.clone(), path, limit, 65536).await.unwrap();
         let address = Address::Unix(self.socket.clone());
