@@ -25,10 +25,10 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
-use crate::os::atomic_file::write_within;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
+use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -51,6 +51,8 @@ use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// At least this many logs are kept before those that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
+/// Of the file of the report: readable by everybody, as a log is.
+const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
     config: Rc<Config>,
@@ -417,7 +419,8 @@ impl Executor {
         });
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
-            && let Err(error) = write_within(within, file.clone(), format!("{json}\n"))
+            && let Err(error) =
+                replace_within(within, file.clone(), format!("{json}\n"), REPORT_MODE)
         {
             let file = file.display().to_string();
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
