@@ -10,7 +10,7 @@ use crate::config::{Process, ValueFile, Variable};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::environment::{Environment, Variables};
-use crate::load::expand::{Malformed, expand, expand_up_to};
+use crate::load::expand::{Malformed, expand_up_to};
 use crate::load::source::{Source, Unreadable};
 
 /// The limit for all variables of a process. The kernel accepts at most 6 MiB of arguments and
@@ -67,15 +67,18 @@ fn present(
         Ok(source) => Ok(Some(source)),
         Err(why) if why.is_missing && !file.required => Ok(None),
         Err(why) => {
-            let message = format!("{}: {} {}", what(), quoted(&file.path), why.message);
-            let help = || {
-                "something that this process depends on must write it; with `required: false` it \
-                 may be missing"
-                    .to_owned()
-            };
-            Err(format!("{message}; {}", why.help_or(help)))
+            let missing = "something that this process depends on must write it; with \
+                           `required: false` it may be missing";
+            Err(unreadable(&format!("{}:", what()), &file.path, why, missing))
         }
     }
+}
+
+/// The message for a file that cannot be used; `missing` helps where there is none.
+fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
+    let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
+    let message = format!("{what} {}{line} {}", quoted(path), why.message);
+    format!("{message}; {}", why.help_or(|| missing.to_owned()))
 }
 
 fn env_file(
@@ -96,8 +99,7 @@ fn env_file(
             },
             env_file::Value::Literal(value) => value,
             env_file::Value::Template(template) => {
-                let expanded = expand(&template, variables);
-                expanded.map_err(|malformed| at(&malformed.message, &malformed.help))?.text
+                env_file::expanded(&template, variables).map_err(|bad| at(&bad.why, &bad.help))?
             }
         };
         left = left.checked_sub(name.len() + value.len()).ok_or_else(|| {
@@ -125,9 +127,7 @@ pub(crate) struct Rendered {
 /// Why the template cannot be read, or what is wrong in it.
 pub(crate) fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
     let source = Source::read_at_start(from).map_err(|why| {
-        let line = if why.line > 0 { format!(", line {}", why.line) } else { String::new() };
-        let help = || "something that this process depends on must write it".to_owned();
-        format!("template {}{line} {}; {}", quoted(from), why.message.clone(), why.help_or(help))
+        unreadable("template", from, why, "something that this process depends on must write it")
     })?;
     let mut variables = Variables::new(environment);
     variables.are_secret = true;

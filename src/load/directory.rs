@@ -11,7 +11,7 @@ use crate::load::source::Unreadable;
 const MOST_FILES: usize = 100;
 
 /// The `*.yaml` and `*.yml` files of a directory in the order of their names, byte by byte; `None`
-/// if `path` is no directory. Hidden files are left out: those of editors, and those that
+/// if `path` is no directory. Directories are left out, and hidden files: those of editors, and those that
 /// Kubernetes puts beside the files of a ConfigMap.
 ///
 /// # Errors
@@ -37,8 +37,10 @@ pub(crate) fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
 fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        if is_config(&name) && names.len() <= MOST_FILES {
+        let entry = entry?;
+        let name = entry.file_name();
+        // Of a link, the kind of what it leads to counts: the files of a ConfigMap are links.
+        if names.len() <= MOST_FILES && is_config(&name) && !entry.path().is_dir() {
             names.push(name);
         }
     }
@@ -74,6 +76,8 @@ mod tests {
         for name in ["README.md", "a.yaml~", "a.yaml.bak", "yaml"] {
             dir.write(name, b"");
         }
+        std::fs::create_dir(dir.path("old.yaml")).unwrap();
+        std::os::unix::fs::symlink("old.yaml", dir.path("link.yaml")).unwrap();
         assert_eq!(names(&dir).unwrap(), ["10-a.yaml", "20-b.yml", "9.yaml", "B.yaml"]);
         assert!(files(&dir.path("9.yaml")).is_none());
         assert!(files(&dir.path("none")).is_none());

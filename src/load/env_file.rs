@@ -1,5 +1,7 @@
 //! Parses an `env_file` as Compose does: `NAME=VALUE`, comments, quotes, and a leading `export`.
 
+use crate::load::environment::Variables;
+use crate::load::expand::{check_syntax, expand};
 use crate::load::values::Invalid;
 
 /// A line that is neither empty nor a comment.
@@ -54,6 +56,19 @@ fn entry(line: &str) -> Result<(&str, Value), Invalid> {
         Some(value) => Value::Template(without_comment(value).to_owned()),
     };
     Ok((name, value))
+}
+
+/// Inserts the variables of a value. An error never quotes the value: it may be a secret.
+pub(crate) fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid> {
+    match expand(template, variables) {
+        Ok(expanded) => Ok(expanded.text),
+        Err(_) if check_syntax(template).is_err() => Err(Invalid::new(
+            "a `${` that no variable follows",
+            "write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`; put a value that holds `${` \
+             itself into single quotes",
+        )),
+        Err(malformed) => Err(Invalid::new(malformed.message, malformed.help)),
+    }
 }
 
 /// Cuts at a `#` that stands at the start or after a blank.

@@ -1,7 +1,6 @@
 //! Kernel primitives: signals, processes, descriptors, clocks. The only code with `unsafe` is in
 //! `sys`.
 
-pub(crate) mod atomic_file;
 pub mod boot;
 pub mod clock;
 pub mod descendants;

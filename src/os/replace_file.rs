@@ -1,4 +1,5 @@
-//! Replaces a file as a whole: nobody sees a part of it, nor its content with wider permissions.
+//! Replaces a file as a whole: a reader sees the old content or the new one, never a part, and the
+//! new one never with wider permissions.
 //!
 //! As for a stale socket, drainit is often root and the directory often belongs to a process, so
 //! symbolic links of other users are not followed.
@@ -9,21 +10,45 @@ use std::io;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 
 use crate::config::User;
-use crate::os::stale_socket::open_directory;
+use crate::os::stale_socket::{is, open_directory};
 
-/// Writes `content` to a file of its own in the directory of `path`, and renames it to `path`. It
-/// belongs to `user`, or without one to drainit's.
+/// Does so on a thread of its own: a file system that hangs must not delay the exit.
 ///
 /// # Errors
-/// Fails if the directory is missing or refuses it, if the path leads through a symbolic link of
-/// another user, or if drainit may not give the file to the user. Then `path` is as it was.
+/// Those of [`replace`], and `TimedOut` if it takes longer than `within`.
+pub(crate) fn replace_within(
+    within: Duration,
+    path: PathBuf,
+    content: String,
+    mode: u32,
+) -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().name("replace".to_owned()).spawn(move || {
+        // Fails only when nobody waits any more.
+        let _ = sender.send(replace(&path, content.as_bytes(), mode, None));
+    })?;
+    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Writes `content` to a file of its own in the directory of `path`, and renames it to `path`. It
+/// belongs to `user`, or without one to drainit's. Without fsync(2): it need not survive a crash of
+/// the machine.
+///
+/// # Errors
+/// Fails if something other than a regular file is there, if the directory is missing or refuses
+/// it, if the path leads through a symbolic link of another user, or if drainit may not give the
+/// file to the user. Then `path` is as it was.
 pub(crate) fn replace(
     path: &Path,
     content: &[u8],
@@ -33,16 +58,31 @@ pub(crate) fn replace(
     let Some(name) = path.file_name() else {
         return Err(io::Error::other("it does not end with the name of a file"));
     };
-    let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
+    let directory = open_directory(path.parent().unwrap_or(Path::new("")))
+        .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
+    // Root may rename over a device, and everything on the machine that uses /dev/null would fail.
+    // Links are followed: /dev/stdout is one.
+    let found = fstatat(&directory, name, AtFlags::empty());
+    if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
+        return Err(io::Error::other("it exists and is no regular file, so it is left alone"));
+    }
     let unfinished = unfinished(name);
     // A drainit that was killed may have left one.
     let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
-    let written = write(&directory, &unfinished, content, mode, user)
-        .and_then(|()| Ok(renameat(&directory, &*unfinished, &directory, name)?));
+    let written = write(&directory, &unfinished, content, mode, user).and_then(|()| {
+        let renamed = renameat(&directory, &*unfinished, &directory, name);
+        let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
+        renamed.map_err(|errno| explained(errno.into(), Errno::EBUSY, remedy))
+    });
     if written.is_err() {
         let _ = unlinkat(&directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
     }
     written
+}
+
+/// Replaces the message of one error of the system.
+fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
+    if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
 
 fn unfinished(name: &OsStr) -> OsString {
@@ -81,12 +121,14 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    const LONG: Duration = Duration::from_secs(10);
+
     #[test]
     fn a_file_is_replaced_with_its_permissions() {
         let dir = TempDir::new();
         let path = dir.write("a.conf", b"old");
         dir.write(".a.conf.drainit", b"left by one that was killed");
-        replace(&path, b"new", 0o640, None).unwrap();
+        replace_within(LONG, path.clone(), "new".to_owned(), 0o640).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
@@ -103,11 +145,29 @@ mod tests {
     }
 
     #[test]
+    fn only_regular_files_are_replaced() {
+        let dir = TempDir::new();
+        let fifo = dir.path("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+        // As /dev/stdout is.
+        symlink("/dev/null", dir.path("device")).unwrap();
+        for name in ["fifo", "socket", "device"] {
+            let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{name}: {error}");
+            let found = fs::symlink_metadata(dir.path(name)).unwrap();
+            assert!(!found.is_file(), "{name} was replaced");
+        }
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 3);
+    }
+
+    #[test]
     fn a_failure_leaves_everything_as_it_was() {
         let dir = TempDir::new();
         fs::create_dir(dir.path("directory")).unwrap();
         assert!(replace(&dir.path("directory"), b"new", 0o600, None).is_err());
-        assert!(replace(&dir.path("none/a"), b"new", 0o600, None).is_err());
+        let missing = replace_within(LONG, dir.path("none/a"), "new".to_owned(), 0o600);
+        assert_eq!(missing.unwrap_err().to_string(), "its directory does not exist");
         assert!(replace(Path::new("/"), b"new", 0o600, None).is_err());
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
     }

@@ -99,7 +99,8 @@ fn steps(path: &Path) -> Vec<OsString> {
     steps
 }
 
-fn is(stat: &FileStat, kind: SFlag) -> bool {
+/// Whether a file is of this kind.
+pub(super) fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 

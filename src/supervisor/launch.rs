@@ -115,39 +115,73 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     Ok(())
 }
 
-/// A request for the process itself, with pipes where drainit captures its output.
-pub(crate) fn process(
-    (id, process): (ProcessId, &Process),
-    args: &[String],
-    base: &[(OsString, OsString)],
-    notify: Option<String>,
-    sockets: &[HeldSocket],
-    output: &Arc<Output>,
-    format: LogFormat,
-) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
-    let mut request = request(process.command.iter().chain(args), base, Some(process));
-    if let (Some(address), Some(env)) = (notify, &mut request.env) {
-        env.push((NOTIFY_SOCKET.into(), address.into()));
-    }
-    if let (Some(Liveness::Notify(limit)), Some(env)) = (&process.liveness, &mut request.env) {
-        env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
-    }
-    if let (false, Some(env)) = (sockets.is_empty(), &mut request.env) {
-        // It is set for the child, whose pid is not known yet.
-        env.retain(|(name, _)| name != "LISTEN_PID");
-        let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
-        env.push(("LISTEN_FDS".into(), sockets.len().to_string().into()));
-        env.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
-        for socket in sockets {
+/// What a start takes from drainit itself.
+pub(crate) struct Launcher {
+    /// The variables of every process.
+    pub(crate) base: Rc<[(OsString, OsString)]>,
+    /// Where captured lines go: drainit's own output, or the log file of the process.
+    pub(crate) output: Arc<Output>,
+    pub(crate) format: LogFormat,
+}
+
+/// What an instance of a process gets from drainit, beside its part of the config.
+pub(crate) struct Handed<'a> {
+    /// Its part of the container's arguments.
+    pub(crate) args: &'a [String],
+    /// The value of `NOTIFY_SOCKET`.
+    pub(crate) notify: Option<String>,
+    /// Those of `listen`, in its order.
+    pub(crate) sockets: &'a [HeldSocket],
+}
+
+/// A request, and the capture of the output if drainit reads it.
+type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
+
+impl Launcher {
+    /// A request for the process itself; `process` has its values.
+    pub(crate) fn process(&self, id: ProcessId, process: &Process, handed: Handed<'_>) -> Launch {
+        let command = process.command.iter().chain(handed.args);
+        let mut env = environment(&self.base, Some(process));
+        if let Some(address) = handed.notify {
+            env.push((NOTIFY_SOCKET.into(), address.into()));
+        }
+        if let Some(Liveness::Notify(limit)) = &process.liveness {
+            env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
+        }
+        if !handed.sockets.is_empty() {
+            // It is set for the child, whose pid is not known yet.
+            env.retain(|(name, _)| name != "LISTEN_PID");
+            let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
+            env.push(("LISTEN_FDS".into(), handed.sockets.len().to_string().into()));
+            env.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
+        }
+        let mut request = request(command, env, Some(process));
+        for socket in handed.sockets {
             request.sockets.push(socket.as_fd().try_clone_to_owned()?);
         }
+        let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
+            Probe::Log(pattern) => Some(pattern.clone()),
+            _ => None,
+        });
+        let forms = forms(process, self.format);
+        let log = direct(&mut request, Some((id, process)), forms, &self.output, pattern)?;
+        Ok((request, log))
     }
-    let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
-        Probe::Log(pattern) => Some(pattern.clone()),
-        _ => None,
-    });
-    let log = direct(&mut request, Some((id, process)), forms(process, format), output, pattern)?;
-    Ok((request, log))
+
+    /// A request for a hook of a process, or of the container.
+    pub(crate) fn hook(&self, hook: &Hook, process: Option<(ProcessId, &Process)>) -> Launch {
+        let of = process.map(|(_, process)| process);
+        let mut request = request(hook.command.iter(), environment(&self.base, of), of);
+        let own = || {
+            let json = self.format == LogFormat::Json;
+            json.then(|| {
+                [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream))
+            })
+        };
+        let forms = of.map_or_else(own, |process| forms(process, self.format));
+        let log = direct(&mut request, process, forms, &self.output, None)?;
+        Ok((request, log))
+    }
 }
 
 /// Sets where the output goes: to pipes if lines need a form, else to /dev/null or drainit's own.
@@ -185,39 +219,20 @@ fn to_nowhere(request: &mut SpawnRequest) {
     }
 }
 
-/// A request for a hook of a process, or of the container.
-pub(crate) fn hook(
-    hook: &Hook,
-    process: Option<(ProcessId, &Process)>,
-    base: &[(OsString, OsString)],
-    output: &Arc<Output>,
-    format: LogFormat,
-) -> Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError> {
-    let of = process.map(|(_, process)| process);
-    let mut request = request(hook.command.iter(), base, of);
-    let own = || {
-        let json = format == LogFormat::Json;
-        json.then(|| [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream)))
-    };
-    let forms = of.map_or_else(own, |process| forms(process, format));
-    let log = direct(&mut request, process, forms, output, None)?;
-    Ok((request, log))
-}
-
 /// A request for an `exec` probe. Its output goes to /dev/null.
 pub(crate) fn probe(
     command: &[String],
     process: &Process,
     base: &[(OsString, OsString)],
 ) -> SpawnRequest {
-    let mut request = request(command.iter(), base, Some(process));
+    let mut request = request(command.iter(), environment(base, Some(process)), Some(process));
     to_nowhere(&mut request);
     request
 }
 
 fn request<'a>(
     command: impl Iterator<Item = &'a String>,
-    base: &[(OsString, OsString)],
+    env: Vec<(OsString, OsString)>,
     process: Option<&Process>,
 ) -> SpawnRequest {
     let mut request = SpawnRequest::new(command.map(OsString::from).collect());
@@ -227,7 +242,7 @@ fn request<'a>(
         request.umask = process.umask;
         request.ulimits.clone_from(&process.ulimits);
     }
-    request.env = Some(environment(base, process));
+    request.env = Some(env);
     request
 }
 

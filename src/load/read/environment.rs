@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::config::{ValueFile, Variable};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
-use crate::load::expand::expand;
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::reader::Reader;
 use crate::load::source::Source;
@@ -236,13 +235,15 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
                 continue;
             }
             env_file::Value::Literal(value) => value,
-            env_file::Value::Template(template) => match expand(&template, &reader.variables) {
-                Ok(expanded) => expanded.text,
-                Err(malformed) => {
-                    reader.problems.error(at, malformed.message).help(malformed.help);
-                    continue;
+            env_file::Value::Template(template) => {
+                match env_file::expanded(&template, &reader.variables) {
+                    Ok(value) => value,
+                    Err(bad) => {
+                        reader.problems.error(at, bad.why).help(bad.help);
+                        continue;
+                    }
                 }
-            },
+            }
         };
         if reader.charge(span, name.len() + value.len()).is_none() {
             return;

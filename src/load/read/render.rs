@@ -1,6 +1,7 @@
 //! `render:` of a process: templates that are written to files before each start.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use crate::config::{Process, Render, Variable};
 use crate::load::at_start::expand_template;
@@ -46,7 +47,7 @@ pub(crate) fn render(
             }
         }
         let from = reader.field(&fields, "from", values::path);
-        let to = reader.field(&fields, "to", values::path);
+        let to = reader.field(&fields, "to", target);
         let mode = reader.field(&fields, "mode", mode).unwrap_or(Render::DEFAULT_MODE);
         let (Some(from), Some(to), Some(at), Some(to_at)) =
             (from, to, fields.get("from"), fields.get("to"))
@@ -59,6 +60,15 @@ pub(crate) fn render(
         place.rendered.push(to_at.span);
     }
     out
+}
+
+/// The path of a file that is written, which a directory cannot be.
+fn target(text: &str) -> Result<PathBuf, Invalid> {
+    let path = values::path(text)?;
+    match path.file_name() {
+        Some(_) if !text.ends_with('/') => Ok(path),
+        _ => Err(Invalid::new("not the path of a file", "end it with the name of the file")),
+    }
 }
 
 /// Permissions in octal, as chmod(1) has them.

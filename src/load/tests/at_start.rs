@@ -76,6 +76,8 @@ fn wrong_forms_are_reported() {
         ("environment: {A: [x]}", "4:22 `A` must be a single value, not a list"),
         ("render: {from: /a, to: /b}", "4:13 `render` must be a list, not a mapping"),
         ("render: [{from: /a}]", "4:14 an entry of `processes.a.render` has no `to`"),
+        ("render: [{from: /a, to: /b/}]", "4:29 `to` is `/b/`: not the path of a file"),
+        ("render: [{from: /a, to: /b/..}]", "4:29 `to` is `/b/..`: not the path of a file"),
         ("render: [{from: /a, to: /b, mode: '0999'}]", "4:39 `mode` is `0999`"),
         ("render: [{from: /a, to: /b, mode: '64'}]", "4:39 `mode` is `64`"),
         (
@@ -192,8 +194,9 @@ fn a_bad_line_is_named_and_not_shown() {
         ("A=1\nein geheimnis=2\n", "line 2: this line of an `env_file` has no name"),
         ("A='geheim\n", "line 1: a quote is not closed"),
         ("A=geheim\nB=${A:?geht ${A} nicht}\nC=${D:?set ${A}}", "line 3: `D` is not set; set D"),
-        ("A=${geheim", "line 1: `${` without its `}`"),
-        ("A=x\0", "has a NUL byte"),
+        ("A=${geheim", "line 1: a `${` that no variable follows"),
+        ("A=x${geheim!y}", "line 1: a `${` that no variable follows"),
+        ("A=1\nA=x\0", "line 2, has a NUL byte"),
     ] {
         let path = dir.write("a.env", content.as_bytes());
         let keys = format!("env_file: [{{path: {}, read: start}}]", path.display());
@@ -225,7 +228,7 @@ fn a_template_gets_the_variables_and_its_errors_have_a_place() {
     assert!(rendered.warnings[0].contains("line 2: `B` is not set and becomes empty"));
     assert!(render("\n\n${B:?why}").unwrap_err().contains("line 3: `B` is not set: why; set B"));
     assert!(render("\n${A").unwrap_err().contains("line 2: `${` without its `}`"));
-    assert!(render("a\n\0").unwrap_err().contains("line 2 has a NUL byte"));
+    assert!(render("a\n\0").unwrap_err().contains("line 2, has a NUL byte"));
     // Longer than any argument of a process could be.
     assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
     let long = "x".repeat(100_000);

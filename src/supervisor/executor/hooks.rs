@@ -10,7 +10,6 @@ use crate::os::Pid;
 use crate::os::kill::kill_group;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::launch;
 use crate::supervisor::message::Role;
 use crate::types::{End, Signal};
 
@@ -48,9 +47,8 @@ impl Executor {
         };
         let failed = Some(Event::HookEnded { hook: id, success: false });
         let Some(hook) = hook else { return failed };
-        let request = self.output_of(process.map(|(_, process)| process)).and_then(|output| {
-            launch::hook(hook, process, &self.base, &output, config.logging.format)
-        });
+        let launcher = self.launcher(process.map(|(_, process)| process));
+        let request = launcher.and_then(|launcher| launcher.hook(hook, process));
         let started = request.and_then(|(request, log)| {
             Ok((self.children.borrow_mut().spawn(request, Role::Hook(id))?, log))
         });

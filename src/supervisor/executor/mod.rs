@@ -25,10 +25,10 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
-use crate::os::atomic_file::write_within;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
+use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -39,7 +39,7 @@ use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
 use crate::supervisor::launch;
-use crate::supervisor::launch::StartError;
+use crate::supervisor::launch::{Launcher, StartError};
 use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::liveness::LivenessWatch;
 use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
@@ -51,6 +51,8 @@ use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// At least this many logs are kept before those that have ended are dropped.
 const MIN_OPEN_LOGS: usize = 16;
+/// Of the file of the report: readable by everybody, as a log is.
+const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
     config: Rc<Config>,
@@ -323,11 +325,8 @@ impl Executor {
         let children = Rc::clone(&self.children);
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
-            let format = config.logging.format;
-            let output = self.output_of(Some(process_config))?;
-            let of = Some((process, process_config));
-            let request = launch::hook(&hook, of, &self.base, &output, format);
-            let (request, log) = request?;
+            let launcher = self.launcher(Some(process_config))?;
+            let (request, log) = launcher.hook(&hook, Some((process, process_config)))?;
             self.keep_open(log.as_ref());
             Ok(request)
         });
@@ -362,18 +361,20 @@ impl Executor {
         self.instances[process.index()].verification = begun;
     }
 
-    /// Where the lines of a process go, or of the container's hooks.
-    fn output_of(&mut self, process: Option<&Process>) -> Result<Arc<Output>, StartError> {
-        match process.map(|process| &process.log) {
+    /// Makes requests for a process, or for the container's hooks, whose lines go to its log file
+    /// if it has one.
+    fn launcher(&mut self, process: Option<&Process>) -> Result<Launcher, StartError> {
+        let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
+        let output = match process.map(|process| &process.log) {
             Some(LogMode::File(LogFile { path, .. })) => {
-                let format = self.config.logging.format;
                 self.files.open(path, format, &self.output).map_err(|error| {
                     let path = harmless(&path.to_string_lossy()).into_owned();
                     StartError::LogFile { path, error }
-                })
+                })?
             }
-            _ => Ok(Arc::clone(&self.output)),
-        }
+            _ => Arc::clone(&self.output),
+        };
+        Ok(Launcher { base, output, format })
     }
 
     /// Writes what log files have not got yet.
@@ -417,7 +418,8 @@ impl Executor {
         });
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
-            && let Err(error) = write_within(within, file.clone(), format!("{json}\n"))
+            && let Err(error) =
+                replace_within(within, file.clone(), format!("{json}\n"), REPORT_MODE)
         {
             let file = file.display().to_string();
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));

@@ -8,7 +8,7 @@ use crate::core::event::Event;
 use crate::os::notify_socket::NotifySocket;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch;
-use crate::supervisor::launch::StartError;
+use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness::{Instance, LivenessWatch, Pace};
 use crate::supervisor::message::{Message, Role};
 use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
@@ -75,16 +75,13 @@ impl Executor {
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
         let socket =
             if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
-        let output = self.output_of(Some(wanted))?;
-        let (request, log) = launch::process(
-            (process, wanted),
-            &self.args[process.index()],
-            &self.base,
-            socket.as_ref().map(NotifySocket::env_value),
-            &self.sockets[process.index()],
-            &output,
-            self.config.logging.format,
-        )?;
+        let launcher = self.launcher(Some(wanted))?;
+        let handed = Handed {
+            args: &self.args[process.index()],
+            notify: socket.as_ref().map(NotifySocket::env_value),
+            sockets: &self.sockets[process.index()],
+        };
+        let (request, log) = launcher.process(process, wanted, handed)?;
         self.warn_if_ready_already(process, wanted);
         let pid = self.children.borrow_mut().spawn(request, Role::Process(process))?;
         self.keep_open(log.as_ref());
