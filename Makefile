@@ -70,7 +70,7 @@ docs: ## target/book/html/index.html, a site of the docs
 	@rm -rf target/book && mkdir -p target/book/src
 	@cp -r README.md CHANGELOG.md CONTRIBUTING.md LICENSE Dockerfile.example docs examples target/book/src
 	@sed 's#](\.\./#](#; t; s#](#](docs/#' docs/SUMMARY.md >target/book/src/SUMMARY.md
-	@cp docs/book.toml target/book && rm target/book/src/docs/book.toml target/book/src/docs/SUMMARY.md
+	@cp docs/book.toml docs/site.css target/book && cd target/book/src/docs && rm book.toml site.css SUMMARY.md
 	@PATH="$$PATH:$$PWD/target/mdbook/bin" mdbook build target/book
 MDBOOK_VERSION = 0.5.4
 
