@@ -107,6 +107,18 @@ fn an_envoy_alone_may_keep_connections_and_its_health() {
 }
 
 #[test]
+fn an_envoy_alone_may_end_with_a_few_connections() {
+    let admin = Admin::tcp(3);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-exit-at", "3", "--drain-min", "300ms"];
+    let drainit = start(rig, &options, &[]);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("`exit_at` allows, 3 connections still open");
+}
+
+#[test]
 fn an_envoy_alone_that_ends_by_itself_has_its_own_code() {
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());

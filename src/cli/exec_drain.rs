@@ -22,6 +22,10 @@ pub(super) struct DrainArgs {
     #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     drain_until: Option<DrainUntil>,
+    /// Envoy is drained when no more than N connections, or requests, are left [default: 0]
+    #[arg(long, value_name = "N", value_parser = number, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_exit_at: Option<u32>,
     /// Do not fail Envoy's health checks, although that makes it close connections
     #[arg(long, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
@@ -76,7 +80,8 @@ impl DrainArgs {
         ];
         let mut method = kinds.into_iter().flatten().next()?;
         match &mut method {
-            DrainMethod::Envoy { fail_healthcheck, until, .. } => {
+            DrainMethod::Envoy { fail_healthcheck, until, exit_at, .. } => {
+                *exit_at = self.drain_exit_at.unwrap_or_default();
                 *fail_healthcheck = !self.no_fail_healthcheck;
                 *until = self.drain_until.unwrap_or_default();
             }
@@ -89,7 +94,8 @@ impl DrainArgs {
 
 fn envoy(text: &str) -> Result<DrainMethod, String> {
     let admin = values::server(text).map_err(explain)?;
-    Ok(DrainMethod::Envoy { admin, fail_healthcheck: true, until: DrainUntil::default() })
+    let until = DrainUntil::default();
+    Ok(DrainMethod::Envoy { admin, fail_healthcheck: true, until, exit_at: 0 })
 }
 
 fn http(text: &str) -> Result<DrainMethod, String> {
@@ -103,6 +109,10 @@ fn method(text: &str) -> Result<HttpMethod, String> {
 
 fn until(text: &str) -> Result<DrainUntil, String> {
     values::drain_until(text).map_err(explain)
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    values::number(text).map_err(explain)
 }
 
 fn program(text: &str) -> Result<DrainMethod, String> {

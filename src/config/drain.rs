@@ -29,6 +29,8 @@ pub enum DrainMethod {
         /// Also `POST /healthcheck/fail`, so that every response closes its connection.
         fail_healthcheck: bool,
         until: DrainUntil,
+        /// Drained when no more than so many connections (or requests) are left.
+        exit_at: u32,
     },
     /// One request; a 2xx answer, at any moment within `time`, reports that the drain is complete.
     Http {

@@ -247,6 +247,7 @@ mod tests {
             admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck: true,
             until: DrainUntil::Connections,
+            exit_at: 0,
         }
     }
 

@@ -57,6 +57,11 @@ static ENVOY: Keys = Keys::new(&[
         Shape::Word(&values::DRAIN_UNTIL),
         "Drained when there are no open `connections`, or no `requests` in flight.",
     ),
+    Key::new(
+        "exit_at",
+        Shape::Count,
+        "Drained when no more than so many connections, or requests, are left. Default: 0.",
+    ),
     TIME,
     MIN,
 ]);
@@ -163,12 +168,13 @@ pub(crate) fn drain(
 fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
     let fail_healthcheck =
         reader.field(fields, "fail_healthcheck", values::boolean).unwrap_or(true);
-    let until = reader.field(fields, "until", values::drain_until);
+    let until = reader.field(fields, "until", values::drain_until).unwrap_or_default();
+    let exit_at = reader.field(fields, "exit_at", values::number).unwrap_or_default();
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = required(reader, fields, what, "admin", example)?;
     let admin = reader.first_chosen(admin, "admin", &FIRST_CHOSEN)?;
     let admin = reader.typed(admin, "admin", values::server)?;
-    Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
+    Some(DrainMethod::Envoy { admin, fail_healthcheck, until, exit_at })
 }
 
 fn http(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {

@@ -287,6 +287,11 @@ fn each_kind_of_drain_is_read() {
     let notify = drain("notify: {signal: USR1}");
     assert!(matches!(notify.method, DrainMethod::Notify(Signal::USR1)));
     let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
-    assert!(matches!(envoy.method, DrainMethod::Envoy { until: DrainUntil::Requests, .. }));
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy { until: DrainUntil::Requests, exit_at: 0, .. }
+    ));
     assert_eq!(envoy.min, seconds(5));
+    let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
+    assert!(matches!(envoy.method, DrainMethod::Envoy { exit_at: 3, .. }));
 }

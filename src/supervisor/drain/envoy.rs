@@ -31,6 +31,8 @@ pub(crate) struct EnvoyDrain {
     pub(crate) admin: Address,
     pub(crate) fail_healthcheck: bool,
     pub(crate) until: DrainUntil,
+    /// The number of connections, or requests, that need not be waited for.
+    pub(crate) exit_at: u64,
     /// Before this the drain cannot be over.
     pub(crate) min_until: Time,
     /// The longest wait, as granted.
@@ -78,7 +80,7 @@ impl EnvoyDrain {
         let first = sample(&mut client).await;
         let now = clock::now();
         let pause = match &first {
-            Ok(sample) => pace.after_answer(now, now.since(began), self.load(sample).active),
+            Ok(sample) => pace.after_answer(now, now.since(began), self.left(sample)),
             Err(_) => Duration::ZERO,
         };
         let first = first.unwrap_or_default();
@@ -125,10 +127,7 @@ impl EnvoyDrain {
             let began_at = clock::now();
             let sampled = sample(&mut client).await;
             pause = match &sampled {
-                Ok(sample) => {
-                    let active = self.load(sample).active;
-                    pace.after_answer(clock::now(), began.elapsed(), active)
-                }
+                Ok(sample) => pace.after_answer(clock::now(), began.elapsed(), self.left(sample)),
                 Err(_) => pace.after_failure(began.elapsed()),
             };
             match sampled {
@@ -204,6 +203,11 @@ impl EnvoyDrain {
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };
         format!("{requests} requests since the drain began, and no connection was closed: {mend}")
+    }
+
+    /// How many connections (or requests) are still waited for.
+    fn left(&self, sample: &Sample) -> Option<u64> {
+        self.load(sample).active.map(|active| active.saturating_sub(self.exit_at))
     }
 
     fn load(&self, sample: &Sample) -> Load {

@@ -47,7 +47,7 @@ impl RunningDrain {
     ) -> Self {
         let limit = target.longest;
         match &drain.method {
-            DrainMethod::Envoy { admin, fail_healthcheck, until } => {
+            DrainMethod::Envoy { admin, fail_healthcheck, until, exit_at } => {
                 let drainer = Rc::new(EnvoyDrain {
                     min_until: clock::now() + target.min,
                     longest: target.longest,
@@ -56,6 +56,7 @@ impl RunningDrain {
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
+                    exit_at: (*exit_at).into(),
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
                     accepted: Cell::default(),
