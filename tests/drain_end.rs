@@ -63,3 +63,27 @@ fn until_requests_does_not_wait_for_it() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..ms(2500)).assert_line("no request in flight");
 }
+
+#[test]
+fn exit_at_does_not_wait_for_the_last_ones() {
+    let drain = "time: 6s, min: 1s, exit_at: 1";
+    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let mut clients = [Client::new(address), Client::new(address)];
+    for client in &mut clients {
+        assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+    }
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("router: draining");
+    // Its answer closes one of them; the other one hears nothing.
+    let request = clients[0].request(2000);
+    assert_eq!(request.went, RequestResult::Answered { closes: true });
+    let [first, _second] = clients;
+    drop(first);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(2000)..ms(5000));
+    ended.assert_line(
+        "drain over after [^;]*no more than `exit_at` allows, 1 connection still open",
+    );
+}

@@ -107,6 +107,46 @@ fn an_envoy_alone_may_keep_connections_and_its_health() {
 }
 
 #[test]
+fn an_envoy_alone_may_end_with_a_few_connections() {
+    let admin = Admin::tcp(3);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-exit-at", "3", "--drain-min", "300ms"];
+    let drainit = start(rig, &options, &[]);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("`exit_at` allows, 3 connections still open");
+}
+
+#[test]
+fn an_envoy_alone_may_keep_its_egress() {
+    let admin = Admin::tcp(0);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-direction", "inbound", "--drain-min", "300ms"];
+    let drainit = start(rig, &options, &[]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).event("a", "got SIGTERM");
+    let inbound = "POST /drain_listeners?inboundonly";
+    assert_eq!(admin.posts(), [&format!("{inbound}&graceful&skip_exit"), inbound]);
+}
+
+#[test]
+fn an_envoy_alone_may_ignore_a_listener() {
+    // The scraper stays connected; without any other listener nothing is known, until `time`.
+    let admin = Admin::tcp(1);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-time", "1s", "--drain-min", "300ms"];
+    let ignored = ["--drain-ignore-listener", "0.0.0.0_8080", "--drain-ignore-listener", "other"];
+    let drainit = exec(rig, &[&options[..], &ignored].concat(), &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("its time is over").assert_no_line("connections? still open");
+}
+
+#[test]
 fn an_envoy_alone_that_ends_by_itself_has_its_own_code() {
     let admin = Admin::tcp(3);
     let url = format!("http://{}", admin.address());

@@ -13,6 +13,7 @@ mod compat_tini;
 mod config_errors;
 mod control;
 mod crash_paths;
+mod direction;
 mod docker;
 mod docs;
 mod drain_command;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::values::{duration, explain};
-use crate::config::{DrainMethod, DrainUntil, HttpMethod};
+use crate::config::{Direction, DrainMethod, DrainUntil, HttpMethod};
 use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};
 
@@ -22,6 +22,20 @@ pub(super) struct DrainArgs {
     #[arg(long, value_name = "WHAT", value_parser = until, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     drain_until: Option<DrainUntil>,
+    /// Envoy is drained when no more than N connections, or requests, are left [default: 0]
+    #[arg(long, value_name = "N", value_parser = number, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_exit_at: Option<u32>,
+    /// Drain only Envoy's listeners with the traffic_direction INBOUND, so that the egress of a
+    /// sidecar goes on: all or inbound [default: all]
+    #[arg(long, value_name = "DIRECTION", value_parser = direction, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_direction: Option<Direction>,
+    /// Do not count the connections of Envoy's listener NAME, given by name, address or
+    /// stat_prefix; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = listener, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
+    drain_ignore_listener: Vec<String>,
     /// Do not fail Envoy's health checks, although that makes it close connections
     #[arg(long, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
@@ -76,8 +90,18 @@ impl DrainArgs {
         ];
         let mut method = kinds.into_iter().flatten().next()?;
         match &mut method {
-            DrainMethod::Envoy { fail_healthcheck, until, .. } => {
-                *fail_healthcheck = !self.no_fail_healthcheck;
+            DrainMethod::Envoy {
+                fail_healthcheck,
+                until,
+                exit_at,
+                direction,
+                ignore_listeners,
+                ..
+            } => {
+                *direction = self.drain_direction.unwrap_or_default();
+                *ignore_listeners = self.drain_ignore_listener;
+                *exit_at = self.drain_exit_at.unwrap_or_default();
+                *fail_healthcheck = !self.no_fail_healthcheck && *direction == Direction::All;
                 *until = self.drain_until.unwrap_or_default();
             }
             DrainMethod::Http { method, .. } => *method = self.drain_method.unwrap_or_default(),
@@ -89,7 +113,14 @@ impl DrainArgs {
 
 fn envoy(text: &str) -> Result<DrainMethod, String> {
     let admin = values::server(text).map_err(explain)?;
-    Ok(DrainMethod::Envoy { admin, fail_healthcheck: true, until: DrainUntil::default() })
+    Ok(DrainMethod::Envoy {
+        admin,
+        fail_healthcheck: true,
+        until: DrainUntil::default(),
+        exit_at: 0,
+        direction: Direction::default(),
+        ignore_listeners: Vec::new(),
+    })
 }
 
 fn http(text: &str) -> Result<DrainMethod, String> {
@@ -103,6 +134,18 @@ fn method(text: &str) -> Result<HttpMethod, String> {
 
 fn until(text: &str) -> Result<DrainUntil, String> {
     values::drain_until(text).map_err(explain)
+}
+
+fn direction(text: &str) -> Result<Direction, String> {
+    values::direction(text).map_err(explain)
+}
+
+fn listener(text: &str) -> Result<String, String> {
+    values::listener(text).map_err(explain)
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    values::number(text).map_err(explain)
 }
 
 fn program(text: &str) -> Result<DrainMethod, String> {

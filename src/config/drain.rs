@@ -29,6 +29,11 @@ pub enum DrainMethod {
         /// Also `POST /healthcheck/fail`, so that every response closes its connection.
         fail_healthcheck: bool,
         until: DrainUntil,
+        /// Drained when no more than so many connections (or requests) are left.
+        exit_at: u32,
+        direction: Direction,
+        /// Listeners whose connections do not count, by name, address or `stat_prefix`.
+        ignore_listeners: Vec<String>,
     },
     /// One request; a 2xx answer, at any moment within `time`, reports that the drain is complete.
     Http {
@@ -66,6 +71,15 @@ pub enum DrainUntil {
     Connections,
     /// No request is in flight; for clients that never close their connections.
     Requests,
+}
+
+/// `direction:` of an Envoy's drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Direction {
+    #[default]
+    All,
+    /// Only listeners with `traffic_direction: INBOUND`: the egress of a sidecar goes on.
+    Inbound,
 }
 
 /// The method of a request that drains.

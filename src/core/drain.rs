@@ -19,7 +19,8 @@ use crate::core::spec::DrainSpec;
 use crate::core::state::State;
 use crate::types::{ProcessId, Time};
 
-/// A process is quiet if nothing is open and nothing new has come for this long. Longer than the
+/// A process is quiet if nothing is open (or no more than `exit_at` allows) and nothing new has come
+/// for this long. Longer than the
 /// pause between two samples near the end, and than the time from a connect to the first request.
 /// An older sample says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
@@ -178,12 +179,14 @@ pub(crate) struct Active {
     at_end: DrainEnd,
     /// It can be polled, and made to refuse new connections.
     closes: bool,
+    /// The number of connections, or requests, that need not be waited for.
+    exit_at: u64,
     /// Whether the process has accepted the drain; `None` before its answer.
     accepted: Option<bool>,
     /// The process has reported that it is drained.
     reported: bool,
     last: Load,
-    /// The first of the samples that show nothing open and nothing new.
+    /// The first of the samples that show nothing (or few enough) open and nothing new.
     quiet_since: Option<Time>,
     /// The last sample. Only samples can show that the process is quiet, not their absence.
     sampled_at: Time,
@@ -231,6 +234,7 @@ impl Active {
             until: now + longest,
             at_end: if longest < wish { DrainEnd::DeadlineNeedsIt } else { DrainEnd::TimeOver },
             closes: drain.closes,
+            exit_at: drain.exit_at,
             accepted: None,
             reported: false,
             last: Load::default(),
@@ -263,9 +267,10 @@ impl Active {
             (None, Some(_)) => true,
             (_, None) => false,
         };
+        let is_low = load.active.is_some_and(|active| active <= self.exit_at);
         self.quiet_since = match self.quiet_since {
-            Some(since) if load.active == Some(0) && no_new => Some(since),
-            _ if load.active == Some(0) && load.total.is_some() => Some(now),
+            Some(since) if is_low && no_new => Some(since),
+            _ if is_low && load.total.is_some() => Some(now),
             _ => None,
         };
         self.last = load;

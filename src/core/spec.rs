@@ -109,6 +109,8 @@ pub struct DrainSpec {
     pub min: Duration,
     /// Its connections can be counted, and it can be made to refuse new ones (Envoy).
     pub closes: bool,
+    /// It is quiet with no more than so many connections (or requests).
+    pub exit_at: u64,
     /// The signal that asks it to drain, if its end may be the answer.
     pub signal: Option<Signal>,
 }
@@ -225,12 +227,15 @@ impl HookWaits {
 
 impl DrainSpec {
     fn new(drain: &Drain) -> Self {
-        let closes = matches!(drain.method, DrainMethod::Envoy { .. });
+        let (closes, exit_at) = match drain.method {
+            DrainMethod::Envoy { exit_at, .. } => (true, exit_at.into()),
+            _ => (false, 0),
+        };
         let signal = match drain.method {
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => Some(signal),
             _ => None,
         };
-        Self { time: drain.time, min: drain.min, closes, signal }
+        Self { time: drain.time, min: drain.min, closes, exit_at, signal }
     }
 }
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::config::Address;
+use crate::config::{Address, Direction};
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::stats::{STATS_PATH, Sample};
 use crate::http::{Client, RequestError, request};
 
@@ -39,10 +40,14 @@ const MAX_STATS: usize = 4 * 1024 * 1024;
 pub enum Call {
     /// Begin to drain, and keep accepting.
     DrainListeners,
+    /// The same for listeners with `traffic_direction: INBOUND` only.
+    DrainInbound,
     /// Every response closes its connection.
     FailHealthcheck,
     /// Stop accepting.
     CloseListeners,
+    /// The same for listeners with `traffic_direction: INBOUND` only.
+    CloseInbound,
 }
 
 impl Call {
@@ -51,8 +56,19 @@ impl Call {
     pub fn path(self) -> &'static str {
         match self {
             Self::DrainListeners => "/drain_listeners?graceful&skip_exit",
+            Self::DrainInbound => "/drain_listeners?inboundonly&graceful&skip_exit",
             Self::FailHealthcheck => "/healthcheck/fail",
             Self::CloseListeners => "/drain_listeners",
+            Self::CloseInbound => "/drain_listeners?inboundonly",
+        }
+    }
+
+    /// The call that begins a drain, and the one that closes the listeners.
+    #[must_use]
+    pub fn of(direction: Direction) -> (Self, Self) {
+        match direction {
+            Direction::All => (Self::DrainListeners, Self::CloseListeners),
+            Direction::Inbound => (Self::DrainInbound, Self::CloseInbound),
         }
     }
 }
@@ -94,29 +110,43 @@ impl fmt::Display for CallOutcome {
 /// Begins the drain: `drain_listeners?graceful&skip_exit`, then, if set, `healthcheck/fail`, each
 /// retried until it is done or 2 s are over. The attempts alternate, so that a call which always
 /// fails takes no time from the other. Returns one outcome per call, in this order.
-pub async fn begin_drain(admin: &Address, fail_healthcheck: bool) -> Vec<CallOutcome> {
-    let calls: &[Call] = if fail_healthcheck {
-        &[Call::DrainListeners, Call::FailHealthcheck]
-    } else {
-        &[Call::DrainListeners]
-    };
+pub async fn begin_drain(
+    admin: &Address,
+    direction: Direction,
+    fail_healthcheck: bool,
+) -> Vec<CallOutcome> {
+    let calls = [Call::of(direction).0, Call::FailHealthcheck];
+    let calls = if fail_healthcheck { &calls[..] } else { &calls[..1] };
     attempt_all(admin, calls, CALL_LIMIT, BEGIN_LIMIT).await
 }
 
 /// Closes the listen sockets, so that from here to SIGTERM no connection is accepted and then cut.
 /// One attempt, within 500 ms.
-pub async fn close_listeners(admin: &Address) -> CallOutcome {
-    let result = post(admin, Call::CloseListeners, CALL_LIMIT).await;
-    CallOutcome { call: Call::CloseListeners, attempts: 1, result }
+pub async fn close_listeners(admin: &Address, direction: Direction) -> CallOutcome {
+    let (_, call) = Call::of(direction);
+    let result = post(admin, call, CALL_LIMIT).await;
+    CallOutcome { call, attempts: 1, result }
 }
 
 /// Polls the statistics, within 500 ms. The client keeps its connection between polls.
 ///
 /// # Errors
 /// When there is no complete, valid answer.
-pub async fn sample(client: &mut Client) -> Result<Sample, RequestError> {
+pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let answer = client.get(STATS_PATH, CALL_LIMIT, MAX_STATS).await?;
-    Sample::parse(&answer.into_ok_body()?)
+    Sample::parse(&answer.into_ok_body()?, uncounted)
+}
+
+/// What the statistics of a drain leave out.
+///
+/// # Errors
+/// When the admin does not tell; then what is unknown counts.
+pub async fn uncounted(
+    client: &mut Client,
+    direction: Direction,
+    ignored: &[String],
+) -> (Uncounted, Result<(), RequestError>) {
+    Uncounted::ask(client, direction, ignored, CALL_LIMIT).await
 }
 
 async fn attempt_all(
@@ -171,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_drain_begins_with_both_calls_in_order() {
         let server = Server::unix(&[Answer(200, "OK\n")]);
-        let outcomes = begin_drain(&server.address, true).await;
+        let outcomes = begin_drain(&server.address, Direction::All, true).await;
         assert_eq!(
             texts(&outcomes),
             ["POST /drain_listeners?graceful&skip_exit: done", "POST /healthcheck/fail: done"]
@@ -180,9 +210,9 @@ mod tests {
             server.seen(),
             ["POST /drain_listeners?graceful&skip_exit", "POST /healthcheck/fail"]
         );
-        assert_eq!(begin_drain(&server.address, false).await.len(), 1);
+        assert_eq!(begin_drain(&server.address, Direction::All, false).await.len(), 1);
         assert_eq!(
-            close_listeners(&server.address).await.to_string(),
+            close_listeners(&server.address, Direction::All).await.to_string(),
             "POST /drain_listeners: done"
         );
     }
@@ -191,7 +221,7 @@ mod tests {
     async fn only_a_failed_call_is_retried() {
         let server =
             Server::tcp(&[Answer(500, ""), Answer(200, "OK"), Answer(204, ""), Answer(200, "OK")]);
-        let outcomes = begin_drain(&server.address, true).await;
+        let outcomes = begin_drain(&server.address, Direction::All, true).await;
         assert_eq!(outcomes.iter().map(|o| o.attempts).collect::<Vec<_>>(), [3, 1]);
         assert!(outcomes.iter().all(|o| o.result.is_ok()));
         assert_eq!(
@@ -236,7 +266,7 @@ mod tests {
     async fn a_refused_connection_is_retried_until_the_limit() {
         let address = Server::tcp_refusing();
         let begin = Instant::now();
-        let outcomes = begin_drain(&address, true).await;
+        let outcomes = begin_drain(&address, Direction::All, true).await;
         let elapsed = begin.elapsed();
         assert!(elapsed > BEGIN_LIMIT / 2 && elapsed < BEGIN_LIMIT + SHORT, "{elapsed:?}");
         for outcome in outcomes {
@@ -254,11 +284,11 @@ mod tests {
             Hang,
         ]);
         let mut client = Client::new(server.address.clone());
-        assert_eq!(sample(&mut client).await.unwrap().active, Some(2));
+        assert_eq!(sample(&mut client, &Uncounted::default()).await.unwrap().active, Some(2));
         assert_eq!(server.seen(), [format!("GET {STATS_PATH}")]);
         for message in ["answered 403 Forbidden", "not Envoy statistics", "no answer within 500ms"]
         {
-            let error = sample(&mut client).await.unwrap_err().to_string();
+            let error = sample(&mut client, &Uncounted::default()).await.unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
     }

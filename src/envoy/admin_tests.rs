@@ -8,8 +8,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use crate::config::Address;
+use crate::config::{Address, Direction};
 use crate::envoy::admin::{begin_drain, close_listeners, sample};
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::stats::Sample;
 use crate::http::{Client, get_status};
 use crate::testing::temp_dir::TempDir;
@@ -76,7 +77,7 @@ impl Drop for Envoy {
 async fn until(statistics: &mut Client, expected: impl Fn(&Sample) -> bool) -> Sample {
     let begin = Instant::now();
     loop {
-        let found = sample(statistics).await.unwrap();
+        let found = sample(statistics, &Uncounted::default()).await.unwrap();
         if expected(&found) {
             return found;
         }
@@ -89,7 +90,7 @@ async fn until(statistics: &mut Client, expected: impl Fn(&Sample) -> bool) -> S
 async fn a_real_envoy_is_drained_and_counted() {
     let Some(envoy) = Envoy::start().await else { return };
     let mut statistics = Client::new(envoy.admin.clone());
-    let idle = sample(&mut statistics).await.unwrap();
+    let idle = sample(&mut statistics, &Uncounted::default()).await.unwrap();
     assert_eq!(
         (idle.active, idle.accepted_total, idle.requests_total),
         (Some(0), Some(0), Some(0))
@@ -101,7 +102,7 @@ async fn a_real_envoy_is_drained_and_counted() {
     let busy = until(&mut statistics, |found| found.active == Some(2)).await;
     assert_eq!((busy.requests_total, busy.drain_close), (Some(1), Some(0)));
 
-    for outcome in begin_drain(&envoy.admin, true).await {
+    for outcome in begin_drain(&envoy.admin, Direction::All, true).await {
         assert_eq!((outcome.attempts, outcome.result.is_ok()), (1, true), "{outcome}");
     }
     // It still accepts, and every response closes its connection.
@@ -110,7 +111,7 @@ async fn a_real_envoy_is_drained_and_counted() {
     let drained = until(&mut statistics, |found| found.active == Some(1)).await;
     assert_eq!((drained.accepted_total, drained.drain_close), (Some(3), Some(2)));
 
-    let closed = close_listeners(&envoy.admin).await;
+    let closed = close_listeners(&envoy.admin, Direction::All).await;
     assert!(closed.result.is_ok(), "{closed}");
     let begin = Instant::now();
     while TcpStream::connect(envoy.port).is_ok() {
@@ -118,7 +119,7 @@ async fn a_real_envoy_is_drained_and_counted() {
         sleep(Duration::from_millis(10)).await;
     }
     // Accepted connections stay open, and counted, until the client closes them.
-    assert!(sample(&mut statistics).await.unwrap().active >= Some(1));
+    assert!(sample(&mut statistics, &Uncounted::default()).await.unwrap().active >= Some(1));
     drop(silent);
     until(&mut statistics, |found| found.active == Some(0)).await;
 }

@@ -4,6 +4,7 @@ pub mod admin;
 #[cfg(test)]
 pub(crate) mod admin_tests;
 pub mod close_watch;
+pub(crate) mod listeners;
 pub mod poll_pace;
 pub mod preflight;
 pub(crate) mod ready;

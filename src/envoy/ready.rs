@@ -12,7 +12,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::config::Address;
-use crate::envoy::preflight::{LISTENERS, serves_clients};
+use crate::envoy::listeners::LISTENERS;
+use crate::envoy::preflight::serves_clients;
 use crate::http::{Client, RequestError, Response};
 use crate::types::human;
 

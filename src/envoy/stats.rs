@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::envoy::listeners::Uncounted;
 use crate::http::RequestError;
 
 /// `/stats` for exactly the statistics that [`Sample::parse`] reads, percent-encoded. The filter is
@@ -50,12 +51,12 @@ impl Sample {
     /// # Errors
     /// [`RequestError::Malformed`] also when a single value is not a count: half a sum would look like
     /// fewer connections than there are.
-    pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
+    pub fn parse(body: &[u8], uncounted: &Uncounted) -> Result<Self, RequestError> {
         let stats: Stats = serde_json::from_slice(body)
             .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))?;
         let mut sample = Self::default();
         for Stat { name, value } in &stats.stats {
-            let Some(sum) = sample.sum_for(name) else { continue };
+            let Some(sum) = sample.sum_for(name, uncounted) else { continue };
             let value = value.as_u64().ok_or_else(|| {
                 RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
             })?;
@@ -65,10 +66,11 @@ impl Sample {
     }
 
     /// The sum that a statistic of this name is added to, if any.
-    fn sum_for(&mut self, name: &str) -> Option<&mut Option<u64>> {
+    fn sum_for(&mut self, name: &str, uncounted: &Uncounted) -> Option<&mut Option<u64>> {
+        let is_in = |names: &[String], name: &str| names.iter().any(|it| it == name);
         if let Some(rest) = name.strip_prefix("listener.") {
             let (listener, stat) = rest.rsplit_once('.')?;
-            if !serves_clients(listener) {
+            if !serves_clients(listener) || is_in(&uncounted.listeners, listener) {
                 return None;
             }
             match stat {
@@ -78,7 +80,8 @@ impl Sample {
             }
         } else {
             let (prefix, stat) = name.strip_prefix("http.")?.rsplit_once('.')?;
-            if prefix == "admin" || is_user_agent_copy(prefix) {
+            let is_left_out = is_in(&uncounted.managers, prefix);
+            if prefix == "admin" || is_user_agent_copy(prefix) || is_left_out {
                 return None;
             }
             match stat {
@@ -89,6 +92,16 @@ impl Sample {
             }
         }
     }
+}
+
+/// The listeners for clients in an answer of `/stats?format=json`, as their statistics name them.
+pub(crate) fn listener_names(body: &str) -> Vec<String> {
+    let stats = serde_json::from_str::<Stats>(body).map(|stats| stats.stats).unwrap_or_default();
+    let name = |stat: Stat| {
+        let name = stat.name.strip_prefix("listener.")?.strip_suffix(".downstream_cx_active")?;
+        serves_clients(name).then(|| name.to_owned())
+    };
+    stats.into_iter().filter_map(name).collect()
 }
 
 /// Whether this is the total of a listener that clients connect to: not the admin (its connections
@@ -125,7 +138,7 @@ mod tests {
             ("1.38.3", include_str!("../../tests/fixtures/envoy-stats-1.38.3.json")),
             ("1.40.0", include_str!("../../tests/fixtures/envoy-stats-1.40.0.json")),
         ] {
-            let sample = Sample::parse(body.as_bytes()).unwrap();
+            let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
             let expected = Sample {
                 active: Some(5),
                 accepted_total: Some(6),
@@ -162,7 +175,8 @@ mod tests {
             ("listener.0.0.0.0_8080.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
-            let sample = Sample::parse(stats(&[(name, "7")]).as_bytes()).unwrap();
+            let sample =
+                Sample::parse(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.active, counts.then_some(7), "{name}");
         }
     }
@@ -177,14 +191,34 @@ mod tests {
             ("http.ingress.downstream_rq_2xx", false),
             ("cluster.http.ingress.downstream_rq_total", false),
         ] {
-            let sample = Sample::parse(stats(&[(name, "7")]).as_bytes()).unwrap();
+            let sample =
+                Sample::parse(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.requests_total, counts.then_some(7), "{name}");
         }
     }
 
     #[test]
+    fn what_does_not_count_is_left_out() {
+        let body = stats(&[
+            ("listener.a.downstream_cx_active", "2"),
+            ("listener.prom.x.downstream_cx_active", "3"),
+            ("http.in.downstream_rq_active", "5"),
+            ("http.out.downstream_rq_active", "7"),
+        ]);
+        let uncounted =
+            Uncounted { listeners: vec!["prom.x".to_owned()], managers: vec!["out".to_owned()] };
+        let sample = Sample::parse(body.as_bytes(), &uncounted).unwrap();
+        assert_eq!((sample.active, sample.requests_active), (Some(2), Some(5)));
+        assert_eq!(listener_names(&body), ["a", "prom.x"]);
+        assert!(listener_names("no").is_empty());
+    }
+
+    #[test]
     fn absent_is_unknown_and_present_is_summed() {
-        assert_eq!(Sample::parse(br#"{"stats":[]}"#).unwrap(), Sample::default());
+        assert_eq!(
+            Sample::parse(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(),
+            Sample::default()
+        );
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
             ("http.a.downstream_rq_active", "2"),
@@ -192,7 +226,7 @@ mod tests {
             ("http.b.downstream_cx_drain_close", "18446744073709551615"),
             ("http.a.downstream_cx_drain_close", "1"),
         ]);
-        let sample = Sample::parse(body.as_bytes()).unwrap();
+        let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(sample.active, Some(0));
         assert_eq!(sample.accepted_total, None);
         assert_eq!(sample.requests_active, Some(5));
@@ -202,24 +236,29 @@ mod tests {
     #[test]
     fn histograms_and_texts_do_not_disturb() {
         let body = br#"{"stats":[{"name":"x.y","value":"text"},{"histograms":{"supported_quantiles":[0]}}]}"#;
-        assert_eq!(Sample::parse(body).unwrap(), Sample::default());
+        assert_eq!(Sample::parse(body, &Uncounted::default()).unwrap(), Sample::default());
     }
 
     #[test]
     fn half_an_answer_is_an_error() {
         let whole = stats(&[("listener.a.downstream_cx_active", "3")]);
         for length in 0..whole.len() {
-            assert!(Sample::parse(&whole.as_bytes()[..length]).is_err(), "{}", &whole[..length]);
+            assert!(
+                Sample::parse(&whole.as_bytes()[..length], &Uncounted::default()).is_err(),
+                "{}",
+                &whole[..length]
+            );
         }
         for body in ["[]", "{}", "null", "OK\n", r#"{"stats":{}}"#, r#"{"stats":[7]}"#] {
-            assert!(Sample::parse(body.as_bytes()).is_err(), "{body}");
+            assert!(Sample::parse(body.as_bytes(), &Uncounted::default()).is_err(), "{body}");
         }
         for value in ["-1", "1.5", "\"3\"", "null"] {
             let body = stats(&[
                 ("listener.a.downstream_cx_active", "3"),
                 ("listener.b.downstream_cx_active", value),
             ]);
-            let error = Sample::parse(body.as_bytes()).unwrap_err().to_string();
+            let error =
+                Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap_err().to_string();
             assert!(error.contains("listener.b.downstream_cx_active is not a count"), "{error}");
         }
     }

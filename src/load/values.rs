@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Address, ControlSocket, DrainUntil, HttpMethod, HttpTarget};
+use crate::config::{Address, ControlSocket, Direction, DrainUntil, HttpMethod, HttpTarget};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -127,6 +127,22 @@ pub(crate) const DRAIN_UNTIL: &[(&str, DrainUntil)] =
 /// The condition that ends a drain.
 pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Invalid> {
     choice(text, DRAIN_UNTIL)
+}
+
+pub(crate) const DIRECTIONS: &[(&str, Direction)] =
+    &[("all", Direction::All), ("inbound", Direction::Inbound)];
+
+/// The listeners that a drain is about.
+pub(crate) fn direction(text: &str) -> Result<Direction, Invalid> {
+    choice(text, DIRECTIONS)
+}
+
+/// A listener of an Envoy, by name, address or `stat_prefix`.
+pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
+    match text.trim() {
+        "" => Err(Invalid::new("empty", "write the name of a listener, such as `prometheus`")),
+        name => Ok(name.to_owned()),
+    }
 }
 
 pub(crate) const HTTP_METHODS: &[(&str, HttpMethod)] = &[

@@ -275,6 +275,8 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
         (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
     };
     match why {
+        // Only `exit_at` ends a drain before all are gone.
+        DrainEnd::Quiet if last.active > Some(0) => format!("no more than `exit_at` allows{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),
         DrainEnd::Reported => "reported by the process".to_owned(),

@@ -31,7 +31,8 @@ fn gateway() -> Spec {
         forward_signals: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
-    let drain = DrainSpec { time: MS(15_000), min: MS(5000), closes: true, signal: None };
+    let drain =
+        DrainSpec { time: MS(15_000), min: MS(5000), closes: true, exit_at: 0, signal: None };
     router.drain = Some(drain);
     Spec {
         window: MS(28_000),
@@ -138,6 +139,27 @@ fn rare_samples_show_quiet_only_with_a_fresh_one() {
 }
 
 #[test]
+fn a_drain_is_over_when_no_more_than_exit_at_are_left() {
+    let mut spec = gateway();
+    spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 2;
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+    assert!(play.samples(50, 6000, 3).is_empty(), "one too many");
+    let seen = play.samples(6050, 6250, 2);
+    assert_eq!(seen, [(6250, Action::CloseListeners(ROUTER))]);
+    assert!(play.at(6260, Event::ListenersClosed(ROUTER)).is_empty());
+    assert!(play.samples(6300, 6300, 3).is_empty(), "one slipped in before the close");
+    let sample = Event::DrainSample { process: ROUTER, load: load(2, 100) };
+    let notes = play.notes(6350, sample);
+    let is_over = |note: &Note| {
+        matches!(note, Note::DrainOver { why: DrainEnd::Quiet, last, .. }
+        if last.active == Some(2))
+    };
+    assert!(notes.iter().any(is_over), "{notes:?}");
+}
+
+#[test]
 fn a_broadcast_signal_is_recognised() {
     let told = |notes: Vec<Note>| {
         let mut notes = notes.into_iter().filter_map(|note| match note {
@@ -214,7 +236,7 @@ fn a_busy_process_is_drained_until_time_is_over() {
 fn a_drain_without_time_is_skipped_and_reported() {
     let mut spec = gateway();
     spec.window = MS(10_000);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, signal: None };
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, exit_at: 0, signal: None };
     spec.processes[ROUTER.index()].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
@@ -618,7 +640,8 @@ fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
 #[test]
 fn a_drain_ends_when_the_process_reports_it() {
     let mut spec = gateway();
-    let drain = DrainSpec { time: MS(15_000), min: MS(1000), closes: false, signal: None };
+    let drain =
+        DrainSpec { time: MS(15_000), min: MS(1000), closes: false, exit_at: 0, signal: None };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     play.at(0, Event::Signal(Signal::TERM));
@@ -635,7 +658,7 @@ fn a_drain_ends_when_the_process_reports_it() {
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, signal };
+    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, exit_at: 0, signal };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);

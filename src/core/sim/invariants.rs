@@ -596,10 +596,9 @@ impl<'a> Checker<'a> {
                 match why {
                     DrainEnd::Quiet => {
                         self.hold(held, "quiet before min");
-                        self.hold(
-                            self.last_active[process.index()] == Some(0),
-                            "quiet with connections",
-                        );
+                        let last = self.last_active[process.index()];
+                        let is_low = last.is_some_and(|active| active <= times.exit_at);
+                        self.hold(is_low, "quiet with more connections than allowed");
                         self.hold(
                             self.accepted[process.index()] == Some(true),
                             "quiet though it was never told",

@@ -346,7 +346,9 @@ impl Sim<'_> {
         if elapsed < behaviour.endpoint_removed && !proc.closed {
             proc.accepted += 1;
         }
-        let active = u64::from(elapsed < behaviour.connections_end);
+        // Two connections, of which one stays longer.
+        let end = behaviour.connections_end;
+        let active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
         Load { active: Some(active), total: Some(proc.accepted), ..Load::default() }
     }
 

@@ -256,7 +256,9 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        DrainSpec { time, min, closes, signal }
+        // Derived, so that the seeds go on meaning what they meant.
+        let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
+        DrainSpec { time, min, closes, exit_at, signal }
     });
     ProcessSpec {
         dependencies,

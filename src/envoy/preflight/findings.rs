@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::Address;
+use crate::config::{Address, Direction};
+use crate::envoy::listeners::Listener;
 use crate::envoy::preflight::{EnvoyOptions, PreflightTarget, Sample};
 use crate::http::RequestError;
 use crate::types::human;
@@ -21,6 +22,12 @@ pub(super) struct Facts {
     pub(super) serves: Option<bool>,
     /// Listeners that ignore `healthcheck/fail`.
     pub(super) modify_only: Vec<String>,
+    /// All listeners, for a drain of those that are inbound.
+    pub(super) listeners: Option<Vec<Listener>>,
+    /// Words of `ignore_listeners` that mean no listener.
+    pub(super) not_there: Vec<String>,
+    /// The listeners that they could mean.
+    pub(super) counted: Vec<String>,
 }
 
 /// The finding that the admin has not answered as an Envoy admin for `patience`.
@@ -58,6 +65,8 @@ impl Facts {
             self.refusal(),
             self.slowness(target),
             self.deaf_listeners(target),
+            self.nothing_inbound(target),
+            self.ignored_in_vain(),
             self.missing_statistics(target),
             self.single_worker(target),
         ];
@@ -76,6 +85,15 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
+        if target.direction == Direction::Inbound {
+            return Some(format!(
+                "its drain is too slow: spread over {} (--drain-time-s), and with `direction: inbound` nothing else \
+                 closes connections; start it with `--drain-strategy immediate` or a --drain-time-s of {} or less, by \
+                 which it then drains the old listener of an update, too",
+                human(time),
+                target.wait.as_secs()
+            ));
+        }
         Some(format!(
             "its drain is too slow: spread over {} (--drain-time-s), it has at most {:.1} % of the responses close \
              their connection within the {} that are waited; set `fail_healthcheck: true`, or start it with \
@@ -99,6 +117,35 @@ impl Facts {
             self.modify_only.join(", "),
             human(target.wait)
         ))
+    }
+
+    fn nothing_inbound(&self, target: &PreflightTarget) -> Option<String> {
+        let listeners = self.listeners.as_ref().filter(|_| self.serves == Some(true))?;
+        let is_moot = target.direction == Direction::All
+            || listeners.is_empty()
+            || listeners.iter().any(|listener| listener.is_inbound);
+        (!is_moot).then(|| {
+            let names = listeners.iter().map(|listener| match listener.name.as_str() {
+                "" => "without a name",
+                name => name,
+            });
+            format!(
+                "`direction: inbound` drains nothing, none of its listeners ({}) has \
+                 `traffic_direction: INBOUND`; set that where clients connect, or leave `direction` out",
+                names.collect::<Vec<_>>().join(", ")
+            )
+        })
+    }
+
+    fn ignored_in_vain(&self) -> Option<String> {
+        (!self.not_there.is_empty()).then(|| {
+            format!(
+                "`ignore_listeners` has {}, but Envoy has no such listener; write the name, the address or the \
+                 `stat_prefix` of one: its statistics have {}",
+                self.not_there.join(", "),
+                self.counted.join(", ")
+            )
+        })
     }
 
     fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
@@ -145,6 +192,8 @@ mod tests {
             name: "router".to_owned(),
             admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck,
+            direction: Direction::All,
+            ignored: Vec::new(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
         }
@@ -195,6 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_of_inbound_listeners_needs_one_and_a_short_time() {
+        let target = PreflightTarget { direction: Direction::Inbound, ..target(false) };
+        let listener = |name: &str, is_inbound| Listener {
+            name: name.to_owned(),
+            is_inbound,
+            ..Listener::default()
+        };
+        let with = |time, listeners| Facts {
+            options: options(time, "Gradual", 2),
+            listeners: Some(listeners),
+            ..healthy()
+        };
+        let both = vec![listener("in", true), listener("out", false)];
+        assert!(with("15s", both.clone()).findings(&target).is_empty());
+        let slow = with("600s", both).findings(&target);
+        assert!(slow[0].contains("a --drain-time-s of 15 or less"), "{slow:?}");
+        assert!(!slow[0].contains("fail_healthcheck"), "it would close egress, too: {slow:?}");
+        let none = with("15s", vec![listener("out", false), listener("", false)]);
+        let none = none.findings(&target);
+        let expected =
+            "`direction: inbound` drains nothing, none of its listeners (out, without a name) has";
+        assert!(none[0].starts_with(expected), "{none:?}");
+        assert!(with("15s", Vec::new()).findings(&target).is_empty(), "no listener yet");
+    }
+
+    #[test]
     fn concurrency_0_differs_from_1() {
         for (command, concurrency, finding) in [
             ("envoy --concurrency 0", 1, true),
@@ -220,12 +295,16 @@ mod tests {
             refused: vec!["/healthcheck/fail", STATS],
             sample: Some(Sample { active: Some(0), ..Sample::default() }),
             modify_only: vec!["one".to_owned(), "two".to_owned()],
+            not_there: vec!["prom".to_owned()],
+            counted: vec!["0.0.0.0_8080".to_owned(), "x".to_owned()],
             ..healthy()
         };
         let findings = facts.findings(&target(true));
         let expected = [
             "its drain will fail, its admin does not allow /healthcheck/fail, /stats?filter=…; let `admin.allow_paths`",
             "healthcheck/fail does not close the connections of listener one, two",
+            "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
+             `stat_prefix` of one: its statistics have 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");

@@ -15,10 +15,11 @@ use serde::Deserialize;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, DrainMethod, Process};
+use crate::config::{Address, Direction, DrainMethod, Process};
 use crate::envoy::admin::{Call, sample};
+use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
-use crate::envoy::stats::Sample;
+use crate::envoy::stats::{STATS_PATH, Sample, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
@@ -35,7 +36,6 @@ const MAX_ANSWER: usize = 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
 const SERVER_INFO: &str = "/server_info";
-pub(crate) const LISTENERS: &str = "/listeners";
 /// The drain types of all listeners; the mask keeps the dump small.
 const DRAIN_TYPES: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.drain_type",
@@ -49,6 +49,8 @@ struct PreflightTarget {
     name: String,
     admin: Address,
     fail_healthcheck: bool,
+    direction: Direction,
+    ignored: Vec<String>,
     /// The longest that the drain can last.
     wait: Duration,
     /// The command line of the process.
@@ -63,11 +65,17 @@ impl Verification {
     /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown.
     pub(crate) fn begin(process: &Process, args: &[String], window: Duration) -> Option<Self> {
         let drain = process.drain.as_ref()?;
-        let DrainMethod::Envoy { admin, fail_healthcheck, .. } = &drain.method else { return None };
+        let DrainMethod::Envoy { admin, fail_healthcheck, direction, ignore_listeners, .. } =
+            &drain.method
+        else {
+            return None;
+        };
         let target = PreflightTarget {
             name: process.name.clone(),
             admin: admin.clone(),
             fail_healthcheck: *fail_healthcheck,
+            direction: *direction,
+            ignored: ignore_listeners.clone(),
             wait: drain.time.min(window),
             command: [&process.command, args].concat(),
         };
@@ -123,7 +131,8 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         }
     }
     if status(&mut client, UNKNOWN_PATH).await == Some(StatusCode::FORBIDDEN) {
-        for call in [Call::DrainListeners, Call::FailHealthcheck, Call::CloseListeners] {
+        let (begin, close) = Call::of(target.direction);
+        for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
             // A lost answer is no finding.
             if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
@@ -131,12 +140,30 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             }
         }
     }
-    match sample(&mut client).await {
+    match sample(&mut client, &Uncounted::default()).await {
         Ok(found) => facts.sample = Some(found),
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
     }
-    facts.serves = ok_text(&mut client, LISTENERS).await.map(|list| serves_clients(&list));
+    let list = ok_text(&mut client, LISTENERS).await;
+    facts.serves = list.as_deref().map(serves_clients);
+    if target.direction == Direction::Inbound {
+        let listeners = dump(&mut client, list.as_deref().unwrap_or_default(), CALL_LIMIT).await;
+        match listeners {
+            Ok(listeners) => facts.listeners = Some(listeners),
+            Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push("/config_dump"),
+            Err(_) => {}
+        }
+    }
+    if !target.ignored.is_empty() && facts.serves == Some(true) {
+        let stats = ok_text(&mut client, STATS_PATH).await;
+        facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
+        let list = list.as_deref().unwrap_or_default();
+        let is_known = |word: &&String| {
+            statistics_of(word, list).iter().any(|name| facts.counted.contains(name))
+        };
+        facts.not_there = target.ignored.iter().filter(|word| !is_known(word)).cloned().collect();
+    }
     if target.fail_healthcheck && facts.is_too_slow(target.wait) {
         for path in DRAIN_TYPES {
             let dump = ok_text(&mut client, path).await.unwrap_or_default();
@@ -208,7 +235,6 @@ fn modify_only(dump: &str) -> Vec<String> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::envoy::stats::STATS_PATH;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
 
@@ -219,6 +245,8 @@ mod tests {
             name: "router".to_owned(),
             admin: admin.clone(),
             fail_healthcheck: true,
+            direction: Direction::All,
+            ignored: Vec::new(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
         }

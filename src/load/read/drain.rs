@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::config::{Drain, DrainMethod};
+use crate::config::{Direction, Drain, DrainMethod};
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::command::COMMAND;
 use crate::load::read::only_if;
@@ -56,6 +56,21 @@ static ENVOY: Keys = Keys::new(&[
         "until",
         Shape::Word(&values::DRAIN_UNTIL),
         "Drained when there are no open `connections`, or no `requests` in flight.",
+    ),
+    Key::new(
+        "exit_at",
+        Shape::Count,
+        "Drained when no more than so many connections, or requests, are left. Default: 0.",
+    ),
+    Key::new(
+        "direction",
+        Shape::Word(&values::DIRECTIONS),
+        "`inbound`: only listeners with `traffic_direction: INBOUND` are drained. Default: all.",
+    ),
+    Key::new(
+        "ignore_listeners",
+        Shape::List(&Shape::Text),
+        "Listeners whose connections do not count, by name, address or `stat_prefix`.",
     ),
     TIME,
     MIN,
@@ -161,14 +176,28 @@ pub(crate) fn drain(
 }
 
 fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
-    let fail_healthcheck =
-        reader.field(fields, "fail_healthcheck", values::boolean).unwrap_or(true);
-    let until = reader.field(fields, "until", values::drain_until);
+    let direction = reader.field(fields, "direction", values::direction).unwrap_or_default();
+    // It would close the connections of egress listeners, too.
+    let fail_healthcheck = reader
+        .field(fields, "fail_healthcheck", values::boolean)
+        .unwrap_or(direction == Direction::All);
+    let until = reader.field(fields, "until", values::drain_until).unwrap_or_default();
+    let exit_at = reader.field(fields, "exit_at", values::number).unwrap_or_default();
+    let ignored = fields.get("ignore_listeners");
+    let ignored = ignored.map(|node| reader.list(node, "ignore_listeners", values::listener));
+    let ignore_listeners = ignored.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = required(reader, fields, what, "admin", example)?;
     let admin = reader.first_chosen(admin, "admin", &FIRST_CHOSEN)?;
     let admin = reader.typed(admin, "admin", values::server)?;
-    Some(DrainMethod::Envoy { admin, fail_healthcheck, until: until.unwrap_or_default() })
+    Some(DrainMethod::Envoy {
+        admin,
+        fail_healthcheck,
+        until,
+        exit_at,
+        direction,
+        ignore_listeners,
+    })
 }
 
 fn http(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {

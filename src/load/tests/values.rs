@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Address, DrainMethod, DrainUntil, Hook, HttpMethod, Liveness, LogMode, Probe, Process,
-    ProcessKind, RestartPolicy, StartCondition,
+    Address, Direction, DrainMethod, DrainUntil, Hook, HttpMethod, Liveness, LogMode, Probe,
+    Process, ProcessKind, RestartPolicy, StartCondition,
 };
 use crate::load;
 use crate::load::Environment;
@@ -287,6 +287,27 @@ fn each_kind_of_drain_is_read() {
     let notify = drain("notify: {signal: USR1}");
     assert!(matches!(notify.method, DrainMethod::Notify(Signal::USR1)));
     let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
-    assert!(matches!(envoy.method, DrainMethod::Envoy { until: DrainUntil::Requests, .. }));
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy { until: DrainUntil::Requests, exit_at: 0, .. }
+    ));
     assert_eq!(envoy.min, seconds(5));
+    let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
+    assert!(matches!(envoy.method, DrainMethod::Envoy { exit_at: 3, .. }));
+    // healthcheck/fail would close the connections of egress listeners, too.
+    for (keys, expected, fails) in [
+        ("", Direction::All, true),
+        ("direction: all, ", Direction::All, true),
+        ("direction: inbound, ", Direction::Inbound, false),
+        ("direction: inbound, fail_healthcheck: true, ", Direction::Inbound, true),
+    ] {
+        let envoy =
+            drain(&format!("envoy: {{{keys}admin: 'unix:/a', ignore_listeners: [a, 'b:1']}}"));
+        let DrainMethod::Envoy { direction, fail_healthcheck, ignore_listeners, .. } = envoy.method
+        else {
+            panic!()
+        };
+        assert_eq!((direction, fail_healthcheck), (expected, fails), "{keys}");
+        assert_eq!(ignore_listeners, ["a", "b:1"]);
+    }
 }

@@ -1,16 +1,17 @@
 //! The drain of one Envoy: begins it over the admin, then polls how much traffic remains.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Address, DrainUntil};
+use crate::config::{Address, Direction, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
-use crate::envoy::admin::{Call, begin_drain, close_listeners, sample};
+use crate::envoy::admin::{Call, begin_drain, close_listeners, sample, uncounted};
 use crate::envoy::close_watch::ClosingWatch;
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::poll_pace::Pace;
 use crate::envoy::stats::Sample;
 use crate::http::Client;
@@ -22,6 +23,8 @@ use crate::types::Time;
 /// The limit of the last poll. The core waits no longer for the closing of the listeners as a
 /// whole.
 const LAST_POLL: Duration = Duration::from_millis(100);
+/// What a drain of inbound listeners needs.
+const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
 /// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 
@@ -31,6 +34,13 @@ pub(crate) struct EnvoyDrain {
     pub(crate) admin: Address,
     pub(crate) fail_healthcheck: bool,
     pub(crate) until: DrainUntil,
+    /// The number of connections, or requests, that need not be waited for.
+    pub(crate) exit_at: u64,
+    pub(crate) direction: Direction,
+    /// Listeners whose connections do not count.
+    pub(crate) ignored: Vec<String>,
+    /// What the statistics leave out, as soon as it is known.
+    pub(crate) uncounted: OnceCell<Uncounted>,
     /// Before this the drain cannot be over.
     pub(crate) min_until: Time,
     /// The longest wait, as granted.
@@ -72,13 +82,14 @@ impl EnvoyDrain {
             // use.
             CLOSING_SEEN.max(self.longest / 2)
         });
+        self.ask_what_counts(&mut client).await;
         // Before the calls take effect; they wait for it at most its limit. If it fails, the next
         // poll reports that.
         let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
-        let first = sample(&mut client).await;
+        let first = sample(&mut client, self.uncounted()).await;
         let now = clock::now();
         let pause = match &first {
-            Ok(sample) => pace.after_answer(now, now.since(began), self.load(sample).active),
+            Ok(sample) => pace.after_answer(now, now.since(began), self.left(sample)),
             Err(_) => Duration::ZERO,
         };
         let first = first.unwrap_or_default();
@@ -87,8 +98,22 @@ impl EnvoyDrain {
         tokio::join!(self.begin(), self.poll(client, watch, pace, pause));
     }
 
+    async fn ask_what_counts(&self, client: &mut Client) {
+        let (uncounted, told) = uncounted(client, self.direction, &self.ignored).await;
+        if let Err(error) = told {
+            self.target.warn(&format!(
+                "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
+            ));
+        }
+        let _ = self.uncounted.set(uncounted);
+    }
+
+    fn uncounted(&self) -> &Uncounted {
+        self.uncounted.get_or_init(Uncounted::default)
+    }
+
     async fn begin(&self) {
-        let outcomes = begin_drain(&self.admin, self.fail_healthcheck).await;
+        let outcomes = begin_drain(&self.admin, self.direction, self.fail_healthcheck).await;
         let mut accepted = Accepted::Nothing;
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
@@ -123,12 +148,9 @@ impl EnvoyDrain {
             let _ = timeout(pause, self.again.notified()).await;
             let (began, epoch, moment) = (Instant::now(), self.epoch.get(), self.moment());
             let began_at = clock::now();
-            let sampled = sample(&mut client).await;
+            let sampled = sample(&mut client, self.uncounted()).await;
             pause = match &sampled {
-                Ok(sample) => {
-                    let active = self.load(sample).active;
-                    pace.after_answer(clock::now(), began.elapsed(), active)
-                }
+                Ok(sample) => pace.after_answer(clock::now(), began.elapsed(), self.left(sample)),
                 Err(_) => pace.after_failure(began.elapsed()),
             };
             match sampled {
@@ -162,7 +184,7 @@ impl EnvoyDrain {
         // stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
-            let outcome = close_listeners(&self.admin).await;
+            let outcome = close_listeners(&self.admin, self.direction).await;
             self.is_closed.set(outcome.result.is_ok());
             if outcome.result.is_err() {
                 tracing::warn!("{}: {outcome}", self.target.name);
@@ -171,7 +193,7 @@ impl EnvoyDrain {
         self.epoch.set(self.epoch.get() + 1);
         // Requests in flight now are cut when the process is stopped next.
         let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
-        if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client)).await {
+        if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client, self.uncounted())).await {
             self.record(began, &sample, self.moment());
         }
         self.target.send(Event::ListenersClosed(self.target.process));
@@ -201,9 +223,15 @@ impl EnvoyDrain {
                 "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
             }
             (_, true) => "healthcheck/fail, which would close them, was not done",
+            (_, false) if self.direction == Direction::Inbound => SLOW_INBOUND,
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };
         format!("{requests} requests since the drain began, and no connection was closed: {mend}")
+    }
+
+    /// How many connections (or requests) are still waited for.
+    fn left(&self, sample: &Sample) -> Option<u64> {
+        self.load(sample).active.map(|active| active.saturating_sub(self.exit_at))
     }
 
     fn load(&self, sample: &Sample) -> Load {

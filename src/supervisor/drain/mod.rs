@@ -3,7 +3,7 @@
 pub(crate) mod envoy;
 pub(crate) mod target;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +47,14 @@ impl RunningDrain {
     ) -> Self {
         let limit = target.longest;
         match &drain.method {
-            DrainMethod::Envoy { admin, fail_healthcheck, until } => {
+            DrainMethod::Envoy {
+                admin,
+                fail_healthcheck,
+                until,
+                exit_at,
+                direction,
+                ignore_listeners,
+            } => {
                 let drainer = Rc::new(EnvoyDrain {
                     min_until: clock::now() + target.min,
                     longest: target.longest,
@@ -56,6 +63,10 @@ impl RunningDrain {
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
+                    exit_at: (*exit_at).into(),
+                    direction: *direction,
+                    ignored: ignore_listeners.clone(),
+                    uncounted: OnceCell::new(),
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
                     accepted: Cell::default(),

@@ -1,0 +1,127 @@
+//! Which listeners of a real Envoy are drained, and whose connections count.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use testkit::envoy::TESTED;
+
+use crate::support::client::{Client, RequestResult};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Signal, in_parallel, ms};
+
+const STAYS: RequestResult = RequestResult::Answered { closes: false };
+const CLOSES: RequestResult = RequestResult::Answered { closes: true };
+
+/// Adds a listener `egress` on 127.0.0.2, with the port and the routes of the first.
+fn add_egress(config: &mut Value) {
+    let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
+    let mut egress = listeners[0].clone();
+    egress["name"] = "egress".into();
+    egress["address"]["socket_address"]["address"] = "127.0.0.2".into();
+    let manager = &mut egress["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["stat_prefix"] = "egress".into();
+    listeners.push(egress);
+}
+
+/// A sidecar: the first listener is inbound, the second one outbound.
+fn sidecar(config: &mut Value) {
+    add_egress(config);
+    let listeners = &mut config["static_resources"]["listeners"];
+    listeners[0]["traffic_direction"] = "INBOUND".into();
+    listeners[1]["traffic_direction"] = "OUTBOUND".into();
+}
+
+fn egress_of(address: SocketAddr) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 2], address.port()))
+}
+
+#[test]
+fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            flags: &["--concurrency", "2", "--drain-strategy", "immediate"],
+            drain: "time: 9s, min: 3s, direction: inbound",
+            change: sidecar,
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        let (mut inbound, mut old) = (Client::new(address), Client::new(egress_of(address)));
+        assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
+        let asked = drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_line("router: draining");
+        // Envoy answers half a second later, after the call.
+        assert_eq!(inbound.request(500).went, CLOSES);
+        let mut new = Client::new(egress_of(address));
+        for egress in [&mut old, &mut new] {
+            assert_eq!((egress.request(500).went, egress.request(0).went), (STAYS, STAYS));
+        }
+        // The two connections of the egress stay open, and are not waited for.
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_took(asked, ms(3000)..ms(5500));
+        ended.assert_line("drain over after [^;]*no connection left");
+        ended.assert_line(
+            "connections 1 at the start, 0 at the end, 0 new; requests [12] completed",
+        );
+    });
+}
+
+#[test]
+fn an_envoy_without_an_inbound_listener_is_reported_while_it_is_healthy() {
+    let warning = "warning: router: `direction: inbound` drains nothing, none of its listeners \\(gateway, \
+        egress\\) has `traffic_direction: INBOUND`";
+    let slow =
+        "warning: router: its drain is too slow: .* with `direction: inbound` nothing else closes";
+    let envoy = RealEnvoy {
+        drain: "time: 3s, direction: inbound",
+        change: add_egress,
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, _)) = envoy.start() else { return };
+    drainit.wait_for_line(warning);
+    drainit.wait_for_line(slow);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_scraper_does_not_hold_a_drain() {
+    let by_name = RealEnvoy {
+        drain: "time: 9s, min: 1s, ignore_listeners: [egress]",
+        change: add_egress,
+        ..RealEnvoy::default()
+    };
+    let by_prefix = RealEnvoy {
+        drain: "time: 9s, min: 1s, ignore_listeners: [of.scraper]",
+        change: |config| {
+            add_egress(config);
+            config["static_resources"]["listeners"][1]["stat_prefix"] = "of.scraper".into();
+        },
+        ..RealEnvoy::default()
+    };
+    for envoy in [by_name, by_prefix] {
+        let Some((drainit, address)) = envoy.start() else { return };
+        let mut scraper = Client::new(egress_of(address));
+        assert_eq!(scraper.request(0).went, STAYS);
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_took(asked, ms(1000)..ms(3500));
+        ended
+            .assert_line("drain over after [^;]*no connection left")
+            .assert_no_line("no such listener");
+    }
+}
+
+#[test]
+fn a_listener_that_does_not_exist_is_reported_while_envoy_is_healthy() {
+    let drain = "time: 3s, min: 1s, ignore_listeners: [gateway, prometheus]";
+    let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {
+        return;
+    };
+    let known = format!("its statistics have {}_{}$", address.ip(), address.port());
+    drainit.wait_for_line(&format!(
+        "warning: router: `ignore_listeners` has prometheus, but .*{known}"
+    ));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
