@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::config::Address;
 use crate::envoy::listeners::LISTENERS;
 use crate::envoy::preflight::serves_clients;
+use crate::envoy::stats;
+use crate::envoy::stats::Stat;
 use crate::http::{Client, RequestError, Response};
 use crate::types::human;
 
@@ -83,27 +83,15 @@ async fn get(
 
 /// The statistics of the control plane. A missing one is unknown: there is no control plane, or
 /// `stats_config` hides it.
-#[derive(Deserialize)]
-struct XdsStats {
-    stats: Vec<Stat>,
-}
-
-#[derive(Deserialize)]
-struct Stat {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    value: Value,
-}
+struct XdsStats(Vec<Stat>);
 
 impl XdsStats {
     fn parse(body: &[u8]) -> Result<Self, RequestError> {
-        serde_json::from_slice(body)
-            .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))
+        stats::parse(body).map(Self)
     }
 
     fn value(&self, name: &str) -> Option<u64> {
-        self.stats.iter().find(|stat| stat.name == name)?.value.as_u64()
+        self.0.iter().find(|stat| stat.name == name)?.value.as_u64()
     }
 
     /// What is missing of the control plane.
@@ -111,7 +99,7 @@ impl XdsStats {
         let is_down = |stat: &&Stat| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)
         };
-        if let Some(stat) = self.stats.iter().find(is_down) {
+        if let Some(stat) = self.0.iter().find(is_down) {
             return Some(format!("xDS is not connected ({} is 0)", stat.name));
         }
         let silent = ["cluster_manager.cds", "listener_manager.lds"].into_iter().find(|api| {

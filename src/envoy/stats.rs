@@ -38,11 +38,18 @@ struct Stats {
 
 /// One entry; histograms and text readouts have other fields, and do not match by name.
 #[derive(Deserialize)]
-struct Stat {
+pub(super) struct Stat {
     #[serde(default)]
-    name: String,
+    pub(super) name: String,
     #[serde(default)]
-    value: Value,
+    pub(super) value: Value,
+}
+
+/// Reads an answer of `/stats?format=json`.
+pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
+    serde_json::from_slice(body)
+        .map(|stats: Stats| stats.stats)
+        .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))
 }
 
 impl Sample {
@@ -52,10 +59,8 @@ impl Sample {
     /// [`RequestError::Malformed`] also when a single value is not a count: half a sum would look like
     /// fewer connections than there are.
     pub fn parse(body: &[u8], uncounted: &Uncounted) -> Result<Self, RequestError> {
-        let stats: Stats = serde_json::from_slice(body)
-            .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))?;
         let mut sample = Self::default();
-        for Stat { name, value } in &stats.stats {
+        for Stat { name, value } in &parse(body)? {
             let Some(sum) = sample.sum_for(name, uncounted) else { continue };
             let value = value.as_u64().ok_or_else(|| {
                 RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
@@ -96,7 +101,7 @@ impl Sample {
 
 /// The listeners for clients in an answer of `/stats?format=json`, as their statistics name them.
 pub(crate) fn listener_names(body: &str) -> Vec<String> {
-    let stats = serde_json::from_str::<Stats>(body).map(|stats| stats.stats).unwrap_or_default();
+    let stats = parse(body.as_bytes()).unwrap_or_default();
     let name = |stat: Stat| {
         let name = stat.name.strip_prefix("listener.")?.strip_suffix(".downstream_cx_active")?;
         serves_clients(name).then(|| name.to_owned())
