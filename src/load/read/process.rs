@@ -289,6 +289,7 @@ fn process(
         environment: at("environment"),
         env_file: at("env_file"),
         render: at("render"),
+        log: at("log"),
     };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();
