@@ -42,6 +42,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// In file order; a [`ProcessId`](crate::types::ProcessId) is an index into this list.
     pub processes: Vec<Process>,
+    /// Those with `scale: 0`. Arguments for them are accepted, and dropped.
+    pub without_copies: Vec<Process>,
 }
 
 /// `shutdown:`.

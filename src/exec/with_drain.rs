@@ -164,6 +164,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         logging: Logging::default(),
         hooks: Hooks::default(),
         processes: vec![process],
+        without_copies: Vec::new(),
     })
 }
 

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Config, DrainMethod, Liveness, OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
+    Config, DrainMethod, Liveness, LogFile, LogMode, OnlyIf, Probe, Process, ProcessKind, Render,
+    User, Variable,
 };
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
@@ -92,6 +93,7 @@ impl<'a> Checker<'a> {
             }
         }
         self.values(index, process, severity);
+        self.log_file(index, process, severity);
         // Its own hook may install its program.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
@@ -134,12 +136,32 @@ impl<'a> Checker<'a> {
                 let message = format!("the template `{}` {why}", from.display());
                 self.add(at, severity, &message);
             }
-            let directory = parent(to);
-            if let Some(why) = self.unwritable(directory) {
+            if let Some(why) = self.unwritable(parent(to)) {
                 let message =
                     format!("the directory of the rendered file `{}` {why}", to.display());
                 self.add(at, severity, &message);
+            } else if self.is_image && to.exists() && !to.is_file() {
+                let message = format!("the rendered file `{}` is not a regular file", to.display());
+                self.add(at, severity, &message);
             }
+        }
+    }
+
+    /// Checks that the log file can be opened or created.
+    fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
+        let LogMode::File(LogFile { path, .. }) = &process.log else { return };
+        let is_there = self.is_image && path.exists();
+        let (what, why) = match is_there {
+            true if !path.is_file() => ("", Some("is not a regular file")),
+            true => {
+                let writable = nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok();
+                ("", (!writable).then_some("cannot be written to"))
+            }
+            false => ("the directory of ", self.unwritable(parent(path))),
+        };
+        if let Some(why) = why {
+            let message = format!("{what}its log file `{}` {why}", path.display());
+            self.add(At::Process(index, Part::Log), severity, &message);
         }
     }
 
@@ -215,7 +237,8 @@ impl<'a> Checker<'a> {
                 | Part::User
                 | Part::Environment
                 | Part::EnvFile
-                | Part::Render => {
+                | Part::Render
+                | Part::Log => {
                     format!("`{}` cannot be started: {error}", name(index))
                 }
                 Part::Readiness => {

@@ -213,6 +213,17 @@ fn the_files_that_a_start_reads_and_writes_are_looked_for() {
             "render: [{from: DIR/a.tmpl, to: DIR/none/a.conf}]",
             Some("the directory of the rendered file `DIR/none/a.conf` does not exist"),
         ),
+        (
+            "render: [{from: DIR/a.tmpl, to: DIR/bin}]",
+            Some("the rendered file `DIR/bin` is not a regular file"),
+        ),
+        ("log: {file: DIR/a.log}", None),
+        ("log: {file: DIR/secret}", None),
+        ("log: {file: DIR/bin}", Some("its log file `DIR/bin` is not a regular file")),
+        (
+            "log: {file: DIR/none/a.log}",
+            Some("the directory of its log file `DIR/none/a.log` does not exist"),
+        ),
     ] {
         let text = format!("processes:\n  a: {{command: [good], {keys}}}\n");
         let expected: Vec<_> =

@@ -33,6 +33,8 @@ const KNOWN_GLOBAL: [&str; 4] = ["directory", "environment", "umask", "user"];
 /// Keys of [supervisord] that only concern supervisord itself.
 const SUPERVISOR_KEYS: [&str; 7] =
     ["pidfile", "nodaemon", "loglevel", "childlogdir", "identifier", "nocleanup", "silent"];
+/// Keys of [supervisord] that raise limits of all programs.
+const LIMIT_KEYS: [&str; 2] = ["minfds", "minprocs"];
 /// Suffixes of keys about log rotation.
 const LOG_KEYS: [&str; 2] = ["logfile_maxbytes", "logfile_backups"];
 /// At most this many copies of `numprocs` are written.
@@ -138,6 +140,14 @@ fn global_section(draft: &mut Draft, section: &Section) {
     let keys = section.entries.iter().map(|(key, _)| key.as_str());
     let (own, lost): (Vec<_>, Vec<_>) =
         keys.filter(|key| !KNOWN_GLOBAL.contains(key)).partition(is_supervisor_key);
+    let (limits, lost): (Vec<_>, Vec<_>) =
+        lost.into_iter().partition(|key| LIMIT_KEYS.contains(key));
+    if !limits.is_empty() {
+        draft.notes.push(format!(
+            "[supervisord]: not converted: {}; give the programs that need it `ulimits`, such as `{{nofile: max}}`.",
+            limits.join(", ")
+        ));
+    }
     if !lost.is_empty() {
         draft.notes.push(format!("[supervisord]: not converted: {}.", lost.join(", ")));
     }

@@ -278,7 +278,10 @@ command=/bin/bash -l -c 'a; b'
 "#;
     assert_eq!(processes(Format::Supervisord, text), meant);
     let whole = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
-    assert!(whole.contains("# [supervisord]: not converted: minfds."), "{whole}");
+    assert!(
+        whole.contains("not converted: minfds; give the programs that need it `ulimits`"),
+        "{whole}"
+    );
     assert!(!whole.contains("supervisord runs as"), "{whole}");
 }
 

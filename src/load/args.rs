@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::config::{Config, Process};
+use crate::config::{ArgRoute, Config, Process};
 use crate::types::suggest::{list, nearest};
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -38,15 +38,14 @@ pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {
-        let (process, option) = claim(config, arg).ok_or_else(|| unclaimed(config, arg))?;
+        let (entry, option) = claim(config, arg).ok_or_else(|| unclaimed(config, arg))?;
         if option.is_empty() {
             return Err(ArgsError::NoOption { arg: arg.clone() });
         }
         let name = option.split_once('=').map_or(option, |(name, _)| name);
-        let entry = &config.processes[process];
         let refused = entry.args.iter().flat_map(|route| &route.refuse);
         if refused.into_iter().any(|refused| refused.trim_start_matches('-') == name) {
-            let (option, process) = (name.to_owned(), entry.name.clone());
+            let (option, process) = (name.to_owned(), entry.key().to_owned());
             return Err(ArgsError::Refused { arg: arg.clone(), option, process });
         }
         let value =
@@ -66,25 +65,25 @@ fn prefix(process: &Process) -> Option<&str> {
     process.args.as_ref().map(|route| route.prefix.as_str())
 }
 
+/// Those that claim arguments. One without copies does so, too: how many there are must not decide
+/// whether the container's arguments are right.
+fn routes(config: &Config) -> impl Iterator<Item = (&Process, &ArgRoute)> {
+    let all = config.processes.iter().chain(&config.without_copies);
+    all.filter_map(|process| Some((process, process.args.as_ref()?)))
+}
+
 /// Finds the process with the longest prefix of `arg`. Also returns the rest of `arg`.
-fn claim<'a>(config: &Config, arg: &'a str) -> Option<(usize, &'a str)> {
-    let routes = config
-        .processes
-        .iter()
-        .enumerate()
-        .filter_map(|(index, process)| Some((index, process.args.as_ref()?)));
-    routes
-        .filter_map(|(index, route)| {
-            Some((route.prefix.len(), index, arg.strip_prefix(&route.prefix)?))
+fn claim<'c, 'a>(config: &'c Config, arg: &'a str) -> Option<(&'c Process, &'a str)> {
+    routes(config)
+        .filter_map(|(process, route)| {
+            Some((route.prefix.len(), process, arg.strip_prefix(&route.prefix)?))
         })
         .max_by_key(|(length, ..)| *length)
-        .map(|(_, index, rest)| (index, rest))
+        .map(|(_, process, rest)| (process, rest))
 }
 
 fn unclaimed(config: &Config, arg: &str) -> ArgsError {
-    let prefixes = || {
-        config.processes.iter().filter_map(|p| p.args.as_ref()).map(|route| route.prefix.as_str())
-    };
+    let prefixes = || routes(config).map(|(_, route)| route.prefix.as_str());
     let known = match prefixes().next() {
         None => "no process has `args`".to_owned(),
         Some(_) => format!("known prefixes are {}", list(prefixes())),
@@ -150,6 +149,23 @@ mod tests {
                 .to_string()
                 .ends_with("no process has `args`")
         );
+    }
+
+    #[test]
+    fn arguments_of_a_process_without_copies_are_accepted() {
+        let config = config(
+            "
+            processes:
+              none: {command: [a], scale: 0, args: {prefix: --n., refuse: [listen]}}
+              some: {command: [b], scale: 2, args: {prefix: --s., refuse: [listen]}}
+            ",
+        );
+        let routed = |args: [&str; 3]| route(&config, &args.map(str::to_owned));
+        assert_eq!(routed(["--n.x", "1", "--s.y"]).unwrap(), [["--y"], ["--y"]]);
+        for (arg, process) in [("--n.listen", "none"), ("--s.listen", "some")] {
+            let error = routed(["--s.y", "1", arg]).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("of process `{process}`")), "{error}");
+        }
     }
 
     #[test]

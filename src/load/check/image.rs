@@ -51,6 +51,7 @@ pub(crate) enum Part {
     Environment,
     EnvFile,
     Render,
+    Log,
 }
 
 pub(crate) fn check(
@@ -77,6 +78,7 @@ pub(crate) fn check(
                     Part::Environment => parts.environment,
                     Part::EnvFile => parts.env_file,
                     Part::Render => parts.render,
+                    Part::Log => parts.log,
                 };
                 span.unwrap_or(place.name)
             }),

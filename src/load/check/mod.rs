@@ -275,7 +275,9 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         let (Some(_), Some(span)) = (&process.drain, places.processes[index].drain) else {
             continue;
         };
-        if !graph.dependencies[index].is_empty() || checked == 50 {
+        // Of copies, the first stands for all.
+        let is_further_copy = process.copy_of.as_ref().is_some_and(|copy| copy.index > 1);
+        if is_further_copy || !graph.dependencies[index].is_empty() || checked == 50 {
             continue;
         }
         checked += 1; // each walks the whole graph
@@ -290,7 +292,9 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             }
         }
         let others = config.processes.iter().zip(&waits);
-        let others = others.filter(|(other, waits)| !**waits && other.kind == ProcessKind::Service);
+        let others = others.filter(|(other, waits)| {
+            !**waits && other.kind == ProcessKind::Service && other.key() != process.key()
+        });
         let others: Vec<_> = others.map(|(other, _)| other.name.as_str()).collect();
         if others.is_empty() {
             continue;
@@ -301,7 +305,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         };
         let message = format!(
             "`{}` is drained, but has no `depends_on`: other processes are stopped at the same time",
-            process.name
+            process.key()
         );
         let problem = problems.warning(span, message);
         problem.help(format!(

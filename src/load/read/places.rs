@@ -114,4 +114,5 @@ pub(crate) struct Parts {
     pub(crate) environment: Option<Span>,
     pub(crate) env_file: Option<Span>,
     pub(crate) render: Option<Span>,
+    pub(crate) log: Option<Span>,
 }

@@ -177,18 +177,20 @@ const ON_EXIT: &[(&str, OnExit)] = &[
     ("ignore", OnExit::Ignore),
 ];
 
-/// Reads every process, also those with errors, so that references to them can be checked.
+/// Reads every process, also those with errors, so that references to them can be checked. Those
+/// with `scale: 0` come second.
 pub(crate) fn processes(
     reader: &mut Reader<'_>,
     root: &Fields<'_>,
     env: &[(String, String)],
     places: &mut Places,
-) -> Vec<Process> {
+) -> (Vec<Process>, Vec<Process>) {
     let entries = match root.get("processes") {
         Some(node) => reader.entries(node, &"processes"),
         None => Some(&[][..]),
     };
-    let Some(entries) = entries else { return Vec::new() };
+    let Some(entries) = entries else { return Default::default() };
+    let mut without_copies = Vec::new();
     let mut processes = Vec::with_capacity(entries.len());
     let mut wanted = Vec::with_capacity(entries.len());
     let mut scaling = Scaling::default();
@@ -224,6 +226,8 @@ pub(crate) fn processes(
                 processes.push(process);
                 wanted.push(needs);
                 places.processes.push(place);
+            } else {
+                without_copies.push(process);
             }
         }
         reader.variables.set_copy(None);
@@ -236,7 +240,7 @@ pub(crate) fn processes(
     }
     scale::check_names(reader, &keys, &scaling);
     depends_on::resolve(reader, &mut processes, wanted, &mut places.processes, &scaling);
-    processes
+    (processes, without_copies)
 }
 
 fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
@@ -289,6 +293,7 @@ fn process(
         environment: at("environment"),
         env_file: at("env_file"),
         render: at("render"),
+        log: at("log"),
     };
     let command =
         fields.get("command").and_then(|node| reader.command(node, "command")).unwrap_or_default();

@@ -102,11 +102,11 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
         Some(node) => hooks(reader, node, &"hooks", &hooks::OF_CONTAINER, &mut places.waits),
         None => Hooks::default(),
     };
-    let processes = match node.kind {
+    let (processes, without_copies) = match node.kind {
         Kind::Mapping(_) => process::processes(reader, &fields, &env, &mut places),
-        _ => Vec::new(), // already reported
+        _ => Default::default(), // already reported
     };
-    (Config { env, shutdown, control, logging, hooks, processes }, places)
+    (Config { env, shutdown, control, logging, hooks, processes, without_copies }, places)
 }
 
 /// Reads `control` and the entries of `env` that it uses. Also returns the variables that it uses

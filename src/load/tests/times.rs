@@ -101,6 +101,12 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    // Copies do not wait for each other.
+    let copies = text.replace("{envoy: {admin: 'unix:/b'}}", "{exec: [b]}, scale: 3");
+    assert_eq!(lines(&problems(&copies)).len(), 1);
+    assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
+    assert_eq!(problems(alone), []);
     // There is no warning if all other processes depend on it.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
