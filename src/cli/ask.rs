@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -22,6 +23,8 @@ pub(super) fn run(command: impl Future<Output = Result<(), String>>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
+    // The loop of the runtime is compiled once, not for each command.
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command);
     match runtime.block_on(command) {
         Ok(()) => exit_code::OK,
         Err(reason) => fail(&reason, exit_code::NOT_READY),

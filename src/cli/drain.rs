@@ -10,6 +10,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
+use crate::cli::ask::{is_nobody, run};
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::control_address;
 use crate::cli::fail;
@@ -50,19 +51,11 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
         Ok(found) => found,
         Err(reason) => return fail(&reason, exit_code::CONFIG),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE),
-    };
-    let asked = runtime.block_on(async {
+    run(async {
         let address = found.address()?;
         begin(&address, &found.doubt).await?;
         if args.no_wait { Ok(()) } else { wait(&address).await }
-    });
-    match asked {
-        Ok(()) => exit_code::OK,
-        Err(reason) => fail(&reason, exit_code::NOT_READY),
-    }
+    })
 }
 
 /// Returns when the drain is accepted. The request is idempotent, so it is repeated after transient
@@ -98,7 +91,8 @@ async fn wait(address: &Address) -> Result<(), String> {
                 }
                 "the drain takes longer than the grace period".to_owned()
             }
-            Err(error) if is_gone(&error) => return Ok(()),
+            // The supervisor has exited.
+            Err(error) if is_nobody(&error) => return Ok(()),
             Err(error) => format!("drainit does not say how far the drain is: {error}"),
         };
         if Instant::now() >= until {
@@ -127,12 +121,6 @@ async fn status(address: &Address) -> Result<Progress, RequestError> {
     let left = status["shutdown"]["deadline_in_seconds"].as_f64();
     let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
     Ok(Progress { is_over, left: left.filter(|left| !left.is_zero()) })
-}
-
-/// Whether the socket has no listener any more, so that the supervisor has exited.
-fn is_gone(error: &RequestError) -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
-    matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.

@@ -306,6 +306,14 @@ impl State {
         self.rank[id.index()]
     }
 
+    /// The same processes in the order.
+    #[must_use]
+    pub fn by_rank(&self, ids: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable_by_key(|id| self.rank(*id));
+        ids
+    }
+
     /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
         self.timers.iter().take_while(|(time, _)| *time <= self.now).map(|(_, id)| *id)

@@ -2,7 +2,6 @@
 //! group, its `post_stop` hook. A shutdown and the requests of the operator share it; they differ in
 //! the deadline and in what has to be gone before.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::core::action::Action;
@@ -130,9 +129,7 @@ impl State {
     /// takes too long, kills what is alive after its time, stops waiting for what survives KILL and
     /// for `post_stop` hooks that take too long.
     pub(crate) fn expire(&mut self, deadline: Time) {
-        let mut due: Vec<_> = self.due().collect();
-        due.sort_unstable_by_key(|id| Reverse(self.rank(*id)));
-        for process in due {
+        for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
                 Lifecycle::PreStop { .. } => {
                     self.time_out_hook(Some(process), Stage::PreStop);

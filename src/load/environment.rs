@@ -13,7 +13,7 @@ impl Environment {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self(std::env::vars_os().filter_map(text).collect())
+        std::env::vars_os().filter_map(text).collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -36,7 +36,11 @@ impl Environment {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            environment.0.insert(name.into(), value.into());
+        }
+        environment
     }
 }
 

@@ -5,7 +5,6 @@ use crate::load::values::Invalid;
 use crate::types::Signal;
 
 /// The keys of one mapping.
-#[derive(Debug)]
 pub(crate) struct Keys {
     /// Keys that exclude each other.
     pub(crate) exclusive: &'static [Key],
@@ -31,24 +30,31 @@ impl Keys {
 }
 
 /// A row of a table.
-#[derive(Debug)]
-#[cfg_attr(not(feature = "tools"), allow(dead_code))]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
+    #[cfg(feature = "tools")]
     pub(crate) shape: Shape,
     /// One or two sentences, which an editor shows beside the key.
+    #[cfg(feature = "tools")]
     pub(crate) meaning: &'static str,
 }
 
 impl Key {
+    /// Only the schema needs the shape and the meaning.
+    #[cfg_attr(not(feature = "tools"), allow(unused_variables))]
     pub(crate) const fn new(name: &'static str, shape: Shape, meaning: &'static str) -> Self {
-        Self { name, shape, meaning }
+        Self {
+            name,
+            #[cfg(feature = "tools")]
+            shape,
+            #[cfg(feature = "tools")]
+            meaning,
+        }
     }
 }
 
 /// The form of a value, as far as it can be judged without the rest of the config. Every single
 /// value may also be text with a `${VAR}`.
-#[derive(Debug)]
 #[cfg_attr(not(feature = "tools"), allow(dead_code))]
 pub(crate) enum Shape {
     /// Any single value.
@@ -88,12 +94,12 @@ pub(crate) enum Shape {
 }
 
 /// The words that a value can be, with their meaning for the reader.
-pub(crate) trait Words: Sync + std::fmt::Debug {
+pub(crate) trait Words: Sync {
     #[cfg_attr(not(feature = "tools"), allow(dead_code))]
     fn words(&self) -> Vec<&'static str>;
 }
 
-impl<T: Sync + std::fmt::Debug> Words for &[(&'static str, T)] {
+impl<T: Sync> Words for &[(&'static str, T)] {
     fn words(&self) -> Vec<&'static str> {
         self.iter().map(|(word, _)| *word).collect()
     }

@@ -46,22 +46,25 @@ struct Accepted {
 impl Schema {
     /// A mapping with these keys.
     fn table(&mut self, keys: &Keys) -> Map<String, Value> {
-        let properties: Map<_, _> =
-            keys.all().map(|key| (key.name.to_owned(), self.property(key))).collect();
+        let mut properties = Map::new();
+        for key in keys.all() {
+            properties.insert(key.name.to_owned(), self.property(key));
+        }
         let mut table = mapping();
         table.insert("properties".to_owned(), Value::Object(properties));
         table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive.len() > 1 {
             // An editor shows a refused key of a dependency at the key itself.
-            let others = |name: &str| -> Map<_, _> {
-                let others = keys.exclusive.iter().filter(|key| key.name != name);
-                others.map(|key| (key.name.to_owned(), json!(false))).collect()
-            };
-            let exclusive = keys.exclusive.iter().map(|key| {
-                (key.name.to_owned(), json!({"properties": Value::Object(others(key.name))}))
-            });
-            table.insert("dependencies".to_owned(), Value::Object(exclusive.collect()));
+            let mut dependencies = Map::new();
+            for key in keys.exclusive {
+                let mut others = Map::new();
+                for other in keys.exclusive.iter().filter(|other| other.name != key.name) {
+                    others.insert(other.name.to_owned(), json!(false));
+                }
+                dependencies.insert(key.name.to_owned(), json!({"properties": others}));
+            }
+            table.insert("dependencies".to_owned(), Value::Object(dependencies));
         }
         table
     }
@@ -229,7 +232,9 @@ impl Accepted {
 }
 
 fn mapping() -> Map<String, Value> {
-    Map::from_iter([("type".to_owned(), json!("object"))])
+    let mut mapping = Map::new();
+    mapping.insert("type".to_owned(), json!("object"));
+    mapping
 }
 
 fn alternatives(words: impl Iterator<Item = String>) -> String {

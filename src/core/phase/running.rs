@@ -315,8 +315,7 @@ impl Running {
 /// The dependents of processes that have met a further condition in this step, in order.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
-    let mut waiting: Vec<_> = state.arrived.iter().flat_map(dependents).copied().collect();
-    waiting.sort_unstable_by_key(|id| state.rank(*id));
+    let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());
     waiting.dedup();
     waiting
 }
