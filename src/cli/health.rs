@@ -50,7 +50,7 @@ pub struct HealthArgs {
     /// Limit for the answer
     #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "1s")]
     timeout: Duration,
-    /// Ask until the answer is good, at most so long
+    /// Ask until the answer is good, at most for this time
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     wait: Option<Duration>,
 }
