@@ -62,3 +62,4 @@ mod storm;
 mod supervise;
 mod tools;
 mod values_at_start;
+mod watch;
