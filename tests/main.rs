@@ -8,6 +8,7 @@ mod support;
 mod admin_faults;
 mod args;
 mod arm64;
+mod certificates;
 mod compat_dumb_init;
 mod compat_tini;
 mod config_errors;
