@@ -10,6 +10,7 @@ mod process;
 mod readiness;
 mod ulimit;
 mod values;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use process::{
 pub use readiness::{Probe, Readiness};
 pub use ulimit::{Limit, Resource, Ulimit};
 pub use values::{CopyOf, Render, ValueFile, Variable};
+pub use watch::{Watch, WatchAction};
 
 use crate::types::Signal;
 

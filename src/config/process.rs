@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    CopyOf, Drain, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable,
+    CopyOf, Drain, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable, Watch,
 };
 use crate::types::Signal;
 
@@ -44,6 +44,8 @@ pub struct Process {
     pub environment: Vec<Variable>,
     /// The files that are written before each start.
     pub render: Vec<Render>,
+    /// What happens when a file changes while it runs.
+    pub watch: Vec<Watch>,
     /// Unset: the working directory of drainit.
     pub working_dir: Option<PathBuf>,
     /// Unset: the user of drainit.

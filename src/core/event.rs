@@ -74,6 +74,14 @@ pub enum Event {
     /// drain, and then its `restart` decides as after a failure. Ignored unless it is ready, and
     /// while a request stops or restarts it.
     Unhealthy(ProcessId),
+    /// The content of a watched file has changed, and has been quiet since. Its action begins as
+    /// soon as the process is ready and no request stops or restarts it; a start that begins first
+    /// takes its place, because it reads the new content.
+    FileChanged {
+        process: ProcessId,
+        /// An index into the `watch` of the process.
+        watch: usize,
+    },
     /// A poll of a process that is being drained.
     DrainSample {
         process: ProcessId,

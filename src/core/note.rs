@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::WatchAction;
 use crate::core::cause::Cause;
 use crate::core::event::{Load, Request};
 use crate::core::spec::HookId;
@@ -57,12 +58,19 @@ pub enum Note {
         process: ProcessId,
         request: Request,
     },
-    /// Answers `Event::Requested`.
+    /// A watched file has changed, and its action begins: a signal, or a request to restart.
+    FileChanged {
+        process: ProcessId,
+        /// As in `Event::FileChanged`.
+        watch: usize,
+        action: WatchAction,
+    },
+    /// Answers `Event::Requested`, or ends the restart after `FileChanged`.
     RequestDone {
         process: ProcessId,
         request: Request,
     },
-    /// Answers `Event::Requested`.
+    /// As `RequestDone`.
     RequestFailed {
         process: ProcessId,
         request: Request,

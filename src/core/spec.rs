@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, OnExit, OnlyIf, ProcessKind, Restart,
-    StartCondition,
+    StartCondition, WatchAction,
 };
 use crate::graph::Graph;
 use crate::types::{AFTER_KILL, End, ProcessId, Signal};
@@ -98,6 +98,8 @@ pub struct ProcessSpec {
     /// drainit holds listening sockets for it.
     pub listens: bool,
     pub forward_signals: Vec<Signal>,
+    /// What follows a change of each watched file.
+    pub watch: Vec<WatchAction>,
 }
 
 /// The bounds of a drain; `min` is at most `time`.
@@ -141,6 +143,7 @@ impl Spec {
                 drain: process.drain.as_ref().map(DrainSpec::new),
                 listens: !process.listen.is_empty() && process.only_if != Some(OnlyIf::Never),
                 forward_signals: process.forward_signals.clone(),
+                watch: process.watch.iter().map(|watch| watch.action).collect(),
             })
             .collect();
         let mut spec = Self {

@@ -34,6 +34,7 @@ impl State {
     pub(crate) fn prepare(&mut self, process: ProcessId) {
         match self.process(process).hooks.pre_start {
             Some(wait) => {
+                self.forget_changes(process);
                 let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
                 self.set(process, Lifecycle::PreStart { until });
             }
@@ -42,8 +43,19 @@ impl State {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) {
+        // A hook may have read what has changed since, and copied it.
+        if self.process(process).hooks.pre_start.is_none() {
+            self.forget_changes(process);
+        }
         self.set(process, Lifecycle::Spawning);
         self.act(Action::Spawn(process));
+    }
+
+    /// Forgets the changes of watched files before a start that reads them.
+    fn forget_changes(&mut self, process: ProcessId) {
+        if !self.changed.is_empty() {
+            self.changed.retain(|(of, _)| *of != process);
+        }
     }
 
     /// Handles the answer to [`Action::Spawn`].

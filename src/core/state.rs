@@ -192,6 +192,9 @@ pub struct State {
     pub missing: BTreeSet<ProcessId>,
     /// Whether each process is down because it has completed, or because it is left out.
     pub went_well: Vec<bool>,
+    /// Watched files that have changed, and whose action has not begun: a process and an index into
+    /// its `watch`.
+    pub changed: BTreeSet<(ProcessId, usize)>,
     /// [`Event::Start`](crate::core::event::Event::Start) has come: before it there is nothing that a hook could undo.
     pub has_begun: bool,
     /// The drain of the running instance of each process.
@@ -248,6 +251,7 @@ impl State {
             probe_failures: vec![ProbeFailures::default(); count],
             missing: BTreeSet::new(),
             went_well: vec![false; count],
+            changed: BTreeSet::new(),
             has_begun: false,
             drains: vec![Progress::Over; count],
             killed: false,

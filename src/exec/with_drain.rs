@@ -144,6 +144,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         environment: Vec::new(),
         render: Vec::new(),
+        watch: Vec::new(),
         working_dir: None,
         user: None,
         umask: None,

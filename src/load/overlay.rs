@@ -47,6 +47,7 @@ fn rule(place: &[&str]) -> Rule {
             ["environment"] => Rule::Pairs,
             ["env_file"] => Rule::OneOrMore("path"),
             ["render"] => Rule::OneOrMore("to"),
+            ["watch"] => Rule::OneOrMore("path"),
             ["readiness"] => Rule::OneOf(PROBES),
             ["liveness"] => Rule::OneOf(CHECKS),
             ["drain"] => Rule::OneOf(DRAINS),

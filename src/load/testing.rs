@@ -108,6 +108,7 @@ pub(crate) fn process(name: &str) -> Process {
         stop_grace_period: None,
         environment: Vec::new(),
         render: Vec::new(),
+        watch: Vec::new(),
         working_dir: None,
         user: None,
         umask: None,

@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod clock;
 pub mod descendants;
+pub(crate) mod fingerprint;
 pub mod held_sockets;
 pub mod kill;
 pub mod notify_socket;

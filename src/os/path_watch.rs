@@ -1,4 +1,4 @@
-//! Watches one path with inotify.
+//! Watches one path with inotify: its existence, or its content, too.
 //!
 //! Neither the path nor its parents need exist; any part may be a symbolic link, and may be
 //! replaced. Every directory on the way is watched for one name in it, so a busy `/tmp` causes no
@@ -23,6 +23,19 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_ONLYDIR);
 
+/// The events that also take a name away.
+const GONE: AddWatchFlags = AddWatchFlags::IN_DELETE.union(AddWatchFlags::IN_MOVED_FROM);
+
+/// The events of a file, or of the files in a directory, whose content may have changed. They
+/// include [`MASK`] and [`GONE`], because the directory may be on the way to itself, and the kernel
+/// keeps one mask for each inode.
+const CONTENT: AddWatchFlags = AddWatchFlags::IN_MODIFY
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_CREATE)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(GONE);
+
 /// The stack of the thread that closes an instance, in bytes.
 const STACK: usize = 64 * 1024;
 
@@ -33,8 +46,10 @@ const MAX_LINKS: usize = 40;
 pub struct PathWatch {
     fd: AsyncFd<RawInotify>,
     path: PathBuf,
-    /// The directories on the way, and the name that matters in each.
-    names: Vec<(WatchDescriptor, OsString)>,
+    /// The file, or the files in the directory, are watched, too.
+    has_content: bool,
+    /// The directories on the way, and the name that matters in each; `None`: every name.
+    names: Vec<(WatchDescriptor, Option<OsString>)>,
 }
 
 /// `AsyncFd` asks for `AsRawFd`, which `Inotify` does not have. It owns its descriptor and never
@@ -75,10 +90,23 @@ impl PathWatch {
     /// # Errors
     /// Fails if inotify does: no instance or watch is left, or a directory cannot be read.
     pub fn new(path: &Path) -> io::Result<Self> {
+        Self::begin(path, false)
+    }
+
+    /// Watches the content of `path`, too: that of a file, or of the files that are directly in a
+    /// directory. A file that a link in the directory leads to is watched only for its name.
+    ///
+    /// # Errors
+    /// As [`PathWatch::new`].
+    pub fn of_content(path: &Path) -> io::Result<Self> {
+        Self::begin(path, true)
+    }
+
+    fn begin(path: &Path, has_content: bool) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         #[expect(deprecated, reason = "its unsafe successor asks for what `RawInotify` upholds")]
         let fd = AsyncFd::with_interest(RawInotify(Some(inotify)), Interest::READABLE)?;
-        let mut watch = Self { fd, path: path.to_owned(), names: Vec::new() };
+        let mut watch = Self { fd, path: path.to_owned(), has_content, names: Vec::new() };
         watch.follow()?;
         Ok(watch)
     }
@@ -117,14 +145,15 @@ impl PathWatch {
         let mut directory = PathBuf::from(if self.path.is_absolute() { "/" } else { "." });
         let mut rest = parts(&self.path);
         let mut links = 0;
+        let mask = if self.has_content { MASK.union(GONE) } else { MASK };
         while let Some(name) = rest.pop_front() {
             if name == ".." {
                 directory.push("..");
                 continue;
             }
-            let watched = self.fd.get_ref().get()?.add_watch(&directory, MASK);
+            let watched = self.fd.get_ref().get()?.add_watch(&directory, mask);
             match watched {
-                Ok(descriptor) => self.names.push((descriptor, name.clone())),
+                Ok(descriptor) => self.names.push((descriptor, Some(name.clone()))),
                 // It is missing or a file so far: the watch on the directory above reports when
                 // that changes.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
@@ -149,6 +178,14 @@ impl PathWatch {
                 Err(_) => directory = entry,
             }
         }
+        if self.has_content {
+            match self.fd.get_ref().get()?.add_watch(&directory, CONTENT) {
+                Ok(descriptor) => self.names.push((descriptor, None)),
+                Err(Errno::ENOSPC) => return Err(Errno::ENOSPC.into()),
+                // It is missing, or may not be read: the watch above reports when that changes.
+                Err(_) => {}
+            }
+        }
         Ok(())
     }
 }
@@ -165,10 +202,14 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// Whether an event concerns a name on the way, one of its directories, or lost events.
-fn concerns(names: &[(WatchDescriptor, OsString)], event: &InotifyEvent) -> bool {
+fn concerns(names: &[(WatchDescriptor, Option<OsString>)], event: &InotifyEvent) -> bool {
     event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
         || names.iter().any(|(descriptor, name)| {
-            *descriptor == event.wd && event.name.as_ref().is_none_or(|changed| changed == name)
+            let is_same = match (&event.name, name) {
+                (Some(changed), Some(name)) => changed == name,
+                _ => true,
+            };
+            *descriptor == event.wd && is_same
         })
 }
 
@@ -244,6 +285,51 @@ mod tests {
         assert!(reports(&mut watch).await);
         fs::write(base.join("a/file"), "").unwrap();
         assert!(reports(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn content_is_watched_through_every_kind_of_change() {
+        let dir = TempDir::new();
+        let base = dir.root();
+        // As the kubelet mounts a ConfigMap.
+        fs::create_dir(base.join("..1")).unwrap();
+        fs::write(base.join("..1/file"), "1").unwrap();
+        symlink("..1", base.join("..data")).unwrap();
+        symlink("..data/file", base.join("file")).unwrap();
+        let mut file = PathWatch::of_content(&base.join("file")).unwrap();
+        let mut whole = PathWatch::of_content(base).unwrap();
+        fs::create_dir(base.join("..2")).unwrap();
+        fs::write(base.join("..2/file"), "2").unwrap();
+        assert!(!reports(&mut file).await, "not in use yet");
+        assert!(reports(&mut whole).await);
+        symlink("..2", base.join("..data_tmp")).unwrap();
+        fs::rename(base.join("..data_tmp"), base.join("..data")).unwrap();
+        assert!(reports(&mut file).await && reports(&mut whole).await);
+        fs::remove_dir_all(base.join("..1")).unwrap();
+        while reports(&mut file).await {}
+        // In place, by rename, gone, and there again.
+        let steps: [&dyn Fn(&Path); 4] = [
+            &|path| fs::write(path, "3").unwrap(),
+            &|path| {
+                fs::write(path.with_file_name("new"), "4").unwrap();
+                fs::rename(path.with_file_name("new"), path).unwrap();
+            },
+            &|path| fs::remove_file(path).unwrap(),
+            &|path| fs::write(path, "5").unwrap(),
+        ];
+        for (number, step) in steps.iter().enumerate() {
+            step(&base.join("..2/file"));
+            assert!(reports(&mut file).await, "{number}");
+            while reports(&mut file).await {}
+        }
+        fs::read(base.join("file")).unwrap();
+        assert!(!reports(&mut file).await, "a reader changes nothing");
+        while reports(&mut whole).await {}
+        fs::write(base.join("more"), "").unwrap();
+        assert!(reports(&mut whole).await);
+        while reports(&mut whole).await {}
+        fs::write(base.join("more"), "x").unwrap();
+        assert!(reports(&mut whole).await);
     }
 
     #[tokio::test]

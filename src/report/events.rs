@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::core::event::{Load, Unit};
+use crate::config::WatchAction;
+use crate::core::event::{Load, Request, Unit};
 use crate::core::note::{AfterEnd, Hurry, Note};
 use crate::core::spec::HookId;
 use crate::report::messages::{Names, request_error, request_name, stage_name, why};
@@ -121,6 +122,15 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::RequestBegan { process, request } => {
             Event { request: Some(request_name(request)), ..of("request_began", process) }
         }
+        Note::FileChanged { process, action, .. } => match action {
+            WatchAction::Restart => Event {
+                request: Some(request_name(Request::Restart)),
+                ..of("file_changed", process)
+            },
+            WatchAction::Signal(signal) => {
+                Event { signal: Some(signal.to_string()), ..of("file_changed", process) }
+            }
+        },
         Note::RequestDone { process, request } => {
             Event { request: Some(request_name(request)), ..of("request_done", process) }
         }
@@ -226,7 +236,6 @@ mod tests {
 
     use super::*;
     use crate::core::cause::Cause;
-    use crate::core::event::Request;
     use crate::core::note::{DrainEnd, Evidence, RequestError, StartFailure};
     use crate::core::spec::Stage;
 
@@ -251,6 +260,7 @@ mod tests {
             Note::HookTimedOut(hook),
             Note::DrainRequested,
             Note::RequestBegan { process, request: Request::Stop },
+            Note::FileChanged { process, watch: 0, action: WatchAction::Restart },
             Note::RequestDone { process, request: Request::Stop },
             Note::RequestFailed { process, request: Request::Stop, why: RequestError::Drained },
             Note::ProbeFailed { process, failures: 1, retries: 3 },

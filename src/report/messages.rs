@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::WatchAction;
 use crate::core::cause::Cause;
 use crate::core::event::{Load, Request, Unit};
 use crate::core::note::{AfterEnd, DrainEnd, Evidence, Hurry, Note, RequestError, StartFailure};
@@ -62,11 +63,14 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::RequestBegan { process, request } => {
             (Level::Info, format!("{}: {} requested", name(process), request_name(request)))
         }
+        Note::FileChanged { process, action, .. } => {
+            (Level::Info, file_changed(name(process), "a watched file", action))
+        }
         Note::RequestDone { process, request } => {
             (Level::Info, format!("{}: {} done", name(process), request_name(request)))
         }
         Note::RequestFailed { process, request, why } => (
-            Level::Warning,
+            request_failed(why),
             format!(
                 "{}: {} failed: {}",
                 name(process),
@@ -171,6 +175,15 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
     }
 }
 
+/// The line of [`Note::FileChanged`], with the path of the file.
+#[must_use]
+pub fn file_changed(name: &str, path: &str, action: WatchAction) -> String {
+    match action {
+        WatchAction::Restart => format!("{name}: {path} changed; restart"),
+        WatchAction::Signal(signal) => format!("{name}: {path} changed; {signal}"),
+    }
+}
+
 /// Why the container stops.
 #[must_use]
 pub fn why(cause: Cause, names: &Names) -> String {
@@ -200,6 +213,18 @@ pub fn request_name(request: Request) -> &'static str {
         Request::Stop => "stop",
         Request::Start => "start",
         Request::Restart => "restart",
+    }
+}
+
+/// A failure that leaves a process down, or alive against all will, is an error.
+fn request_failed(why: RequestError) -> Level {
+    match why {
+        RequestError::SpawnFailed(_)
+        | RequestError::HookFailed(_)
+        | RequestError::NotReady { .. }
+        | RequestError::Ended { .. }
+        | RequestError::Unkillable(_) => Level::Error,
+        _ => Level::Warning,
     }
 }
 

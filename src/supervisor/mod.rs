@@ -5,6 +5,7 @@ pub(crate) mod drain;
 pub(crate) mod event_loop;
 pub(crate) mod events;
 pub(crate) mod executor;
+pub(crate) mod file_watch;
 pub(crate) mod launch;
 pub(crate) mod leftovers;
 pub(crate) mod liveness;
@@ -143,10 +144,11 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         sockets,
         Arc::clone(&output),
         names,
-        sender,
+        sender.clone(),
         Rc::clone(&status_board),
     )
     .with_events(events);
+    file_watch::begin(&config, &sender).await;
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;

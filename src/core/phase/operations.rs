@@ -1,4 +1,5 @@
-//! Requests of the operator, and failed liveness checks, while the container runs.
+//! Requests of the operator, failed liveness checks, and changes of watched files, while the
+//! container runs.
 //!
 //! A request gives goals: a stop to the process and everything above it, a start to the process and
 //! whatever is down below it, a restart to the process alone. A process has at most one goal, and
@@ -12,6 +13,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::config::WatchAction;
+use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError, StartFailure};
@@ -106,6 +109,10 @@ impl Operations {
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
         if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+            if let Lifecycle::Stopped { failed: true } = state.life(process) {
+                // No change of a watched file starts it any more.
+                state.set(process, Lifecycle::Stopped { failed: false });
+            }
             return Vec::new();
         }
         let mut stopped = state.spec.above(process);
@@ -177,6 +184,53 @@ impl Operations {
             }
         }
         Ok(needs)
+    }
+
+    /// Begins the actions of changed files that can begin now. Returns whether there was a restart.
+    pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
+        let mut restarts = false;
+        for (process, watch) in std::mem::take(&mut state.changed) {
+            let spec = Rc::clone(&state.spec);
+            let Some(&action) = spec.processes[process.index()].watch.get(watch) else { continue };
+            let request = Request::Restart;
+            let is_asked =
+                self.requests.iter().any(|one| (one.process, one.request) == (process, request));
+            let is_free = !is_asked && !self.goals.contains_key(&process) && !self.is_busy(process);
+            match (state.life(process), action) {
+                (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
+                    state.note(Note::FileChanged { process, watch, action });
+                    state.act(Action::Signal { process, signal });
+                }
+                (Lifecycle::Ready { .. }, WatchAction::Restart) if is_free => {
+                    state.note(Note::FileChanged { process, watch, action });
+                    self.bring_down(state, process, Goal::Again);
+                    self.requests.push(Asked { process, request, members: vec![process] });
+                    restarts = true;
+                }
+                // The content that made its last start fail may be mended.
+                (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
+                    if is_free && self.may_start_alone(state, process) =>
+                {
+                    if let Ok(members) = self.start(state, process) {
+                        state.note(Note::FileChanged { process, watch, action });
+                        self.requests.push(Asked { process, request, members });
+                        restarts = true;
+                    }
+                }
+                (Lifecycle::Stopped { failed: true }, WatchAction::Signal(_))
+                | (Lifecycle::Stopped { failed: false } | Lifecycle::Done, _) => {}
+                _ => {
+                    state.changed.insert((process, watch));
+                }
+            }
+        }
+        restarts
+    }
+
+    /// Whether a start of this process starts no other.
+    fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
+        let mut needs = state.process(process).dependencies.iter();
+        needs.all(|(on, _)| is_fine(state, *on) && !self.is_busy(*on))
     }
 
     /// Handles a failed liveness check.

@@ -111,6 +111,9 @@ impl Running {
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
             }
+            Event::FileChanged { process, watch } => {
+                state.changed.insert((process, watch));
+            }
             Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
@@ -285,8 +288,13 @@ impl Running {
     /// Starts the processes whose dependencies have met their conditions.
     fn advance(&mut self, state: &mut State) -> Step {
         let may_start = matches!(self.container_hook, ContainerHook::Done);
-        for Judged { process, since, why } in self.operations.advance(state, may_start) {
-            judge(state, process, state.now.since(since), why)?;
+        loop {
+            for Judged { process, since, why } in self.operations.advance(state, may_start) {
+                judge(state, process, state.now.since(since), why)?;
+            }
+            if !self.operations.follow_changes(state) {
+                break;
+            }
         }
         if !may_start {
             return Ok(());

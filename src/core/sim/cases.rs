@@ -29,6 +29,7 @@ fn gateway() -> Spec {
         drain: None,
         listens: false,
         forward_signals: Vec::new(),
+        watch: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
     let drain =
@@ -1258,4 +1259,111 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let end = End::Signal(Signal::TERM);
     let gone = Event::Exited { process: ENGINE, end, remains: false };
     assert_eq!(slow.at(1001, gone), [Action::Spawn(ROUTER)]);
+}
+
+fn changed(process: ProcessId, watch: usize) -> Event {
+    Event::FileChanged { process, watch }
+}
+
+/// A gateway without drains whose router watches two files.
+fn watching() -> Spec {
+    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
+    spec.processes[1].watch = vec![WatchAction::Restart, WatchAction::Signal(Signal::HUP)];
+    spec
+}
+
+#[test]
+fn a_change_restarts_or_signals_what_is_ready() {
+    let mut play = Play::up(watching());
+    let hup = Action::Signal { process: ROUTER, signal: Signal::HUP };
+    assert_eq!(play.at(1000, changed(ROUTER, 1)), [hup]);
+    let action = WatchAction::Restart;
+    let began = Note::FileChanged { process: ROUTER, watch: 0, action };
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(5000) };
+    assert_eq!(play.notes(2000, changed(ROUTER, 0)), [began, stopping]);
+    // What changes while it is stopped is read by the start.
+    assert!(play.at(2001, changed(ROUTER, 0)).is_empty());
+    assert!(play.at(2002, changed(ROUTER, 1)).is_empty());
+    assert_eq!(play.at(2100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(2100, Event::Spawned(ROUTER));
+    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
+    // A request of the operator counts as well.
+    play.at(3000, ask(ROUTER, Request::Restart));
+    play.at(3001, changed(ROUTER, 0));
+    assert_eq!(play.at(3100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(3100, Event::Spawned(ROUTER));
+    assert_eq!(notes, [Note::Started(ROUTER), done(ROUTER, Request::Restart)]);
+}
+
+#[test]
+fn a_change_during_a_start_is_followed_when_it_is_over() {
+    let mut spec = watching();
+    spec.processes[1].readiness_timeout = Some(MS(5000));
+    spec.processes[1].hooks.pre_start = Some(Wait::new(None));
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStart };
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, changed(ROUTER, 0));
+    play.at(0, Event::Start);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::RunHook(hook)]);
+    // The hook may have read the file already.
+    play.at(10, changed(ROUTER, 0));
+    play.at(20, Event::HookEnded { hook, success: true });
+    play.at(20, Event::Spawned(ROUTER));
+    assert!(play.at(30, changed(ROUTER, 1)).is_empty(), "no signal before it is ready");
+    assert_eq!(play.at(100, Event::Ready(ROUTER)), [stop(ROUTER)]);
+    // The same during the restart.
+    assert_eq!(play.at(200, exited(ROUTER)), [Action::RunHook(hook)]);
+    play.at(210, Event::HookEnded { hook, success: true });
+    play.at(210, Event::Spawned(ROUTER));
+    play.at(220, changed(ROUTER, 0));
+    assert_eq!(play.at(300, Event::Ready(ROUTER)), [stop(ROUTER)]);
+}
+
+#[test]
+fn a_change_mends_what_failed_but_starts_nothing_that_was_stopped() {
+    let failed_by = |spec: Spec| {
+        let mut play = Play::up(spec);
+        play.at(1000, changed(ROUTER, 0));
+        play.at(1100, exited(ROUTER));
+        let notes = play.notes(1100, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+        let why = RequestError::SpawnFailed(ROUTER);
+        assert!(notes.contains(&failed(ROUTER, Request::Restart, why)), "{notes:?}");
+        assert!(!is_ready(&play));
+        play
+    };
+    let mut play = failed_by(watching());
+    assert!(play.at(1500, changed(ROUTER, 1)).is_empty(), "there is nobody to signal");
+    assert_eq!(play.at(2000, changed(ROUTER, 0)), [Action::Spawn(ROUTER)]);
+    assert_eq!(
+        play.notes(2000, Event::Spawned(ROUTER)),
+        [Note::Started(ROUTER), done(ROUTER, Request::Restart)]
+    );
+    assert!(is_ready(&play));
+    play.at(3000, ask(ROUTER, Request::Stop));
+    play.at(3100, exited(ROUTER));
+    assert!(play.at(4000, changed(ROUTER, 0)).is_empty(), "it was stopped by hand");
+    let mut play = failed_by(watching());
+    play.at(1500, ask(ROUTER, Request::Stop));
+    assert!(play.at(2000, changed(ROUTER, 0)).is_empty(), "a stop of what failed counts");
+    // Nor what it needs.
+    let mut play = failed_by(watching());
+    play.at(1500, ask(ENGINE, Request::Stop));
+    play.at(1600, exited(ENGINE));
+    assert!(play.at(2000, changed(ROUTER, 0)).is_empty(), "its dependency was stopped by hand");
+    assert_eq!(play.at(3000, ask(ENGINE, Request::Start)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(3000, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn a_change_in_a_shutdown_has_no_effect() {
+    let mut play = Play::up(watching());
+    play.at(1000, Event::Signal(Signal::TERM));
+    assert!(play.at(1001, changed(ROUTER, 0)).is_empty());
+    assert!(play.at(1002, changed(ROUTER, 1)).is_empty());
+    // A restart that is under way becomes a stop.
+    let mut play = Play::up(watching());
+    assert_eq!(play.at(1000, changed(ROUTER, 0)), [stop(ROUTER)]);
+    let notes = play.notes(1001, Event::Signal(Signal::TERM));
+    assert_eq!(notes[0], failed(ROUTER, Request::Restart, RequestError::ShuttingDown));
+    assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
 }

@@ -55,6 +55,10 @@ pub(crate) struct Checker<'a> {
     asked_for: BTreeSet<(ProcessId, Request)>,
     /// The number of the instance at the begin of a request, and whether it was alive.
     began: BTreeMap<(ProcessId, Request), (u32, bool)>,
+    /// Changes of watched files that neither an action nor a start has followed.
+    changed: BTreeSet<(ProcessId, usize)>,
+    /// They are ready, and nothing stops them.
+    serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
     /// Processes that stop without their dependents: for a restart, or because their start or their
@@ -110,6 +114,8 @@ impl<'a> Checker<'a> {
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
             began: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            serves: vec![false; count],
             down: vec![false; count],
             alone: vec![false; count],
             by_request: vec![false; count],
@@ -149,6 +155,7 @@ impl<'a> Checker<'a> {
 
     pub(crate) fn event(&mut self, now: Time, event: Event) {
         self.holds_no_dead_sockets();
+        self.holds_no_forgotten_change();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
         self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
         match event {
@@ -161,11 +168,15 @@ impl<'a> Checker<'a> {
             }
             Event::Exited { process, .. } => {
                 self.ended[process.index()] = true;
+                self.serves[process.index()] = false;
                 self.gone[process.index()] = true;
             }
             Event::Spawned(process) => self.gone[process.index()] = false,
             Event::Requested { process, request } => {
                 self.asked_for.insert((process, request));
+            }
+            Event::FileChanged { process, watch } => {
+                self.changed.insert((process, watch));
             }
             Event::HookEnded { hook, .. } => {
                 self.hooks.remove(&hook);
@@ -242,12 +253,22 @@ impl<'a> Checker<'a> {
                     );
                     self.hold(!self.down[on.index()], "a start without what it depends on");
                 }
+                if spec.processes[process.index()].hooks.pre_start.is_none() {
+                    self.changed.retain(|(of, _)| *of != process);
+                }
                 self.forget(process);
             }
             Action::RunHook(hook @ HookId { process, stage }) => {
                 self.hold(self.has_begun, "a hook before the start");
                 let is_new = self.hooks.insert(hook);
                 self.hold(is_new, "a hook that runs already");
+                match (process, stage) {
+                    (Some(process), Stage::PreStart) => {
+                        self.changed.retain(|(of, _)| *of != process);
+                    }
+                    (Some(process), Stage::PreStop) => self.serves[process.index()] = false,
+                    _ => {}
+                }
                 if let (Some(process), Stage::PreStop) = (process, stage) {
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] |= !self.unready;
@@ -258,6 +279,7 @@ impl<'a> Checker<'a> {
             Action::Stop { process, .. } => {
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
                 self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
+                self.serves[process.index()] = false;
                 if !self.stops_early[process.index()] {
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] = !self.unready;
@@ -300,6 +322,7 @@ impl<'a> Checker<'a> {
             }
             Action::Sweep(signal) => self.sweeping = Some(signal),
             Action::Drain { process, min, longest } => {
+                self.serves[process.index()] = false;
                 for dependent in self.above(process).into_iter().filter(|_| self.unready) {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
@@ -359,6 +382,41 @@ impl<'a> Checker<'a> {
             };
             let is_killed = now <= gone_by || self.group_killed[place];
             self.hold(is_killed, "a oneshot is not killed after its timeout");
+        }
+    }
+
+    /// A change of a watched file is followed at once, unless its process does not serve, or is on
+    /// its way somewhere.
+    fn holds_no_forgotten_change(&self) {
+        if self.unready || !self.asked_for.is_empty() {
+            return;
+        }
+        let mut due = self.changed.iter().filter(|(process, _)| self.serves[process.index()]);
+        self.hold(due.next().is_none(), "a change is forgotten");
+    }
+
+    /// The action of a change begins.
+    fn changed(&mut self, process: ProcessId, watch: usize, action: WatchAction, procs: &[Proc]) {
+        self.hold(!self.unready, "the action of a change after the shutdown has begun");
+        self.hold(!self.down[process.index()], "a change starts what was stopped by hand");
+        let is_due = self.changed.remove(&(process, watch));
+        self.hold(is_due, "the action of no change");
+        let proc = procs[process.index()];
+        match action {
+            WatchAction::Restart => {
+                self.hold(self.serves[process.index()] || !proc.alive, "a restart of a start");
+                let is_only = self.asked_for.insert((process, Request::Restart));
+                self.hold(is_only, "two replacements at a time");
+                let began = (proc.instance, proc.alive);
+                self.began.insert((process, Request::Restart), began);
+                self.alone[process.index()] = true;
+            }
+            WatchAction::Signal(_) => {
+                self.hold(
+                    proc.alive && self.serves[process.index()],
+                    "a signal before it is ready",
+                );
+            }
         }
     }
 
@@ -526,10 +584,15 @@ impl<'a> Checker<'a> {
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
             }
+            Note::FileChanged { process, watch, action } => {
+                self.changed(process, watch, action, procs);
+            }
+            Note::Ready { process, .. } => self.serves[process.index()] = true,
             Note::Started(process) => {
                 let spec = &self.scenario.spec.processes[process.index()];
                 self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
                 self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
+                self.serves[process.index()] = spec.readiness_timeout.is_none() && !spec.oneshot;
             }
             Note::TimeoutExtended { limit, .. } => {
                 if let Some(deadline) = self.deadline {
@@ -551,6 +614,7 @@ impl<'a> Checker<'a> {
                 self.hold(next.is_some() || is_due, "unhealthy after too few failures");
                 self.hold(self.deadline.is_none() && !self.unready, "unhealthy in a shutdown");
                 self.hold(next.is_some() || procs[process.index()].alive, "unhealthy, and gone");
+                self.serves[process.index()] = false;
                 self.alone[process.index()] = true;
                 self.unhealthy[process.index()] = true;
             }

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{OnExit, Restart, RestartPolicy, StartCondition};
+use crate::config::{OnExit, Restart, RestartPolicy, StartCondition, WatchAction};
 use crate::core::action::Action;
 use crate::core::cause::Cause;
 use crate::core::event::{Event, Load, Request};
@@ -158,7 +158,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     if let Some(after) = scenario.drain_requested {
         sim.deliver(&mut events, start + after, Event::DrainRequested);
     }
-    for &(after, event) in scenario.requests.iter().chain(&scenario.noise) {
+    let others = scenario.requests.iter().chain(&scenario.changes).chain(&scenario.noise);
+    for &(after, event) in others {
         sim.deliver(&mut events, start + after, event);
     }
     let mut first = vec![Event::Start];

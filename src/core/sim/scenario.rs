@@ -76,6 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) drain_requested: Option<Duration>,
     /// Requests of the operator.
     pub(crate) requests: Vec<(Duration, Event)>,
+    /// Changes of watched files.
+    pub(crate) changes: Vec<(Duration, Event)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
     /// The ends of the container's hooks.
@@ -128,6 +130,7 @@ impl Scenario {
         }
         let behaviours =
             processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
+        let changes = changes(seed, &mut processes, &odds);
         let reserve = rng.millis(3000);
         let spec = Spec {
             window: rng.millis(odds.window),
@@ -167,6 +170,7 @@ impl Scenario {
             signals,
             drain_requested,
             requests: requests(seed, count, &odds),
+            changes,
             noise,
             hooks,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
@@ -292,6 +296,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         drain,
         listens: rng.once_in(3),
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
+        watch: Vec::new(),
     }
 }
 
@@ -333,6 +338,40 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
         at += rng.millis(gap);
     }
     requests
+}
+
+/// Lets processes watch files, and those change at random times, often several in a row. They have
+/// a generator of their own.
+fn changes(seed: u64, processes: &mut [ProcessSpec], odds: &Odds) -> Vec<(Duration, Event)> {
+    let rng = &mut Rng::new(seed ^ 0x3A7C);
+    if rng.once_in(2) {
+        return Vec::new();
+    }
+    let mut watched = Vec::new();
+    for (process, id) in processes.iter_mut().zip(0..) {
+        let count = if process.oneshot { 0 } else { rng.below(3) as usize };
+        for watch in 0..count {
+            let is_signal = rng.once_in(3);
+            let action =
+                if is_signal { WatchAction::Signal(Signal::HUP) } else { WatchAction::Restart };
+            process.watch.push(action);
+            watched.push(Event::FileChanged { process: ProcessId(id), watch });
+        }
+    }
+    if watched.is_empty() {
+        return Vec::new();
+    }
+    let gap = rng.one_of([20, 1500, odds.signal]);
+    let mut at = rng.millis(odds.signal);
+    let mut changes = Vec::new();
+    for _ in 0..1 + rng.below(6) {
+        let event = watched[rng.below(watched.len() as u64) as usize];
+        // As for requests, and not together with one.
+        let off = Duration::from_nanos(100 + changes.len() as u64);
+        changes.push((at + off, event));
+        at += rng.millis(gap);
+    }
+    changes
 }
 
 fn noise(rng: &mut Rng, count: u16) -> Event {

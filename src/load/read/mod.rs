@@ -18,3 +18,4 @@ pub(crate) mod render;
 pub(crate) mod root;
 pub(crate) mod scale;
 pub(crate) mod ulimits;
+pub(crate) mod watch;

@@ -37,6 +37,8 @@ use crate::load::read::scale;
 use crate::load::read::scale::{Names, Scaling};
 use crate::load::read::ulimits;
 use crate::load::read::ulimits::ulimits;
+use crate::load::read::watch;
+use crate::load::read::watch::watch;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
@@ -116,6 +118,11 @@ pub(crate) static KEYS: Keys = Keys::new(&[
         "render",
         Shape::List(&Shape::Table(&render::KEYS)),
         "Templates that are written to files before each start.",
+    ),
+    Key::new(
+        "watch",
+        Shape::List(&Shape::Table(&watch::KEYS)),
+        "Files that restart it, or send it a signal, when they change.",
     ),
     Key::new(
         scale::KEY,
@@ -300,7 +307,7 @@ fn process(
     let kind =
         reader.field(&fields, "type", |text| values::choice(text, KINDS)).unwrap_or_default();
     if kind == ProcessKind::Oneshot {
-        for key in ["readiness", "liveness", "drain"] {
+        for key in ["readiness", "liveness", "drain", "watch"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
                 let problem = reader
                     .problems
@@ -394,6 +401,7 @@ fn process(
             .get("render")
             .map(|node| render(reader, node, what, place))
             .unwrap_or_default(),
+        watch: fields.get("watch").map(|node| watch(reader, node, what)).unwrap_or_default(),
         working_dir: reader.field(&fields, "working_dir", values::path),
         user: fields.get("user").and_then(|node| {
             let text = reader.text(node, "user")?;

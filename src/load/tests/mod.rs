@@ -14,6 +14,7 @@ mod process_options;
 mod scale;
 mod times;
 mod values;
+mod watch;
 
 use crate::load::Diagnostic;
 use crate::load::testing::load;

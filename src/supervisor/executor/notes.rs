@@ -1,5 +1,6 @@
 //! Writes the log line of a note and adds it to the report.
 
+use crate::config::Watch;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError};
@@ -7,6 +8,7 @@ use crate::report::messages;
 use crate::report::messages::Level;
 use crate::report::startup::Startup;
 use crate::supervisor::executor::Executor;
+use crate::supervisor::file_watch::shown;
 use crate::types::Time;
 
 impl Executor {
@@ -35,6 +37,13 @@ impl Executor {
             }
             Note::Ready { process, .. } => {
                 self.verify(process);
+                None
+            }
+            Note::FileChanged { process, watch, action } => {
+                if let Some(Watch { path, .. }) = self.process(process).watch.get(watch) {
+                    let name = self.names.of(process);
+                    line = messages::file_changed(name, &shown(path), action);
+                }
                 None
             }
             Note::AllReady => {

@@ -1,0 +1,133 @@
+//! The examples with certificates that rotate, with real servers: after the swap of a Secret a new
+//! one is served, and no request has failed.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use testkit::envoy::checkout;
+use testkit::load::{IdleClose, Load, Plan, Service};
+
+use crate::support::example::is_installed;
+use crate::support::http::free_address;
+use crate::support::{LONG, Rig, Signal, ms};
+
+/// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
+/// does.
+fn rotate(secret: &Path, name: &str) {
+    let version = secret.join(format!("..{name}"));
+    fs::create_dir_all(&version).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        &format!("/CN={name}"),
+    ]);
+    openssl.arg("-keyout").arg(version.join("tls.key")).arg("-out").arg(version.join("tls.crt"));
+    let made = openssl.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(made.success());
+    symlink(format!("..{name}"), secret.join("..data_tmp")).unwrap();
+    fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
+    for file in ["tls.crt", "tls.key"] {
+        let _ = symlink(format!("..data/{file}"), secret.join(file));
+    }
+}
+
+/// The name in the certificate that is served.
+fn served(address: SocketAddr) -> Option<String> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-connect", &address.to_string()]).stdin(Stdio::null());
+    let said = openssl.output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let subject = said.lines().find_map(|line| line.strip_prefix("subject="))?;
+    Some(subject.trim_start_matches("CN").trim_start_matches([' ', '=']).to_owned())
+}
+
+/// Serves with one certificate, then with another, under load. `collisions`: how many requests on a
+/// connection that stays open may fail, because the server closes it at that very moment.
+fn rotates(server: &str, prefix: &str, signal: &str, collisions: u64) {
+    if !is_installed(server) || !is_installed("openssl") || !is_installed("curl") {
+        return;
+    }
+    let (plain, tls) = (free_address(), free_address());
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig
+        .cwd(checkout())
+        .env(&format!("{prefix}ADDRESS"), &plain.ip().to_string())
+        .env(&format!("{prefix}PORT"), &plain.port().to_string())
+        .env(&format!("{prefix}TLS_PORT"), &tls.port().to_string())
+        .env("NGINX_RUN_DIR", "DIR")
+        .env("TLS_DIR", "DIR/secret")
+        .env("APP_PORT", &free_address().port().to_string());
+    let secret = rig.path("secret");
+    fs::create_dir(&secret).unwrap();
+    rotate(&secret, "one");
+    let example = |name: &str| format!("examples/{server}/{name}.yaml");
+    let (base, overlay) = (example("drainit"), example("certificates"));
+    let drainit = rig.start_with(&["run", "-c", &base, "-c", &overlay]);
+    drainit.wait_for_line("everything is ready");
+    assert_eq!(served(tls).as_deref(), Some("one"));
+
+    let is_over = AtomicBool::new(false);
+    let handshakes = thread::scope(|scope| {
+        // New connections over TLS, one after the other.
+        let client = scope.spawn(|| {
+            let mut count = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut curl = Command::new("curl");
+                curl.args(["-sSkf", "--max-time", "5", &format!("https://{tls}/")]);
+                let said = curl.stdin(Stdio::null()).output().unwrap();
+                assert!(said.status.success(), "request {count}: {said:?}");
+                count += 1;
+            }
+            count
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let report = runtime.block_on(async {
+            let plan =
+                Plan { clients: 20, rate: 20.0, length: LONG * 3, idle_close: IdleClose::Noticed };
+            let load = Load::start(&Service::new(&[plain]), plan);
+            tokio::time::sleep(ms(500)).await;
+            let secret = drainit.path("secret");
+            tokio::task::spawn_blocking(move || rotate(&secret, "two")).await.unwrap();
+            let until = std::time::Instant::now() + LONG;
+            // Until the old workers are gone, both certificates may be served.
+            let mut in_a_row = 0;
+            while in_a_row < 5 && std::time::Instant::now() < until {
+                tokio::time::sleep(ms(100)).await;
+                let new = tokio::task::spawn_blocking(move || served(tls)).await.unwrap();
+                in_a_row = if new.as_deref() == Some("two") { in_a_row + 1 } else { 0 };
+            }
+            assert_eq!(in_a_row, 5, "not the new certificate:\n{}", drainit.record());
+            load.end_after(ms(500));
+            load.finish().await
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert!(report.total.failed <= collisions, "{report}\n{}", drainit.record());
+        assert!(report.total.ok > 200, "{report}");
+        client.join().unwrap()
+    });
+    assert!(handshakes > 10, "only {handshakes}");
+    drainit.wait_for_line(&format!(r"{server}: /.*/secret changed; {signal}$"));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG * 3).assert_code(0);
+}
+
+#[test]
+fn nginx_serves_a_new_certificate_and_fails_no_request() {
+    // The workers that leave close what is idle.
+    rotates("nginx", "NGINX_", "SIGHUP", 2);
+}
+
+#[test]
+fn haproxy_serves_a_new_certificate_and_fails_no_request() {
+    rotates("haproxy", "HAPROXY_", "SIGUSR2", 0);
+}

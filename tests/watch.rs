@@ -1,0 +1,300 @@
+//! `watch`: files that restart a process, or send it a signal, when they change.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+
+use crate::support::record::Record;
+use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
+
+/// Longer than a change waits for the next one.
+const SETTLED: std::time::Duration = ms(2500);
+
+/// How often this process was started.
+fn starts(record: &Record, name: &str) -> usize {
+    record.events.iter().filter(|event| event.name == name && event.what == "start").count()
+}
+
+fn wait_for_starts(drainit: &Running, name: &str, count: usize) {
+    drainit.wait(&format!("start {count}"), LONG, |record| {
+        (starts(record, name) >= count).then_some(())
+    });
+}
+
+/// How many lines have this text.
+fn count(record: &Record, text: &str) -> usize {
+    record.lines.iter().filter(|line| line.text.contains(text)).count()
+}
+
+/// Replaces a file as editors and `mv` do.
+fn replace(path: &Path, content: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, content).unwrap();
+    fs::rename(beside, path).unwrap();
+}
+
+/// Swaps the content of a ConfigMap as the kubelet does.
+fn swap(volume: &Path, version: &str, content: &str) {
+    let old = fs::read_link(volume.join("..data")).ok();
+    let data = volume.join(format!("..{version}"));
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("file"), content).unwrap();
+    symlink(format!("..{version}"), volume.join("..data_tmp")).unwrap();
+    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    if let Some(old) = old {
+        fs::remove_dir_all(volume.join(old)).unwrap();
+    }
+}
+
+#[test]
+fn every_kind_of_change_restarts_once() {
+    type Change = fn(&Path);
+    let cases: [(&str, Change); 6] = [
+        ("in place", |volume| fs::write(volume.join("..1/file"), "new").unwrap()),
+        ("atomic rename", |volume| replace(&volume.join("..1/file"), "new")),
+        ("swap", |volume| swap(volume, "2", "new")),
+        ("gone and back", |volume| {
+            fs::remove_file(volume.join("..1/file")).unwrap();
+            thread::sleep(SETTLED);
+            fs::write(volume.join("..1/file"), "new").unwrap();
+        }),
+        ("burst", |volume| {
+            for number in 0..20 {
+                fs::write(volume.join("..1/file"), number.to_string()).unwrap();
+                thread::sleep(ms(100));
+            }
+        }),
+        ("swap of the link", |volume| {
+            symlink("..1/other", volume.join("link")).unwrap();
+            fs::write(volume.join("..1/other"), "new").unwrap();
+            fs::rename(volume.join("link"), volume.join("file")).unwrap();
+        }),
+    ];
+    in_parallel(cases, |(case, change)| {
+        for path in ["DIR/volume/file", "DIR/volume"] {
+            // Of a directory only the files that are directly in it, or links there, are watched.
+            if path == "DIR/volume" && !case.starts_with("swap") {
+                continue;
+            }
+            let Some(rig) = Rig::new() else { return };
+            let volume = rig.path("volume");
+            fs::create_dir(&volume).unwrap();
+            swap(&volume, "1", "old");
+            symlink("..data/file", volume.join("file")).unwrap();
+            let config = "
+                processes:
+                  base: {command: [CHILD, base]}
+                  app:
+                    command: [CHILD, app]
+                    depends_on: [base]
+                    watch: [{path: PATH, action: restart}]
+                  top: {command: [CHILD, top], depends_on: [app]}
+                ";
+            let drainit = rig.start(&config.replace("PATH", path));
+            drainit.wait_for_start(&["base", "app", "top"]);
+            drainit.wait_for_line("everything is ready");
+            change(&drainit.path("volume"));
+            drainit.wait_for_line(r"\[drainit\].* app: .*/volume.* changed; restart$");
+            drainit.wait_for_line("app: restart done");
+            thread::sleep(SETTLED);
+            let record = drainit.record();
+            assert_eq!(starts(&record, "app"), 2, "{case}:\n{record}");
+            drainit.signal(Signal::SIGTERM);
+            let ended = drainit.wait_exit(LONG);
+            ended.assert_code(0);
+            for other in ["base", "top"] {
+                assert_eq!(starts(&ended.record, other), 1, "{}", ended.record);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_same_content_changes_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let volume = rig.path("volume");
+    fs::create_dir(&volume).unwrap();
+    swap(&volume, "1", "old");
+    symlink("..data/file", volume.join("file")).unwrap();
+    fs::create_dir(volume.join("deeper")).unwrap();
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, app, 'on=HUP:print:hup']
+            watch:
+              - {path: DIR/volume/file, action: restart}
+              - {path: DIR/volume, action: HUP}
+              - {path: DIR/later, action: restart}
+        ",
+    );
+    drainit.wait_for_start(&["app"]);
+    drainit.wait_for_line("everything is ready");
+    let volume = drainit.path("volume");
+    swap(&volume, "2", "old");
+    fs::write(volume.join("..2/file"), "old").unwrap();
+    replace(&volume.join("..2/file"), "old");
+    fs::write(volume.join("deeper/file"), "new").unwrap();
+    // There and back in a moment.
+    fs::write(volume.join("..2/file"), "new").unwrap();
+    fs::write(volume.join("..2/file"), "old").unwrap();
+    thread::sleep(SETTLED);
+    fs::remove_file(volume.join("..2/file")).unwrap();
+    fs::write(volume.join("..2/file"), "old").unwrap();
+    thread::sleep(SETTLED);
+    let record = drainit.record();
+    assert_eq!((starts(&record, "app"), count(&record, "changed")), (1, 0), "{record}");
+    // Not even its directory was there.
+    drainit.touch("later");
+    wait_for_starts(&drainit, "app", 2);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("hup");
+}
+
+#[test]
+fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, app, 'on=HUP:print:hup', await=DIR/go, touch=DIR/up]
+            readiness: {file: DIR/up, timeout: 60s}
+            watch: [{path: DIR/tls, action: HUP}]
+          other: {command: [CHILD, other, 'on=HUP:print:wrong']}
+        ",
+    );
+    drainit.wait_for_start(&["app", "other"]);
+    let tls = drainit.path("tls");
+    fs::create_dir(&tls).unwrap();
+    fs::write(tls.join("cert"), "1").unwrap();
+    thread::sleep(SETTLED);
+    assert_eq!(count(&drainit.record(), "changed"), 0, "it is not ready:\n{}", drainit.record());
+    drainit.touch("go");
+    drainit.wait_for_line(r"app: /.*/tls changed; SIGHUP$");
+    drainit.wait_for_line("hup");
+    // Both files are one change.
+    fs::write(tls.join("cert"), "2").unwrap();
+    thread::sleep(ms(200));
+    fs::write(tls.join("key"), "2").unwrap();
+    drainit.wait("the second signal", LONG, |record| (count(record, "hup") >= 2).then_some(()));
+    thread::sleep(SETTLED);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("wrong");
+    assert_eq!(count(&ended.record, "; SIGHUP"), 2, "{}", ended.record);
+    assert_eq!(starts(&ended.record, "app"), 1, "{}", ended.record);
+}
+
+#[test]
+fn a_change_during_a_restart_is_followed_by_another() {
+    let Some(rig) = Rig::new() else { return };
+    // The second start waits for the test.
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/second || exec CHILD app touch=DIR/second touch=DIR/up;
+                exec CHILD app await=DIR/go touch=DIR/up'
+            hooks: {pre_start: [rm, -f, DIR/up]}
+            readiness: {file: DIR/up, interval: 20ms, timeout: 60s}
+            watch: [{path: DIR/config, action: restart}]
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    let config = drainit.path("config");
+    fs::write(&config, "1").unwrap();
+    wait_for_starts(&drainit, "app", 2);
+    fs::write(&config, "2").unwrap();
+    thread::sleep(SETTLED);
+    let record = drainit.record();
+    assert_eq!((starts(&record, "app"), count(&record, "changed")), (2, 1), "{record}");
+    drainit.touch("go");
+    wait_for_starts(&drainit, "app", 3);
+    thread::sleep(SETTLED);
+    let record = drainit.record();
+    assert_eq!((starts(&record, "app"), count(&record, "changed")), (3, 2), "{record}");
+}
+
+#[test]
+fn what_fails_with_the_new_content_is_started_by_the_next() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("config", "0");
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [sh, -c, 'exec CHILD app exit=$(cat DIR/config)']
+            readiness: {exec: [sleep, '0.2'], timeout: 60s}
+            watch: [{path: DIR/config, action: restart}]
+            on_exit: ignore
+          other: {command: [CHILD, other]}
+        "
+        .replace(
+            "exec CHILD app exit=$(cat DIR/config)",
+            "grep -q bad DIR/config && exit 7; exec CHILD app",
+        )
+        .as_str(),
+    );
+    drainit.wait_for_line("everything is ready");
+    let config = drainit.path("config");
+    fs::write(&config, "bad").unwrap();
+    drainit.wait_for_line("error: app: restart failed: app exited with code 7 before it was ready");
+    assert!(drainit.exec(&["status"]).stdout.contains("failed"));
+    fs::write(&config, "good").unwrap();
+    drainit.wait_for_line("app: restart done");
+    wait_for_starts(&drainit, "app", 2);
+    drainit.exec(&["stop", "app"]).assert(0, "");
+    fs::write(&config, "better").unwrap();
+    thread::sleep(SETTLED);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_eq!(starts(&ended.record, "app"), 2, "stopped by hand:\n{}", ended.record);
+}
+
+#[test]
+fn a_stop_signal_after_a_change_wins() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          app: {command: [CHILD, app], watch: [{path: DIR/config, action: restart}]}
+          slow: {command: [CHILD, slow, 'on=TERM:ignore'], stop_grace_period: 3s}
+        ",
+    );
+    drainit.wait_for_start(&["app", "slow"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("config");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_no_line("changed");
+    assert_eq!(starts(&ended.record, "app"), 1, "{}", ended.record);
+}
+
+#[test]
+fn without_inotify_files_are_polled() {
+    let Some(rig) = Rig::new() else { return };
+    // A circle of links cannot be watched, and neither it can be read.
+    symlink("b", rig.path("a")).unwrap();
+    symlink("a", rig.path("b")).unwrap();
+    let drainit = rig.start(
+        "
+        processes:
+          app: {command: [CHILD, app], watch: [{path: DIR/a, action: restart}]}
+        ",
+    );
+    drainit
+        .wait_for_line("warning: app: /.*/a cannot be watched by inotify: .*; it is read every 5s");
+    drainit.wait_for_line("warning: app: /.*/a cannot be read: .*; drainit sees no change of it");
+    drainit.wait_for_line("everything is ready");
+    fs::write(drainit.path("c"), "x").unwrap();
+    fs::rename(drainit.path("c"), drainit.path("a")).unwrap();
+    drainit.wait("the restart", LONG * 2, |record| (starts(record, "app") == 2).then_some(()));
+    let record = drainit.record();
+    assert_eq!((count(&record, "cannot be"), count(&record, "changed")), (2, 1), "{record}");
+}
