@@ -131,7 +131,7 @@ import os, signal, socket, time
 listener = socket.socket(fileno=3)
 def stop(*_):
     listener.close()
-    print("closed", flush=True)
+    os.write(1, b"closed\n")  # print is not reentrant
     while not os.path.exists("go"):
         time.sleep(0.01)
     os._exit(0)

@@ -237,7 +237,7 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
     let ended = stopped(rig, "report: DIR/none/report.json");
     ended
         .assert_code(137)
-        .assert_line("warning: the report cannot be written to .*/none/report.json: No such file");
+        .assert_line("warning: the report cannot be written to .*/none/report.json: its directory does not exist");
     let log = ended.text(Stream::Stderr);
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{log}"));
     assert!(at("the report cannot be written") < at("stopped in "), "{log}");

@@ -2,7 +2,7 @@
 //! with a number, and a config in pieces.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use crate::support::http::get_unix;
 use crate::support::{Ended, LONG, Rig, Running, Signal};
@@ -151,7 +151,11 @@ fn a_missing_value_is_a_failed_start() {
         ),
         (
             "render: [{from: DIR/good.tmpl, to: DIR/none/x}]",
-            "app: cannot be started: cannot write .*/none/x, rendered from .*/good.tmpl: No such",
+            "app: cannot be started: cannot write .*/none/x, rendered from .*/good.tmpl: its directory does not exist",
+        ),
+        (
+            "render: [{from: DIR/good.tmpl, to: DIR/null}]",
+            "app: cannot be started: cannot write .*/null, .*: it exists and is no regular file",
         ),
     ] {
         for hook in ["", "hooks: {pre_start: [CHILD, before, exit=0]}"] {
@@ -159,6 +163,7 @@ fn a_missing_value_is_a_failed_start() {
             rig.write("bad.env", "A=geheim\nge heim=2\n");
             rig.write("bad.tmpl", "a\n${NEEDED:?why}\n");
             rig.write("good.tmpl", "a\n");
+            symlink("/dev/null", rig.path("null")).unwrap();
             let ended = rig.run(&format!(
                 "
         processes:

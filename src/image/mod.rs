@@ -150,14 +150,15 @@ impl<'a> Checker<'a> {
     /// Checks that the log file can be opened or created.
     fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
         let LogMode::File(LogFile { path, .. }) = &process.log else { return };
-        let is_there = self.is_image && path.exists();
-        let (what, why) = match is_there {
-            true if !path.is_file() => ("", Some("is not a regular file")),
-            true => {
+        // A symbolic link is not followed.
+        let found = fs::symlink_metadata(path).ok().filter(|_| self.is_image);
+        let (what, why) = match found {
+            Some(found) if !found.is_file() => ("", Some("is not a regular file")),
+            Some(_) => {
                 let writable = nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok();
                 ("", (!writable).then_some("cannot be written to"))
             }
-            false => ("the directory of ", self.unwritable(parent(path))),
+            None => ("the directory of ", self.unwritable(parent(path))),
         };
         if let Some(why) = why {
             let message = format!("{what}its log file `{}` {why}", path.display());

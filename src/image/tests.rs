@@ -191,6 +191,7 @@ fn the_files_that_a_start_reads_and_writes_are_looked_for() {
     let dir = image();
     dir.file("secret", 0o600, "geheim");
     dir.file("a.tmpl", 0o644, "x");
+    std::os::unix::fs::symlink("secret", dir.path("link")).unwrap();
     for (keys, expected) in [
         ("environment: {A: {file: DIR/secret}}, env_file: [{path: DIR/secret, read: start}]", None),
         ("environment: {A: {file: DIR/none, required: false}}", None),
@@ -217,6 +218,7 @@ fn the_files_that_a_start_reads_and_writes_are_looked_for() {
             "render: [{from: DIR/a.tmpl, to: DIR/bin}]",
             Some("the rendered file `DIR/bin` is not a regular file"),
         ),
+        ("log: {file: DIR/link}", Some("its log file `DIR/link` is not a regular file")),
         ("log: {file: DIR/a.log}", None),
         ("log: {file: DIR/secret}", None),
         ("log: {file: DIR/bin}", Some("its log file `DIR/bin` is not a regular file")),

@@ -1,6 +1,7 @@
 //! `log:` of a process.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use crate::config::{LogFile, LogMode};
 use crate::load::keys::{Key, Keys, Shape};
@@ -58,7 +59,7 @@ pub(crate) fn log(
     };
     let mode = reader.field(&fields, "mode", |text| values::choice(text, MODES));
     let prefix = reader.field(&fields, "prefix", prefix);
-    let file = reader.field(&fields, "file", values::path);
+    let file = reader.field(&fields, "file", file);
     let stderr = reader.field(&fields, "stderr", |text| values::choice(text, STDERR));
     if let (Some(span), Some(mode)) = (fields.key("file").filter(|_| file.is_some()), mode) {
         let help = match mode {
@@ -89,6 +90,18 @@ pub(crate) fn log(
         }
     };
     (target, stderr.is_some())
+}
+
+/// The path of a log file. In an image for supervisord it is often no file but a stream.
+fn file(text: &str) -> Result<PathBuf, Invalid> {
+    match text {
+        "/dev/stdout" | "/dev/stderr" | "/dev/fd/1" | "/dev/fd/2" => Err(Invalid::new(
+            "an output of drainit, where lines go without a `file`",
+            "remove the `file`; `stderr: stdout` sends both streams to stdout",
+        )),
+        "/dev/null" => Err(Invalid::new("no file", "write `mode: none` in its place")),
+        text => values::path(text),
+    }
 }
 
 fn prefix(text: &str) -> Result<String, Invalid> {

@@ -120,6 +120,12 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
         ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
         ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
         ("log: {file: ''}", 17, "`file` is empty: an empty path"),
+        (
+            "log: {file: /dev/stdout}",
+            17,
+            "`file` is `/dev/stdout`: an output of drainit, where lines go without a `file`",
+        ),
+        ("log: {file: /dev/null}", 17, "`file` is `/dev/null`: no file"),
         ("log: {stderr: stdin}", 19, "`stderr` is `stdin`: not a known value"),
         ("log: {mode: nowhere}", 17, "`mode` is `nowhere`: not a known value"),
         (
