@@ -218,6 +218,7 @@ mod tests {
             let need = |n: &&str| Dependency {
                 process: (*n).to_owned(),
                 condition: StartCondition::Ready,
+                restart: false,
             };
             Process { depends_on: needs.iter().map(need).collect(), ..process(name) }
         };
@@ -305,15 +306,20 @@ mod tests {
         let names: Vec<String> = (0..5000).map(|n| format!("p{n}")).collect();
         let mut list: Vec<Process> = names.iter().map(|name| process(name)).collect();
         for n in 1..5000 {
-            let need =
-                Dependency { process: names[n - 1].clone(), condition: StartCondition::Ready };
+            let need = Dependency {
+                process: names[n - 1].clone(),
+                condition: StartCondition::Ready,
+                restart: false,
+            };
             list[n].depends_on.push(need);
         }
         let start = Instant::now();
         assert_eq!(Graph::build(&list).unwrap().order.len(), 5000);
-        list[0]
-            .depends_on
-            .push(Dependency { process: "p4999".to_owned(), condition: StartCondition::Ready });
+        list[0].depends_on.push(Dependency {
+            process: "p4999".to_owned(),
+            condition: StartCondition::Ready,
+            restart: false,
+        });
         assert_eq!(Graph::build(&list).unwrap_err().len(), 1);
         assert!(start.elapsed() < Duration::from_secs(1));
     }
@@ -326,6 +332,7 @@ mod tests {
             let need = |name: &String| Dependency {
                 process: name.clone(),
                 condition: StartCondition::Ready,
+                restart: false,
             };
             entry.depends_on = names.iter().filter(|name| **name != names[n]).map(need).collect();
         }

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::support::http::{free_address, get_unix};
+use crate::support::http::{free_address, get, get_unix};
+use crate::support::real_envoy::RealEnvoy;
 use crate::support::record::Record;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -42,6 +43,7 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
             restart: on-failure
             restart_delay: 10ms
           b: {command: [CHILD, b], depends_on: [a]}
+          c: {command: [CHILD, c], depends_on: {a: {restart: true}}}
         ";
     let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.wait_for_line("everything is ready");
@@ -49,6 +51,7 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
     drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 2\): http://.*: no ");
     drainit.wait_for_line("a: failed its liveness check.*: http://.*: no ");
     wait_for_restart(&drainit, "a");
+    wait_for_restart(&drainit, "c");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_order(&[
@@ -57,7 +60,7 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
         "drain exit 0",
         "a got SIGTERM",
     ]);
-    // The others went on.
+    // The others went on, except that which asked for a restart.
     let others = |name| starts(&ended.record, name);
     assert_eq!((others("base"), others("b")), (1, 1), "{}", ended.record);
 }
@@ -206,4 +209,26 @@ fn nobody_gets_longer_than_the_deadline() {
         .assert_line(r"a: asks for more time, has (1\.9\d?|2)s more")
         .assert_line("base: exited with code 0")
         .assert_took(asked, ms(1900)..ms(3500));
+}
+
+#[test]
+fn an_envoy_that_hangs_is_stopped_and_restarted() {
+    let envoy = RealEnvoy {
+        keys:
+            "    liveness: {envoy: 'unix:DIR/admin.sock', interval: 100ms, timeout: 2s, retries: 2}
+    restart: on-failure
+    restart_delay: 10ms",
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, address)) = envoy.start() else { return };
+    drainit.exec(&["kill", "-s", "STOP", "router"]).assert(0, "");
+    drainit.wait_for_line(r"router: liveness probe failed \(1 of 2\): ");
+    drainit.wait_for_line("router: failed its liveness check, stopping it");
+    drainit.wait_for_line("router: SIGTERM");
+    drainit.wait_for_line("router: failed its liveness check.*; restart 1 in 10ms");
+    drainit.wait_until("it serves again", || {
+        get(address, "/0").is_ok_and(|(status, _)| status == 200)
+    });
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }

@@ -137,3 +137,59 @@ fn a_stop_of_the_container_goes_on_where_a_request_has_got() {
     };
     assert_eq!((starts("drainer"), starts("app")), (1, 1));
 }
+
+#[test]
+fn a_dependent_that_asks_for_it_is_restarted_after_its_dependency() {
+    let Some(rig) = Rig::new() else { return };
+    // Only the first instance of the store ends when it is told to.
+    let drainit = rig.start(
+        "
+        processes:
+          store:
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/crash && exec CHILD store unix=DIR/store.sock;
+                exec CHILD store unix=DIR/store.sock await=DIR/crash exit=7'
+            sockets: [DIR/store.sock]
+            readiness: {unix: DIR/store.sock}
+            restart: on-failure
+            restart_delay: 10ms
+          app:
+            command: [CHILD, app]
+            depends_on: {store: {restart: true}}
+            drain: {exec: {command: [CHILD, drainer, exit=0], time: 8s}}
+          web: {command: [CHILD, web], depends_on: {app: {restart: true}}}
+          other: {command: [CHILD, other], depends_on: [store, app]}
+        ",
+    );
+    drainit.wait_for_start(&["store", "app", "web", "other"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("crash");
+    for name in ["app", "web"] {
+        wait_for(&drainit, name, "handling", 2);
+    }
+    wait_for(&drainit, "drainer", "start", 1);
+    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
+    let status = drainit.exec(&["status", "--format", "json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let processes = status["processes"].as_array().unwrap().iter();
+    let restarts: Vec<_> = processes.map(|one| one["restarts"].as_u64().unwrap()).collect();
+    assert_eq!(restarts, [1, 0, 0, 0], "only the crash is counted");
+    // The same after a restart by hand.
+    drainit.exec(&["restart", "store"]).assert(0, "");
+    for name in ["store", "app", "web"] {
+        wait_for(&drainit, name, "handling", 3);
+    }
+    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line("app: restarting it, because store was started again")
+        .assert_line("web: restarting it, because app was started again")
+        .assert_order(&["store exit 7", "drainer start", "app got SIGTERM", "web got SIGTERM"]);
+    let starts = ended.record.events.iter();
+    let starts = starts.filter(|one| one.name == "other" && one.what == "start").count();
+    assert_eq!(starts, 1, "the other did not ask for it");
+}

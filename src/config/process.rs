@@ -111,6 +111,8 @@ pub struct Dependency {
     /// The name of the required process.
     pub process: String,
     pub condition: StartCondition,
+    /// Whether this process is restarted when a new instance of the other one meets the condition.
+    pub restart: bool,
 }
 
 /// `condition:` of a dependency. Default: `completed` for a oneshot, `ready` for a service.

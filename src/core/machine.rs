@@ -40,6 +40,7 @@ impl Machine {
         let state = &mut self.state;
         state.touched.clear();
         state.arrived.clear();
+        state.met.clear();
         if let Event::Signal(signal) = event
             && !state.spec.stop_signals.contains(&signal)
         {

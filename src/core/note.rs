@@ -76,6 +76,12 @@ pub enum Note {
         request: Request,
         why: RequestError,
     },
+    /// A dependency was started again, and this process follows: it is stopped and started.
+    Follows {
+        process: ProcessId,
+        /// The dependency.
+        on: ProcessId,
+    },
     /// A liveness probe has failed, and the check has not yet.
     ProbeFailed {
         process: ProcessId,

@@ -73,6 +73,8 @@ pub struct ProcessSpec {
     pub dependencies: Vec<(ProcessId, StartCondition)>,
     /// The processes that need it.
     pub dependents: Vec<ProcessId>,
+    /// Those of them that are restarted when a new instance of it has met the condition.
+    pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
     /// The exit codes that are no failure.
     pub success_codes: Vec<u8>,
@@ -127,6 +129,7 @@ impl Spec {
             .map(|(process, (dependencies, dependents))| ProcessSpec {
                 dependencies: dependencies.clone(),
                 dependents: dependents.clone(),
+                followers: Vec::new(),
                 left_out: false,
                 oneshot: process.kind == ProcessKind::Oneshot,
                 success_codes: process.success_codes.clone(),
@@ -155,6 +158,12 @@ impl Spec {
             processes,
             order: graph.order.clone(),
         };
+        for (id, written) in spec.ids().zip(&config.processes) {
+            let needs = graph.dependencies[id.index()].iter().zip(&written.depends_on);
+            for ((on, condition), _) in needs.filter(|(_, written)| written.restart) {
+                spec.processes[on.index()].followers.push((id, *condition));
+            }
+        }
         for (process, written) in spec.processes.iter_mut().zip(&config.processes) {
             if written.only_if == Some(OnlyIf::Never) {
                 process.leave_out();

@@ -63,6 +63,7 @@ impl State {
         let since = self.now;
         self.note(Note::Started(process));
         self.reach(process, Reached { started: true, ..self.reached(process) });
+        self.met.push((process, StartCondition::Started));
         self.drain_signalled[process.index()] = None;
         let spec = self.process(process);
         let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
@@ -87,6 +88,7 @@ impl State {
             self.act(Action::WatchLiveness(process));
         }
         self.reach(process, Reached { ready: true, ..self.reached(process) });
+        self.met.push((process, StartCondition::Ready));
         if self.process(process).readiness_timeout.is_some() {
             self.note(Note::Ready { process, after: self.now.since(since) });
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::StartCondition;
 use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::drain::Progress;
@@ -178,6 +179,8 @@ pub struct State {
     held_sockets: Vec<ProcessId>,
     /// Processes that have met a further condition in this step.
     pub arrived: Vec<ProcessId>,
+    /// The conditions that new instances have met in this step, even if earlier ones had.
+    pub met: Vec<(ProcessId, StartCondition)>,
     /// The timers of all processes.
     timers: BTreeSet<(Time, ProcessId)>,
     /// Number of processes that are not [`Lifecycle::Done`].
@@ -243,6 +246,7 @@ impl State {
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
+            met: Vec::new(),
             timers: BTreeSet::new(),
             busy: count,
             unsettled: count,

@@ -125,13 +125,11 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
                 "started"
             }
         };
-        needs.push((
-            name.text.to_string(),
-            Value::Map(vec![("condition".to_owned(), condition.into())]),
-        ));
-        if of("restart").is_some_and(|restart| restart != "false") {
-            process.note(format!("it is not restarted when {} is", name.text));
+        let mut terms = vec![("condition".to_owned(), condition.into())];
+        if let Some(restart) = of("restart").filter(|restart| *restart != "false") {
+            terms.push(("restart".to_owned(), Value::Text(interpolate(restart))));
         }
+        needs.push((name.text.to_string(), Value::Map(terms)));
         if of("required").is_some_and(|required| required != "true") {
             process
                 .note(format!("{} must exist; give it an `only_if` if it is optional", name.text));

@@ -172,11 +172,8 @@ fn every_key_of_a_service_of_compose() {
         ("depends_on: [db]", &["depends_on: [db]"]),
         ("depends_on: {db: {condition: service_healthy}}", &["condition: ready"]),
         ("depends_on: {db: {condition: '${C}'}}", &["condition ${C}"]),
-        ("depends_on: {db: {condition: service_started, restart: true}}", &["not restarted when"]),
-        (
-            "depends_on: {db: {condition: service_started, restart: '${R}'}}",
-            &["not restarted when"],
-        ),
+        ("depends_on: {db: {condition: service_started, restart: true}}", &["restart: \"true\""]),
+        ("depends_on: {db: {condition: service_started, restart: '${R}'}}", &["restart: \"${R}\""]),
         ("depends_on: {db: {condition: service_started, required: false}}", &["must exist"]),
         ("environment: {A: b}", &["A: b"]),
         ("environment: [A=b]", &["A: b"]),

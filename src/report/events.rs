@@ -27,6 +27,9 @@ pub struct Event<'a> {
     pub pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<&'static str>,
+    /// The dependency that a process follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<&'a str>,
     /// `stop`, `start` or `restart`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<&'static str>,
@@ -139,6 +142,9 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
             cause: Some(request_error(why, names)),
             ..of("request_failed", process)
         },
+        Note::Follows { process, on } => {
+            Event { dependency: Some(names.of(on)), ..of("follows", process) }
+        }
         Note::ProbeFailed { process, failures, retries } => {
             Event { attempt: Some(failures), retries: Some(retries), ..of("probe_failed", process) }
         }
@@ -263,6 +269,7 @@ mod tests {
             Note::FileChanged { process, watch: 0, action: WatchAction::Restart },
             Note::RequestDone { process, request: Request::Stop },
             Note::RequestFailed { process, request: Request::Stop, why: RequestError::Drained },
+            Note::Follows { process, on: process },
             Note::ProbeFailed { process, failures: 1, retries: 3 },
             Note::TimeoutExtended { process, limit: SECOND },
             Note::Unhealthy { process, next: None },

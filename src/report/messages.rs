@@ -78,6 +78,10 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 request_error(why, names)
             ),
         ),
+        Note::Follows { process, on } => (
+            Level::Info,
+            format!("{}: restarting it, because {} was started again", name(process), name(on)),
+        ),
         Note::ProbeFailed { process, failures, retries } => (
             Level::Warning,
             format!("{}: liveness probe failed ({failures} of {retries})", name(process)),

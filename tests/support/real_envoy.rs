@@ -20,6 +20,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) drain: &'static str,
     /// The probe of `readiness`.
     pub(crate) readiness: &'static str,
+    /// Further keys of the process, with their indentation.
+    pub(crate) keys: &'static str,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
@@ -31,6 +33,7 @@ impl Default for RealEnvoy {
             flags: &["--concurrency", "2"],
             drain: "time: 3s, min: 500ms",
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
+            keys: "",
             change: |_| {},
         }
     }
@@ -68,10 +71,12 @@ processes:
     command: {}
     readiness: {{{}, interval: 20ms}}
     drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
+{}
 ",
             json!(command),
             self.readiness,
-            self.drain
+            self.drain,
+            self.keys
         ));
         Some((drainit, address))
     }

@@ -1,5 +1,5 @@
-//! Requests of the operator, failed liveness checks, and changes of watched files, while the
-//! container runs.
+//! Requests of the operator, failed liveness checks, changes of watched files, and restarts of
+//! dependents that ask for it, while the container runs.
 //!
 //! A request gives goals: a stop to the process and everything above it, a start to the process and
 //! whatever is down below it, a restart to the process alone. A process has at most one goal, and
@@ -9,6 +9,10 @@
 //! A stop replaces other goals, and fails the starts that need what it stops. A start or restart is
 //! refused while a process that it concerns is being stopped or restarted. When the shutdown
 //! begins, all requests fail, and goals are forgotten: stops under way are fitted into its deadline.
+//!
+//! Whenever a new instance of a dependency meets the condition of a dependent with `restart: true`
+//! that runs, the dependent follows: it gets a goal once no other dependency that it follows is on
+//! its way, so that it is restarted once, after all of them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,6 +29,8 @@ use crate::types::{ProcessId, Time};
 pub(crate) struct Operations {
     goals: BTreeMap<ProcessId, Goal>,
     requests: Vec<Asked>,
+    /// Processes that run and have not followed this dependency yet.
+    followers: BTreeMap<ProcessId, ProcessId>,
 }
 
 /// What a process is on its way to.
@@ -36,6 +42,8 @@ enum Goal {
     Failed,
     /// Down, then up again.
     Again,
+    /// Down, then up again as after a failure, so that a start that fails may end the container.
+    Following,
     /// Down; then its `restart` decides. `since`: when it was started.
     Judged { since: Time, why: Failure },
     /// Up: a failure does not end the container. `begun`: the start has begun.
@@ -292,6 +300,7 @@ impl Operations {
     /// All requests fail: the shutdown has begun.
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
+        self.followers.clear();
         self.fail(state, |_| Some(why));
     }
 
@@ -315,6 +324,7 @@ impl Operations {
     /// Returns the processes that are down after a failure.
     pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
+        self.follow(state);
         if self.goals.is_empty() && self.requests.is_empty() {
             return judged;
         }
@@ -336,6 +346,47 @@ impl Operations {
         }
         self.answer(state);
         judged
+    }
+
+    /// Gives a goal to the processes that follow a dependency, dependencies first.
+    fn follow(&mut self, state: &mut State) {
+        let spec = Rc::clone(&state.spec);
+        for &(on, met) in &state.met {
+            let followers = spec.processes[on.index()].followers.iter();
+            for (process, _) in followers.filter(|(_, condition)| *condition == met) {
+                self.followers.entry(*process).or_insert(on);
+            }
+        }
+        if self.followers.is_empty() {
+            return;
+        }
+        // One that does not run, or is on its way down, will be newer than its dependency anyway.
+        let mut followers = std::mem::take(&mut self.followers);
+        followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
+        let mut waits = vec![false; spec.processes.len()];
+        for &process in &spec.order {
+            let has_to_wait = waits[process.index()];
+            if !has_to_wait && let Some(on) = followers.remove(&process) {
+                state.note(Note::Follows { process, on });
+                let is_asked = self.goals.contains_key(&process);
+                let goal = if is_asked { Goal::Again } else { Goal::Following };
+                self.bring_down(state, process, goal);
+            }
+            let is_resting = match (self.goals.get(&process), state.life(process)) {
+                (None | Some(Goal::Up { begun: true }), life) => {
+                    let is_up =
+                        matches!(life, Lifecycle::Ready { .. } | Lifecycle::PostStop { .. });
+                    is_up || is_gone(life)
+                }
+                (Some(_), _) => false,
+            };
+            if !is_resting || has_to_wait && runs(state, process) {
+                for (follower, _) in &spec.processes[process.index()].followers {
+                    waits[follower.index()] = true;
+                }
+            }
+        }
+        self.followers = followers;
     }
 
     /// Moves a process on its way down. `above`: a dependent is not gone.
@@ -365,6 +416,7 @@ impl Operations {
                     state.reach(process, Reached::default());
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
+                Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {
                     state.restarts[process.index()].in_a_row = 0;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::OnExit;
+use crate::config::{OnExit, StartCondition};
 use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
@@ -346,6 +346,10 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
     if oneshot && is_success {
         state.note(Note::Completed { process, after: lived });
         state.reach(process, Reached::ALL);
+        state.met.extend(
+            [StartCondition::Ready, StartCondition::Completed]
+                .map(|condition| (process, condition)),
+        );
         state.went_well[process.index()] = true;
         state.after_end(process, state.no_deadline());
         return Ok(());

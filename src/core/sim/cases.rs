@@ -13,6 +13,7 @@ fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
+        followers: Vec::new(),
         left_out: false,
         oneshot: false,
         success_codes: vec![0],
@@ -1366,4 +1367,173 @@ fn a_change_in_a_shutdown_has_no_effect() {
     let notes = play.notes(1001, Event::Signal(Signal::TERM));
     assert_eq!(notes[0], failed(ROUTER, Request::Restart, RequestError::ShuttingDown));
     assert_eq!(play.at(1100, exited(ROUTER)), [stop(ENGINE)]);
+}
+
+/// Processes without drains where each follows the dependencies that are named, and is not ready at
+/// once if it is in `slow`. All are up.
+fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
+    let mut spec = gateway();
+    let mut one = undrained(spec.processes).remove(ENGINE.index());
+    one.restart.policy = RestartPolicy::Always;
+    spec.processes = vec![one; of.len()];
+    spec.order = (0..of.len() as u16).map(ProcessId).collect();
+    for (id, needs) in spec.order.clone().into_iter().zip(of) {
+        let needs = needs.iter().map(|on| ProcessId(*on));
+        let process = &mut spec.processes[id.index()];
+        process.dependencies = needs.clone().map(|on| (on, StartCondition::Ready)).collect();
+        process.readiness_timeout = slow.contains(&id.0).then_some(MS(3000));
+        process.dependents.clear();
+        for on in needs {
+            spec.processes[on.index()].dependents.push(id);
+            spec.processes[on.index()].followers.push((id, StartCondition::Ready));
+        }
+    }
+    let all = spec.order.clone();
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for id in all {
+        play.at(0, Event::Spawned(id));
+        play.at(0, Event::Ready(id));
+    }
+    assert!(is_ready(&play));
+    play
+}
+
+const APP: ProcessId = ProcessId(1);
+const WEB: ProcessId = ProcessId(2);
+
+fn follows(process: ProcessId, on: ProcessId) -> Note {
+    Note::Follows { process, on }
+}
+
+#[test]
+fn a_dependent_that_asks_for_it_follows_once_its_dependency_is_ready_again() {
+    // A web that follows an app that follows an engine that is not ready at once.
+    let up = || followers(&[&[], &[0], &[1]], &[0]);
+    let mut play = up();
+    play.at(1000, ask(ENGINE, Request::Restart));
+    assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [], "it is not ready");
+    assert_eq!(play.at(1200, Event::Ready(ENGINE)), [stop(APP)]);
+    assert!(!is_ready(&play));
+    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
+    let notes = play.notes(1300, Event::Spawned(APP));
+    assert!(notes.contains(&follows(WEB, APP)), "{notes:?}");
+    assert_eq!(play.at(1400, exited(WEB)), [Action::Spawn(WEB)]);
+    assert_eq!(play.at(1400, Event::Spawned(WEB)), []);
+    assert!(is_ready(&play));
+    let total = |play: &Play, id: ProcessId| play.machine.state().restarts[id.index()].total;
+    assert_eq!([APP, WEB].map(|id| total(&play, id)), [0, 0], "they are not counted");
+
+    // After a crash and a failed liveness check, too.
+    let mut play = up();
+    let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    play.at(1000, crash);
+    assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2000, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2100, Event::Ready(ENGINE)), [stop(APP)]);
+    // Again, before the app is gone: it is started once, after that.
+    play.at(2200, crash);
+    assert_eq!(play.at(2300, exited(APP)), [Action::Spawn(APP)]);
+    assert_eq!(play.at(2300, Event::Spawned(APP)), [], "the app will follow again");
+    assert_eq!(play.at(4200, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(4200, Event::Spawned(ENGINE));
+    assert_eq!(play.at(4300, Event::Ready(ENGINE)), [stop(APP)], "the new engine is newer");
+    assert_eq!(play.at(4400, exited(APP)), [Action::Spawn(APP)]);
+    assert_eq!(play.at(4400, Event::Spawned(APP)), [stop(WEB)], "once");
+    let mut play = up();
+    assert_eq!(play.at(1000, Event::Unhealthy(ENGINE)), [stop(ENGINE)]);
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(2100, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2100, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2200, Event::Ready(ENGINE)), [stop(APP)]);
+}
+
+#[test]
+fn a_dependent_of_several_follows_once_after_all_of_them() {
+    // A web that follows the engine and a mid that follows the app that follows the engine.
+    let (mid, web) = (ProcessId(2), ProcessId(3));
+    let mut play = followers(&[&[], &[0], &[1], &[0, 2]], &[1]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)], "not the web");
+    assert_eq!(play.at(1200, exited(APP)), [Action::Spawn(APP)]);
+    assert_eq!(play.at(1200, Event::Spawned(APP)), []);
+    assert_eq!(play.at(1300, Event::Ready(APP)), [stop(mid)]);
+    assert_eq!(play.at(1400, exited(mid)), [Action::Spawn(mid)]);
+    assert_eq!(play.at(1400, Event::Spawned(mid)), [stop(web)]);
+    assert_eq!(play.at(1500, exited(web)), [Action::Spawn(web)]);
+    assert_eq!(play.at(1500, Event::Spawned(web)), []);
+}
+
+#[test]
+fn what_does_not_run_does_not_follow() {
+    let restart = |play: &mut Play, at: u64| {
+        play.at(at, ask(ENGINE, Request::Restart));
+        play.at(at, exited(ENGINE));
+        play.at(at, Event::Spawned(ENGINE))
+    };
+    // It was stopped by hand.
+    let mut play = followers(&[&[], &[0]], &[]);
+    assert_eq!(play.at(1000, ask(APP, Request::Stop)), [stop(APP)]);
+    play.at(1000, exited(APP));
+    assert_eq!(restart(&mut play, 2000), []);
+    // It waits for its own restart.
+    let mut play = followers(&[&[], &[0]], &[]);
+    play.at(1000, Event::Exited { process: APP, end: End::Code(7), remains: false });
+    assert_eq!(restart(&mut play, 1100), []);
+    assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(APP)]);
+    // It is on its way down already.
+    let mut play = followers(&[&[], &[0]], &[]);
+    assert_eq!(play.at(1000, ask(APP, Request::Restart)), [stop(APP)]);
+    assert_eq!(restart(&mut play, 1100), []);
+    assert_eq!(play.at(1200, exited(APP)), [Action::Spawn(APP)]);
+    // The container stops, or is drained.
+    for event in [Event::Signal(Signal::TERM), Event::DrainRequested] {
+        let mut play = followers(&[&[], &[0]], &[0]);
+        play.at(1000, ask(ENGINE, Request::Restart));
+        play.at(1100, exited(ENGINE));
+        play.at(1100, Event::Spawned(ENGINE));
+        let first = play.at(1200, event);
+        assert!(!first.iter().any(|action| matches!(action, Action::Spawn(_))), "{first:?}");
+        assert_eq!(play.at(1300, Event::Ready(ENGINE)), []);
+    }
+}
+
+#[test]
+fn a_request_goes_on_when_its_process_follows() {
+    let mut play = followers(&[&[], &[0]], &[0, 1]);
+    play.at(1000, ask(APP, Request::Restart));
+    assert_eq!(play.at(1100, exited(APP)), [Action::Spawn(APP)]);
+    play.at(1100, Event::Spawned(APP));
+    play.at(1200, ask(ENGINE, Request::Restart));
+    play.at(1300, exited(ENGINE));
+    play.at(1300, Event::Spawned(ENGINE));
+    // The app has not been ready since, and was started before the new engine.
+    assert_eq!(play.at(1400, Event::Ready(ENGINE)), [stop(APP)]);
+    assert_eq!(play.at(1500, exited(APP)), [Action::Spawn(APP)]);
+    play.at(1500, Event::Spawned(APP));
+    let notes = play.notes(1600, Event::Ready(APP));
+    assert_eq!(notes.last(), Some(&done(APP, Request::Restart)));
+}
+
+#[test]
+fn a_follower_that_does_not_start_has_failed_as_after_a_crash() {
+    let mut play = followers(&[&[], &[0]], &[1]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1000, exited(ENGINE));
+    play.at(1000, Event::Spawned(ENGINE));
+    assert_eq!(play.at(1100, exited(APP)), [Action::Spawn(APP)]);
+    // Its `restart` decides about an end.
+    play.at(1100, Event::Spawned(APP));
+    let crash = Event::Exited { process: APP, end: End::Code(7), remains: false };
+    let next = AfterEnd::Restart { delay: MS(1000), attempt: 1 };
+    let end = End::Code(7);
+    assert_eq!(play.notes(1200, crash), [Note::Ended { process: APP, end, next }]);
+    // A start that takes too long ends the container, as always.
+    assert_eq!(play.at(2200, Event::Tick), [Action::Spawn(APP)]);
+    play.at(2200, Event::Spawned(APP));
+    let cause = Cause::NotReady(APP);
+    let notes = play.notes(5200, Event::Tick);
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
 }

@@ -74,6 +74,14 @@ pub(crate) struct Checker<'a> {
     released: Vec<bool>,
     /// They are gone, and not started again.
     gone: Vec<bool>,
+    /// `Note::Started` was given for the instance.
+    started: Vec<bool>,
+    /// A new instance of a dependency that they follow has met its condition since their start.
+    behind: Vec<bool>,
+    /// They have begun to follow, and are not started again yet.
+    follows: Vec<bool>,
+    /// From the begin of a start, or from an end, until the instance is ready or complete.
+    on_its_way: Vec<bool>,
 }
 
 impl<'a> Checker<'a> {
@@ -123,6 +131,10 @@ impl<'a> Checker<'a> {
             stops_early: vec![false; count],
             released: vec![false; count],
             gone: vec![false; count],
+            started: vec![false; count],
+            behind: vec![false; count],
+            follows: vec![false; count],
+            on_its_way: vec![false; count],
         }
     }
 
@@ -170,6 +182,8 @@ impl<'a> Checker<'a> {
                 self.ended[process.index()] = true;
                 self.serves[process.index()] = false;
                 self.gone[process.index()] = true;
+                self.behind[process.index()] = false;
+                self.on_its_way[process.index()] = true;
             }
             Event::Spawned(process) => self.gone[process.index()] = false,
             Event::Requested { process, request } => {
@@ -243,6 +257,10 @@ impl<'a> Checker<'a> {
         self.holds_timeouts(now, procs);
         let spec = &self.scenario.spec;
         match *action {
+            Action::CheckCondition(process) => {
+                self.follows[process.index()] = false;
+                self.on_its_way[process.index()] = true;
+            }
             Action::Spawn(process) => {
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.hold(!self.down[process.index()], "a start of what was stopped by hand");
@@ -265,6 +283,8 @@ impl<'a> Checker<'a> {
                 match (process, stage) {
                     (Some(process), Stage::PreStart) => {
                         self.changed.retain(|(of, _)| *of != process);
+                        self.follows[process.index()] = false;
+                        self.on_its_way[process.index()] = true;
                     }
                     (Some(process), Stage::PreStop) => self.serves[process.index()] = false,
                     _ => {}
@@ -436,6 +456,67 @@ impl<'a> Checker<'a> {
         self.by_request[place] = false;
         self.unhealthy[place] = false;
         self.stops_early[place] = false;
+        self.started[place] = false;
+        self.behind[place] = false;
+        self.follows[place] = false;
+        self.on_its_way[place] = true;
+    }
+
+    /// A new instance has met a condition.
+    fn met(&mut self, process: ProcessId, met: StartCondition, procs: &[Proc]) {
+        let place = process.index();
+        if met != StartCondition::Started {
+            self.on_its_way[place] = false;
+        }
+        for &(follower, condition) in &self.scenario.spec.processes[place].followers {
+            let is_early = self.stops_early[follower.index()];
+            let runs = procs[follower.index()].alive && self.started[follower.index()];
+            self.behind[follower.index()] |= condition == met && runs && !is_early;
+        }
+    }
+
+    /// A process that runs is not behind what it follows, unless that is on its way; and one that
+    /// was stopped to follow is started again.
+    pub(crate) fn holds_followers(&self, procs: &[Proc]) {
+        for id in self.scenario.spec.ids().filter(|_| !self.unready) {
+            let place = id.index();
+            let is_excused = self.stops_early[place]
+                || self.by_request[place]
+                || self.draining[place]
+                || self.waits_to_follow(id, procs, |on| {
+                    self.on_its_way[on] || self.alone[on] || self.by_request[on]
+                });
+            self.hold(!self.behind[place] || is_excused, "a dependent does not follow");
+            let is_gone = !procs[place].alive && !procs[place].group;
+            let hook = HookId { process: Some(id), stage: Stage::PostStop };
+            let ends = self.by_request[place] || self.hooks.contains(&hook);
+            let is_left = self.follows[place] && is_gone && !ends;
+            self.hold(!is_left, "a process that follows is not started again");
+        }
+    }
+
+    /// Whether a process that this one follows, itself or through others that run, is on its way.
+    fn waits_to_follow(
+        &self,
+        process: ProcessId,
+        procs: &[Proc],
+        waits: impl Fn(usize) -> bool,
+    ) -> bool {
+        let mut found = vec![process];
+        let mut next = 0;
+        while let Some(id) = found.get(next).copied() {
+            for on in self.scenario.spec.ids() {
+                let mut followers = self.scenario.spec.processes[on.index()].followers.iter();
+                if followers.any(|(follower, _)| *follower == id) && !found.contains(&on) {
+                    if waits(on.index()) {
+                        return true;
+                    }
+                    found.extend(procs[on.index()].alive.then_some(on));
+                }
+            }
+            next += 1;
+        }
+        false
     }
 
     /// A process may be stopped, or drained for that, now.
@@ -587,12 +668,36 @@ impl<'a> Checker<'a> {
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
             }
-            Note::Ready { process, .. } => self.serves[process.index()] = true,
+            Note::Follows { process, .. } => {
+                let place = process.index();
+                self.hold(!self.unready, "a restart in a shutdown");
+                self.hold(self.behind[place], "a restart without a reason");
+                self.hold(!self.stops_early[place], "a restart of what is stopped");
+                let waits = self
+                    .waits_to_follow(process, procs, |on| procs[on].alive && self.on_its_way[on]);
+                self.hold(!waits, "restarted before what it follows");
+                self.alone[place] = true;
+                self.follows[place] = true;
+                self.on_its_way[place] = true;
+            }
+            Note::Ready { process, .. } => {
+                self.serves[process.index()] = true;
+                self.met(process, StartCondition::Ready, procs);
+            }
+            Note::Completed { process, .. } => {
+                self.met(process, StartCondition::Ready, procs);
+                self.met(process, StartCondition::Completed, procs);
+            }
             Note::Started(process) => {
+                self.met(process, StartCondition::Started, procs);
                 let spec = &self.scenario.spec.processes[process.index()];
                 self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
                 self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
                 self.serves[process.index()] = spec.readiness_timeout.is_none() && !spec.oneshot;
+                self.started[process.index()] = true;
+                if spec.readiness_timeout.is_none() && !spec.oneshot {
+                    self.met(process, StartCondition::Ready, procs);
+                }
             }
             Note::TimeoutExtended { limit, .. } => {
                 if let Some(deadline) = self.deadline {

@@ -205,6 +205,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             sim.carry_out(&mut events, &action);
             sim.trace.push((sim.now, action));
         }
+        checker.holds_followers(&sim.procs);
         if let Some(wakeup) = machine.next_wakeup()
             && wakeup <= sim.now
         {

@@ -128,6 +128,7 @@ impl Scenario {
                 processes[on.index()].dependents.push(ProcessId(id));
             }
         }
+        follow(seed, &mut processes);
         let behaviours =
             processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
         let changes = changes(seed, &mut processes, &odds);
@@ -267,6 +268,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     ProcessSpec {
         dependencies,
         dependents: Vec::new(),
+        followers: Vec::new(),
         left_out: false,
         oneshot,
         success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
@@ -307,6 +309,19 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
         rng.once_in(odds.hook).then(|| Wait::new(declared))
     };
     HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
+}
+
+/// Makes some dependents follow a restart. They have a generator of their own.
+fn follow(seed: u64, processes: &mut [ProcessSpec]) {
+    let rng = &mut Rng::new(seed ^ 0xF011);
+    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
+    for id in 0..processes.len() {
+        for (on, condition) in processes[id].dependencies.clone() {
+            if rng.once_in(once_in) {
+                processes[on.index()].followers.push((ProcessId(id as u16), condition));
+            }
+        }
+    }
 }
 
 /// For each [`Stage`]: when its hook ends, if it does, and whether it succeeds.

@@ -17,11 +17,18 @@ use crate::load::yaml::node::{Kind, Node};
 pub(crate) const SHAPE: Shape =
     Shape::Either(&[Shape::List(&Shape::Path), Shape::Processes(&Shape::Table(&KEYS))]);
 
-static KEYS: Keys = Keys::new(&[Key::new(
-    "condition",
-    Shape::Word(&CONDITIONS),
-    "What must be true of it. Default: `ready`, or `completed` for a oneshot.",
-)]);
+static KEYS: Keys = Keys::new(&[
+    Key::new(
+        "condition",
+        Shape::Word(&CONDITIONS),
+        "What must be true of it. Default: `ready`, or `completed` for a oneshot.",
+    ),
+    Key::new(
+        "restart",
+        Shape::Bool,
+        "Whether this process is restarted after that one was. Default: false.",
+    ),
+]);
 
 const CONDITIONS: &[(&str, StartCondition)] = &[
     ("started", StartCondition::Started),
@@ -37,6 +44,7 @@ pub(crate) struct RawDependency {
     process: String,
     span: Span,
     condition: Option<(StartCondition, Span)>,
+    restart: bool,
 }
 
 /// Reads `depends_on:` without duplicates.
@@ -50,14 +58,15 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Vec<RawDependency> {
     match &node.kind {
         Kind::Mapping(entries) => {
             for (key, node) in entries.iter().filter(|(key, _)| !key.text.starts_with("x-")) {
-                let condition = match node.kind {
-                    Kind::Null => None,
-                    _ => condition(reader, node, &key.text),
+                let (condition, restart) = match node.kind {
+                    Kind::Null => (None, false),
+                    _ => terms(reader, node, &key.text),
                 };
                 wanted.push(RawDependency {
                     process: key.text.to_string(),
                     span: key.span,
                     condition,
+                    restart,
                 });
             }
         }
@@ -74,6 +83,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Vec<RawDependency> {
                         process: name.text,
                         span: item.span,
                         condition: None,
+                        restart: false,
                     });
                 }
             }
@@ -87,9 +97,20 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Vec<RawDependency> {
     wanted
 }
 
-fn condition(reader: &mut Reader<'_>, node: &Node, name: &str) -> Option<(StartCondition, Span)> {
-    let fields = reader.fields(node, &format!("depends_on.{name}"), &KEYS)?;
-    let node = fields.get("condition")?;
+/// Reads the mapping of one dependency.
+fn terms(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    name: &str,
+) -> (Option<(StartCondition, Span)>, bool) {
+    let Some(fields) = reader.fields(node, &format!("depends_on.{name}"), &KEYS) else {
+        return (None, false);
+    };
+    let condition = fields.get("condition").and_then(|node| condition(reader, node));
+    (condition, reader.field(&fields, "restart", values::boolean).unwrap_or_default())
+}
+
+fn condition(reader: &mut Reader<'_>, node: &Node) -> Option<(StartCondition, Span)> {
     let condition = reader.typed(node, "condition", |text| {
         let ours = match text {
             "service_started" => "started",
@@ -146,7 +167,8 @@ pub(crate) fn resolve(
         .iter()
         .map(|process| (process.name.as_str(), (process.kind, process.key())))
         .collect();
-    let mut resolve = |RawDependency { process, span, condition }, place: &mut ProcessPlaces| {
+    let mut resolve = |one: RawDependency, place: &mut ProcessPlaces| {
+        let RawDependency { process, span, condition, restart } = one;
         let known = kinds.get(&*process);
         if let (Some((StartCondition::Completed, at)), Some((ProcessKind::Service, written))) =
             (condition, known)
@@ -160,7 +182,8 @@ pub(crate) fn resolve(
             _ => StartCondition::Ready,
         };
         place.depends_on.push(span);
-        Dependency { process, condition: condition.map_or(default, |(condition, _)| condition) }
+        let condition = condition.map_or(default, |(condition, _)| condition);
+        Dependency { process, condition, restart }
     };
     let resolved: Vec<Vec<_>> = wanted
         .into_iter()

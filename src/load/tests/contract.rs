@@ -149,8 +149,11 @@ fn the_values_of_the_policy_engine() {
         process.command,
         strings(&["/app/policy-engine", "-xds-server", "gateway-controller:18001"])
     );
-    let needs =
-        Dependency { process: "python-executor".to_owned(), condition: StartCondition::Ready };
+    let needs = Dependency {
+        process: "python-executor".to_owned(),
+        condition: StartCondition::Ready,
+        restart: false,
+    };
     assert_eq!(process.depends_on, [needs]);
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, Some(seconds(10))));
     assert_eq!(process.readiness.as_ref().unwrap().timeout, seconds(10));
@@ -160,8 +163,11 @@ fn the_values_of_the_policy_engine() {
 fn the_values_of_the_router() {
     let config = load(&[EXAMPLE], &[]).unwrap().config;
     let process = &config.processes[2];
-    let needs =
-        Dependency { process: "policy-engine".to_owned(), condition: StartCondition::Ready };
+    let needs = Dependency {
+        process: "policy-engine".to_owned(),
+        condition: StartCondition::Ready,
+        restart: false,
+    };
     assert_eq!(process.depends_on, [needs]);
     assert_eq!(variables(process), ["GOMAXPROCS=2"]);
     assert_eq!(process.working_dir, Some(PathBuf::from("/")));

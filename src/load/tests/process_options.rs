@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Limit, LogFile, LogMode, Process, Resource, Ulimit};
+use crate::core::spec::Spec;
+use crate::graph::Graph;
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_with};
 
@@ -151,5 +153,39 @@ fn success_codes_and_a_timeout() {
         ("success_codes: [SIGTERM]", 21, "`success_codes` is `SIGTERM`: not an exit code"),
         ("timeout: 5s", 5, "only a oneshot has a `timeout`"),
         ("timeout: 0", 14, "`timeout` is `0`: must be longer than 0"),
+    ]);
+}
+
+#[test]
+fn a_dependent_may_ask_for_a_restart() {
+    let text = "
+processes:
+  db: {command: [a], scale: 2}
+  migrate: {command: [a], type: oneshot}
+  app:
+    command: [a]
+    depends_on: {db: {restart: true}, migrate: {condition: started, restart: '${R:-false}'}}
+";
+    let restarts = |texts: &[&str], variables: &[(&str, &str)]| {
+        let config = load(texts, variables).unwrap().config;
+        let graph = Graph::build(&config.processes).unwrap();
+        let spec = Spec::new(&config, &graph);
+        let app = config.processes.iter().find(|process| process.name == "app").unwrap();
+        let asked: Vec<bool> = app.depends_on.iter().map(|one| one.restart).collect();
+        let followers: Vec<usize> =
+            spec.processes.iter().map(|process| process.followers.len()).collect();
+        (asked, followers)
+    };
+    assert_eq!(restarts(&[text], &[]), (vec![true, true, false], vec![1, 1, 0, 0]));
+    let all = (vec![true, true, true], vec![1, 1, 1, 0]);
+    assert_eq!(restarts(&[text], &[("R", "true")]), all);
+    // A later file changes one key of one dependency.
+    let over = "processes: {app: {depends_on: {db: {restart: false}}}}";
+    assert_eq!(restarts(&[text, over], &[]), (vec![false; 3], vec![0; 4]));
+    let also = |keys: &str| format!("depends_on: {{b: {{{keys}}}}}\n  b: {{command: [b]}}");
+    let (wrong, unknown) = (also("restart: maybe"), also("restarts: true"));
+    refused(&[
+        (&wrong, 31, "`restart` is `maybe`: neither true nor false"),
+        (&unknown, 22, "unknown key `restarts` in `depends_on.b`"),
     ]);
 }
