@@ -101,6 +101,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         // A tenth of a short grace period.
         reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
+        unready_delay: Duration::ZERO,
         signals: options.stop_signals.clone(),
         report: None,
     };
