@@ -65,7 +65,7 @@ impl RunningDrain {
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
                     exit_at: (*exit_at).into(),
-                    direction: *direction,
+                    direction: direction.unwrap_or_default(),
                     ignored: ignore_listeners.clone(),
                     uncounted: OnceCell::new(),
                     epoch: Cell::default(),
