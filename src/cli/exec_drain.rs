@@ -98,10 +98,11 @@ impl DrainArgs {
                 ignore_listeners,
                 ..
             } => {
-                *direction = self.drain_direction.unwrap_or_default();
+                *direction = self.drain_direction;
                 *ignore_listeners = self.drain_ignore_listener;
                 *exit_at = self.drain_exit_at.unwrap_or_default();
-                *fail_healthcheck = !self.no_fail_healthcheck && *direction == Direction::All;
+                *fail_healthcheck =
+                    !self.no_fail_healthcheck && *direction != Some(Direction::Inbound);
                 *until = self.drain_until.unwrap_or_default();
             }
             DrainMethod::Http { method, .. } => *method = self.drain_method.unwrap_or_default(),
@@ -118,7 +119,7 @@ fn envoy(text: &str) -> Result<DrainMethod, String> {
         fail_healthcheck: true,
         until: DrainUntil::default(),
         exit_at: 0,
-        direction: Direction::default(),
+        direction: None,
         ignore_listeners: Vec::new(),
     })
 }

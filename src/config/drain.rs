@@ -31,7 +31,8 @@ pub enum DrainMethod {
         until: DrainUntil,
         /// Drained when no more than so many connections (or requests) are left.
         exit_at: u32,
-        direction: Direction,
+        /// `None` where the config does not say.
+        direction: Option<Direction>,
         /// Listeners whose connections do not count, by name, address or `stat_prefix`.
         ignore_listeners: Vec<String>,
     },

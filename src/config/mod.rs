@@ -57,6 +57,8 @@ pub struct Shutdown {
     pub reserve: Duration,
     /// `/readyz` answers 503 this long before the drain begins. Default 0.
     pub readiness_delay: Duration,
+    /// `/readyz`, and Envoy's health check, stay good this long after T0. Default 0.
+    pub unready_delay: Duration,
     /// The signals that stop the container. Default TERM, INT, QUIT.
     pub signals: Vec<Signal>,
     /// The file that the report is written to, as JSON.

@@ -29,7 +29,10 @@ pub enum Action {
     RunHook(HookId),
     /// KILL the process group of a hook that takes too long. Its end is not reported.
     AbortHook(HookId),
-    /// The shutdown has begun: `/readyz` turns 503, readiness probes end.
+    /// The shutdown has begun, and `/readyz` stays good: probes end. Drains that begin from now on
+    /// leave the health check of their process as it is, until [`Action::Unready`].
+    StayReady,
+    /// The shutdown has begun: `/readyz` turns 503, probes end.
     Unready,
     /// Drain the process. Answer with `Event::DrainAnswered`, then send `Event::DrainSample`s:
     /// seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.

@@ -35,6 +35,8 @@ pub struct Budget {
     stop_least: Duration,
     /// The `min`s of the longest path of drains.
     drain_all: Duration,
+    /// The same without the first drain of each path.
+    drain_rest: Duration,
 }
 
 impl Budget {
@@ -62,10 +64,12 @@ impl Budget {
             drain_path[id.index()] =
                 after.saturating_add(process.drain.map_or(Duration::ZERO, |d| d.min));
         }
+        let drained = spec.ids().filter(|id| spec.processes[id.index()].drain.is_some());
+        let drain_rest = drained.map(|id| drains_after[id.index()]).max().unwrap_or_default();
         let most = |paths: &[Duration]| paths.iter().copied().max().unwrap_or_default();
         let (stop_all, drain_all) = (most(&stop_path), most(&drain_path));
         let stop_least = most(&least_path).min(spec.window / 4);
-        Self { stop_path, drains_after, stop_all, stop_least, drain_all }
+        Self { stop_path, drains_after, stop_all, stop_least, drain_all, drain_rest }
     }
 
     /// The time for which `/readyz` answers 503 before the drains begin.
@@ -73,6 +77,14 @@ impl Budget {
     pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let delay = Wait::new(Some(spec.readiness_delay));
         share(delay, self.drain_and_stop_all(), deadline.since(now))
+    }
+
+    /// The time for which `/readyz` stays good. The first drains go on meanwhile.
+    #[must_use]
+    pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+        let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
+        let granted = share(delay, self.drain_rest.saturating_add(self.stop_all), left);
+        granted.min(left.saturating_sub(self.stop_least))
     }
 
     /// The limit of the container's `pre_stop` hook; `None` if there is none.

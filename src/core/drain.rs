@@ -59,11 +59,19 @@ impl Progress {
 }
 
 impl State {
-    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows.
-    pub(crate) fn begin_drain(&mut self, process: ProcessId, full: bool, deadline: Time) {
+    /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows. `hold`: it
+    /// is not over before, because load balancers send new connections until then.
+    pub(crate) fn begin_drain(
+        &mut self,
+        process: ProcessId,
+        full: bool,
+        hold: Duration,
+        deadline: Time,
+    ) {
         self.drains[process.index()] = match self.process(process).drain {
             Some(drain) => {
-                let wish = budget::drain_wish(drain, full);
+                let wish = budget::drain_wish(drain, full).max(hold);
+                let drain = DrainSpec { min: drain.min.max(hold), ..drain };
                 Active::begin(self, process, drain, wish, deadline)
             }
             None => Progress::Over,

@@ -24,6 +24,8 @@ pub struct Spec {
     pub reserve: Duration,
     /// `/readyz` answers 503 this long before the drain begins.
     pub readiness_delay: Duration,
+    /// `/readyz` stays good this long after T0, and no drain is over before.
+    pub unready_delay: Duration,
     pub stop_signals: Vec<Signal>,
     /// Hooks of the container.
     pub hooks: HookWaits,
@@ -153,6 +155,7 @@ impl Spec {
             window: config.shutdown.window(),
             reserve: config.shutdown.reserve,
             readiness_delay: config.shutdown.readiness_delay,
+            unready_delay: config.shutdown.unready_delay,
             stop_signals: config.shutdown.signals.clone(),
             hooks: HookWaits::new(&config.hooks),
             processes,

@@ -120,6 +120,11 @@ pub async fn begin_drain(
     attempt_all(admin, calls, CALL_LIMIT, BEGIN_LIMIT).await
 }
 
+/// Makes every response close its connection: the second call of [`begin_drain`], made later.
+pub async fn fail_healthcheck(admin: &Address) -> Vec<CallOutcome> {
+    attempt_all(admin, &[Call::FailHealthcheck], CALL_LIMIT, BEGIN_LIMIT).await
+}
+
 /// Closes the listen sockets, so that from here to SIGTERM no connection is accepted and then cut.
 /// One attempt, within 500 ms.
 pub async fn close_listeners(admin: &Address, direction: Direction) -> CallOutcome {

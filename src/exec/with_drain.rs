@@ -101,6 +101,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         // A tenth of a short grace period.
         reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
+        unready_delay: Duration::ZERO,
         signals: options.stop_signals.clone(),
         report: None,
     };
@@ -232,7 +233,7 @@ fn fail(message: &str, code: u8) -> u8 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::config::{Address, Direction, DrainUntil, HttpMethod, HttpTarget};
+    use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
     use crate::exec::rewrite::Rewrite;
 
     fn seconds(seconds: u64) -> Duration {
@@ -252,7 +253,7 @@ mod tests {
             fail_healthcheck: true,
             until: DrainUntil::Connections,
             exit_at: 0,
-            direction: Direction::All,
+            direction: None,
             ignore_listeners: Vec::new(),
         }
     }

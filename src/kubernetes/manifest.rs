@@ -15,6 +15,32 @@ pub(super) struct Workload {
     pub(super) name: String,
     /// The `spec` of the pod.
     pub(super) pod: Rc<Node>,
+    /// Where a Service that selects it says `externalTrafficPolicy: Local`.
+    pub(super) local: Option<Span>,
+}
+
+/// A Service with `externalTrafficPolicy: Local`.
+struct LocalService {
+    /// The place of that.
+    span: Span,
+    selector: Rc<Node>,
+}
+
+impl LocalService {
+    fn read(node: &Node) -> Option<Self> {
+        let policy = text(node, &["spec", "externalTrafficPolicy"])?;
+        let selector = get(node, &["spec", "selector"])?;
+        (policy.text == "Local").then(|| Self { span: policy.span, selector: Rc::clone(selector) })
+    }
+
+    /// Whether each label of the selector is one of these.
+    fn selects(&self, labels: &Node) -> bool {
+        let wanted = self.selector.entries();
+        let has = |name: &str, value: &Node| {
+            text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
+        };
+        !wanted.is_empty() && wanted.iter().all(|(name, value)| has(&name.text, value))
+    }
 }
 
 /// A container that may run drainit.
@@ -38,6 +64,7 @@ pub(super) struct Word {
 /// Finds all workloads. Also returns the kinds of the other documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
+    let (mut labels, mut services) = (Vec::new(), Vec::new());
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -52,14 +79,25 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 continue;
             }
             _ => {
+                services.extend(LocalService::read(&node));
                 others.push(kind.text);
                 continue;
             }
         };
         let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
         if let Some(pod) = get(&node, path) {
-            found.push(Workload { kind: kind.text, name, pod: Rc::clone(pod) });
+            let of_pod = path.split_last().and_then(|(_, pod)| match pod {
+                [] => get(&node, &["metadata", "labels"]),
+                pod => get(get(&node, pod)?, &["metadata", "labels"]),
+            });
+            labels.push(of_pod.map(Rc::clone));
+            found.push(Workload { kind: kind.text, name, pod: Rc::clone(pod), local: None });
         }
+    }
+    for (workload, labels) in found.iter_mut().zip(labels) {
+        let mut local = services.iter();
+        let local = labels.and_then(|labels| local.find(|service| service.selects(&labels)));
+        workload.local = local.map(|service| service.span);
     }
     (found, others)
 }

@@ -16,6 +16,7 @@ pub(crate) mod probes;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+pub(crate) mod traffic;
 
 use std::path::{Path, PathBuf};
 
@@ -138,6 +139,7 @@ fn check_manifest(
         let before = crate::kubernetes::pre_stop::check(&mut ctx);
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
+        crate::kubernetes::traffic::check(&mut ctx);
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }

@@ -693,11 +693,13 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
         lines(&check(CONFIG, &sidecar, None, &[])),
         [
             "11:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
-             `grace_period` from then"
+             `grace_period` from then",
+            "11:17 W the drain of `router` closes all of its listeners: if the application goes out through this sidecar, \
+             it is cut off before it ends",
         ]
     );
     silent(
-        CONFIG,
+        &with(CONFIG, "time: 15s", "direction: all, time: 15s"),
         &with(
             &sidecar,
             "          image: gateway\n",
@@ -748,4 +750,31 @@ fn a_template_must_be_rendered_first() {
     let checked = check(CONFIG, &template, None, &[]);
     let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
     assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", lines(&checked));
+}
+
+#[test]
+fn a_load_balancer_that_sends_to_nodes_needs_an_unready_delay() {
+    let labels = with(
+        MANIFEST,
+        "  template:\n",
+        "  template:\n    metadata: {labels: {app: gateway, tier: edge}}\n",
+    );
+    let service = |policy: &str, selector: &str| {
+        format!(
+            "{labels}---\nkind: Service\nmetadata: {{name: x}}\nspec:\n  externalTrafficPolicy: {policy}\n  \
+             selector: {selector}\n"
+        )
+    };
+    let local = service("Local", "{app: gateway}");
+    let found = lines(&check(CONFIG, &local, None, &[]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("24:26 W with `Local` the load balancer sends"), "{found:?}");
+    let delayed = with(CONFIG, "readiness_delay: '${DELAY:-0}'", "unready_delay: 10s");
+    silent(&delayed, &local);
+    silent(CONFIG, &service("Cluster", "{app: gateway}"));
+    silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
+    silent(CONFIG, &service("Local", "{}"));
+    let undrained = with(CONFIG, "time: 15s", "time: 0");
+    let undrained = lines(&check(&undrained, &local, None, &[]));
+    assert!(!undrained.iter().any(|line| line.contains("`Local`")), "{undrained:?}");
 }

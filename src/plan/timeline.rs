@@ -80,6 +80,11 @@ impl Timeline {
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         let budget = Budget::new(spec);
         let deadline = Time(spec.window);
+        let stays_ready = if asked {
+            budget.unready_delay(spec, Time(Duration::ZERO), deadline)
+        } else {
+            Duration::ZERO
+        };
         // A completed oneshot needs no time.
         Self::walk(spec, false, |kind, process, at| {
             let now = Time(at);
@@ -93,8 +98,9 @@ impl Timeline {
                 (StepKind::Stop, Some(id)) => Some(budget.stop(spec, id, now, deadline)),
                 (StepKind::Drain, Some(id)) => {
                     let drain = spec.processes[id.index()].drain?;
-                    let wish = budget::drain_wish(drain, asked);
-                    Some(budget.drain(id, wish, drain.min, now, deadline))
+                    let hold = stays_ready.saturating_sub(at);
+                    let wish = budget::drain_wish(drain, asked).max(hold);
+                    Some(budget.drain(id, wish, drain.min.max(hold), now, deadline))
                 }
                 (StepKind::Close | StepKind::Count, Some(id)) => {
                     let closes = spec.processes[id.index()].drain?.closes;

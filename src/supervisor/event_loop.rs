@@ -251,6 +251,7 @@ impl EventLoop {
             Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.stop_is_pending() => {}
             Action::RunHook(hook) => self.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),
+            Action::StayReady => self.executor.stay_ready(),
             Action::Unready => self.executor.unready(),
             Action::ReleaseSockets(process) => self.executor.release_sockets(process),
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),

@@ -292,9 +292,9 @@ fn phase(machine: &Machine) -> (ContainerPhase, bool) {
         }
         phase::Phase::Running(_) => (ContainerPhase::Starting, false),
         phase::Phase::Draining(draining) if draining.is_over(machine.state()) => {
-            (ContainerPhase::Drained, false)
+            (ContainerPhase::Drained, draining.stays_ready())
         }
-        phase::Phase::Draining(_) => (ContainerPhase::Draining, false),
+        phase::Phase::Draining(draining) => (ContainerPhase::Draining, draining.stays_ready()),
         phase::Phase::Stopping(_) | phase::Phase::Finishing(_) | phase::Phase::Done => {
             (ContainerPhase::Stopping, false)
         }

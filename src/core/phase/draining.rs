@@ -37,6 +37,8 @@ pub struct Draining {
     /// When a held drain was over.
     over_at: Option<Time>,
     delay_until: Option<Time>,
+    /// `/readyz` stays good until then.
+    unready_at: Option<Time>,
     hook_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
@@ -46,14 +48,33 @@ pub struct Draining {
 
 impl Draining {
     /// T0. `was_ready`: `/readyz` was 200, so load balancers must see that it no longer is.
-    pub(crate) fn enter(shutdown: Shutdown, was_ready: bool, state: &mut State) -> Phase {
+    /// `is_ready`: it is so now, and may stay so for a while.
+    pub(crate) fn enter(
+        shutdown: Shutdown,
+        was_ready: bool,
+        is_ready: bool,
+        state: &mut State,
+    ) -> Phase {
         let held = shutdown.cause == Cause::DrainRequested;
         if held {
             state.note(Note::DrainRequested);
         } else {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        state.act(Action::Unready);
+        // Somebody must serve meanwhile, and a drain that a request has begun ends when it ends.
+        let serves = |id| {
+            matches!(state.life(id), Lifecycle::Ready { .. })
+                && matches!(state.drains[id.index()], Progress::NotDue)
+                && state.process(id).drain.is_some()
+        };
+        let stays_ready = is_ready
+            && shutdown.cause.is_asked()
+            && state.spec.ids().any(serves)
+            && !state.drains.iter().any(|drain| matches!(drain, Progress::Active(_)));
+        let unready_delay = state.budget.unready_delay(&state.spec, state.now, shutdown.deadline);
+        let unready_at =
+            (stays_ready && !unready_delay.is_zero()).then(|| state.now + unready_delay);
+        state.act(if unready_at.is_some() { Action::StayReady } else { Action::Unready });
         // Nothing is started from now on, and readiness is not waited for. What requests have begun
         // to stop ends within the deadline.
         for process in state.spec.ids() {
@@ -86,6 +107,7 @@ impl Draining {
             held,
             over_at: None,
             delay_until,
+            unready_at,
             hook_until: None,
             drained,
             only_min: vec![false; state.spec.processes.len()],
@@ -145,7 +167,19 @@ impl Draining {
     /// The next timer.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
-        drains.chain(self.delay_until).chain(self.hook_until).min()
+        drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
+    }
+
+    /// Whether `/readyz` still answers 200.
+    #[must_use]
+    pub fn stays_ready(&self) -> bool {
+        self.unready_at.is_some()
+    }
+
+    fn turn_unready(&mut self, state: &mut State) {
+        if self.unready_at.take().is_some() {
+            state.act(Action::Unready);
+        }
     }
 
     /// Whether nothing is waited for. A held drain stays so until there is a reason to stop.
@@ -200,6 +234,8 @@ impl Draining {
         if spec.oneshot || spec.on_exit == OnExit::Ignore {
             return;
         }
+        // What is left of the container may not be able to serve.
+        self.turn_unready(state);
         for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;
             state.drain_only_min(id);
@@ -215,6 +251,9 @@ impl Draining {
         if self.hook_until.is_some_and(|until| state.is_past(until)) {
             self.hook_until = None;
             state.time_out_hook(None, Stage::PreStop);
+        }
+        if state.is_done() || self.unready_at.is_some_and(|at| state.is_past(at)) {
+            self.turn_unready(state);
         }
         let deadline = self.deadline(state);
         state.expire(deadline);
@@ -234,6 +273,7 @@ impl Draining {
             self.stop(state, Cause::AllEnded);
         }
         if self.is_over(state) && !self.held && self.has_final_counts(state) {
+            self.turn_unready(state);
             Stopping::enter(self.shutdown, state)
         } else {
             Phase::Draining(self)
@@ -264,7 +304,8 @@ impl Draining {
             let above = above.into_iter().any(|id| held[id.index()]);
             if let (false, Progress::NotDue) = (above, state.drains[process.index()]) {
                 let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
-                state.begin_drain(process, full, self.shutdown.deadline);
+                let hold = self.unready_at.map_or(Duration::ZERO, |at| at.since(state.now));
+                state.begin_drain(process, full, hold, self.shutdown.deadline);
             }
             held[process.index()] = above || !state.drains[process.index()].is_drained();
         }
@@ -279,6 +320,7 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
+        self.turn_unready(state);
         Stopping::enter(self.shutdown, state)
     }
 }

@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::WatchAction;
 use crate::core::action::Action;
@@ -397,7 +398,7 @@ impl Operations {
             let waits = above && goal == Goal::Down;
             if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
-                state.begin_drain(process, full, deadline);
+                state.begin_drain(process, full, Duration::ZERO, deadline);
             }
             state.step_drain(process, deadline);
             if !waits && state.drains[process.index()].is_drained() {

@@ -50,6 +50,7 @@ impl Running {
         match step {
             Ok(()) => Phase::Running(self),
             Err(cause) => {
+                let is_ready = self.is_ready(state);
                 if let ContainerHook::Runs { .. } = self.container_hook {
                     state.abort_hook(None, Stage::PreStart);
                 }
@@ -63,7 +64,7 @@ impl Running {
                     signals: u32::from(matches!(cause, Cause::Signal(_))),
                     last_signal: matches!(cause, Cause::Signal(_)).then_some(state.now),
                 };
-                Draining::enter(shutdown, self.all_ready, state)
+                Draining::enter(shutdown, self.all_ready, is_ready, state)
             }
         }
     }

@@ -40,6 +40,7 @@ fn gateway() -> Spec {
         window: MS(28_000),
         reserve: MS(2000),
         readiness_delay: Duration::ZERO,
+        unready_delay: Duration::ZERO,
         stop_signals: vec![Signal::TERM],
         hooks: HookWaits::default(),
         processes: vec![process(&[], &[ROUTER]), router],
@@ -382,6 +383,40 @@ fn there_is_no_readiness_delay_without_processes() {
     let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
     assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
+fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
+    let spec = Spec { unready_delay: MS(8000), ..gateway() };
+    let held = Action::Drain { process: ROUTER, min: MS(8000), longest: MS(15_000) };
+    for cause in [Event::Signal(Signal::TERM), Event::DrainRequested] {
+        let mut play = Play::up(spec.clone());
+        assert_eq!(play.at(0, cause), [Action::StayReady, held.clone()]);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        assert!(play.samples(50, 7950, 0).is_empty(), "quiet, and still ready");
+        assert!(stays_ready(&play));
+        assert_eq!(play.at(8000, Event::Tick), [Action::Unready, Action::CloseListeners(ROUTER)]);
+        assert!(!stays_ready(&play));
+    }
+    // A second signal ends it: the processes are stopped.
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    let hurried = play.at(1000, Event::Signal(Signal::TERM));
+    assert_eq!(hurried, [Action::EndDrain(ROUTER), Action::Unready, stop(ROUTER)]);
+    // So does the end of a process that it needs, and with an unasked end it does not begin.
+    let mut play = Play::up(spec.clone());
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.at(0, exited(ENGINE)), [Action::Unready, drain(5000)]);
+    // If it is longer than `time`, the drain is, too.
+    let mut play = Play::up(Spec { unready_delay: MS(17_000), ..spec });
+    let all = Action::Drain { process: ROUTER, min: MS(17_000), longest: MS(17_000) };
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::StayReady, all]);
+}
+
+fn stays_ready(play: &Play) -> bool {
+    matches!(play.machine.phase(), Phase::Draining(draining) if draining.stays_ready())
 }
 
 #[test]

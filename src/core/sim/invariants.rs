@@ -11,8 +11,14 @@ const FOLLOW_UP: Duration = Duration::from_secs(2);
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     trace: Vec<String>,
-    /// No process may be started any more.
+    /// The shutdown has begun: no process may be started any more.
     unready: bool,
+    /// `/readyz` stays good, since then.
+    stays_ready: Option<Time>,
+    /// The same, with the number of processes that have ended.
+    ended_before: usize,
+    /// The number of processes that have ended so far.
+    count_ends: usize,
     /// The start came before the shutdown.
     has_begun: bool,
     start: Time,
@@ -91,6 +97,9 @@ impl<'a> Checker<'a> {
             scenario,
             trace: Vec::new(),
             unready: false,
+            stays_ready: None,
+            ended_before: 0,
+            count_ends: 0,
             has_begun: false,
             start: now,
             t0: None,
@@ -179,6 +188,7 @@ impl<'a> Checker<'a> {
                 self.stop_signals += u32::from(!is_again);
             }
             Event::Exited { process, .. } => {
+                self.count_ends += 1;
                 self.ended[process.index()] = true;
                 self.serves[process.index()] = false;
                 self.gone[process.index()] = true;
@@ -297,6 +307,8 @@ impl<'a> Checker<'a> {
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
             }
             Action::Stop { process, .. } => {
+                let is_early = self.stops_early[process.index()];
+                self.hold(self.stays_ready.is_none() || is_early, "a stop while it is ready");
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
                 self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
                 self.serves[process.index()] = false;
@@ -336,8 +348,18 @@ impl<'a> Checker<'a> {
                 let retries = spec.processes[process.index()].liveness_retries;
                 self.probe_failures[process.index()] = retries.map(|retries| (0, retries));
             }
+            Action::StayReady => {
+                self.hold(!self.unready, "ready again in a shutdown");
+                self.unready = true;
+                self.stays_ready = Some(now);
+                self.ended_before = self.count_ends;
+            }
             Action::Unready => {
-                self.hold(!self.unready, "unready twice");
+                if let Some(since) = self.stays_ready.take() {
+                    self.holds_ready(now, since);
+                } else {
+                    self.hold(!self.unready, "unready twice");
+                }
                 self.unready = true;
             }
             Action::Sweep(signal) => self.sweeping = Some(signal),
@@ -366,6 +388,7 @@ impl<'a> Checker<'a> {
                 self.released[process.index()] = true;
             }
             Action::CloseListeners(process) => {
+                self.hold(self.stays_ready.is_none(), "refuses connections while it is ready");
                 self.hold(procs[process.index()].alive, "a poll of a process that is gone");
                 self.draining[process.index()] = true;
             }
@@ -374,6 +397,24 @@ impl<'a> Checker<'a> {
             Action::Exit(code) => self.exit(now, code, procs),
             _ => {}
         }
+    }
+
+    /// `/readyz` turns 503 now, and not before its delay is over, where that fits.
+    fn holds_ready(&self, now: Time, since: Time) {
+        let spec = &self.scenario.spec;
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let stops = self.longest_path(|id| {
+            let of = &spec.processes[id.index()];
+            hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop)
+        });
+        let drains = self.longest_path(|id| {
+            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
+        });
+        let fits = spec.unready_delay + drains + stops <= spec.window;
+        let has_ended = self.count_ends > self.ended_before;
+        let is_hurried = self.stop_signals >= 2;
+        let is_due = now >= since + spec.unready_delay;
+        self.hold(is_due || !fits || has_ended || is_hurried, "unready before its delay is over");
     }
 
     /// No connection waits for a process that was asked to end or is gone in a shutdown.
@@ -857,7 +898,8 @@ impl<'a> Checker<'a> {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         };
         let all = self.longest_path(need);
-        let before_drains = spec.readiness_delay.max(hook(spec.hooks.pre_stop));
+        let before_drains =
+            spec.readiness_delay.max(hook(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
         let left = spec
             .window

@@ -447,6 +447,7 @@ impl Sim<'_> {
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
             Action::Signal { .. }
             | Action::ReleaseSockets(_)
+            | Action::StayReady
             | Action::Unready
             | Action::Note(_)
             | Action::Exit(_) => {}

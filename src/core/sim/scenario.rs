@@ -133,10 +133,17 @@ impl Scenario {
             processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
         let changes = changes(seed, &mut processes, &odds);
         let reserve = rng.millis(3000);
+        let window = rng.millis(odds.window);
+        let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
         let spec = Spec {
-            window: rng.millis(odds.window),
+            window,
             reserve,
-            readiness_delay: if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO },
+            readiness_delay,
+            unready_delay: if readiness_delay.is_zero() {
+                unready_delay(seed)
+            } else {
+                Duration::ZERO
+            },
             stop_signals: vec![Signal::TERM, Signal::INT],
             hooks: hooks(rng, &odds),
             order: (0..count).map(ProcessId).collect(),
@@ -300,6 +307,12 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
         watch: Vec::new(),
     }
+}
+
+/// It has a generator of its own.
+fn unready_delay(seed: u64) -> Duration {
+    let rng = &mut Rng::new(seed ^ 0x0E4D);
+    if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
 }
 
 fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {

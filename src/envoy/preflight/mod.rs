@@ -74,7 +74,7 @@ impl Verification {
             name: process.name.clone(),
             admin: admin.clone(),
             fail_healthcheck: *fail_healthcheck,
-            direction: *direction,
+            direction: direction.unwrap_or_default(),
             ignored: ignore_listeners.clone(),
             wait: drain.time.min(window),
             command: [&process.command, args].concat(),

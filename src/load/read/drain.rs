@@ -176,11 +176,11 @@ pub(crate) fn drain(
 }
 
 fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
-    let direction = reader.field(fields, "direction", values::direction).unwrap_or_default();
+    let direction = reader.field(fields, "direction", values::direction);
     // It would close the connections of egress listeners, too.
     let fail_healthcheck = reader
         .field(fields, "fail_healthcheck", values::boolean)
-        .unwrap_or(direction == Direction::All);
+        .unwrap_or(direction != Some(Direction::Inbound));
     let until = reader.field(fields, "until", values::drain_until).unwrap_or_default();
     let exit_at = reader.field(fields, "exit_at", values::number).unwrap_or_default();
     let ignored = fields.get("ignore_listeners");

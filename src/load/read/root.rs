@@ -62,6 +62,11 @@ static SHUTDOWN: Keys = Keys::new(&[
         "How long `/readyz` answers 503 before the drain begins. Default: 0s.",
     ),
     Key::new(
+        "unready_delay",
+        Shape::Duration,
+        "How long `/readyz` and Envoy's health check stay good while the drain goes on. Default: 0s.",
+    ),
+    Key::new(
         "signals",
         Shape::List(&Shape::Signal(values::catchable_signal)),
         "The signals that stop the container. Default: [TERM, INT, QUIT].",
@@ -163,7 +168,14 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
         time("reserve", Shutdown::DEFAULT_RESERVE),
     );
     let readiness_delay = time("readiness_delay", Duration::ZERO);
+    let unready_delay = time("unready_delay", Duration::ZERO);
     let at = |name: &str| fields.get(name).map(|node| node.span);
+    if !readiness_delay.is_zero() && !unready_delay.is_zero() {
+        let span = at("unready_delay").unwrap_or(fields.span);
+        let message = "`readiness_delay` and `unready_delay` exclude each other: \
+                       not ready before the drain, or ready during it";
+        reader.problems.error(span, message).help("keep one of them");
+    }
     if let Some(node) = fields.get("grace_period") {
         places.grace_period = node.span;
         places.has_grace_period = true;
@@ -183,6 +195,15 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
             .help("make `reserve` shorter, or `grace_period` longer");
         reader.durations_known = false;
     }
+    let window = grace_period.saturating_sub(reserve);
+    if unready_delay >= window && !unready_delay.is_zero() && reader.durations_known {
+        let span = at("unready_delay").unwrap_or(fields.span);
+        let (delay, window) = (crate::types::human(unready_delay), crate::types::human(window));
+        let message =
+            format!("`unready_delay` ({delay}) leaves nothing of the {window} until the deadline");
+        let problem = reader.problems.error(span, message);
+        problem.help("make it shorter, or `grace_period` (and the pod's) longer");
+    }
     if !readiness_delay.is_zero() {
         let span = at("readiness_delay").unwrap_or(fields.span);
         places.waits.push(Wait { what: StepKind::ReadinessDelay, duration: readiness_delay, span });
@@ -201,7 +222,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
         }
     };
     let report = reader.field(&fields, "report", values::path);
-    Shutdown { grace_period, reserve, readiness_delay, signals, report }
+    Shutdown { grace_period, reserve, readiness_delay, unready_delay, signals, report }
 }
 
 fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Control {

@@ -163,3 +163,21 @@ processes: {a: {command: [a]}}
 ";
     assert_eq!(problems(text), []);
 }
+
+#[test]
+fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
+    let found = |keys: &str| lines(&problems(&chain("1s", "time: 5s", "time: 5s", keys)));
+    assert!(found("unready_delay: 9s").is_empty());
+    assert_eq!(
+        found("unready_delay: 9s, readiness_delay: 1s"),
+        [
+            "1:27 `readiness_delay` and `unready_delay` exclude each other: not ready before the drain, or ready during it"
+        ]
+    );
+    assert_eq!(
+        found("unready_delay: 28s"),
+        ["1:27 `unready_delay` (28s) leaves nothing of the 28s until the deadline"]
+    );
+    let loaded = load(&[&chain("1s", "time: 5s", "time: 5s", "unready_delay: 9s")], &[]).unwrap();
+    assert_eq!(loaded.config.shutdown.unready_delay, Duration::from_secs(9));
+}

@@ -296,10 +296,10 @@ fn each_kind_of_drain_is_read() {
     assert!(matches!(envoy.method, DrainMethod::Envoy { exit_at: 3, .. }));
     // healthcheck/fail would close the connections of egress listeners, too.
     for (keys, expected, fails) in [
-        ("", Direction::All, true),
-        ("direction: all, ", Direction::All, true),
-        ("direction: inbound, ", Direction::Inbound, false),
-        ("direction: inbound, fail_healthcheck: true, ", Direction::Inbound, true),
+        ("", None, true),
+        ("direction: all, ", Some(Direction::All), true),
+        ("direction: inbound, ", Some(Direction::Inbound), false),
+        ("direction: inbound, fail_healthcheck: true, ", Some(Direction::Inbound), true),
     ] {
         let envoy =
             drain(&format!("envoy: {{{keys}admin: 'unix:/a', ignore_listeners: [a, 'b:1']}}"));

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Address, Direction, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
-use crate::envoy::admin::{Call, begin_drain, close_listeners, sample, uncounted};
+use crate::envoy::admin::{
+    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, sample, uncounted,
+};
 use crate::envoy::close_watch::ClosingWatch;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::poll_pace::Pace;
@@ -45,6 +48,8 @@ pub(crate) struct EnvoyDrain {
     pub(crate) min_until: Time,
     /// The longest wait, as granted.
     pub(crate) longest: Duration,
+    /// Its health check stays good for now, and is failed later.
+    pub(crate) stays_ready: Cell<bool>,
     /// Asks for the next poll at once.
     pub(crate) again: Notify,
     /// Counts the closings of the listeners: the result of a poll that began before one is
@@ -113,7 +118,15 @@ impl EnvoyDrain {
     }
 
     async fn begin(&self) {
-        let outcomes = begin_drain(&self.admin, self.direction, self.fail_healthcheck).await;
+        let fails = self.fail_healthcheck && !self.stays_ready.get();
+        let accepted = self.told(begin_drain(&self.admin, self.direction, fails).await);
+        self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
+        // The watch counts from the first poll after this.
+        self.again.notify_one();
+    }
+
+    /// Warns of failed calls. Returns whether any was accepted.
+    fn told(&self, outcomes: Vec<CallOutcome>) -> bool {
         let mut accepted = Accepted::Nothing;
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
@@ -122,11 +135,18 @@ impl EnvoyDrain {
                 (Err(_), _) => self.target.warn(&outcome.to_string()),
             }
         }
-        self.accepted.set(accepted);
-        let accepted = accepted != Accepted::Nothing;
-        self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
-        // The watch counts from the first poll after this.
-        self.again.notify_one();
+        self.accepted.set(accepted.max(self.accepted.get()));
+        accepted != Accepted::Nothing
+    }
+
+    /// Fails the health check, if that has stayed good so far.
+    pub(crate) fn unready(self: &Rc<Self>) {
+        if self.stays_ready.replace(false) && !self.is_over.get() {
+            let drain = Rc::clone(self);
+            spawn_local(async move {
+                let _ = drain.told(fail_healthcheck(&drain.admin).await);
+            });
+        }
     }
 
     /// Ends the drain; warns if it is unknown whether it ever began.
@@ -157,7 +177,9 @@ impl EnvoyDrain {
                 Ok(sample) if epoch == self.epoch.get() => {
                     failing = false;
                     self.record(began_at, &sample, moment);
+                    // While it stays ready, few connections have to close.
                     if self.accepted.get() > Accepted::Nothing
+                        && !self.stays_ready.get()
                         && let Some(requests) = watch.check(Instant::now(), &sample)
                     {
                         self.target.warn(&self.not_closing(requests));

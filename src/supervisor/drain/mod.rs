@@ -58,13 +58,14 @@ impl RunningDrain {
                 let drainer = Rc::new(EnvoyDrain {
                     min_until: clock::now() + target.min,
                     longest: target.longest,
+                    stays_ready: Cell::new(target.stays_ready && *fail_healthcheck),
                     again: Notify::new(),
                     target,
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
                     until: *until,
                     exit_at: (*exit_at).into(),
-                    direction: *direction,
+                    direction: direction.unwrap_or_default(),
                     ignored: ignore_listeners.clone(),
                     uncounted: OnceCell::new(),
                     epoch: Cell::default(),
@@ -98,6 +99,13 @@ impl RunningDrain {
                 target.signal(*signal);
                 Self::Signalled
             }
+        }
+    }
+
+    /// Fails the health check of an Envoy that has stayed good so far.
+    pub(crate) fn unready(&self) {
+        if let Self::Envoy(drainer, _) = self {
+            drainer.unready();
         }
     }
 

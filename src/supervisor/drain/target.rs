@@ -20,6 +20,8 @@ pub(crate) struct DrainTarget {
     /// The shortest and the longest wait that the core has granted.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
+    /// Its health check stays good for now.
+    pub(crate) stays_ready: bool,
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) sender: MessageSender,

@@ -70,6 +70,8 @@ pub(crate) struct Executor {
     report: Rc<RefCell<Report>>,
     children: SharedChildren,
     oom_kills: OomKills,
+    /// The shutdown has begun, and health checks stay good for now.
+    stays_ready: bool,
     /// By process, in file order.
     instances: Vec<Instance>,
     hooks: BTreeMap<HookId, HookRun>,
@@ -141,6 +143,7 @@ impl Executor {
             report,
             children: SharedChildren::default(),
             oom_kills: OomKills::from_now_on(),
+            stays_ready: false,
             instances,
             hooks: BTreeMap::new(),
             open_logs: Vec::new(),
@@ -289,11 +292,21 @@ impl Executor {
     }
 
     /// Ends the probes and preflights when the shutdown begins.
+    /// The shutdown begins, and health checks stay good for now.
+    pub(crate) fn stay_ready(&mut self) {
+        self.unready();
+        self.stays_ready = true;
+    }
+
     pub(crate) fn unready(&mut self) {
+        self.stays_ready = false;
         self.output.stop_waiting();
         self.files.stop_waiting();
         for current in &mut self.instances {
             current.end_probes();
+            if let Some(drain) = &current.drain {
+                drain.unready();
+            }
         }
     }
 
@@ -316,6 +329,7 @@ impl Executor {
             instance: self.instances[process.index()].number,
             min,
             longest,
+            stays_ready: self.stays_ready,
             name: process_config.name.clone(),
             pid,
             sender: self.sender.clone(),
