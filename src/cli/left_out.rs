@@ -2,9 +2,36 @@
 
 use std::ffi::OsString;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::types::exit_code;
+
+/// The commands of the feature `tools`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Tool {
+    #[command(hide = true)]
+    Import(AnyArgs),
+    #[command(hide = true)]
+    Report(AnyArgs),
+    #[command(hide = true)]
+    Schema(AnyArgs),
+    #[command(hide = true)]
+    Completions(AnyArgs),
+    #[command(hide = true)]
+    Man(AnyArgs),
+}
+
+impl Tool {
+    pub(super) fn run(self) -> u8 {
+        report(match self {
+            Self::Import(_) => "`import`",
+            Self::Report(_) => "`report`",
+            Self::Schema(_) => "`schema`",
+            Self::Completions(_) => "`completions`",
+            Self::Man(_) => "`man`",
+        })
+    }
+}
 
 /// Takes whatever such a command is given.
 #[derive(Debug, Args)]

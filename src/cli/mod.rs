@@ -34,6 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(not(feature = "tools"))]
+use crate::cli::left_out::Tool;
 use crate::compat;
 use crate::core::event::Request;
 use crate::os::signal::mask;
@@ -57,20 +59,17 @@ enum Command {
     Check(crate::cli::check::CheckArgs),
     /// Show the start order, and the longest shutdown against the grace period
     Plan(crate::cli::plan::PlanArgs),
+    #[command(flatten)]
+    Ask(Ask),
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// The commands that ask a running drainit.
+#[derive(Debug, Subcommand)]
+enum Ask {
     /// Drain the running container, without stopping it
     Drain(crate::cli::drain::DrainArgs),
-    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
-    #[cfg(feature = "tools")]
-    Import(crate::cli::import::ImportArgs),
-    #[cfg(not(feature = "tools"))]
-    #[command(hide = true)]
-    Import(crate::cli::left_out::AnyArgs),
-    /// Draw the report of a shutdown that has happened, beside its plan
-    #[cfg(feature = "tools")]
-    Report(crate::cli::report::ReportArgs),
-    #[cfg(not(feature = "tools"))]
-    #[command(hide = true)]
-    Report(crate::cli::left_out::AnyArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),
     /// Show the processes of the running container, and how far a shutdown is
@@ -85,24 +84,22 @@ enum Command {
     Kill(crate::cli::kill::KillArgs),
     /// Show the last lines of the processes
     Logs(crate::cli::logs::LogsArgs),
+}
+
+/// The commands of the feature `tools`.
+#[cfg(feature = "tools")]
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Draft a config from a Procfile, a Compose file or a supervisord.conf
+    Import(crate::cli::import::ImportArgs),
+    /// Draw the report of a shutdown that has happened, beside its plan
+    Report(crate::cli::report::ReportArgs),
     /// Print the JSON Schema of a config, for editors
-    #[cfg(feature = "tools")]
     Schema,
-    #[cfg(not(feature = "tools"))]
-    #[command(hide = true)]
-    Schema(crate::cli::left_out::AnyArgs),
     /// Print a script that completes the command line in a shell
-    #[cfg(feature = "tools")]
     Completions(crate::cli::completions::CompletionsArgs),
-    #[cfg(not(feature = "tools"))]
-    #[command(hide = true)]
-    Completions(crate::cli::left_out::AnyArgs),
     /// Print the manual page
-    #[cfg(feature = "tools")]
     Man,
-    #[cfg(not(feature = "tools"))]
-    #[command(hide = true)]
-    Man(crate::cli::left_out::AnyArgs),
 }
 
 /// Parses the command line and carries it out.
@@ -116,55 +113,52 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(args: Vec<OsString>) -> u8 {
-    let parsed = Cli::try_parse_from(args);
-    if !matches!(parsed, Ok(Cli { command: Command::Run(_) | Command::Exec(_) })) {
-        mask::release();
-    }
-    match parsed {
-        Ok(Cli { command: Command::Run(args) }) => crate::cli::run::run(args),
-        Ok(Cli { command: Command::Exec(args) }) => crate::cli::exec::exec(*args),
-        Ok(Cli { command: Command::Check(args) }) => crate::cli::check::check(&args),
-        Ok(Cli { command: Command::Plan(args) }) => crate::cli::plan::plan(&args),
-        Ok(Cli { command: Command::Drain(args) }) => crate::cli::drain::drain(&args),
-        #[cfg(feature = "tools")]
-        Ok(Cli { command: Command::Import(args) }) => crate::cli::import::run(&args),
-        #[cfg(not(feature = "tools"))]
-        Ok(Cli { command: Command::Import(_) }) => crate::cli::left_out::report("`import`"),
-        #[cfg(feature = "tools")]
-        Ok(Cli { command: Command::Report(args) }) => crate::cli::report::report(&args),
-        #[cfg(not(feature = "tools"))]
-        Ok(Cli { command: Command::Report(_) }) => crate::cli::left_out::report("`report`"),
-        Ok(Cli { command: Command::Health(args) }) => crate::cli::health::health(args),
-        Ok(Cli { command: Command::Status(args) }) => crate::cli::status::status(&args),
-        Ok(Cli { command: Command::Stop(args) }) => {
-            crate::cli::operate::operate(Request::Stop, &args)
-        }
-        Ok(Cli { command: Command::Start(args) }) => {
-            crate::cli::operate::operate(Request::Start, &args)
-        }
-        Ok(Cli { command: Command::Restart(args) }) => {
-            crate::cli::operate::operate(Request::Restart, &args)
-        }
-        Ok(Cli { command: Command::Kill(args) }) => crate::cli::kill::kill(&args),
-        Ok(Cli { command: Command::Logs(args) }) => crate::cli::logs::logs(&args),
-        #[cfg(feature = "tools")]
-        Ok(Cli { command: Command::Schema }) => crate::cli::schema::run(),
-        #[cfg(not(feature = "tools"))]
-        Ok(Cli { command: Command::Schema(_) }) => crate::cli::left_out::report("`schema`"),
-        #[cfg(feature = "tools")]
-        Ok(Cli { command: Command::Completions(args) }) => crate::cli::completions::run(&args),
-        #[cfg(not(feature = "tools"))]
-        Ok(Cli { command: Command::Completions(_) }) => {
-            crate::cli::left_out::report("`completions`")
-        }
-        #[cfg(feature = "tools")]
-        Ok(Cli { command: Command::Man }) => crate::cli::man::run(),
-        #[cfg(not(feature = "tools"))]
-        Ok(Cli { command: Command::Man(_) }) => crate::cli::left_out::report("`man`"),
+    let command = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.command,
         Err(error) => {
+            mask::release();
             // Best effort: the stream may have no reader.
             let _ = error.print();
-            if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
+            return if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
+        }
+    };
+    if !matches!(command, Command::Run(_) | Command::Exec(_)) {
+        mask::release();
+    }
+    match command {
+        Command::Run(args) => crate::cli::run::run(args),
+        Command::Exec(args) => crate::cli::exec::exec(*args),
+        Command::Check(args) => crate::cli::check::check(&args),
+        Command::Plan(args) => crate::cli::plan::plan(&args),
+        Command::Ask(ask) => ask.run(),
+        Command::Tool(tool) => tool.run(),
+    }
+}
+
+impl Ask {
+    fn run(self) -> u8 {
+        match self {
+            Self::Drain(args) => crate::cli::drain::drain(&args),
+            Self::Health(args) => crate::cli::health::health(args),
+            Self::Status(args) => crate::cli::status::status(&args),
+            Self::Stop(args) => crate::cli::operate::operate(Request::Stop, &args),
+            Self::Start(args) => crate::cli::operate::operate(Request::Start, &args),
+            Self::Restart(args) => crate::cli::operate::operate(Request::Restart, &args),
+            Self::Kill(args) => crate::cli::kill::kill(&args),
+            Self::Logs(args) => crate::cli::logs::logs(&args),
+        }
+    }
+}
+
+#[cfg(feature = "tools")]
+impl Tool {
+    fn run(self) -> u8 {
+        match self {
+            Self::Import(args) => crate::cli::import::run(&args),
+            Self::Report(args) => crate::cli::report::report(&args),
+            Self::Schema => crate::cli::schema::run(),
+            Self::Completions(args) => crate::cli::completions::run(&args),
+            Self::Man => crate::cli::man::run(),
         }
     }
 }
