@@ -16,6 +16,9 @@ use crate::os::signal::mask;
 /// A larger file is told apart by its size, time and inode: its content is not read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
+/// The stack of the thread that reads, in bytes.
+const STACK: usize = 64 * 1024;
+
 /// The size of a read, in bytes.
 const CHUNK: usize = 16 * 1024;
 
@@ -33,7 +36,7 @@ pub(crate) fn take(path: PathBuf) -> oneshot::Receiver<io::Result<Option<Fingerp
         let _ = sender.send(of(&path));
     };
     // Without a thread the receiver sees that the sender is gone.
-    let _ = thread::Builder::new().name("watch".to_owned()).spawn(take);
+    let _ = thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(take);
     receiver
 }
 
