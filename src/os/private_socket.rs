@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 use thiserror::Error;
 
@@ -250,8 +248,7 @@ mod tests {
     #[test]
     fn the_server_must_be_who_it_is_called() {
         let own = 1000;
-        let check =
-            |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid });
+        let check = |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid });
         assert_eq!(check_server_for(0, &path("drainit/5/17"), Peer { pid: 17, uid: own }), Ok(()));
         assert_eq!(check("drainit/5/17", 17, own), Ok(()));
         assert_eq!(check("drainit/5/17", 17, 0), Ok(()));
