@@ -33,7 +33,9 @@ impl ConfigFiles {
         if !self.config.is_empty() {
             return self.config.clone();
         }
-        vec![variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from)]
+        vec![
+            variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from),
+        ]
     }
 
     /// The control address of the supervisor that runs this config; `None` if no file is named and
@@ -58,7 +60,8 @@ fn variable() -> Option<OsString> {
 
 /// The default file, unless only the local one is there.
 fn unnamed(default: &Path, local: &Path) -> PathBuf {
-    let chosen = if !is_there(default) && local.symlink_metadata().is_ok() { local } else { default };
+    let chosen =
+        if !is_there(default) && local.symlink_metadata().is_ok() { local } else { default };
     chosen.to_owned()
 }
 
