@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Address;
 use crate::os::private_socket;
@@ -26,6 +26,10 @@ use crate::types::{harmless, human};
 
 /// The limit of the head of an answer and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// The time in which a connect to an abstract name is tried again.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(3);
+const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
 /// A complete answer, whatever its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -330,14 +334,29 @@ async fn drive<T>(driver: &mut Driver, exchange: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Everybody could take an abstract name, so its server must prove who it is.
 async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
-    let stream = UnixStream::connect(path).await.map_err(RequestError::Io)?;
-    if private_socket::is_abstract(path) {
-        let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
-        private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
+    if !private_socket::is_abstract(path) {
+        return UnixStream::connect(path).await.map_err(RequestError::Io);
     }
+    let stream = connect_among_others(path).await.map_err(RequestError::Io)?;
+    // Everybody could take an abstract name, so its server must prove who it is.
+    let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
+    private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
     Ok(stream)
+}
+
+/// Everybody can fill the backlog of an abstract name, and the kernel refuses a connect that does
+/// not block while it is full. So this tries again for a while.
+async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
+    let until = Instant::now() + BACKLOG_PATIENCE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                sleep(BACKLOG_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, RequestError> {

@@ -1,5 +1,6 @@
 //! `drainit logs`: the last lines, and those that follow.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -69,6 +70,21 @@ fn what_follows_is_shown_until_drainit_ends() {
     drainit.wait_exit(LONG).assert_code(0);
     assert_eq!(lines.next(), None);
     following.wait().unwrap();
+}
+
+#[test]
+fn a_follower_without_a_reader_does_not_wait_for_the_next_line() {
+    let Some(drainit) = start() else { return };
+    let mut command = drainit.exec_as(None, &["logs", "-f", "-n", "1", "a"]);
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = BufReader::new(following.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "[a] two\n");
+    drop(lines);
+    let ended = RefCell::new(following);
+    drainit.wait_until("over", || ended.borrow_mut().try_wait().unwrap().is_some());
+    assert!(ended.into_inner().wait().unwrap().success());
 }
 
 #[test]

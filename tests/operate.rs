@@ -167,3 +167,17 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
         .assert_no_line("SIGWINCH has no effect");
     ended.assert_no_line("SIGTERM has no effect");
 }
+
+#[test]
+fn a_command_that_cannot_be_executed_is_the_answer_to_its_start() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a]}, b: {command: [DIR/b], on_exit: ignore, required: false, log: {}}}",
+    );
+    drainit.wait_for_start(&["a"]);
+    drainit.wait_for_line("b: .*does not exist");
+    let why = format!("b could not be started: `{}` does not exist", drainit.path("b").display());
+    drainit.exec(&["start", "b"]).assert(1, &why);
+    std::os::unix::fs::symlink("/bin/cat", drainit.path("b")).unwrap();
+    drainit.exec(&["start", "b"]).assert(0, "");
+}

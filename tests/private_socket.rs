@@ -32,8 +32,8 @@ fn in_namespace(script: &str) -> Option<Said> {
 }
 
 /// Waits until the drainit that the script started last is ready.
-const READY: &str = "until $D health --socket @drainit/$(readlink /proc/self/ns/pid | tr -dc 0-9)/$! \
-     >/dev/null 2>&1; do sleep 0.05; done;";
+const READY: &str =
+    "$D health --wait 20s --socket @drainit/$(readlink /proc/self/ns/pid | tr -dc 0-9)/$!;";
 
 #[test]
 fn no_config_at_the_usual_places_leaves_the_private_socket() {
@@ -67,6 +67,64 @@ time.sleep(1000)";
     let script = format!(
         "python3 -c \"{forger}\" & $D run -c $CONFIG >/dev/null 2>&1 & {READY} \
          until grep -q '@drainit/.*/77777' /proc/net/unix; do sleep 0.05; done; $D status; $D stop a"
+    );
+    let Some(said) = in_namespace(&script) else { return };
+    said.assert(0, "running, ready");
+}
+
+/// Begins a Python program in which `name` is the address of the drainit that is called by its pid
+/// in `sys.argv[1]`, and `connect` connects to it.
+const CLIENT: &str = "import os, resource, signal, socket, subprocess, sys, time
+inode = ''.join(c for c in os.readlink('/proc/self/ns/pid') if c.isdigit())
+name = f'\\0drainit/{inode}/{sys.argv[1]}'
+drainit = int(sys.argv[1])
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(name)
+    return s
+";
+
+#[test]
+fn a_user_who_may_not_ask_takes_no_place_from_those_who_may() {
+    let client = CLIENT.to_owned()
+        + "asks = connect()
+asks.send(b'GET /v1/status HTTP/1.1\\r\\n')
+os.setegid(12345)
+os.seteuid(12345)
+held = [connect() for _ in range(200)]
+# A place in the middle has been taken and given to another.
+held[100].recv(1)
+asks.send(b'host: a\\r\\n\\r\\n')
+print(asks.recv(100)[:15].decode())
+print(held[-1].recv(100)[:15].decode() or 'closed')";
+    let script = format!(
+        "$D run -c $CONFIG >/dev/null 2>&1 & {READY} python3 -c \"{client}\" $!; kill $!; wait $!"
+    );
+    let Some(said) = in_namespace(&script) else { return };
+    said.assert(0, "HTTP/1.1 200 OK\nclosed\n");
+}
+
+#[test]
+fn a_command_waits_a_moment_for_its_place_in_a_full_backlog() {
+    let client = CLIENT.to_owned()
+        + "os.kill(drainit, signal.SIGSTOP)
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+held = []
+try:
+    while len(held) < limit - 100:
+        s = socket.socket(socket.AF_UNIX)
+        s.setblocking(False)
+        s.connect(name)
+        held.append(s)
+except BlockingIOError:
+    pass
+status = subprocess.Popen([os.environ['D'], 'status', '--socket', '@' + name[1:]])
+time.sleep(0.5)
+os.kill(drainit, signal.SIGCONT)
+sys.exit(status.wait())";
+    let script = format!(
+        "$D run -c $CONFIG >/dev/null 2>&1 & {READY} python3 -c \"{client}\" $!; kill $!; wait $!"
     );
     let Some(said) = in_namespace(&script) else { return };
     said.assert(0, "running, ready");

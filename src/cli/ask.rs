@@ -80,12 +80,13 @@ pub(super) fn answer_of(
         )),
         Ok(answer) => Err(control_address::first_line(&answer)),
         Err(error) => {
+            // Somebody who listens is hardly at the wrong address.
             let why = if is_nobody(&error) {
-                "; drainit does not run, or with another `control.socket`"
+                format!("; drainit does not run, or with another `control.socket`{}", found.doubt)
             } else {
-                ""
+                String::new()
             };
-            Err(format!("drainit cannot be asked at {address}: {error}{why}{}", found.doubt))
+            Err(format!("drainit cannot be asked at {address}: {error}{why}"))
         }
     }
 }

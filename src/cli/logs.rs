@@ -1,16 +1,20 @@
 //! `drainit logs`: the last lines that drainit has, and what follows.
 
+use std::future::pending;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use clap::Args;
 use hyper::HeaderMap;
 use memchr::memrchr;
+use tokio::io::Interest;
 
 use crate::cli::ask::{LIMIT, answer_of, query, run};
 use crate::cli::control_address::{Whom, of_operator};
 use crate::cli::fail;
 use crate::control::operate::INHERITED;
 use crate::http::{RequestError, stream};
+use crate::os::sys;
 use crate::types::{exit_code, harmless, harmless_lines};
 
 const MAX_ANSWER: usize = 64 * 1024;
@@ -57,7 +61,10 @@ pub(super) fn logs(args: &LogsArgs) -> u8 {
                 rest.extend_from_slice(bytes);
             }
         });
-        let answer = answer.await;
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = reader_gone(), if args.follow => return Ok(()),
+        };
         printer.print(&rest);
         printer.finish();
         match answer {
@@ -107,6 +114,17 @@ impl Printer {
     fn finish(&mut self) {
         write(harmless_lines(&String::from_utf8_lossy(&self.partial)).as_bytes());
         self.partial.clear();
+    }
+}
+
+/// Waits until stdout is a pipe that nobody reads any more. Without it `drainit logs -f | head -1`
+/// would wait for the next line.
+async fn reader_gone() {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    // Fails for a file, which needs no reader.
+    match stdout.and_then(|stdout| sys::watch(stdout, Interest::ERROR)) {
+        Ok(pipe) => drop(pipe.ready(Interest::ERROR).await),
+        Err(_) => pending().await,
     }
 }
 

@@ -5,6 +5,9 @@
 //! is closed. A real client sends its request at once and is answered within a millisecond, so an
 //! idle connection is one that is held without a request.
 //!
+//! Everybody can connect to the private socket. Those who may not ask get a few places of their own,
+//! in which they are told so: they take none from those who may.
+//!
 //! Operations and followed logs last as long as what was asked for. At most half of the connections
 //! of a listener may, and these are never closed for others.
 
@@ -34,6 +37,8 @@ const MAX_CONNECTIONS: u64 = 64;
 const SHARE: u64 = 16;
 /// Enough to answer two simultaneous probes.
 const MIN_CONNECTIONS: u64 = 2;
+/// At most this many connections of strangers at once, next to the others.
+const MAX_STRANGERS: usize = 4;
 /// The pause after a failed accept, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -161,17 +166,24 @@ pub(crate) async fn accept<A: Answer + 'static>(
 ) -> Infallible {
     let mut tasks = JoinSet::new();
     let mut open: Vec<Open> = Vec::new();
+    let mut strangers: Vec<Open> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = tasks.join_next() => continue,
         };
-        open.retain(|connection| !connection.task.is_finished());
+        for open in [&mut open, &mut strangers] {
+            open.retain(|connection| !connection.task.is_finished());
+        }
         match accepted {
             Ok((stream, caller)) => {
+                let (open, max) = match caller {
+                    Caller::Stranger(_) => (&mut strangers, MAX_STRANGERS),
+                    _ => (&mut open, max),
+                };
                 if open.len() >= max {
-                    close_idlest(&mut open);
+                    close_idlest(open);
                 }
                 let last_active = Rc::new(Cell::new(Instant::now()));
                 let stream = Watched { stream, last_active: Rc::clone(&last_active) };

@@ -32,6 +32,9 @@ pub(crate) const PREFIX: &str = "/v1/";
 /// Processes whose lines drainit does not have, separated by commas.
 pub(crate) const INHERITED: &str = "drainit-inherited";
 
+/// The name of drainit's own lines, unless a process has it.
+const OWN: &str = "drainit";
+
 /// An answer, at once or when the operation is done.
 pub(crate) enum Answered {
     Now(Response<AnswerBody>),
@@ -86,6 +89,7 @@ pub(crate) fn answer<B>(
     }
     let now = supervisor.status();
     let query = match Query::parse(query, &now) {
+        Ok(query) if query.own && path != "logs" => return bad(unknown_process(OWN, &now)),
         Ok(query) => query,
         Err(reason) => return bad(reason),
     };
@@ -130,7 +134,7 @@ fn busy() -> Response<AnswerBody> {
 #[derive(Default)]
 struct Query {
     processes: Vec<ProcessId>,
-    /// `drainit` is named among the processes, and none of them has that name.
+    /// [`OWN`] is named among the processes, and none of them has that name.
     own: bool,
     signal: Option<Signal>,
     lines: Option<usize>,
@@ -146,7 +150,7 @@ impl Query {
             match key {
                 "process" => match now.processes.iter().zip(0..).find(|(p, _)| p.name == value) {
                     Some((_, index)) => query.processes.push(ProcessId(index)),
-                    None if value == "drainit" => query.own = true,
+                    None if value == OWN => query.own = true,
                     None => return Err(unknown_process(value, now)),
                 },
                 "signal" => {

@@ -520,6 +520,9 @@ async fn bad_requests_of_operators_are_explained() {
                 400,
                 "there are `policy-engine`, `router` and `migrate`",
             ),
+            // Only its lines have a name.
+            (Method::GET, "/v1/status?process=drainit", 400, "there is no process `drainit`"),
+            (Method::POST, "/v1/stop?process=drainit&process=router", 400, "no process `drainit`"),
             (Method::GET, "/v1/status?colour=x", 400, "unknown parameter: \"colour\""),
             (Method::GET, "/v1/logs?lines=-1", 400, "no number: \"-1\""),
             (Method::POST, "/v1/kill?process=router", 400, "name a signal"),

@@ -10,6 +10,7 @@ use nix::sys::timerfd::{
     ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
 };
 use nix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::os::sys;
@@ -53,7 +54,7 @@ impl Timer {
     }
 
     fn with(timer: TimerFd, absolute: bool) -> io::Result<Self> {
-        let readable = sys::watch(timer.as_fd().try_clone_to_owned()?)?;
+        let readable = sys::watch(timer.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         Ok(Self { timer, readable, absolute })
     }
 

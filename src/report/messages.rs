@@ -254,7 +254,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             format!("{} is left out, its only_if does not hold", name(process))
         }
         RequestError::SpawnFailed(process) => {
-            format!("{} could not be started; the log says why", name(process))
+            format!("{} could not be started", name(process))
         }
         RequestError::HookFailed(process) => {
             format!("the pre_start hook of {} failed", name(process))

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::core::event::Request;
-use crate::core::note::Note;
+use crate::core::note::{Note, RequestError};
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::message::RequestReply;
@@ -21,12 +21,24 @@ impl Requests {
         self.waiting.borrow_mut().entry((process, request)).or_default().push(reply);
     }
 
-    /// Passes an answer of the core to those who wait for it.
-    pub(crate) fn note(&self, note: &Note, names: &Names) {
+    /// Passes an answer of the core to those who wait for it. `reason`: why a process could not be
+    /// started, which the core does not know.
+    pub(crate) fn note(
+        &self,
+        note: &Note,
+        names: &Names,
+        reason: impl FnOnce(ProcessId) -> Option<String>,
+    ) {
         let (process, request, answer) = match *note {
             Note::RequestDone { process, request } => (process, request, Ok(())),
             Note::RequestFailed { process, request, why } => {
-                (process, request, Err(messages::request_error(why, names)))
+                let mut text = messages::request_error(why, names);
+                if let RequestError::SpawnFailed(failed) = why
+                    && let Some(reason) = reason(failed)
+                {
+                    text = format!("{text}: {reason}");
+                }
+                (process, request, Err(text))
             }
             _ => return,
         };

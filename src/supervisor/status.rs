@@ -139,7 +139,8 @@ impl StatusBoard {
     /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, now: Time, note: &Note) {
         self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
-        self.requests.note(note, &self.names);
+        let reason = |process: ProcessId| self.facts.borrow()[process.index()].message.clone();
+        self.requests.note(note, &self.names, reason);
         self.meter.borrow_mut().note(now, note);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {

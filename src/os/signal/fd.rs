@@ -11,6 +11,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::os::signal::ReceivedSignal;
@@ -56,7 +57,10 @@ impl Signals {
     /// # Errors
     /// Fails if no file descriptor is left.
     pub fn into_stream(self) -> io::Result<SignalStream> {
-        Ok(SignalStream { readable: sys::watch(self.descriptor)?, blocked: self.blocked })
+        Ok(SignalStream {
+            readable: sys::watch(self.descriptor, Interest::READABLE)?,
+            blocked: self.blocked,
+        })
     }
 }
 

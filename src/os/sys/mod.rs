@@ -180,10 +180,10 @@ pub(crate) fn set_foreground_group(group: i32) -> io::Result<()> {
 }
 
 /// Registers a descriptor with tokio. Call it inside a runtime with I/O enabled.
-pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd
     // deregisters it before.
-    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     Ok(watched?)
 }
 
