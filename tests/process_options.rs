@@ -171,7 +171,7 @@ processes:
 fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
     for (file, why) in [
         ("DIR/no/such.log", "No such file or directory"),
-        ("/dev/null", "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
     ] {
         let Some(rig) = Rig::new() else { return };
         rig.run(&format!("processes: {{a: {{command: [CHILD, a], log: {{file: {file}}}}}}}"))
