@@ -77,10 +77,10 @@ MDBOOK_VERSION = 0.5.4
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
-budget: static python valgrind ## compares instructions and size of the static binary with benches/budget.toml
+budget: static static-lean python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
-budget-update: static python valgrind ## writes benches/budget.toml anew
+budget-update: static static-lean python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
@@ -110,6 +110,10 @@ MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-no
 # The linker of another machine; there is no C to compile.
 MUSL_ENV = $(if $(filter-out x86_64,$(ARCH)),RUSTFLAGS="$(MUSL_PIE)") \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
+
+.PHONY: static-lean
+static-lean:
+	@$(MAKE) --no-print-directory static LEAN=1
 
 # The binary that the tests run under qemu. Where it cannot be built, a file says why, and its tests are skipped.
 .PHONY: static-other

@@ -5,7 +5,7 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-LIMIT = 2.5
+LIMIT = 3.25
 
 
 def size(*programs):

@@ -13,7 +13,7 @@ from table import US, Row
 SECONDS = kit.rounds(60, 8)
 # KiB.
 LIMIT_ONE = 128
-LIMIT_THREE = 256
+LIMIT_THREE = 320
 
 
 class Idle:
