@@ -117,6 +117,7 @@ fn count(directory: &Path) -> usize {
 fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
     let rig = Rig::new()?
         .cwd(checkout())
+        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
         .env("QUEUE", &queue.path().display().to_string())
         .env("CONTROL", control);
     rig.write("overlay.yaml", overlay);

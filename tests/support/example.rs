@@ -57,6 +57,7 @@ impl Example {
             .env(&variable("ADDRESS"), &address.ip().to_string())
             .env(&variable("PORT"), &address.port().to_string())
             .env(&variable("RUN_DIR"), "DIR")
+            .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
             .env("APP_PORT", &free_address().unwrap().port().to_string())
             .env("SERVER", &server.display().to_string());
         rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
