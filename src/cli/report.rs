@@ -69,7 +69,7 @@ fn content(args: &ReportArgs) -> Result<String, String> {
     if content.len() as u64 > MAX_INPUT {
         let most = MAX_INPUT / (1024 * 1024);
         return Err(format!(
-            "longer than {most} MiB; the last lines of a log are enough: `tail -n 100 LOG | drainit report -`"
+            "longer than {most} MiB; the last 100 lines of a log are enough, `drainit report -` reads them"
         ));
     }
     Ok(String::from_utf8_lossy(&content).into_owned())

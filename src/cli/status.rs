@@ -19,7 +19,7 @@ use crate::cli::control_address::{Found, Whom, of_operator};
 use crate::cli::fail;
 use crate::http::request;
 use crate::os::{private_socket, sys};
-use crate::types::{exit_code, harmless};
+use crate::types::{exit_code, harmless, human};
 
 /// A status has some 200 bytes for each process.
 const MAX_STATUS: usize = 16 * 1024 * 1024;
@@ -198,6 +198,10 @@ const SHORTEST_NAME: usize = 12;
 fn text(status: &Value, width: usize) -> String {
     let mut out = cut(&head_line(status), width);
     out.push('\n');
+    if let Some(line) = start_line(status) {
+        out.push_str(&cut(&line, width));
+        out.push('\n');
+    }
     let none = Vec::new();
     let processes = status["processes"].as_array().unwrap_or(&none);
     let mut rows = vec![HEAD.map(str::to_owned)];
@@ -261,6 +265,19 @@ fn head_line(status: &Value) -> String {
     }
     let _ = write!(line, " (drainit {}, pid {})", word(&status["version"]), status["pid"]);
     line
+}
+
+/// How long the start took, and what it waited for; `None` before it is over, and in a shutdown.
+fn start_line(status: &Value) -> Option<String> {
+    if status["shutdown"].is_object() {
+        return None;
+    }
+    let time = |of: &Value| Some(human(Duration::try_from_secs_f64(of["seconds"].as_f64()?).ok()?));
+    let startup = &status["startup"];
+    let chain = startup["chain"].as_array()?.iter();
+    let link = |link: &Value| Some(format!("{} {}", harmless(link["name"].as_str()?), time(link)?));
+    let chain: Vec<_> = chain.filter_map(link).collect();
+    Some(format!("started in {}: {}", time(startup)?, chain.join(" → ")))
 }
 
 fn row(process: &Value) -> [String; 8] {
@@ -339,6 +356,19 @@ mod tests {
                  "last_exit": "exited with code 0"},
             ],
         })
+    }
+
+    #[test]
+    fn the_start_has_a_line_until_the_shutdown() {
+        let mut status = example();
+        assert_eq!(start_line(&status), None, "not everything is ready");
+        let link = |name: &str, seconds: f64| json!({"name": name, "seconds": seconds});
+        let chain = json!([link("engine", 0.4), link("router\u{1b}", 1.7)]);
+        status["startup"] = json!({"seconds": 2.1, "chain": chain});
+        let line = "started in 2.1s: engine 400ms → router␛ 1.7s";
+        assert_eq!(text(&status, 80).lines().nth(1), Some(line));
+        status["shutdown"] = json!({"cause": "SIGTERM received"});
+        assert_eq!(start_line(&status), None);
     }
 
     #[test]
