@@ -134,7 +134,7 @@ fn leftover_processes_are_stopped_without_a_proc() {
         "processes: {a: {command: [CHILD, a, horde=3, touch=DIR/a], readiness: {file: DIR/a}}}";
     const FLEES: &str = "
         shutdown: {grace_period: 3s, reserve: 1s}
-        processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
+        processes: {a: {command: [CHILD, a, 'relay=2000,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
         ";
     for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
         let drainit = after(rig, NO_PROC).start(OBEYS);
