@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout clean
+.PHONY: deb help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -88,6 +88,9 @@ bench-scale: static python target/bench-tools/bench-child ## measures graphs of 
 
 bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
+
+deb: static $(if $(CROSS),cross) ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
+	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
 
 schema: ## writes docs/drainit.schema.json anew, after a change to the keys of the config
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
