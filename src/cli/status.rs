@@ -108,6 +108,10 @@ async fn show(
         && let Some(all) = status["processes"].as_array_mut()
     {
         all.retain(|process| args.names.iter().any(|name| process["name"] == name.as_str()));
+        if args.format == Format::Text {
+            // It is about other processes, too.
+            status["startup"] = Value::Null;
+        }
     }
     meter.measure(&mut status);
     Ok(Some(match args.format {
