@@ -10,9 +10,12 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 maintainer=${DEB_MAINTAINER:-The drainit authors <drainit@users.noreply.github.com>}
 # Another architecture's binary writes its pages in an emulator.
-run=
-[ "$arch" = "$(dpkg --print-architecture)" ] || run="qemu-$(uname -m)-static"
-[ "$arch" != arm64 ] || [ -z "$run" ] || run=qemu-aarch64-static
+case $arch in
+amd64) emulator=qemu-x86_64-static ;;
+arm64) emulator=qemu-aarch64-static ;;
+*) echo "no emulator is known for $arch" >&2 && exit 1 ;;
+esac
+[ "$arch" != "$(dpkg --print-architecture)" ] || emulator=
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -21,10 +24,10 @@ install -D "$binary" "$root/usr/bin/drainit"
 share=$root/usr/share
 mkdir -p "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" \
     "$share/fish/vendor_completions.d" "$share/doc/drainit" "$root/DEBIAN"
-$run "$binary" man | gzip -9n >"$share/man/man1/drainit.1.gz"
-$run "$binary" completions bash >"$share/bash-completion/completions/drainit"
-$run "$binary" completions zsh >"$share/zsh/vendor-completions/_drainit"
-$run "$binary" completions fish >"$share/fish/vendor_completions.d/drainit.fish"
+$emulator "$binary" man | gzip -9n >"$share/man/man1/drainit.1.gz"
+$emulator "$binary" completions bash >"$share/bash-completion/completions/drainit"
+$emulator "$binary" completions zsh >"$share/zsh/vendor-completions/_drainit"
+$emulator "$binary" completions fish >"$share/fish/vendor_completions.d/drainit.fish"
 gzip -9n <CHANGELOG.md >"$share/doc/drainit/changelog.gz"
 gzip -9n >"$share/doc/drainit/changelog.Debian.gz" <<END
 drainit ($version-1) unstable; urgency=medium
