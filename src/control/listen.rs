@@ -2,20 +2,20 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
 use thiserror::Error;
 
 use crate::config::{Control, ControlSocket};
 use crate::http::describe_io;
+use crate::os::stale_socket::SocketFile;
 use crate::os::{private_socket, stale_socket};
 
 /// Why the control server cannot listen.
@@ -124,7 +124,7 @@ fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
 pub(crate) struct BoundSocket {
     pub(crate) listener: UnixListener,
     /// `None` for the private socket, which leaves nothing behind.
-    pub(crate) name: Option<SocketName>,
+    pub(crate) name: Option<SocketFile>,
 }
 
 impl BoundSocket {
@@ -132,8 +132,7 @@ impl BoundSocket {
         let failed = |error: io::Error| BindError::Unix { path: path.to_owned(), error };
         remove_stale(path)?;
         let listener = listen_privately(path).map_err(failed)?;
-        let made = path.symlink_metadata().ok().map(|made| (made.dev(), made.ino()));
-        Ok(Self { listener, name: Some(SocketName { path: path.to_owned(), made }) })
+        Ok(Self { listener, name: Some(SocketFile::new(path)) })
     }
 
     fn bind_privately() -> Result<Self, NoPrivateSocket> {
@@ -141,24 +140,6 @@ impl BoundSocket {
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => Ok(Self { listener, name: None }),
             (name, Err(error)) => Err(NoPrivateSocket::Taken { name, error }),
-        }
-    }
-}
-
-/// The file of a socket; dropping this removes it.
-#[derive(Debug)]
-pub(crate) struct SocketName {
-    path: PathBuf,
-    /// Device and inode of the socket that we made: only that is removed.
-    made: Option<(u64, u64)>,
-}
-
-impl Drop for SocketName {
-    fn drop(&mut self) {
-        let there = self.path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
-        if self.made.is_some() && there == self.made {
-            // Best effort: the next start removes it.
-            let _ = stale_socket::remove(&self.path);
         }
     }
 }
@@ -174,31 +155,17 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         }
         Ok(_) => {}
     }
-    if is_listening(path).map_err(failed)? {
+    if stale_socket::is_listening(path).map_err(failed)? {
         return Err(BindError::InUse(path.to_owned()));
     }
     stale_socket::remove(path).map_err(failed)
 }
 
-/// Does not block: a connect would wait for a hung listener with a full backlog.
-fn is_listening(path: &Path) -> io::Result<bool> {
-    let fd = stream_socket()?;
-    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        Err(Errno::ECONNREFUSED) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn stream_socket() -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Unix, SockType::Stream, flags, None)
-}
-
 /// Sets the mode before the socket has a name (Linux makes the file with it), so that other users
 /// can never connect, and the umask of the process is left alone.
 fn listen_privately(path: &Path) -> io::Result<UnixListener> {
-    let fd = stream_socket()?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&fd, Backlog::MAXALLOWABLE)?;

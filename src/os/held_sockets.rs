@@ -4,22 +4,21 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod, umask};
 
 use crate::os::stale_socket;
+use crate::os::stale_socket::SocketFile;
 
 /// A listening socket. Dropping it closes drainit's descriptor, and removes a Unix socket.
 #[derive(Debug)]
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
-    /// The file to remove.
-    path: Option<PathBuf>,
+    _file: Option<SocketFile>,
 }
 
 impl HeldSocket {
@@ -28,12 +27,12 @@ impl HeldSocket {
         let listener = TcpListener::bind(address)?;
         // A second listen(2) only changes the backlog.
         listen(&listener, queue(backlog))?;
-        Ok(Self { descriptor: listener.into(), path: None })
+        Ok(Self { descriptor: listener.into(), _file: None })
     }
 
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
-        if is_listening(path)? {
+        if stale_socket::is_listening(path)? {
             return Err(io::Error::other("another process listens on it"));
         }
         stale_socket::remove(path)?;
@@ -46,7 +45,7 @@ impl HeldSocket {
         let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?);
         umask(before);
         bound?;
-        let held = Self { descriptor, path: Some(path.to_owned()) };
+        let held = Self { descriptor, _file: Some(SocketFile::new(path)) };
         listen(&held.descriptor, queue(backlog))?;
         Ok(held)
     }
@@ -58,28 +57,8 @@ impl AsFd for HeldSocket {
     }
 }
 
-impl Drop for HeldSocket {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Best effort: the next start removes it.
-            let _ = stale_socket::remove(path);
-        }
-    }
-}
-
 /// The kernel cuts it to `net.core.somaxconn` (listen(2)).
 fn queue(backlog: Option<u32>) -> Backlog {
     let wanted = backlog.and_then(|backlog| i32::try_from(backlog).ok());
     wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)
-}
-
-/// Does not block: a connect would wait for a hung listener with a full backlog.
-fn is_listening(path: &Path) -> io::Result<bool> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -1,17 +1,18 @@
-//! Removes the socket that an earlier run of a process has left: nothing but sockets, and not
-//! through links of other users.
+//! Removes the socket that an earlier run of a process has left, or that drainit has made: nothing
+//! but sockets, and not through links of other users.
 //!
 //! drainit is often root, and the directory often belongs to a process that is not. That process
 //! could replace it by a symbolic link, and drainit would remove a socket of another program.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
@@ -38,6 +39,50 @@ pub(crate) fn remove_foreign(path: &Path, own: Option<&Path>) -> io::Result<()> 
         }
         _ => Ok(()),
     })
+}
+
+/// Whether a process listens on the socket at `path`. Does not block: a connect would wait for a
+/// hung listener with a full backlog.
+///
+/// # Errors
+/// Fails if the kernel refuses for another reason than a missing listener or file.
+pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The file of a socket that drainit has made. Dropping this removes it, but nothing that has taken
+/// its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    made: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The socket that was just bound to `path`.
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), made: identity(path) }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.made.is_some() && identity(&self.path) == self.made {
+            // Best effort: the next start removes it.
+            let _ = remove(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()))
 }
 
 fn remove_unless(path: &Path, refuses: impl Fn(&FileStat) -> io::Result<()>) -> io::Result<()> {
