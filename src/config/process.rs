@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{
     CopyOf, Drain, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable, Watch,
 };
-use crate::types::Signal;
+use crate::types::{Signal, exit_code};
 
 /// One entry of `processes:`.
 #[derive(Clone, Debug)]
@@ -74,6 +74,49 @@ impl Process {
     #[must_use]
     pub fn key(&self) -> &str {
         self.copy_of.as_ref().map_or(&self.name, |copy| &copy.process)
+    }
+}
+
+impl Process {
+    /// A process with all defaults.
+    #[must_use]
+    pub fn new(name: String, command: Vec<String>) -> Self {
+        Self {
+            name,
+            copy_of: None,
+            command,
+            kind: ProcessKind::Service,
+            success_codes: vec![exit_code::OK],
+            timeout: None,
+            only_if: None,
+            args: None,
+            sockets: Vec::new(),
+            listen: Vec::new(),
+            depends_on: Vec::new(),
+            readiness: None,
+            liveness: None,
+            stop_signal: Signal::TERM,
+            stop_grace_period: None,
+            environment: Vec::new(),
+            render: Vec::new(),
+            watch: Vec::new(),
+            working_dir: None,
+            user: None,
+            umask: None,
+            ulimits: Vec::new(),
+            restart: Restart {
+                policy: RestartPolicy::No,
+                delay: Duration::from_secs(1),
+                max: None,
+            },
+            on_exit: OnExit::Shutdown,
+            required: true,
+            forward_signals: Vec::new(),
+            hooks: Hooks::default(),
+            drain: None,
+            log: LogMode::Inherit,
+            stderr_to_stdout: false,
+        }
     }
 }
 

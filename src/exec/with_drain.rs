@@ -6,10 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{
-    Config, Control, Drain, DrainMethod, Hooks, LogMode, Logging, OnExit, Process, ProcessKind,
-    Restart, RestartPolicy, Shutdown,
-};
+use crate::config::{Config, Control, Drain, DrainMethod, Hooks, Logging, Process, Shutdown};
 use crate::core::spec::Wait;
 use crate::exec::{ExecOptions, tell};
 use crate::graph::Graph;
@@ -126,38 +123,13 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     }
     let method = drain.method.clone();
     let process = Process {
-        name,
-        copy_of: None,
-        command,
-        kind: ProcessKind::Service,
-        success_codes: vec![exit_code::OK],
-        timeout: None,
-        only_if: None,
-        args: None,
-        sockets: Vec::new(),
-        listen: Vec::new(),
-        depends_on: Vec::new(),
-        readiness: None,
-        liveness: None,
         stop_signal: stop_signal(options)?,
         // The time that the longest drain leaves, if that is more than the default.
         stop_grace_period: Some(room.saturating_sub(time))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
-        environment: Vec::new(),
-        render: Vec::new(),
-        watch: Vec::new(),
-        working_dir: None,
-        user: None,
-        umask: None,
-        ulimits: Vec::new(),
-        required: true,
-        restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
-        on_exit: OnExit::Shutdown,
         forward_signals: forwarded(options)?,
-        hooks: Hooks::default(),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
-        log: LogMode::Inherit,
-        stderr_to_stdout: false,
+        ..Process::new(name, command)
     };
     Ok(Config {
         env: Vec::new(),

@@ -1,17 +1,11 @@
 //! Helpers for tests that load configs.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
-use crate::config::{
-    Config, Hooks, LogMode, OnExit, Process, ProcessKind, Restart, RestartPolicy, ValueFile,
-    Variable,
-};
+use crate::config::{Config, Process, ValueFile, Variable};
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
-use crate::types::{Signal, exit_code};
 
 /// Loads a config without errors.
 pub(crate) fn config(text: &str) -> Config {
@@ -90,36 +84,5 @@ pub(crate) fn find_control(
 
 /// A process with all defaults.
 pub(crate) fn process(name: &str) -> Process {
-    Process {
-        name: name.to_owned(),
-        copy_of: None,
-        command: vec!["true".to_owned()],
-        kind: ProcessKind::Service,
-        success_codes: vec![exit_code::OK],
-        timeout: None,
-        only_if: None,
-        args: None,
-        sockets: Vec::new(),
-        listen: Vec::new(),
-        depends_on: Vec::new(),
-        readiness: None,
-        liveness: None,
-        stop_signal: Signal::TERM,
-        stop_grace_period: None,
-        environment: Vec::new(),
-        render: Vec::new(),
-        watch: Vec::new(),
-        working_dir: None,
-        user: None,
-        umask: None,
-        ulimits: Vec::new(),
-        restart: Restart { policy: RestartPolicy::No, delay: Duration::from_secs(1), max: None },
-        on_exit: OnExit::Shutdown,
-        required: true,
-        forward_signals: Vec::new(),
-        hooks: Hooks::default(),
-        drain: None,
-        log: LogMode::Inherit,
-        stderr_to_stdout: false,
-    }
+    Process::new(name.to_owned(), vec!["true".to_owned()])
 }
