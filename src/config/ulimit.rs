@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ulimit {
     pub resource: Resource,
-    /// What the kernel enforces.
+    /// The limit that the kernel enforces.
     pub soft: Limit,
     /// Up to where the process may raise the soft limit by itself.
     pub hard: Limit,

@@ -1,4 +1,5 @@
-//! What `/metrics` shows beyond the status: counts since the start of drainit, and durations.
+//! The part of `/metrics` that is not in the status: counts since the start of drainit, and
+//! durations.
 
 use std::time::Duration;
 

@@ -300,7 +300,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        // What is not known is not shown as 0.
+        // An unknown value is left out: 0 would be wrong.
         for absent in ["last_exit_code{process=\"migrate\"}", "drains_total{process=\"migrate\""] {
             assert!(!text.contains(absent), "{text}");
         }

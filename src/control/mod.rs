@@ -54,7 +54,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub trait SupervisorHandle {
     /// The status at this moment.
     fn status(&self) -> Status;
-    /// What is counted until this moment.
+    /// The counts until this moment.
     fn measures(&self) -> Measures;
     /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);

@@ -190,7 +190,7 @@ pub struct StartupStatus {
     /// From the start of drainit until everything was ready.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
-    /// What the container waited for, one after the other.
+    /// The processes that the container waited for, one after the other.
     pub chain: Vec<ChainLink>,
 }
 

@@ -102,7 +102,7 @@ pub struct ProcessSpec {
     /// drainit holds listening sockets for it.
     pub listens: bool,
     pub forward_signals: Vec<Signal>,
-    /// What follows a change of each watched file.
+    /// The action that follows a change, for each watched file.
     pub watch: Vec<WatchAction>,
 }
 

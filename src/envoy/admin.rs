@@ -142,7 +142,7 @@ pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample
     Sample::parse(&answer.into_ok_body()?, uncounted)
 }
 
-/// What the statistics of a drain leave out.
+/// Reads which listeners the statistics of a drain leave out.
 ///
 /// # Errors
 /// When the admin does not tell; then what is unknown counts.

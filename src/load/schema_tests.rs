@@ -19,7 +19,7 @@ use crate::load::testing::checked;
 use crate::load::yaml::node::{Kind, Node};
 use crate::testing::rust_source::string_literals;
 
-/// What a schema can judge: a config with such an error must be refused by the schema, too.
+/// Errors that a schema can find: it must refuse a config with one of them, too.
 const FORM: &[&str] = &[
     "unknown key",
     "must be a mapping",

@@ -1,8 +1,8 @@
 //! Keeps the last lines of drainit and of every process in memory, for `drainit logs`.
 //!
 //! Each has a ring of its own, so that a chatty process does not push out the lines of a quiet one.
-//! Who follows the lines has a bounded queue, and loses lines where it does not read them: a
-//! follower never holds up a process, nor the other outputs.
+//! A follower of the lines has a bounded queue, and loses lines that it does not read: it never
+//! holds up a process, nor the other outputs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,7 +22,7 @@ const TOTAL: usize = 1024 * 1024;
 /// The most that waits for a follower.
 const FOLLOWER: usize = 256 * 1024;
 
-/// Who wrote a line; `None` is drainit itself.
+/// The writer of a line; `None` is drainit itself.
 pub(crate) type Owner = Option<ProcessId>;
 
 /// The last lines of all; shared between threads.
@@ -39,7 +39,7 @@ struct State {
     limit: usize,
     /// The number of the next block.
     next: u64,
-    /// Who wrote the last block.
+    /// The writer of the last block.
     last: Option<Owner>,
     followers: BTreeMap<u64, Queue>,
     /// The number of the next follower.
@@ -61,7 +61,7 @@ impl Ring {
     fn push(&mut self, block: u64, lines: &[u8], limit: usize) {
         let (all, lines) = (lines, tail(lines, limit));
         if lines.len() < all.len() {
-            // What was there before the missing lines would be taken for what is next to them.
+            // Otherwise older lines would seem to stand directly before the new ones.
             self.bytes.clear();
             self.blocks.clear();
         }
@@ -180,7 +180,7 @@ impl Recent {
         let concerned = followers
             .filter(|queue| queue.owners.as_ref().is_none_or(|owners| owners.contains(&owner)));
         let wakers: Vec<_> = concerned.filter_map(|queue| queue.push(lines)).collect();
-        // What a waker does must not wait for this lock.
+        // Otherwise a waker would wait for this lock.
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }

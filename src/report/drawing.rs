@@ -1,4 +1,4 @@
-//! What the text and the picture of a report have in common: the rows, and the texts below them.
+//! The rows of a drawn report and the remarks below them, for the text and for the picture.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(crate) fn span(report: &ShutdownReport, rows: &[Row]) -> (f64, f64) {
     (first, last)
 }
 
-/// What the first line of the report in the log says.
+/// The text of the first line of the report in the log.
 pub(crate) fn summary(report: &ShutdownReport) -> String {
     format!(
         "Stopped in {} of {}, exit code {}: {}",
@@ -92,7 +92,7 @@ pub(crate) fn summary(report: &ShutdownReport) -> String {
     )
 }
 
-/// What happened to each process, and the warnings.
+/// A line for each remark about a process, and the warnings.
 pub(crate) fn remarks(report: &ShutdownReport) -> Vec<String> {
     let mut lines = Vec::new();
     for process in &report.processes {

@@ -45,7 +45,7 @@ pub struct Event<'a> {
     /// Why, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What follows an end.
+    /// The consequence of an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'static str>,
     /// Consecutive restarts, with the one that follows; consecutive failures of a probe.

@@ -134,7 +134,7 @@ struct DrainLine {
     is_stopped: bool,
 }
 
-/// What the counts say about the traffic of a drain. `None` is unknown.
+/// The traffic of a drain, by its counts. `None` is unknown.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     at_start: Option<u64>,

@@ -130,7 +130,7 @@ impl Startup {
     pub fn chain(&self, spec: &Spec) -> Vec<Link> {
         let Some(all_ready) = self.all_ready else { return Vec::new() };
         let started = spec.ids().filter_map(|id| Some((id, self.of(id).ready?)));
-        // What became ready for the first time after that, after a failure, delayed nothing. The
+        // A process that became ready for the first time after that delayed nothing. The
         // first of equals, as in the plan.
         let started = started.filter(|(_, ready)| *ready <= all_ready);
         let last = started.reduce(|a, b| if b.1 > a.1 { b } else { a });

@@ -95,8 +95,8 @@ impl Steps {
 
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
         match *note {
-            // What single processes were drained or stopped for before is over. What is under way
-            // belongs to the shutdown, and so does a drain that is requested before it.
+            // Drains and stops of earlier requests are over. Those under way belong to the shutdown,
+            // and so does a drain that is requested before it.
             Note::DrainRequested | Note::ShutdownBegan { .. } if !self.is_shutdown => {
                 self.is_shutdown = true;
                 self.over.clear();

@@ -111,7 +111,7 @@ impl Bars {
         let mut line = format!("  {label:width$}  {times:>TIMES$}  ");
         if let Some((begins, ends)) = bar {
             let (from, to) = (self.column(begins), self.column(ends));
-            // What takes next to no time is a stroke.
+            // A step that takes next to no time is a stroke.
             let from = from.min(self.width - 1);
             line.push_str(&" ".repeat(from));
             match to.saturating_sub(from) {

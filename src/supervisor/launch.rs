@@ -115,7 +115,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     Ok(())
 }
 
-/// What a start takes from drainit itself.
+/// The part of a start that comes from drainit itself.
 pub(crate) struct Launcher {
     /// The variables of every process.
     pub(crate) base: Rc<[(OsString, OsString)]>,
@@ -124,7 +124,7 @@ pub(crate) struct Launcher {
     pub(crate) format: LogFormat,
 }
 
-/// What an instance of a process gets from drainit, beside its part of the config.
+/// The part that an instance of a process gets from drainit, beside its config.
 pub(crate) struct Handed<'a> {
     /// Its part of the container's arguments.
     pub(crate) args: &'a [String],

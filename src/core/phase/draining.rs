@@ -234,7 +234,7 @@ impl Draining {
         if spec.oneshot || spec.on_exit == OnExit::Ignore {
             return;
         }
-        // What is left of the container may not be able to serve.
+        // The rest of the container may not be able to serve.
         self.turn_unready(state);
         for id in state.spec.above(gone) {
             self.only_min[id.index()] = true;

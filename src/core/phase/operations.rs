@@ -34,7 +34,7 @@ pub(crate) struct Operations {
     followers: BTreeMap<ProcessId, ProcessId>,
 }
 
-/// What a process is on its way to.
+/// The goal of an operation on a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     /// Down, after its dependents, until it is asked to start.

@@ -960,7 +960,7 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     let notes = play.notes(1100, Event::Spawned(ENGINE));
     assert_eq!(notes, [Note::Started(ENGINE), done(ENGINE, Request::Restart)]);
     assert_eq!(play.machine.state().restarts[0].total, 0);
-    // What ignores its signal is killed, as in a shutdown, and started again.
+    // A process that ignores its signal is killed, as in a shutdown, and started again.
     play.at(2000, ask(ENGINE, Request::Restart));
     assert!(play.at(6999, Event::Tick).is_empty());
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(ENGINE)]);
@@ -1317,7 +1317,7 @@ fn a_change_restarts_or_signals_what_is_ready() {
     let began = Note::FileChanged { process: ROUTER, watch: 0, action };
     let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(5000) };
     assert_eq!(play.notes(2000, changed(ROUTER, 0)), [began, stopping]);
-    // What changes while it is stopped is read by the start.
+    // The start reads a change that came during the stop.
     assert!(play.at(2001, changed(ROUTER, 0)).is_empty());
     assert!(play.at(2002, changed(ROUTER, 1)).is_empty());
     assert_eq!(play.at(2100, exited(ROUTER)), [Action::Spawn(ROUTER)]);

@@ -694,7 +694,8 @@ impl<'a> Checker<'a> {
                     let full = window == self.scenario.spec.window;
                     self.hold(full, "a drain of before takes time from the stop");
                 }
-                // What survives the KILL of an earlier stop is waited for until the deadline.
+                // The core waits until the deadline for a process that survives the KILL of an
+                // earlier stop.
                 let mut earlier = procs.iter().zip(&self.group_killed);
                 self.has_hung |= earlier.any(|(proc, killed)| proc.alive && *killed);
                 if let Some(process) = failed_start(cause) {

@@ -26,7 +26,7 @@ use crate::types::Time;
 /// The limit of the last poll. The core waits no longer for the closing of the listeners as a
 /// whole.
 const LAST_POLL: Duration = Duration::from_millis(100);
-/// What a drain of inbound listeners needs.
+/// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
 /// By when connections must have closed, where every response closes its own.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) struct EnvoyDrain {
     pub(crate) direction: Direction,
     /// Listeners whose connections do not count.
     pub(crate) ignored: Vec<String>,
-    /// What the statistics leave out, as soon as it is known.
+    /// The listeners that do not count, as soon as they are known.
     pub(crate) uncounted: OnceCell<Uncounted>,
     /// Before this the drain cannot be over.
     pub(crate) min_until: Time,

@@ -26,7 +26,7 @@ pub(crate) struct Listener {
     watchdog: watch::Sender<Option<Duration>>,
 }
 
-/// What the messages say about the instance.
+/// The state of the instance, as its messages report it.
 pub(crate) struct States {
     /// Its `STATUS=`.
     pub(crate) status: LastFailure,
