@@ -22,7 +22,7 @@ pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use process::{
     ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,
-    RestartPolicy, StartCondition, User,
+    RestartPolicy, StartCondition, Update, User,
 };
 pub use readiness::{Probe, Readiness};
 pub use ulimit::{Limit, Resource, Ulimit};

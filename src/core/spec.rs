@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, OnExit, OnlyIf, ProcessKind, Restart,
-    StartCondition, WatchAction,
+    StartCondition, Update, WatchAction,
 };
 use crate::graph::Graph;
 use crate::types::{AFTER_KILL, End, ProcessId, Signal};
@@ -90,6 +90,8 @@ pub struct ProcessSpec {
     pub readiness_timeout: Option<Duration>,
     /// The number of failures in a row after which its liveness check has failed, if it has one.
     pub liveness_retries: Option<u32>,
+    /// How a new instance replaces it. The core treats hot-restart as start-first.
+    pub update: Update,
     pub restart: Restart,
     pub on_exit: OnExit,
     /// The container is not ready once this process has ended for good with a failure.
@@ -139,6 +141,7 @@ impl Spec {
                 conditional: process.only_if.is_some(),
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
                 liveness_retries: process.liveness.as_ref().map(Liveness::retries),
+                update: process.update,
                 restart: process.restart,
                 on_exit: process.on_exit,
                 required: process.required,

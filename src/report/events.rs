@@ -145,6 +145,16 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::Follows { process, on } => {
             Event { dependency: Some(names.of(on)), ..of("follows", process) }
         }
+        Note::Replacing { process, .. } => of("replacing", process),
+        Note::TakesOver { process, .. } => of("takes_over", process),
+        Note::TakenBack { process, why, .. } => {
+            Event { cause: Some(request_error(why, names)), ..of("taken_back", process) }
+        }
+        Note::Removing(process) => of("removing", process),
+        Note::ReloadDone => plain("reload_done"),
+        Note::ReloadFailed { why } => {
+            Event { cause: Some(request_error(why, names)), ..plain("reload_failed") }
+        }
         Note::ProbeFailed { process, failures, retries } => {
             Event { attempt: Some(failures), retries: Some(retries), ..of("probe_failed", process) }
         }
@@ -270,6 +280,12 @@ mod tests {
             Note::RequestDone { process, request: Request::Stop },
             Note::RequestFailed { process, request: Request::Stop, why: RequestError::Drained },
             Note::Follows { process, on: process },
+            Note::Replacing { process, old: process, overlaps: true },
+            Note::TakesOver { process, old: process },
+            Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
+            Note::Removing(process),
+            Note::ReloadDone,
+            Note::ReloadFailed { why: RequestError::Reloading },
             Note::ProbeFailed { process, failures: 1, retries: 3 },
             Note::TimeoutExtended { process, limit: SECOND },
             Note::Unhealthy { process, next: None },

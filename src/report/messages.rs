@@ -82,6 +82,33 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             Level::Info,
             format!("{}: restarting it, because {} was started again", name(process), name(on)),
         ),
+        Note::Replacing { process, overlaps: true, .. } => (
+            Level::Info,
+            format!("{}: a new instance starts beside the running one", name(process)),
+        ),
+        Note::Replacing { process, .. } => (
+            Level::Info,
+            format!("{}: changed, a new instance follows the running one", name(process)),
+        ),
+        Note::TakesOver { process, .. } => (
+            Level::Info,
+            format!("{}: the new instance takes over, the old one ends", name(process)),
+        ),
+        Note::TakenBack { process, why, .. } => (
+            request_failed(why),
+            format!(
+                "{}: the new instance is taken back, the old one goes on: {}",
+                name(process),
+                request_error(why, names)
+            ),
+        ),
+        Note::Removing(id) => {
+            (Level::Info, format!("{}: no longer in the config, stopping it", name(id)))
+        }
+        Note::ReloadDone => (Level::Info, "reload done".to_owned()),
+        Note::ReloadFailed { why } => {
+            (request_failed(why), format!("reload failed: {}", request_error(why, names)))
+        }
         Note::ProbeFailed { process, failures, retries } => (
             Level::Warning,
             format!("{}: liveness probe failed ({failures} of {retries})", name(process)),
@@ -249,6 +276,10 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         ),
         RequestError::Superseded(process) => {
             format!("a later request stops {}", name(process))
+        }
+        RequestError::StillStarting => "not everything has been ready yet".to_owned(),
+        RequestError::Reloading => {
+            "a reload or another request is under way; try again when that is done".to_owned()
         }
         RequestError::Skipped(process) => {
             format!("{} is left out, its only_if does not hold", name(process))

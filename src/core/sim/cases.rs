@@ -21,6 +21,7 @@ fn gateway() -> Spec {
         conditional: false,
         readiness_timeout: None,
         liveness_retries: None,
+        update: Update::StopFirst,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
         required: true,

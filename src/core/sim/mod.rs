@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{OnExit, Restart, RestartPolicy, StartCondition, WatchAction};
+use crate::config::{OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
 use crate::core::action::Action;
 use crate::core::cause::Cause;
 use crate::core::event::{Event, Load, Request};

@@ -284,6 +284,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         readiness_timeout: (!oneshot && rng.once_in(2))
             .then(|| rng.millis(4000) + Duration::from_millis(1)),
         liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
+        update: Update::StopFirst,
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,

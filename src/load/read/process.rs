@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{
     ArgRoute, CopyOf, Hooks, LogMode, OnExit, OnlyIf, Probe, Process, ProcessKind, Readiness,
-    Restart, RestartPolicy, Variable,
+    Restart, RestartPolicy, Update, Variable,
 };
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::keys::{Key, Keys, Shape};
@@ -138,6 +138,11 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     ),
     Key::new("ulimits", Shape::Table(&ulimits::KEYS), "Its resource limits."),
     Key::new(
+        "update",
+        Shape::Word(&UPDATES),
+        "How a new instance replaces the running one. Default: stop-first.",
+    ),
+    Key::new(
         "restart",
         Shape::Either(&[Shape::Word(&RESTART_POLICIES), Shape::Pattern("^on-failure:[0-9]+$")]),
         "Whether it is started again after an unasked end. Default: no.",
@@ -171,6 +176,12 @@ static ARGS: Keys = Keys::new(&[
 
 const KINDS: &[(&str, ProcessKind)] =
     &[("service", ProcessKind::Service), ("oneshot", ProcessKind::Oneshot)];
+
+const UPDATES: &[(&str, Update)] = &[
+    ("stop-first", Update::StopFirst),
+    ("start-first", Update::StartFirst),
+    ("hot-restart", Update::HotRestart),
+];
 
 const RESTART_POLICIES: &[(&str, RestartPolicy)] = &[
     ("no", RestartPolicy::No),
@@ -307,7 +318,7 @@ fn process(
     let kind =
         reader.field(&fields, "type", |text| values::choice(text, KINDS)).unwrap_or_default();
     if kind == ProcessKind::Oneshot {
-        for key in ["readiness", "liveness", "drain", "watch"] {
+        for key in ["readiness", "liveness", "drain", "watch", "update"] {
             if let Some(span) = fields.key(key).filter(|_| fields.get(key).is_some()) {
                 let problem = reader
                     .problems
@@ -411,6 +422,9 @@ fn process(
         ulimits: fields
             .get("ulimits")
             .map(|node| ulimits(reader, node, &format_args!("{what}.ulimits")))
+            .unwrap_or_default(),
+        update: reader
+            .field(&fields, "update", |text| values::choice(text, UPDATES))
             .unwrap_or_default(),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),
