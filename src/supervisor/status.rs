@@ -246,8 +246,10 @@ impl StatusBoard {
                     ProcessState::Starting | ProcessState::Draining => {
                         fact.failure.borrow().clone()
                     }
-                    ProcessState::Ready => {
-                        fact.unhealthy.borrow().clone().or_else(|| fact.message.clone())
+                    ProcessState::Ready | ProcessState::Stopping if fact.pid.is_some() => {
+                        let why = fact.unhealthy.borrow().clone();
+                        why.or_else(|| fact.failure.borrow().clone())
+                            .or_else(|| fact.message.clone())
                     }
                     _ => fact.message.clone(),
                 },
