@@ -181,6 +181,53 @@ fn a_process_that_is_busy_saving_gets_longer() {
 }
 
 #[test]
+fn what_a_process_says_of_itself_is_shown_as_long_as_it_runs() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a:
+            command:
+              - CHILD
+              - a
+              - 'on=TERM:touch:DIR/told'
+              - notify=READY=1
+              - await=DIR/busy
+              - notify=STATUS=compacting
+              - await=DIR/told
+              - notify=STATUS=saving
+              - await=DIR/saved
+              - exit=0
+            readiness: {notify: true}
+          b:
+            command: [CHILD, b, 'http=ADDRESS,0']
+            readiness: {http: 'http://ADDRESS/', interval: 10ms}
+            drain: {notify: {signal: USR1}}
+        "
+        .replace("ADDRESS", &free_address().to_string())
+        .as_str(),
+    );
+    drainit.wait_for_line("everything is ready");
+    let says = |place, state: &str, message: Option<&str>| {
+        drainit.wait_until(state, || {
+            status(&drainit, place)
+                .is_some_and(|it| it["state"] == state && it["message"].as_str() == message)
+        });
+    };
+    says(0, "ready", None);
+    // The failures of its readiness are over.
+    says(1, "ready", None);
+    drainit.touch("busy");
+    says(0, "ready", Some("it says: compacting"));
+    let mut stop = drainit.exec_as(None, &["stop", "a"]).spawn().unwrap();
+    says(0, "stopping", Some("it says: saving"));
+    drainit.touch("saved");
+    says(0, "stopped", Some("exited with code 0"));
+    stop.wait().unwrap();
+}
+
+#[test]
 fn nobody_gets_longer_than_the_deadline() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

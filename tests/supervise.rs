@@ -528,8 +528,12 @@ fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
     drainit.wait_for_line("everything is ready");
     drainit.wait_for_line("a: exited with code 4");
     drainit.wait_for_start(&["b"]);
-    let (code, _) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
-    assert_eq!(code, 200);
+    let ready = || get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
+    assert_eq!(ready().0, 200);
+    // Nor is it named as a reason.
+    drainit.exec(&["stop", "b"]).assert(0, "");
+    assert_eq!(ready(), (503, "not ready: b (stopped: exited with code 0)\n".to_owned()));
+    drainit.exec(&["start", "b"]).assert(0, "");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }

@@ -84,6 +84,9 @@ pub struct ProcessStatus {
     /// In this state.
     #[serde(rename = "since_seconds", serialize_with = "seconds")]
     pub since: Duration,
+    /// Whether the container is not ready because of it: one that is not `required` may be down.
+    #[serde(skip)]
+    pub is_missed: bool,
     /// Why it is not ready yet, or its last liveness probe failed, how it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -178,8 +181,8 @@ impl ProcessState {
         }
     }
 
-    /// Whether the container can be ready with a process in this state.
-    fn is_settled(self) -> bool {
+    /// Whether the container can be ready with a required process in this state.
+    pub(crate) fn is_settled(self) -> bool {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 }
@@ -228,7 +231,7 @@ impl Status {
         let missing: Vec<_> = self
             .processes
             .iter()
-            .filter(|process| !process.state.is_settled())
+            .filter(|process| process.is_missed)
             .map(|process| match &process.message {
                 Some(message) => format!("{} ({}: {message})", process.name, process.state.name()),
                 None => format!("{} ({})", process.name, process.state.name()),
@@ -269,6 +272,7 @@ pub(crate) fn example() -> Status {
         restarts,
         probe_failures: 0,
         since: Duration::from_millis(1234),
+        is_missed: false,
         message: None,
         started: None,
         first_ready: None,
@@ -358,6 +362,8 @@ mod tests {
         status.processes[0].state = ProcessState::Starting;
         status.processes[0].message = Some("connection refused".to_owned());
         status.processes[1].state = ProcessState::Waiting;
+        assert_eq!(status.not_ready_reason(), "not ready", "they are not required");
+        status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
         assert_eq!(
             status.not_ready_reason(),
             "not ready: policy-engine (starting: connection refused), router (waiting)"

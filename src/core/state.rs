@@ -308,6 +308,13 @@ impl State {
         self.unsettled == 0
     }
 
+    /// Whether the container is not ready because of this process, which is not ready yet or is to
+    /// be started again.
+    #[must_use]
+    pub fn waits_for(&self, id: ProcessId) -> bool {
+        !self.life(id).is_settled(self.process(id).required)
+    }
+
     /// The position of a process in the order.
     #[must_use]
     pub fn rank(&self, id: ProcessId) -> u16 {

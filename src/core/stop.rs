@@ -90,7 +90,11 @@ impl State {
                     self.set(id, Lifecycle::PreStop { until });
                 }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
+                    // It may have asked for more time than its own.
+                    let limit = match kill_at.since(since) > self.process(id).stop.limit {
+                        true => self.budget.longest_stop(&self.spec, id, self.now, deadline),
+                        false => self.budget.stop(&self.spec, id, self.now, deadline),
+                    };
                     let kill_at = kill_at.min(self.now + limit);
                     self.set(id, Lifecycle::Stopping { since, kill_at });
                 }

@@ -2,14 +2,15 @@
 //! the way of a process.
 //!
 //! Each file has a queue and a thread of its own, as stdout and stderr have. The thread compares
-//! the path with the open file before each write, so that log rotation needs no signal.
+//! the path with the open file before each write, and closes a file that is not written to, so that
+//! log rotation needs no signal, and a removed file takes no room on the disk.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -73,14 +74,15 @@ impl LogFiles {
     }
 }
 
-/// An open log file.
+/// A log file.
 pub(crate) struct LogFile {
     path: PathBuf,
     current: Mutex<Current>,
 }
 
 struct Current {
-    file: File,
+    /// `None` until the first line, and after a second without one.
+    file: Option<File>,
     id: FileId,
     /// The last byte that was written is not the end of a line.
     is_in_line: bool,
@@ -92,28 +94,40 @@ struct Current {
 
 impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), current: Mutex::new(Current::new(open(path)?)) })
+        let mut current = Current::new(open(path)?);
+        current.file = None;
+        Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
     }
 
-    /// Opens the path anew if it no longer leads to the open file. Until that succeeds, the lines
-    /// go on to the old one.
-    fn follow(&self, current: &mut Current) {
+    /// Opens the path if there is no open file, or if it no longer leads to that. As long as this
+    /// fails, the lines go on to the open file, if there is one.
+    fn follow(&self, current: &mut Current) -> nix::Result<()> {
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
-        if found.is_ok_and(|found| found == current.id) {
-            return;
+        if current.file.is_some() && found.is_ok_and(|found| found == current.id) {
+            return Ok(());
         }
         match open(&self.path) {
+            Ok((file, id)) if id == current.id => current.file = Some(file),
             Ok(opened) => *current = Current::new(opened),
-            Err(error) => current.report(&self.path, "cannot be opened anew", &error.to_string()),
+            Err(error) => {
+                current.report(&self.path, "cannot be opened anew", &error.to_string());
+                if current.file.is_none() {
+                    return Err(error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw));
+                }
+            }
         }
+        Ok(())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sink for LogFile {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        self.follow(&mut current);
-        let result = current.write(bytes);
+        let mut current = self.current();
+        let result = self.follow(&mut current).and_then(|()| current.write(bytes));
         if let Err(errno) = result
             && errno != Errno::EINTR
         {
@@ -134,24 +148,34 @@ impl Sink for LogFile {
         true
     }
 
+    fn holds(&self) -> bool {
+        self.current().file.is_some()
+    }
+
+    /// A file that was moved or removed meanwhile would stay open until the next line.
+    fn let_go(&self) {
+        self.current().file = None;
+    }
+
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
         tracing::warn!("{}", dropped(&self.path, lines, why));
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_reported = false;
+        self.current().is_reported = false;
         true
     }
 }
 
 impl Current {
     fn new((file, id): (File, FileId)) -> Self {
-        Self { file, id, is_in_line: false, is_torn: false, is_reported: false }
+        Self { file: Some(file), id, is_in_line: false, is_torn: false, is_reported: false }
     }
 
     fn write(&mut self, bytes: &[u8]) -> nix::Result<usize> {
+        let Some(file) = &self.file else { return Err(Errno::EBADF) };
         if self.is_torn {
-            write(&self.file, b"\n")?;
+            write(file, b"\n")?;
             (self.is_torn, self.is_in_line) = (false, false);
         }
-        let written = write(&self.file, bytes)?;
+        let written = write(file, bytes)?;
         self.is_in_line = !bytes[..written].ends_with(b"\n");
         Ok(written)
     }
@@ -262,6 +286,44 @@ mod tests {
         fs::remove_file(&path).unwrap();
         file.write(b"3\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn a_file_that_is_not_written_to_is_not_held_open() {
+        let dir = TempDir::new();
+        let path = dir.root().join("app.log");
+        let mut files = LogFiles::default();
+        let null = || File::options().write(true).open("/dev/null").unwrap();
+        let main = Output::new(null(), null());
+        let output = files.open(&path, LogFormat::Text, &main).unwrap();
+        let is_open = || {
+            fs::read_dir("/proc/self/fd").unwrap().any(|fd| {
+                let target = fd.and_then(|fd| fs::read_link(fd.path()));
+                target.is_ok_and(|target| target.starts_with(&path))
+            })
+        };
+        assert!(!is_open());
+        let write = |line: &str| {
+            output.push_process(Stream::Stdout, line.as_bytes());
+            assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
+        };
+        for lines in ["1\n", "1\n2\n"] {
+            write(&lines[lines.len() - 2..]);
+            let since = std::time::Instant::now();
+            while is_open() {
+                assert!(since.elapsed() < LONG, "still open");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), lines);
+        }
+        // There is no open file that the line could go on to.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        write("3\n");
+        assert_eq!(output.unreported(), 1);
+        fs::remove_dir(&path).unwrap();
+        write("4\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub(crate) const LIMIT: usize = 1024 * 1024;
 /// In a shutdown, [`StreamWriter::room`] stops waiting after this long without progress.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Larger buffers are freed after [`IDLE`]. Not at once: with a reader that is a little too slow,
-/// the queue is empty for a moment after each read.
+/// Larger buffers are freed after [`IDLE`], and the sink may let go of what it holds. Not at once:
+/// with a reader that is a little too slow, the queue is empty for a moment after each read.
 const KEEP: usize = 4096;
 
 /// See [`KEEP`].
@@ -69,6 +69,14 @@ pub(crate) trait Sink: Send + Sync {
     fn may_recover(&self, errno: Errno) -> bool {
         is_passing(errno)
     }
+
+    /// Whether it holds something that it needs for a write only.
+    fn holds(&self) -> bool {
+        false
+    }
+
+    /// Lets go of that: nothing was written for a while.
+    fn let_go(&self) {}
 
     /// Reports dropped lines elsewhere; `why` is `None` for want of room. By default they are
     /// reported between the lines, by the writer.
@@ -353,11 +361,12 @@ impl StreamWriter {
     }
 
     fn wait_for_work<'a>(
-        &self,
+        &'a self,
         state: MutexGuard<'a, State>,
         buffer: &mut Vec<u8>,
     ) -> MutexGuard<'a, State> {
-        if buffer.capacity().max(state.pending.capacity()) <= KEEP {
+        let is_small = buffer.capacity().max(state.pending.capacity()) <= KEEP;
+        if is_small && !self.sink.holds() {
             return self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let waited = self.work.wait_timeout(state, IDLE);
@@ -365,6 +374,10 @@ impl StreamWriter {
         if result.timed_out() {
             free(buffer);
             free(&mut state.pending);
+            // It may take time, and nobody may wait for it.
+            drop(state);
+            self.sink.let_go();
+            state = self.lock();
         }
         state
     }

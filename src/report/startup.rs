@@ -31,8 +31,8 @@ pub struct Moments {
     pub started: Option<Time>,
     /// A oneshot is ready when it has completed, a service without `readiness` when it is started.
     pub ready: Option<Time>,
-    /// Its dependents no longer waited for it, although it was not ready: it was left out, or has
-    /// ended and `on_exit` is `ignore`.
+    /// It was no longer waited for, although it was not ready: it was left out, has ended and
+    /// `on_exit` is `ignore`, or was not ready in time and may be missing.
     released: Option<Time>,
 }
 
@@ -88,6 +88,8 @@ impl Startup {
                 }
             }
             Note::Skipped(process)
+            // If it may not be missing, not everything will be ready.
+            | Note::NotReady { process, .. }
             | Note::Ended {
                 process,
                 next: AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp,
@@ -129,7 +131,8 @@ impl Startup {
     #[must_use]
     pub fn chain(&self, spec: &Spec) -> Vec<Link> {
         let Some(all_ready) = self.all_ready else { return Vec::new() };
-        let started = spec.ids().filter_map(|id| Some((id, self.of(id).ready?)));
+        let over = |id| Some((id, self.of(id).met(StartCondition::Ready)?));
+        let started = spec.ids().filter_map(over);
         // A process that became ready for the first time after that delayed nothing. The
         // first of equals, as in the plan.
         let started = started.filter(|(_, ready)| *ready <= all_ready);
@@ -297,6 +300,22 @@ processes:
             start.line(1000),
             "everything is ready after 1s: pre_start hook 300ms → warm 500ms → shaky 100ms → app 100ms"
         );
+    }
+
+    #[test]
+    fn a_process_that_may_be_missing_is_waited_for_until_its_time_is_over() {
+        let mut start = Start::new(
+            "
+processes:
+  app: {command: [a], readiness: {unix: /run/a.sock}}
+  extra: {command: [a], on_exit: ignore, required: false, readiness: {unix: /run/b.sock}}
+",
+        );
+        start.note(5, "app", Note::Started);
+        start.note(5, "extra", Note::Started);
+        start.ready(400, "app");
+        start.note(5000, "extra", |process| Note::NotReady { process, after: Duration::ZERO });
+        assert_eq!(start.line(5000), "everything is ready after 5s: extra 5s");
     }
 
     #[test]

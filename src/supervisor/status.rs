@@ -229,10 +229,9 @@ impl StatusBoard {
         let facts = self.facts.borrow();
         let startup = self.startup.borrow();
         let counts = world.restarts.iter().zip(&world.probe_failures);
-        let moments = world.spec.ids().map(|id| startup.of(id));
-        let processes = facts.iter().zip(&self.names.0).zip(counts).zip(moments);
+        let processes = facts.iter().zip(&self.names.0).zip(counts).zip(world.spec.ids());
         let processes = processes
-            .map(|(((fact, name), (restarts, probe_failures)), moments)| ProcessStatus {
+            .map(|(((fact, name), (restarts, probe_failures)), id)| ProcessStatus {
                 name: name.clone(),
                 state: fact.state,
                 pid: fact.pid,
@@ -242,17 +241,23 @@ impl StatusBoard {
                 restarts: restarts.total,
                 probe_failures: probe_failures.total,
                 since: now.since(fact.since),
+                is_missed: match world.process(id).required {
+                    true => !fact.state.is_settled(),
+                    false => world.waits_for(id),
+                },
                 message: match fact.state {
                     ProcessState::Starting | ProcessState::Draining => {
                         fact.failure.borrow().clone()
                     }
-                    ProcessState::Ready => {
-                        fact.unhealthy.borrow().clone().or_else(|| fact.message.clone())
+                    ProcessState::Ready | ProcessState::Stopping if fact.pid.is_some() => {
+                        let why = fact.unhealthy.borrow().clone();
+                        why.or_else(|| fact.failure.borrow().clone())
+                            .or_else(|| fact.message.clone())
                     }
                     _ => fact.message.clone(),
                 },
-                started: moments.started.map(|at| at.since(self.began)),
-                first_ready: moments.ready.map(|at| at.since(self.began)),
+                started: startup.of(id).started.map(|at| at.since(self.began)),
+                first_ready: startup.of(id).ready.map(|at| at.since(self.began)),
             })
             .collect();
         let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {

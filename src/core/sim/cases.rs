@@ -1119,6 +1119,21 @@ fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
 }
 
 #[test]
+fn a_shutdown_leaves_a_process_the_time_that_it_was_granted_before() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    spec.processes[1].stop = Wait::new(Some(MS(1000)));
+    let mut play = Play::up(spec);
+    let restart = Event::Requested { process: ROUTER, request: Request::Restart };
+    assert!(play.at(0, restart).contains(&stop(ROUTER)));
+    play.at(500, extended(ROUTER, 60_000));
+    play.at(10_000, Event::Signal(Signal::TERM));
+    // The engine needs 5 of 28 seconds.
+    assert!(play.at(32_999, Event::Tick).is_empty());
+    assert_eq!(play.at(33_000, Event::Tick), [Action::Kill(ROUTER)]);
+}
+
+#[test]
 fn a_process_that_asks_for_more_time_may_take_longer_to_start() {
     let mut spec = gateway();
     spec.processes[0].readiness_timeout = Some(MS(10_000));

@@ -34,6 +34,8 @@ pub(crate) struct Checker<'a> {
     has_hung: bool,
     sweeping: Option<Signal>,
     asked: Vec<Option<(Time, Duration)>>,
+    /// It has got more time to end than it had.
+    extended: Vec<bool>,
     group_killed: Vec<bool>,
     killed_in_shutdown: Vec<bool>,
     /// From then on a killed process counts as one that survives KILL.
@@ -113,6 +115,7 @@ impl<'a> Checker<'a> {
             has_hung: false,
             sweeping: None,
             asked: vec![None; count],
+            extended: vec![false; count],
             group_killed: vec![false; count],
             killed_in_shutdown: vec![false; count],
             survives_at: vec![None; count],
@@ -241,7 +244,9 @@ impl<'a> Checker<'a> {
         {
             let spare = |deadline: Time| deadline.since(now).saturating_sub(later);
             let granted = by.min(self.deadline.map_or(Duration::MAX, spare));
-            self.asked[index] = Some((asked, limit.max((now + granted).since(asked))));
+            let longer = (now + granted).since(asked);
+            self.extended[index] |= longer > limit;
+            self.asked[index] = Some((asked, limit.max(longer)));
         }
     }
 
@@ -485,6 +490,7 @@ impl<'a> Checker<'a> {
     fn forget(&mut self, process: ProcessId) {
         let place = process.index();
         self.asked[place] = None;
+        self.extended[place] = false;
         self.complete_by[place] = None;
         self.group_killed[place] = false;
         self.survives_at[place] = None;
@@ -870,7 +876,13 @@ impl<'a> Checker<'a> {
             Some((at, limit)) if self.stops_early[process.index()] => {
                 // The shutdown has cut its time since.
                 let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
-                let is_due = now >= at + limit || now >= from + share;
+                let later = self.needed_after(process);
+                // Nor is time that it was granted lost, as far as the deadline has room for it.
+                let left = match self.extended[process.index()] {
+                    true => self.scenario.spec.window.saturating_sub(later),
+                    false => share,
+                };
+                let is_due = now >= at + limit || now >= from + left;
                 self.hold(is_due || is_obstructed, "a KILL before its limit");
             }
             Some((at, limit)) => {

@@ -166,7 +166,10 @@ impl Executor {
             Message::Ready { process, instance } => {
                 let current = &mut self.instances[process.index()];
                 (current.number == instance && current.pid.is_some()).then(|| {
-                    current.watch = None;
+                    if current.watch.take().is_some() {
+                        // The last failure of its probe; no `STATUS=`.
+                        *current.last_failure.borrow_mut() = None;
+                    }
                     self.status_board.set_message(process, None);
                     Event::Ready(process)
                 })
