@@ -67,6 +67,49 @@ fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
 }
 
 #[test]
+fn a_health_check_that_fails_spares_egress_listeners_that_are_modify_only() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            drain: "time: 9s, min: 3s, direction: inbound, fail_healthcheck: true",
+            change: |config| {
+                sidecar(config);
+                config["static_resources"]["listeners"][1]["drain_type"] = "MODIFY_ONLY".into();
+            },
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        drainit.wait_for_line("nothing speaks against its drain");
+        let (mut inbound, mut old) = (Client::new(address), Client::new(egress_of(address)));
+        assert_eq!((inbound.request(0).went, old.request(0).went), (STAYS, STAYS));
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_line("router: draining");
+        // Envoy answers half a second later, after the calls.
+        assert_eq!(inbound.request(500).went, CLOSES);
+        for egress in [&mut old, &mut Client::new(egress_of(address))] {
+            assert_eq!((egress.request(500).went, egress.request(0).went), (STAYS, STAYS));
+        }
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
+    });
+}
+
+#[test]
+fn an_egress_that_the_health_check_would_close_is_reported_while_envoy_is_healthy() {
+    let envoy = RealEnvoy {
+        drain: "time: 3s, direction: inbound, fail_healthcheck: true",
+        change: sidecar,
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, _)) = envoy.start() else { return };
+    drainit.wait_for_line(
+        "warning: router: with `fail_healthcheck: true` .* of listener egress close",
+    );
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn an_envoy_without_an_inbound_listener_is_reported_while_it_is_healthy() {
     let warning = "warning: router: `direction: inbound` drains nothing, none of its listeners \\(gateway, \
         egress\\) has `traffic_direction: INBOUND`";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::values::{duration, explain};
-use crate::config::{Direction, DrainMethod, DrainUntil, HttpMethod};
+use crate::config::{Direction, DrainMethod, DrainStrategy, DrainUntil, HttpMethod};
 use crate::exec::with_drain::DrainOptions;
 use crate::load::{shell_split, values};
 
@@ -40,6 +40,11 @@ pub(super) struct DrainArgs {
     #[arg(long, requires = "drain_envoy")]
     #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify"])]
     no_fail_healthcheck: bool,
+    /// When Envoy's health checks are failed, so that every response closes its connection: immediate
+    /// or gradual, after --drain-min [default: immediate]
+    #[arg(long, value_name = "STRATEGY", value_parser = strategy, requires = "drain_envoy")]
+    #[arg(conflicts_with_all = ["drain_http", "drain_exec", "drain_signal", "drain_notify", "no_fail_healthcheck"])]
+    drain_strategy: Option<DrainStrategy>,
     /// Method of the --drain-http request: POST, PUT, GET or DELETE [default: POST]
     #[arg(long, value_name = "METHOD", value_parser = method, requires = "drain_http")]
     #[arg(conflicts_with_all = ["drain_envoy", "drain_exec", "drain_signal", "drain_notify"])]
@@ -92,6 +97,7 @@ impl DrainArgs {
         match &mut method {
             DrainMethod::Envoy {
                 fail_healthcheck,
+                strategy,
                 until,
                 exit_at,
                 direction,
@@ -103,6 +109,7 @@ impl DrainArgs {
                 *exit_at = self.drain_exit_at.unwrap_or_default();
                 *fail_healthcheck =
                     !self.no_fail_healthcheck && *direction != Some(Direction::Inbound);
+                *strategy = self.drain_strategy.unwrap_or_default();
                 *until = self.drain_until.unwrap_or_default();
             }
             DrainMethod::Http { method, .. } => *method = self.drain_method.unwrap_or_default(),
@@ -117,6 +124,7 @@ fn envoy(text: &str) -> Result<DrainMethod, String> {
     Ok(DrainMethod::Envoy {
         admin,
         fail_healthcheck: true,
+        strategy: DrainStrategy::default(),
         until: DrainUntil::default(),
         exit_at: 0,
         direction: None,
@@ -135,6 +143,10 @@ fn method(text: &str) -> Result<HttpMethod, String> {
 
 fn until(text: &str) -> Result<DrainUntil, String> {
     values::drain_until(text).map_err(explain)
+}
+
+fn strategy(text: &str) -> Result<DrainStrategy, String> {
+    values::drain_strategy(text).map_err(explain)
 }
 
 fn direction(text: &str) -> Result<Direction, String> {

@@ -28,6 +28,8 @@ pub enum DrainMethod {
         admin: Address,
         /// Also `POST /healthcheck/fail`, so that every response closes its connection.
         fail_healthcheck: bool,
+        /// When that is.
+        strategy: DrainStrategy,
         until: DrainUntil,
         /// Drained when no more than so many connections (or requests) are left.
         exit_at: u32,
@@ -72,6 +74,16 @@ pub enum DrainUntil {
     Connections,
     /// No request is in flight; for clients that never close their connections.
     Requests,
+}
+
+/// `strategy:` of an Envoy's drain, with the words of its `--drain-strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DrainStrategy {
+    /// From the begin on, every response closes its connection.
+    #[default]
+    Immediate,
+    /// Until `min` is over, Envoy's own drain chooses the responses that do.
+    Gradual,
 }
 
 /// `direction:` of an Envoy's drain.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
-pub use drain::{Direction, Drain, DrainMethod, DrainUntil, HttpMethod};
+pub use drain::{Direction, Drain, DrainMethod, DrainStrategy, DrainUntil, HttpMethod};
 pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use process::{

@@ -47,6 +47,9 @@ pub enum Action {
         /// The longest wait from now, as granted by the budget.
         longest: Duration,
     },
+    /// Its drain is gradual, and must tell all clients from now on: fail its health check. If that
+    /// still stays good because of [`Action::StayReady`], [`Action::Unready`] does it.
+    FailHealthcheck(ProcessId),
     /// Make the process refuse new connections if it does not yet, and count the open ones. Answer
     /// with `Event::ListenersClosed`.
     CloseListeners(ProcessId),

@@ -72,7 +72,7 @@ impl State {
             Some(drain) => {
                 let wish = budget::drain_wish(drain, full).max(hold);
                 let drain = DrainSpec { min: drain.min.max(hold), ..drain };
-                Active::begin(self, process, drain, wish, deadline)
+                Active::begin(self, process, drain, wish, full, deadline)
             }
             None => Progress::Over,
         };
@@ -199,6 +199,8 @@ pub(crate) struct Active {
     /// The last sample. Only samples can show that the process is quiet, not their absence.
     sampled_at: Time,
     closing: Closing,
+    /// A gradual drain asks all clients to leave at this time; `None` if they are asked.
+    tells_all_at: Option<Time>,
 }
 
 /// The last step before the process is asked to end: it refuses new connections, so that none is
@@ -217,11 +219,13 @@ enum Closing {
 
 impl Active {
     /// Begins the drain. `wish` is the longest wait without a deadline, which may allow less.
+    /// `full`: there is time to ask one client after the other.
     fn begin(
         state: &mut State,
         process: ProcessId,
         drain: DrainSpec,
         wish: Duration,
+        full: bool,
         deadline: Time,
     ) -> Progress {
         let now = state.now;
@@ -236,7 +240,8 @@ impl Active {
         state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
         state.act(Action::Drain { process, min, longest });
         state.drain_signalled[process.index()] = drain.signal.map(|_| now);
-        Progress::Active(Self {
+        let spread = if full { min.min(longest / 2) } else { Duration::ZERO };
+        let mut active = Self {
             since: now,
             min_until: now + min,
             until: now + longest,
@@ -249,7 +254,17 @@ impl Active {
             quiet_since: None,
             sampled_at: now,
             closing: Closing::NotYet,
-        })
+            tells_all_at: drain.gradual.then(|| now + spread),
+        };
+        active.tell_all(state, process);
+        Progress::Active(active)
+    }
+
+    /// Asks all clients to leave, when that is due in a gradual drain.
+    fn tell_all(&mut self, state: &mut State, process: ProcessId) {
+        if self.tells_all_at.take_if(|at| state.is_past(*at)).is_some() {
+            state.act(Action::FailHealthcheck(process));
+        }
     }
 
     /// If the process has not accepted the drain, only `min` is waited: new requests still arrive,
@@ -310,20 +325,22 @@ impl Active {
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::DeadlineNeedsIt;
+            self.tells_all_at = self.tells_all_at.map(|at| at.min(state.now + longest / 2));
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
             *until = (*until).min(state.now + Budget::closing(state.now, deadline));
         }
     }
 
-    /// Waits no longer than `min`.
+    /// Waits no longer than `min`, so that no client can be asked later than now.
     fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
+        self.tells_all_at = self.tells_all_at.map(|_| self.since);
     }
 
     /// The next timer.
     fn wakes_at(&self, now: Time) -> Time {
-        match self.closing {
+        let next = match self.closing {
             Closing::Asked { until, .. } => until,
             Closing::Closed => self.until,
             Closing::NotYet => {
@@ -331,11 +348,13 @@ impl Active {
                     self.reported || now < self.min_until && self.is_quiet(self.min_until);
                 if is_done { self.until.min(self.min_until) } else { self.until }
             }
-        }
+        };
+        self.tells_all_at.map_or(next, |at| at.min(next))
     }
 
     /// Proceeds as far as the time allows. Returns whether the drain is over.
     fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
+        self.tell_all(state, process);
         let over = match self.closing {
             Closing::NotYet if self.reported && state.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)

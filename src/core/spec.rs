@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, Hooks, Liveness, OnExit, OnlyIf, ProcessKind, Restart,
-    StartCondition, Update, WatchAction,
+    Config, Drain, DrainMethod, DrainStrategy, Hook, Hooks, Liveness, OnExit, OnlyIf, ProcessKind,
+    Restart, StartCondition, Update, WatchAction,
 };
 use crate::graph::Graph;
 use crate::types::{AFTER_KILL, End, ProcessId, Signal};
@@ -119,6 +119,9 @@ pub struct DrainSpec {
     pub closes: bool,
     /// It is quiet with no more than so many connections (or requests).
     pub exit_at: u64,
+    /// It asks only some of its clients to leave at first, and all of them when its health check
+    /// fails.
+    pub gradual: bool,
     /// The signal that asks it to drain, if its end may be the answer.
     pub signal: Option<Signal>,
 }
@@ -245,15 +248,17 @@ impl HookWaits {
 
 impl DrainSpec {
     fn new(drain: &Drain) -> Self {
-        let (closes, exit_at) = match drain.method {
-            DrainMethod::Envoy { exit_at, .. } => (true, exit_at.into()),
-            _ => (false, 0),
+        let (closes, exit_at, gradual) = match drain.method {
+            DrainMethod::Envoy { exit_at, strategy, .. } => {
+                (true, exit_at.into(), strategy == DrainStrategy::Gradual)
+            }
+            _ => (false, 0, false),
         };
         let signal = match drain.method {
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => Some(signal),
             _ => None,
         };
-        Self { time: drain.time, min: drain.min, closes, exit_at, signal }
+        Self { time: drain.time, min: drain.min, closes, exit_at, gradual, signal }
     }
 }
 

@@ -205,7 +205,7 @@ fn fail(message: &str, code: u8) -> u8 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::config::{Address, DrainUntil, HttpMethod, HttpTarget};
+    use crate::config::{Address, DrainStrategy, DrainUntil, HttpMethod, HttpTarget};
     use crate::exec::rewrite::Rewrite;
 
     fn seconds(seconds: u64) -> Duration {
@@ -223,6 +223,7 @@ mod tests {
         DrainMethod::Envoy {
             admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck: true,
+            strategy: DrainStrategy::default(),
             until: DrainUntil::Connections,
             exit_at: 0,
             direction: None,

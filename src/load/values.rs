@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Address, ControlSocket, Direction, DrainUntil, HttpMethod, HttpTarget};
+use crate::config::{
+    Address, ControlSocket, Direction, DrainStrategy, DrainUntil, HttpMethod, HttpTarget,
+};
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -127,6 +129,14 @@ pub(crate) const DRAIN_UNTIL: &[(&str, DrainUntil)] =
 /// The condition that ends a drain.
 pub(crate) fn drain_until(text: &str) -> Result<DrainUntil, Invalid> {
     choice(text, DRAIN_UNTIL)
+}
+
+pub(crate) const DRAIN_STRATEGIES: &[(&str, DrainStrategy)] =
+    &[("immediate", DrainStrategy::Immediate), ("gradual", DrainStrategy::Gradual)];
+
+/// When the responses of an Envoy close their connections.
+pub(crate) fn drain_strategy(text: &str) -> Result<DrainStrategy, Invalid> {
+    choice(text, DRAIN_STRATEGIES)
 }
 
 pub(crate) const DIRECTIONS: &[(&str, Direction)] =

@@ -256,6 +256,7 @@ impl EventLoop {
             Action::Unready => self.executor.unready(),
             Action::ReleaseSockets(process) => self.executor.release_sockets(process),
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
+            Action::FailHealthcheck(process) => self.executor.fail_healthcheck(process),
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.push_back(self.executor.sweep(signal)),

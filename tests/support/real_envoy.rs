@@ -18,6 +18,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) flags: &'static [&'static str],
     /// The keys of `drain.envoy` other than `admin`.
     pub(crate) drain: &'static str,
+    /// The keys of `shutdown`.
+    pub(crate) shutdown: &'static str,
     /// The probe of `readiness`.
     pub(crate) readiness: &'static str,
     /// Further keys of the process, with their indentation.
@@ -32,6 +34,7 @@ impl Default for RealEnvoy {
             version: envoy::DEFAULT,
             flags: &["--concurrency", "2"],
             drain: "time: 3s, min: 500ms",
+            shutdown: "grace_period: 12s, reserve: 2s",
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
             keys: "",
             change: |_| {},
@@ -64,7 +67,7 @@ impl RealEnvoy {
         command.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
         let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
             "
-shutdown: {{grace_period: 12s, reserve: 2s}}
+shutdown: {{{}}}
 control: {{socket: DIR/control.sock}}
 processes:
   router:
@@ -73,6 +76,7 @@ processes:
     drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
 {}
 ",
+            self.shutdown,
             json!(command),
             self.readiness,
             self.drain,

@@ -1,5 +1,7 @@
 //! Single schedules with known actions: the promises one by one.
 
+use std::slice::from_ref;
+
 use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::sim::*;
@@ -34,8 +36,14 @@ fn gateway() -> Spec {
         watch: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
-    let drain =
-        DrainSpec { time: MS(15_000), min: MS(5000), closes: true, exit_at: 0, signal: None };
+    let drain = DrainSpec {
+        time: MS(15_000),
+        min: MS(5000),
+        closes: true,
+        exit_at: 0,
+        gradual: false,
+        signal: None,
+    };
     router.drain = Some(drain);
     Spec {
         window: MS(28_000),
@@ -143,6 +151,37 @@ fn rare_samples_show_quiet_only_with_a_fresh_one() {
 }
 
 #[test]
+fn a_gradual_drain_asks_the_last_clients_when_min_is_over_or_in_time() {
+    let up = |window| {
+        let mut spec = Spec { window: MS(window), ..gateway() };
+        spec.processes[ROUTER.index()].drain.as_mut().unwrap().gradual = true;
+        Play::up(spec)
+    };
+    let all = Action::FailHealthcheck(ROUTER);
+    let mut play = up(28_000);
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(5000))));
+    let seen = play.samples(50, 5000, 0);
+    assert_eq!(seen, [(5000, all.clone()), (5000, Action::CloseListeners(ROUTER))]);
+    // Half of a shorter drain is left for them.
+    let mut play = up(10_000);
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(5000)]);
+    assert!(play.at(2499, Event::Tick).is_empty());
+    assert_eq!(play.at(2500, Event::Tick), from_ref(&all));
+    // At once if requests fail, if the process does not ask anybody, or if there is little time.
+    let mut play = up(28_000);
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(1000, exited(ENGINE)), from_ref(&all));
+    let mut play = up(28_000);
+    play.at(0, Event::Signal(Signal::TERM));
+    let refused = Event::DrainAnswered { process: ROUTER, accepted: false };
+    assert_eq!(play.at(2000, refused), from_ref(&all));
+    let mut play = up(28_000);
+    assert_eq!(play.at(0, exited(ENGINE)), [Action::Unready, drain(5000), all]);
+}
+
+#[test]
 fn a_drain_is_over_when_no_more_than_exit_at_are_left() {
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().exit_at = 2;
@@ -240,7 +279,14 @@ fn a_busy_process_is_drained_until_time_is_over() {
 fn a_drain_without_time_is_skipped_and_reported() {
     let mut spec = gateway();
     spec.window = MS(10_000);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: true, exit_at: 0, signal: None };
+    let drain = DrainSpec {
+        time: MS(15_000),
+        min: MS(0),
+        closes: true,
+        exit_at: 0,
+        gradual: false,
+        signal: None,
+    };
     spec.processes[ROUTER.index()].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
@@ -678,8 +724,14 @@ fn after_a_pause_beyond_the_deadline_ends_are_still_reaped() {
 #[test]
 fn a_drain_ends_when_the_process_reports_it() {
     let mut spec = gateway();
-    let drain =
-        DrainSpec { time: MS(15_000), min: MS(1000), closes: false, exit_at: 0, signal: None };
+    let drain = DrainSpec {
+        time: MS(15_000),
+        min: MS(1000),
+        closes: false,
+        exit_at: 0,
+        gradual: false,
+        signal: None,
+    };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec.clone());
     play.at(0, Event::Signal(Signal::TERM));
@@ -696,7 +748,14 @@ fn a_drain_ends_when_the_process_reports_it() {
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, exit_at: 0, signal };
+    let drain = DrainSpec {
+        time: MS(15_000),
+        min: MS(0),
+        closes: false,
+        exit_at: 0,
+        gradual: false,
+        signal,
+    };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);

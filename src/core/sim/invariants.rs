@@ -45,6 +45,10 @@ pub(crate) struct Checker<'a> {
     drain: Vec<Option<(Time, Duration)>>,
     draining: Vec<bool>,
     drained: Vec<bool>,
+    /// A gradual drain must ask all clients to leave at this time, or before.
+    tells_all_by: Vec<Option<Time>>,
+    /// The number of processes that had ended when the drain began.
+    ended_before_drain: Vec<usize>,
     last_active: Vec<Option<u64>>,
     accepted: Vec<Option<bool>>,
     /// Failed liveness probes in a row, and how many it takes; `None` after a failure at once.
@@ -124,6 +128,8 @@ impl<'a> Checker<'a> {
             drain: vec![None; count],
             draining: vec![false; count],
             drained: vec![false; count],
+            tells_all_by: vec![None; count],
+            ended_before_drain: vec![0; count],
             last_active: vec![None; count],
             accepted: vec![None; count],
             probe_failures: vec![None; count],
@@ -364,6 +370,7 @@ impl<'a> Checker<'a> {
                     self.holds_ready(now, since);
                 } else {
                     self.hold(!self.unready, "unready twice");
+                    self.ended_before = self.count_ends;
                 }
                 self.unready = true;
             }
@@ -386,7 +393,13 @@ impl<'a> Checker<'a> {
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
+                let is_gradual = spec.processes[process.index()].drain.unwrap().gradual;
+                let by = is_gradual.then(|| now + min.min(longest / 2));
+                self.tells_all_by[process.index()] = by;
+                self.ended_before_drain[process.index()] =
+                    if self.unready { self.ended_before } else { self.count_ends };
             }
+            Action::FailHealthcheck(process) => self.holds_telling(now, process),
             Action::ReleaseSockets(process) => {
                 self.hold(self.unready, "the sockets of a process are closed before a shutdown");
                 self.hold(!self.released[process.index()], "sockets are released twice");
@@ -397,11 +410,35 @@ impl<'a> Checker<'a> {
                 self.hold(procs[process.index()].alive, "a poll of a process that is gone");
                 self.draining[process.index()] = true;
             }
-            Action::EndDrain(process) => self.draining[process.index()] = false,
+            Action::EndDrain(process) => {
+                let is_told = self.tells_all_by[process.index()].is_none();
+                let is_excused = self.stop_signals >= 2 || !procs[process.index()].alive;
+                self.hold(is_told || is_excused, "a drain that did not ask all clients to leave");
+                self.draining[process.index()] = false;
+            }
             Action::Note(note) => self.note(now, note, procs),
             Action::Exit(code) => self.exit(now, code, procs),
             _ => {}
         }
+    }
+
+    /// All clients of a gradual drain are asked to leave: once, in time for the rest of the drain,
+    /// and not before without a reason.
+    fn holds_telling(&mut self, now: Time, process: ProcessId) {
+        let place = process.index();
+        self.hold(self.draining[place], "clients are asked to leave outside of a drain");
+        let Some(by) = self.tells_all_by[place].take() else {
+            self.fail("clients are asked to leave twice, or the drain is not gradual")
+        };
+        self.hold(now <= by, "the last clients are asked to leave too late");
+        let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
+        // A shutdown that has begun since may leave it less time.
+        let is_cut =
+            self.drain[place].is_some_and(|(since, _)| self.held_at.or(self.t0) > Some(since));
+        let has_ended = self.count_ends > self.ended_before_drain[place];
+        let is_refused = self.accepted[place] == Some(false);
+        let is_due = now == by || !is_asked || is_cut || has_ended || is_refused;
+        self.hold(is_due || self.unhealthy[place], "clients are asked to leave before `min`");
     }
 
     /// `/readyz` turns 503 now, and not before its delay is over, where that fits.

@@ -448,6 +448,7 @@ impl Sim<'_> {
             Action::Signal { .. }
             | Action::ReleaseSockets(_)
             | Action::StayReady
+            | Action::FailHealthcheck(_)
             | Action::Unready
             | Action::Note(_)
             | Action::Exit(_) => {}

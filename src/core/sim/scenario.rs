@@ -270,7 +270,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
         // Derived, so that the seeds go on meaning what they meant.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
-        DrainSpec { time, min, closes, exit_at, signal }
+        let gradual = closes && time.as_millis().is_multiple_of(3);
+        DrainSpec { time, min, closes, exit_at, gradual, signal }
     });
     ProcessSpec {
         dependencies,

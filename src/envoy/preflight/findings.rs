@@ -11,6 +11,9 @@ use crate::types::human;
 /// The path of the statistics in a finding.
 pub(super) const STATS: &str = "/stats?filter=…";
 
+/// Requests per second that few clients send on one connection.
+const UNLIKELY_RATE: f64 = 100.0;
+
 /// The facts about an Envoy. Nothing follows from an unknown one (`None`).
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -64,7 +67,9 @@ impl Facts {
         let all = [
             self.refusal(),
             self.slowness(target),
+            self.not_spread(target),
             self.deaf_listeners(target),
+            self.egress_told(target),
             self.nothing_inbound(target),
             self.ignored_in_vain(),
             self.missing_statistics(target),
@@ -106,16 +111,64 @@ impl Facts {
         ))
     }
 
+    fn not_spread(&self, target: &PreflightTarget) -> Option<String> {
+        let (options, spread) = (self.options.as_ref()?, target.spread?);
+        if options.drain_strategy == "Immediate" {
+            return Some(
+                "with `--drain-strategy immediate` every response closes its connection at once, in spite of \
+                 `strategy: gradual`; start it without that flag"
+                    .to_owned(),
+            );
+        }
+        let fits = |rate: f64| rate * spread.as_secs_f64().powi(2) / 5.0;
+        let time = self.gradual().filter(|time| time.as_secs_f64() > fits(UNLIKELY_RATE))?;
+        Some(format!(
+            "most clients will leave only after the {} of `min`, and then at once: with a --drain-time-s of {} few \
+             responses close their connection before; start it with about {:.0} for 1 request per second on a \
+             connection, or {:.0} for 10",
+            human(spread),
+            time.as_secs(),
+            fits(1.0).max(1.0),
+            fits(10.0).max(1.0),
+        ))
+    }
+
     fn deaf_listeners(&self, target: &PreflightTarget) -> Option<String> {
-        if self.modify_only.is_empty() {
+        // Listeners that are not inbound are not drained with `direction: inbound`.
+        let others = self.others(target);
+        let deaf = self.modify_only.iter().filter(|name| !others.contains(&name.as_str()));
+        let deaf: Vec<_> = deaf.map(String::as_str).collect();
+        if deaf.is_empty() || !self.is_too_slow(target.wait) {
             return None;
         }
         Some(format!(
             "healthcheck/fail does not close the connections of listener {}, because of its `drain_type: MODIFY_ONLY`, \
              and what else would takes longer than the {} that are waited; set `drain_type: DEFAULT`, or start Envoy with \
              `--drain-strategy immediate`",
-            self.modify_only.join(", "),
+            deaf.join(", "),
             human(target.wait)
+        ))
+    }
+
+    /// The names of the listeners that a drain with `direction: inbound` leaves alone.
+    fn others(&self, target: &PreflightTarget) -> Vec<&str> {
+        let listeners =
+            self.listeners.as_deref().filter(|_| target.direction == Direction::Inbound);
+        let others = listeners.unwrap_or_default().iter().filter(|listener| !listener.is_inbound);
+        others.map(|listener| named(&listener.name)).collect()
+    }
+
+    fn egress_told(&self, target: &PreflightTarget) -> Option<String> {
+        let mut told = self.others(target);
+        told.retain(|name| !self.modify_only.iter().any(|deaf| deaf == name));
+        if told.is_empty() || !target.fail_healthcheck {
+            return None;
+        }
+        Some(format!(
+            "with `fail_healthcheck: true` the responses of listener {} close their connections, too, in spite of \
+             `direction: inbound`; set `drain_type: MODIFY_ONLY` for it in Envoy's config, or leave `fail_healthcheck` \
+             out",
+            told.join(", ")
         ))
     }
 
@@ -125,10 +178,7 @@ impl Facts {
             || listeners.is_empty()
             || listeners.iter().any(|listener| listener.is_inbound);
         (!is_moot).then(|| {
-            let names = listeners.iter().map(|listener| match listener.name.as_str() {
-                "" => "without a name",
-                name => name,
-            });
+            let names = listeners.iter().map(|listener| named(&listener.name));
             format!(
                 "`direction: inbound` drains nothing, none of its listeners ({}) has \
                  `traffic_direction: INBOUND`; set that where clients connect, or leave `direction` out",
@@ -176,6 +226,10 @@ impl Facts {
     }
 }
 
+fn named(listener: &str) -> &str {
+    if listener.is_empty() { "without a name" } else { listener }
+}
+
 /// Whether a command line has `--concurrency 0`, also inside `sh -c "…"`.
 fn asks_for_no_worker(command: &[String]) -> bool {
     let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
@@ -192,6 +246,7 @@ mod tests {
             name: "router".to_owned(),
             admin: Address::Unix("/run/admin.sock".into()),
             fail_healthcheck,
+            spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
@@ -267,6 +322,46 @@ mod tests {
             "`direction: inbound` drains nothing, none of its listeners (out, without a name) has";
         assert!(none[0].starts_with(expected), "{none:?}");
         assert!(with("15s", Vec::new()).findings(&target).is_empty(), "no listener yet");
+    }
+
+    #[test]
+    fn a_health_check_that_fails_for_inbound_listeners_needs_deaf_others() {
+        let target = PreflightTarget { direction: Direction::Inbound, ..target(true) };
+        let listener = |name: &str, is_inbound| Listener {
+            name: name.to_owned(),
+            is_inbound,
+            ..Listener::default()
+        };
+        for (modify_only, finding) in [
+            ("out", ""),
+            ("", "the responses of listener out close their connections, too"),
+            ("in out", "does not close the connections of listener in, because"),
+        ] {
+            let facts = Facts {
+                listeners: Some(vec![listener("in", true), listener("out", false)]),
+                modify_only: modify_only.split_whitespace().map(str::to_owned).collect(),
+                ..healthy()
+            };
+            let findings = facts.findings(&target);
+            assert_eq!(findings.is_empty(), finding.is_empty(), "{findings:?}");
+            assert!(findings.iter().all(|found| found.contains(finding)), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_spread_needs_a_gradual_drain_of_a_length_that_fits() {
+        for (min, time, strategy, finding) in [
+            (5, "600s", "Gradual", "start it with about 5 for 1 request per second"),
+            (5, "50s", "Gradual", ""),
+            (10, "600s", "Gradual", ""),
+            (10, "50s", "Immediate", "start it without that flag"),
+        ] {
+            let spread = Some(Duration::from_secs(min));
+            let facts = Facts { options: options(time, strategy, 2), ..healthy() };
+            let findings = facts.findings(&PreflightTarget { spread, ..target(true) });
+            assert_eq!(findings.is_empty(), finding.is_empty(), "{findings:?}");
+            assert!(findings.iter().all(|found| found.contains(finding)), "{findings:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, Process};
+use crate::config::{Address, Direction, DrainMethod, DrainStrategy, Process};
 use crate::envoy::admin::{Call, sample};
 use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
@@ -49,6 +49,8 @@ struct PreflightTarget {
     name: String,
     admin: Address,
     fail_healthcheck: bool,
+    /// Its clients are to leave one after the other, in this time.
+    spread: Option<Duration>,
     direction: Direction,
     ignored: Vec<String>,
     /// The longest that the drain can last.
@@ -65,8 +67,14 @@ impl Verification {
     /// Begins, if the process is an Envoy with a drain. `window` is the longest possible shutdown.
     pub(crate) fn begin(process: &Process, args: &[String], window: Duration) -> Option<Self> {
         let drain = process.drain.as_ref()?;
-        let DrainMethod::Envoy { admin, fail_healthcheck, direction, ignore_listeners, .. } =
-            &drain.method
+        let DrainMethod::Envoy {
+            admin,
+            fail_healthcheck,
+            strategy,
+            direction,
+            ignore_listeners,
+            ..
+        } = &drain.method
         else {
             return None;
         };
@@ -74,6 +82,7 @@ impl Verification {
             name: process.name.clone(),
             admin: admin.clone(),
             fail_healthcheck: *fail_healthcheck,
+            spread: (*strategy == DrainStrategy::Gradual).then_some(drain.min),
             direction: direction.unwrap_or_default(),
             ignored: ignore_listeners.clone(),
             wait: drain.time.min(window),
@@ -164,7 +173,8 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         };
         facts.not_there = target.ignored.iter().filter(|word| !is_known(word)).cloned().collect();
     }
-    if target.fail_healthcheck && facts.is_too_slow(target.wait) {
+    let is_inbound = target.direction == Direction::Inbound;
+    if target.fail_healthcheck && (is_inbound || facts.is_too_slow(target.wait)) {
         for path in DRAIN_TYPES {
             let dump = ok_text(&mut client, path).await.unwrap_or_default();
             facts.modify_only.extend(modify_only(&dump));
@@ -245,6 +255,7 @@ mod tests {
             name: "router".to_owned(),
             admin: admin.clone(),
             fail_healthcheck: true,
+            spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
             wait: Duration::from_secs(15),

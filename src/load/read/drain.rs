@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::config::{Direction, Drain, DrainMethod};
+use crate::config::{Direction, Drain, DrainMethod, DrainStrategy};
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::command::COMMAND;
 use crate::load::read::only_if;
@@ -51,6 +51,11 @@ static ENVOY: Keys = Keys::new(&[
         "fail_healthcheck",
         Shape::Bool,
         "Also `POST /healthcheck/fail`, so that every response closes. Default: true.",
+    ),
+    Key::new(
+        "strategy",
+        Shape::Word(&values::DRAIN_STRATEGIES),
+        "`gradual`: until `min` is over, Envoy spreads the closes over its --drain-time-s. Default: immediate.",
     ),
     Key::new(
         "until",
@@ -181,6 +186,14 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     let fail_healthcheck = reader
         .field(fields, "fail_healthcheck", values::boolean)
         .unwrap_or(direction != Some(Direction::Inbound));
+    let strategy = reader.field(fields, "strategy", values::drain_strategy).unwrap_or_default();
+    if let (DrainStrategy::Gradual, false, Some(node)) =
+        (strategy, fail_healthcheck, fields.get("strategy"))
+    {
+        let message = "`strategy: gradual` says when the health check is failed, and it is not";
+        let problem = reader.problems.error(node.span, message);
+        problem.help("remove it: without `fail_healthcheck`, Envoy's own flags say how fast connections close");
+    }
     let until = reader.field(fields, "until", values::drain_until).unwrap_or_default();
     let exit_at = reader.field(fields, "exit_at", values::number).unwrap_or_default();
     let ignored = fields.get("ignore_listeners");
@@ -193,6 +206,7 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     Some(DrainMethod::Envoy {
         admin,
         fail_healthcheck,
+        strategy,
         until,
         exit_at,
         direction,

@@ -121,6 +121,11 @@ fn every_kind_of_fault_of_a_process() {
             "`prefix` is `a\\nb`: it has a line break or a control character",
         ),
         ("hooks: {pre_stop: {timeout: 5s}}", 23, "`processes.a.hooks.pre_stop` has no `command`"),
+        (
+            "drain: {envoy: {admin: 'unix:/a', strategy: gradual, fail_healthcheck: false}}",
+            49,
+            "`strategy: gradual` says when the health check is failed, and it is not",
+        ),
         ("hooks: {stop: [x]}", 13, "unknown key `stop` in `processes.a.hooks`"),
         ("environment: x", 18, "`environment` must be a mapping, or a list of `NAME=VALUE`"),
         ("environment: ['=x']", 19, "`` cannot be the name of a variable"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Address, Direction, DrainMethod, DrainUntil, Hook, HttpMethod, Liveness, LogMode, Probe,
-    Process, ProcessKind, RestartPolicy, StartCondition,
+    Address, Direction, DrainMethod, DrainStrategy, DrainUntil, Hook, HttpMethod, Liveness,
+    LogMode, Probe, Process, ProcessKind, RestartPolicy, StartCondition,
 };
 use crate::load;
 use crate::load::Environment;
@@ -293,7 +293,16 @@ fn each_kind_of_drain_is_read() {
     ));
     assert_eq!(envoy.min, seconds(5));
     let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
-    assert!(matches!(envoy.method, DrainMethod::Envoy { exit_at: 3, .. }));
+    let immediate = DrainStrategy::Immediate;
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy { exit_at: 3, strategy, .. } if strategy == immediate
+    ));
+    let envoy = drain("envoy: {admin: 'unix:/a', strategy: gradual}");
+    assert!(matches!(
+        envoy.method,
+        DrainMethod::Envoy { strategy: DrainStrategy::Gradual, fail_healthcheck: true, .. }
+    ));
     // healthcheck/fail would close the connections of egress listeners, too.
     for (keys, expected, fails) in [
         ("", None, true),

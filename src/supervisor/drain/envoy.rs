@@ -50,6 +50,8 @@ pub(crate) struct EnvoyDrain {
     pub(crate) longest: Duration,
     /// Its health check stays good for now, and is failed later.
     pub(crate) stays_ready: Cell<bool>,
+    /// Its health check stays good, because its own drain closes one connection after the other.
+    pub(crate) spreads: Cell<bool>,
     /// Asks for the next poll at once.
     pub(crate) again: Notify,
     /// Counts the closings of the listeners: the result of a poll that began before one is
@@ -118,8 +120,12 @@ impl EnvoyDrain {
     }
 
     async fn begin(&self) {
-        let fails = self.fail_healthcheck && !self.stays_ready.get();
-        let accepted = self.told(begin_drain(&self.admin, self.direction, fails).await);
+        let fails = self.fail_healthcheck && !self.stays_good();
+        let mut accepted = self.told(begin_drain(&self.admin, self.direction, fails).await);
+        if !accepted && self.spreads.replace(false) && !self.stays_good() {
+            // Envoy does not ask anybody to leave by itself.
+            accepted = self.told(fail_healthcheck(&self.admin).await);
+        }
         self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
         // The watch counts from the first poll after this.
         self.again.notify_one();
@@ -141,12 +147,27 @@ impl EnvoyDrain {
 
     /// Fails the health check, if that has stayed good so far.
     pub(crate) fn unready(self: &Rc<Self>) {
-        if self.stays_ready.replace(false) && !self.is_over.get() {
+        self.no_longer(&self.stays_ready);
+    }
+
+    /// Fails the health check of a gradual drain, so that every response closes its connection.
+    pub(crate) fn tell_all(self: &Rc<Self>) {
+        self.no_longer(&self.spreads);
+    }
+
+    /// Fails the health check, if nothing else keeps it good.
+    fn no_longer(self: &Rc<Self>, reason: &Cell<bool>) {
+        if reason.replace(false) && !self.stays_good() && !self.is_over.get() {
             let drain = Rc::clone(self);
             spawn_local(async move {
                 let _ = drain.told(fail_healthcheck(&drain.admin).await);
             });
         }
+    }
+
+    /// Whether the health check is not to fail yet.
+    fn stays_good(&self) -> bool {
+        self.stays_ready.get() || self.spreads.get()
     }
 
     /// Ends the drain; warns if it is unknown whether it ever began.
@@ -177,9 +198,9 @@ impl EnvoyDrain {
                 Ok(sample) if epoch == self.epoch.get() => {
                     failing = false;
                     self.record(began_at, &sample, moment);
-                    // While it stays ready, few connections have to close.
+                    // While it stays good, few connections have to close.
                     if self.accepted.get() > Accepted::Nothing
-                        && !self.stays_ready.get()
+                        && !self.stays_good()
                         && let Some(requests) = watch.check(Instant::now(), &sample)
                     {
                         self.target.warn(&self.not_closing(requests));

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Drain, DrainMethod, HttpMethod, HttpTarget};
+use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
 use crate::http::{RequestError, request};
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
@@ -50,6 +50,7 @@ impl RunningDrain {
             DrainMethod::Envoy {
                 admin,
                 fail_healthcheck,
+                strategy,
                 until,
                 exit_at,
                 direction,
@@ -59,6 +60,7 @@ impl RunningDrain {
                     min_until: clock::now() + target.min,
                     longest: target.longest,
                     stays_ready: Cell::new(target.stays_ready && *fail_healthcheck),
+                    spreads: Cell::new(*strategy == DrainStrategy::Gradual),
                     again: Notify::new(),
                     target,
                     admin: admin.clone(),
@@ -106,6 +108,13 @@ impl RunningDrain {
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drainer, _) = self {
             drainer.unready();
+        }
+    }
+
+    /// Ends the part of a gradual drain in which Envoy asks only some of its clients to leave.
+    pub(crate) fn tell_all(&self) {
+        if let Self::Envoy(drainer, _) = self {
+            drainer.tell_all();
         }
     }
 

@@ -351,6 +351,12 @@ impl Executor {
         self.instances[process.index()].drain = Some(running);
     }
 
+    pub(crate) fn fail_healthcheck(&self, process: ProcessId) {
+        if let Some(drain) = &self.instances[process.index()].drain {
+            drain.tell_all();
+        }
+    }
+
     pub(crate) fn close_listeners(&self, process: ProcessId) {
         if let Some(drain) = &self.instances[process.index()].drain {
             drain.close();
