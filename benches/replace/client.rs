@@ -25,7 +25,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The time after which a client ends its gRPC stream, its TCP connection and, through a proxy, its
 /// WebSocket.
-pub(crate) const SESSION: Duration = Duration::from_secs(2);
+pub(crate) const SESSION: Duration = Duration::from_millis(1500);
 
 /// Whether the connection lives on after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

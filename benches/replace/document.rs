@@ -28,7 +28,7 @@ contains this text. It exits with 1 if drainit loses a request in a way that pro
 - One machine, the loopback interface, 50 clients in each cell, each with one connection and one request at a time: one or ten
   requests a second for each client, or the next one as soon as the last is answered.
 - *HTTP/1.1* and *HTTP/2* are requests without a body. *gRPC streams*, *WebSocket* and *TCP* are messages that come back; each
-  counts as a request. A client ends its gRPC stream and its TCP connection after 2 s and opens the next one, and through Envoy its
+  counts as a request. A client ends its gRPC stream and its TCP connection after 1.5 s and opens the next one, and through Envoy its
   WebSocket, too. A stream or session that is cut while no message is on its way counts as one that failed.
 - The process is replaced twice, with 1.5 s of traffic before, between and after. Cells at full speed that promise to lose
   nothing go on longer, and so does their count of replacements.

@@ -97,12 +97,6 @@ fn bench() -> io::Result<bool> {
     let took = begin.elapsed();
     println!("{} cells in {} s", results.len(), took.as_secs());
     println!("where drainit promises to lose nothing: {sent} requests, {lost} lost");
-    for Result { cell, outcome } in promised().filter(|result| result.outcome.lost() > 0) {
-        println!("{}:", name(*cell));
-        for (failure, (count, at)) in &outcome.counts.losses {
-            println!("  {count} times {failure}, first after {:.2} s", at.as_secs_f64());
-        }
-    }
     if !is_quick && part.is_none() {
         let docs = testkit::envoy::checkout().join("docs");
         fs::write(docs.join("replace.md"), document::markdown(&results, &missing, took))?;
@@ -160,6 +154,9 @@ fn run(cells: &[Cell], plan: Plan, directory: &Path) -> io::Result<Vec<Result>> 
                                 counts.refused,
                                 counts.slowest
                             );
+                            for (failure, (count, at)) in &counts.losses {
+                                eprintln!("          {count} times {failure}, first after {at:.2?}");
+                            }
                         }
                     }
                 });
