@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: deb help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout clean
+.PHONY: deb help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -76,6 +76,11 @@ MDBOOK_VERSION = 0.5.4
 
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
+
+bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=16 each at full speed
+	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
+	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
+		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
 
 budget: static static-lean python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
@@ -145,6 +150,22 @@ cross:
 	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\
 		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
 DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
+
+# The peers of `make bench-replace`, and the server for a container. The bench names those that are missing.
+.PHONY: bench-replace-tools
+bench-replace-tools: python
+	@$(call need,supervisord s6-svscan setpriv,supervisor s6 util-linux)
+	@mkdir -p target/bench-tools
+	@if $(call has_target,$(MUSL)); then $(call build_server,$(MUSL)); else $(GNU_ENV) $(call build_server,$(GNU)); fi
+build_server = $(CARGO) build --release --locked --quiet --package benches --bin bench-server --target $(1) && \
+	install target/$(1)/release/bench-server target/bench-tools/
+
+# Envoy's own restarter is a file of its repository. Without it the bench goes on.
+target/bench-tools/hot-restarter.py:
+	@mkdir -p $(@D)
+	@$(call installed,curl) && timeout 60 curl -sSfL -o $@ \
+		https://raw.githubusercontent.com/envoyproxy/envoy/v$(ENVOY_VERSION)/restarter/hot-restarter.py || \
+		echo "cannot get Envoy's restarter: the bench goes on without it" >&2
 
 # The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that
 # cannot be installed; a Horust that cannot be built is tried again by the next run.

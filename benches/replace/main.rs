@@ -1,0 +1,170 @@
+//! The replace bench replaces a process under traffic in every way, and counts every request without
+//! an answer. `make bench-replace` runs all cells, `make bench-replace QUICK=1` a few in a minute.
+//!
+//!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
+//!
+//! Prints the table. The full run also writes `docs/replace.md` and `docs/replace.svg`. The exit
+//! code is 1 if drainit lost a request in a way that promises to lose none.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+mod cell;
+mod client;
+mod document;
+mod http1;
+mod http2;
+mod mode;
+mod picture;
+mod protocol;
+mod table;
+mod tcp;
+mod websocket;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use std::{env, fs, io, thread};
+
+use testkit::load::lock;
+
+use crate::cell::{Cell, Outcome, Plan, measure};
+use crate::mode::Mode;
+use crate::protocol::{Pace, Protocol};
+
+/// The number of cells with a rate that run at a time. Those at full speed run alone.
+const AT_ONCE: usize = 12;
+/// The time of a cell at full speed that promises to lose nothing, so that all of them together
+/// send 10 million requests.
+const SECONDS: u64 = 16;
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Result {
+    pub(crate) cell: Cell,
+    pub(crate) outcome: Outcome,
+}
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("bench-replace: drainit lost requests where it need not");
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("bench-replace: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> io::Result<bool> {
+    let (mut is_quick, mut seconds, mut part) = (false, SECONDS, None);
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => is_quick = true,
+            "--seconds" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                seconds = number.ok_or_else(|| io::Error::other("--seconds needs a number"))?;
+            }
+            _ => part = Some(argument),
+        }
+    }
+    let plan = if is_quick {
+        Plan { replacements: 1, at_least: Duration::ZERO }
+    } else {
+        Plan { replacements: 2, at_least: Duration::from_secs(seconds) }
+    };
+    let missing: Vec<_> =
+        Mode::ALL.into_iter().filter_map(|mode| Some((mode, mode.missing()?))).collect();
+    for (mode, why) in &missing {
+        eprintln!("{} is left out: {why}", mode.name());
+    }
+    let is_there = |cell: &Cell| missing.iter().all(|(mode, _)| cell.mode != *mode);
+    let is_asked = |cell: &Cell| part.as_ref().is_none_or(|part| name(*cell).contains(part));
+    let cells: Vec<_> = cells(is_quick).filter(is_there).filter(is_asked).collect();
+    let begin = Instant::now();
+    let directory = env::temp_dir().join(format!("bench-replace-{}", std::process::id()));
+    let results = run(&cells, plan, &directory);
+    let _ = fs::remove_dir_all(&directory);
+    let results = results?;
+    println!("{}", table::text(&results));
+    let promised = || results.iter().filter(|result| result.cell.mode.is_clean());
+    let sent: u64 = promised().map(|result| result.outcome.requests()).sum();
+    let lost: u64 = promised().map(|result| result.outcome.lost()).sum();
+    let took = begin.elapsed();
+    println!("{} cells in {} s", results.len(), took.as_secs());
+    println!("where drainit promises to lose nothing: {sent} requests, {lost} lost");
+    if !is_quick && part.is_none() {
+        let docs = testkit::envoy::checkout().join("docs");
+        fs::write(docs.join("replace.md"), document::markdown(&results, &missing, took))?;
+        fs::write(docs.join("replace.svg"), picture::svg(&results))?;
+        println!("written: docs/replace.md, docs/replace.svg");
+    }
+    Ok(lost == 0)
+}
+
+fn name(cell: Cell) -> String {
+    let Cell { mode, protocol, pace } = cell;
+    format!("{}, {protocol}, {pace}", mode.name())
+}
+
+/// Returns all cells. A quick run has those that promise to lose nothing, at one rate and at full
+/// speed.
+fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
+    let modes = Mode::ALL.into_iter().filter(move |mode| !is_quick || mode.is_clean());
+    modes.flat_map(move |mode| {
+        Protocol::ALL.into_iter().flat_map(move |protocol| {
+            let paces = Pace::ALL.into_iter().skip(usize::from(is_quick));
+            paces.map(move |pace| Cell { mode, protocol, pace })
+        })
+    })
+}
+
+/// Measures the cells and reports progress on stderr. The results are in the order of the cells.
+fn run(cells: &[Cell], plan: Plan, directory: &Path) -> io::Result<Vec<Result>> {
+    let done = Mutex::new(Vec::with_capacity(cells.len()));
+    let is_alone = |cell: &Cell| cell.pace == Pace::FullSpeed;
+    for (alone, at_once) in [(false, AT_ONCE), (true, 1)] {
+        let numbered = cells.iter().enumerate().filter(|(_, cell)| is_alone(cell) == alone);
+        let queue = Mutex::new(numbered.collect::<VecDeque<_>>());
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    loop {
+                        // This statement releases the lock at its end.
+                        let next = lock(&queue).pop_front();
+                        let Some((number, cell)) = next else { return };
+                        let outcome = measure(*cell, plan, &directory.join(number.to_string()));
+                        if outcome.is_err() {
+                            lock(&queue).clear();
+                        }
+                        let mut done = lock(&done);
+                        done.push(outcome.map(|outcome| (number, outcome)));
+                        if let Some(Ok((_, outcome))) = done.last() {
+                            let (name, counts) = (name(*cell), &outcome.counts);
+                            eprintln!(
+                                "{:>4}/{} {name}: {} requests, {} failed, {} refused, slowest {:.2?}",
+                                done.len(),
+                                cells.len(),
+                                outcome.requests(),
+                                counts.failed,
+                                counts.refused,
+                                counts.slowest
+                            );
+                            for (failure, (count, at)) in &counts.losses {
+                                eprintln!("          {count} times {failure}, first after {at:.2?}");
+                            }
+                        }
+                    }
+                });
+            }
+        });
+    }
+    let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_iter().collect::<io::Result<Vec<_>>>()?;
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(number, outcome)| Result { cell: cells[number], outcome }).collect())
+}

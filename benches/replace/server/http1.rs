@@ -1,0 +1,94 @@
+//! HTTP/1.1 and WebSockets.
+//!
+//! A server that goes away says `Connection: close` with its next answer, and never closes an idle
+//! connection, on which a request may be on its way. A WebSocket gets a Close frame with 1001 at
+//! once; the messages that come after it are not processed, and the connection ends with the Close
+//! frame of the client (RFC 6455, section 7).
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::{Phase, Phases, reached};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello\n";
+const LAST_ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n";
+/// The line of a client that sends no other request on its connection.
+const LAST: &[u8] = b"\nconnection: close\r";
+/// The accept key is that of RFC 6455, for the only key that the clients send.
+const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+/// Close, 1001: going away.
+const GOING_AWAY: &[u8] = b"\x88\x02\x03\xe9";
+/// The opcode of a Close frame.
+const CLOSE: u8 = 8;
+const MASK: usize = 4;
+
+/// Serves a connection. Requests have no body, so each ends with its head.
+pub(crate) async fn serve(mut stream: TcpStream, phases: Phases) -> io::Result<()> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+        if !head.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        if head.starts_with(b"GET /websocket ") {
+            stream.write_all(UPGRADED).await?;
+            return websocket(stream, phases).await;
+        }
+        let is_last = head.windows(LAST.len()).any(|line| line.eq_ignore_ascii_case(LAST));
+        head.clear();
+        if is_last || *phases.borrow() > Phase::Serving {
+            stream.write_all(LAST_ANSWER).await?;
+            return stream.shutdown().await;
+        }
+        stream.write_all(ANSWER).await?;
+    }
+}
+
+/// Sends every message back until either side closes.
+async fn websocket(mut stream: TcpStream, mut phases: Phases) -> io::Result<()> {
+    let mut input = Vec::with_capacity(1024);
+    loop {
+        tokio::select! {
+            biased;
+            read = stream.read_buf(&mut input) => if read? == 0 { return Ok(()) },
+            () = reached(&mut phases, Phase::Draining) => break,
+        }
+        while let Some((opcode, payload)) = take_frame(&mut input) {
+            let length = u8::try_from(payload.len()).unwrap_or_default();
+            let frame = [&[0x80 | opcode, length], payload.as_slice()].concat();
+            stream.write_all(&frame).await?;
+            if opcode == CLOSE {
+                return stream.shutdown().await;
+            }
+        }
+    }
+    stream.write_all(GOING_AWAY).await?;
+    loop {
+        while let Some((opcode, _)) = take_frame(&mut input) {
+            if opcode == CLOSE {
+                return stream.shutdown().await;
+            }
+        }
+        if stream.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes the first frame, if it is complete, and returns its opcode and its payload, which is
+/// shorter than 126 bytes and masked, as every client's.
+fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (opcode, length) = (input.first()? & 0x0f, usize::from(input.get(1)? & 0x7f));
+    let end = 2 + MASK + length;
+    let mask = input.get(2..2 + MASK)?;
+    let payload = input.get(2 + MASK..end)?;
+    let payload = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    input.drain(..end);
+    Some((opcode, payload))
+}

@@ -1,0 +1,68 @@
+//! HTTP/2 and gRPC.
+//!
+//! A server that goes away sends GOAWAY, first with the highest stream identifier and then, when
+//! the client has surely seen it, with the last one that it serves (RFC 9113, section 6.8). Streams
+//! that are open go on until their client ends them.
+
+use std::io;
+
+use h2::server::{SendResponse, handshake};
+use h2::{RecvStream, SendStream};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Request, Response};
+use tokio::net::TcpStream;
+
+use crate::{Phase, Phases, reached};
+
+/// Serves a connection.
+pub(crate) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
+    let mut connection = handshake(stream).await.map_err(io::Error::other)?;
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = reached(&mut phases, Phase::Draining), if !is_leaving => {
+                connection.graceful_shutdown();
+                is_leaving = true;
+            }
+            request = connection.accept() => match request {
+                None => return Ok(()),
+                Some(request) => {
+                    let (request, respond) = request.map_err(io::Error::other)?;
+                    answer(request, respond).map_err(io::Error::other)?;
+                }
+            }
+        }
+    }
+}
+
+fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let kind = request.headers().get(CONTENT_TYPE).cloned();
+    let mut response = Response::new(());
+    let Some(kind) = kind.filter(|kind| kind.as_bytes().starts_with(b"application/grpc")) else {
+        return respond
+            .send_response(response, false)?
+            .send_data(Bytes::from_static(b"hello\n"), true);
+    };
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let stream = respond.send_response(response, false)?;
+    tokio::spawn(echo(request.into_body(), stream));
+    Ok(())
+}
+
+/// Sends every message of a gRPC stream back until the client ends it. The bytes need not be parsed,
+/// because they go back in the same order.
+async fn echo(mut messages: RecvStream, mut answers: SendStream<Bytes>) -> Result<(), h2::Error> {
+    while let Some(data) = messages.data().await {
+        let data = data?;
+        messages.flow_control().release_capacity(data.len())?;
+        // The client's end may come in an empty frame, and Envoy rejects such frames as a flood.
+        if !data.is_empty() {
+            answers.send_data(data, false)?;
+        }
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    answers.send_trailers(trailers)
+}

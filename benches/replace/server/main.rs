@@ -1,0 +1,218 @@
+//! The server that the replace bench restarts. It speaks HTTP/1.1 with WebSockets, HTTP/2 with gRPC,
+//! and TCP, and is as polite as each protocol permits:
+//!
+//!     bench-server HTTP1 HTTP2 TCP
+//!
+//! The arguments are addresses, which are ignored if its supervisor hands over sockets
+//! (`LISTEN_FDS`), in the same order. It takes `START_MILLISECONDS` to start and then reports
+//! `READY=1`.
+//!
+//! USR1 begins a drain, whose end it reports as `DRAINED=1`: every connection gets its goodbye. A
+//! server with sockets of its own goes on accepting; one whose sockets were handed over leaves new
+//! connections in the kernel's queue. TERM is the same without accepting, and it ends when its last
+//! client has gone.
+#![allow(clippy::print_stderr)]
+
+mod http1;
+mod http2;
+mod tcp;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{env, io, process};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+/// The length of the queue of connections, as of most servers.
+const BACKLOG: u32 = 1024;
+
+/// How far the server is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Says goodbye to its clients.
+    Draining,
+    /// The same, and accepts no connection.
+    Stopping,
+}
+
+/// The phase as seen by one connection or listener.
+type Phases = watch::Receiver<Phase>;
+
+/// Returns when the phase is at least this one.
+async fn reached(phases: &mut Phases, phase: Phase) {
+    // The sender lives as long as the process.
+    let _ = phases.wait_for(|now| *now >= phase).await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http1,
+    Http2,
+    Tcp,
+}
+
+/// The number of open connections: those from before the drain, and those since.
+#[derive(Debug, Default)]
+struct Connections {
+    early: AtomicUsize,
+    late: AtomicUsize,
+    ended: Notify,
+}
+
+impl Connections {
+    fn of(&self, phase: Phase) -> &AtomicUsize {
+        if phase == Phase::Serving { &self.early } else { &self.late }
+    }
+
+    /// Returns when no connection of these phases is open.
+    async fn gone(&self, phases: &[Phase]) {
+        loop {
+            let ended = self.ended.notified();
+            if phases.iter().all(|phase| self.of(*phase).load(Ordering::SeqCst) == 0) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let milliseconds = env::var("START_MILLISECONDS").ok().and_then(|text| text.parse().ok());
+    sleep(Duration::from_millis(milliseconds.unwrap_or_default())).await;
+    let (mut drain, mut terminate) =
+        (signal(SignalKind::user_defined1())?, signal(SignalKind::terminate())?);
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let connections = Arc::new(Connections::default());
+    let (listeners, is_handed_over) = listeners()?;
+    for (listener, protocol) in
+        listeners.into_iter().zip([Protocol::Http1, Protocol::Http2, Protocol::Tcp])
+    {
+        let accept_until = if is_handed_over { Phase::Draining } else { Phase::Stopping };
+        let accepting =
+            accept(listener, protocol, phases.clone(), accept_until, connections.clone());
+        tokio::spawn(async move {
+            if let Err(problem) = accepting.await {
+                eprintln!("bench-server: cannot accept: {problem}");
+                process::exit(1);
+            }
+        });
+    }
+    notify("READY=1")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = drain.recv() => {
+            phase.send_replace(Phase::Draining);
+            tokio::select! {
+                _ = terminate.recv() => {}
+                () = connections.gone(&[Phase::Serving]) => {
+                    notify("DRAINED=1")?;
+                    terminate.recv().await;
+                }
+            }
+        }
+    }
+    phase.send_replace(Phase::Stopping);
+    // The listeners first accept what is in their queues.
+    tokio::task::yield_now().await;
+    connections.gone(&[Phase::Serving, Phase::Stopping]).await;
+    Ok(())
+}
+
+/// Returns the sockets, and whether they were handed over.
+fn listeners() -> Result<(Vec<TcpListener>, bool), Box<dyn Error>> {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let is_ours = number("LISTEN_PID") == i32::try_from(process::id()).ok();
+    if let (Some(count), true) = (number("LISTEN_FDS"), is_ours) {
+        let listeners = (3..3 + count).map(|descriptor| {
+            // SAFETY: by sd_listen_fds(3) these descriptors are open, and belong to this process;
+            // each is taken once, before anything else was opened there.
+            #[allow(unsafe_code)]
+            let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            let listener = std::net::TcpListener::from(descriptor);
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        return Ok((listeners.collect::<io::Result<_>>()?, true));
+    }
+    let listeners = env::args().skip(1).map(|address| {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address.parse::<SocketAddr>()?)?;
+        Ok(socket.listen(BACKLOG)?)
+    });
+    Ok((listeners.collect::<Result<_, Box<dyn Error>>>()?, false))
+}
+
+async fn accept(
+    listener: TcpListener,
+    protocol: Protocol,
+    mut phases: Phases,
+    until: Phase,
+    connections: Arc<Connections>,
+) -> io::Result<()> {
+    let mut ending = phases.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = reached(&mut ending, until) => break,
+            accepted = listener.accept() => {
+                let phase = *phases.borrow_and_update();
+                serve(accepted?.0, protocol, phase, &phases, &connections);
+            }
+        }
+    }
+    if until == Phase::Draining {
+        // The queue belongs to the supervisor.
+        return Ok(());
+    }
+    // Those in the queue would be reset.
+    let listener = listener.into_std()?;
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        serve(TcpStream::from_std(stream)?, protocol, until, &phases, &connections);
+    }
+    Ok(())
+}
+
+fn serve(
+    stream: TcpStream,
+    protocol: Protocol,
+    phase: Phase,
+    phases: &Phases,
+    connections: &Arc<Connections>,
+) {
+    connections.of(phase).fetch_add(1, Ordering::SeqCst);
+    let (phases, connections) = (phases.clone(), Arc::clone(connections));
+    tokio::spawn(async move {
+        let _ = stream.set_nodelay(true);
+        // The client counts a connection that ends too soon.
+        let _ = match protocol {
+            Protocol::Http1 => http1::serve(stream, phases).await,
+            Protocol::Http2 => http2::serve(stream, phases).await,
+            Protocol::Tcp => tcp::serve(stream).await,
+        };
+        connections.of(phase).fetch_sub(1, Ordering::SeqCst);
+        connections.ended.notify_waiters();
+    });
+}
+
+/// Sends a message to the supervisor, as sd_notify(3) does.
+fn notify(message: &str) -> io::Result<()> {
+    let Ok(name) = env::var("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match name.strip_prefix('@') {
+        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)?,
+        None => std::os::unix::net::SocketAddr::from_pathname(name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
+}

@@ -1,0 +1,41 @@
+//! The TCP client: a session of messages, which the client ends.
+
+use testkit::load::Failure;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::{Next, Problem};
+
+const MESSAGE: &[u8] = b"hello\n";
+
+/// A session. TCP has no goodbye, so the session is lost if the server ends it first.
+pub(crate) struct Tcp(TcpStream);
+
+impl Tcp {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
+    /// Sends a message and waits until it is back.
+    pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
+        self.0.write_all(MESSAGE).await?;
+        let mut echo = [0; MESSAGE.len()];
+        self.0.read_exact(&mut echo).await?;
+        if echo == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense.into()) }
+    }
+
+    /// The server never ends a session or sends anything unasked.
+    pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
+        self.0.read_u8().await?;
+        Err(Failure::Nonsense)
+    }
+
+    /// Ends the session and waits until the server has ended it, too.
+    pub(crate) async fn end(&mut self) -> Result<Next, Failure> {
+        self.0.shutdown().await?;
+        match self.0.read(&mut [0; 1]).await? {
+            0 => Ok(Next::NewConnection),
+            _ => Err(Failure::Nonsense),
+        }
+    }
+}
