@@ -95,6 +95,23 @@ fn a_pre_start_that_fails_is_a_failed_start() {
     .assert_line("error: stopping: the pre_start hook of b failed")
     .assert_stopped_in_order(&["a"])
     .assert_no_event("b", "start");
+
+    // The hook is not to blame for what comes before it.
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            render: [{from: DIR/missing, to: DIR/out}]
+            hooks: {pre_start: {command: [CHILD, first]}}
+        ",
+    )
+    .assert_code(1)
+    .assert_line("error: a: cannot be started: template .*/missing` does not exist")
+    .assert_line("stopping: a could not be started")
+    .assert_no_event("first", "start")
+    .assert_no_event("a", "start");
 }
 
 #[test]

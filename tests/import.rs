@@ -23,7 +23,7 @@ fn wrong_files_are_reported() {
     let rig = Rig::not_init();
     rig.write("Procfile", "web\n");
     let ended = rig.run_with(&["import", "DIR/Procfile"]);
-    ended.assert_code(78).assert_line("Procfile:1:1").assert_line("help: a line of a Procfile");
+    ended.assert_code(78).assert_line("Procfile:1:1").assert_line("help: write `NAME: COMMAND`");
     let ended = Rig::not_init().run_with(&["import", "DIR/events"]);
     ended.assert_code(2).assert_line("--format");
     Rig::not_init().run_with(&["import"]).assert_code(2);

@@ -16,7 +16,8 @@ pub enum Event {
     },
     /// `Action::Spawn` succeeded.
     Spawned(ProcessId),
-    /// `Action::Spawn` failed: nothing runs.
+    /// `Action::Spawn` failed, or what comes before a `pre_start` hook, such as reading the values
+    /// of the process: nothing runs.
     SpawnFailed {
         process: ProcessId,
         /// 126 or 127, as in a shell.

@@ -19,7 +19,7 @@ const NAMES: &str = "Compose services reach each other by name. In one container
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let (file, root) = file.tree()?;
-    let help = "a Compose file has its services under `services:`, by their names";
+    let help = "put the services under `services:`, by their names";
     let services = match get(root.entries(), "services") {
         Some(node) if matches!(node.kind, Kind::Mapping(_)) => Rc::clone(node),
         Some(node) => return Err(file.fail(node.span, "`services` is not a mapping", help)),
@@ -31,7 +31,11 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     for (name, service) in services.entries() {
         if !matches!(service.kind, Kind::Mapping(_)) {
             let message = format!("service `{}` is {}", name.text, service.kind_name());
-            return Err(file.fail(service.span, &message, "a service is a mapping"));
+            return Err(file.fail(
+                service.span,
+                &message,
+                "write a mapping, such as `{command: …}`",
+            ));
         }
         draft.processes.push(process(&name.text, service.entries()));
     }

@@ -21,7 +21,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         }
         let Some((name, command)) = entry(text) else {
             let span = file.line(index + 1);
-            let help = "a line of a Procfile is `NAME: COMMAND`, like `web: gunicorn app`";
+            let help = "write `NAME: COMMAND`, like `web: gunicorn app`";
             return Err(file.fail(span, "not a line of a Procfile", help));
         };
         let mut process = Process::new(name);
@@ -49,7 +49,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         return Err(file.fail(
             span,
             "the file has no process",
-            "a line of a Procfile is `NAME: COMMAND`",
+            "write `NAME: COMMAND`, like `web: gunicorn app`",
         ));
     }
     if draft.processes.iter().any(|process| process.name == RELEASE) {

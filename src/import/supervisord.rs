@@ -60,7 +60,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                 if section.get("command").is_none() {
                     let span = file.line(section.line);
                     let message = format!("[{}] has no command", section.name);
-                    return Err(file.fail(span, &message, "supervisord refuses it too; add `command=`"));
+                    return Err(file.fail(span, &message, "add `command=`: supervisord refuses it too"));
                 }
                 for mut process in programs(section, name) {
                     in_directory(&mut process, whole);
@@ -97,7 +97,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     }
     if draft.processes.is_empty() {
         let Some(include) = section("include") else {
-            let help = "a program is a section [program:NAME] with a `command`";
+            let help = "add a section [program:NAME] with a `command`";
             let span = file.line(1);
             return Err(file.fail(span, "the file has no [program:…]", help));
         };

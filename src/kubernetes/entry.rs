@@ -81,8 +81,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         }
         Entry::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", ctx.container.name);
-            ctx.add(Severity::Warning, word.span, message)
-                .help("`command` replaces the image's ENTRYPOINT: write `command: [drainit, run]`, or remove it");
+            ctx.add(Severity::Warning, word.span, message).help(
+                "write `command: [drainit, run]`, or remove it: it replaces the image's ENTRYPOINT",
+            );
             return;
         }
         Entry::Drainit(words) => words,

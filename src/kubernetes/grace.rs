@@ -126,9 +126,9 @@ fn variable(
                     format!("rename `{other}` to `{name}`, with the value \"{left}\"")
                 }
                 None if config > given => format!(
-                    "without it, that is {}: write `{NAME}: {raised}` and {} if the pod needs that long, else {}",
-                    human(config),
+                    "write `{NAME}: {raised}` and {} if the pod needs the {} that count without it, else {}",
                     entry(config.as_secs()),
+                    human(config),
                     entry(left)
                 ),
                 None => format!("write {}", entry(left)),

@@ -229,8 +229,7 @@ fn where_to_set(problem: &mut Diagnostic, container: &Container, env: &PodEnv) {
     else {
         return;
     };
-    let here =
-        format!("in this pod: `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
+    let here = format!("add `{{name: {name}, value: …}}` under `env` of `{}`", container.name);
     problem.help = Some(match problem.help.take() {
         Some(help) => format!("{here}; else {help}"),
         None => here,

@@ -420,8 +420,8 @@ fn the_help_for_a_grace_period_fits_the_cause() {
             &sixty,
             with(MANIFEST, entry, ""),
             format!(
-                "without it, that is 1m: write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
-                 `env` if the pod needs that long, else `{{name: {name}, value: \"45\"}}` under `env`"
+                "write `terminationGracePeriodSeconds: 60` and `{{name: {name}, value: \"60\"}}` under \
+                 `env` if the pod needs the 1m that count without it, else `{{name: {name}, value: \"45\"}}` under `env`"
             ),
         ),
         (
@@ -435,7 +435,7 @@ fn the_help_for_a_grace_period_fits_the_cause() {
             &needed,
             with(MANIFEST, entry, ""),
             format!(
-                "in this pod: `{{name: {name}, value: …}}` under `env` of `gateway`; else set {name} in the container's \
+                "add `{{name: {name}, value: …}}` under `env` of `gateway`; else set {name} in the container's \
                  environment, or under `env:`"
             ),
         ),

@@ -117,7 +117,7 @@ fn unknown<'a>(
     known: impl Iterator<Item = &'a str>,
 ) -> Invalid {
     let help = match nearest(name, known) {
-        Some(known) => format!("did you mean `{known}`? A number works without an entry there"),
+        Some(known) => format!("did you mean `{known}`? A number needs no entry there"),
         None => format!("add it to {}, or write its number", path.display()),
     };
     Invalid::new(format!("no {kind} of {}", path.display()), help)

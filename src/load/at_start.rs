@@ -67,8 +67,8 @@ fn present(
         Ok(source) => Ok(Some(source)),
         Err(why) if why.is_missing && !file.required => Ok(None),
         Err(why) => {
-            let missing = "something that this process depends on must write it; with \
-                           `required: false` it may be missing";
+            let missing = "let a process that it depends on write it; with `required: false` \
+                           it may be missing";
             Err(unreadable(&format!("{}:", what()), &file.path, why, missing))
         }
     }
@@ -104,7 +104,7 @@ fn env_file(
         };
         left = left.checked_sub(name.len() + value.len()).ok_or_else(|| {
             let message = format!("more than {} MiB of variables", MOST_VARIABLES / 1024 / 1024);
-            at(&message, "no process can have that many")
+            at(&message, "make it shorter: no process can have that many")
         })?;
         variables.set_in_file(name, &value);
         out.push(Variable::Set { name: name.to_owned(), value });
@@ -127,7 +127,7 @@ pub(crate) struct Rendered {
 /// Why the template cannot be read, or what is wrong in it.
 pub(crate) fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
     let source = Source::read_at_start(from).map_err(|why| {
-        unreadable("template", from, why, "something that this process depends on must write it")
+        unreadable("template", from, why, "let a process that it depends on write it")
     })?;
     let mut variables = Variables::new(environment);
     variables.are_secret = true;

@@ -50,7 +50,7 @@ pub(crate) struct Expanded {
 
 /// Expands the variables of a value of the config.
 pub(crate) fn expand(text: &str, variables: &Variables<'_>) -> Result<Expanded, Malformed> {
-    let help = "no argument or variable of a process can be that long";
+    let help = "make it shorter: no argument or variable can be that long";
     expand_up_to(text, variables, (LONGEST, help))
 }
 
@@ -226,7 +226,7 @@ impl<'t> Scanner<'t> {
             ));
         }
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let help = "a name has letters, digits and `_`, and does not begin with a digit; write `$$` for a `$`";
+            let help = "write a name of letters, digits and `_` that does not begin with a digit, or `$$` for a `$`";
             return Err(wrong("`${` without the name of a variable".to_owned(), help));
         }
         let otherwise = if rest.starts_with(":-") {

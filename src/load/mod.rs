@@ -142,10 +142,10 @@ fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environm
 fn path_help(path: &Path, environment: &Environment) -> String {
     let name = path.to_string_lossy();
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
-        "the path comes from $DRAINIT_CONFIG; correct it, or name the file with -c".to_owned()
+        "correct $DRAINIT_CONFIG, or name the file with -c".to_owned()
     } else if path == Path::new("/etc/drainit.yaml") {
-        "this is the default path, and there is no ./drainit.yaml either; put a config there, or \
-         name one with -c or $DRAINIT_CONFIG"
+        "put a config there, where it is looked for without -c and $DRAINIT_CONFIG, or name one; \
+         there is no ./drainit.yaml either"
             .to_owned()
     } else {
         "check the path; a relative one starts at the working directory".to_owned()
@@ -159,7 +159,7 @@ fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let root = yaml::parse(problems, file)?;
     if matches!(root.kind, Kind::Null) {
         let problem = problems.error(Span::whole(file), format!("{name} is empty"));
-        problem.help("the smallest config is `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+        problem.help("write at least `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
         return None;
     }
     Some(root)

@@ -34,7 +34,7 @@ const CONFIG: Limits = Limits {
 const ARGUMENT: Limits = Limits {
     largest: LONGEST as u64,
     size: "128 KiB",
-    help: "no argument of a process can be that long; let the program read the file itself",
+    help: "let the program read the file itself: no argument can be that long",
     pipes: false,
 };
 
@@ -42,7 +42,7 @@ const ARGUMENT: Limits = Limits {
 const VARIABLE: Limits = Limits {
     largest: LONGEST as u64,
     size: "128 KiB",
-    help: "no variable of a process can be that long; let the program read the file itself",
+    help: "let the program read the file itself: no variable can be that long",
     pipes: false,
 };
 
@@ -59,7 +59,7 @@ const AT_START: Limits = Limits {
 const MANIFEST: Limits = Limits {
     largest: 16 * 1024 * 1024,
     size: "16 MiB",
-    help: "only the workload that runs drainit is needed",
+    help: "keep only the workload that runs drainit",
     pipes: true,
 };
 

@@ -137,8 +137,14 @@ impl Running {
                 state.spawned(process);
             }
             Event::SpawnFailed { process, exit_code }
-                if state.life(process) == Lifecycle::Spawning =>
+                if matches!(
+                    state.life(process),
+                    Lifecycle::Spawning | Lifecycle::PreStart { .. }
+                ) =>
             {
+                if matches!(state.life(process), Lifecycle::PreStart { .. }) {
+                    state.abort_hook(Some(process), Stage::PreStart);
+                }
                 let why = RequestError::SpawnFailed(process);
                 if self.operations.start_failed(state, process, why) {
                     state.set(process, Lifecycle::Done);

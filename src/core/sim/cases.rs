@@ -1359,6 +1359,21 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let ended = Event::HookEnded { hook: id, success: false };
     assert_eq!(hook.at(1, ended), [Action::Spawn(ROUTER)]);
 
+    // Its values cannot be read, so that its hook does not run.
+    let mut spec = optional(RestartPolicy::No);
+    spec.processes[ENGINE.index()].hooks.pre_start = Some(Wait::DEFAULT);
+    let mut values = play(spec.clone());
+    values.at(0, Event::Start);
+    let failed = Event::SpawnFailed { process: ENGINE, exit_code: 1 };
+    assert_eq!(values.at(1, failed), [Action::AbortHook(id), Action::Spawn(ROUTER)]);
+    spec.processes[ENGINE.index()].required = true;
+    spec.processes[ENGINE.index()].on_exit = OnExit::Shutdown;
+    let mut values = play(spec);
+    values.at(0, Event::Start);
+    let cause = Cause::SpawnFailed { process: ENGINE, exit_code: 1 };
+    let window = gateway().window;
+    assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
+
     // It is not ready in time, and is stopped.
     let mut spec = optional(RestartPolicy::No);
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(1000));

@@ -208,8 +208,7 @@ fn text_of(reader: &mut Reader<'_>, node: &Node, kind: &str) -> Option<String> {
     Some(text)
 }
 
-const TOO_LONG: &str =
-    "no argument of a process can have 128 KiB; let the program read the file itself";
+const TOO_LONG: &str = "let the program read the file itself: no argument can have 128 KiB";
 
 /// The content of a file, with its variables expanded and without trailing newlines.
 fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
@@ -219,7 +218,7 @@ fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
         Ok(source) => source,
         Err(why) => {
             let message = format!("`file` {} {}", quote(&path.to_string_lossy()), why.message);
-            let help = "a relative path starts at the directory of this config; with \
+            let help = "check the path: a relative one starts at the directory of this config; with \
                         `only_if: {path_exists: PATH}` the file may be missing";
             reader.problems.error(node.span, message).help(why.help_or(|| help.to_owned()));
             return None;

@@ -118,7 +118,7 @@ fn condition(reader: &mut Reader<'_>, node: &Node) -> Option<(StartCondition, Sp
             "service_completed_successfully" => "completed",
             _ => return values::choice(text, CONDITIONS),
         };
-        Err(Invalid::new("the name of it in Compose", format!("write `{ours}`")))
+        Err(Invalid::new("its name in Compose", format!("write `{ours}`")))
     })?;
     Some((condition, node.span))
 }

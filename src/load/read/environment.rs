@@ -204,7 +204,7 @@ fn env_file(reader: &mut Reader<'_>, node: &Node, out: &mut Variables) {
         Err(why) => {
             let message = format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
             let help = || {
-                "a relative path starts at the directory of this config; a file that is written \
+                "check the path: a relative one starts at the directory of this config; a file that is written \
                  later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
                     .to_owned()
             };
@@ -260,7 +260,7 @@ fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
         let problem = reader
             .problems
             .error(span, format!("{} cannot be the name of a variable", quote(name)));
-        problem.help("a name is not empty and has no `=`");
+        problem.help("write a name that is not empty and has no `=`");
     }
     right
 }

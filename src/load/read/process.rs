@@ -253,8 +253,14 @@ pub(crate) fn processes(
     }
     if processes.is_empty() {
         let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
-        let problem = reader.problems.error(span, "there is no process");
-        problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+        if without_copies.is_empty() {
+            let problem = reader.problems.error(span, "there is no process");
+            problem.help("add one: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`");
+        } else {
+            let message = "there is nothing to start: every `scale` is 0";
+            let problem = reader.problems.warning(span, message);
+            problem.help("set one to 1 or more; without a process drainit exits with 0 at once");
+        }
     }
     scale::check_names(reader, &keys, &scaling);
     depends_on::resolve(reader, &mut processes, wanted, &mut places.processes, &scaling);
@@ -495,9 +501,10 @@ fn sockets(reader: &mut Reader<'_>, node: &Node, place: &mut ProcessPlaces) -> V
 fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
     let written = reader.field(fields, "restart", |text| match text.split_once(':') {
         Some(("on-failure", most)) => Ok((RestartPolicy::OnFailure, Some(values::number(most)?))),
-        _ if text == "unless-stopped" => {
-            Err(Invalid::new("a single process cannot be stopped here", "write `always`"))
-        }
+        _ if text == "unless-stopped" => Err(Invalid::new(
+            "not needed here, a process that was stopped by hand stays stopped",
+            "write `always`",
+        )),
         _ => Ok((values::choice(text, RESTART_POLICIES)?, None)),
     });
     let is_known = written.is_some() || fields.get("restart").is_none();

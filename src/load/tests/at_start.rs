@@ -133,7 +133,7 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
     dir.write("real", b"abc\n");
     symlink("real", dir.path("link")).unwrap();
     for (name, expected) in [
-        ("none", "does not exist; something that this process depends on must write it"),
+        ("none", "does not exist; let a process that it depends on write it"),
         ("dangling", "does not exist"),
         ("loop", "cannot be opened"),
         ("pipe", "is a pipe"),

@@ -104,7 +104,7 @@ fn every_kind_of_fault_of_a_process() {
         (
             "restart: unless-stopped",
             14,
-            "`restart` is `unless-stopped`: a single process cannot be stopped here",
+            "`restart` is `unless-stopped`: not needed here, a process that was stopped by hand stays stopped",
         ),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
         ("restart_max: -1", 18, "`restart_max` is `-1`: not a whole number"),
@@ -287,7 +287,7 @@ processes:
             "16:38 `MUST` is not set: say where",
             "20:5 a oneshot has no `readiness`: it exits by itself",
             "23:38 `router` is a service, which never completes",
-            "23:68 `condition` is `service_healthy`: the name of it in Compose",
+            "23:68 `condition` is `service_healthy`: its name in Compose",
         ]
     );
 }
@@ -321,7 +321,7 @@ error: duplicate key `command`
 5 |     command: x
   |     ^^^^^^^
   |
-  = help: it is already set on line 4; remove one of them"
+  = help: remove one of them: it is already set on line 4"
     );
 }
 

@@ -97,8 +97,8 @@ impl Content {
             }
             Self::Mapping { .. } => None,
             Self::Sequence(_) => Some(
-                "list items cannot be removed by name: write `!override` before the whole list, \
-                 or in `environment` the mapping `{NAME: !reset}`",
+                "write `!override` before the whole list, whose items have no names; in \
+                 `environment` write the mapping `{NAME: !reset}`",
             ),
         }
     }
@@ -407,7 +407,7 @@ fn text_key(
         let message = format!("duplicate key {}", quote(text));
         problems
             .error(span, message)
-            .help(format!("it is already set on line {first}; remove one of them"));
+            .help(format!("remove one of them: it is already set on line {first}"));
         return Pending::Refused;
     }
     match text {

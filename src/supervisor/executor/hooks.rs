@@ -29,9 +29,7 @@ impl Executor {
             // An earlier start may have ended with its hook.
             self.instances[process.index()].is_rendered = false;
             if let Err(error) = self.prepare(process) {
-                tracing::error!("{}: {error}", self.names.of(process));
-                self.status_board.set_message(process, Some(error.to_string()));
-                return Some(Event::HookEnded { hook: id, success: false });
+                return Some(self.spawn_failed(process, &error));
             }
         }
         let with_values = id.process.and_then(|process| self.with_values(process));

@@ -43,13 +43,16 @@ impl Executor {
         self.instances[process.index()].is_rendered = false;
         match started {
             Ok(()) => Event::Spawned(process),
-            Err(error) => {
-                let reason = error.to_string();
-                tracing::error!("{}: {reason}", wanted.name);
-                self.status_board.set_message(process, Some(reason));
-                Event::SpawnFailed { process, exit_code: error.exit_code() }
-            }
+            Err(error) => self.spawn_failed(process, &error),
         }
+    }
+
+    /// Reports why a process could not be started.
+    pub(super) fn spawn_failed(&self, process: ProcessId, error: &StartError) -> Event {
+        let reason = error.to_string();
+        tracing::error!("{}: {reason}", self.names.of(process));
+        self.status_board.set_message(process, Some(reason));
+        Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
     /// Reads the values of a process that are known only at its start, and writes its templates:
