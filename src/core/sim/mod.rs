@@ -446,6 +446,7 @@ impl Sim<'_> {
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
             Action::Signal { .. }
+            | Action::Adopt { .. }
             | Action::ReleaseSockets(_)
             | Action::StayReady
             | Action::FailHealthcheck(_)
