@@ -126,7 +126,8 @@ impl Machine {
             }
             Event::Spawned(process) => self.broadcast.started(process),
             Event::Exited { process, end, .. }
-                if state.drain_signalled[process.index()].is_none() =>
+                if state.drain_signalled[process.index()].is_none()
+                    && state.is_current(process) =>
             {
                 let (life, spec) = (state.life(process), state.process(process));
                 let has_traffic = matches!(self.phase, Phase::Running(_) | Phase::Draining(_));

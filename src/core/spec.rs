@@ -206,7 +206,7 @@ impl Spec {
         found
     }
 
-    /// All processes in file order.
+    /// All slots; without a replacement the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
     }
@@ -223,6 +223,17 @@ impl ProcessSpec {
     #[must_use]
     pub fn may_be_missing(&self) -> bool {
         !self.required && self.on_exit == OnExit::Ignore
+    }
+
+    /// Makes this the definition of a slot without a process.
+    pub(crate) fn retire(&mut self) {
+        self.leave_out();
+        self.dependencies.clear();
+        self.dependents.clear();
+        self.followers.clear();
+        self.forward_signals.clear();
+        self.watch.clear();
+        (self.listens, self.required, self.liveness_retries) = (false, false, None);
     }
 
     /// Reserves no time for a process that is never started.

@@ -52,7 +52,7 @@ impl State {
     }
 
     /// Forgets the changes of watched files before a start that reads them.
-    fn forget_changes(&mut self, process: ProcessId) {
+    pub(crate) fn forget_changes(&mut self, process: ProcessId) {
         if !self.changed.is_empty() {
             self.changed.retain(|(of, _)| *of != process);
         }
@@ -63,7 +63,7 @@ impl State {
         let since = self.now;
         self.note(Note::Started(process));
         self.reach(process, Reached { started: true, ..self.reached(process) });
-        self.met.push((process, StartCondition::Started));
+        self.meet(process, StartCondition::Started);
         self.drain_signalled[process.index()] = None;
         let spec = self.process(process);
         let (timeout, limit, oneshot) = (spec.readiness_timeout, spec.timeout, spec.oneshot);
@@ -81,6 +81,13 @@ impl State {
         }
     }
 
+    /// Notes that a new instance has met a condition. Nobody follows one that may be taken back.
+    fn meet(&mut self, process: ProcessId, condition: StartCondition) {
+        if self.is_current(process) {
+            self.met.push((process, condition));
+        }
+    }
+
     pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
         if self.process(process).liveness_retries.is_some() {
@@ -88,7 +95,7 @@ impl State {
             self.act(Action::WatchLiveness(process));
         }
         self.reach(process, Reached { ready: true, ..self.reached(process) });
-        self.met.push((process, StartCondition::Ready));
+        self.meet(process, StartCondition::Ready);
         if self.process(process).readiness_timeout.is_some() {
             self.note(Note::Ready { process, after: self.now.since(since) });
         }

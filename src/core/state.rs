@@ -10,6 +10,7 @@ use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::drain::Progress;
 use crate::core::note::Note;
+use crate::core::slots::Role;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{ProcessId, Time};
 
@@ -171,12 +172,13 @@ pub struct State {
     pub budget: Budget,
     /// The time of the current step.
     pub now: Time,
+    pub(super) roles: Vec<Role>,
     lifecycles: Vec<Lifecycle>,
     reached: Vec<Reached>,
     /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
-    held_sockets: Vec<ProcessId>,
+    pub(super) held_sockets: Vec<ProcessId>,
     /// Processes that have met a further condition in this step.
     pub arrived: Vec<ProcessId>,
     /// The conditions that new instances have met in this step, even if earlier ones had.
@@ -188,7 +190,7 @@ pub struct State {
     /// Number of processes that the container waits for to be ready.
     unsettled: usize,
     /// The position of each process in the order.
-    rank: Vec<u16>,
+    pub(super) rank: Vec<u16>,
     pub restarts: Vec<Restarts>,
     pub probe_failures: Vec<ProbeFailures>,
     /// Required processes that stay down after a failure, while the container goes on.
@@ -241,6 +243,7 @@ impl State {
         Self {
             budget: Budget::new(&spec),
             now,
+            roles: vec![Role::Current; count],
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
             touched: Vec::new(),
@@ -271,14 +274,53 @@ impl State {
         self.lifecycles[id.index()]
     }
 
+    /// Adds a slot at the end of everything that has an entry for each.
+    pub(super) fn push_slot(&mut self) {
+        self.roles.push(Role::Retired);
+        self.lifecycles.push(Lifecycle::Done);
+        self.reached.push(Reached::default());
+        self.rank.push(0);
+        self.restarts.push(Restarts::default());
+        self.probe_failures.push(ProbeFailures::default());
+        self.went_well.push(false);
+        self.drains.push(Progress::Over);
+        self.drain_signalled.push(None);
+    }
+
+    /// Forgets the process that a retired slot had.
+    pub(super) fn clear_slot(&mut self, slot: ProcessId) {
+        self.reached[slot.index()] = Reached::default();
+        self.restarts[slot.index()] = Restarts::default();
+        self.probe_failures[slot.index()] = ProbeFailures::default();
+        self.went_well[slot.index()] = false;
+        self.drains[slot.index()] = Progress::Over;
+        self.drain_signalled[slot.index()] = None;
+    }
+
+    pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {
+        self.unsettled -= usize::from(self.is_waited_for(id, self.life(id)));
+        self.roles[id.index()] = role;
+        self.unsettled += usize::from(self.is_waited_for(id, self.life(id)));
+        self.touched.push(id);
+    }
+
+    /// Whether the container waits for a process that is in this state.
+    fn is_waited_for(&self, id: ProcessId, life: Lifecycle) -> bool {
+        self.is_current(id) && !life.is_settled(self.process(id).required)
+    }
+
+    pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
+        let total = self.probe_failures[old.index()].total;
+        self.probe_failures[slot.index()] = ProbeFailures { total, in_a_row: 0 };
+    }
+
     pub fn set(&mut self, id: ProcessId, life: Lifecycle) {
         let before = std::mem::replace(&mut self.lifecycles[id.index()], life);
         self.touched.push(id);
         self.busy += usize::from(life != Lifecycle::Done);
         self.busy -= usize::from(before != Lifecycle::Done);
-        let required = self.process(id).required;
-        self.unsettled += usize::from(!life.is_settled(required));
-        self.unsettled -= usize::from(!before.is_settled(required));
+        self.unsettled += usize::from(self.is_waited_for(id, life));
+        self.unsettled -= usize::from(self.is_waited_for(id, before));
         if before.wakes_at() != life.wakes_at() {
             before.wakes_at().map(|time| self.timers.remove(&(time, id)));
             self.timers.extend(life.wakes_at().map(|time| (time, id)));

@@ -22,6 +22,14 @@ pub enum Level {
 pub struct Names(pub Vec<String>);
 
 impl Names {
+    /// Names a slot: one that was free, or a further one at the end.
+    pub fn set(&mut self, slot: ProcessId, name: String) {
+        if slot.index() >= self.0.len() {
+            self.0.resize(slot.index() + 1, String::new());
+        }
+        self.0[slot.index()] = name;
+    }
+
     #[must_use]
     pub fn of(&self, id: ProcessId) -> &str {
         self.0.get(id.index()).map_or("?", String::as_str)

@@ -102,6 +102,10 @@ impl<T> Lines<T> {
         &mut self.all[place]
     }
 
+    fn forget(&mut self, process: ProcessId) {
+        self.places.remove(&process);
+    }
+
     fn get(&self, process: ProcessId) -> Option<&T> {
         self.places.get(&process).and_then(|place| self.all.get(*place))
     }
@@ -172,6 +176,17 @@ impl Report {
             asked: HashMap::new(),
             drain_requested: false,
         }
+    }
+
+    /// Forgets what it knows of a slot, which has another process from now on.
+    pub fn adopt(&mut self, slot: ProcessId, name: String) {
+        self.names.set(slot, name);
+        self.drains.forget(slot);
+        self.stops.forget(slot);
+        self.ended_before.remove(&slot);
+        self.ends.remove(&slot);
+        self.restarts.remove(&slot);
+        self.asked.remove(&slot);
     }
 
     /// Takes an event that the core has handled, and the phase that followed.

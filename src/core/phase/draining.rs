@@ -145,6 +145,7 @@ impl Draining {
                 let spec = state.process(process);
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // Regardless of `restart`.
+                let was_stopped = was_stopped || !state.is_current(process);
                 if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
                     let is_failure = spec.on_exit == OnExit::FailureShutdown;
                     let is_success = spec.is_success(end);
@@ -231,7 +232,8 @@ impl Draining {
     /// Handles the end of a process: those that send requests to it are drained only for `min`.
     fn exited(&mut self, state: &mut State, gone: ProcessId) {
         let spec = state.process(gone);
-        if spec.oneshot || spec.on_exit == OnExit::Ignore {
+        // Of two slots, the other one serves.
+        if spec.oneshot || spec.on_exit == OnExit::Ignore || !state.is_current(gone) {
             return;
         }
         // The rest of the container may not be able to serve.

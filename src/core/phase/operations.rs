@@ -23,24 +23,29 @@ use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError, StartFailure};
+use crate::core::phase::replace::Replacement;
+use crate::core::slots::Role;
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{ProcessId, Time};
 
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
-    goals: BTreeMap<ProcessId, Goal>,
-    requests: Vec<Asked>,
+    pub(super) goals: BTreeMap<ProcessId, Goal>,
+    pub(super) requests: Vec<Asked>,
+    pub(super) replacements: Vec<Replacement>,
     /// Processes that run and have not followed this dependency yet.
-    followers: BTreeMap<ProcessId, ProcessId>,
+    pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
 
 /// The goal of an operation on a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
+pub(super) enum Goal {
     /// Down, after its dependents, until it is asked to start.
     Down,
     /// Down: its start by request has failed. Its dependents did not start, or run without it.
     Failed,
+    /// Down, and the slot is free: it was replaced, or is taken back.
+    Retired,
     /// Down, then up again.
     Again,
     /// Down, then up again as after a failure, so that a start that fails may end the container.
@@ -69,11 +74,13 @@ pub(crate) struct Judged {
 
 /// A request that is not answered yet.
 #[derive(Debug)]
-struct Asked {
-    process: ProcessId,
-    request: Request,
-    /// A stop: all that it stops. A start: the process, and the dependencies that did not run.
-    members: Vec<ProcessId>,
+pub(super) struct Asked {
+    /// The current slot of the process.
+    pub(super) process: ProcessId,
+    pub(super) request: Request,
+    /// A stop: all that it stops. A start: the process, and the dependencies that did not run. A
+    /// replacement: the new slot, and the old one once it is to end.
+    pub(super) members: Vec<ProcessId>,
 }
 
 impl Operations {
@@ -90,7 +97,8 @@ impl Operations {
 
     /// Whether a required process is on its way down: the container is not ready.
     pub(crate) fn miss_one(&self, state: &State) -> bool {
-        self.goals.keys().any(|id| self.stops(*id) && state.process(*id).required)
+        let is_missed = |id: ProcessId| state.is_current(id) && state.process(id).required;
+        self.goals.keys().any(|id| self.stops(*id) && is_missed(*id))
     }
 
     /// The next timer of a drain.
@@ -106,6 +114,7 @@ impl Operations {
         }
         state.note(Note::RequestBegan { process, request });
         let members = match request {
+            _ if !state.is_current(process) => Err(RequestError::Busy(process)),
             Request::Stop => Ok(self.stop(state, process)),
             Request::Restart if runs(state, process) => self.restart(state, process),
             Request::Start | Request::Restart => self.start(state, process),
@@ -117,7 +126,8 @@ impl Operations {
     }
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
-        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+        let is_idle = !self.goals.contains_key(&process) && !self.is_replaced(process);
+        if is_gone(state.life(process)) && is_idle {
             if let Lifecycle::Stopped { failed: true } = state.life(process) {
                 // No change of a watched file starts it any more.
                 state.set(process, Lifecycle::Stopped { failed: false });
@@ -126,13 +136,25 @@ impl Operations {
         }
         let mut stopped = state.spec.above(process);
         stopped.push(process);
+        for Replacement { old, new, .. } in &self.replacements {
+            if stopped.contains(old) || stopped.contains(new) {
+                stopped.extend([*old, *new]);
+            }
+        }
         stopped.retain(|id| !is_gone(state.life(*id)) || self.goals.contains_key(id));
+        stopped.sort_unstable();
+        stopped.dedup();
         self.fail(state, |asked| {
             let hit = asked.members.iter().find(|id| stopped.contains(id));
             hit.filter(|_| asked.request != Request::Stop).copied().map(RequestError::Superseded)
         });
         for &id in &stopped {
-            self.bring_down(state, id, Goal::Down);
+            match state.role(id) {
+                Role::New { old } => self.take_back(state, id, RequestError::Superseded(old)),
+                // It is on its way down already.
+                Role::Leaving | Role::Retired => {}
+                Role::Current => self.bring_down(state, id, Goal::Down),
+            }
         }
         stopped
     }
@@ -142,11 +164,10 @@ impl Operations {
         state: &mut State,
         process: ProcessId,
     ) -> Result<Vec<ProcessId>, RequestError> {
-        if self.goals.contains_key(&process) {
+        if self.goals.contains_key(&process) || self.is_replaced(process) {
             return Err(RequestError::Busy(process));
         }
-        self.bring_down(state, process, Goal::Again);
-        Ok(vec![process])
+        Ok(vec![self.bring_anew(state, process, Goal::Again)])
     }
 
     /// Starts a process and the dependencies that are down, and returns all that do not run yet.
@@ -159,11 +180,12 @@ impl Operations {
         let mut needs = vec![process];
         let mut next = 0;
         while let Some(&id) = needs.get(next) {
-            if self.is_busy(id) {
+            if self.is_busy(id) || self.is_replaced(id) && !runs(state, id) {
                 return Err(RequestError::Busy(id));
             }
             if !runs(state, id) {
-                for (on, _) in &spec.processes[id.index()].dependencies {
+                let needed = spec.processes[id.index()].dependencies.iter();
+                for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
                     if !needs.contains(on) && (self.is_busy(*on) || !is_fine(state, *on)) {
                         needs.push(*on);
                     }
@@ -204,7 +226,10 @@ impl Operations {
             let request = Request::Restart;
             let is_asked =
                 self.requests.iter().any(|one| (one.process, one.request) == (process, request));
-            let is_free = !is_asked && !self.goals.contains_key(&process) && !self.is_busy(process);
+            let is_free = !is_asked
+                && !self.goals.contains_key(&process)
+                && !self.is_busy(process)
+                && !self.is_replaced(process);
             match (state.life(process), action) {
                 (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
                     state.note(Note::FileChanged { process, watch, action });
@@ -212,8 +237,8 @@ impl Operations {
                 }
                 (Lifecycle::Ready { .. }, WatchAction::Restart) if is_free => {
                     state.note(Note::FileChanged { process, watch, action });
-                    self.bring_down(state, process, Goal::Again);
-                    self.requests.push(Asked { process, request, members: vec![process] });
+                    let members = vec![self.bring_anew(state, process, Goal::Again)];
+                    self.requests.push(Asked { process, request, members });
                     restarts = true;
                 }
                 // The content that made its last start fail may be mended.
@@ -239,7 +264,7 @@ impl Operations {
     /// Whether a start of this process starts no other.
     fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
-        needs.all(|(on, _)| is_fine(state, *on) && !self.is_busy(*on))
+        needs.all(|(on, _)| !state.is_current(*on) || is_fine(state, *on) && !self.is_busy(*on))
     }
 
     /// Handles a failed liveness check.
@@ -284,8 +309,10 @@ impl Operations {
             }
         }
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
-        if is_own {
+        if is_own && state.is_current(process) {
             self.bring_down(state, process, Goal::Failed);
+        } else if is_own {
+            self.take_back(state, process, why);
         }
         is_own
     }
@@ -301,11 +328,16 @@ impl Operations {
     /// All requests fail: the shutdown has begun.
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
+        self.replacements.clear();
         self.followers.clear();
         self.fail(state, |_| Some(why));
     }
 
-    fn fail(&mut self, state: &mut State, mut why: impl FnMut(&Asked) -> Option<RequestError>) {
+    pub(super) fn fail(
+        &mut self,
+        state: &mut State,
+        mut why: impl FnMut(&Asked) -> Option<RequestError>,
+    ) {
         self.requests.retain(|asked| {
             let failed = why(asked);
             if let Some(why) = failed {
@@ -316,7 +348,7 @@ impl Operations {
         });
     }
 
-    fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
+    pub(super) fn bring_down(&mut self, state: &mut State, process: ProcessId, goal: Goal) {
         self.goals.insert(process, goal);
         state.cancel_start(process, state.no_deadline());
     }
@@ -325,6 +357,19 @@ impl Operations {
     /// Returns the processes that are down after a failure.
     pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
+        loop {
+            let replacements = self.replacements.len();
+            judged.extend(self.pass(state, may_start));
+            // A dependent may have waited for the end of a replacement.
+            if self.replacements.len() >= replacements {
+                return judged;
+            }
+        }
+    }
+
+    fn pass(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        self.take_over(state);
         self.follow(state);
         if self.goals.is_empty() && self.requests.is_empty() {
             return judged;
@@ -366,12 +411,12 @@ impl Operations {
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
         let mut waits = vec![false; spec.processes.len()];
         for &process in &spec.order {
-            let has_to_wait = waits[process.index()];
+            let has_to_wait = waits[process.index()] || self.is_replaced(process);
             if !has_to_wait && let Some(on) = followers.remove(&process) {
                 state.note(Note::Follows { process, on });
                 let is_asked = self.goals.contains_key(&process);
                 let goal = if is_asked { Goal::Again } else { Goal::Following };
-                self.bring_down(state, process, goal);
+                self.bring_anew(state, process, goal);
             }
             let is_resting = match (self.goals.get(&process), state.life(process)) {
                 (None | Some(Goal::Up { begun: true }), life) => {
@@ -381,6 +426,7 @@ impl Operations {
                 }
                 (Some(_), _) => false,
             };
+            let is_resting = is_resting && !self.is_replaced(process);
             if !is_resting || has_to_wait && runs(state, process) {
                 for (follower, _) in &spec.processes[process.index()].followers {
                     waits[follower.index()] = true;
@@ -417,6 +463,7 @@ impl Operations {
                     state.reach(process, Reached::default());
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
+                Goal::Retired => self.retire(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {
@@ -465,7 +512,8 @@ impl Operations {
                 Request::Start | Request::Restart => {
                     let is_up = matches!(life, Lifecycle::Ready { .. });
                     let is_over = state.process(process).oneshot && is_gone(life);
-                    is_still(&process) && (is_up || is_over)
+                    let is_alone = !self.replacements.iter().any(|one| one.has(process));
+                    is_still(&process) && is_alone && (is_up || is_over)
                 }
             };
             if is_done {

@@ -113,13 +113,17 @@ impl Running {
                 self.operations.request(state, process, request);
             }
             Event::FileChanged { process, watch } => {
-                state.changed.insert((process, watch));
+                self.operations.file_changed(state, process, watch);
             }
             Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
                 if holds {
                     state.prepare(process);
+                } else if !state.is_current(process) {
+                    state.set(process, Lifecycle::Done);
+                    let why = RequestError::Skipped(process);
+                    self.operations.start_failed(state, process, why);
                 } else {
                     state.note(Note::Skipped(process));
                     state.reach(process, Reached::ALL);

@@ -1,7 +1,9 @@
 //! Compares every step of a run with the promises. Limits are repeated here on purpose: the checker
 //! must not share a mistake with the core.
 
+use crate::core::phase::Phase;
 use crate::core::sim::*;
+use crate::core::slots::Role;
 use crate::report::data::ShutdownReport;
 
 /// A stop later than this after a held drain is independent of it.
@@ -10,6 +12,15 @@ const FOLLOW_UP: Duration = Duration::from_secs(2);
 /// The history of a run, as far as promises refer to it.
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
+    slots: Slots,
+    roles: Vec<Role>,
+    /// The number of starts of all slots, and that of the last start of each.
+    starts: u32,
+    started_as: Vec<u32>,
+    /// It became ready, and was not asked to end since.
+    was_serving: Vec<bool>,
+    /// There was no time for its drain.
+    not_drained: Vec<bool>,
     trace: Vec<String>,
     /// The shutdown has begun: no process may be started any more.
     unready: bool,
@@ -40,6 +51,8 @@ pub(crate) struct Checker<'a> {
     killed_in_shutdown: Vec<bool>,
     /// From then on a killed process counts as one that survives KILL.
     survives_at: Vec<Option<Time>>,
+    /// By process, whatever the slot: an instance was started, was ready, has ended.
+    was_started: Vec<bool>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
     drain: Vec<Option<(Time, Duration)>>,
@@ -57,22 +70,24 @@ pub(crate) struct Checker<'a> {
     ready_by: Vec<Option<Time>>,
     /// When a oneshot must have completed.
     complete_by: Vec<Option<Time>>,
-    /// Their first start has failed, and the container goes on.
+    /// Processes whose first start has failed, and the container goes on.
     start_failed: Vec<bool>,
     /// When a drain was requested.
     held_at: Option<Time>,
     /// Hooks that run.
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal ones share an answer.
-    asked_for: BTreeSet<(ProcessId, Request)>,
-    /// The number of the instance at the begin of a request, and whether it was alive.
-    began: BTreeMap<(ProcessId, Request), (u32, bool)>,
+    asked_for: BTreeSet<(usize, Request)>,
+    /// The number of starts at the begin of a request, and whether the process was alive.
+    began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Changes of watched files that neither an action nor a start has followed.
     changed: BTreeSet<(ProcessId, usize)>,
     /// They are ready, and nothing stops them.
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
+    /// Whether the last process of a request did, before it.
+    alone_before: bool,
     /// Processes that stop without their dependents: for a restart, or because their start or their
     /// liveness check has failed.
     alone: Vec<bool>,
@@ -101,6 +116,12 @@ impl<'a> Checker<'a> {
         let count = scenario.spec.processes.len();
         Self {
             scenario,
+            slots: Slots::new(&scenario.spec),
+            roles: vec![Role::Current; count],
+            starts: 0,
+            started_as: vec![0; count],
+            was_serving: vec![false; count],
+            not_drained: vec![false; count],
             trace: Vec::new(),
             unready: false,
             stays_ready: None,
@@ -123,6 +144,7 @@ impl<'a> Checker<'a> {
             group_killed: vec![false; count],
             killed_in_shutdown: vec![false; count],
             survives_at: vec![None; count],
+            was_started: vec![false; count],
             was_ready: vec![false; count],
             ended: vec![false; count],
             drain: vec![None; count],
@@ -143,6 +165,7 @@ impl<'a> Checker<'a> {
             changed: BTreeSet::new(),
             serves: vec![false; count],
             down: vec![false; count],
+            alone_before: false,
             alone: vec![false; count],
             by_request: vec![false; count],
             unhealthy: vec![false; count],
@@ -198,18 +221,24 @@ impl<'a> Checker<'a> {
             }
             Event::Exited { process, .. } => {
                 self.count_ends += 1;
-                self.ended[process.index()] = true;
+                self.ended[self.slots.process(process)] = true;
                 self.serves[process.index()] = false;
                 self.gone[process.index()] = true;
                 self.behind[process.index()] = false;
                 self.on_its_way[process.index()] = true;
             }
-            Event::Spawned(process) => self.gone[process.index()] = false,
+            Event::Spawned(process) => {
+                self.gone[process.index()] = false;
+                self.was_started[self.slots.process(process)] = true;
+            }
             Event::Requested { process, request } => {
-                self.asked_for.insert((process, request));
+                self.asked_for.insert((self.slots.process(process), request));
             }
             Event::FileChanged { process, watch } => {
-                self.changed.insert((process, watch));
+                // A new instance may have read what was there before.
+                let new = self.new_beside(process);
+                self.changed
+                    .extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
             }
             Event::HookEnded { hook, .. } => {
                 self.hooks.remove(&hook);
@@ -217,7 +246,7 @@ impl<'a> Checker<'a> {
             Event::Leftovers(found) if found > 0 => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
-            Event::Ready(process) => self.was_ready[process.index()] = true,
+            Event::Ready(process) => self.was_ready[self.slots.process(process)] = true,
             Event::LivenessProbed { process, is_alive } => {
                 if let Some((failures, _)) = &mut self.probe_failures[process.index()] {
                     *failures = if is_alive { 0 } else { *failures + 1 };
@@ -257,42 +286,205 @@ impl<'a> Checker<'a> {
     }
 
     /// The need of the hook after the end of a process, and of the longest path below it.
-    fn needed_after(&self, process: ProcessId) -> Duration {
+    fn needed_after(&self, slot: ProcessId) -> Duration {
         let spec = &self.scenario.spec;
         let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
         let mut below = vec![Duration::ZERO; spec.processes.len()];
-        for id in spec.ids() {
-            let of = &spec.processes[id.index()];
+        for (place, of) in spec.processes.iter().enumerate() {
             let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
             let own = hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
-            below[id.index()] = deepest.unwrap_or_default() + own;
+            below[place] = deepest.unwrap_or_default() + own;
         }
-        let of = &spec.processes[process.index()];
+        let of = &spec.processes[self.slots.process(slot)];
         let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
         deepest.unwrap_or_default() + hook(of.hooks.post_stop)
+    }
+
+    fn of(&self, slot: ProcessId) -> &ProcessSpec {
+        self.slots.of(slot)
+    }
+
+    fn is_current(&self, slot: ProcessId) -> bool {
+        self.roles[slot.index()] == Role::Current
+    }
+
+    /// The slots of a process that are not over.
+    fn slots_of(&self, process: usize) -> impl Iterator<Item = ProcessId> {
+        let slots = self.slots.all().filter(move |id| self.slots.process(*id) == process);
+        slots.filter(|id| self.roles[id.index()] != Role::Retired)
+    }
+
+    /// Whether the process of this slot has two.
+    fn is_replaced(&self, slot: ProcessId) -> bool {
+        self.slots_of(self.slots.process(slot)).count() > 1
+    }
+
+    fn new_beside(&self, old: ProcessId) -> Option<ProcessId> {
+        self.slots.all().find(|id| self.roles[id.index()] == Role::New { old })
+    }
+
+    /// A replacement begins: there is none yet of the process, and the first free slot is used.
+    fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
+        self.hold(!self.unready, "a replacement in a shutdown");
+        self.retire(procs);
+        let Source::Copy(old) = from else { self.fail("a definition without a config") };
+        self.hold(self.is_current(old), "what was replaced is replaced");
+        self.hold(!self.is_replaced(old), "two replacements at a time");
+        self.hold(self.of(old).update.overlaps(), "an overlap that was not asked for");
+        self.hold(self.serves[old.index()], "nothing serves beside the new one");
+        let free = self.roles.iter().position(|role| *role == Role::Retired);
+        let is_first = slot.index() == free.unwrap_or(self.slots.count());
+        self.hold(is_first, "another slot than the first free one");
+        let proc = procs.get(slot.index()).copied().unwrap_or_default();
+        self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
+        self.slots.adopt(slot, from, &[]);
+        if slot.index() == self.roles.len() {
+            self.add_slot();
+        }
+        let place = slot.index();
+        self.forget(slot);
+        self.roles[place] = Role::New { old };
+        self.serves[place] = false;
+        self.gone[place] = false;
+        self.released[place] = false;
+        self.probe_failures[place] = None;
+        self.ready_by[place] = None;
+        self.complete_by[place] = None;
+    }
+
+    fn add_slot(&mut self) {
+        self.roles.push(Role::Retired);
+        self.started_as.push(0);
+        self.was_serving.push(false);
+        self.not_drained.push(false);
+        self.asked.push(None);
+        self.group_killed.push(false);
+        self.killed_in_shutdown.push(false);
+        self.survives_at.push(None);
+        self.drain.push(None);
+        self.draining.push(false);
+        self.drained.push(false);
+        self.last_active.push(None);
+        self.accepted.push(None);
+        self.probe_failures.push(None);
+        self.ready_by.push(None);
+        self.complete_by.push(None);
+        self.serves.push(false);
+        self.alone.push(false);
+        self.by_request.push(false);
+        self.unhealthy.push(false);
+        self.stops_early.push(false);
+        self.released.push(false);
+        self.gone.push(false);
+        self.started.push(false);
+        self.behind.push(false);
+        self.follows.push(false);
+        self.on_its_way.push(false);
+        self.extended.push(false);
+        self.tells_all_by.push(None);
+        self.ended_before_drain.push(0);
+    }
+
+    /// A new instance is about to replace a running one, to which nothing happens for now.
+    fn replacing(&mut self, new: ProcessId, old: ProcessId) {
+        self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
+        for place in [new.index(), old.index()] {
+            self.alone[place] = false;
+            self.behind[place] = false;
+            self.follows[place] = false;
+        }
+        self.on_its_way[old.index()] = false;
+    }
+
+    /// A new instance takes over.
+    fn took_over(&mut self, new: ProcessId, old: ProcessId, procs: &[Proc]) {
+        self.hold(!self.unready, "a replacement in a shutdown");
+        self.hold(self.roles[new.index()] == Role::New { old }, "another slot takes over");
+        self.hold(self.serves[new.index()], "the old one ends before the new one is ready");
+        self.slots.take_over(new);
+        self.roles[new.index()] = Role::Current;
+        self.leave(old);
+        self.changed.retain(|(of, _)| *of != old);
+        self.met(new, StartCondition::Started, procs);
+        self.met(new, StartCondition::Ready, procs);
+    }
+
+    /// A slot is drained and stopped from now on, whatever needs its process.
+    fn leave(&mut self, slot: ProcessId) {
+        let place = slot.index();
+        self.roles[place] = Role::Leaving;
+        self.alone[place] = true;
+        self.by_request[place] = false;
+        self.behind[place] = false;
+        self.follows[place] = false;
+        self.on_its_way[place] = false;
+    }
+
+    /// Slots that are over are free from now on.
+    fn retire(&mut self, procs: &[Proc]) {
+        for slot in self.slots.all() {
+            let proc = procs[slot.index()];
+            let has_hook = self.hooks.iter().any(|hook| hook.process == Some(slot));
+            let is_gone = !proc.alive && !proc.group && !has_hook;
+            if is_gone && self.roles[slot.index()] == Role::Leaving && !self.unready {
+                self.roles[slot.index()] = Role::Retired;
+                self.changed.retain(|(of, _)| *of != slot);
+            }
+        }
+    }
+
+    /// Only a slot that is not on its way down is started.
+    fn holds_start(&self, slot: ProcessId) {
+        let may_start = matches!(self.roles[slot.index()], Role::Current | Role::New { .. });
+        self.hold(may_start, "a start of what was replaced");
+    }
+
+    /// What serves is drained before it is asked to end, unless there is no time for it.
+    fn holds_drained(&self, slot: ProcessId) {
+        let is_due = self.of(slot).drain.is_some() && self.was_serving[slot.index()];
+        let is_drained = self.drained[slot.index()] || self.not_drained[slot.index()];
+        let is_hurried = self.stop_signals >= 2;
+        self.hold(!is_due || is_drained || is_hurried, "a stop without a drain");
+    }
+
+    /// The container is ready while every process serves, also while one is replaced.
+    pub(crate) fn holds_readiness(&self, machine: &Machine) {
+        let Phase::Running(running) = machine.phase() else { return };
+        let mut processes = 0..self.scenario.spec.processes.len();
+        let all_serve = processes.all(|process| {
+            let current = self.slots.current(process).index();
+            self.serves[current] && !self.alone[current] && !self.by_request[current]
+        });
+        let is_ready = !running.was_ready() || running.is_ready(machine.state());
+        self.hold(is_ready || !all_serve, "not ready although every process serves");
     }
 
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
         self.trace.push(format!("{:>10.3} > {action:?}", now.0.as_secs_f64() - 1000.0));
         self.hold(self.exit.is_none(), "something is done after the exit");
         self.holds_timeouts(now, procs);
-        let spec = &self.scenario.spec;
         match *action {
+            Action::Adopt { slot, from } => self.adopt(slot, from, procs),
             Action::CheckCondition(process) => {
+                self.holds_start(process);
                 self.follows[process.index()] = false;
                 self.on_its_way[process.index()] = true;
             }
             Action::Spawn(process) => {
                 self.hold(!self.unready, "a start after the shutdown has begun");
-                self.hold(!self.down[process.index()], "a start of what was stopped by hand");
-                for (on, condition) in &spec.processes[process.index()].dependencies {
+                self.holds_start(process);
+                let is_down = self.down[self.slots.process(process)];
+                self.hold(!is_down, "a start of what was stopped by hand");
+                for (on, condition) in &self.of(process).dependencies {
                     self.hold(
-                        self.is_reached(*on, *condition, procs),
+                        self.is_reached(*on, *condition),
                         "a start before what it depends on",
                     );
                     self.hold(!self.down[on.index()], "a start without what it depends on");
                 }
-                if spec.processes[process.index()].hooks.pre_start.is_none() {
+                self.starts += 1;
+                self.started_as[process.index()] = self.starts;
+                if self.of(process).hooks.pre_start.is_none() {
                     self.changed.retain(|(of, _)| *of != process);
                 }
                 self.forget(process);
@@ -303,6 +495,7 @@ impl<'a> Checker<'a> {
                 self.hold(is_new, "a hook that runs already");
                 match (process, stage) {
                     (Some(process), Stage::PreStart) => {
+                        self.holds_start(process);
                         self.changed.retain(|(of, _)| *of != process);
                         self.follows[process.index()] = false;
                         self.on_its_way[process.index()] = true;
@@ -323,6 +516,7 @@ impl<'a> Checker<'a> {
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
                 self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
                 self.serves[process.index()] = false;
+                self.holds_drained(process);
                 if !self.stops_early[process.index()] {
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] = !self.unready;
@@ -356,7 +550,7 @@ impl<'a> Checker<'a> {
             Action::WatchLiveness(process) => {
                 self.hold(procs[process.index()].alive, "a liveness check of what is gone");
                 self.hold(!self.unready, "a liveness check in a shutdown");
-                let retries = spec.processes[process.index()].liveness_retries;
+                let retries = self.of(process).liveness_retries;
                 self.probe_failures[process.index()] = retries.map(|retries| (0, retries));
             }
             Action::StayReady => {
@@ -386,14 +580,14 @@ impl<'a> Checker<'a> {
                 self.hold(min <= longest && longest == granted, "a drain of another length");
                 if !self.unready {
                     self.holds_stop(now, process, procs);
-                    let times = spec.processes[process.index()].drain.unwrap();
+                    let times = self.of(process).drain.unwrap();
                     let is_full = longest == times.time || self.unhealthy[process.index()];
                     self.hold(is_full && min == times.min, "less than a full drain");
                 }
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
-                let is_gradual = spec.processes[process.index()].drain.unwrap().gradual;
+                let is_gradual = self.of(process).drain.unwrap().gradual;
                 let by = is_gradual.then(|| now + min.min(longest / 2));
                 self.tells_all_by[process.index()] = by;
                 self.ended_before_drain[process.index()] =
@@ -401,7 +595,8 @@ impl<'a> Checker<'a> {
             }
             Action::FailHealthcheck(process) => self.holds_telling(now, process),
             Action::ReleaseSockets(process) => {
-                self.hold(self.unready, "the sockets of a process are closed before a shutdown");
+                let is_over = self.unready || self.roles[process.index()] != Role::Current;
+                self.hold(is_over, "the sockets of a process are closed before a shutdown");
                 self.hold(!self.released[process.index()], "sockets are released twice");
                 self.released[process.index()] = true;
             }
@@ -461,7 +656,8 @@ impl<'a> Checker<'a> {
 
     /// No connection waits for a process that was asked to end or is gone in a shutdown.
     fn holds_no_dead_sockets(&self) {
-        for (index, process) in self.scenario.spec.processes.iter().enumerate() {
+        for slot in self.slots.all() {
+            let (index, process) = (slot.index(), self.of(slot));
             let is_over = self.unready && (self.asked[index].is_some() || self.gone[index]);
             let is_held = process.listens && !self.released[index];
             self.hold(!(is_over && is_held), "connections wait for a process that is gone");
@@ -478,7 +674,7 @@ impl<'a> Checker<'a> {
             }
             let is_stopped = now <= complete_by || self.stops_early[place];
             self.hold(is_stopped, "a oneshot runs longer than its timeout");
-            let hook = self.scenario.spec.processes[place].hooks.pre_stop;
+            let hook = self.of(ProcessId(place as u16)).hooks.pre_stop;
             let gone_by = match self.asked[place] {
                 Some((asked, limit)) => asked + limit.min(FOREVER),
                 None => complete_by + hook.map_or(Duration::ZERO, |hook| hook.limit),
@@ -494,24 +690,29 @@ impl<'a> Checker<'a> {
         if self.unready || !self.asked_for.is_empty() {
             return;
         }
-        let mut due = self.changed.iter().filter(|(process, _)| self.serves[process.index()]);
+        let mut due = self
+            .changed
+            .iter()
+            .filter(|(process, _)| self.serves[process.index()] && !self.is_replaced(*process));
         self.hold(due.next().is_none(), "a change is forgotten");
     }
 
     /// The action of a change begins.
     fn changed(&mut self, process: ProcessId, watch: usize, action: WatchAction, procs: &[Proc]) {
         self.hold(!self.unready, "the action of a change after the shutdown has begun");
-        self.hold(!self.down[process.index()], "a change starts what was stopped by hand");
+        let is_down = self.down[self.slots.process(process)];
+        self.hold(!is_down, "a change starts what was stopped by hand");
+        self.hold(self.is_current(process), "a change of what was replaced");
         let is_due = self.changed.remove(&(process, watch));
         self.hold(is_due, "the action of no change");
         let proc = procs[process.index()];
         match action {
             WatchAction::Restart => {
                 self.hold(self.serves[process.index()] || !proc.alive, "a restart of a start");
-                let is_only = self.asked_for.insert((process, Request::Restart));
+                let key = (self.slots.process(process), Request::Restart);
+                let is_only = self.asked_for.insert(key);
                 self.hold(is_only, "two replacements at a time");
-                let began = (proc.instance, proc.alive);
-                self.began.insert((process, Request::Restart), began);
+                self.began.insert(key, (self.starts, proc.alive));
                 self.alone[process.index()] = true;
             }
             WatchAction::Signal(_) => {
@@ -528,6 +729,8 @@ impl<'a> Checker<'a> {
         let place = process.index();
         self.asked[place] = None;
         self.extended[place] = false;
+        self.was_serving[place] = false;
+        self.not_drained[place] = false;
         self.complete_by[place] = None;
         self.group_killed[place] = false;
         self.survives_at[place] = None;
@@ -552,21 +755,29 @@ impl<'a> Checker<'a> {
         if met != StartCondition::Started {
             self.on_its_way[place] = false;
         }
-        for &(follower, condition) in &self.scenario.spec.processes[place].followers {
-            let is_early = self.stops_early[follower.index()];
-            let runs = procs[follower.index()].alive && self.started[follower.index()];
-            self.behind[follower.index()] |= condition == met && runs && !is_early;
+        if !self.is_current(process) {
+            return;
+        }
+        for (follower, condition) in self.of(process).followers.clone() {
+            for slot in self.slots_of(follower.index()).collect::<Vec<_>>() {
+                let place = slot.index();
+                let is_early = self.stops_early[place] || self.roles[place] == Role::Leaving;
+                let runs = procs[place].alive && self.started[place];
+                self.behind[place] |= condition == met && runs && !is_early;
+            }
         }
     }
 
     /// A process that runs is not behind what it follows, unless that is on its way; and one that
     /// was stopped to follow is started again.
-    pub(crate) fn holds_followers(&self, procs: &[Proc]) {
-        for id in self.scenario.spec.ids().filter(|_| !self.unready) {
+    pub(crate) fn holds_followers(&mut self, procs: &[Proc]) {
+        self.retire(procs);
+        for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
             let place = id.index();
             let is_excused = self.stops_early[place]
                 || self.by_request[place]
                 || self.draining[place]
+                || self.is_replaced(id)
                 || self.waits_to_follow(id, procs, |on| {
                     self.on_its_way[on] || self.alone[on] || self.by_request[on]
                 });
@@ -579,23 +790,26 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a process that this one follows, itself or through others that run, is on its way.
+    /// Whether a process that this one follows, itself or through others that run, is on its way or
+    /// is replaced.
     fn waits_to_follow(
         &self,
-        process: ProcessId,
+        slot: ProcessId,
         procs: &[Proc],
         waits: impl Fn(usize) -> bool,
     ) -> bool {
-        let mut found = vec![process];
+        let mut found = vec![self.slots.process(slot)];
         let mut next = 0;
-        while let Some(id) = found.get(next).copied() {
-            for on in self.scenario.spec.ids() {
-                let mut followers = self.scenario.spec.processes[on.index()].followers.iter();
-                if followers.any(|(follower, _)| *follower == id) && !found.contains(&on) {
-                    if waits(on.index()) {
+        while let Some(process) = found.get(next).copied() {
+            for on in 0..self.scenario.spec.processes.len() {
+                let followers = &self.of(self.slots.current(on)).followers;
+                let is_followed = followers.iter().any(|(id, _)| id.index() == process);
+                if is_followed && !found.contains(&on) {
+                    let slots: Vec<_> = self.slots_of(on).map(ProcessId::index).collect();
+                    if slots.len() > 1 || slots.iter().any(|slot| waits(*slot)) {
                         return true;
                     }
-                    found.extend(procs[on.index()].alive.then_some(on));
+                    found.extend(slots.iter().any(|slot| procs[*slot].alive).then_some(on));
                 }
             }
             next += 1;
@@ -626,22 +840,27 @@ impl<'a> Checker<'a> {
 
     fn began(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
         self.hold(!self.unready, "a request begins after the shutdown has begun");
-        let proc = procs[process.index()];
-        self.began.insert((process, request), (proc.instance, proc.alive));
-        let mut below: Vec<_> =
-            self.scenario.spec.ids().filter(|id| self.above(*id).contains(&process)).collect();
-        below.push(process);
+        let base = self.slots.process(process);
+        let is_alive = self.slots_of(base).any(|slot| procs[slot.index()].alive);
+        self.began.insert((base, request), (self.starts, is_alive));
+        self.alone_before = self.alone[process.index()];
         match request {
             Request::Stop => {
-                for id in self.above(process).into_iter().chain([process]) {
+                for id in
+                    self.above(process).into_iter().chain(self.slots_of(base)).collect::<Vec<_>>()
+                {
+                    if self.roles[id.index()] == Role::Leaving {
+                        continue;
+                    }
                     // The stop of what is gone may be nothing, and end no restart above it.
-                    self.alone[id.index()] &= !proc.alive;
+                    self.alone[id.index()] &= !procs[id.index()].alive;
                     self.by_request[id.index()] = true;
                 }
             }
             Request::Start | Request::Restart => {
-                for id in below {
-                    self.down[id.index()] = false;
+                for below in 0..self.down.len() {
+                    let above = self.processes_above(below);
+                    self.down[below] &= below != base && !above.contains(&base);
                 }
                 self.alone[process.index()] |= request == Request::Restart;
             }
@@ -649,34 +868,50 @@ impl<'a> Checker<'a> {
     }
 
     fn answered(&mut self, process: ProcessId, request: Request) {
-        let is_asked = self.asked_for.remove(&(process, request));
+        let is_asked = self.asked_for.remove(&(self.slots.process(process), request));
         self.hold(is_asked, "an answer to no request");
     }
 
     fn done(&mut self, process: ProcessId, request: Request, procs: &[Proc]) {
         self.answered(process, request);
-        let proc = procs[process.index()];
-        let Some(&(instance, was_alive)) = self.began.get(&(process, request)) else {
+        let base = self.slots.process(process);
+        let Some(&(starts, was_alive)) = self.began.get(&(base, request)) else {
             self.fail("done before it began")
         };
-        let oneshot = self.scenario.spec.processes[process.index()].oneshot;
+        let oneshot = self.of(process).oneshot;
+        let current = self.slots.current(base);
+        let is_up = procs[current.index()].alive || oneshot;
         match request {
             Request::Stop => {
-                self.hold(!proc.alive && !proc.group, "stopped, and alive");
-                self.down[process.index()] = was_alive;
+                let mut slots = self.slots_of(base);
+                let lives = slots.any(|id| procs[id.index()].alive || procs[id.index()].group);
+                self.hold(!lives, "stopped, and alive");
+                drop(slots);
+                self.down[base] = was_alive;
             }
-            Request::Start => self.hold(proc.alive || oneshot, "started, and not alive"),
+            Request::Start => self.hold(is_up, "started, and not alive"),
             Request::Restart => {
-                self.hold(proc.alive || oneshot, "restarted, and not alive");
-                self.hold(proc.instance > instance, "restarted, and it is the old one");
+                self.hold(is_up, "restarted, and not alive");
+                self.hold(
+                    self.started_as[current.index()] > starts,
+                    "restarted, and it is the old one",
+                );
+                let mut others = self.slots_of(base).filter(|id| *id != current);
+                let lives = others.any(|id| procs[id.index()].alive || procs[id.index()].group);
+                self.hold(!lives, "restarted, and the old one lives");
             }
         }
     }
 
     fn failed(&mut self, process: ProcessId, request: Request, why: RequestError) {
         self.answered(process, request);
-        if let RequestError::Superseded(_) = why {
-            self.alone[process.index()] = false;
+        match why {
+            RequestError::Superseded(_) if self.is_current(process) => {
+                self.alone[process.index()] = false;
+            }
+            // It was refused at once.
+            RequestError::Busy(_) => self.alone[process.index()] = self.alone_before,
+            _ => {}
         }
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
         self.hold(!self.unready || is_late, "another reason than the shutdown");
@@ -731,6 +966,8 @@ impl<'a> Checker<'a> {
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.stops_early[process.index()];
                     self.hold(!is_asked, "an end that was asked for is a reason to stop");
+                    let is_current = self.is_current(process);
+                    self.hold(is_current, "the end of what was replaced is a reason to stop");
                 }
                 let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
                 if is_apart && !self.draining.contains(&true) {
@@ -742,7 +979,7 @@ impl<'a> Checker<'a> {
                 let mut earlier = procs.iter().zip(&self.group_killed);
                 self.has_hung |= earlier.any(|(proc, killed)| proc.alive && *killed);
                 if let Some(process) = failed_start(cause) {
-                    let spec = &self.scenario.spec.processes[process.index()];
+                    let spec = self.of(process);
                     let may_be_missing = !spec.required && spec.on_exit == OnExit::Ignore;
                     self.hold(!may_be_missing, "the end for a process that may be missing");
                 }
@@ -753,7 +990,19 @@ impl<'a> Checker<'a> {
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
             }
+            Note::Replacing { process, old, .. } => self.replacing(process, old),
+            Note::TakesOver { process, old } => self.took_over(process, old, procs),
+            Note::TakenBack { process, old, .. } => {
+                let is_new = self.roles[process.index()] == Role::New { old };
+                self.hold(is_new, "what serves is taken back");
+                self.leave(process);
+            }
+            Note::Ended { process, .. } => {
+                self.hold(self.is_current(process), "the end of what was replaced has an effect");
+            }
+            Note::NotDrained(process) => self.not_drained[process.index()] = true,
             Note::Follows { process, .. } => {
+                self.retire(procs);
                 let place = process.index();
                 self.hold(!self.unready, "a restart in a shutdown");
                 self.hold(self.behind[place], "a restart without a reason");
@@ -767,6 +1016,8 @@ impl<'a> Checker<'a> {
             }
             Note::Ready { process, .. } => {
                 self.serves[process.index()] = true;
+                self.was_serving[process.index()] = !self.unready;
+                self.on_its_way[process.index()] = false;
                 self.met(process, StartCondition::Ready, procs);
             }
             Note::Completed { process, .. } => {
@@ -775,12 +1026,14 @@ impl<'a> Checker<'a> {
             }
             Note::Started(process) => {
                 self.met(process, StartCondition::Started, procs);
-                let spec = &self.scenario.spec.processes[process.index()];
+                let spec = self.of(process).clone();
+                let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
                 self.ready_by[process.index()] = spec.readiness_timeout.map(|within| now + within);
                 self.complete_by[process.index()] = spec.timeout.map(|within| now + within);
-                self.serves[process.index()] = spec.readiness_timeout.is_none() && !spec.oneshot;
+                self.serves[process.index()] = is_ready;
+                self.was_serving[process.index()] = is_ready && !self.unready;
                 self.started[process.index()] = true;
-                if spec.readiness_timeout.is_none() && !spec.oneshot {
+                if is_ready {
                     self.met(process, StartCondition::Ready, procs);
                 }
             }
@@ -797,7 +1050,9 @@ impl<'a> Checker<'a> {
                 self.hold(is_late, "timed out before its limit");
                 self.alone[process.index()] = true;
             }
-            Note::StartFailed { process, .. } => self.start_failed[process.index()] = true,
+            Note::StartFailed { process, .. } => {
+                self.start_failed[self.slots.process(process)] = true;
+            }
             Note::Unhealthy { process, next } => {
                 let failures = self.probe_failures[process.index()];
                 let is_due = failures.is_none_or(|(so_far, retries)| so_far >= retries);
@@ -828,7 +1083,7 @@ impl<'a> Checker<'a> {
                     }
                     None if self.unready => {}
                     None => {
-                        let full = self.scenario.spec.processes[process.index()].stop.limit;
+                        let full = self.of(process).stop.limit;
                         self.hold(limit == full, "less than the full time without a deadline");
                     }
                 }
@@ -845,7 +1100,7 @@ impl<'a> Checker<'a> {
                 let Some((since, longest)) = self.drain[process.index()] else {
                     self.fail("over without a begin")
                 };
-                let times = self.scenario.spec.processes[process.index()].drain.unwrap();
+                let times = self.of(process).drain.unwrap();
                 let held = now.since(since) >= times.min.min(longest);
                 match why {
                     DrainEnd::Quiet => {
@@ -908,7 +1163,8 @@ impl<'a> Checker<'a> {
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
         let share = self.share(process);
         // A process that survives KILL takes time from the others, but not all of it.
-        let is_obstructed = self.scenario.behaviours.iter().any(|of| of.ends_after_kill.is_none());
+        let mut behaviours = self.scenario.behaviours.iter().chain(&self.scenario.variants);
+        let is_obstructed = behaviours.any(|of| of.ends_after_kill.is_none());
         match self.asked[process.index()] {
             Some((at, limit)) if self.stops_early[process.index()] => {
                 // The shutdown has cut its time since.
@@ -958,10 +1214,11 @@ impl<'a> Checker<'a> {
             .min(all);
         // A part of it is for closing listeners and counting connections once more.
         let left = left / 2;
+        let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
         // A part of it is for the effect of each KILL.
-        let moments = Duration::from_millis(3 * spec.processes.len() as u64);
+        let moments = Duration::from_millis(3 * self.slots.count() as u64);
         left.mul_f64(fraction(stop.need, path)).min(stop.need).saturating_sub(moments)
     }
 
@@ -989,25 +1246,32 @@ impl<'a> Checker<'a> {
         above[process.index()] + weight(process) + below[process.index()]
     }
 
-    fn above(&self, process: ProcessId) -> Vec<ProcessId> {
-        let mut found = self.scenario.spec.processes[process.index()].dependents.clone();
+    /// The slots of all processes that need this one.
+    fn above(&self, slot: ProcessId) -> Vec<ProcessId> {
+        let above = self.processes_above(self.slots.process(slot));
+        above.into_iter().flat_map(|process| self.slots_of(process).collect::<Vec<_>>()).collect()
+    }
+
+    fn processes_above(&self, process: usize) -> Vec<usize> {
+        let mut found = vec![process];
         let mut next = 0;
-        while let Some(id) = found.get(next).copied() {
-            for dependent in &self.scenario.spec.processes[id.index()].dependents {
-                if !found.contains(dependent) {
-                    found.push(*dependent);
+        while let Some(process) = found.get(next).copied() {
+            for dependent in &self.of(self.slots.current(process)).dependents {
+                if !found.contains(&dependent.index()) {
+                    found.push(dependent.index());
                 }
             }
             next += 1;
         }
-        found
+        found.split_off(1)
     }
 
-    fn is_reached(&self, on: ProcessId, condition: StartCondition, procs: &[Proc]) -> bool {
-        let spec = &self.scenario.spec.processes[on.index()];
-        let started = procs[on.index()].instance > 0;
-        let skipped = spec.conditional && !self.scenario.behaviours[on.index()].condition;
-        let ended = self.ended[on.index()];
+    fn is_reached(&self, on: ProcessId, condition: StartCondition) -> bool {
+        let spec = self.of(self.slots.current(on.index()));
+        let behaviours = [&self.scenario.behaviours, &self.scenario.variants];
+        let may_be_left_out = behaviours.iter().any(|of| !of[on.index()].condition);
+        let skipped = spec.conditional && may_be_left_out;
+        let (started, ended) = (self.was_started[on.index()], self.ended[on.index()]);
         let is_missing = self.start_failed[on.index()] && spec.on_exit == OnExit::Ignore;
         skipped
             || is_missing

@@ -22,6 +22,7 @@
 mod cases;
 mod invariants;
 pub(crate) mod scenario;
+mod slots;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -34,6 +35,7 @@ use crate::core::cause::Cause;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note, RequestError};
+use crate::core::slots::Source;
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -42,6 +44,7 @@ use crate::types::{End, ProcessId, Signal, Time};
 
 use crate::core::sim::invariants::Checker;
 use crate::core::sim::scenario::{Behaviour, Scenario};
+use crate::core::sim::slots::Slots;
 
 /// The pause between two samples once the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
@@ -63,7 +66,12 @@ struct Sim<'a> {
     now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
+    /// By slot, as everything else about a process.
     procs: Vec<Proc>,
+    slots: Slots,
+    behaviours: Vec<Behaviour>,
+    /// The number of replacements so far.
+    replaced: usize,
     leftovers: usize,
     /// The next scans for leftover processes that miss them.
     missed_scans: u64,
@@ -77,6 +85,8 @@ struct Sim<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Deliver(EventKey),
+    /// The same, for the current slot of its process.
+    DeliverTo(EventKey),
     /// The same, unless the process has been started again since.
     DeliverFrom {
         key: EventKey,
@@ -140,6 +150,9 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         queue: BinaryHeap::new(),
         sequence: 0,
         procs: vec![Proc::default(); scenario.spec.processes.len()],
+        slots: Slots::new(&scenario.spec),
+        behaviours: scenario.behaviours.clone(),
+        replaced: 0,
         leftovers: scenario.leftovers,
         missed_scans: scenario.missed_scans,
         trace: Vec::new(),
@@ -160,7 +173,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     }
     let others = scenario.requests.iter().chain(&scenario.changes).chain(&scenario.noise);
     for &(after, event) in others {
-        sim.deliver(&mut events, start + after, event);
+        events.push(event);
+        sim.push(start + after, Happening::DeliverTo(events.len() - 1));
     }
     let mut first = vec![Event::Start];
     if scenario.stopped_before_start {
@@ -197,6 +211,10 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         let actions = machine.handle(sim.now, event);
         report.event(sim.now, event, machine.phase());
         for action in actions {
+            if let Action::Adopt { slot, from } = action {
+                sim.adopt(slot, from);
+                report.adopt(slot, slot.0.to_string());
+            }
             report.action(sim.now, &action);
             if let Action::Note(note) = &action {
                 report.note(sim.now, note);
@@ -206,6 +224,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             sim.trace.push((sim.now, action));
         }
         checker.holds_followers(&sim.procs);
+        checker.holds_readiness(&machine);
         if let Some(wakeup) = machine.next_wakeup()
             && wakeup <= sim.now
         {
@@ -215,7 +234,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     checker.holds_report(report.killed());
     // A part of the runs is enough.
     if scenario.seed.is_multiple_of(8) {
-        let data = report.data(sim.now, 0, &scenario.spec, &startup, |_| String::new());
+        let spec = &machine.state().spec;
+        let data = report.data(sim.now, 0, spec, &startup, |_| String::new());
         checker.holds_steps(&data);
     }
     // Later events have no effect.
@@ -244,7 +264,43 @@ impl Sim<'_> {
     }
 
     fn behaviour(&self, id: ProcessId) -> &Behaviour {
-        &self.scenario.behaviours[id.index()]
+        &self.behaviours[id.index()]
+    }
+
+    fn spec(&self, id: ProcessId) -> &ProcessSpec {
+        self.slots.of(id)
+    }
+
+    /// Prepares a slot for a new instance, which may behave in another way.
+    fn adopt(&mut self, slot: ProcessId, from: Source) {
+        self.slots.adopt(slot, from, &[]);
+        self.replaced += 1;
+        let process = self.slots.process(slot);
+        let variants = [&self.scenario.behaviours, &self.scenario.variants];
+        let behaviour = variants[self.replaced % 2][process].clone();
+        let instance = self.procs.get(slot.index()).map_or(0, |proc| proc.instance);
+        let proc = Proc { instance, ..Proc::default() };
+        if slot.index() == self.procs.len() {
+            self.procs.push(proc);
+            self.behaviours.push(behaviour);
+        } else {
+            self.procs[slot.index()] = proc;
+            self.behaviours[slot.index()] = behaviour;
+        }
+    }
+
+    /// The same event, for the current slot of its process.
+    fn to_current(&self, event: Event) -> Event {
+        let slot = |process: ProcessId| self.slots.current(process.index());
+        match event {
+            Event::Requested { process, request } => {
+                Event::Requested { process: slot(process), request }
+            }
+            Event::FileChanged { process, watch } => {
+                Event::FileChanged { process: slot(process), watch }
+            }
+            other => other,
+        }
     }
 
     /// Whether the time of faults is over.
@@ -261,11 +317,12 @@ impl Sim<'_> {
     fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(events[key]),
+            Happening::DeliverTo(key) => Some(self.to_current(events[key])),
             Happening::DeliverFrom { key, process, instance } => {
                 (self.procs[usize::from(process)].instance == instance).then_some(events[key])
             }
             Happening::Dies { process, instance, end, asked } => {
-                let oneshot = self.scenario.spec.processes[usize::from(process)].oneshot;
+                let oneshot = self.spec(ProcessId(process)).oneshot;
                 let end = match (asked, self.obeys()) {
                     (false, true) if oneshot => 0,
                     (false, true) => return None,
@@ -283,8 +340,7 @@ impl Sim<'_> {
                 };
                 let id = ProcessId(process);
                 let remains = self.behaviour(id).group.is_some() && !self.procs[id.index()].killed;
-                self.procs[id.index()].group =
-                    remains && !self.scenario.spec.processes[id.index()].oneshot;
+                self.procs[id.index()].group = remains && !oneshot;
                 Some(Event::Exited { process: id, end, remains })
             }
             Happening::GroupEnds { process, instance } => {
@@ -338,7 +394,7 @@ impl Sim<'_> {
 
     /// New connections come while the endpoint exists; open ones close during the drain.
     fn load(&mut self, id: ProcessId) -> Load {
-        let behaviour = self.scenario.behaviours[id.index()].clone();
+        let behaviour = self.behaviour(id).clone();
         let proc = &mut self.procs[id.index()];
         let Some(drained_at) = proc.drained_at else { return Load::default() };
         if behaviour.stats_unknown {
@@ -402,9 +458,7 @@ impl Sim<'_> {
                 }
             }
             Action::Drain { process, min, .. } => {
-                let is_seen = self.scenario.spec.processes[process.index()]
-                    .drain
-                    .is_some_and(|drain| drain.closes);
+                let is_seen = self.spec(process).drain.is_some_and(|drain| drain.closes);
                 let proc = &mut self.procs[process.index()];
                 proc.drained_at = Some(now);
                 proc.min_until = Some(now + min);
@@ -445,8 +499,9 @@ impl Sim<'_> {
                 }
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
-            Action::Signal { .. }
-            | Action::Adopt { .. }
+            Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
+            Action::Adopt { .. }
+            | Action::Signal { .. }
             | Action::ReleaseSockets(_)
             | Action::StayReady
             | Action::FailHealthcheck(_)

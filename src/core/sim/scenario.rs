@@ -71,6 +71,8 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
+    /// How every second of the new instances behaves that replace one.
+    pub(crate) variants: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
     pub(crate) drain_requested: Option<Duration>,
@@ -131,6 +133,7 @@ impl Scenario {
         follow(seed, &mut processes);
         let behaviours =
             processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
+        let variants = overlap(seed, &mut processes, &odds);
         let changes = changes(seed, &mut processes, &odds);
         let reserve = rng.millis(3000);
         let window = rng.millis(odds.window);
@@ -175,6 +178,7 @@ impl Scenario {
             seed,
             spec: Rc::new(spec),
             behaviours,
+            variants,
             signals,
             drain_requested,
             requests: requests(seed, count, &odds),
@@ -309,6 +313,19 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
         watch: Vec::new(),
     }
+}
+
+/// Makes some processes start a new instance before the old one is stopped, and draws how other
+/// instances behave. They have a generator of their own.
+fn overlap(seed: u64, processes: &mut [ProcessSpec], odds: &Odds) -> Vec<Behaviour> {
+    let rng = &mut Rng::new(seed ^ 0x0517);
+    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
+    for process in processes.iter_mut().filter(|process| !process.oneshot) {
+        if rng.once_in(once_in) {
+            process.update = if rng.once_in(2) { Update::StartFirst } else { Update::HotRestart };
+        }
+    }
+    processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
 }
 
 /// It has a generator of its own.

@@ -1,0 +1,114 @@
+//! Replacements: a new instance of a process starts beside the running one, in a slot of its own.
+//!
+//! ```text
+//!  old:  Current ────────────────────▶ Leaving: drained, stopped ─▶ Retired
+//!  new:  New: starts ─ is ready ─────▶ Current
+//!                    └ does not get ready, or is not wanted: stopped ─▶ Retired
+//! ```
+//!
+//! Until the new one is ready, the old one serves and nothing happens to it. If it ends by itself
+//! meanwhile, its `restart` and `on_exit` decide as ever.
+
+use crate::core::event::Request;
+use crate::core::note::{Note, RequestError};
+use crate::core::phase::operations::{Goal, Operations};
+use crate::core::slots::Role;
+use crate::core::state::{Lifecycle, State};
+use crate::types::ProcessId;
+
+/// A process that has two slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replacement {
+    pub(super) old: ProcessId,
+    pub(super) new: ProcessId,
+}
+
+impl Replacement {
+    pub(super) fn has(&self, slot: ProcessId) -> bool {
+        self.old == slot || self.new == slot
+    }
+}
+
+impl Operations {
+    /// Whether this is one of two slots of a process.
+    pub(super) fn is_replaced(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.has(slot))
+    }
+
+    /// Replaces a process that runs: beside the old instance if its `update` has it so, else by this
+    /// goal. Returns the slot of the new instance.
+    pub(super) fn bring_anew(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        goal: Goal,
+    ) -> ProcessId {
+        let spec = state.process(process);
+        // There is nothing to lose where nothing serves.
+        let serves = matches!(state.life(process), Lifecycle::Ready { .. });
+        let overlaps = spec.update.overlaps() && !spec.oneshot && serves;
+        if overlaps
+            && !self.goals.contains_key(&process)
+            && !self.is_replaced(process)
+            && let Some(new) = state.adopt_copy(process)
+        {
+            state.note(Note::Replacing { process: new, old: process, overlaps });
+            self.replacements.push(Replacement { old: process, new });
+            self.goals.insert(new, Goal::Up { begun: true });
+            state.begin(new);
+            return new;
+        }
+        self.bring_down(state, process, goal);
+        process
+    }
+
+    /// Makes new slots that are ready the current ones. Their old ones are drained and stopped.
+    pub(super) fn take_over(&mut self, state: &mut State) {
+        for place in 0..self.replacements.len() {
+            let Replacement { old, new } = self.replacements[place];
+            let is_ready = matches!(state.life(new), Lifecycle::Ready { .. });
+            let is_wanted = !self.stops(new);
+            if is_ready && is_wanted && !state.is_current(new) {
+                state.note(Note::TakesOver { process: new, old });
+                state.take_over(new, old);
+                for asked in &mut self.requests {
+                    if asked.process == old {
+                        asked.process = new;
+                    }
+                    if asked.request == Request::Restart && asked.members.contains(&new) {
+                        asked.members.push(old);
+                    }
+                }
+                self.bring_down(state, old, Goal::Retired);
+            }
+        }
+    }
+
+    /// Stops a new instance; the old one goes on.
+    pub(super) fn take_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
+        if let Role::New { old } = state.role(new)
+            && !self.stops(new)
+        {
+            state.note(Note::TakenBack { process: new, old, why });
+            self.bring_down(state, new, Goal::Retired);
+        }
+    }
+
+    /// Frees a slot that is over.
+    pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
+        self.replacements.retain(|one| !one.has(slot));
+        self.followers.remove(&slot);
+        for asked in &mut self.requests {
+            asked.members.retain(|member| *member != slot);
+        }
+        state.retire(slot);
+    }
+
+    /// A watched file has changed. An instance that is about to replace this one may have read the
+    /// content before or after the change.
+    pub(crate) fn file_changed(&self, state: &mut State, process: ProcessId, watch: usize) {
+        let of_process = self.replacements.iter().find(|one| one.old == process);
+        let new = of_process.map(|one| one.new).filter(|new| !state.is_current(*new));
+        state.changed.extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
+    }
+}
