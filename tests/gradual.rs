@@ -11,13 +11,21 @@ use tokio::time::sleep;
 
 use crate::support::http::get_unix;
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{LONG, Running, Signal, in_parallel, ms};
+use crate::support::{LONG, Running, Signal, in_parallel, ms, now};
 
 const CLIENTS: u32 = 200;
-/// Of one client, in a second.
-const REQUESTS: f64 = 5.0;
 /// The part of a second in which closed connections are counted.
-const SLICE: Duration = ms(250);
+const SLICE: Duration = ms(100);
+
+/// A moment of the drain.
+struct Slice {
+    /// Since the stop signal.
+    at: Duration,
+    /// The number of clients that were told to leave, since the slice before.
+    told: u64,
+    /// Whether the health check is good.
+    is_good: bool,
+}
 
 fn answers_itself(config: &mut Value) {
     let listeners = &mut config["static_resources"]["listeners"];
@@ -27,58 +35,111 @@ fn answers_itself(config: &mut Value) {
     ]);
 }
 
-fn start(version: &'static str, drain: &'static str) -> Option<(Running, SocketAddr)> {
-    // 5 requests per second, and the square of the 3 s of `min`, by 5.
-    let flags = &["--concurrency", "1", "--drain-time-s", "9"];
-    RealEnvoy { version, flags, drain, change: answers_itself, ..RealEnvoy::default() }.start()
+fn start(
+    version: &'static str,
+    flags: &'static [&'static str],
+    drain: &'static str,
+) -> Option<(Running, SocketAddr)> {
+    let shutdown = "grace_period: 30s, reserve: 2s";
+    let change = answers_itself;
+    RealEnvoy { version, flags, drain, shutdown, change, ..RealEnvoy::default() }.start()
 }
 
-/// Drains one of two Envoys under load. Returns how many clients it told to leave in each slice,
-/// and whether its health check was good then.
-async fn drained(old: &Running, addresses: [SocketAddr; 2]) -> (Report, Vec<u64>, Vec<bool>) {
-    let service = Service::new(&addresses[..1]);
-    let plan = Plan {
-        clients: CLIENTS,
-        rate: REQUESTS,
-        length: ms(30_000),
-        idle_close: IdleClose::Noticed,
+/// Drains one of two Envoys while so many clients send so many requests a second each.
+fn drained(
+    (old, address): &(Running, SocketAddr),
+    next: SocketAddr,
+    clients: u32,
+    rate: f64,
+) -> (Report, Vec<Slice>) {
+    let drained = async {
+        let service = Service::new(&[*address]);
+        let plan = Plan { clients, rate, length: ms(60_000), idle_close: IdleClose::Noticed };
+        let load = Load::start(&service, plan);
+        while load.report().open_to(*address) < u64::from(clients) {
+            sleep(ms(50)).await;
+        }
+        service.set(&[next]);
+        let asked = old.signal(Signal::SIGTERM);
+        let (mut slices, mut before) = (Vec::new(), 0);
+        while load.report().open_to(*address) > 0 && load.elapsed() < ms(50_000) {
+            sleep(SLICE).await;
+            let total = load.report().total.told_to_close;
+            let told = total - std::mem::replace(&mut before, total);
+            let ready = get_unix(&old.path("admin.sock"), "/ready");
+            let is_good = ready.is_ok_and(|(status, _)| status == 200);
+            slices.push(Slice { at: now() - asked, told, is_good });
+        }
+        load.end_after(ms(500));
+        (load.finish().await, slices)
     };
-    let load = Load::start(&service, plan);
-    while load.report().open_to(addresses[0]) < u64::from(CLIENTS) {
-        sleep(ms(50)).await;
-    }
-    service.set(&addresses[1..]);
-    old.signal(Signal::SIGTERM);
-    let (mut told, mut good, mut before) = (Vec::new(), Vec::new(), 0);
-    while load.report().open_to(addresses[0]) > 0 && told.len() < 40 {
-        sleep(SLICE).await;
-        let total = load.report().total.told_to_close;
-        told.push(total - std::mem::replace(&mut before, total));
-        let ready = get_unix(&old.path("admin.sock"), "/ready");
-        good.push(ready.is_ok_and(|(status, _)| status == 200));
-    }
-    load.end_after(ms(500));
-    (load.finish().await, told, good)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(drained)
 }
 
 #[test]
 fn clients_leave_one_after_the_other_within_min() {
+    // 5 requests per second, and the square of the 3 s of `min`, by 5.
+    let flags = &["--concurrency", "1", "--drain-time-s", "9"];
     in_parallel(TESTED, |version| {
-        let old = start(version, "time: 9s, min: 3s, strategy: gradual");
-        let new = start(version, "time: 0s");
-        let (Some((old, address)), Some((_new, next))) = (old, new) else { return };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (report, told, good) = runtime.block_on(drained(&old, [address, next]));
-        let seen = format!("Envoy {version}: {told:?} {good:?}\n{report}\n{}", old.record());
+        let old = start(version, flags, "time: 9s, min: 3s, strategy: gradual");
+        let new = start(version, &["--concurrency", "1"], "time: 0s");
+        let (Some(old), Some((_new, next))) = (old, new) else { return };
+        let (report, slices) = drained(&old, next, CLIENTS, 5.0);
+        let (old, _) = old;
+        let told: Vec<_> = slices.iter().map(|slice| (slice.at, slice.told)).collect();
+        let seen = format!("Envoy {version}: {told:?}\n{report}\n{}", old.record());
         assert_eq!(report.total.failed, 0, "{seen}");
-        assert_eq!(told.iter().sum::<u64>(), u64::from(CLIENTS), "{seen}");
+        let count = |from, to| -> u64 {
+            let within = told.iter().filter(|(at, _)| (ms(from)..ms(to)).contains(at));
+            within.map(|(_, told)| told).sum()
+        };
+        assert_eq!(count(0, 60_000), u64::from(CLIENTS), "{seen}");
         // At once they would all leave in a fifth of a second.
-        assert!(told.iter().all(|told| *told < u64::from(CLIENTS) / 2), "{seen}");
-        assert!(told.iter().filter(|told| **told > 0).count() >= 6, "{seen}");
+        let busiest = told.iter().map(|(_, told)| *told).max().unwrap_or_default();
+        assert!(busiest < u64::from(CLIENTS) / 2, "{seen}");
+        assert!(count(0, 3000) > u64::from(CLIENTS) / 3, "{seen}");
         // The health check fails when `min` is over, and not before.
-        assert!(good[..8].iter().all(|good| *good), "{seen}");
+        let early = slices.iter().filter(|slice| slice.at < ms(2900));
+        assert!(early.clone().count() > 0, "{seen}");
+        assert!(early.clone().all(|slice| slice.is_good), "{seen}");
         old.wait_exit(LONG).assert_code(0).assert_line("no connection left");
     });
+}
+
+#[test]
+#[ignore = "measures the table of docs/envoy.md, in two minutes"]
+fn how_clients_leave() {
+    const IMMEDIATE: &str = "time: 15s, min: 5s";
+    const GRADUAL: &str = "time: 15s, min: 5s, strategy: gradual";
+    const DEFAULT: &[&str] = &["--concurrency", "1"];
+    const LONGER: &[&str] = &["--concurrency", "1", "--drain-time-s", "50"];
+    for version in TESTED {
+        for (clients, rate, flags, drain) in [
+            (1000, 10.0, DEFAULT, IMMEDIATE),
+            (1000, 10.0, LONGER, GRADUAL),
+            (100, 70.0, DEFAULT, IMMEDIATE),
+            (100, 70.0, DEFAULT, GRADUAL),
+        ] {
+            let (old, new) = (start(version, flags, drain), start(version, DEFAULT, "time: 0s"));
+            let (Some(old), Some((_new, next))) = (old, new) else { return };
+            let (report, slices) = drained(&old, next, clients, rate);
+            let told = slices.iter().filter(|slice| slice.told > 0);
+            let seconds = |slice: Option<&Slice>| {
+                slice.map(|slice| slice.at.as_secs_f64()).unwrap_or_default()
+            };
+            let ended = old.0.wait_exit(LONG * 2);
+            let over = ended.record.line("drain over after").map(|line| line.text.clone());
+            println!(
+                "{version} {flags:?} {drain}, {clients} with {rate}/s: busiest slice {}, first {:.1} s, last {:.1} s, \
+                 {} failed, {}",
+                told.clone().map(|slice| slice.told).max().unwrap_or_default(),
+                seconds(told.clone().next()),
+                seconds(told.clone().last()),
+                report.total.failed,
+                over.unwrap_or_default(),
+            );
+        }
+    }
 }
 
 #[test]

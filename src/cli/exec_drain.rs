@@ -105,8 +105,8 @@ impl DrainArgs {
                 ..
             } => {
                 *direction = self.drain_direction;
-                *ignore_listeners = self.drain_ignore_listener;
-                *exit_at = self.drain_exit_at.unwrap_or_default();
+                *ignore_listeners = Some(self.drain_ignore_listener);
+                *exit_at = self.drain_exit_at;
                 *fail_healthcheck =
                     !self.no_fail_healthcheck && *direction != Some(Direction::Inbound);
                 *strategy = self.drain_strategy.unwrap_or_default();
@@ -126,9 +126,9 @@ fn envoy(text: &str) -> Result<DrainMethod, String> {
         fail_healthcheck: true,
         strategy: DrainStrategy::default(),
         until: DrainUntil::default(),
-        exit_at: 0,
+        exit_at: None,
         direction: None,
-        ignore_listeners: Vec::new(),
+        ignore_listeners: None,
     })
 }
 

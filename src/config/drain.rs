@@ -31,12 +31,14 @@ pub enum DrainMethod {
         /// When that is.
         strategy: DrainStrategy,
         until: DrainUntil,
-        /// Drained when no more than so many connections (or requests) are left.
-        exit_at: u32,
+        /// Drained when no more than so many connections (or requests) are left. `None` where the
+        /// config does not say: 0.
+        exit_at: Option<u32>,
         /// `None` where the config does not say.
         direction: Option<Direction>,
-        /// Listeners whose connections do not count, by name, address or `stat_prefix`.
-        ignore_listeners: Vec<String>,
+        /// Listeners whose connections do not count, by name, address or `stat_prefix`. `None` where
+        /// the config does not say.
+        ignore_listeners: Option<Vec<String>>,
     },
     /// One request; a 2xx answer, at any moment within `time`, reports that the drain is complete.
     Http {

@@ -261,7 +261,7 @@ impl DrainSpec {
     fn new(drain: &Drain) -> Self {
         let (closes, exit_at, gradual) = match drain.method {
             DrainMethod::Envoy { exit_at, strategy, .. } => {
-                (true, exit_at.into(), strategy == DrainStrategy::Gradual)
+                (true, exit_at.unwrap_or_default().into(), strategy == DrainStrategy::Gradual)
             }
             _ => (false, 0, false),
         };

@@ -225,9 +225,9 @@ mod tests {
             fail_healthcheck: true,
             strategy: DrainStrategy::default(),
             until: DrainUntil::Connections,
-            exit_at: 0,
+            exit_at: None,
             direction: None,
-            ignore_listeners: Vec::new(),
+            ignore_listeners: None,
         }
     }
 

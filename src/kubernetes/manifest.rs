@@ -15,26 +15,53 @@ pub(super) struct Workload {
     pub(super) name: String,
     /// The `spec` of the pod.
     pub(super) pod: Rc<Node>,
+    /// The `metadata` of the pod.
+    pub(super) metadata: Option<Rc<Node>>,
     /// Where a Service that selects it says `externalTrafficPolicy: Local`.
     pub(super) local: Option<Span>,
+    /// Where a Service that selects it says that a port is for WebSockets.
+    pub(super) websockets: Option<Span>,
 }
 
-/// A Service with `externalTrafficPolicy: Local`.
-struct LocalService {
-    /// The place of that.
-    span: Span,
+/// A Service, as far as it says what traffic comes.
+struct Service {
+    /// `metadata.namespace`.
+    namespace: Option<Word>,
     selector: Rc<Node>,
+    /// The place of `externalTrafficPolicy: Local`.
+    local: Option<Span>,
+    /// The place of the first `appProtocol` that means WebSockets.
+    websockets: Option<Span>,
 }
 
-impl LocalService {
+/// The `appProtocol`s of WebSockets (KEP-3726).
+const WEBSOCKETS: [&str; 2] = ["kubernetes.io/ws", "kubernetes.io/wss"];
+
+impl Service {
     fn read(node: &Node) -> Option<Self> {
-        let policy = text(node, &["spec", "externalTrafficPolicy"])?;
         let selector = get(node, &["spec", "selector"])?;
-        (policy.text == "Local").then(|| Self { span: policy.span, selector: Rc::clone(selector) })
+        let local =
+            text(node, &["spec", "externalTrafficPolicy"]).filter(|policy| policy.text == "Local");
+        let protocols = items(node, &["spec", "ports"]).iter();
+        let mut protocols = protocols.filter_map(|port| text(port, &["appProtocol"]));
+        Some(Self {
+            namespace: text(node, &["metadata", "namespace"]),
+            selector: Rc::clone(selector),
+            local: local.map(|policy| policy.span),
+            websockets: protocols
+                .find(|protocol| WEBSOCKETS.contains(&&*protocol.text))
+                .map(|protocol| protocol.span),
+        })
     }
 
-    /// Whether each label of the selector is one of these.
-    fn selects(&self, labels: &Node) -> bool {
+    /// Whether each label of the selector is one of these, and the namespace may be the same: one
+    /// that is not written is that of the command that applies the manifest.
+    fn selects(&self, namespace: Option<&Word>, labels: &Node) -> bool {
+        if let (Some(own), Some(other)) = (&self.namespace, namespace)
+            && own.text != other.text
+        {
+            return false;
+        }
         let wanted = self.selector.entries();
         let has = |name: &str, value: &Node| {
             text(labels, &[name]).is_some_and(|label| Some(&*label.text) == value.scalar())
@@ -64,7 +91,7 @@ pub(super) struct Word {
 /// Finds all workloads. Also returns the kinds of the other documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
-    let (mut labels, mut services) = (Vec::new(), Vec::new());
+    let (mut namespaces, mut services) = (Vec::new(), Vec::new());
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -79,25 +106,38 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 continue;
             }
             _ => {
-                services.extend(LocalService::read(&node));
+                services.extend((&*kind.text == "Service").then(|| Service::read(&node)).flatten());
                 others.push(kind.text);
                 continue;
             }
         };
         let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
         if let Some(pod) = get(&node, path) {
-            let of_pod = path.split_last().and_then(|(_, pod)| match pod {
-                [] => get(&node, &["metadata", "labels"]),
-                pod => get(get(&node, pod)?, &["metadata", "labels"]),
+            let metadata = path.split_last().and_then(|(_, pod)| match pod {
+                [] => get(&node, &["metadata"]),
+                pod => get(get(&node, pod)?, &["metadata"]),
             });
-            labels.push(of_pod.map(Rc::clone));
-            found.push(Workload { kind: kind.text, name, pod: Rc::clone(pod), local: None });
+            namespaces.push(text(&node, &["metadata", "namespace"]));
+            found.push(Workload {
+                kind: kind.text,
+                name,
+                pod: Rc::clone(pod),
+                metadata: metadata.map(Rc::clone),
+                local: None,
+                websockets: None,
+            });
         }
     }
-    for (workload, labels) in found.iter_mut().zip(labels) {
-        let mut local = services.iter();
-        let local = labels.and_then(|labels| local.find(|service| service.selects(&labels)));
-        workload.local = local.map(|service| service.span);
+    for (workload, namespace) in found.iter_mut().zip(namespaces) {
+        let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
+            continue;
+        };
+        let selects = |service: &&Service| service.selects(namespace.as_ref(), labels);
+        let (local, websockets) = (
+            services.iter().filter(selects).find_map(|service| service.local),
+            services.iter().filter(selects).find_map(|service| service.websockets),
+        );
+        (workload.local, workload.websockets) = (local, websockets);
     }
     (found, others)
 }

@@ -35,7 +35,7 @@ struct Probe {
 
 /// The owner of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
+pub(super) enum Port {
     Control,
     /// The admin of an Envoy, and whether the drain fails its health check.
     Admin {
@@ -155,7 +155,7 @@ fn port(ctx: &mut Context<'_>, container: &Node, word: &Word) -> Option<(u16, Sp
     Some((number?, word.span))
 }
 
-fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
+pub(super) fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
     let config = &ctx.loaded.config;
     if config.control.listen.is_some_and(|listen| listen.port() == port) {
         return Port::Control;

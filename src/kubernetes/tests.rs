@@ -774,7 +774,85 @@ fn a_load_balancer_that_sends_to_nodes_needs_an_unready_delay() {
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
     silent(CONFIG, &service("Local", "{}"));
+    // A Service selects pods of its own namespace only.
+    let among = |of_pod: &str, of_service: &str| {
+        let manifest = with(&local, "{name: gateway}", &format!("{{name: gateway{of_pod}}}"));
+        with(&manifest, "{name: x}", &format!("{{name: x{of_service}}}"))
+    };
+    silent(CONFIG, &among(", namespace: a", ", namespace: b"));
+    for (of_pod, of_service) in
+        [(", namespace: a", ", namespace: a"), (", namespace: a", ""), ("", ", namespace: a")]
+    {
+        let found = lines(&check(CONFIG, &among(of_pod, of_service), None, &[]));
+        assert!(found[0].starts_with("24:26 W with `Local`"), "{found:?}");
+    }
+    // The first one that says so counts, not the first one.
+    let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
+    assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
+    // Only a Service has that key.
+    silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
     let undrained = lines(&check(&undrained, &local, None, &[]));
     assert!(!undrained.iter().any(|line| line.contains("`Local`")), "{undrained:?}");
+}
+
+#[test]
+fn a_scraper_of_envoy_must_not_hold_its_drain() {
+    let scraped = |port: &str, scrape: &str| {
+        let annotations = format!(
+            "  template:\n    metadata:\n      annotations:\n        prometheus.io/port: \"{port}\"\n        \
+             prometheus.io/scrape: \"{scrape}\"\n"
+        );
+        with(MANIFEST, "  template:\n", &annotations)
+    };
+    let found = check(CONFIG, &scraped("9102", "true"), None, &[]);
+    let expected = "8:29 W a scraper keeps its connection to port 9102: if that is a listener of `router`, the drain lasts \
+                    until the next scrape, or until its `time` is over";
+    assert_eq!(lines(&found), [expected]);
+    let help = found.diagnostics[0].help.clone().unwrap();
+    assert!(help.starts_with("set `ignore_listeners: [\"0.0.0.0:9102\"]`"), "{help}");
+    // drainit's own metrics, those of Envoy's admin, and none at all.
+    silent(CONFIG, &scraped("9902", "true"));
+    silent(CONFIG, &scraped("9901", "true"));
+    silent(CONFIG, &scraped("9102", "false"));
+    for said in ["['0.0.0.0:9102']", "[prometheus]", "[]"] {
+        let config = with(CONFIG, "time: 15s", &format!("ignore_listeners: {said}, time: 15s"));
+        silent(&config, &scraped("9102", "true"));
+    }
+    // Nor a port of another container.
+    let other = "        - {name: app, image: app, ports: [{containerPort: 9102}]}\n        - name: gateway\n";
+    silent(CONFIG, &with(&scraped("9102", "true"), "        - name: gateway\n", other));
+    let undrained = with(
+        CONFIG,
+        "drain: {envoy: {admin: 'http://127.0.0.1:9901', ",
+        "drain: {signal: {signal: USR1, ",
+    );
+    silent(&undrained, &scraped("9102", "true"));
+}
+
+#[test]
+fn websockets_must_not_hold_the_drain_of_envoy() {
+    let labels =
+        with(MANIFEST, "  template:\n", "  template:\n    metadata: {labels: {app: gateway}}\n");
+    let service = |protocol: &str| {
+        format!(
+            "{labels}---\nkind: Service\nspec:\n  selector: {{app: gateway}}\n  ports:\n    - {{port: 80}}\n    \
+             - {{port: 81, appProtocol: {protocol}}}\n"
+        )
+    };
+    for protocol in ["kubernetes.io/ws", "kubernetes.io/wss"] {
+        let found = lines(&check(CONFIG, &service(protocol), None, &[]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("26:31 W nobody asks the client of a WebSocket to leave"),
+            "{found:?}"
+        );
+    }
+    silent(CONFIG, &service("kubernetes.io/h2c"));
+    for said in ["exit_at: 0", "exit_at: 5"] {
+        silent(
+            &with(CONFIG, "time: 15s", &format!("{said}, time: 15s")),
+            &service("kubernetes.io/ws"),
+        );
+    }
 }

@@ -120,14 +120,18 @@ impl Facts {
                     .to_owned(),
             );
         }
-        let fits = |rate: f64| rate * spread.as_secs_f64().powi(2) / 5.0;
+        // After `t` seconds, a client with `rate` requests per second is still there with a
+        // probability of e^(-rate t² / 2 time).
+        let square = spread.as_secs_f64().powi(2);
+        let fits = |rate: f64| rate * square / 5.0;
         let time = self.gradual().filter(|time| time.as_secs_f64() > fits(UNLIKELY_RATE))?;
+        let half_leaves = 2.0 * std::f64::consts::LN_2 * time.as_secs_f64() / square;
         Some(format!(
-            "most clients will leave only after the {} of `min`, and then at once: with a --drain-time-s of {} few \
-             responses close their connection before; start it with about {:.0} for 1 request per second on a \
-             connection, or {:.0} for 10",
-            human(spread),
+            "with a --drain-time-s of {} most clients that send fewer than {half_leaves:.0} requests per second on a \
+             connection leave only after the {} of `min`, and then at once; start it with about {:.0} for 1 request per \
+             second, or {:.0} for 10",
             time.as_secs(),
+            human(spread),
             fits(1.0).max(1.0),
             fits(10.0).max(1.0),
         ))
@@ -351,7 +355,12 @@ mod tests {
     #[test]
     fn a_spread_needs_a_gradual_drain_of_a_length_that_fits() {
         for (min, time, strategy, finding) in [
-            (5, "600s", "Gradual", "start it with about 5 for 1 request per second"),
+            (
+                5,
+                "600s",
+                "Gradual",
+                "fewer than 33 requests per second on a connection leave only after the 5s of `min`, and then at once; start it with about 5 for 1",
+            ),
             (5, "50s", "Gradual", ""),
             (10, "600s", "Gradual", ""),
             (10, "50s", "Immediate", "start it without that flag"),

@@ -84,7 +84,7 @@ impl Verification {
             fail_healthcheck: *fail_healthcheck,
             spread: (*strategy == DrainStrategy::Gradual).then_some(drain.min),
             direction: direction.unwrap_or_default(),
-            ignored: ignore_listeners.clone(),
+            ignored: ignore_listeners.clone().unwrap_or_default(),
             wait: drain.time.min(window),
             command: [&process.command, args].concat(),
         };

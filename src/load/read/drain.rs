@@ -195,10 +195,10 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
         problem.help("remove it: without `fail_healthcheck`, Envoy's own flags say how fast connections close");
     }
     let until = reader.field(fields, "until", values::drain_until).unwrap_or_default();
-    let exit_at = reader.field(fields, "exit_at", values::number).unwrap_or_default();
+    let exit_at = reader.field(fields, "exit_at", values::number);
     let ignored = fields.get("ignore_listeners");
     let ignored = ignored.map(|node| reader.list(node, "ignore_listeners", values::listener));
-    let ignore_listeners = ignored.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+    let ignore_listeners = ignored.map(|names| names.into_iter().map(|(name, _)| name).collect());
     let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
     let admin = required(reader, fields, what, "admin", example)?;
     let admin = reader.first_chosen(admin, "admin", &FIRST_CHOSEN)?;

@@ -289,14 +289,14 @@ fn each_kind_of_drain_is_read() {
     let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
     assert!(matches!(
         envoy.method,
-        DrainMethod::Envoy { until: DrainUntil::Requests, exit_at: 0, .. }
+        DrainMethod::Envoy { until: DrainUntil::Requests, exit_at: None, .. }
     ));
     assert_eq!(envoy.min, seconds(5));
     let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
     let immediate = DrainStrategy::Immediate;
     assert!(matches!(
         envoy.method,
-        DrainMethod::Envoy { exit_at: 3, strategy, .. } if strategy == immediate
+        DrainMethod::Envoy { exit_at: Some(3), strategy, .. } if strategy == immediate
     ));
     let envoy = drain("envoy: {admin: 'unix:/a', strategy: gradual}");
     assert!(matches!(
@@ -317,6 +317,6 @@ fn each_kind_of_drain_is_read() {
             panic!()
         };
         assert_eq!((direction, fail_healthcheck), (expected, fails), "{keys}");
-        assert_eq!(ignore_listeners, ["a", "b:1"]);
+        assert_eq!(ignore_listeners.unwrap(), ["a", "b:1"]);
     }
 }
