@@ -76,7 +76,7 @@ fn every_message_is_explained_and_every_explained_one_exists() {
             let code = code_span(message);
             let _ = writeln!(
                 wrong,
-                "of {file}, not explained; add to docs/messages.md, in its section:"
+                "of {file}, not explained; add it to docs/messages.md, or begin as HELP says if it is a help:"
             );
             let _ = writeln!(wrong, "| {code} | WHAT IT MEANS | WHAT TO DO |");
         }
