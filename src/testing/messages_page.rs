@@ -101,7 +101,7 @@ fn every_message_is_explained_and_every_explained_one_exists() {
 /// The sentences among the string literals, and the file of each.
 fn messages() -> BTreeMap<String, String> {
     // Two words, or a value and a word.
-    let sentence = Regex::new(r"[a-z]{2,}[:,;]? [a-z{`(]|\{[^}]*\}`?:? [a-z]{3,}").unwrap();
+    let sentence = Regex::new(r"[a-z]{2,}[:,;`]? [A-Za-z{`(]|\{[^}]*\}`?:? [a-z]{3,}").unwrap();
     let help = Regex::new(HELP).unwrap();
     // The description of a key of the config, in its schema.
     let of_key = Regex::new(r"(?s)^[A-Z`].*\.$").unwrap();
