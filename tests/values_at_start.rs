@@ -131,11 +131,11 @@ fn a_missing_value_is_a_failed_start() {
     for (keys, expected) in [
         (
             "environment: {TOKEN: {file: DIR/none}}",
-            "app: cannot be started: variable `TOKEN`: `.*/none` does not exist; something that",
+            "app: cannot be started: variable `TOKEN`: `.*/none` does not exist; let a process",
         ),
         (
             "env_file: [{path: DIR/none.env, read: start}]",
-            "app: cannot be started: `env_file`: `.*/none.env` does not exist; something that",
+            "app: cannot be started: `env_file`: `.*/none.env` does not exist; let a process",
         ),
         (
             "env_file: [{path: DIR/bad.env, read: start}]",

@@ -1,6 +1,6 @@
 //! Compares docs/messages.md with the code, both ways. `…` stands for a value in both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,43 +9,50 @@ use regex_lite::Regex;
 
 use crate::testing::rust_source::string_literals;
 
-/// The files that write to the log.
-const SOURCES: &[&str] = &[
-    "src/cli/ask.rs",
-    "src/cli/check.rs",
-    "src/cli/control_address.rs",
-    "src/cli/drain.rs",
-    "src/cli/exec.rs",
-    "src/cli/exec_drain.rs",
-    "src/cli/kill.rs",
-    "src/cli/left_out.rs",
-    "src/cli/logs.rs",
-    "src/cli/report.rs",
-    "src/cli/run.rs",
-    "src/control/listen.rs",
-    "src/control/mod.rs",
-    "src/control/operate.rs",
-    "src/control/status.rs",
-    "src/envoy",
-    "src/exec/event_loop.rs",
-    "src/exec/machine.rs",
-    "src/http.rs",
-    "src/load/args.rs",
-    "src/logging",
-    "src/os",
-    "src/report/messages.rs",
-    "src/report/mod.rs",
-    "src/report/read.rs",
-    "src/report/startup.rs",
-    "src/supervisor",
+/// What is no message: texts that are drawn or explain an option, and other pages' texts.
+const NOT_SCANNED: &[&str] = &[
+    "src/cli/man.rs",
+    "src/control/metrics.rs",
+    "src/plan",
+    "src/report/drawing.rs",
+    "src/report/svg.rs",
+    "src/report/text.rs",
 ];
 
-/// Texts that look like a message and are none: of debugging, and parts of code.
+/// Where a problem has a help, which follows it and is not on the page.
+const WITH_HELP: &[&str] =
+    &["src/graph.rs", "src/image", "src/import", "src/kubernetes", "src/load"];
+
+/// A help begins with what to do, or asks.
+const HELP: &str = r"^(add|check|close|correct|define|did you mean|end|give|import|indent|keep|known|let|make|name|probe|put|remove|rename|render|save|see|set|shorten|split|start|use|wait|write)\b|\?$|^(\{[^}]*\})?; ";
+
+/// Texts that look like a message and are none: of tables, of sums, of code, or a word or two that
+/// the page would not explain.
 const OTHERS: &[&str] = &[
+    "(drainit …, pid …)",
+    ", … left",
+    ", …, up …",
+    "for …",
+    "last exit: …",
+    "…; last exit: …",
+    "started in …: …",
+    "drain time",
+    "pre_stop timeout",
+    "post_stop timeout",
+    "`grace_period` minus `reserve`",
+    "leftover processes",
+    "… = help: …",
+    "… and …",
+    "… and … more",
+    "… is …",
+    "… min",
+    "… of the container",
+    "` is not set",
+    "`{name: …, value: \"…\"}` under `env`",
+    "A config of drainit",
+    "exec …",
+    "some of what `load` and `plan` offer is only for the tools",
     "(os error",
-    "orphan … …",
-    "descriptor stays open in children",
-    "…: nothing speaks against its drain",
     "without a name",
     "text/plain; charset=utf-8",
     "text/plain; version=0.0.4; charset=utf-8",
@@ -64,14 +71,19 @@ fn every_message_is_explained_and_every_explained_one_exists() {
     let explained = explained(&page);
     let mut wrong = String::new();
     for (message, file) in &messages {
-        let is_help = message.starts_with("The ");
-        if !is_help && !explained.contains(message) && !OTHERS.contains(&message.as_str()) {
+        let is_of_option = message.starts_with("The ");
+        if !is_of_option && !explained.contains(message) && !OTHERS.contains(&message.as_str()) {
             let code = code_span(message);
             let _ = writeln!(
                 wrong,
-                "of {file}, not explained; add to docs/messages.md, in its section:"
+                "of {file}, not explained; add it to docs/messages.md, or begin as HELP says if it is a help:"
             );
             let _ = writeln!(wrong, "| {code} | WHAT IT MEANS | WHAT TO DO |");
+        }
+    }
+    for (at, message) in explained.iter().enumerate() {
+        if explained[..at].contains(message) || OTHERS.contains(&message.as_str()) {
+            let _ = writeln!(wrong, "explained twice, or also in OTHERS: {message}");
         }
     }
     let known = |message: &str| messages.contains_key(message);
@@ -89,27 +101,57 @@ fn every_message_is_explained_and_every_explained_one_exists() {
 /// The sentences among the string literals, and the file of each.
 fn messages() -> BTreeMap<String, String> {
     // Two words, or a value and a word.
-    let sentence = Regex::new(r"[a-z]{2,}[:,;]? [a-z{`(]|\{[^}]*\}:? [a-z]{3,}").unwrap();
+    let sentence = Regex::new(r"[a-z]{2,}[:,;`]? [A-Za-z{`(]|\{[^}]*\}`?:? [a-z]{3,}").unwrap();
+    let help = Regex::new(HELP).unwrap();
+    // The description of a key of the config, in its schema.
+    let of_key = Regex::new(r"(?s)^[A-Z`].*\.$").unwrap();
+    let tests = Regex::new(r"#\[cfg\(test\)\]\n(?:#.*\n)*mod \w+ \{").unwrap();
     let mut messages = BTreeMap::new();
-    for path in SOURCES.iter().flat_map(|source| files(&root().join(source))) {
+    let sources = files(&root().join("src"));
+    let of_tests = modules_of_tests(&sources);
+    for path in sources {
+        let file = path.strip_prefix(root()).unwrap();
+        let is_in = |places: &[&str]| places.iter().any(|place| file.starts_with(place));
+        let mut names = file.iter().map(|name| name.to_str().unwrap().trim_end_matches(".rs"));
+        if is_in(NOT_SCANNED) || names.any(|name| of_tests.contains(name)) {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("\nmod tests {").next().unwrap_or_default();
+        let end = tests.find(&text).map_or(text.len(), |found| found.start());
+        let code = &text[..end];
         for literal in string_literals(code) {
             let line = code[..literal.at].rsplit('\n').next().unwrap_or_default().trim_start();
             let is_code =
                 (line.starts_with("#[") && !line.starts_with("#[error")) || line.contains("assert");
-            if !is_code && sentence.is_match(&literal.text) {
-                let file = path.strip_prefix(root()).unwrap().display().to_string();
-                messages.entry(with_dots(&literal.text)).or_insert(file);
+            // A usage or a template.
+            let is_long = literal.text.lines().count() > 3;
+            let is_help = is_in(WITH_HELP) && help.is_match(&literal.text);
+            let is_of_key = is_in(&["src/load"]) && of_key.is_match(&literal.text);
+            let is_message = !is_code && !is_long && !is_help && !is_of_key;
+            if is_message && sentence.is_match(&literal.text) {
+                messages.entry(with_dots(&literal.text)).or_insert(file.display().to_string());
             }
         }
     }
     messages
 }
 
+/// The names of the modules that exist in tests only.
+fn modules_of_tests(files: &[PathBuf]) -> BTreeSet<String> {
+    let module =
+        Regex::new(r"#\[cfg\((?:all\()?test\b.*\n(?:#.*\n)*(?:pub(?:\(crate\))? )?mod (\w+);")
+            .unwrap();
+    let mut names = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        names.extend(module.captures_iter(&text).map(|found| found[1].to_owned()));
+    }
+    names
+}
+
 /// A format string with `…` in place of its values.
 fn with_dots(format: &str) -> String {
-    let value = Regex::new(r"\{[^}]*\}").unwrap();
+    let value = Regex::new(r"\{[\w.]*(?::[^} ]*)?\}").unwrap();
     let text = format.replace("{{", "\u{1}").replace("}}", "\u{2}");
     let text = value.replace_all(&text, "…").replace('\u{1}', "{").replace('\u{2}', "}");
     text.replace('\n', " ").trim().to_owned()
@@ -136,13 +178,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust files of a directory, or the file itself, without those of tests.
+/// The Rust files of a directory.
 fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         return entries.flat_map(|path| files(&path)).collect();
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_test = name.contains("tests") || name.contains("simulation");
-    if name.ends_with(".rs") && !is_test { vec![path.to_owned()] } else { Vec::new() }
+    let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+    if is_rust { vec![path.to_owned()] } else { Vec::new() }
 }

@@ -240,8 +240,8 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
     let message =
         format!("the declared waits do not fit into the shutdown: {sum}, and {}", window(config));
     problems.warning(span, message).help(
-        "drainit cuts them short, as `drainit plan` shows; shorten one, or make `shutdown.grace_period` (and the \
-         pod's) longer",
+        "shorten one, or make `shutdown.grace_period` (and the pod's) longer: drainit cuts them short, as \
+         `drainit plan` shows",
     );
 }
 

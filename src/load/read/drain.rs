@@ -153,11 +153,12 @@ pub(crate) fn drain(
         "envoy" => envoy(reader, &fields, &what),
         "http" => http(reader, &fields, &what),
         "exec" => {
-            let node = required(reader, &fields, &what, "command", "[/app/drain]")?;
+            let node =
+                reader.required(&fields, &what, "command", "add it: `command: [/app/drain]`")?;
             reader.command(node, "command").map(DrainMethod::Exec)
         }
         _ => {
-            let node = required(reader, &fields, &what, "signal", "USR1")?;
+            let node = reader.required(&fields, &what, "signal", "add it: `signal: USR1`")?;
             let signal = reader.typed(node, "signal", values::catchable_signal)?;
             Some(match kind {
                 "signal" => DrainMethod::Signal(signal),
@@ -199,8 +200,8 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
     let ignored = fields.get("ignore_listeners");
     let ignored = ignored.map(|node| reader.list(node, "ignore_listeners", values::listener));
     let ignore_listeners = ignored.map(|names| names.into_iter().map(|(name, _)| name).collect());
-    let example = "http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock";
-    let admin = required(reader, fields, what, "admin", example)?;
+    let help = "add it: `admin: http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock`";
+    let admin = reader.required(fields, &what, "admin", help)?;
     let admin = reader.first_chosen(admin, "admin", &FIRST_CHOSEN)?;
     let admin = reader.typed(admin, "admin", values::server)?;
     Some(DrainMethod::Envoy {
@@ -216,23 +217,8 @@ fn envoy(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<Dra
 
 fn http(reader: &mut Reader<'_>, fields: &Fields<'_>, what: &str) -> Option<DrainMethod> {
     let method = reader.field(fields, "method", values::http_method);
-    let url = required(reader, fields, what, "url", "http://127.0.0.1:8080/drain")?;
+    let help = "add it: `url: http://127.0.0.1:8080/drain`";
+    let url = reader.required(fields, &what, "url", help)?;
     let target = reader.typed(url, "url", values::http)?;
     Some(DrainMethod::Http { method: method.unwrap_or_default(), target })
-}
-
-/// A required key.
-fn required<'n>(
-    reader: &mut Reader<'_>,
-    fields: &Fields<'n>,
-    what: &str,
-    name: &str,
-    example: &str,
-) -> Option<&'n Node> {
-    let node = fields.get(name);
-    if node.is_none() {
-        let problem = reader.problems.error(fields.span, format!("`{what}` has no `{name}`"));
-        problem.help(format!("add it: `{name}: {example}`"));
-    }
-    node.map(|node| &**node)
 }

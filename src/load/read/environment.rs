@@ -137,13 +137,8 @@ fn set(name: &str, value: String) -> Variable {
 fn from_file(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Variable> {
     let fields = reader.fields(node, &format_args!("environment.{name}"), &FROM_FILE)?;
     let required = reader.field(&fields, "required", values::boolean).unwrap_or(true);
-    let Some(file) = fields.get("file") else {
-        if !fields.has_unknown {
-            let problem = reader.problems.error(fields.span, format!("`{name}` has no `file`"));
-            problem.help("write `{file: PATH}`; a value stands without braces");
-        }
-        return None;
-    };
+    let help = "write `{file: PATH}`; a value stands without braces";
+    let file = reader.required(&fields, &name, "file", help)?;
     let path = reader.typed(file, "file", |text| match text {
         "" if !required => Ok(None),
         "" => Err(Invalid::new(
@@ -182,13 +177,8 @@ fn env_file(reader: &mut Reader<'_>, node: &Node, out: &mut Variables) {
             return;
         }
         moment = read.unwrap_or_default();
-        let Some(node) = fields.get("path") else {
-            if !fields.has_unknown {
-                let problem = reader.problems.error(fields.span, "`env_file` has no `path`");
-                problem.help("write `{path: PATH}`");
-            }
-            return;
-        };
+        let help = "write `{path: PATH}`";
+        let Some(node) = reader.required(&fields, &"env_file", "path", help) else { return };
         path = node;
     }
     let span = path.span;

@@ -88,13 +88,7 @@ fn hook(
     }
     let fields = reader.fields(node, what, &OF_HOOK)?;
     let timeout = reader.duration(&fields, "timeout", values::positive_duration);
-    let Some(command) = fields.get("command") else {
-        reader
-            .problems
-            .error(fields.span, format!("`{what}` has no `command`"))
-            .help("add `command: [PROGRAM, …]`");
-        return None;
-    };
+    let command = reader.required(&fields, what, "command", "add `command: [PROGRAM, …]`")?;
     let command = reader.command(command, "command")?;
     let written = fields.get("timeout").map(|node| node.span);
     Some((Hook { command, timeout }, written))

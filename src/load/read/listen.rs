@@ -53,11 +53,9 @@ fn socket(
     };
     let what = format!("{what}.listen");
     let fields = reader.fields(node, &what, &SOCKET)?;
+    let help = "add `address: tcp://0.0.0.0:8080` or `address: unix:/run/app.sock`";
+    reader.required(&fields, &what, "address", help);
     let address = reader.field(&fields, "address", address);
-    if fields.get("address").is_none() && !fields.has_unknown {
-        let problem = reader.problems.error(fields.span, format!("`{what}` has no `address`"));
-        problem.help("add `address: tcp://0.0.0.0:8080` or `address: unix:/run/app.sock`");
-    }
     let mode = reader.field(&fields, "mode", mode);
     if let (Some(Address::Tcp(_)), Some(_), Some(span)) = (&address, mode, fields.key("mode")) {
         let problem = reader.problems.error(span, "`mode` of a TCP socket has no effect");

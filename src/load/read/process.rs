@@ -474,11 +474,8 @@ fn args(
     let fields = reader.fields(node, &what, &ARGS)?;
     let refuse =
         fields.get("refuse").map(|node| reader.list(node, "refuse", |text| Ok(text.to_owned())));
-    let Some(node) = fields.get("prefix") else {
-        let problem = reader.problems.error(fields.span, format!("`{what}` has no `prefix`"));
-        problem.help("add the prefix of its arguments: `{prefix: \"--app.\"}`");
-        return None;
-    };
+    let help = "add the prefix of its arguments: `{prefix: \"--app.\"}`";
+    let node = reader.required(&fields, &what, "prefix", help)?;
     let prefix = reader.typed(node, "prefix", |text| match text {
         "" => Err(Invalid::new("every argument begins with it", "write a prefix such as `--app.`")),
         _ => Ok(text.to_owned()),

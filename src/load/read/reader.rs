@@ -191,6 +191,22 @@ impl<'a> Reader<'a> {
         Some((first, node))
     }
 
+    /// The value of a key that is always needed.
+    pub(crate) fn required<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        what: &dyn Display,
+        name: &str,
+        help: &str,
+    ) -> Option<&'n Rc<Node>> {
+        let node = fields.get(name);
+        // An unknown key may be this one, misspelt.
+        if node.is_none() && !fields.has_unknown {
+            self.problems.error(fields.span, format!("`{what}` has no `{name}`")).help(help);
+        }
+        node
+    }
+
     pub(crate) fn items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Rc<Node>]> {
         match &node.kind {
             Kind::Sequence(items) => Some(items),

@@ -34,17 +34,12 @@ pub(crate) fn render(
     what: &dyn Display,
     place: &mut ProcessPlaces,
 ) -> Vec<Render> {
+    let what = format!("{what}.render");
     let mut out = Vec::new();
     for item in reader.items(node, "render").unwrap_or_default() {
-        let Some(fields) = reader.fields(item, &format_args!("{what}.render"), &KEYS) else {
-            continue;
-        };
+        let Some(fields) = reader.fields(item, &what, &KEYS) else { continue };
         for key in ["from", "to"] {
-            if fields.get(key).is_none() && !fields.has_unknown {
-                let message = format!("an entry of `{what}.render` has no `{key}`");
-                let problem = reader.problems.error(fields.span, message);
-                problem.help("write `{from: TEMPLATE, to: PATH}`");
-            }
+            reader.required(&fields, &what, key, "write `{from: TEMPLATE, to: PATH}`");
         }
         let from = reader.field(&fields, "from", values::path);
         let to = reader.field(&fields, "to", target);
@@ -77,7 +72,7 @@ fn mode(text: &str) -> Result<u32, Invalid> {
     let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
     let is_octal = digits.len() == 3 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
     let mode = is_octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
-    mode.ok_or_else(|| Invalid::new("not the permissions of a file", help))
+    mode.ok_or_else(|| Invalid::new("not permissions", help))
 }
 
 /// Checks the templates of a process that exist already, for `check`. `run` reads them at the

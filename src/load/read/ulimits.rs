@@ -69,10 +69,7 @@ fn ulimit(
     }
     let fields = reader.fields(node, &place, &BOTH)?;
     for key in ["soft", "hard"] {
-        if fields.get(key).is_none() && !fields.has_unknown {
-            let problem = reader.problems.error(fields.span, format!("`{place}` has no `{key}`"));
-            problem.help("write both, such as `{soft: 1024, hard: max}`");
-        }
+        reader.required(&fields, &place, key, "write both, such as `{soft: 1024, hard: max}`");
     }
     let soft = reader.field(&fields, "soft", limit);
     let hard = reader.field(&fields, "hard", limit);

@@ -29,11 +29,8 @@ pub(crate) fn watch(reader: &mut Reader<'_>, node: &Node, what: &dyn Display) ->
     for item in reader.items(node, "watch").unwrap_or_default() {
         let Some(fields) = reader.fields(item, &what, &KEYS) else { continue };
         for key in ["path", "action"] {
-            if fields.get(key).is_none() && !fields.has_unknown {
-                let message = format!("an entry of `{what}` has no `{key}`");
-                let problem = reader.problems.error(fields.span, message);
-                problem.help("write `{path: PATH, action: restart}`, or a signal such as `HUP`");
-            }
+            let help = "write `{path: PATH, action: restart}`, or a signal such as `HUP`";
+            reader.required(&fields, &what, key, help);
         }
         let path = reader.field(&fields, "path", values::path);
         let action = reader.field(&fields, "action", action);

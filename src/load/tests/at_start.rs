@@ -75,7 +75,7 @@ fn wrong_forms_are_reported() {
         ("environment: {A: {file: ''}}", "4:29 `file` is empty: an empty path"),
         ("environment: {A: [x]}", "4:22 `A` must be a single value, not a list"),
         ("render: {from: /a, to: /b}", "4:13 `render` must be a list, not a mapping"),
-        ("render: [{from: /a}]", "4:14 an entry of `processes.a.render` has no `to`"),
+        ("render: [{from: /a}]", "4:14 `processes.a.render` has no `to`"),
         ("render: [{from: /a, to: /b/}]", "4:29 `to` is `/b/`: not the path of a file"),
         ("render: [{from: /a, to: /b/..}]", "4:29 `to` is `/b/..`: not the path of a file"),
         ("render: [{from: /a, to: /b, mode: '0999'}]", "4:39 `mode` is `0999`"),

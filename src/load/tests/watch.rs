@@ -29,8 +29,8 @@ fn every_action_is_read() {
 fn wrong_values_are_reported() {
     for (keys, expected) in [
         ("watch: /a", "4:12 `watch` must be a list, not a single value"),
-        ("watch: [{path: /a}]", "4:13 an entry of `processes.a.watch` has no `action`"),
-        ("watch: [{action: HUP}]", "4:13 an entry of `processes.a.watch` has no `path`"),
+        ("watch: [{path: /a}]", "4:13 `processes.a.watch` has no `action`"),
+        ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
         ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
         (
             "watch: [{path: /a, action: reload}]",
