@@ -95,12 +95,18 @@ fn a_process_can_fail_its_check_itself() {
             command: [CHILD, a, notify=READY=1, await=DIR/broken, notify=WATCHDOG=trigger]
             readiness: {notify: true}
             restart: always
-            restart_delay: 0
+            restart_delay: 1s
+        control: {socket: DIR/control.sock}
         ",
     );
     drainit.wait_for_line("everything is ready");
     drainit.touch("broken");
     drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
+    drainit.wait_until("the reason of the restart", || {
+        status(&drainit, 0).is_some_and(|a| {
+            a["state"] == "restarting" && a["message"] == "failed its liveness check"
+        })
+    });
     wait_for_restart(&drainit, "a");
 }
 
