@@ -1,6 +1,8 @@
 //! Tests that a process which no longer works is drained, stopped and restarted, and that a process
 //! can ask for more time.
 
+use std::thread;
+
 use serde_json::Value;
 
 use crate::support::http::{free_address, get, get_unix};
@@ -95,12 +97,18 @@ fn a_process_can_fail_its_check_itself() {
             command: [CHILD, a, notify=READY=1, await=DIR/broken, notify=WATCHDOG=trigger]
             readiness: {notify: true}
             restart: always
-            restart_delay: 0
+            restart_delay: 1s
+        control: {socket: DIR/control.sock}
         ",
     );
     drainit.wait_for_line("everything is ready");
     drainit.touch("broken");
     drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
+    drainit.wait_until("the reason of the restart", || {
+        status(&drainit, 0).is_some_and(|a| {
+            a["state"] == "restarting" && a["message"] == "failed its liveness check"
+        })
+    });
     wait_for_restart(&drainit, "a");
 }
 
@@ -178,6 +186,29 @@ fn a_process_that_is_busy_saving_gets_longer() {
         .assert_code(0)
         .assert_line("a: asks for more time, has 20s more")
         .event("a", "exit 0");
+}
+
+#[test]
+fn a_pause_of_the_container_is_no_failure() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        processes:
+          a:
+            command: [CHILD, a, 'http=ADDRESS,0']
+            readiness: {http: 'http://ADDRESS/', interval: 20ms}
+            liveness: {http: 'http://ADDRESS/', interval: 20ms, timeout: 1s, retries: 1}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
+    // A probe is under way by then, and its time is over during the pause.
+    thread::sleep(ms(300));
+    drainit.signal(Signal::SIGSTOP);
+    thread::sleep(ms(2000));
+    drainit.signal(Signal::SIGCONT);
+    drainit.exec(&["kill", "-s", "CONT", "a"]).assert(0, "");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("failed its liveness check");
 }
 
 #[test]

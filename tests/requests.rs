@@ -126,7 +126,7 @@ fn a_stop_of_the_container_goes_on_where_a_request_has_got() {
     let Some(drainit) = start(&config) else { return };
     let asked = drainit.exec_as(None, &["restart", "app"]).stderr(Stdio::piped()).spawn().unwrap();
     drainit.wait_for_event("drainer", "start");
-    drainit.exec(&["start", "app"]).assert(1, "another request stops or restarts app");
+    drainit.exec(&["start", "app"]).assert(1, "app is being stopped or restarted already");
     drainit.signal(Signal::SIGTERM);
     Said::of(asked.wait_with_output().unwrap()).assert(1, "the container is shutting down");
     drainit.touch("drained");

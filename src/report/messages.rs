@@ -279,7 +279,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
                 .to_owned()
         }
         RequestError::Busy(process) => format!(
-            "another request stops or restarts {}; try again when that is done",
+            "{} is being stopped or restarted already; try again when that is done",
             name(process)
         ),
         RequestError::Superseded(process) => {

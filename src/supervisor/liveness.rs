@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::config::Probe;
 use crate::envoy::ready::check_alive;
@@ -48,7 +48,12 @@ impl LivenessWatch {
             sleep(pace.start_period).await;
             loop {
                 sleep(pace.interval).await;
+                let began = Instant::now();
                 let result = probe_once(&probe, pace.timeout, &run).await;
+                // A pause of the container has stopped the process, too.
+                if result.is_err() && began.elapsed() > pace.timeout * 3 / 2 {
+                    continue;
+                }
                 let is_alive = result.is_ok();
                 *failure.borrow_mut() = result.err().map(|why| harmless(&why).into_owned());
                 let Instance { process, number } = instance;

@@ -157,7 +157,8 @@ impl StatusBoard {
             Note::Unhealthy { process, next } => {
                 let gave_up = matches!(next, Some(AfterEnd::StaysDown | AfterEnd::GivesUp));
                 facts[process.index()].gave_up = gave_up;
-                if gave_up {
+                if next.is_some() {
+                    // Better than the signal that it was stopped by.
                     facts[process.index()].message = Some("failed its liveness check".to_owned());
                 }
                 process
