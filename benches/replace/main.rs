@@ -9,6 +9,8 @@
 
 mod cell;
 mod client;
+#[cfg(test)]
+mod client_tests;
 mod document;
 mod http1;
 mod http2;
