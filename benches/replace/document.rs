@@ -34,7 +34,7 @@ contains this text. It exits with 1 if drainit loses a request in a way that pro
   nothing go on longer, and so does their count of replacements.
 - *failed*: sent, without a complete and correct answer within 10 s. *refused*: nobody listened. *slowest*: from when a request
   was due until its answer was complete, connection included. After a loss a client waits 100 ms.
-- Cells at full speed run alone, the others twelve at a time.
+- Cells at full speed run alone, the others sixteen at a time.
 
 The clients are as good as their protocol permits, and repeat a request only where it says that the server has not processed it:
 
