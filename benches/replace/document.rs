@@ -50,6 +50,18 @@ They are counted as *repeated*. A client never repeats a request because a conne
 ### What is replaced
 ";
 
+const READING: &str = "
+- With *stop-first* new connections are refused from SIGTERM until the new server listens. The drain before it keeps what was
+  sent from failing, but for a connection that arrives in the very moment in which the listener closes. The peers differ in how
+  long nobody listens.
+- With *listen* the same connections wait in the kernel's queue. The slowest answer is the wait for the old server's last
+  session, and for the start of the new one.
+- With *start-first* the new server takes them at once.
+- *Envoy, stop-first* cuts sessions, because clients that return during the drain find no other Envoy and begin new ones.
+- A hot restart loses no stream if `--parent-shutdown-time-s` is longer than the drain time and twice the longest stream: Envoy
+  says GOAWAY with the head of a response, so a client hears it with its next stream.
+";
+
 /// Returns the whole document.
 pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Duration) -> String {
     let mut text = HEAD.to_owned();
@@ -79,6 +91,7 @@ pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Dur
         promised().map(|result| result.outcome.lost()).sum::<u64>()
     );
     summary(&mut text, results);
+    text.push_str(READING);
     let _ = writeln!(text, "\n## Every cell\n\n```\n{}```", table::text(results));
     text
 }
