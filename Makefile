@@ -77,7 +77,7 @@ MDBOOK_VERSION = 0.5.4
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 
-bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=16 each at full speed
+bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.py ## replaces a process in every way under traffic; QUICK=1 takes a minute, CELL="listen, TCP" selects cells by name, SECONDS=14 each at full speed
 	@$(CARGO) build --release --locked --quiet --package benches --bin bench-server
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
 		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
