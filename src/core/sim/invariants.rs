@@ -853,7 +853,7 @@ impl<'a> Checker<'a> {
                         continue;
                     }
                     // The stop of what is gone may be nothing, and end no restart above it.
-                    self.alone[id.index()] &= !procs[id.index()].alive;
+                    self.alone[id.index()] &= !is_alive;
                     self.by_request[id.index()] = true;
                 }
             }
