@@ -70,6 +70,24 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
 }
 
 #[test]
+fn a_gradual_drain_that_envoy_refuses_asks_all_clients_at_once() {
+    let admin = Admin::tcp(5).answer("/drain_listeners", &[Answer::Status(403)]);
+    let config = CONFIG.replace("grace_period: 9s", "grace_period: 20s");
+    let config = config.replace("ADMIN", &format!("http://{}", admin.address()));
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config.replace("TIMES", "time: 12s, min: 6s, strategy: gradual"));
+    drainit.wait_for_line("everything is ready");
+    admin.wait_verified();
+    let t0 = drainit.signal(Signal::SIGTERM);
+    // The call that was refused is tried again for 2 s.
+    let told = admin.wait_for(FAIL) - t0;
+    assert!(told < ms(5000), "after {told:?}:\n{}", drainit.record());
+    admin.set_connections(0);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("drain router: .*no connection left");
+}
+
+#[test]
 fn an_admin_on_a_unix_socket_is_as_good() {
     let Some(rig) = Rig::new() else { return };
     let admin = Admin::unix(0, &rig.path("admin.sock"));

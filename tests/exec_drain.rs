@@ -119,6 +119,21 @@ fn an_envoy_alone_may_end_with_a_few_connections() {
 }
 
 #[test]
+fn an_envoy_alone_may_say_goodbye_gradually() {
+    let admin = Admin::tcp(1);
+    let url = format!("http://{}", admin.address());
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--drain-envoy", &url, "--drain-strategy", "gradual", "--drain-min", "1s"];
+    let drainit = start(rig, &options, &[]);
+    drainit.signal(Signal::SIGTERM);
+    let begun = admin.wait_for("POST /drain_listeners?graceful&skip_exit");
+    let took = admin.wait_for("POST /healthcheck/fail") - begun;
+    assert!(took > ms(700), "after {took:?}:\n{}", drainit.record());
+    admin.set_connections(0);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("no connection left");
+}
+
+#[test]
 fn an_envoy_alone_may_keep_its_egress() {
     let admin = Admin::tcp(0);
     let url = format!("http://{}", admin.address());

@@ -178,6 +178,13 @@ pub(crate) fn drain(
     place.waits.push(Wait { what: StepKind::Drain, duration: time, span });
     let method = method?;
     let min = min.unwrap_or(method.default_min()).min(time);
+    if let DrainMethod::Envoy { strategy: DrainStrategy::Gradual, .. } = method
+        && min.is_zero()
+        && let Some(span) = at("strategy")
+    {
+        let message = "`strategy: gradual` spreads the goodbye over `min`, which is 0";
+        reader.problems.error(span, message).help("set `min`, such as `min: 5s`");
+    }
     Some(Drain { method, time, min })
 }
 

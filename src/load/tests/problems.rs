@@ -126,6 +126,11 @@ fn every_kind_of_fault_of_a_process() {
             49,
             "`strategy: gradual` says when the health check is failed, and it is not",
         ),
+        (
+            "drain: {envoy: {admin: 'unix:/a', strategy: gradual, min: 0}}",
+            49,
+            "`strategy: gradual` spreads the goodbye over `min`, which is 0",
+        ),
         ("hooks: {stop: [x]}", 13, "unknown key `stop` in `processes.a.hooks`"),
         ("environment: x", 18, "`environment` must be a mapping, or a list of `NAME=VALUE`"),
         ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
