@@ -1,7 +1,7 @@
 //! The state that all phases share: the lifecycle of each process, the time and the actions of the
 //! current step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::types::{ProcessId, Time};
 
 /// Longer than any wait, and short enough to calculate with.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A process that asks for more time all the time is noted only so often.
+const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The lifecycle of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +196,8 @@ pub struct State {
     pub(super) rank: Vec<u16>,
     pub restarts: Vec<Restarts>,
     pub probe_failures: Vec<ProbeFailures>,
+    /// When it was last noted that a process asks for more time.
+    extension_noted: BTreeMap<ProcessId, Time>,
     /// Required processes that stay down after a failure, while the container goes on.
     pub missing: BTreeSet<ProcessId>,
     /// Whether each process is down because it has completed, or because it is left out.
@@ -256,6 +261,7 @@ impl State {
             rank,
             restarts: vec![Restarts::default(); count],
             probe_failures: vec![ProbeFailures::default(); count],
+            extension_noted: BTreeMap::new(),
             missing: BTreeSet::new(),
             went_well: vec![false; count],
             changed: BTreeSet::new(),
@@ -464,7 +470,11 @@ impl State {
             }
             _ => {}
         }
-        self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
+        let noted = self.extension_noted.get(&id);
+        if noted.is_none_or(|at| self.now.since(*at) >= EXTENSION_NOTES) {
+            self.extension_noted.insert(id, self.now);
+            self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
+        }
     }
 
     /// Starts a hook and returns when it must be over.

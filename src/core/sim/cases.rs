@@ -1168,6 +1168,8 @@ fn a_process_that_asks_for_more_time_gets_what_the_later_stops_leave() {
     assert_eq!(play.notes(1000, extended(ROUTER, 2000)), [], "it has 4 s");
     assert_eq!(play.notes(4000, extended(ROUTER, 10_000)), [longer(10_000)]);
     assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_000))));
+    assert_eq!(play.notes(4500, extended(ROUTER, 10_000)), [], "noted a moment ago");
+    assert_eq!(play.machine.next_wakeup(), Some(Time(MS(14_500))));
     // The engine needs 5 of 28 seconds.
     assert_eq!(play.notes(13_000, extended(ROUTER, 60_000)), [longer(10_000)]);
     assert!(play.at(22_999, Event::Tick).is_empty());
