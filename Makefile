@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: deb help build static envoy demo rollout deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace clean
+.PHONY: deb help build static envoy demo rollout rollout-swarm deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -35,7 +35,10 @@ demo: build envoy python ## replaces a gateway under traffic without a failed re
 
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit
 	$(CARGO) build --locked --quiet --example policy-engine
-	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
+	@$(CARGO) run --locked --quiet --example rollout -- $(SWARM) $(MODES)
+
+rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, with bash entrypoints and with drainit
+	@$(MAKE) --no-print-directory rollout SWARM=swarm
 
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
 	@$(call need,nginx haproxy gunicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn tini dumb-init prometheus)

@@ -4,6 +4,7 @@
 mod api_gateway;
 mod matrix;
 mod static_signals;
+mod swarm;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

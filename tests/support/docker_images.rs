@@ -57,6 +57,19 @@ pub(crate) fn child_image() -> Option<&'static str> {
     }))
 }
 
+/// Returns an image with HAProxy, or `None` if [`images`] returns `None` or HAProxy is not installed.
+pub(crate) fn haproxy_image() -> Option<&'static str> {
+    static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
+    images()?;
+    let image = IMAGE.get_or_init(|| {
+        let version = Command::new("haproxy").arg("-v").stdin(Stdio::null()).output();
+        let version = version.map_err(|error| format!("haproxy: {error}"))?;
+        let command = r#"CMD ["haproxy", "-db", "-f", "/etc/haproxy.cfg"]"#;
+        Ok(import("haproxy", &[], command, &version.stdout))
+    });
+    skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
+}
+
 /// Returns the static binary, copied out of its image, or `None` if [`images`] returns `None`.
 pub(crate) fn static_drainit() -> Option<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();

@@ -1,13 +1,16 @@
 //! Two gateway containers behind a load balancer are replaced one after the other, under load:
 //! `make rollout`.
 //!
-//!     rollout [stock] [recipe] [drainit]
+//!     rollout [swarm] [stock] [recipe] [drainit]
 //!
 //! The same gateway three times: with its bash entrypoint as newer releases run it (no admin, so no
 //! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
 //! with drainit and `../drainit.yaml` in its place, which drain with nothing enabled. 100
 //! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal
 //! that a gateway has gone.
+//!
+//! With `swarm` they are three gateways of a service of Docker Swarm, which replaces them, once with
+//! each update order: `make rollout-swarm`. HAProxy asks Docker's name server where they are.
 //!
 //! Exits with 1 if a request failed with drainit.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -16,10 +19,15 @@
 mod balancer;
 mod images;
 mod roll;
+mod swarm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use roll::{Outcome, roll};
+use images::Images;
+
+/// The grace period in seconds.
+pub(crate) const GRACE: &str = "30";
 
 /// The way in which a gateway is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,37 +50,93 @@ impl Mode {
             Self::Drainit => "drainit",
         }
     }
+
+    fn image(self, images: &Images) -> &str {
+        match self {
+            Self::Stock | Self::Recipe => &images.bash,
+            Self::Drainit => &images.drainit,
+        }
+    }
+
+    /// The options of `docker run` and `docker service create`.
+    fn options(self) -> Vec<&'static str> {
+        let mut options =
+            vec!["--env=TERMINATION_GRACE_PERIOD_SECONDS=30", "--env=LOG_LEVEL=error"];
+        if self == Self::Recipe {
+            options.push("--env=ROUTER_ADMIN_ENABLED=true");
+        }
+        options
+    }
 }
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    let in_swarm = wanted.first().is_some_and(|word| word == "swarm");
+    if in_swarm {
+        wanted.remove(0);
+    }
     if let Some(unknown) = wanted.iter().find(|name| Mode::ALL.iter().all(|m| m.name() != *name)) {
         eprintln!("rollout: unknown mode {unknown}: stock, recipe or drainit");
         return ExitCode::from(2);
     }
+    let is_wanted = |mode: &Mode| wanted.is_empty() || wanted.iter().any(|it| it == mode.name());
+    let modes: Vec<Mode> = Mode::ALL.into_iter().filter(is_wanted).collect();
     testkit::docker::remove_orphans();
     let images = images::build();
+    let lost = if in_swarm { swarm_update(&images, &modes) } else { rollout(&images, &modes) };
+    if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Returns whether a request failed with drainit.
+fn rollout(images: &Images, modes: &[Mode]) -> bool {
     println!("Two gateways behind a load balancer, replaced one after the other.");
     println!(
         "100 keep-alive clients, 1 request/s each; the balancer learns of a stop 1 s after it.\n"
     );
     println!("{:10} {:>9} {:>7}   seconds from SIGTERM to exit", "", "requests", "failed");
     let mut lost = false;
-    for mode in Mode::ALL {
-        if !wanted.is_empty() && !wanted.iter().any(|name| name == mode.name()) {
-            continue;
-        }
-        let Outcome { report, stops } = roll(&images, mode);
+    for &mode in modes {
+        let roll::Outcome { report, stops } = roll::roll(images, mode);
         let total = &report.total;
-        let stops: Vec<_> = stops.iter().map(|stop| format!("{:.1}", stop.as_secs_f64())).collect();
         println!(
             "{:10} {:>9} {:>7}   {}",
             mode.name(),
             total.ok + total.failed,
             total.failed,
-            stops.join(", ")
+            seconds(&stops)
         );
         lost |= mode == Mode::Drainit && total.failed > 0;
     }
-    if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    lost
+}
+
+/// Returns whether a request failed with drainit.
+fn swarm_update(images: &Images, modes: &[Mode]) -> bool {
+    println!("Three gateways behind HAProxy, replaced by `docker service update`.");
+    println!("100 keep-alive clients of each kind, 1 request/s each.\n");
+    println!("{:22} {:>8} {:>6} {:>8} {:>6}", "", "http", "failed", "tcp", "failed");
+    let mut lost = false;
+    for order in ["start-first", "stop-first"] {
+        for &mode in modes {
+            let swarm::Outcome { http, tcp, stops, took } = swarm::update(images, mode, order);
+            let stops: Vec<_> = stops.iter().map(|stop| stop.took).collect();
+            println!(
+                "{:10} {order:11} {:>8} {:>6} {:>8} {:>6}   took {:.0} s; from SIGTERM to exit {} s",
+                mode.name(),
+                http.total.ok + http.total.failed,
+                http.total.failed,
+                tcp.total.ok + tcp.total.failed,
+                tcp.total.failed,
+                took.as_secs_f64(),
+                seconds(&stops)
+            );
+            lost |= mode == Mode::Drainit && http.total.failed + tcp.total.failed > 0;
+        }
+    }
+    lost
+}
+
+fn seconds(stops: &[Duration]) -> String {
+    let stops: Vec<_> = stops.iter().map(|stop| format!("{:.1}", stop.as_secs_f64())).collect();
+    stops.join(", ")
 }

@@ -76,8 +76,7 @@ impl Container {
     /// The address at which the host reaches this port of the container.
     #[track_caller]
     pub fn address(&self, port: u16) -> SocketAddr {
-        let addresses = docker(&["port", &self.id, &port.to_string()]);
-        addresses.lines().next().unwrap_or_default().parse().unwrap()
+        address(&self.id, port)
     }
 
     /// Its processes, PID 1 of the container first.
@@ -187,6 +186,13 @@ pub fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
     Finished { code: output.status.code().unwrap(), output: text(&output) }
 }
 
+/// The address at which the host reaches this port of a container.
+#[track_caller]
+pub(crate) fn address(id: &str, port: u16) -> SocketAddr {
+    let addresses = docker(&["port", id, &port.to_string()]);
+    addresses.lines().next().unwrap_or_default().parse().unwrap()
+}
+
 /// The option that mounts a file of the host into the container, read-only.
 pub fn mount(file: &Path, inside: &str) -> String {
     format!("--volume={}:{inside}:ro", file.display())
@@ -223,15 +229,16 @@ pub fn remove_orphans() {
     }
 }
 
-fn remove(id: &str) {
+pub(crate) fn remove(id: &str) {
     let _ = command(&["rm", "--force", "--volumes", id]).output();
 }
 
-fn label() -> String {
+/// The label of what this test run makes.
+pub(crate) fn label() -> String {
     format!("{LABEL}={}", std::process::id())
 }
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new("docker");
     command.args(args).stdin(Stdio::null());
     command
