@@ -62,6 +62,9 @@ The four ways to stop the pod:
 
 ";
 
+/// Measured by `make rollout-swarm`, which prints the table.
+const SWARM: &str = include_str!("swarm.md");
+
 /// Returns the whole document.
 pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> String {
     let mut text = HEAD.to_owned();
@@ -77,6 +80,7 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     );
     summary(&mut text, rows, results);
     notes(&mut text, rows, results);
+    let _ = write!(text, "\n{SWARM}");
     let _ = writeln!(text, "\n## Every rollout\n\n```\n{}```", table::text(rows, results));
     text
 }
