@@ -51,6 +51,7 @@ mod private_socket;
 mod process_options;
 mod prometheus;
 mod readiness;
+mod replace;
 mod report;
 mod report_counts;
 mod requests;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::control::status::ContainerPhase;
-use crate::types::{EndKind, Stream};
+use crate::types::{EndKind, ProcessId, Stream};
 
 /// Everything counted so far.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,11 @@ pub struct Measures {
 }
 
 /// The counts of one process, over all of its instances.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProcessMeasures {
+    pub process: ProcessId,
+    /// It has a second instance, which replaces or was replaced.
+    pub is_replaced: bool,
     /// The code of its last end, as a shell reports it; `None` before its first end.
     pub last_exit_code: Option<u8>,
     /// Its ends, by [`EndKind::ALL`].

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::control::measures::Measures;
-use crate::control::status::{ContainerPhase, ProcessState, Status};
+use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, Status};
 use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status, measures: &Measures) -> String {
@@ -31,17 +31,17 @@ pub(crate) fn render(status: &Status, measures: &Measures) -> String {
     container(&mut text, measures);
 
     text.family("drainit_process_up", "gauge", "1 while the process runs.");
-    for process in &status.processes {
+    for process in status.current() {
         let up = process.pid.is_some();
         text.sample("drainit_process_up", &[("process", &process.name)], up);
     }
     const RESTARTS: &str = "drainit_process_restarts_total";
     text.family(RESTARTS, "counter", "Restarts of the process.");
-    for process in &status.processes {
+    for process in status.current() {
         text.sample(RESTARTS, &[("process", &process.name)], process.restarts);
     }
     text.family("drainit_process_state", "gauge", "1 for the current state of the process.");
-    for process in &status.processes {
+    for process in status.current() {
         for state in ProcessState::ALL {
             let labels = [("process", process.name.as_str()), ("state", state.name())];
             text.sample("drainit_process_state", &labels, process.state == state);
@@ -78,7 +78,14 @@ fn container(text: &mut Metrics, measures: &Measures) {
 }
 
 fn processes(text: &mut Metrics, status: &Status, measures: &Measures) {
-    let both = || status.processes.iter().zip(&measures.processes);
+    let both = || status.current().zip(&measures.processes);
+    const INSTANCES: &str = "drainit_process_instances";
+    text.family(INSTANCES, "gauge", "Running instances: 2 while one replaces another.");
+    for process in status.current() {
+        let is_same = |other: &&ProcessStatus| other.identity == process.identity;
+        let instances = status.processes.iter().filter(is_same).filter(|one| one.pid.is_some());
+        text.sample(INSTANCES, &[("process", &process.name)], instances.count() as u64);
+    }
     const CODE: &str = "drainit_process_last_exit_code";
     text.family(CODE, "gauge", "Exit code of the last end, 128 + the signal after a signal.");
     for (process, of) in both() {
@@ -114,7 +121,7 @@ fn processes(text: &mut Metrics, status: &Status, measures: &Measures) {
 
 fn drains(text: &mut Metrics, status: &Status, measures: &Measures) {
     let both = || {
-        let all = status.processes.iter().zip(&measures.processes);
+        let all = status.current().zip(&measures.processes);
         all.filter_map(|(process, of)| Some((process.name.as_str(), of.drain.as_ref()?)))
     };
     const OVER: &str = "drainit_process_drains_total";
@@ -241,7 +248,20 @@ mod tests {
     use crate::control::measures::{DrainMeasures, LastDrain, ProcessMeasures};
     use crate::control::status::{ShutdownStatus, example};
     use crate::core::note::DrainEnd;
-    use crate::types::Stream;
+    use crate::types::{ProcessId, Stream};
+
+    fn nothing(process: u16) -> ProcessMeasures {
+        ProcessMeasures {
+            process: ProcessId(process),
+            is_replaced: false,
+            last_exit_code: None,
+            ends: Default::default(),
+            readiness_failures: None,
+            liveness_failures: None,
+            start: None,
+            drain: None,
+        }
+    }
 
     /// The measures of [`example`], with every metric.
     fn measured() -> Measures {
@@ -258,6 +278,8 @@ mod tests {
             }),
         };
         let router = ProcessMeasures {
+            process: ProcessId(1),
+            is_replaced: false,
             last_exit_code: Some(137),
             ends: [0, 0, 0, 2, 0],
             readiness_failures: Some(4),
@@ -271,7 +293,7 @@ mod tests {
             dropped_lines: vec![(Stream::Stdout, 7), (Stream::Stderr, 0)],
             dropped_events: Some(5),
             reaped_orphans: 9,
-            processes: vec![ProcessMeasures::default(), router, ProcessMeasures::default()],
+            processes: vec![nothing(0), router, nothing(2)],
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::Level;
 
 use crate::control::connections::{Caller, Stage};
-use crate::control::status::Status;
+use crate::control::status::{ProcessStatus, Status};
 use crate::control::{SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
 use crate::logging::Output;
@@ -24,7 +24,7 @@ use crate::logging::format::own_line;
 use crate::logging::recent::{Follower, Owner};
 use crate::os::private_socket::Peer;
 use crate::types::suggest::{list, nearest};
-use crate::types::{ProcessId, Signal, Stream};
+use crate::types::{Signal, Stream};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
@@ -133,7 +133,8 @@ fn busy() -> Response<AnswerBody> {
 /// The parameters of a request.
 #[derive(Default)]
 struct Query {
-    processes: Vec<ProcessId>,
+    /// Indices into the processes of the status.
+    processes: Vec<usize>,
     /// [`OWN`] is named among the processes, and none of them has that name.
     own: bool,
     signal: Option<Signal>,
@@ -148,8 +149,8 @@ impl Query {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
-                "process" => match now.processes.iter().zip(0..).find(|(p, _)| p.name == value) {
-                    Some((_, index)) => query.processes.push(ProcessId(index)),
+                "process" => match now.processes.iter().position(|p| p.is_named(value)) {
+                    Some(place) => query.processes.push(place),
                     None if value == OWN => query.own = true,
                     None => return Err(unknown_process(value, now)),
                 },
@@ -168,16 +169,16 @@ impl Query {
     }
 
     fn names<'a>(&self, now: &'a Status) -> impl Iterator<Item = &'a str> {
-        self.processes.iter().map(|id| now.processes[id.index()].name.as_str())
+        self.processes.iter().map(|place| now.processes[*place].name.as_str())
     }
 }
 
 fn unknown_process(name: &str, now: &Status) -> String {
-    let names = || now.processes.iter().map(|process| process.name.as_str());
+    let names = || now.current().map(|process| process.name.as_str());
     match nearest(name, names()) {
         Some(near) => format!("there is no process `{name}`; did you mean `{near}`?"),
         // A hundred names would bury the reason.
-        None if now.processes.len() > 20 => {
+        None if now.current().count() > 20 => {
             format!("there is no process `{name}`; `drainit status` names all")
         }
         None => format!("there is no process `{name}`; there are {}", list(names())),
@@ -190,18 +191,18 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
         return bad("name the processes to signal".to_owned());
     }
     // All or none.
-    for id in &query.processes {
-        let process = &now.processes[id.index()];
+    for place in &query.processes {
+        let process = &now.processes[*place];
         if process.pid.is_none() {
             let reason = format!("{} does not run: it is {}\n", process.name, process.state.name());
             return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
         }
     }
-    for id in &query.processes {
-        let name = &now.processes[id.index()].name;
+    for place in &query.processes {
+        let ProcessStatus { name, slot, .. } = &now.processes[*place];
         let Peer { pid, uid } = peer;
         tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
-        if let Err(error) = supervisor.signal(*id, signal) {
+        if let Err(error) = supervisor.signal(*slot, signal) {
             let reason = format!("{name}: cannot send {signal}: {error}\n");
             return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
         }
@@ -216,17 +217,14 @@ fn logs(
     supervisor: &dyn SupervisorHandle,
 ) -> Response<AnswerBody> {
     let of_all = query.processes.is_empty() && !query.own;
-    let inherit = |id: &ProcessId| !supervisor.is_captured(*id);
+    let inherit = |process: &&ProcessStatus| !supervisor.is_captured(process.slot);
+    let named = || query.processes.iter().map(|place| &now.processes[*place]);
     let inherited: Vec<_> = if of_all {
-        (0..now.processes.len())
-            .filter_map(|id| id.try_into().ok())
-            .map(ProcessId)
-            .filter(inherit)
-            .collect()
+        now.current().filter(inherit).collect()
     } else {
-        query.processes.iter().copied().filter(inherit).collect()
+        named().filter(inherit).collect()
     };
-    let names = || inherited.iter().map(|id| now.processes[id.index()].name.as_str());
+    let names = || inherited.iter().map(|process| process.name.as_str());
     if !of_all && !query.own && inherited.len() == query.processes.len() {
         let reason = format!(
             "drainit has no lines of {}: without `log` in the config the output goes past drainit, straight to the \
@@ -236,7 +234,7 @@ fn logs(
         return response(StatusCode::CONFLICT, TEXT, reason);
     }
     let owners: Option<Vec<Owner>> = (!of_all).then(|| {
-        query.processes.iter().copied().map(Some).chain(query.own.then_some(None)).collect()
+        named().map(|process| Some(process.identity)).chain(query.own.then_some(None)).collect()
     });
     let output = supervisor.output();
     let body = if query.follow {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+use crate::types::ProcessId;
 
 /// The whole container at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -24,7 +27,7 @@ pub struct Status {
     /// The measured start, once everything was ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub startup: Option<StartupStatus>,
-    /// In file order.
+    /// In file order; a process that is replaced has a second entry after its first.
     pub processes: Vec<ProcessStatus>,
     /// From T0 on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,8 +71,16 @@ impl ContainerPhase {
 /// One process.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProcessStatus {
+    #[serde(skip)]
+    pub slot: ProcessId,
+    /// The process, whatever its slot.
+    #[serde(skip)]
+    pub identity: ProcessId,
     /// Its key in the config.
     pub name: String,
+    /// Of two entries of a process: which one this is.
+    #[serde(flatten)]
+    pub part: Part,
     /// Its state.
     pub state: ProcessState,
     /// While it runs.
@@ -110,6 +121,39 @@ pub struct ProcessStatus {
     /// The last count of its traffic, once it is drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+}
+
+impl ProcessStatus {
+    /// Whether this is the entry that counts of the process with this name.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.part == Part::Current && self.name == name
+    }
+}
+
+/// The part of an instance while its process is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// It is the one that counts.
+    #[default]
+    Current,
+    /// It starts, and replaces the current one when it is ready.
+    New,
+    /// It was replaced, and ends.
+    Old,
+}
+
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let key = match self {
+            Self::Current => return serializer.serialize_map(Some(0))?.end(),
+            Self::New => "replaces",
+            Self::Old => "replaced",
+        };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(key, &true)?;
+        map.end()
+    }
 }
 
 /// The traffic of a process that is drained; what is unknown is absent.
@@ -221,6 +265,11 @@ pub struct ShutdownStatus {
 }
 
 impl Status {
+    /// The entries that count, one for each process.
+    pub fn current(&self) -> impl Iterator<Item = &ProcessStatus> {
+        self.processes.iter().filter(|process| process.part == Part::Current)
+    }
+
     /// Why the container is not ready, in one line: `not ready: router (waiting), policy-engine
     /// (starting: connection refused)`.
     #[must_use]
@@ -264,8 +313,12 @@ fn some_seconds<S: Serializer>(
 
 #[cfg(test)]
 pub(crate) fn example() -> Status {
-    let process = |name: &str, state, pid, restarts| ProcessStatus {
+    let mut slots = (0..).map(ProcessId);
+    let mut process = |name: &str, state, pid, restarts| ProcessStatus {
+        slot: slots.clone().next().unwrap_or(ProcessId(0)),
+        identity: slots.next().unwrap_or(ProcessId(0)),
         name: name.to_owned(),
+        part: Part::Current,
         state,
         pid,
         ready: state == ProcessState::Ready,

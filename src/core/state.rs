@@ -354,7 +354,7 @@ impl State {
     /// be started again.
     #[must_use]
     pub fn waits_for(&self, id: ProcessId) -> bool {
-        !self.life(id).is_settled(self.process(id).required)
+        self.is_waited_for(id, self.life(id))
     }
 
     /// The position of a process in the order.

@@ -14,7 +14,7 @@ use crate::core::cause::Cause;
 use crate::core::note::DrainEnd;
 use crate::core::spec::Spec;
 use crate::plan::timeline::{StepKind, Timeline};
-use crate::report::startup::{Startup, link_name};
+use crate::report::startup::Startup;
 use crate::report::steps::{Key, RealStep};
 use crate::report::{DrainLine, Report, messages};
 use crate::types::{End, ProcessId, Time, harmless};
@@ -214,11 +214,13 @@ impl Report {
             begins: seconds(t0, *begins),
             ends: seconds(t0, ends),
         });
-        let chain = startup.chain(spec);
-        let chain = chain.iter().map(|link| LinkData {
-            name: clean(link_name(*link, &self.names)),
-            takes: length(link.takes),
-        });
+        let chain = startup.chain();
+        let chain = chain
+            .iter()
+            .map(|link| LinkData { name: clean(startup.name(*link)), takes: length(link.takes) });
+        // In file order, without the slots that are over.
+        let mut in_use = spec.order.clone();
+        in_use.sort_unstable();
         Some(ShutdownReport {
             version: VERSION,
             drainit: env!("CARGO_PKG_VERSION").into(),
@@ -232,7 +234,7 @@ impl Report {
             killed: self.killed(),
             phases: phases.collect(),
             start: StartData { ready: startup.took().map(length), chain: chain.collect() },
-            processes: spec.ids().map(|id| self.process(id, t0, spec, startup)).collect(),
+            processes: in_use.into_iter().map(|id| self.process(id, t0, spec, startup)).collect(),
             steps: self.steps(t0, cause, spec, startup),
             warnings: self.remarks.iter().map(|remark| clean(remark)).collect(),
         })

@@ -245,6 +245,10 @@ impl Report {
                 self.ends.remove(&process);
                 self.asked.remove(&process);
             }
+            Note::TakesOver { process, old } => {
+                let before = self.restarts.remove(&old).unwrap_or_default();
+                *self.restarts.entry(process).or_default() += before;
+            }
             Note::Stopped { process, end, .. } if !self.is_open => {
                 self.ended_before.insert(process, end);
                 self.ends.insert(process, (now, end));

@@ -22,7 +22,10 @@ pub struct Startup {
     /// When the container's `pre_start` hook had ended.
     hook_over: Option<Time>,
     processes: Vec<Moments>,
+    names: Names,
     all_ready: Option<Time>,
+    /// The critical chain, once everything is ready.
+    chain: Vec<Link>,
 }
 
 /// When a process was started and ready.
@@ -58,9 +61,21 @@ pub struct Link {
 
 impl Startup {
     #[must_use]
-    pub fn new(processes: usize, began: Time) -> Self {
-        let processes = vec![Moments::default(); processes];
-        Self { began, hook_over: None, processes, all_ready: None }
+    pub fn new(names: Names, began: Time) -> Self {
+        let processes = vec![Moments::default(); names.0.len()];
+        Self { began, hook_over: None, processes, names, all_ready: None, chain: Vec::new() }
+    }
+
+    /// A slot gets a new instance of the process of another slot, whose start is what counts.
+    pub fn adopt(&mut self, slot: ProcessId, from: ProcessId) {
+        let moments = self.of(from);
+        if self.processes.len() <= slot.index() {
+            self.processes.resize(slot.index() + 1, Moments::default());
+        }
+        self.processes[slot.index()] = moments;
+        if self.all_ready.is_none() {
+            self.names.set(slot, self.names.of(from).to_owned());
+        }
     }
 
     /// Takes an event before the core does.
@@ -102,8 +117,9 @@ impl Startup {
                     moments.released.get_or_insert(now);
                 }
             }
-            Note::AllReady => {
-                self.all_ready.get_or_insert(now);
+            Note::AllReady if self.all_ready.is_none() => {
+                self.all_ready = Some(now);
+                self.chain = self.critical_chain(now, spec);
             }
             _ => {}
         }
@@ -129,8 +145,11 @@ impl Startup {
     /// The critical chain, first to last: from the process that was ready last back along what each
     /// one waited for longest. Empty before everything is ready.
     #[must_use]
-    pub fn chain(&self, spec: &Spec) -> Vec<Link> {
-        let Some(all_ready) = self.all_ready else { return Vec::new() };
+    pub fn chain(&self) -> &[Link] {
+        &self.chain
+    }
+
+    fn critical_chain(&self, all_ready: Time, spec: &Spec) -> Vec<Link> {
         let over = |id| Some((id, self.of(id).met(StartCondition::Ready)?));
         let started = spec.ids().filter_map(over);
         // A process that became ready for the first time after that delayed nothing. The
@@ -162,16 +181,16 @@ impl Startup {
     /// The line of the log: `everything is ready after 3.2s: python-executor 1.1s → policy-engine
     /// 400ms → router 1.7s`.
     #[must_use]
-    pub fn line(&self, spec: &Spec, names: &Names) -> String {
+    pub fn line(&self) -> String {
         let Some(took) = self.took() else { return "everything is ready".to_owned() };
-        let chain = self.chain(spec);
+        let chain = self.chain();
         let mut slowest: Vec<_> = (0..chain.len()).collect();
         slowest.sort_by_key(|place| std::cmp::Reverse(chain[*place].takes));
         slowest.truncate(SHOWN);
         let mut parts: Vec<String> = Vec::new();
         for (place, link) in chain.iter().enumerate() {
             if slowest.contains(&place) {
-                parts.push(format!("{} {}", link_name(*link, names), human(link.takes)));
+                parts.push(format!("{} {}", self.name(*link), human(link.takes)));
             } else if parts.last().is_none_or(|last| last != "…") {
                 parts.push("…".to_owned());
             }
@@ -183,12 +202,12 @@ impl Startup {
             format!("everything is ready after {after}: {parts}")
         }
     }
-}
 
-/// The name of a link for people.
-#[must_use]
-pub fn link_name(link: Link, names: &Names) -> &str {
-    link.process.map_or("pre_start hook", |id| names.of(id))
+    /// The name of a link for people.
+    #[must_use]
+    pub fn name(&self, link: Link) -> &str {
+        link.process.map_or("pre_start hook", |id| self.names.of(id))
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +228,7 @@ mod tests {
             let loaded = load(&[config], &[]).unwrap();
             let processes = &loaded.config.processes;
             let names = Names(processes.iter().map(|process| process.name.clone()).collect());
-            let startup = Startup::new(processes.len(), Time(Duration::from_secs(10)));
+            let startup = Startup::new(names.clone(), Time(Duration::from_secs(10)));
             Self { spec: Spec::new(&loaded.config, &loaded.graph), names, startup }
         }
 
@@ -227,7 +246,7 @@ mod tests {
 
         fn line(&mut self, millis: u64) -> String {
             self.note(millis, "", |_| Note::AllReady);
-            self.startup.line(&self.spec, &self.names)
+            self.startup.line()
         }
     }
 
@@ -262,7 +281,7 @@ processes:
             start.ready(1500, "engine");
             start.note(1501, "router", Note::Started);
             start.ready(3200, "router");
-            assert!(start.startup.chain(&start.spec).is_empty(), "not everything is ready yet");
+            assert!(start.startup.chain().is_empty(), "not everything is ready yet");
             assert_eq!(start.line(3200), format!("everything is ready after 3.2s: {chain}"));
             // A restart changes nothing.
             start.note(9000, "executor", Note::Started);
@@ -338,6 +357,6 @@ processes:
             start.line(now),
             "everything is ready after 1.94s: … → p1 500ms → … → p4 30ms → p5 600ms → … → p7 40ms → p8 700ms"
         );
-        assert_eq!(start.startup.chain(&start.spec).len(), 9);
+        assert_eq!(start.startup.chain().len(), 9);
     }
 }

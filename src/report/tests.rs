@@ -223,7 +223,7 @@ fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
     let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
     let names: Vec<_> = loaded.config.processes.iter().map(|one| one.name.clone()).collect();
     let start = Time(Duration::from_secs(100));
-    let startup = Startup::new(names.len(), start);
+    let startup = Startup::new(Names(names.iter().map(|name| (*name).to_owned()).collect()), start);
     let mut played = Played {
         machine: Machine::new(Rc::clone(&spec), start),
         report: Report::new(Names(names)),

@@ -236,7 +236,7 @@ impl EventLoop {
     fn carry_out(&mut self, now: Time, action: Action) {
         self.executor.carries_out(now, &action);
         match action {
-            Action::Adopt { .. } => {}
+            Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::CheckCondition(process) => {
                 let holds = self.executor.condition(process);
                 self.queue.push_back(Event::Condition { process, holds });

@@ -26,6 +26,13 @@ impl EventLog {
         Self { file, names, pids }
     }
 
+    /// Names a slot.
+    pub(crate) fn adopt(&mut self, slot: ProcessId, name: String) {
+        self.names.set(slot, name);
+        self.pids.resize(self.names.0.len(), None);
+        self.pids[slot.index()] = None;
+    }
+
     /// Writes an event. `pid` is that of a process that has one now.
     pub(crate) fn note(&mut self, note: &Note, pid: impl FnOnce(ProcessId) -> Option<Pid>) {
         let process = match *note {

@@ -10,7 +10,6 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::{Config, OnlyIf};
-use crate::core::event::Event;
 use crate::http::describe_io;
 use crate::os::fingerprint;
 use crate::os::fingerprint::Fingerprint;
@@ -84,9 +83,9 @@ impl FileWatch {
                 sleep(QUIET).await;
                 is_moving = self.look_again().await;
             }
-            let event = Event::FileChanged { process: self.process, watch: self.index };
+            let message = Message::FileChanged { process: self.process, watch: self.index };
             // Fails only when the event loop has ended.
-            if is_new && sender.send(Message::Event(event)).is_err() {
+            if is_new && sender.send(message).is_err() {
                 return;
             }
         }

@@ -131,7 +131,7 @@ pub(crate) struct Handed<'a> {
     /// The value of `NOTIFY_SOCKET`.
     pub(crate) notify: Option<String>,
     /// Those of `listen`, in its order.
-    pub(crate) sockets: &'a [HeldSocket],
+    pub(crate) sockets: &'a [Rc<HeldSocket>],
 }
 
 /// A request, and the capture of the output if drainit reads it.

@@ -40,6 +40,7 @@ pub(crate) enum Message {
     },
     /// A request of the operator. `reply` gets its answer.
     Request {
+        /// The process, whatever its slot is by then.
         process: ProcessId,
         request: Request,
         reply: RequestReply,
@@ -61,6 +62,12 @@ pub(crate) enum Message {
         process: ProcessId,
         instance: u32,
         by: Duration,
+    },
+    /// As `Event::FileChanged`.
+    FileChanged {
+        /// The process, whatever its slot.
+        process: ProcessId,
+        watch: usize,
     },
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,

@@ -1,6 +1,7 @@
 //! Counts what happens, for `/metrics`.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,10 +19,13 @@ pub(crate) struct Meter {
     /// The time in the phases before, in their order.
     phases: Vec<(ContainerPhase, Duration)>,
     orphans: u64,
-    processes: Vec<ProcessMeter>,
+    /// By process, whatever its slot.
+    processes: BTreeMap<ProcessId, ProcessMeter>,
+    /// The process of each slot.
+    identities: Vec<ProcessId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ProcessMeter {
     last_exit_code: Option<u8>,
     ends: [u64; EndKind::ALL.len()],
@@ -46,26 +50,39 @@ struct DrainMeter {
 impl Meter {
     /// Begins in the first phase. `drains`: whether each process has a `drain`.
     pub(crate) fn new(now: Time, drains: impl Iterator<Item = bool>) -> Self {
-        let process = |drains: bool| ProcessMeter {
-            last_exit_code: None,
-            ends: Default::default(),
-            readiness_failures: None,
-            start: None,
-            over: drains.then(Default::default),
-            drain: None,
-        };
-        Self {
+        let mut meter = Self {
             phase: ContainerPhase::Starting,
             phase_since: now,
             phases: Vec::new(),
             orphans: 0,
-            processes: drains.map(process).collect(),
+            processes: BTreeMap::new(),
+            identities: Vec::new(),
+        };
+        for (slot, drains) in (0..).map(ProcessId).zip(drains) {
+            meter.adopt(slot, slot, drains);
         }
+        meter
+    }
+
+    /// Takes what happens in a slot for this process. `drains`: whether it has a `drain`.
+    pub(crate) fn adopt(&mut self, slot: ProcessId, identity: ProcessId, drains: bool) {
+        match self.identities.get_mut(slot.index()) {
+            Some(known) => *known = identity,
+            None => self.identities.push(identity),
+        }
+        let meter = self.processes.entry(identity).or_default();
+        if drains {
+            meter.over.get_or_insert_default();
+        }
+    }
+
+    fn of(&mut self, slot: ProcessId) -> &mut ProcessMeter {
+        self.processes.entry(self.identities[slot.index()]).or_default()
     }
 
     /// The counter of failed attempts of the `readiness` of a process that has one.
     pub(crate) fn readiness_failures(&mut self, process: ProcessId) -> Rc<Cell<u64>> {
-        let counter = &mut self.processes[process.index()].readiness_failures;
+        let counter = &mut self.of(process).readiness_failures;
         Rc::clone(counter.get_or_insert_default())
     }
 
@@ -85,7 +102,7 @@ impl Meter {
 
     /// Takes the result of a poll of a process that drains.
     pub(crate) fn traffic(&mut self, process: ProcessId, traffic: Traffic) {
-        if let Some(drain) = &mut self.processes[process.index()].drain {
+        if let Some(drain) = &mut self.of(process).drain {
             drain.traffic = traffic;
         }
     }
@@ -93,14 +110,14 @@ impl Meter {
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
         match *note {
             Note::Started(process) => {
-                let meter = &mut self.processes[process.index()];
+                let meter = self.of(process);
                 (meter.start, meter.drain) = (None, None);
             }
             Note::Ready { process, after } => {
-                self.processes[process.index()].start = Some(after);
+                self.of(process).start = Some(after);
             }
             Note::Completed { process, after } => {
-                self.processes[process.index()].start = Some(after);
+                self.of(process).start = Some(after);
                 self.ended(process, End::Code(0), false);
             }
             Note::Ended { process, end, .. } => self.ended(process, end, false),
@@ -108,10 +125,10 @@ impl Meter {
             Note::DrainBegan { process, longest, .. } => {
                 let traffic = Traffic::default();
                 let drain = DrainMeter { began: now, longest, took: None, traffic };
-                self.processes[process.index()].drain = Some(drain);
+                self.of(process).drain = Some(drain);
             }
             Note::DrainOver { process, why, took, .. } => {
-                let meter = &mut self.processes[process.index()];
+                let meter = self.of(process);
                 if let Some(over) = &mut meter.over {
                     over[why as usize] += 1;
                 }
@@ -124,7 +141,7 @@ impl Meter {
     }
 
     fn ended(&mut self, process: ProcessId, end: End, killed: bool) {
-        let meter = &mut self.processes[process.index()];
+        let meter = self.of(process);
         meter.last_exit_code = Some(end.exit_code());
         meter.ends[EndKind::of(end, killed) as usize] += 1;
     }
@@ -140,25 +157,31 @@ impl Meter {
         phases
     }
 
-    /// Everything so far, except what the core and the output know.
-    pub(crate) fn measures(&self, now: Time) -> Measures {
+    /// Everything so far, except what the core and the output know, of the processes of these slots.
+    pub(crate) fn measures(&self, now: Time, slots: &[ProcessId]) -> Measures {
+        let of = |slot: &ProcessId| {
+            let process = *self.identities.get(slot.index())?;
+            Some(self.processes.get(&process)?.measures(now, process))
+        };
         Measures {
             phase: Some(self.phase),
             phases: self.phases(now),
             reaped_orphans: self.orphans,
-            processes: self.processes.iter().map(|meter| meter.measures(now)).collect(),
+            processes: slots.iter().filter_map(of).collect(),
             ..Measures::default()
         }
     }
 }
 
 impl ProcessMeter {
-    fn measures(&self, now: Time) -> ProcessMeasures {
+    fn measures(&self, now: Time, process: ProcessId) -> ProcessMeasures {
         let drain = self.over.map(|over| DrainMeasures {
             over: DrainEnd::ALL.iter().map(|why| (why.name(), over[*why as usize])).collect(),
             last: self.drain.as_ref().map(|drain| drain.now(now)),
         });
         ProcessMeasures {
+            process,
+            is_replaced: false,
             last_exit_code: self.last_exit_code,
             ends: self.ends,
             readiness_failures: self.readiness_failures.as_ref().map(|counter| counter.get()),
@@ -199,7 +222,8 @@ mod tests {
     fn a_drain_is_shown_to_the_end_and_forgotten_by_the_next_start() {
         let mut meter = Meter::new(second(0), [true].into_iter());
         meter.traffic(ONE, Traffic { connections: Some(9), ..Traffic::default() });
-        let last = |meter: &Meter, now| meter.measures(second(now)).processes[0].drain.clone();
+        let last =
+            |meter: &Meter, now| meter.measures(second(now), &[ONE]).processes[0].drain.clone();
         assert_eq!(last(&meter, 0).and_then(|drain| drain.last), None);
 
         let (longest, min) = (Duration::from_secs(10), Duration::from_secs(5));
@@ -227,7 +251,7 @@ mod tests {
     #[test]
     fn ends_are_counted_by_kind_and_the_last_code_stays() {
         let mut meter = Meter::new(second(0), [false].into_iter());
-        let code = |meter: &Meter| meter.measures(second(9)).processes[0].last_exit_code;
+        let code = |meter: &Meter| meter.measures(second(9), &[ONE]).processes[0].last_exit_code;
         assert_eq!(code(&meter), None);
         for end in [End::Code(0), End::Code(3), End::OutOfMemory, End::Signal(Signal::TERM)] {
             meter.note(second(1), &Note::Ended { process: ONE, end, next: AfterEnd::Nothing });
@@ -237,7 +261,7 @@ mod tests {
         meter.note(second(1), &Note::Stopped { process: ONE, end, took: None, killed: true });
         meter.note(second(2), &Note::Started(ONE));
         assert_eq!(code(&meter), Some(137));
-        assert_eq!(meter.measures(second(2)).processes[0].ends, [1; 5]);
+        assert_eq!(meter.measures(second(2), &[ONE]).processes[0].ends, [1; 5]);
     }
 
     #[test]
@@ -248,7 +272,7 @@ mod tests {
         meter.phase(second(9), ContainerPhase::Draining);
         let seconds = Duration::from_secs;
         assert_eq!(
-            meter.measures(second(10)).phases,
+            meter.measures(second(10), &[]).phases,
             [
                 (ContainerPhase::Starting, seconds(2)),
                 (ContainerPhase::Running, seconds(6)),

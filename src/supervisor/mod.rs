@@ -14,6 +14,7 @@ pub(crate) mod meter;
 pub(crate) mod readiness;
 pub(crate) mod requests;
 pub(crate) mod run_command;
+pub(crate) mod slots;
 pub(crate) mod status;
 
 use std::io;
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::control::listen::Listeners;
 use crate::control::measures::Measures;
-use crate::control::status::{DrainStatus, Status};
+use crate::control::status::{DrainStatus, Part, Status};
 use crate::control::{SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
@@ -122,7 +123,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let reserve = config.shutdown.reserve;
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
-    let status_board = StatusBoard::new(names.clone(), Machine::new(spec, began));
+    let status_board = StatusBoard::new(&config, names.clone(), Machine::new(spec, began));
     let config = Rc::new(config);
     if let Some(listeners) = listeners {
         let handle = Handle {
@@ -181,10 +182,15 @@ impl SupervisorHandle for Handle {
     fn status(&self) -> Status {
         let mut status = self.status_board.status(clock::now());
         let measured = self.status_board.measures(clock::now()).processes;
-        for (process, measures) in status.processes.iter_mut().zip(measured) {
-            let last = measures.drain.and_then(|drain| drain.last);
+        for process in &mut status.processes {
+            let Some(measures) = measured.iter().find(|of| of.process == process.identity) else {
+                continue;
+            };
+            // What was drained last is the instance that was replaced, where there is one.
+            let is_drained = process.part == Part::Old || !measures.is_replaced;
+            let last = measures.drain.as_ref().and_then(|drain| drain.last);
             process.drain = last
-                .filter(|_| process.pid.is_some())
+                .filter(|_| process.pid.is_some() && is_drained)
                 .map(|last| DrainStatus { connections: last.connections, requests: last.requests });
         }
         status
@@ -209,6 +215,7 @@ impl SupervisorHandle for Handle {
         match self.status_board.process(name) {
             // As above; then the answer is that the sender is gone.
             Some(process) => {
+                let process = self.status_board.slots.borrow().identity(process);
                 let _ = self.sender.send(Message::Request { process, request, reply });
             }
             None => {
@@ -228,8 +235,8 @@ impl SupervisorHandle for Handle {
     }
 
     fn is_captured(&self, process: ProcessId) -> bool {
-        let process = self.config.processes.get(process.index());
-        process.is_some_and(|process| forms(process, self.config.logging.format).is_some())
+        let process = self.status_board.slots.borrow().definition(process);
+        forms(&process, self.config.logging.format).is_some()
     }
 
     fn output(&self) -> &Arc<Output> {

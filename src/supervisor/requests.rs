@@ -13,12 +13,14 @@ use crate::types::ProcessId;
 /// Those who wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
 pub(crate) struct Requests {
-    waiting: RefCell<BTreeMap<(ProcessId, Request), Vec<RequestReply>>>,
+    /// By the name of the process: its slot may change meanwhile.
+    waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
 }
 
 impl Requests {
-    pub(crate) fn add(&self, process: ProcessId, request: Request, reply: RequestReply) {
-        self.waiting.borrow_mut().entry((process, request)).or_default().push(reply);
+    pub(crate) fn add(&self, process: &str, request: Request, reply: RequestReply) {
+        let key = (process.to_owned(), request);
+        self.waiting.borrow_mut().entry(key).or_default().push(reply);
     }
 
     /// Passes an answer of the core to those who wait for it. `reason`: why a process could not be
@@ -42,7 +44,8 @@ impl Requests {
             }
             _ => return,
         };
-        for reply in self.waiting.borrow_mut().remove(&(process, request)).unwrap_or_default() {
+        let key = (names.of(process).to_owned(), request);
+        for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
             // A client that has gone away is not told.
             let _ = reply.send(answer.clone());
         }

@@ -3,23 +3,27 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::config::Config;
 use crate::control::measures::Measures;
 use crate::control::status::{
-    ChainLink, ContainerPhase, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus, Status,
+    ChainLink, ContainerPhase, Part, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus,
+    Status,
 };
 use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::note::{AfterEnd, Note, StartFailure};
 use crate::core::phase;
+use crate::core::slots::Role;
 use crate::core::spec::Spec;
-use crate::core::state::Lifecycle;
+use crate::core::state::{Lifecycle, State};
 use crate::os::{Pid, private_socket};
 use crate::report::messages;
 use crate::report::messages::Names;
-use crate::report::startup::{Startup, link_name};
+use crate::report::startup::Startup;
 use crate::supervisor::meter::Meter;
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::supervisor::requests::Requests;
+use crate::supervisor::slots::Slots;
 use crate::types::{End, ProcessId, Time, harmless};
 
 /// Shared between the event loop, which writes, and the control endpoints, which read. No borrow is
@@ -27,7 +31,8 @@ use crate::types::{End, ProcessId, Time, harmless};
 pub(crate) struct StatusBoard {
     pub(crate) machine: RefCell<Machine>,
     pub(crate) meter: RefCell<Meter>,
-    names: Names,
+    pub(crate) slots: RefCell<Slots>,
+    names: RefCell<Names>,
     pub(crate) requests: Requests,
     began: Time,
     pid_namespace: Option<u64>,
@@ -57,13 +62,13 @@ struct ProcessFacts {
     unhealthy: LastFailure,
 }
 
-impl StatusBoard {
-    pub(crate) fn new(names: Names, machine: Machine) -> Rc<Self> {
-        let began = machine.state().now;
-        let fact = ProcessFacts {
+impl ProcessFacts {
+    /// Of a process that is not started yet.
+    fn new(now: Time) -> Self {
+        Self {
             pid: None,
             state: ProcessState::Waiting,
-            since: began,
+            since: now,
             skipped: false,
             draining: false,
             end: None,
@@ -72,9 +77,15 @@ impl StatusBoard {
             gave_up: false,
             failure: LastFailure::default(),
             unhealthy: LastFailure::default(),
-        };
-        let facts = vec![fact; names.0.len()];
-        let startup = RefCell::new(Startup::new(names.0.len(), began));
+        }
+    }
+}
+
+impl StatusBoard {
+    pub(crate) fn new(config: &Config, names: Names, machine: Machine) -> Rc<Self> {
+        let began = machine.state().now;
+        let facts = vec![ProcessFacts::new(began); names.0.len()];
+        let startup = RefCell::new(Startup::new(names.clone(), began));
         let drains = machine.state().spec.processes.iter().map(|process| process.drain.is_some());
         let meter = RefCell::new(Meter::new(began, drains));
         let (machine, facts) = (RefCell::new(machine), RefCell::new(facts));
@@ -84,7 +95,8 @@ impl StatusBoard {
         Rc::new(Self {
             machine,
             meter,
-            names,
+            slots: RefCell::new(Slots::new(config)),
+            names: RefCell::new(names),
             requests,
             began,
             pid_namespace,
@@ -94,15 +106,66 @@ impl StatusBoard {
         })
     }
 
+    /// Prepares a slot for a new instance of the process of another one.
+    pub(crate) fn adopt_copy(&self, now: Time, slot: ProcessId, from: ProcessId) {
+        self.slots.borrow_mut().copy(slot, from);
+        let slots = self.slots.borrow();
+        let definition = slots.definition(slot);
+        self.names.borrow_mut().set(slot, definition.name.clone());
+        self.startup.borrow_mut().adopt(slot, from);
+        let (identity, drains) = (slots.identity(slot), definition.drain.is_some());
+        self.meter.borrow_mut().adopt(slot, identity, drains);
+        let mut facts = self.facts.borrow_mut();
+        let last_end = facts[from.index()].last_end;
+        let fact = ProcessFacts { last_end, ..ProcessFacts::new(now) };
+        match facts.get_mut(slot.index()) {
+            Some(known) => *known = fact,
+            None => facts.push(fact),
+        }
+    }
+
+    /// The slots in file order, those of one process together and the current one first.
+    fn rows(&self, state: &State) -> Vec<(ProcessId, Part)> {
+        let slots = self.slots.borrow();
+        let all = (0..slots.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId);
+        let mut rows: Vec<_> = all
+            .filter_map(|slot| {
+                let part = match state.role(slot) {
+                    Role::Current => Part::Current,
+                    Role::New { .. } => Part::New,
+                    Role::Leaving => Part::Old,
+                    Role::Retired => return None,
+                };
+                Some((slots.place(slot), part as u8, slot, part))
+            })
+            .collect();
+        rows.sort_unstable_by_key(|(place, part, slot, _)| (*place, *part, *slot));
+        rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
+    }
+
+    /// The current slot of the process whose slot this is or was.
+    pub(crate) fn current(&self, identity: ProcessId) -> Option<ProcessId> {
+        let rows = self.rows(self.machine.borrow().state());
+        let slots = self.slots.borrow();
+        let mut current = rows.into_iter().filter(|(_, part)| *part == Part::Current);
+        current.find(|(slot, _)| slots.identity(*slot) == identity).map(|(slot, _)| slot)
+    }
+
     /// The process of this name.
     pub(crate) fn process(&self, name: &str) -> Option<ProcessId> {
-        let place = self.names.0.iter().position(|known| known == name)?;
-        u16::try_from(place).ok().map(ProcessId)
+        let rows = self.rows(self.machine.borrow().state());
+        let names = self.names.borrow();
+        let mut current = rows.into_iter().filter(|(_, part)| *part == Part::Current);
+        current.find(|(slot, _)| names.of(*slot) == name).map(|(slot, _)| slot)
     }
 
     /// Says that there is no process of this name.
     pub(crate) fn unknown(&self, name: &str) -> String {
-        format!("there is no process {}; there are {}", harmless(name), self.names.0.join(", "))
+        let rows = self.rows(self.machine.borrow().state());
+        let names = self.names.borrow();
+        let current = rows.iter().filter(|(_, part)| *part == Part::Current);
+        let known: Vec<_> = current.map(|(slot, _)| names.of(*slot)).collect();
+        format!("there is no process {}; there are {}", harmless(name), known.join(", "))
     }
 
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
@@ -131,16 +194,16 @@ impl StatusBoard {
         self.startup.borrow_mut().event(now, event);
     }
 
-    /// Runs a function with the measured start and the names of the processes.
-    pub(crate) fn with_startup<T>(&self, with: impl FnOnce(&Startup, &Spec, &Names) -> T) -> T {
-        with(&self.startup.borrow(), &self.machine.borrow().state().spec, &self.names)
+    /// Runs a function with the measured start.
+    pub(crate) fn with_startup<T>(&self, with: impl FnOnce(&Startup, &Spec) -> T) -> T {
+        with(&self.startup.borrow(), &self.machine.borrow().state().spec)
     }
 
     /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, now: Time, note: &Note) {
         self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
         let reason = |process: ProcessId| self.facts.borrow()[process.index()].message.clone();
-        self.requests.note(note, &self.names, reason);
+        self.requests.note(note, &self.names.borrow(), reason);
         self.meter.borrow_mut().note(now, note);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {
@@ -214,11 +277,18 @@ impl StatusBoard {
     pub(crate) fn measures(&self, now: Time) -> Measures {
         let machine = self.machine.borrow();
         let world = machine.state();
-        let mut measures = self.meter.borrow().measures(now);
-        for (id, process) in world.spec.ids().zip(&mut measures.processes) {
+        let rows = self.rows(world);
+        let current = rows.iter().filter(|(_, part)| *part == Part::Current);
+        let current: Vec<_> = current.map(|(slot, _)| *slot).collect();
+        let mut measures = self.meter.borrow().measures(now, &current);
+        let slots = self.slots.borrow();
+        let others: Vec<_> = rows.iter().filter(|(_, part)| *part != Part::Current).collect();
+        for (id, process) in current.into_iter().zip(&mut measures.processes) {
             let has_liveness = world.process(id).liveness_retries.is_some();
             let failures = has_liveness.then(|| world.probe_failures[id.index()].total);
             process.liveness_failures = failures;
+            process.is_replaced =
+                others.iter().any(|(slot, _)| slots.identity(*slot) == process.process);
         }
         measures
     }
@@ -229,23 +299,28 @@ impl StatusBoard {
         let (phase, ready) = phase(&machine);
         let facts = self.facts.borrow();
         let startup = self.startup.borrow();
-        let counts = world.restarts.iter().zip(&world.probe_failures);
-        let processes = facts.iter().zip(&self.names.0).zip(counts).zip(world.spec.ids());
-        let processes = processes
-            .map(|(((fact, name), (restarts, probe_failures)), id)| ProcessStatus {
-                name: name.clone(),
+        let (names, slots) = (self.names.borrow(), self.slots.borrow());
+        let rows = self.rows(world).into_iter().map(|(slot, part)| {
+            let moments = startup.of(slot);
+            let fact = &facts[slot.index()];
+            ProcessStatus {
+                slot,
+                identity: slots.identity(slot),
+                name: names.of(slot).to_owned(),
+                part,
                 state: fact.state,
                 pid: fact.pid,
                 ready: fact.state == ProcessState::Ready,
                 last_exit: fact.last_end.map(|end| end.to_string()),
                 drain: None,
-                restarts: restarts.total,
-                probe_failures: probe_failures.total,
+                restarts: world.restarts[slot.index()].total,
+                probe_failures: world.probe_failures[slot.index()].total,
                 since: now.since(fact.since),
-                is_missed: match world.process(id).required {
-                    true => !fact.state.is_settled(),
-                    false => world.waits_for(id),
-                },
+                is_missed: part == Part::Current
+                    && match world.process(slot).required {
+                        true => !fact.state.is_settled(),
+                        false => world.waits_for(slot),
+                    },
                 message: match fact.state {
                     ProcessState::Starting | ProcessState::Draining => {
                         fact.failure.borrow().clone()
@@ -257,24 +332,22 @@ impl StatusBoard {
                     }
                     _ => fact.message.clone(),
                 },
-                started: startup.of(id).started.map(|at| at.since(self.began)),
-                first_ready: startup.of(id).ready.map(|at| at.since(self.began)),
-            })
-            .collect();
+                started: moments.started.map(|at| at.since(self.began)),
+                first_ready: moments.ready.map(|at| at.since(self.began)),
+            }
+        });
+        let processes = rows.collect();
         let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {
-            cause: messages::why(shutdown.cause, &self.names),
+            cause: messages::why(shutdown.cause, &names),
             elapsed: now.since(shutdown.t0),
             deadline_in: shutdown.deadline.since(now),
         });
         let startup = startup.took().map(|took| StartupStatus {
             took,
             chain: startup
-                .chain(&world.spec)
-                .into_iter()
-                .map(|link| ChainLink {
-                    name: link_name(link, &self.names).to_owned(),
-                    takes: link.takes,
-                })
+                .chain()
+                .iter()
+                .map(|link| ChainLink { name: startup.name(*link).to_owned(), takes: link.takes })
                 .collect(),
         });
         Status {

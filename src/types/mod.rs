@@ -14,7 +14,8 @@ pub(crate) use signal::{AFTER_KILL, ONE_SIGNAL};
 pub use stream::Stream;
 pub use time::{Time, human};
 
-/// A process of the graph: its index in the config file, not a PID.
+/// A slot of the graph: at first the index of a process in the config file, not a PID. While a
+/// process is replaced it has a second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 

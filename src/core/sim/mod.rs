@@ -161,9 +161,9 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     };
     let mut events: Vec<Event> = Vec::new();
     let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
-    let mut report =
-        Report::new(Names((0..scenario.behaviours.len()).map(|place| place.to_string()).collect()));
-    let startup = Startup::new(scenario.spec.processes.len(), start);
+    let names = Names((0..scenario.behaviours.len()).map(|place| place.to_string()).collect());
+    let mut report = Report::new(names.clone());
+    let startup = Startup::new(names, start);
     let mut checker = Checker::new(scenario, sim.now);
     for &(after, signal) in &scenario.signals {
         sim.deliver(&mut events, start + after, Event::Signal(signal));

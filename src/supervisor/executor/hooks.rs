@@ -32,11 +32,8 @@ impl Executor {
                 return Some(self.spawn_failed(process, &error));
             }
         }
-        let with_values = id.process.and_then(|process| self.with_values(process));
-        let process = id.process.map(|process| {
-            let wanted = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
-            (process, wanted)
-        });
+        let wanted = id.process.map(|process| (self.owner(process), self.with_values(process)));
+        let process = wanted.as_ref().map(|(owner, wanted)| (*owner, &**wanted));
         let hooks = process.map_or(&config.hooks, |(_, process)| &process.hooks);
         let hook: Option<&Hook> = match id.stage {
             Stage::PreStart => hooks.pre_start.as_ref(),

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::event::Event;
+use crate::core::slots::Source;
 use crate::core::spec::HookId;
 use crate::envoy::preflight::Verification;
 use crate::logging::Output;
@@ -57,8 +58,8 @@ const REPORT_MODE: u32 = 0o644;
 pub(crate) struct Executor {
     config: Rc<Config>,
     args: Vec<Vec<String>>,
-    /// The sockets of `listen`, for each process.
-    sockets: Vec<Vec<HeldSocket>>,
+    /// The sockets of `listen`, for each slot; those of one process share them.
+    sockets: Vec<Vec<Rc<HeldSocket>>>,
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
@@ -72,7 +73,7 @@ pub(crate) struct Executor {
     oom_kills: OomKills,
     /// The shutdown has begun, and health checks stay good for now.
     stays_ready: bool,
-    /// By process, in file order.
+    /// By slot.
     instances: Vec<Instance>,
     hooks: BTreeMap<HookId, HookRun>,
     /// Captures with a pipe that may still hold output.
@@ -129,6 +130,8 @@ impl Executor {
         let base = launch::base_environment(&config).into();
         let report = Rc::new(RefCell::new(Report::new(names.clone())));
         let instances = config.processes.iter().map(|_| Instance::default()).collect();
+        let share = |sockets: Vec<HeldSocket>| sockets.into_iter().map(Rc::new).collect();
+        let sockets = sockets.into_iter().map(share).collect();
         Self {
             config,
             args,
@@ -178,7 +181,9 @@ impl Executor {
                 (self.instances[process.index()].number == instance).then_some(event)
             }
             Message::Request { process, request, reply } => {
-                self.status_board.requests.add(process, request, reply);
+                // Where it is gone, the one who asked sees that the reply was dropped.
+                let process = self.status_board.current(process)?;
+                self.status_board.requests.add(self.names.of(process), request, reply);
                 Some(Event::Requested { process, request })
             }
             Message::Probed { process, instance, is_alive } => self
@@ -190,7 +195,47 @@ impl Executor {
             Message::TimeoutExtended { process, instance, by } => {
                 self.is_current(process, instance).then_some(Event::TimeoutExtended { process, by })
             }
+            Message::FileChanged { process, watch } => {
+                let process = self.status_board.current(process)?;
+                Some(Event::FileChanged { process, watch })
+            }
             Message::Wake => None,
+        }
+    }
+
+    /// Prepares a slot for a new instance of the process of another one.
+    pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
+        let Source::Copy(from) = from else { return };
+        self.status_board.adopt_copy(now, slot, from);
+        let name = self.names.of(from).to_owned();
+        self.names.set(slot, name.clone());
+        self.report.borrow_mut().adopt(slot, name.clone());
+        if let Some(events) = &mut self.events {
+            events.adopt(slot, name);
+        }
+        let (args, sockets) = (self.args[from.index()].clone(), self.sockets[from.index()].clone());
+        if slot.index() == self.instances.len() {
+            self.instances.push(Instance::default());
+            self.args.push(args);
+            self.sockets.push(sockets);
+        } else {
+            // Messages of its earlier instances may still come.
+            let number = self.instances[slot.index()].number;
+            self.instances[slot.index()] = Instance { number, ..Instance::default() };
+            self.args[slot.index()] = args;
+            self.sockets[slot.index()] = sockets;
+        }
+    }
+
+    /// Removes the `sockets` of a process, unless another instance of it may use them.
+    fn remove_sockets(&self, slot: ProcessId) {
+        let slots = self.status_board.slots.borrow();
+        let is_same =
+            |other: ProcessId| other != slot && slots.identity(other) == slots.identity(slot);
+        let lives =
+            |(instance, other): (&Instance, ProcessId)| instance.pid.is_some() && is_same(other);
+        if !self.instances.iter().zip((0..).map(ProcessId)).any(lives) {
+            launch::remove_sockets(&slots.definition(slot), &self.config);
         }
     }
 
@@ -251,8 +296,7 @@ impl Executor {
             }
             Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
             Some(Role::Process(process)) => {
-                let wanted = &self.config.processes[process.index()];
-                launch::remove_sockets(wanted, &self.config);
+                self.remove_sockets(process);
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
                 current.watch = None;
@@ -323,9 +367,8 @@ impl Executor {
 
     pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
         self.instances[process.index()].end_probes();
-        let config = Rc::clone(&self.config);
-        let with_values = self.with_values(process);
-        let process_config = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
+        let process_config = self.with_values(process);
+        let process_config = &*process_config;
         let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
             process,
@@ -343,7 +386,8 @@ impl Executor {
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
             let launcher = self.launcher(Some(process_config))?;
-            let (request, log) = launcher.hook(&hook, Some((process, process_config)))?;
+            let owner = self.owner(process);
+            let (request, log) = launcher.hook(&hook, Some((owner, process_config)))?;
             self.keep_open(log.as_ref());
             Ok(request)
         });
@@ -380,7 +424,7 @@ impl Executor {
     /// Begins to check whether the drain of a process that serves will work.
     fn verify(&mut self, process: ProcessId) {
         let (wanted, args) = (self.process(process), &self.args[process.index()]);
-        let begun = Verification::begin(wanted, args, self.config.shutdown.window());
+        let begun = Verification::begin(&wanted, args, self.config.shutdown.window());
         self.instances[process.index()].verification = begun;
     }
 
@@ -437,7 +481,7 @@ impl Executor {
         let report = self.report.borrow();
         let data = (is_json || file.is_some()).then(|| {
             self.status_board
-                .with_startup(|startup, spec, _| report.data(now, code, spec, startup, at))
+                .with_startup(|startup, spec| report.data(now, code, spec, startup, at))
         });
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
@@ -455,8 +499,13 @@ impl Executor {
         termination_log::write(&text);
     }
 
-    fn process(&self, id: ProcessId) -> &Process {
-        &self.config.processes[id.index()]
+    fn process(&self, slot: ProcessId) -> Rc<Process> {
+        self.status_board.slots.borrow().definition(slot)
+    }
+
+    /// Whose the lines of this slot are.
+    fn owner(&self, slot: ProcessId) -> ProcessId {
+        self.status_board.slots.borrow().identity(slot)
     }
 }
 

@@ -6,7 +6,6 @@ use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::report::messages;
 use crate::report::messages::Level;
-use crate::report::startup::Startup;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
 use crate::types::Time;
@@ -47,7 +46,7 @@ impl Executor {
                 None
             }
             Note::AllReady => {
-                line = self.status_board.with_startup(Startup::line);
+                line = self.status_board.with_startup(|startup, _| startup.line());
                 None
             }
             Note::NotReady { process, .. } => {

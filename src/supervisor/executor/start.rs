@@ -26,18 +26,16 @@ impl Executor {
         let wanted = self.process(process);
         let holds = wanted.only_if.as_ref().is_none_or(launch::holds);
         if !holds {
-            launch::remove_sockets(wanted, &self.config);
+            self.remove_sockets(process);
         }
         holds
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
-        let config = Rc::clone(&self.config);
-        let wanted = &config.processes[process.index()];
-        launch::remove_sockets(wanted, &config);
+        self.remove_sockets(process);
         let started = self.prepare(process).and_then(|()| {
             let with_values = self.with_values(process);
-            self.try_spawn(process, with_values.as_deref().unwrap_or(wanted))
+            self.try_spawn(process, &with_values)
         });
         // The next start renders anew.
         self.instances[process.index()].is_rendered = false;
@@ -58,21 +56,21 @@ impl Executor {
     /// Reads the values of a process that are known only at its start, and writes its templates:
     /// those once a start, so that `pre_start` may check or change what was written.
     pub(super) fn prepare(&mut self, process: ProcessId) -> Result<(), StartError> {
-        let config = Rc::clone(&self.config);
-        let wanted = &config.processes[process.index()];
-        let with_values = launch::with_values(wanted, &config.env)?.map(Rc::new);
+        let wanted = self.process(process);
+        let with_values = launch::with_values(&wanted, &self.config.env)?.map(Rc::new);
         let current = &mut self.instances[process.index()];
         current.with_values.clone_from(&with_values);
         if !current.is_rendered {
-            launch::render(with_values.as_deref().unwrap_or(wanted), &self.base)?;
+            launch::render(with_values.as_deref().unwrap_or(&wanted), &self.base)?;
             current.is_rendered = true;
         }
         Ok(())
     }
 
     /// The process with the values that were read at its last start, if it has such values.
-    pub(super) fn with_values(&self, process: ProcessId) -> Option<Rc<Process>> {
-        self.instances[process.index()].with_values.clone()
+    pub(super) fn with_values(&self, process: ProcessId) -> Rc<Process> {
+        let with_values = self.instances[process.index()].with_values.clone();
+        with_values.unwrap_or_else(|| self.process(process))
     }
 
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
@@ -84,7 +82,7 @@ impl Executor {
             notify: socket.as_ref().map(NotifySocket::env_value),
             sockets: &self.sockets[process.index()],
         };
-        let (request, log) = launcher.process(process, wanted, handed)?;
+        let (request, log) = launcher.process(self.owner(process), wanted, handed)?;
         self.warn_if_ready_already(process, wanted);
         let pid = self.children.borrow_mut().spawn(request, Role::Process(process))?;
         self.keep_open(log.as_ref());
@@ -137,9 +135,7 @@ impl Executor {
 
     /// Begins the liveness check of a process that is ready.
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
-        let config = Rc::clone(&self.config);
-        let with_values = self.with_values(process);
-        let wanted = with_values.as_deref().unwrap_or(&config.processes[process.index()]);
+        let wanted = self.with_values(process);
         let current = &mut self.instances[process.index()];
         let failure = Rc::clone(&current.unhealthy);
         match &wanted.liveness {
@@ -152,7 +148,7 @@ impl Executor {
                 let pace =
                     Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
-                let (user, limit) = (wanted.clone(), *timeout);
+                let (user, limit) = (Process::clone(&wanted), *timeout);
                 let run = move |command: &[String]| -> Running {
                     let request = launch::probe(command, &user, &base);
                     Box::pin(run_command::run(request, Rc::clone(&children), limit))
@@ -173,7 +169,9 @@ impl Executor {
     /// Warns if something answers the readiness probe of a process before its first start. Later it
     /// may be a leftover of its earlier instance.
     fn warn_if_ready_already(&self, process: ProcessId, wanted: &Process) {
-        let is_first = self.instances[process.index()].number == 0;
+        let slots = self.status_board.slots.borrow();
+        let is_first =
+            slots.identity(process) == process && self.instances[process.index()].number == 0;
         let readiness = wanted.readiness.as_ref().filter(|_| is_first);
         if let Some(address) = readiness.and_then(|wanted| answered_already(&wanted.probe)) {
             tracing::warn!(

@@ -1,0 +1,155 @@
+//! Tests `update: start-first`: the new instance is ready before the old one is drained and stopped.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use testkit::load::{IdleClose, Load, Plan, Service};
+
+use crate::support::http::{free_address, get};
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// An HTTP/1.1 server on the socket of sd_listen_fds(3), which is polite: after TERM it accepts
+/// nothing more, and each connection is closed with an answer that says so. Its `version` decides
+/// what it does.
+const SERVER: &str = r#"
+import os, signal, socket, sys, threading, time
+version = open("version").read().strip()
+if version == "broken":
+    sys.exit(3)
+listener = socket.socket(fileno=3)
+listener.settimeout(0.02)
+ending = threading.Event()
+if version == "slow":
+    time.sleep(60)
+signal.signal(signal.SIGTERM, lambda *_: ending.set())
+
+def serve(connection):
+    buffer = b""
+    while True:
+        while b"\r\n\r\n" not in buffer:
+            data = connection.recv(4096)
+            if not data:
+                return
+            buffer += data
+        request, buffer = buffer.split(b"\r\n\r\n", 1)
+        is_last = ending.is_set() or b"Connection: close" in request
+        body = f"{version} {os.getpid()}"
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
+        head += "Connection: close\r\n" if is_last else ""
+        connection.sendall(f"{head}\r\n{body}".encode())
+        if is_last:
+            connection.close()
+            return
+
+print("serving", flush=True)
+threads = []
+while not ending.is_set():
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        continue
+    connection.settimeout(30)
+    threads.append(threading.Thread(target=serve, args=(connection,)))
+    threads[-1].start()
+for thread in threads:
+    thread.join()
+"#;
+
+const CONFIG: &str = "
+processes:
+  app:
+    command: [python3, server.py]
+    working_dir: DIR
+    listen: [tcp://ADDRESS]
+    update: start-first
+    readiness: {log: ^serving$, timeout: 3s}
+    log: {prefix: app}
+  user: {command: [CHILD, user], depends_on: [app]}
+";
+
+fn start(address: std::net::SocketAddr) -> Option<Running> {
+    let rig = Rig::new()?;
+    rig.write("server.py", SERVER);
+    rig.write("version", "one");
+    let drainit = rig.start(&CONFIG.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+/// The entries of the app in `drainit status`.
+fn entries(drainit: &Running) -> Vec<serde_json::Value> {
+    let status = drainit.exec(&["status", "app", "--format", "json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    status["processes"].as_array().unwrap().clone()
+}
+
+fn pid(drainit: &Running) -> i64 {
+    entries(drainit)[0]["pid"].as_i64().unwrap()
+}
+
+#[test]
+fn restarts_under_load_fail_and_refuse_nothing() {
+    let address = free_address();
+    let Some(drainit) = start(address) else { return };
+    let mut pids = vec![pid(&drainit)];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_over = &AtomicBool::new(false);
+    let report = thread::scope(|scope| {
+        let load = scope.spawn(move || {
+            runtime.block_on(async {
+                let plan = Plan {
+                    clients: 8,
+                    rate: 200.0,
+                    length: 4 * LONG,
+                    idle_close: IdleClose::Noticed,
+                };
+                let load = Load::start(&Service::new(&[address]), plan);
+                while !is_over.load(Ordering::Relaxed) {
+                    tokio::time::sleep(ms(20)).await;
+                }
+                load.end_after(Duration::ZERO);
+                load.finish().await
+            })
+        });
+        for version in 0..10 {
+            std::fs::write(drainit.path("version"), version.to_string()).unwrap();
+            drainit.exec(&["restart", "app"]).assert(0, "");
+            assert!(get(address, "/").unwrap().1.starts_with(&format!("{version} ")));
+            pids.push(pid(&drainit));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(report.total.failed == 0, "{report}\n{}", drainit.record());
+    assert!(report.total.ok > 500, "{report}");
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 11, "{pids:?}");
+    assert_eq!(entries(&drainit).len(), 1);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert!(get(address, "/").is_err());
+}
+
+#[test]
+fn a_new_instance_that_does_not_get_ready_is_taken_back() {
+    let address = free_address();
+    let Some(drainit) = start(address) else { return };
+    let first = pid(&drainit);
+    for (version, why) in [("broken", "exited with code 3"), ("slow", "did not become ready")] {
+        std::fs::write(drainit.path("version"), version).unwrap();
+        drainit.exec(&["restart", "app"]).assert(1, why);
+        drainit.exec(&["health"]).assert(0, "");
+        assert_eq!(get(address, "/").unwrap().1, format!("one {first}"));
+        assert_eq!(pid(&drainit), first);
+        drainit.wait_until("one instance", || entries(&drainit).len() == 1);
+    }
+    drainit.wait_for_line("app: the new instance is taken back, the old one goes on");
+    std::fs::write(drainit.path("version"), "two").unwrap();
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    assert!(get(address, "/").unwrap().1.starts_with("two "));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
