@@ -288,14 +288,11 @@ fn row(process: &Value) -> [String; 8] {
     let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
     let state = word("state").unwrap_or_default();
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
+    let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
     let message = word("message");
     let last = word("last_exit").filter(|last| message.as_ref() != Some(last));
-    let note = match (message, last) {
-        (Some(message), Some(last)) => format!("{message}; last exit: {last}"),
-        (Some(message), None) => message,
-        (None, Some(last)) => format!("last exit: {last}"),
-        (None, None) => String::new(),
-    };
+    let last = last.map(|last| format!("last exit: {last}"));
+    let note: Vec<_> = [epoch, message, last].into_iter().flatten().collect();
     [
         word("name").unwrap_or_default(),
         state,
@@ -304,7 +301,7 @@ fn row(process: &Value) -> [String; 8] {
         number("restarts").unwrap_or_default(),
         process["cpu_percent"].as_f64().map_or("-".to_owned(), |cpu| format!("{cpu:.1}%")),
         process["memory_bytes"].as_u64().map_or("-".to_owned(), bytes),
-        note,
+        note.join("; "),
     ]
 }
 

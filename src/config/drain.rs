@@ -18,6 +18,15 @@ pub struct Drain {
 impl Drain {
     /// The default of `time`.
     pub const DEFAULT_TIME: Duration = Duration::from_secs(15);
+
+    /// The same drain, which ends when no client is connected.
+    #[must_use]
+    pub fn by_connections(mut self) -> Self {
+        if let DrainMethod::Envoy { until, .. } = &mut self.method {
+            *until = DrainUntil::Connections;
+        }
+        self
+    }
 }
 
 /// The way to request a drain of a process.

@@ -4,6 +4,7 @@
 
 mod address;
 mod drain;
+mod envoy_flags;
 mod listen;
 mod liveness;
 mod process;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{Direction, Drain, DrainMethod, DrainStrategy, DrainUntil, HttpMethod};
+pub use envoy_flags::EnvoyFlags;
 pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use process::{

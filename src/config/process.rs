@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    CopyOf, Drain, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable, Watch,
+    CopyOf, Drain, EnvoyFlags, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable,
+    Watch,
 };
 use crate::types::{Signal, exit_code};
 
@@ -76,6 +77,19 @@ impl Process {
     #[must_use]
     pub fn key(&self) -> &str {
         self.copy_of.as_ref().map_or(&self.name, |copy| &copy.process)
+    }
+
+    /// The flags of an Envoy that is replaced by its own hot restart.
+    #[must_use]
+    pub fn hot_restart(&self) -> Option<EnvoyFlags> {
+        (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
+    }
+
+    /// Whether drainit lets Envoy check its config before each hot restart: without a `pre_start`,
+    /// and where a flag can be added to the command.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
     }
 }
 

@@ -86,6 +86,13 @@ fn processes(text: &mut Metrics, status: &Status, measures: &Measures) {
         let instances = status.processes.iter().filter(is_same).filter(|one| one.pid.is_some());
         text.sample(INSTANCES, &[("process", &process.name)], instances.count() as u64);
     }
+    const EPOCH: &str = "drainit_process_epoch";
+    if status.current().any(|process| process.epoch.is_some()) {
+        text.family(EPOCH, "gauge", "The number of an Envoy's start in its hot restarts.");
+        for (process, epoch) in status.current().filter_map(|one| Some((one, one.epoch?))) {
+            text.sample(EPOCH, &[("process", &process.name)], u64::from(epoch));
+        }
+    }
     const CODE: &str = "drainit_process_last_exit_code";
     text.family(CODE, "gauge", "Exit code of the last end, 128 + the signal after a signal.");
     for (process, of) in both() {

@@ -86,6 +86,9 @@ pub struct ProcessStatus {
     /// While it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// Of an Envoy that is hot-restarted: the number of its last start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
     /// It runs, is ready, and is neither drained nor stopped.
     pub ready: bool,
     /// Restarts so far.
@@ -321,6 +324,7 @@ pub(crate) fn example() -> Status {
         part: Part::Current,
         state,
         pid,
+        epoch: None,
         ready: state == ProcessState::Ready,
         restarts,
         probe_failures: 0,

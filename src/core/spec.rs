@@ -150,7 +150,11 @@ impl Spec {
                 required: process.required,
                 stop_signal: process.stop_signal,
                 stop: Wait::new(process.stop_grace_period),
-                hooks: HookWaits::new(&process.hooks),
+                hooks: HookWaits {
+                    pre_start: (process.is_validated().then_some(Wait::DEFAULT))
+                        .or(HookWaits::new(&process.hooks).pre_start),
+                    ..HookWaits::new(&process.hooks)
+                },
                 drain: process.drain.as_ref().map(DrainSpec::new),
                 listens: !process.listen.is_empty() && process.only_if != Some(OnlyIf::Never),
                 forward_signals: process.forward_signals.clone(),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::config::Address;
@@ -15,9 +16,10 @@ use crate::envoy::preflight::serves_clients;
 use crate::envoy::stats;
 use crate::envoy::stats::Stat;
 use crate::http::{Client, RequestError, Response};
-use crate::types::human;
+use crate::types::{harmless, human};
 
 const READY: &str = "/ready";
+const SERVER_INFO: &str = "/server_info";
 /// The filter, percent-encoded, is
 /// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
 const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
@@ -42,6 +44,45 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
 pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), String> {
     let answer = crate::http::get_status(admin, READY, limit).await;
     answer.map(drop).map_err(|error| error.to_string())
+}
+
+/// Checks once, within `limit`, that this epoch of an Envoy has taken over: until then the admin's
+/// address belongs to the one before, which answers that it is ready.
+///
+/// # Errors
+/// Why it has not, for people.
+pub(crate) async fn check_epoch(
+    admin: &Address,
+    epoch: u32,
+    limit: Duration,
+) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct ServerInfo {
+        state: String,
+        command_line_options: Options,
+    }
+    #[derive(Deserialize)]
+    struct Options {
+        #[serde(default)]
+        restart_epoch: u32,
+    }
+    let of = |error: RequestError| format!("GET {SERVER_INFO}: {error}");
+    let ask = async {
+        let answer = get(&mut Client::new(admin.clone()), SERVER_INFO, limit).await;
+        let body = answer.and_then(Response::into_ok_body).map_err(of)?;
+        let info: ServerInfo = serde_json::from_slice(&body)
+            .map_err(|error| of(RequestError::Malformed(format!("not Envoy's state: {error}"))))?;
+        let found = info.command_line_options.restart_epoch;
+        if found != epoch {
+            Err(format!("epoch {found} still answers, and not {epoch}"))
+        } else if info.state.ends_with("INITIALIZING") {
+            Err(format!("Envoy is {}", harmless(&info.state)))
+        } else {
+            Ok(())
+        }
+    };
+    let late = || format!("no answer within {}", human(limit));
+    timeout(limit, ask).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
@@ -180,6 +221,33 @@ mod tests {
                 (Ok(()), None) => {}
                 (Err(why), Some(expected)) if why.starts_with(expected) => {}
                 _ => panic!("{answers:?}: {result:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_epoch_has_taken_over_when_it_answers_itself_and_is_initialized() {
+        let info = |epoch: &str, state: &str| {
+            let body = format!(r#"{{"state":"{state}","command_line_options":{{{epoch}}}}}"#);
+            Answer(200, body.leak())
+        };
+        let old = info(r#""restart_epoch":1"#, "LIVE");
+        let cases = [
+            (info(r#""restart_epoch":2"#, "LIVE"), Ok(())),
+            (old, Err("epoch 1 still answers, and not 2")),
+            // Envoy leaves 0 out.
+            (info("", "LIVE"), Err("epoch 0 still answers, and not 2")),
+            (info(r#""restart_epoch":2"#, "PRE_INITIALIZING"), Err("Envoy is PRE_INITIALIZING")),
+            (Answer(403, ""), Err("GET /server_info: answered 403 Forbidden")),
+            (Answer(200, "{}"), Err("GET /server_info: answered something else")),
+        ];
+        for (answer, expected) in cases {
+            let server = Server::unix(&[answer]);
+            let result = check_epoch(&server.address, 2, LIMIT).await;
+            match (&result, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(why), Err(expected)) if why.starts_with(expected) => {}
+                _ => panic!("{answer:?}: {result:?}"),
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,6 +60,13 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// so that a child of the process may send.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
+/// The flag and the variable with the number of an Envoy's instance. Envoy reads the flag; the
+/// variable has its name from Envoy's own restarter, and is for scripts that start Envoy.
+const RESTART_EPOCH_FLAG: &str = "--restart-epoch";
+const RESTART_EPOCH: &str = "RESTART_EPOCH";
+/// The arguments with which Envoy checks its config and ends.
+const VALIDATE: [&str; 2] = ["--mode", "validate"];
 
 /// The environment of every process: drainit's own environment, and the `env:` defaults.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
@@ -130,6 +137,8 @@ pub(crate) struct Handed<'a> {
     pub(crate) args: &'a [String],
     /// The value of `NOTIFY_SOCKET`.
     pub(crate) notify: Option<String>,
+    /// The number of this instance, for an Envoy that is replaced by its hot restart.
+    pub(crate) epoch: Option<u32>,
     /// Those of `listen`, in its order.
     pub(crate) sockets: &'a [Rc<HeldSocket>],
 }
@@ -140,8 +149,13 @@ type Launch = Result<(SpawnRequest, Option<Rc<OutputCapture>>), StartError>;
 impl Launcher {
     /// A request for the process itself; `process` has its values.
     pub(crate) fn process(&self, id: ProcessId, process: &Process, handed: Handed<'_>) -> Launch {
-        let command = process.command.iter().chain(handed.args);
+        let epoch = handed.epoch.map(|epoch| epoch.to_string());
+        let flag = epoch.clone().map(|epoch| [RESTART_EPOCH_FLAG.to_owned(), epoch]);
+        let command = process.command.iter().chain(handed.args).chain(flag.iter().flatten());
         let mut env = environment(&self.base, Some(process));
+        if let Some(epoch) = epoch {
+            env.push((RESTART_EPOCH.into(), epoch.into()));
+        }
         if let Some(address) = handed.notify {
             env.push((NOTIFY_SOCKET.into(), address.into()));
         }
@@ -217,6 +231,22 @@ fn to_nowhere(request: &mut SpawnRequest) {
         request.stdout = spawn::StdioTarget::To(stdout);
         request.stderr = spawn::StdioTarget::To(stderr);
     }
+}
+
+/// A request that lets an Envoy check its config, with its arguments from outside. Its stdout goes
+/// to /dev/null, its stderr to `stderr`.
+pub(crate) fn validation(
+    process: &Process,
+    args: &[String],
+    base: &[(OsString, OsString)],
+    stderr: OwnedFd,
+) -> SpawnRequest {
+    let flags = VALIDATE.map(str::to_owned);
+    let command = process.command.iter().chain(args).chain(&flags);
+    let mut request = request(command, environment(base, Some(process)), Some(process));
+    to_nowhere(&mut request);
+    request.stderr = spawn::StdioTarget::To(stderr);
+    request
 }
 
 /// A request for an `exec` probe. Its output goes to /dev/null.

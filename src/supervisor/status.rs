@@ -45,6 +45,7 @@ pub(crate) struct StatusBoard {
 #[derive(Clone, Debug)]
 struct ProcessFacts {
     pid: Option<Pid>,
+    epoch: Option<u32>,
     state: ProcessState,
     since: Time,
     skipped: bool,
@@ -67,6 +68,7 @@ impl ProcessFacts {
     fn new(now: Time) -> Self {
         Self {
             pid: None,
+            epoch: None,
             state: ProcessState::Waiting,
             since: now,
             skipped: false,
@@ -170,6 +172,10 @@ impl StatusBoard {
 
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
         self.facts.borrow_mut()[process.index()].pid = pid;
+    }
+
+    pub(crate) fn set_epoch(&self, process: ProcessId, epoch: u32) {
+        self.facts.borrow_mut()[process.index()].epoch = Some(epoch);
     }
 
     /// The pid of a process that is not reaped yet.
@@ -310,6 +316,7 @@ impl StatusBoard {
                 part,
                 state: fact.state,
                 pid: fact.pid,
+                epoch: fact.epoch,
                 ready: fact.state == ProcessState::Ready,
                 last_exit: fact.last_end.map(|end| end.to_string()),
                 drain: None,

@@ -4,6 +4,7 @@
 //! Only [`Timeline::walk`] knows the order of a shutdown's steps.
 
 pub(crate) mod held_sockets;
+pub(crate) mod hot_restart;
 pub(crate) mod image;
 pub(crate) mod own_address;
 pub(crate) mod shared_addresses;
@@ -39,6 +40,7 @@ pub(crate) fn check(
     drain_by_hand(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
+    hot_restart::check(problems, config, places);
 }
 
 /// Warns where `drainit drain` would be refused, and where `drain_over_tcp` has no effect.

@@ -105,6 +105,7 @@ pub(crate) struct Wait {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Parts {
     pub(crate) command: Option<Span>,
+    pub(crate) update: Option<Span>,
     pub(crate) working_dir: Option<Span>,
     pub(crate) user: Option<Span>,
     pub(crate) readiness: Option<Span>,

@@ -308,6 +308,7 @@ fn process(
     let at = |key: &str| fields.get(key).map(|node| node.span);
     place.parts = Parts {
         command: at("command"),
+        update: at("update"),
         working_dir: at("working_dir"),
         user: at("user"),
         readiness: at("readiness"),

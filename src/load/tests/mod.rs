@@ -4,6 +4,7 @@ mod contract;
 
 mod at_start;
 mod hostile;
+mod hot_restart;
 mod likely_faults;
 mod listen;
 mod only_if;

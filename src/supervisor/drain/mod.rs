@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
+use crate::core::event::Event;
 use crate::http::{RequestError, request};
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
@@ -35,6 +36,9 @@ pub(crate) enum RunningDrain {
     Task(AbortHandle),
     /// The process got a signal, and reports the end of the drain itself.
     Signalled,
+    /// An old epoch of an Envoy: it drains by itself, and the drain of the newer one waits for the
+    /// connections of both.
+    HandedOver(DrainTarget),
 }
 
 impl RunningDrain {
@@ -104,6 +108,14 @@ impl RunningDrain {
         }
     }
 
+    /// The drain of an old epoch, while a newer one lives.
+    pub(crate) fn hand_over(target: DrainTarget) -> Self {
+        let process = target.process;
+        target.send(Event::DrainAnswered { process, accepted: true });
+        target.send(Event::Drained(process));
+        Self::HandedOver(target)
+    }
+
     /// Fails the health check of an Envoy that has stayed good so far.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drainer, _) = self {
@@ -120,8 +132,13 @@ impl RunningDrain {
 
     /// Closes the listeners of an Envoy.
     pub(crate) fn close(&self) {
-        if let Self::Envoy(drainer, _) = self {
-            spawn_local(Rc::clone(drainer).close());
+        match self {
+            Self::Envoy(drainer, _) => {
+                spawn_local(Rc::clone(drainer).close());
+            }
+            // It accepts no connections any more.
+            Self::HandedOver(target) => target.send(Event::ListenersClosed(target.process)),
+            Self::Task(_) | Self::Signalled => {}
         }
     }
 
@@ -133,7 +150,7 @@ impl RunningDrain {
                 drainer.end();
             }
             Self::Task(task) => task.abort(),
-            Self::Signalled => {}
+            Self::Signalled | Self::HandedOver(_) => {}
         }
     }
 }

@@ -31,6 +31,9 @@ impl Executor {
             if let Err(error) = self.prepare(process) {
                 return Some(self.spawn_failed(process, &error));
             }
+            if self.process(process).is_validated() {
+                return self.validate(id, process);
+            }
         }
         let wanted = id.process.map(|process| (self.owner(process), self.with_values(process)));
         let process = wanted.as_ref().map(|(owner, wanted)| (*owner, &**wanted));
@@ -61,6 +64,9 @@ impl Executor {
     }
 
     pub(crate) fn abort_hook(&mut self, id: HookId) {
+        if self.abort_validation(id) {
+            return;
+        }
         let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
         let Some(run) = self.hooks.get_mut(&id) else { return };
         run.aborted = true;

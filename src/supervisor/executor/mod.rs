@@ -1,9 +1,11 @@
 //! Carries out the actions of the core, and keeps what runs for each process.
 
+mod epochs;
 mod groups;
 mod hooks;
 mod notes;
 mod start;
+mod validation;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -37,6 +39,7 @@ use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::events::EventLog;
+use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
 use crate::supervisor::launch;
@@ -106,6 +109,12 @@ struct Instance {
     last_failure: LastFailure,
     drain: Option<RunningDrain>,
     verification: Option<Verification>,
+    /// Of an Envoy that is hot-restarted.
+    epoch: Option<Epoch>,
+    /// The check of its config, before the start of an epoch.
+    validation: Option<AbortHandle>,
+    /// drainit has asked it to end.
+    is_asked: bool,
 }
 
 impl Instance {
@@ -297,6 +306,7 @@ impl Executor {
             Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
             Some(Role::Process(process)) => {
                 self.remove_sockets(process);
+                self.epoch_ended(process);
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
                 current.watch = None;
@@ -347,6 +357,7 @@ impl Executor {
 
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
+        self.release_epochs();
         self.output.stop_waiting();
         self.files.stop_waiting();
         for current in &mut self.instances {
@@ -360,6 +371,10 @@ impl Executor {
     /// Asks a process to end.
     pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
         self.instances[process.index()].end_probes();
+        self.instances[process.index()].is_asked = true;
+        if self.stop_epoch(process, signal) {
+            return;
+        }
         for signal in with_cont(signal) {
             self.signal(process, signal);
         }
@@ -383,6 +398,15 @@ impl Executor {
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
+        if self.has_newer_epoch(process) {
+            self.instances[process.index()].drain = Some(RunningDrain::hand_over(target));
+            return;
+        }
+        // The requests of an old epoch are known only every few seconds: its connections count.
+        let drain = &match self.has_other_epoch(process) {
+            true => drain.clone().by_connections(),
+            false => drain.clone(),
+        };
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None };
             let launcher = self.launcher(Some(process_config))?;

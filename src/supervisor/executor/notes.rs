@@ -35,6 +35,7 @@ impl Executor {
                 None
             }
             Note::Ready { process, .. } => {
+                self.epoch_took_over(process);
                 self.verify(process);
                 None
             }
@@ -77,6 +78,10 @@ impl Executor {
             if !last.is_empty() {
                 line = format!("{line}; its last lines:\n  {}", last.join("\n  "));
             }
+        }
+        let line = self.epoch_line(note, &line).unwrap_or(line);
+        if line.is_empty() {
+            return;
         }
         match level {
             Level::Error => tracing::error!("{line}"),

@@ -76,10 +76,12 @@ impl Executor {
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
         let socket =
             if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
+        let epoch = self.next_epoch(process)?;
         let launcher = self.launcher(Some(wanted))?;
         let handed = Handed {
             args: &self.args[process.index()],
             notify: socket.as_ref().map(NotifySocket::env_value),
+            epoch: epoch.map(|epoch| epoch.number),
             sockets: &self.sockets[process.index()],
         };
         let (request, log) = launcher.process(self.owner(process), wanted, handed)?;
@@ -89,6 +91,8 @@ impl Executor {
         let current = &mut self.instances[process.index()];
         current.number += 1;
         current.pid = Some(pid);
+        current.epoch = epoch;
+        current.is_asked = false;
         current.log.clone_from(&log);
         current.drain = None;
         self.status_board.set_pid(process, Some(pid));
@@ -119,6 +123,7 @@ impl Executor {
                 ReadinessTarget {
                     process: wanted.clone(),
                     readiness: readiness.clone(),
+                    epoch: Self::admin_to_take_over(wanted, epoch),
                     log,
                     failures: self.status_board.meter.borrow_mut().readiness_failures(process),
                 },
@@ -130,6 +135,10 @@ impl Executor {
             )),
         };
         current.last_failure = last_failure;
+        if let Some(epoch) = epoch {
+            self.status_board.set_epoch(process, epoch.number);
+            self.epoch_started(process);
+        }
         Ok(())
     }
 

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::config::{Probe, Process, Readiness};
+use crate::config::{Address, Probe, Process, Readiness};
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
-use crate::supervisor::readiness::probe::{LastFailure, wait_ready};
+use crate::supervisor::readiness::probe::{LastFailure, wait_epoch, wait_ready};
 use crate::supervisor::run_command;
 
 /// The limit of one run of an `exec` probe.
@@ -27,6 +27,8 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
+    /// The admin and the epoch of an Envoy that has to take over from another one first.
+    pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// Counts failed attempts.
     pub(crate) failures: Rc<Cell<u64>>,
@@ -48,7 +50,10 @@ impl Watch {
         ready: Message,
     ) -> Self {
         let task = spawn_local(async move {
-            let ReadinessTarget { process, readiness, log, failures } = target;
+            let ReadinessTarget { process, readiness, epoch, log, failures } = target;
+            if let Some(epoch) = epoch {
+                wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+            }
             match (&readiness.probe, log) {
                 (Probe::Log(_), Some(log)) => log.matched().await,
                 (probe, _) => {

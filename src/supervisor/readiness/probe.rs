@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, Probe};
-use crate::envoy::ready::check_ready;
+use crate::envoy::ready::{check_epoch, check_ready};
 use crate::http::{describe_io, get_status};
 use crate::os::path_watch::PathWatch;
 use crate::types::{harmless, human};
@@ -91,6 +91,23 @@ pub(crate) async fn wait_ready(
         }
         Probe::Log(_) | Probe::Notify => pending().await,
     }
+}
+
+/// Returns when this epoch of an Envoy has taken over the admin from the one before. Without a
+/// limit, as [`wait_ready`].
+pub(crate) async fn wait_epoch(
+    (admin, epoch): &(Address, u32),
+    interval: Duration,
+    last_failure: &LastFailure,
+    failures: &Cell<u64>,
+) {
+    let try_once = async || {
+        check_epoch(admin, *epoch, ATTEMPT_LIMIT).await.map_err(|reason| {
+            failures.set(failures.get() + 1);
+            *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
+        })
+    };
+    wait_retrying(interval, try_once).await;
 }
 
 /// Tries once, for at most `limit`; a command has the limit of `run`. The error is the reason, for

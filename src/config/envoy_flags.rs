@@ -1,0 +1,114 @@
+//! The flags in an Envoy's command line that its hot restart depends on.
+
+use std::time::Duration;
+
+/// Envoy's default for `--parent-shutdown-time-s`.
+const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
+/// Envoy's default for `--drain-time-s`.
+const DRAIN_TIME: Duration = Duration::from_secs(600);
+
+/// The flags that Envoy documents for a hot restart. They are also found inside `sh -c "…"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvoyFlags {
+    /// `--base-id`, as it is written.
+    pub base_id: Option<String>,
+    /// `--use-dynamic-base-id`
+    pub is_base_id_dynamic: bool,
+    /// `--restart-epoch` is an argument of its own, and not one that a shell puts together.
+    pub has_restart_epoch: bool,
+    /// `--disable-hot-restart`
+    pub is_disabled: bool,
+    /// `--skip-hot-restart-parent-stats`
+    pub skips_parent_stats: bool,
+    /// `--parent-shutdown-time-s`: the old epoch is ended this long after the start of the new one.
+    pub parent_shutdown: Duration,
+    /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
+    /// with `--drain-strategy immediate`.
+    pub drain: Duration,
+    /// The flags are arguments of the command itself, so that more can be added at its end.
+    pub is_direct: bool,
+}
+
+impl EnvoyFlags {
+    #[must_use]
+    pub fn of(command: &[String]) -> Self {
+        let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+        let direct: Vec<&str> = command.iter().map(String::as_str).collect();
+        let seconds = |flag: &str| value(&words, flag)?.parse().ok().map(Duration::from_secs);
+        let has = |flag: &str| words.contains(&flag);
+        let is_immediate = value(&words, "--drain-strategy") == Some("immediate");
+        Self {
+            base_id: value(&words, "--base-id").map(str::to_owned),
+            is_base_id_dynamic: has("--use-dynamic-base-id"),
+            has_restart_epoch: value(&direct, "--restart-epoch").is_some(),
+            is_disabled: has("--disable-hot-restart"),
+            skips_parent_stats: has("--skip-hot-restart-parent-stats"),
+            parent_shutdown: seconds("--parent-shutdown-time-s").unwrap_or(PARENT_SHUTDOWN),
+            drain: match is_immediate {
+                true => Duration::ZERO,
+                false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
+            },
+            is_direct: value(&direct, "--base-id").is_some(),
+        }
+    }
+}
+
+/// The value of `--flag VALUE` or `--flag=VALUE`.
+fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
+    words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(flag)? {
+        "" => words.get(index + 1).copied(),
+        rest => rest.strip_prefix('='),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(command: &[&str]) -> EnvoyFlags {
+        EnvoyFlags::of(&command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_envoy() {
+        assert_eq!(
+            of(&["envoy", "-c", "envoy.yaml"]),
+            EnvoyFlags {
+                base_id: None,
+                is_base_id_dynamic: false,
+                has_restart_epoch: false,
+                is_disabled: false,
+                skips_parent_stats: false,
+                parent_shutdown: Duration::from_secs(900),
+                drain: Duration::from_secs(600),
+                is_direct: false,
+            }
+        );
+    }
+
+    #[test]
+    fn a_value_follows_its_flag_or_an_equals_sign() {
+        let flags =
+            of(&["envoy", "--base-id=7", "--parent-shutdown-time-s", "20", "--drain-time-s=9"]);
+        assert_eq!(flags.base_id.as_deref(), Some("7"));
+        assert_eq!(flags.parent_shutdown, Duration::from_secs(20));
+        assert_eq!(flags.drain, Duration::from_secs(9));
+        assert!(flags.is_direct && !flags.has_restart_epoch);
+        let flags = of(&["envoy", "--drain-strategy", "immediate", "--restart-epoch", "0"]);
+        assert_eq!(flags.drain, Duration::ZERO);
+        assert!(flags.has_restart_epoch);
+        // A longer flag with the same beginning is another one.
+        assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
+    }
+
+    #[test]
+    fn the_flags_in_a_line_of_a_shell_count_and_its_epoch_is_the_variable() {
+        let flags = of(&[
+            "sh",
+            "-c",
+            "exec envoy --base-id 1 --disable-hot-restart --restart-epoch $RESTART_EPOCH",
+        ]);
+        assert_eq!(flags.base_id.as_deref(), Some("1"));
+        assert!(flags.is_disabled && !flags.is_direct && !flags.has_restart_epoch);
+    }
+}
