@@ -62,6 +62,7 @@ const OTHERS: &[&str] = &[
     "lines were",
     "standard input",
     "… more",
+    "epoch …",
 ];
 
 #[test]
