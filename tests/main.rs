@@ -32,6 +32,7 @@ mod gradual;
 mod hardening;
 mod health;
 mod hooks;
+mod hot_restart;
 mod import;
 mod lean;
 mod listen;

@@ -324,7 +324,7 @@ pub(crate) fn example() -> Status {
         part: Part::Current,
         state,
         pid,
-        epoch: None,
+        epoch: (name == "router").then_some(2),
         ready: state == ProcessState::Ready,
         restarts,
         probe_failures: 0,

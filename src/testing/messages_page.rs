@@ -34,7 +34,6 @@ const OTHERS: &[&str] = &[
     ", …, up …",
     "for …",
     "last exit: …",
-    "…; last exit: …",
     "started in …: …",
     "drain time",
     "pre_stop timeout",
@@ -62,6 +61,7 @@ const OTHERS: &[&str] = &[
     "lines were",
     "standard input",
     "… more",
+    "epoch …",
 ];
 
 #[test]

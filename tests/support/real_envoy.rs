@@ -24,6 +24,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) readiness: &'static str,
     /// Further keys of the process, with their indentation.
     pub(crate) keys: &'static str,
+    /// It has a base ID, and hot restart is not disabled.
+    pub(crate) is_hot: bool,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
@@ -37,6 +39,7 @@ impl Default for RealEnvoy {
             shutdown: "grace_period: 12s, reserve: 2s",
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
             keys: "",
+            is_hot: false,
             change: |_| {},
         }
     }
@@ -63,7 +66,12 @@ impl RealEnvoy {
         let program = envoy::binary(self.version).unwrap();
         let mut command =
             vec![program.display().to_string(), "-c".to_owned(), "DIR/envoy.json".to_owned()];
-        command.extend(["--disable-hot-restart", "--log-level", "warning"].map(str::to_owned));
+        command.extend(["--log-level", "warning"].map(str::to_owned));
+        match self.is_hot {
+            // Envoys of other tests have other ports.
+            true => command.extend(["--base-id".to_owned(), address.port().to_string()]),
+            false => command.push("--disable-hot-restart".to_owned()),
+        }
         command.extend(self.flags.iter().map(|flag| (*flag).to_owned()));
         let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
             "

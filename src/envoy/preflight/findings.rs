@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) not_there: Vec<String>,
     /// The listeners that they could mean.
     pub(super) counted: Vec<String>,
+    /// A hot restart asks which epoch answers, and the admin does not allow it.
+    pub(super) hides_epoch: bool,
 }
 
 /// The finding that the admin has not answered as an Envoy admin for `patience`.
@@ -74,6 +76,7 @@ impl Facts {
             self.ignored_in_vain(),
             self.missing_statistics(target),
             self.single_worker(target),
+            self.hidden_epoch(),
         ];
         all.into_iter().flatten().collect()
     }
@@ -221,6 +224,14 @@ impl Facts {
         })
     }
 
+    fn hidden_epoch(&self) -> Option<String> {
+        self.hides_epoch.then(|| {
+            "its hot restart will fail, its admin does not allow /server_info, which tells that a new epoch serves; let \
+             `admin.allow_paths` match it: {exact: /server_info}"
+                .to_owned()
+        })
+    }
+
     fn single_worker(&self, target: &PreflightTarget) -> Option<String> {
         let single = self.options.as_ref().is_some_and(|options| options.concurrency == 1);
         (single && asks_for_no_worker(&target.command)).then(|| {
@@ -255,6 +266,7 @@ mod tests {
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
+            is_hot: false,
         }
     }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, DrainStrategy, Process};
+use crate::config::{Address, Direction, DrainMethod, DrainStrategy, Process, Update};
 use crate::envoy::admin::{Call, sample};
 use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
@@ -57,6 +57,8 @@ struct PreflightTarget {
     wait: Duration,
     /// The command line of the process.
     command: Vec<String>,
+    /// It is replaced by its own hot restart.
+    is_hot: bool,
 }
 
 /// A check under way; dropping this ends it.
@@ -87,6 +89,7 @@ impl Verification {
             ignored: ignore_listeners.clone().unwrap_or_default(),
             wait: drain.time.min(window),
             command: [&process.command, args].concat(),
+            is_hot: process.update == Update::HotRestart,
         };
         let task = spawn_local(async move {
             let findings = verify(&target, PATIENCE).await;
@@ -134,7 +137,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     match until_initialized(&mut client, patience).await {
         Ok(server) => facts.options = Some(server.command_line_options),
         // The paths of the drain may be allowed nevertheless.
-        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.hides_epoch = target.is_hot,
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
         }
@@ -260,6 +263,7 @@ mod tests {
             ignored: Vec::new(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
+            is_hot: false,
         }
     }
 
@@ -304,12 +308,14 @@ mod tests {
     #[tokio::test]
     async fn an_admin_that_forbids_everything_gets_one_request_per_path() {
         let server = Server::unix(&[Answer(403, "")]);
-        let findings = verify(&target(&server.address), SHORT).await;
-        assert_eq!(findings.len(), 1, "{findings:?}");
+        let target = PreflightTarget { is_hot: true, ..target(&server.address) };
+        let findings = verify(&target, SHORT).await;
+        assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(
             findings[0].contains("/drain_listeners?graceful&skip_exit, /healthcheck/fail"),
             "{findings:?}"
         );
+        assert!(findings[1].contains("its hot restart will fail"), "{findings:?}");
         assert_eq!(
             server.seen(),
             [

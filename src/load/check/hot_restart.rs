@@ -124,7 +124,8 @@ fn times(
             human(flags.drain)
         );
         problems.warning(command, message).help(
-            "add `--drain-strategy immediate`, by which every response of the old epoch closes its connection",
+            "add `--drain-strategy immediate`, by which every response of the old epoch closes its connection, or a \
+             shorter `--drain-time-s`",
         );
     }
     if flags.skips_parent_stats {

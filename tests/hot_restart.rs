@@ -1,0 +1,288 @@
+//! `update: hot-restart` with real Envoys: replaced under load without a failed request, taken back,
+//! and stopped with two epochs alive.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::Value;
+use testkit::envoy;
+
+use crate::support::client::{Client, RequestResult};
+use crate::support::http::{free_address, get};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+const BASE: &str = "examples/gateway/drainit.yaml";
+const OVERLAY: &str = "examples/gateway/hot-restart.yaml";
+
+/// An Envoy whose old epochs live for 2 s.
+fn quick() -> RealEnvoy {
+    RealEnvoy {
+        is_hot: true,
+        flags: &[
+            "--concurrency",
+            "2",
+            "--drain-strategy",
+            "immediate",
+            "--parent-shutdown-time-s",
+            "2",
+        ],
+        keys: "    update: hot-restart",
+        ..RealEnvoy::default()
+    }
+}
+
+/// One whose old epochs live longer than a test.
+fn slow() -> RealEnvoy {
+    RealEnvoy {
+        flags: &[
+            "--concurrency",
+            "2",
+            "--drain-strategy",
+            "immediate",
+            "--parent-shutdown-time-s",
+            "60",
+        ],
+        ..quick()
+    }
+}
+
+/// Starts it, and has the file of its shared memory removed at the end: Envoy leaves it behind.
+fn start(envoy: &RealEnvoy) -> Option<(Running, SocketAddr, SharedMemory)> {
+    let (drainit, address) = envoy.start()?;
+    Some((drainit, address, SharedMemory(address.port())))
+}
+
+struct SharedMemory(u16);
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", self.0));
+    }
+}
+
+/// Clients that send one request after the other until they are asked to end.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(u64, Vec<RequestResult>)>>,
+}
+
+impl Load {
+    /// `count` clients, whose requests take this long.
+    fn start(address: SocketAddr, count: usize, answer_after: u64) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients = (0..count).map(|_| {
+            let is_over = Arc::clone(&is_over);
+            thread::spawn(move || {
+                let (mut client, mut answered, mut failed) = (Client::new(address), 0, Vec::new());
+                while !is_over.load(Ordering::Relaxed) {
+                    match client.request(answer_after).went {
+                        RequestResult::Answered { .. } => answered += 1,
+                        other => failed.push(other),
+                    }
+                    thread::sleep(ms(20));
+                }
+                (answered, failed)
+            })
+        });
+        let clients = clients.collect();
+        Self { is_over, clients }
+    }
+
+    /// Ends the clients; returns the number of answers and the requests that failed.
+    fn finish(self) -> (u64, Vec<RequestResult>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let mut all = (0, Vec::new());
+        for client in self.clients {
+            let (answered, failed) = client.join().unwrap();
+            all.0 += answered;
+            all.1.extend(failed);
+        }
+        all
+    }
+}
+
+/// The entries of the router in the status.
+fn epochs(drainit: &Running) -> Vec<Value> {
+    let said = drainit.exec(&["status", "--format", "json", "router"]);
+    let status: Value = serde_json::from_str(&said.stdout).unwrap();
+    status["processes"].as_array().unwrap().clone()
+}
+
+/// Starts a restart whose end is not waited for.
+fn begin_restart(drainit: &Running) -> std::process::Child {
+    drainit.exec_as(None, &["restart", "router"]).spawn().unwrap()
+}
+
+#[track_caller]
+fn replaced_under_load(version: &'static str, times: usize) {
+    let envoy = RealEnvoy { version, ..quick() };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let (short, long) = (Load::start(address, 10, 0), Load::start(address, 4, 800));
+    for epoch in 1..=times {
+        drainit.exec(&["restart", "router"]).assert(0, "");
+        let now = epochs(&drainit);
+        assert_eq!(now.len(), 1, "the old one is gone when the command returns: {now:?}");
+        assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &epoch.into()));
+    }
+    let ((answered, mut failed), (answered_late, failed_late)) = (short.finish(), long.finish());
+    failed.extend(failed_late);
+    assert!(
+        failed.is_empty(),
+        "{failed:?} of {answered} and {answered_late}\n{}",
+        drainit.record()
+    );
+    assert!(answered > 100 * times as u64 && answered_late > 0, "{answered} {answered_late}");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_nothing_left();
+    ended.assert_no_line("killed").assert_line(&format!("router: started, epoch {times}"));
+}
+
+#[test]
+fn ten_restarts_under_load_fail_no_request() {
+    replaced_under_load(envoy::DEFAULT, 10);
+}
+
+#[test]
+fn nor_with_envoy_1_37() {
+    replaced_under_load("1.37.0", 3);
+}
+
+#[test]
+fn nor_with_envoy_1_38() {
+    replaced_under_load("1.38.3", 3);
+}
+
+#[test]
+fn a_wrong_config_is_refused_before_anything_is_started() {
+    let Some((drainit, address, _memory)) = start(&quick()) else { return };
+    let right = fs::read_to_string(drainit.path("envoy.json")).unwrap();
+    fs::write(
+        drainit.path("envoy.json"),
+        right.replace("\"upstream\",\"timeout\"", "\"nowhere\",\"timeout\""),
+    )
+    .unwrap();
+    let load = Load::start(address, 4, 0);
+    drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
+    let now = epochs(&drainit);
+    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &0.into()));
+    fs::write(drainit.path("envoy.json"), right).unwrap();
+    // It is as replaceable as before.
+    drainit.exec(&["restart", "router"]).assert(0, "");
+    assert_eq!(epochs(&drainit)[0]["epoch"], 1);
+    let (answered, failed) = load.finish();
+    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("router: Envoy refuses its config: ");
+}
+
+#[test]
+fn a_new_epoch_that_cannot_serve_is_taken_back_and_the_old_one_goes_on() {
+    let Some((drainit, address, _memory)) = start(&quick()) else { return };
+    // Only the start shows that the port is in use.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(drainit.path("envoy.json")).unwrap()).unwrap();
+    let mut second = config["static_resources"]["listeners"][0].clone();
+    second["name"] = "second".into();
+    second["address"]["socket_address"]["port_value"] = taken.local_addr().unwrap().port().into();
+    config["static_resources"]["listeners"].as_array_mut().unwrap().push(second);
+    fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+    let load = Load::start(address, 4, 0);
+    drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
+    let now = epochs(&drainit);
+    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &0.into()));
+    // Envoy permits one attempt.
+    drop(taken);
+    drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no other one");
+    let (answered, failed) = load.finish();
+    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    drainit.exec(&["stop", "router"]).assert(0, "");
+    drainit.exec(&["start", "router"]).assert(0, "");
+    drainit.exec(&["restart", "router"]).assert(0, "");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
+#[test]
+fn a_stop_drains_both_epochs() {
+    let drain = "time: 9s, min: 500ms";
+    let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
+    let (mut on_old, mut on_new) = (Client::new(address), Client::new(address));
+    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
+    let request = thread::spawn(move || on_old.request(4000));
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: the new instance takes over");
+    assert_eq!(on_new.request(0).went, RequestResult::Answered { closes: false });
+    let now = epochs(&drainit);
+    assert_eq!(now.len(), 2, "{now:?}");
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("router: draining");
+    assert!(matches!(on_new.request(0).went, RequestResult::Answered { .. }));
+    drop(on_new);
+    // The old one is not cut.
+    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
+    let ended = drainit.wait_exit(LONG);
+    assert!(!restart.wait().unwrap().success());
+    // The new one learns of the closed connections of the old one within 5 s.
+    ended.assert_code(0).assert_took(asked, ms(2000)..ms(11000)).assert_nothing_left();
+    ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
+}
+
+#[test]
+fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
+    let envoy = RealEnvoy {
+        keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",
+        ..slow()
+    };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let mut on_old = Client::new(address);
+    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
+    let request = thread::spawn(move || on_old.request(3000));
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: the new instance takes over");
+    let new = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 1).unwrap();
+    drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
+    drainit.wait_until("another instance of epoch 1", || {
+        epochs(&drainit)
+            .iter()
+            .any(|now| now["epoch"] == 1 && now["pid"] != new["pid"] && now["state"] == "ready")
+    });
+    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
+    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let _ = restart.wait();
+    ended.assert_code(0).assert_nothing_left();
+}
+
+#[test]
+fn the_example_replaces_its_envoy_when_its_config_changes() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    let _memory = SharedMemory(address.port());
+    let drainit = rig
+        .cwd(envoy::checkout())
+        .env("ENVOY", &envoy::binary(envoy::DEFAULT).unwrap().display().to_string())
+        .env("GATEWAY_ADDRESS", &address.ip().to_string())
+        .env("GATEWAY_PORT", &address.port().to_string())
+        .env("GATEWAY_BASE_ID", &address.port().to_string())
+        .env("GATEWAY_RUN_DIR", "DIR")
+        .env("ROUTER_OLD_SECONDS", "2")
+        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
+        .start_with(&["run", "-c", BASE, "-c", OVERLAY]);
+    drainit.wait_for_line("everything is ready");
+    let config = drainit.path("envoy.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n# Changed.\n")).unwrap();
+    drainit.wait_for_line("router: the new instance takes over");
+    assert_eq!(get(address, "/").unwrap().0, 200);
+    drainit.wait_for_line(r"router: exited with code 0");
+    assert_eq!(get(address, "/").unwrap().0, 200);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
