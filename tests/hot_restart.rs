@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::envoy;
 
 use crate::support::client::{Client, RequestResult};
@@ -206,6 +206,57 @@ fn a_new_epoch_that_cannot_serve_is_taken_back_and_the_old_one_goes_on() {
     drainit.exec(&["restart", "router"]).assert(0, "");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
+#[test]
+fn a_new_epoch_that_hangs_is_killed_and_the_old_one_goes_on() {
+    let readiness = "http: 'unix:DIR/admin.sock:/ready', timeout: 3s";
+    let Some((drainit, address, _memory)) = start(&RealEnvoy { readiness, ..quick() }) else {
+        return;
+    };
+    // It accepts, and never answers.
+    let control_plane = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = drainit.path("envoy.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    wait_for_clusters(&mut config, control_plane.local_addr().unwrap());
+    fs::write(&path, config.to_string()).unwrap();
+    let load = Load::start(address, 4, 0);
+    let said = drainit.exec(&["restart", "router"]);
+    said.assert(1, "did not become ready within 3s").assert(1, "Envoy is PRE_INITIALIZING");
+    let now = epochs(&drainit);
+    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &0.into()));
+    let (answered, failed) = load.finish();
+    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
+/// Has Envoy get its clusters from this control plane, and wait for them.
+fn wait_for_clusters(config: &mut Value, control_plane: SocketAddr) {
+    let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let address = json!({"socket_address": {
+        "address": control_plane.ip().to_string(), "port_value": control_plane.port(),
+    }});
+    config["node"] = json!({"id": "router", "cluster": "test"});
+    config["static_resources"]["clusters"].as_array_mut().unwrap().push(json!({
+        "name": "xds",
+        "typed_extension_protocol_options": {http: {
+            "@type": format!("type.googleapis.com/{http}"),
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": address}},
+        ]}]},
+    }));
+    config["dynamic_resources"] = json!({"cds_config": {
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": "600s",
+        "api_config_source": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+        },
+    }});
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::core::note::{Note, RequestError};
 use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::message::RequestReply;
-use crate::types::ProcessId;
 
 /// Those who wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
@@ -24,20 +23,18 @@ impl Requests {
     }
 
     /// Passes an answer of the core to those who wait for it. `reason`: why a process could not be
-    /// started, which the core does not know.
+    /// started, or was not ready, which the core does not know.
     pub(crate) fn note(
         &self,
         note: &Note,
         names: &Names,
-        reason: impl FnOnce(ProcessId) -> Option<String>,
+        reason: impl FnOnce(RequestError) -> Option<String>,
     ) {
         let (process, request, answer) = match *note {
             Note::RequestDone { process, request } => (process, request, Ok(())),
             Note::RequestFailed { process, request, why } => {
                 let mut text = messages::request_error(why, names);
-                if let RequestError::SpawnFailed(failed) = why
-                    && let Some(reason) = reason(failed)
-                {
+                if let Some(reason) = reason(why) {
                     text = format!("{text}: {reason}");
                 }
                 (process, request, Err(text))

@@ -11,7 +11,7 @@ use crate::control::status::{
 };
 use crate::core::event::Event;
 use crate::core::machine::Machine;
-use crate::core::note::{AfterEnd, Note, StartFailure};
+use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
 use crate::core::phase;
 use crate::core::slots::Role;
 use crate::core::spec::Spec;
@@ -208,7 +208,16 @@ impl StatusBoard {
     /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, now: Time, note: &Note) {
         self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
-        let reason = |process: ProcessId| self.facts.borrow()[process.index()].message.clone();
+        let reason = |why: RequestError| {
+            let facts = self.facts.borrow();
+            match why {
+                RequestError::SpawnFailed(process) => facts[process.index()].message.clone(),
+                RequestError::NotReady { process, .. } => {
+                    facts[process.index()].failure.borrow().clone()
+                }
+                _ => None,
+            }
+        };
         self.requests.note(note, &self.names.borrow(), reason);
         self.meter.borrow_mut().note(now, note);
         let mut facts = self.facts.borrow_mut();

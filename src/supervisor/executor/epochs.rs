@@ -88,6 +88,16 @@ impl Executor {
                     .to_owned(),
             ));
         }
+        let is_foreign = |(id, _): (ProcessId, Epoch)| {
+            self.process(id).hot_restart().is_some_and(|other| other.base_id != flags.base_id)
+        };
+        if self.others(process).any(is_foreign) {
+            return Err(StartError::Unprepared(
+                "its --base-id is not that of the running Envoy, which it cannot replace; `drainit stop` and \
+                 `drainit start` do, with a gap"
+                    .to_owned(),
+            ));
+        }
         let number = next(self.others(process).map(|(_, other)| other.number));
         Ok(Some(Epoch {
             number,
