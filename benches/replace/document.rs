@@ -114,7 +114,7 @@ only says goodbye.
 | docker | `docker restart` | the server is the container's only process, on the network of the host |
 | s6 | `s6-svc -r` | SIGTERM, then a new process, at least 1 s after the start of the last |
 
-An Envoy with one worker, which answers HTTP/1.1 and HTTP/2 itself and forwards the rest to such a server:
+An Envoy with two workers, which answers HTTP/1.1 and HTTP/2 itself and forwards the rest to such a server:
 
 | name | command | config |
 |---|---|---|

@@ -439,7 +439,7 @@ fn peer(mode: Mode, directory: &Path, addresses: Addresses) -> io::Result<Comman
             let script = directory.join("envoy.sh");
             write_script(
                 &script,
-                "#!/bin/sh\nexec \"$ENVOY\" -c \"$DIRECTORY/envoy.yaml\" --log-level warning --concurrency 1 \
+                "#!/bin/sh\nexec \"$ENVOY\" -c \"$DIRECTORY/envoy.yaml\" --log-level warning --concurrency 2 \
                  --base-id \"$BASE_ID\" --restart-epoch \"$RESTART_EPOCH\" \
                  --drain-time-s \"$DRAIN_SECONDS\" --parent-shutdown-time-s \"$PARENT_SECONDS\"\n",
             )?;
