@@ -149,6 +149,11 @@ fn static_server() -> PathBuf {
     target().join("bench-tools/bench-server")
 }
 
+/// The drainit that is measured.
+pub(crate) fn drainit() -> PathBuf {
+    target().join("release/drainit")
+}
+
 fn server() -> PathBuf {
     target().join("release/bench-server")
 }
@@ -199,7 +204,7 @@ impl Running {
             write_envoy_config(directory, addresses, behind, admin)?;
         }
         let mut command = match mode.config() {
-            Some(config) => drainit(config),
+            Some(config) => run_drainit(config),
             None => peer(mode, directory, addresses)?,
         };
         let [http1, http2, tcp] = addresses.list();
@@ -243,7 +248,7 @@ impl Running {
         let mut command;
         match self.mode {
             mode if mode.is_drainit() => {
-                command = Command::new(target().join("release/drainit"));
+                command = Command::new(drainit());
                 command.arg("restart").arg("--socket").arg(directory.join("control.sock"));
                 command.arg(if mode.is_envoy() { "envoy" } else { "server" });
             }
@@ -370,8 +375,8 @@ fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-fn drainit(config: &str) -> Command {
-    let mut command = Command::new(target().join("release/drainit"));
+fn run_drainit(config: &str) -> Command {
+    let mut command = Command::new(drainit());
     command.arg("run").arg("-c").arg(files().join(config));
     command
 }
