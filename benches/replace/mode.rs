@@ -115,11 +115,12 @@ impl Mode {
             return Some(format!("{name} is not installed"));
         }
         match self {
-            Self::HotRestarter if !restarter().is_file() => {
-                Some(format!("no {}", restarter().display()))
-            }
+            Self::HotRestarter if !restarter().is_file() => Some(
+                "it cannot be downloaded here; on HUP it runs its script again, with the next RESTART_EPOCH"
+                    .to_owned(),
+            ),
             Self::Docker if !static_server().is_file() => {
-                Some(format!("no {}", static_server().display()))
+                Some("the server was not built for an empty image".to_owned())
             }
             Self::Docker if !succeeds(Command::new("docker").arg("version")) => {
                 Some("no Docker".to_owned())
