@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use testkit::envoy;
 
 use crate::Result;
-use crate::mode::{DRAIN_SECONDS, Mode, PARENT_SECONDS, START_MILLISECONDS};
+use crate::mode::{self, DRAIN_SECONDS, Mode, PARENT_SECONDS, START_MILLISECONDS};
 use crate::protocol::{Pace, Protocol};
 use crate::table;
 
@@ -71,7 +72,7 @@ pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Dur
         text,
         "\n## Results\n\n{}, drainit {}, Envoy {}, on {}. The bench took {} minutes.\n",
         date.split('T').next().unwrap_or_default(),
-        env!("CARGO_PKG_VERSION"),
+        version(),
         envoy::DEFAULT,
         machine(),
         took.as_secs().div_ceil(60)
@@ -114,7 +115,7 @@ only says goodbye.
 | docker | `docker restart` | the server is the container's only process, on the network of the host |
 | s6 | `s6-svc -r` | SIGTERM, then a new process, at least 1 s after the start of the last |
 
-An Envoy with one worker, which answers HTTP/1.1 and HTTP/2 itself and forwards the rest to such a server:
+An Envoy with two workers, which answers HTTP/1.1 and HTTP/2 itself and forwards the rest to such a server:
 
 | name | command | config |
 |---|---|---|
@@ -126,6 +127,13 @@ An Envoy with one worker, which answers HTTP/1.1 and HTTP/2 itself and forwards 
     for (mode, why) in missing {
         let _ = writeln!(text, "\nNot measured: {} ({why}).", mode.name());
     }
+}
+
+/// Returns the version of drainit that was measured.
+fn version() -> String {
+    let output = Command::new(mode::drainit()).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().trim().trim_start_matches("drainit ").to_owned()
 }
 
 fn machine() -> String {

@@ -115,11 +115,12 @@ impl Mode {
             return Some(format!("{name} is not installed"));
         }
         match self {
-            Self::HotRestarter if !restarter().is_file() => {
-                Some(format!("no {}", restarter().display()))
-            }
+            Self::HotRestarter if !restarter().is_file() => Some(
+                "it cannot be downloaded here; on HUP it runs its script again, with the next RESTART_EPOCH"
+                    .to_owned(),
+            ),
             Self::Docker if !static_server().is_file() => {
-                Some(format!("no {}", static_server().display()))
+                Some("the server was not built for an empty image".to_owned())
             }
             Self::Docker if !succeeds(Command::new("docker").arg("version")) => {
                 Some("no Docker".to_owned())
@@ -147,6 +148,11 @@ fn restarter() -> PathBuf {
 /// The server as one file that runs in an empty image.
 fn static_server() -> PathBuf {
     target().join("bench-tools/bench-server")
+}
+
+/// The drainit that is measured.
+pub(crate) fn drainit() -> PathBuf {
+    target().join("release/drainit")
 }
 
 fn server() -> PathBuf {
@@ -199,7 +205,7 @@ impl Running {
             write_envoy_config(directory, addresses, behind, admin)?;
         }
         let mut command = match mode.config() {
-            Some(config) => drainit(config),
+            Some(config) => run_drainit(config),
             None => peer(mode, directory, addresses)?,
         };
         let [http1, http2, tcp] = addresses.list();
@@ -243,7 +249,7 @@ impl Running {
         let mut command;
         match self.mode {
             mode if mode.is_drainit() => {
-                command = Command::new(target().join("release/drainit"));
+                command = Command::new(drainit());
                 command.arg("restart").arg("--socket").arg(directory.join("control.sock"));
                 command.arg(if mode.is_envoy() { "envoy" } else { "server" });
             }
@@ -370,8 +376,8 @@ fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-fn drainit(config: &str) -> Command {
-    let mut command = Command::new(target().join("release/drainit"));
+fn run_drainit(config: &str) -> Command {
+    let mut command = Command::new(drainit());
     command.arg("run").arg("-c").arg(files().join(config));
     command
 }
@@ -439,7 +445,7 @@ fn peer(mode: Mode, directory: &Path, addresses: Addresses) -> io::Result<Comman
             let script = directory.join("envoy.sh");
             write_script(
                 &script,
-                "#!/bin/sh\nexec \"$ENVOY\" -c \"$DIRECTORY/envoy.yaml\" --log-level warning --concurrency 1 \
+                "#!/bin/sh\nexec \"$ENVOY\" -c \"$DIRECTORY/envoy.yaml\" --log-level warning --concurrency 2 \
                  --base-id \"$BASE_ID\" --restart-epoch \"$RESTART_EPOCH\" \
                  --drain-time-s \"$DRAIN_SECONDS\" --parent-shutdown-time-s \"$PARENT_SECONDS\"\n",
             )?;

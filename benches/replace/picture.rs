@@ -12,7 +12,7 @@ use crate::protocol::{Pace, Protocol};
 const TEXT: &str = "#737b85";
 const FONT: &str = "ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 /// The widths of the column of names and of the columns of bars.
-const NAMES: f64 = 180.0;
+const NAMES: f64 = 200.0;
 const COLUMN: f64 = 112.0;
 /// The length of the longest bar. The rest of the column holds the number.
 const BAR: f64 = 50.0;
@@ -27,7 +27,8 @@ fn colour(mode: Mode) -> &'static str {
     match mode {
         Mode::Listen | Mode::StartFirst | Mode::HotRestart => DRAINIT,
         Mode::StopFirst | Mode::EnvoyStopFirst => "#c9a227",
-        Mode::Supervisor | Mode::Docker | Mode::S6 | Mode::HotRestarter => "#d64550",
+        Mode::HotRestarter => TEXT,
+        Mode::Supervisor | Mode::Docker | Mode::S6 => "#d64550",
     }
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn svg(results: &[Result]) -> String {
          <title>Requests lost while a process is replaced, by kind of traffic and by what replaces it</title>\n"
     );
     text(&mut svg, 0.0, 18.0, "font-size=\"16\" font-weight=\"600\"", "Requests lost");
-    text(&mut svg, 0.0, 36.0, "font-size=\"11\"", "failed and refused, two restarts;");
+    text(&mut svg, 0.0, 36.0, "font-size=\"11\"", "failed and refused, two restarts or more;");
     text(&mut svg, 0.0, 52.0, "font-size=\"11\"", "the bars are logarithmic");
     for (mode, x) in columns() {
         if mode.is_drainit() {

@@ -18,17 +18,20 @@ use crate::{Phase, Phases, reached};
 /// Serves a connection.
 pub(crate) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
     let mut connection = handshake(stream).await.map_err(io::Error::other)?;
+    // A connection that arrives during the drain is good for what it is opened for.
+    let mut is_used = *phases.borrow() == Phase::Serving;
     let mut is_leaving = false;
     loop {
         tokio::select! {
             biased;
-            () = reached(&mut phases, Phase::Draining), if !is_leaving => {
+            () = reached(&mut phases, Phase::Draining), if is_used && !is_leaving => {
                 connection.graceful_shutdown();
                 is_leaving = true;
             }
             request = connection.accept() => match request {
                 None => return Ok(()),
                 Some(request) => {
+                    is_used = true;
                     let (request, respond) = request.map_err(io::Error::other)?;
                     answer(request, respond).map_err(io::Error::other)?;
                 }
