@@ -88,9 +88,7 @@ impl Machine {
         new: &Spec,
         plan: &[Placed],
     ) -> Result<Vec<Action>, RequestError> {
-        if let Some(why) = self.refuses_reload() {
-            return Err(why);
-        }
+        self.may_reload()?;
         self.begin_step(now);
         let state = &mut self.state;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
@@ -100,14 +98,17 @@ impl Machine {
         Ok(std::mem::take(&mut self.state.actions))
     }
 
-    /// Why [`Self::reload`] would be refused now.
-    #[must_use]
-    pub fn refuses_reload(&self) -> Option<RequestError> {
-        match (&self.phase, self.phase.shutdown()) {
+    /// Whether [`Self::reload`] would be taken now.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn may_reload(&self) -> Result<(), RequestError> {
+        let why = match (&self.phase, self.phase.shutdown()) {
             (Phase::Running(running), _) => running.refuses_reload(),
             (_, Some(shutdown)) => Some(refusal(shutdown)),
             (_, None) => Some(RequestError::ShuttingDown),
-        }
+        };
+        why.map_or(Ok(()), Err)
     }
 
     fn begin_step(&mut self, now: Time) {

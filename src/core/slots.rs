@@ -40,9 +40,10 @@ pub enum Source {
 }
 
 /// The place of a process of a new config among those that run.
+#[allow(dead_code)] // Until the supervisor reads a config again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// This slot has the same definition; only its dependencies may differ.
+    /// This slot has the same definition; only its dependencies and its `update` may differ.
     Same(ProcessId),
     /// This slot has another definition, and is replaced.
     Changed(ProcessId),
@@ -118,6 +119,9 @@ impl State {
         spec.unready_delay = new.unready_delay;
         spec.stop_signals.clone_from(&new.stop_signals);
         spec.hooks = new.hooks;
+        for (slot, process) in slots.iter().zip(&new.processes) {
+            spec.processes[slot.index()].update = process.update;
+        }
         // The whole order may differ from that before. Where both together have none, only the new
         // one counts between processes of different configs.
         let in_use: Vec<_> = spec.order.iter().chain(&slots).copied().collect();

@@ -21,6 +21,7 @@
 
 mod cases;
 mod invariants;
+mod replacements;
 pub(crate) mod scenario;
 mod slots;
 

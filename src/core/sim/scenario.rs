@@ -397,6 +397,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
             {
                 let other = process(rng, place as u16, odds);
                 same.dependencies = other.dependencies;
+                same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
             }
         }
         let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
