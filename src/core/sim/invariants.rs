@@ -626,7 +626,9 @@ impl<'a> Checker<'a> {
                 let is_down = self.down[self.slots.process(process)];
                 self.hold(!is_down, "a start of what was stopped by hand");
                 // A restart does not look at what a new config has added.
-                let is_again = self.has_reloaded && self.started_as[process.index()] > 0;
+                let is_new = matches!(self.roles[process.index()], Role::New { .. });
+                let has_run = is_new || self.started_as[process.index()] > 0;
+                let is_again = self.has_reloaded && has_run;
                 for (on, condition) in &self.of(process).dependencies {
                     self.hold(
                         is_again || self.is_reached(*on, *condition),
