@@ -295,10 +295,10 @@ impl<'a> Checker<'a> {
         if let Some(complete_by) = self.complete_by[index].filter(|at| now < *at) {
             self.complete_by[index] = Some(complete_by.max(now + by));
         }
-        if self.has_reloaded {
-            return;
-        }
-        let later = self.needed_after(process);
+        let later = match self.has_reloaded {
+            true => Duration::ZERO,
+            false => self.needed_after(process),
+        };
         if let Some((asked, limit)) = self.asked[index]
             && now < asked + limit
             && !self.group_killed[index]

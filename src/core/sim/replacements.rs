@@ -193,3 +193,15 @@ fn a_reload_may_turn_a_dependency_around() {
     assert_eq!(play.at(7200, exited(ENGINE)), [Action::Spawn(NEW)]);
     assert_eq!(play.notes(7200, Event::Spawned(NEW)).last(), Some(&Note::ReloadDone));
 }
+
+#[test]
+fn the_end_of_the_old_one_ends_no_held_drain() {
+    let mut play = beside();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::DrainRequested);
+    let crash = |process| Event::Exited { process, end: End::Code(7), remains: false };
+    let begins =
+        |notes: Vec<Note>| notes.iter().any(|note| matches!(note, Note::ShutdownBegan { .. }));
+    assert!(!begins(play.notes(2100, crash(ROUTER))));
+    assert!(begins(play.notes(2200, crash(NEW))));
+}
