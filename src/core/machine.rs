@@ -37,11 +37,8 @@ impl Machine {
     ///
     /// `now` must not go back. Timers that have expired by `now` are handled in the same step.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
-        self.state.now = now.max(self.state.now);
+        self.begin_step(now);
         let state = &mut self.state;
-        state.touched.clear();
-        state.arrived.clear();
-        state.met.clear();
         if let Event::Signal(signal) = event
             && !state.spec.stop_signals.contains(&signal)
         {
@@ -53,8 +50,7 @@ impl Machine {
         if let (Event::Requested { process, request }, Some(shutdown)) =
             (event, self.phase.shutdown())
         {
-            let is_held = shutdown.cause == Cause::DrainRequested;
-            let why = if is_held { RequestError::Drained } else { RequestError::ShuttingDown };
+            let why = refusal(shutdown);
             state.note(Note::RequestFailed { process, request, why });
         }
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
@@ -77,17 +73,50 @@ impl Machine {
         std::mem::take(&mut self.state.actions)
     }
 
-    /// Replaces the config while the container runs, and returns the first actions. `spec` is that
-    /// of the new config, with ids of its own; `plan` has the place of each of its processes. What
-    /// runs and has no place is removed. Answered exactly once, before the exit, by
+    /// Replaces the config while the container runs, and returns the first actions. `new` is the
+    /// spec of the new config, with ids of its own; `plan` has the place of each of its processes.
+    /// What runs and has no place is removed. Answered exactly once, before the exit, by
     /// `Note::ReloadDone` or `Note::ReloadFailed`.
     ///
-    /// It is refused before all processes were ready once, during a drain or a shutdown, and while
-    /// a request or another reload is not answered.
-    pub fn reload(&mut self, now: Time, _spec: &Spec, _plan: &[Placed]) -> Vec<Action> {
-        self.state.now = now.max(self.state.now);
-        self.state.note(Note::ReloadFailed { why: RequestError::Reloading });
-        std::mem::take(&mut self.state.actions)
+    /// # Errors
+    /// It is refused, and nothing changes, before all processes were ready once, from the begin of a
+    /// drain or a shutdown on, and while a request, a replacement or another reload is under way.
+    #[allow(dead_code)] // Until the supervisor reads a config again.
+    pub fn reload(
+        &mut self,
+        now: Time,
+        new: &Spec,
+        plan: &[Placed],
+    ) -> Result<Vec<Action>, RequestError> {
+        self.may_reload()?;
+        self.begin_step(now);
+        let state = &mut self.state;
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Running(running) => running.reload(state, new, plan),
+            other => other,
+        };
+        Ok(std::mem::take(&mut self.state.actions))
+    }
+
+    /// Whether [`Self::reload`] would be taken now.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn may_reload(&self) -> Result<(), RequestError> {
+        let why = match (&self.phase, self.phase.shutdown()) {
+            (Phase::Running(running), _) => running.refuses_reload(),
+            (_, Some(shutdown)) => Some(refusal(shutdown)),
+            (_, None) => Some(RequestError::ShuttingDown),
+        };
+        why.map_or(Ok(()), Err)
+    }
+
+    fn begin_step(&mut self, now: Time) {
+        let state = &mut self.state;
+        state.now = now.max(state.now);
+        state.touched.clear();
+        state.arrived.clear();
+        state.met.clear();
     }
 
     /// Handles the events that depend on the lifecycle of one process only. Returns
@@ -165,6 +194,12 @@ impl Machine {
     pub fn state(&self) -> &State {
         &self.state
     }
+}
+
+/// Why no request is taken in a shutdown.
+fn refusal(shutdown: &Shutdown) -> RequestError {
+    let is_held = shutdown.cause == Cause::DrainRequested;
+    if is_held { RequestError::Drained } else { RequestError::ShuttingDown }
 }
 
 /// Forwards a signal to the processes that have it in `forward_signals`.

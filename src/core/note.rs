@@ -102,12 +102,13 @@ pub enum Note {
         old: ProcessId,
         why: RequestError,
     },
+    /// A process is new in the config: it is started.
+    Adding(ProcessId),
     /// A process is no longer in the config: it is drained and stopped.
     Removing(ProcessId),
     /// Every process is as the new config has it.
     ReloadDone,
-    /// A process could not be replaced or started; what had not begun by then is as it was. Or the
-    /// reload was refused.
+    /// A process could not be replaced or started; what had not begun by then is as it was.
     ReloadFailed {
         why: RequestError,
     },

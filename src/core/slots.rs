@@ -4,12 +4,13 @@
 //! is a dependency of both. A slot that is over for good is *retired*: it has no edges, is not shown
 //! anywhere, and is reused by the next replacement.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::config::StartCondition;
 use crate::core::action::Action;
 use crate::core::budget::Budget;
-use crate::core::spec::ProcessSpec;
+use crate::core::spec::{ProcessSpec, Spec};
 use crate::core::state::{Lifecycle, Restarts, State};
 use crate::types::ProcessId;
 
@@ -39,9 +40,10 @@ pub enum Source {
 }
 
 /// The place of a process of a new config among those that run.
+#[allow(dead_code)] // Until the supervisor reads a config again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// This slot has the same definition; only its dependencies may differ.
+    /// This slot has the same definition; only its dependencies and its `update` may differ.
     Same(ProcessId),
     /// This slot has another definition, and is replaced.
     Changed(ProcessId),
@@ -86,6 +88,62 @@ impl State {
         Some(slot)
     }
 
+    /// Gives every process of a new config a slot, and returns them by its index. Old definitions
+    /// stay in the slots that are to be replaced, and processes without a place in theirs.
+    pub(crate) fn merge(&mut self, new: &Spec, plan: &[Placed]) -> Option<Vec<ProcessId>> {
+        let more = plan.iter().filter(|placed| !matches!(placed, Placed::Same(_))).count();
+        if self.roles.len() + more > usize::from(u16::MAX) {
+            return None;
+        }
+        let mut slots = Vec::with_capacity(plan.len());
+        for (index, (placed, spec)) in plan.iter().zip(&new.processes).enumerate() {
+            let role = match *placed {
+                Placed::Same(slot) => {
+                    slots.push(slot);
+                    continue;
+                }
+                Placed::Changed(old) => Role::New { old },
+                Placed::New => Role::Current,
+            };
+            let slot = self.allocate(spec.clone(), role)?;
+            if let Placed::Changed(old) = *placed {
+                self.reach(slot, self.reached(old));
+            }
+            self.act(Action::Adopt { slot, from: Source::Config(index) });
+            slots.push(slot);
+        }
+        let spec = Rc::make_mut(&mut self.spec);
+        spec.window = new.window;
+        spec.reserve = new.reserve;
+        spec.readiness_delay = new.readiness_delay;
+        spec.unready_delay = new.unready_delay;
+        spec.stop_signals.clone_from(&new.stop_signals);
+        spec.hooks = new.hooks;
+        for (slot, process) in slots.iter().zip(&new.processes) {
+            spec.processes[slot.index()].update = process.update;
+        }
+        // The whole order may differ from that before. Where both together have none, only the new
+        // one counts between processes of different configs.
+        let in_use: Vec<_> = spec.order.iter().chain(&slots).copied().collect();
+        let joined = join(spec, new, plan, &slots, true);
+        let (edges, order) = match sort(&joined, &in_use) {
+            Some(order) => (joined, order),
+            None => {
+                let apart = join(spec, new, plan, &slots, false);
+                let order = sort(&apart, &in_use).unwrap_or_else(|| spec.order.clone());
+                (apart, order)
+            }
+        };
+        for (process, edges) in spec.processes.iter_mut().zip(edges) {
+            process.dependencies = edges.dependencies;
+            process.dependents = edges.dependents;
+            process.followers = edges.followers;
+        }
+        spec.order = order;
+        self.reorder();
+        Some(slots)
+    }
+
     /// Gives the first free slot, or a further one, a definition and a role.
     fn allocate(&mut self, spec: ProcessSpec, role: Role) -> Option<ProcessId> {
         let free = self.roles.iter().position(|role| *role == Role::Retired);
@@ -113,9 +171,10 @@ impl State {
             Restarts { total: self.restarts[old.index()].total, in_a_row: 0 };
         self.inherit_probe_failures(slot, old);
         self.reach(slot, self.reached(old));
-        self.met.extend(
-            [StartCondition::Started, StartCondition::Ready].map(|condition| (slot, condition)),
-        );
+        if let Lifecycle::Ready { .. } = self.life(slot) {
+            let conditions = [StartCondition::Started, StartCondition::Ready];
+            self.met.extend(conditions.map(|condition| (slot, condition)));
+        }
         self.missing.remove(&old);
         self.forget_changes(old);
     }
@@ -146,10 +205,88 @@ impl State {
     }
 
     /// Computes what follows from the order and the edges anew.
-    fn reorder(&mut self) {
+    pub(crate) fn reorder(&mut self) {
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.rank[id.index()] = place;
         }
         self.budget = Budget::new(&self.spec);
     }
+}
+
+/// The edges of one slot.
+#[derive(Clone, Default)]
+struct Edges {
+    dependencies: Vec<(ProcessId, StartCondition)>,
+    dependents: Vec<ProcessId>,
+    followers: Vec<(ProcessId, StartCondition)>,
+}
+
+/// The edges of all slots while a new config replaces the old one. An old definition keeps its
+/// edges. `across`: what needs a process needs both of its slots, whichever config it is of.
+fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bool) -> Vec<Edges> {
+    let mut edges = vec![Edges::default(); old.processes.len()];
+    // The slots of each process, by its slot in the new config and that in the old one.
+    let mut beside: Vec<Option<ProcessId>> = vec![None; old.processes.len()];
+    let mut is_kept = vec![true; old.processes.len()];
+    for (placed, slot) in plan.iter().zip(slots) {
+        is_kept[slot.index()] = false;
+        if let Placed::Changed(old) = placed {
+            beside[slot.index()] = Some(*old);
+            beside[old.index()] = Some(*slot);
+        }
+    }
+    let both = |slot: ProcessId| {
+        let other = beside[slot.index()].filter(|_| across);
+        [Some(slot), other].into_iter().flatten()
+    };
+    for &slot in old.order.iter().filter(|slot| is_kept[slot.index()]) {
+        for &(on, condition) in &old.processes[slot.index()].dependencies {
+            edges[slot.index()].dependencies.extend(both(on).map(|on| (on, condition)));
+        }
+        for &(follower, condition) in &old.processes[slot.index()].followers {
+            // Those of the new config follow by its rules.
+            if is_kept[follower.index()] && beside[follower.index()].is_none() {
+                edges[slot.index()].followers.push((follower, condition));
+            }
+        }
+    }
+    for (process, slot) in new.processes.iter().zip(slots) {
+        for &(on, condition) in &process.dependencies {
+            let on = both(slots[on.index()]).map(|on| (on, condition));
+            edges[slot.index()].dependencies.extend(on);
+        }
+        for &(follower, condition) in &process.followers {
+            // An old instance, too: its replacement may not come to be.
+            let followers: Vec<_> =
+                both(slots[follower.index()]).map(|id| (id, condition)).collect();
+            for slot in both(*slot) {
+                edges[slot.index()].followers.extend(&followers);
+            }
+        }
+    }
+    for slot in (0..edges.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId) {
+        for (on, _) in edges[slot.index()].dependencies.clone() {
+            edges[on.index()].dependents.push(slot);
+        }
+    }
+    edges
+}
+
+/// Slots in the order of their edges; `None` if there is a cycle.
+fn sort(edges: &[Edges], slots: &[ProcessId]) -> Option<Vec<ProcessId>> {
+    let mut left: Vec<_> = edges.iter().map(|edges| edges.dependencies.len()).collect();
+    let slots: BTreeSet<ProcessId> = slots.iter().copied().collect();
+    let mut next: BTreeSet<_> =
+        slots.iter().copied().filter(|slot| left[slot.index()] == 0).collect();
+    let mut order = Vec::with_capacity(slots.len());
+    while let Some(slot) = next.pop_first() {
+        order.push(slot);
+        for dependent in &edges[slot.index()].dependents {
+            left[dependent.index()] -= 1;
+            if left[dependent.index()] == 0 {
+                next.insert(*dependent);
+            }
+        }
+    }
+    (order.len() == slots.len()).then_some(order)
 }

@@ -150,6 +150,7 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::TakenBack { process, why, .. } => {
             Event { cause: Some(request_error(why, names)), ..of("taken_back", process) }
         }
+        Note::Adding(process) => of("adding", process),
         Note::Removing(process) => of("removing", process),
         Note::ReloadDone => plain("reload_done"),
         Note::ReloadFailed { why } => {
@@ -283,6 +284,7 @@ mod tests {
             Note::Replacing { process, old: process, overlaps: true },
             Note::TakesOver { process, old: process },
             Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
+            Note::Adding(process),
             Note::Removing(process),
             Note::ReloadDone,
             Note::ReloadFailed { why: RequestError::Reloading },

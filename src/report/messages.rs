@@ -96,7 +96,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         ),
         Note::Replacing { process, .. } => (
             Level::Info,
-            format!("{}: changed, a new instance follows the running one", name(process)),
+            format!("{}: changed, the old instance ends first", name(process)),
         ),
         Note::TakesOver { process, .. } => (
             Level::Info,
@@ -110,6 +110,9 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 request_error(why, names)
             ),
         ),
+        Note::Adding(id) => {
+            (Level::Info, format!("{}: new in the config, starting it", name(id)))
+        }
         Note::Removing(id) => {
             (Level::Info, format!("{}: no longer in the config, stopping it", name(id)))
         }

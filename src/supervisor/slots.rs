@@ -8,8 +8,6 @@ use crate::types::ProcessId;
 /// By slot. A process has a second slot while it is replaced.
 pub(crate) struct Slots {
     slots: Vec<Slot>,
-    /// The number of processes so far, also of those that are gone.
-    count: u16,
 }
 
 #[derive(Clone)]
@@ -23,7 +21,7 @@ struct Slot {
 
 impl Slots {
     pub(crate) fn new(config: &Config) -> Self {
-        let slots: Vec<_> = (0..)
+        let slots = (0..)
             .map(ProcessId)
             .zip(&config.processes)
             .map(|(identity, process)| Slot {
@@ -32,8 +30,7 @@ impl Slots {
                 place: identity.index(),
             })
             .collect();
-        let count = u16::try_from(slots.len()).unwrap_or(u16::MAX);
-        Self { slots, count }
+        Self { slots }
     }
 
     /// Gives a slot the same definition as another one.

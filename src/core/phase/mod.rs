@@ -3,6 +3,7 @@
 pub mod draining;
 pub mod finishing;
 pub(crate) mod operations;
+mod reload;
 mod replace;
 pub mod running;
 pub mod stopping;

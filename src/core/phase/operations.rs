@@ -23,6 +23,7 @@ use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError, StartFailure};
+use crate::core::phase::reload::Reload;
 use crate::core::phase::replace::Replacement;
 use crate::core::slots::Role;
 use crate::core::state::{Lifecycle, Reached, State};
@@ -33,6 +34,7 @@ pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<Asked>,
     pub(super) replacements: Vec<Replacement>,
+    pub(super) reload: Option<Reload>,
     /// Processes that run and have not followed this dependency yet.
     pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
@@ -114,6 +116,7 @@ impl Operations {
         }
         state.note(Note::RequestBegan { process, request });
         let members = match request {
+            _ if self.reload.is_some() => Err(RequestError::Reloading),
             _ if !state.is_current(process) => Err(RequestError::Busy(process)),
             Request::Stop => Ok(self.stop(state, process)),
             Request::Restart if runs(state, process) => self.restart(state, process),
@@ -171,7 +174,7 @@ impl Operations {
     }
 
     /// Starts a process and the dependencies that are down, and returns all that do not run yet.
-    fn start(
+    pub(super) fn start(
         &mut self,
         state: &mut State,
         process: ProcessId,
@@ -229,7 +232,8 @@ impl Operations {
             let is_free = !is_asked
                 && !self.goals.contains_key(&process)
                 && !self.is_busy(process)
-                && !self.is_replaced(process);
+                && !self.is_replaced(process)
+                && self.reload.is_none();
             match (state.life(process), action) {
                 (Lifecycle::Ready { .. }, WatchAction::Signal(signal)) if is_free => {
                     state.note(Note::FileChanged { process, watch, action });
@@ -296,7 +300,8 @@ impl Operations {
         process: ProcessId,
         why: RequestError,
     ) -> bool {
-        let mut waiting = Vec::new();
+        let reload = self.reload.as_mut();
+        let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
         self.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
@@ -305,7 +310,11 @@ impl Operations {
         for id in state.spec.above(process) {
             let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
             if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
-                self.bring_down(state, id, Goal::Failed);
+                if state.is_current(id) {
+                    self.bring_down(state, id, Goal::Failed);
+                } else {
+                    self.take_back(state, id, why);
+                }
             }
         }
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
@@ -329,6 +338,7 @@ impl Operations {
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
         self.replacements.clear();
+        self.abandon_reload(state, why);
         self.followers.clear();
         self.fail(state, |_| Some(why));
     }
@@ -358,20 +368,26 @@ impl Operations {
     pub(crate) fn advance(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
         loop {
-            let replacements = self.replacements.len();
+            let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
-            // A dependent may have waited for the end of a replacement.
-            if self.replacements.len() >= replacements {
+            // A dependent, or a step of a reload, may have waited for the end of a replacement.
+            if self.replacements.len() >= replacements && self.steps() >= steps {
                 return judged;
             }
         }
     }
 
+    /// What is left of a reload.
+    fn steps(&self) -> usize {
+        self.reload.as_ref().map_or(0, Reload::left)
+    }
+
     fn pass(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
+        self.proceed(state);
         self.take_over(state);
         self.follow(state);
-        if self.goals.is_empty() && self.requests.is_empty() {
+        if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }
         let spec = Rc::clone(&state.spec);
@@ -391,6 +407,7 @@ impl Operations {
             }
         }
         self.answer(state);
+        self.settle(state);
         judged
     }
 
@@ -409,6 +426,11 @@ impl Operations {
         // One that does not run, or is on its way down, will be newer than its dependency anyway.
         let mut followers = std::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
+        // Each follows once, when all is as the new config has it.
+        if self.reload.is_some() {
+            self.followers = followers;
+            return;
+        }
         let mut waits = vec![false; spec.processes.len()];
         for &process in &spec.order {
             let has_to_wait = waits[process.index()] || self.is_replaced(process);
@@ -476,8 +498,16 @@ impl Operations {
             self.fail(state, |asked| {
                 asked.members.contains(&process).then_some(RequestError::Unkillable(process))
             });
+            if let Some(reload) = &mut self.reload {
+                reload.unkillable(process);
+            }
             if goal == Goal::Again {
                 self.goals.insert(process, Goal::Failed);
+            }
+            // Its successor cannot start.
+            let of_process = self.replacements.iter().find(|one| one.old == process);
+            if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
+                self.bring_down(state, new, Goal::Failed);
             }
         }
         None
@@ -485,6 +515,9 @@ impl Operations {
 
     /// Moves a process on its way up.
     fn ascend(&mut self, state: &mut State, process: ProcessId, begun: bool) {
+        if self.waits_for_old(process) {
+            return;
+        }
         if !begun && is_gone(state.life(process)) {
             self.goals.insert(process, Goal::Up { begun: true });
             state.set(process, Lifecycle::Waiting);
@@ -530,7 +563,7 @@ fn runs(state: &State, process: ProcessId) -> bool {
 }
 
 /// Whether the process is down, with nothing left to wait for.
-fn is_gone(life: Lifecycle) -> bool {
+pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
 }
 

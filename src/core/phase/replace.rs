@@ -21,6 +21,10 @@ use crate::types::ProcessId;
 pub(super) struct Replacement {
     pub(super) old: ProcessId,
     pub(super) new: ProcessId,
+    /// The new one starts beside the old one.
+    pub(super) overlaps: bool,
+    /// They have different definitions.
+    pub(super) is_changed: bool,
 }
 
 impl Replacement {
@@ -53,7 +57,8 @@ impl Operations {
             && let Some(new) = state.adopt_copy(process)
         {
             state.note(Note::Replacing { process: new, old: process, overlaps });
-            self.replacements.push(Replacement { old: process, new });
+            let is_changed = false;
+            self.replacements.push(Replacement { old: process, new, overlaps, is_changed });
             self.goals.insert(new, Goal::Up { begun: true });
             state.begin(new);
             return new;
@@ -62,26 +67,41 @@ impl Operations {
         process
     }
 
+    /// Whether this slot has another definition than the one that it replaces.
+    pub(crate) fn is_changed(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.new == slot && one.is_changed)
+    }
+
+    /// Whether the old instance has to be gone before this one starts.
+    pub(super) fn waits_for_old(&self, slot: ProcessId) -> bool {
+        self.replacements.iter().any(|one| one.new == slot && !one.overlaps)
+    }
+
     /// Makes new slots that are ready the current ones. Their old ones are drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
         for place in 0..self.replacements.len() {
-            let Replacement { old, new } = self.replacements[place];
+            let Replacement { old, new, .. } = self.replacements[place];
             let is_ready = matches!(state.life(new), Lifecycle::Ready { .. });
             let is_wanted = !self.stops(new);
             if is_ready && is_wanted && !state.is_current(new) {
                 state.note(Note::TakesOver { process: new, old });
-                state.take_over(new, old);
-                for asked in &mut self.requests {
-                    if asked.process == old {
-                        asked.process = new;
-                    }
-                    if asked.request == Request::Restart && asked.members.contains(&new) {
-                        asked.members.push(old);
-                    }
-                }
-                self.bring_down(state, old, Goal::Retired);
+                self.swap(state, new, old);
             }
         }
+    }
+
+    /// Makes a new slot the current one of its process, and brings the old one down.
+    pub(crate) fn swap(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
+        state.take_over(new, old);
+        for asked in &mut self.requests {
+            if asked.process == old {
+                asked.process = new;
+            }
+            if asked.request == Request::Restart && asked.members.contains(&new) {
+                asked.members.push(old);
+            }
+        }
+        self.bring_down(state, old, Goal::Retired);
     }
 
     /// Stops a new instance; the old one goes on.
@@ -98,6 +118,9 @@ impl Operations {
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
         self.replacements.retain(|one| !one.has(slot));
         self.followers.remove(&slot);
+        if let Some(reload) = &mut self.reload {
+            reload.forget(slot);
+        }
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);
         }
@@ -107,7 +130,8 @@ impl Operations {
     /// A watched file has changed. An instance that is about to replace this one may have read the
     /// content before or after the change.
     pub(crate) fn file_changed(&self, state: &mut State, process: ProcessId, watch: usize) {
-        let of_process = self.replacements.iter().find(|one| one.old == process);
+        // One with another definition watches its own files.
+        let of_process = self.replacements.iter().find(|one| one.old == process && !one.is_changed);
         let new = of_process.map(|one| one.new).filter(|new| !state.is_current(*new));
         state.changed.extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
     }

@@ -12,7 +12,8 @@ use crate::core::phase::draining::Draining;
 use crate::core::phase::operations::{Failure, Judged, Operations};
 use crate::core::phase::{Phase, Shutdown};
 use crate::core::restart::{Verdict, verdict};
-use crate::core::spec::{HookId, Stage};
+use crate::core::slots::{Placed, Role};
+use crate::core::spec::{HookId, Spec, Stage};
 use crate::core::state::{Lifecycle, Reached, Restarts, State};
 use crate::types::{End, ProcessId, Time};
 
@@ -43,10 +44,24 @@ type Step = Result<(), Cause>;
 
 impl Running {
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        let step = self
-            .take(state, event)
-            .and_then(|()| self.tick(state))
-            .and_then(|()| self.advance(state));
+        let step = self.take(state, event);
+        self.finish(state, step)
+    }
+
+    /// Takes a new config, unless it is refused.
+    pub(crate) fn reload(mut self, state: &mut State, spec: &Spec, plan: &[Placed]) -> Phase {
+        self.operations.reload(state, spec, plan);
+        self.finish(state, Ok(()))
+    }
+
+    /// Why no new config is taken now.
+    pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
+        let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
+        is_starting.or_else(|| self.operations.refuses_reload())
+    }
+
+    fn finish(mut self, state: &mut State, step: Step) -> Phase {
+        let step = step.and_then(|()| self.tick(state)).and_then(|()| self.advance(state));
         match step {
             Ok(()) => Phase::Running(self),
             Err(cause) => {
@@ -120,11 +135,16 @@ impl Running {
             Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
                 if holds {
                     state.prepare(process);
-                } else if !state.is_current(process) {
+                } else if !state.is_current(process) && !self.operations.is_changed(process) {
                     state.set(process, Lifecycle::Done);
                     let why = RequestError::Skipped(process);
                     self.operations.start_failed(state, process, why);
                 } else {
+                    if let Role::New { old } = state.role(process) {
+                        // The new config leaves the process out.
+                        state.note(Note::TakesOver { process, old });
+                        self.operations.swap(state, process, old);
+                    }
                     state.note(Note::Skipped(process));
                     state.reach(process, Reached::ALL);
                     state.went_well[process.index()] = true;

@@ -6,12 +6,12 @@ use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::sim::*;
 
-const ENGINE: ProcessId = ProcessId(0);
-const ROUTER: ProcessId = ProcessId(1);
-const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(super) const ENGINE: ProcessId = ProcessId(0);
+pub(super) const ROUTER: ProcessId = ProcessId(1);
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// A router that depends on an engine, both without readiness probes; the window is 30 s − 2 s.
-fn gateway() -> Spec {
+pub(super) fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
@@ -58,13 +58,13 @@ fn gateway() -> Spec {
 }
 
 /// A machine with a clock in milliseconds.
-struct Play {
-    machine: Machine,
+pub(super) struct Play {
+    pub(super) machine: Machine,
 }
 
 impl Play {
     /// Starts every process at 0.
-    fn up(spec: Spec) -> Self {
+    pub(super) fn up(spec: Spec) -> Self {
         let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
         assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
@@ -73,15 +73,22 @@ impl Play {
     }
 
     /// The actions of an event without the notes.
-    fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
+    pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
         let mut actions = self.machine.handle(Time(MS(millis)), event);
         actions.retain(|action| !matches!(action, Action::Note(_)));
         actions
     }
 
-    fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
+    pub(super) fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
         let note = |action| if let Action::Note(note) = action { Some(note) } else { None };
         self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
+    }
+
+    /// The actions of a reload without the notes.
+    pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
+        let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
+        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions
     }
 
     /// Sends samples and returns the actions with their times.
@@ -104,11 +111,11 @@ fn drain(longest: u64) -> Action {
     Action::Drain { process: ROUTER, min: MS(5000), longest: MS(longest) }
 }
 
-fn stop(process: ProcessId) -> Action {
+pub(super) fn stop(process: ProcessId) -> Action {
     Action::Stop { process, signal: Signal::TERM }
 }
 
-fn exited(process: ProcessId) -> Event {
+pub(super) fn exited(process: ProcessId) -> Event {
     Event::Exited { process, end: End::Code(0), remains: false }
 }
 

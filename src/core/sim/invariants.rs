@@ -2,6 +2,7 @@
 //! must not share a mistake with the core.
 
 use crate::core::phase::Phase;
+use crate::core::sim::scenario::NewConfig;
 use crate::core::sim::*;
 use crate::core::slots::Role;
 use crate::report::data::ShutdownReport;
@@ -14,6 +15,13 @@ pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     slots: Slots,
     roles: Vec<Role>,
+    /// The time from T0 to the deadline, by the newest config.
+    window: Duration,
+    /// A new config was taken, and is not answered yet.
+    reload: Option<Reloading>,
+    /// A new config was taken: processes of several may stop together, and a few promises about the
+    /// length of waits are checked for one config only.
+    has_reloaded: bool,
     /// The number of starts of all slots, and that of the last start of each.
     starts: u32,
     started_as: Vec<u32>,
@@ -53,6 +61,7 @@ pub(crate) struct Checker<'a> {
     survives_at: Vec<Option<Time>>,
     /// By process, whatever the slot: an instance was started, was ready, has ended.
     was_started: Vec<bool>,
+    was_skipped: Vec<bool>,
     was_ready: Vec<bool>,
     ended: Vec<bool>,
     drain: Vec<Option<(Time, Duration)>>,
@@ -111,12 +120,25 @@ pub(crate) struct Checker<'a> {
     on_its_way: Vec<bool>,
 }
 
+/// A new config that is not answered yet.
+#[derive(Clone, Debug)]
+struct Reloading {
+    plan: Vec<Placed>,
+    /// Processes that are not yet as the new config has them.
+    left: BTreeSet<usize>,
+    /// Slots without any action so far.
+    unbegun: BTreeSet<ProcessId>,
+}
+
 impl<'a> Checker<'a> {
     pub(crate) fn new(scenario: &'a Scenario, now: Time) -> Self {
         let count = scenario.spec.processes.len();
         Self {
             scenario,
-            slots: Slots::new(&scenario.spec),
+            slots: Slots::new(scenario),
+            window: scenario.spec.window,
+            reload: None,
+            has_reloaded: false,
             roles: vec![Role::Current; count],
             starts: 0,
             started_as: vec![0; count],
@@ -144,9 +166,10 @@ impl<'a> Checker<'a> {
             group_killed: vec![false; count],
             killed_in_shutdown: vec![false; count],
             survives_at: vec![None; count],
-            was_started: vec![false; count],
-            was_ready: vec![false; count],
-            ended: vec![false; count],
+            was_started: vec![false; scenario.behaviours.len()],
+            was_skipped: vec![false; scenario.behaviours.len()],
+            was_ready: vec![false; scenario.behaviours.len()],
+            ended: vec![false; scenario.behaviours.len()],
             drain: vec![None; count],
             draining: vec![false; count],
             drained: vec![false; count],
@@ -157,14 +180,14 @@ impl<'a> Checker<'a> {
             probe_failures: vec![None; count],
             ready_by: vec![None; count],
             complete_by: vec![None; count],
-            start_failed: vec![false; count],
+            start_failed: vec![false; scenario.behaviours.len()],
             held_at: None,
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
             began: BTreeMap::new(),
             changed: BTreeSet::new(),
             serves: vec![false; count],
-            down: vec![false; count],
+            down: vec![false; scenario.behaviours.len()],
             alone_before: false,
             alone: vec![false; count],
             by_request: vec![false; count],
@@ -236,7 +259,7 @@ impl<'a> Checker<'a> {
             }
             Event::FileChanged { process, watch } => {
                 // A new instance may have read what was there before.
-                let new = self.new_beside(process);
+                let new = self.new_beside(process).filter(|_| self.reload.is_none());
                 self.changed
                     .extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
             }
@@ -272,7 +295,10 @@ impl<'a> Checker<'a> {
         if let Some(complete_by) = self.complete_by[index].filter(|at| now < *at) {
             self.complete_by[index] = Some(complete_by.max(now + by));
         }
-        let later = self.needed_after(process);
+        let later = match self.has_reloaded {
+            true => Duration::ZERO,
+            false => self.needed_after(process),
+        };
         if let Some((asked, limit)) = self.asked[index]
             && now < asked + limit
             && !self.group_killed[index]
@@ -327,23 +353,42 @@ impl<'a> Checker<'a> {
     fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
-        let Source::Copy(old) = from else { self.fail("a definition without a config") };
-        self.hold(self.is_current(old), "what was replaced is replaced");
-        self.hold(!self.is_replaced(old), "two replacements at a time");
-        self.hold(self.of(old).update.overlaps(), "an overlap that was not asked for");
-        self.hold(self.serves[old.index()], "nothing serves beside the new one");
+        let role = match from {
+            Source::Copy(old) => {
+                self.hold(self.is_current(old), "what was replaced is replaced");
+                self.hold(!self.is_replaced(old), "two replacements at a time");
+                self.hold(self.of(old).update.overlaps(), "an overlap that was not asked for");
+                self.hold(self.serves[old.index()], "nothing serves beside the new one");
+                Role::New { old }
+            }
+            Source::Config(index) => {
+                let placed = self.reload.as_ref().map(|reload| reload.plan[index]);
+                match placed {
+                    Some(Placed::Changed(old)) => Role::New { old },
+                    Some(Placed::New) => Role::Current,
+                    _ => self.fail("a definition that is not new"),
+                }
+            }
+        };
+        if let (Some(reload), Source::Config(_)) = (&mut self.reload, from) {
+            reload.unbegun.insert(slot);
+        } else if let Some(reload) = &mut self.reload {
+            // A slot of a step that will not begin may be free again.
+            reload.unbegun.remove(&slot);
+        }
         let free = self.roles.iter().position(|role| *role == Role::Retired);
         let is_first = slot.index() == free.unwrap_or(self.slots.count());
-        self.hold(is_first, "another slot than the first free one");
+        let reloads = self.reload.is_some() && matches!(from, Source::Copy(_));
+        self.hold(is_first || reloads, "another slot than the first free one");
         let proc = procs.get(slot.index()).copied().unwrap_or_default();
         self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
-        self.slots.adopt(slot, from, &[]);
+        self.slots.adopt(slot, from);
         if slot.index() == self.roles.len() {
             self.add_slot();
         }
         let place = slot.index();
         self.forget(slot);
-        self.roles[place] = Role::New { old };
+        self.roles[place] = role;
         self.serves[place] = false;
         self.gone[place] = false;
         self.released[place] = false;
@@ -355,6 +400,7 @@ impl<'a> Checker<'a> {
     fn add_slot(&mut self) {
         self.roles.push(Role::Retired);
         self.started_as.push(0);
+        self.extended.push(false);
         self.was_serving.push(false);
         self.not_drained.push(false);
         self.asked.push(None);
@@ -385,28 +431,122 @@ impl<'a> Checker<'a> {
         self.ended_before_drain.push(0);
     }
 
-    /// A new instance is about to replace a running one, to which nothing happens for now.
-    fn replacing(&mut self, new: ProcessId, old: ProcessId) {
+    /// A new instance is about to replace a running one. In an overlap nothing happens to that for
+    /// now.
+    fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool) {
         self.hold(self.roles[new.index()] == Role::New { old }, "a replacement by another slot");
+        self.step(new);
+        if !overlaps {
+            self.slots.take_over(new);
+            self.roles[new.index()] = Role::Current;
+            // It may stay down.
+            if self.by_request[old.index()] {
+                self.stepped(new);
+            }
+            self.leave(old);
+            return;
+        }
         for place in [new.index(), old.index()] {
             self.alone[place] = false;
-            self.behind[place] = false;
             self.follows[place] = false;
         }
         self.on_its_way[old.index()] = false;
+    }
+
+    /// A new config has come. `is_taken`: it was not refused.
+    pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed], is_taken: bool) {
+        self.trace.push(format!("             reload, taken: {is_taken}: {plan:?} {config:#?}"));
+        if !is_taken {
+            return;
+        }
+        self.hold(self.reload.is_none(), "two reloads at a time");
+        self.hold(!self.unready, "a reload in a shutdown");
+        let changed = plan.iter().zip(&config.processes);
+        let changed = changed.filter(|(placed, _)| !matches!(placed, Placed::Same(_)));
+        let left = changed.map(|(_, (process, _))| *process).collect();
+        let plan = plan.to_vec();
+        self.reload = Some(Reloading { plan, left, unbegun: BTreeSet::new() });
+        self.has_reloaded = true;
+        self.window = config.spec.window;
+        self.slots.reload(config);
+    }
+
+    /// A process of a new config begins: all that it needs is as that config has it.
+    fn step(&mut self, slot: ProcessId) {
+        let Some(reload) = &mut self.reload else { return };
+        if reload.unbegun.remove(&slot) {
+            let reload = self.reload.clone();
+            let left = reload.map(|reload| reload.left).unwrap_or_default();
+            let mut needs = self.of(slot).dependencies.iter();
+            let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
+            self.hold(is_due, "replaced before what it needs");
+            // What it needs is started, too, unless it was stopped by hand itself.
+            let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
+            for other in others {
+                if self.above(other).contains(&slot) {
+                    self.down[self.slots.process(other)] = false;
+                }
+            }
+        }
+    }
+
+    /// A process is as the new config has it.
+    fn stepped(&mut self, slot: ProcessId) {
+        let process = self.slots.process(slot);
+        if let Some(reload) =
+            self.reload.as_mut().filter(|_| self.roles[slot.index()] == Role::Current)
+        {
+            reload.left.remove(&process);
+        }
+    }
+
+    /// A process is no longer in the config.
+    fn removing(&mut self, slot: ProcessId) {
+        self.hold(self.reload.is_some(), "a process is removed without a reload");
+        let process = self.slots.process(slot);
+        let is_needed = self.slots.all().any(|id| {
+            let stays = !matches!(self.roles[id.index()], Role::Leaving | Role::Retired);
+            let mut needs = self.of(id).dependencies.iter();
+            stays && needs.any(|(on, _)| on.index() == process)
+        });
+        self.hold(!is_needed, "a process is removed before what needs it");
+        self.slots.remove(slot);
+        self.leave(slot);
+    }
+
+    /// The reload is answered.
+    fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
+        self.retire(procs);
+        let Some(reload) = self.reload.take() else { self.fail("an answer to no reload") };
+        if is_done {
+            self.hold(self.slots.are_new(), "reloaded, and not as the new config has it");
+            self.hold(reload.unbegun.is_empty(), "reloaded, and a step has not begun");
+            let leaves = self.roles.contains(&Role::Leaving);
+            self.hold(!leaves, "reloaded, and an old instance lives");
+        }
+        for slot in reload.unbegun {
+            self.leave(slot);
+            self.slots.remove(slot);
+            self.roles[slot.index()] = Role::Retired;
+        }
     }
 
     /// A new instance takes over.
     fn took_over(&mut self, new: ProcessId, old: ProcessId, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.hold(self.roles[new.index()] == Role::New { old }, "another slot takes over");
-        self.hold(self.serves[new.index()], "the old one ends before the new one is ready");
+        let is_left_out = self.of(new).conditional && self.reload.is_some();
+        let is_ready = self.serves[new.index()] || is_left_out;
+        self.hold(is_ready, "the old one ends before the new one is ready");
         self.slots.take_over(new);
         self.roles[new.index()] = Role::Current;
         self.leave(old);
         self.changed.retain(|(of, _)| *of != old);
-        self.met(new, StartCondition::Started, procs);
-        self.met(new, StartCondition::Ready, procs);
+        if self.serves[new.index()] {
+            self.met(new, StartCondition::Started, procs);
+            self.met(new, StartCondition::Ready, procs);
+        }
+        self.stepped(new);
     }
 
     /// A slot is drained and stopped from now on, whatever needs its process.
@@ -434,9 +574,19 @@ impl<'a> Checker<'a> {
     }
 
     /// Only a slot that is not on its way down is started.
-    fn holds_start(&self, slot: ProcessId) {
-        let may_start = matches!(self.roles[slot.index()], Role::Current | Role::New { .. });
+    fn holds_start(&mut self, slot: ProcessId, procs: &[Proc]) {
+        let role = self.roles[slot.index()];
+        let may_start = matches!(role, Role::Current | Role::New { .. });
         self.hold(may_start, "a start of what was replaced");
+        // One that is about to replace this one may live beside it.
+        let is_other =
+            |id: ProcessId| id != slot && self.roles[id.index()] != Role::New { old: slot };
+        let mut others = self.slots_of(self.slots.process(slot)).filter(|id| is_other(*id));
+        let lives = others.any(|id| procs[id.index()].alive || procs[id.index()].group);
+        let is_first = role == Role::Current && self.started_as[slot.index()] == 0;
+        drop(others);
+        self.hold(!(is_first && lives), "started first without having been asked to");
+        self.step(slot);
     }
 
     /// What serves is drained before it is asked to end, unless there is no time for it.
@@ -450,9 +600,9 @@ impl<'a> Checker<'a> {
     /// The container is ready while every process serves, also while one is replaced.
     pub(crate) fn holds_readiness(&self, machine: &Machine) {
         let Phase::Running(running) = machine.phase() else { return };
-        let mut processes = 0..self.scenario.spec.processes.len();
-        let all_serve = processes.all(|process| {
-            let current = self.slots.current(process).index();
+        let currents =
+            (0..self.slots.processes()).filter_map(|process| self.slots.current(process));
+        let all_serve = currents.map(ProcessId::index).all(|current| {
             self.serves[current] && !self.alone[current] && !self.by_request[current]
         });
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
@@ -466,18 +616,22 @@ impl<'a> Checker<'a> {
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
             Action::CheckCondition(process) => {
-                self.holds_start(process);
+                self.holds_start(process, procs);
                 self.follows[process.index()] = false;
                 self.on_its_way[process.index()] = true;
             }
             Action::Spawn(process) => {
                 self.hold(!self.unready, "a start after the shutdown has begun");
-                self.holds_start(process);
+                self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
                 self.hold(!is_down, "a start of what was stopped by hand");
+                // A restart does not look at what a new config has added.
+                let is_new = matches!(self.roles[process.index()], Role::New { .. });
+                let has_run = is_new || self.started_as[process.index()] > 0;
+                let is_again = self.has_reloaded && has_run;
                 for (on, condition) in &self.of(process).dependencies {
                     self.hold(
-                        self.is_reached(*on, *condition),
+                        is_again || self.is_reached(*on, *condition),
                         "a start before what it depends on",
                     );
                     self.hold(!self.down[on.index()], "a start without what it depends on");
@@ -495,7 +649,7 @@ impl<'a> Checker<'a> {
                 self.hold(is_new, "a hook that runs already");
                 match (process, stage) {
                     (Some(process), Stage::PreStart) => {
-                        self.holds_start(process);
+                        self.holds_start(process, procs);
                         self.changed.retain(|(of, _)| *of != process);
                         self.follows[process.index()] = false;
                         self.on_its_way[process.index()] = true;
@@ -595,7 +749,10 @@ impl<'a> Checker<'a> {
             }
             Action::FailHealthcheck(process) => self.holds_telling(now, process),
             Action::ReleaseSockets(process) => {
-                let is_over = self.unready || self.roles[process.index()] != Role::Current;
+                let is_unbegun =
+                    self.reload.as_ref().is_some_and(|reload| reload.unbegun.contains(&process));
+                let is_over =
+                    is_unbegun || self.unready || self.roles[process.index()] != Role::Current;
                 self.hold(is_over, "the sockets of a process are closed before a shutdown");
                 self.hold(!self.released[process.index()], "sockets are released twice");
                 self.released[process.index()] = true;
@@ -650,7 +807,7 @@ impl<'a> Checker<'a> {
         let fits = spec.unready_delay + drains + stops <= spec.window;
         let has_ended = self.count_ends > self.ended_before;
         let is_hurried = self.stop_signals >= 2;
-        let is_due = now >= since + spec.unready_delay;
+        let is_due = now >= since + spec.unready_delay || self.has_reloaded;
         self.hold(is_due || !fits || has_ended || is_hurried, "unready before its delay is over");
     }
 
@@ -687,7 +844,7 @@ impl<'a> Checker<'a> {
     /// A change of a watched file is followed at once, unless its process does not serve, or is on
     /// its way somewhere.
     fn holds_no_forgotten_change(&self) {
-        if self.unready || !self.asked_for.is_empty() {
+        if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
         let mut due = self
@@ -778,6 +935,7 @@ impl<'a> Checker<'a> {
                 || self.by_request[place]
                 || self.draining[place]
                 || self.is_replaced(id)
+                || self.reload.is_some()
                 || self.waits_to_follow(id, procs, |on| {
                     self.on_its_way[on] || self.alone[on] || self.by_request[on]
                 });
@@ -801,8 +959,9 @@ impl<'a> Checker<'a> {
         let mut found = vec![self.slots.process(slot)];
         let mut next = 0;
         while let Some(process) = found.get(next).copied() {
-            for on in 0..self.scenario.spec.processes.len() {
-                let followers = &self.of(self.slots.current(on)).followers;
+            for on in 0..self.slots.processes() {
+                let Some(current) = self.slots.current(on) else { continue };
+                let followers = &self.of(current).followers;
                 let is_followed = followers.iter().any(|(id, _)| id.index() == process);
                 if is_followed && !found.contains(&on) {
                     let slots: Vec<_> = self.slots_of(on).map(ProcessId::index).collect();
@@ -858,9 +1017,11 @@ impl<'a> Checker<'a> {
                 }
             }
             Request::Start | Request::Restart => {
-                for below in 0..self.down.len() {
-                    let above = self.processes_above(below);
-                    self.down[below] &= below != base && !above.contains(&base);
+                let slots: Vec<_> = self.slots.all().collect();
+                for below in slots {
+                    let of = self.slots.process(below);
+                    let is_needed = self.above(below).contains(&process);
+                    self.down[of] &= of != base && !is_needed;
                 }
                 self.alone[process.index()] |= request == Request::Restart;
             }
@@ -879,7 +1040,7 @@ impl<'a> Checker<'a> {
             self.fail("done before it began")
         };
         let oneshot = self.of(process).oneshot;
-        let current = self.slots.current(base);
+        let Some(current) = self.slots.current(base) else { self.fail("done, and removed") };
         let is_up = procs[current.index()].alive || oneshot;
         match request {
             Request::Stop => {
@@ -962,7 +1123,7 @@ impl<'a> Checker<'a> {
         match note {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
-                self.hold(window <= self.scenario.spec.window, "more time than there is");
+                self.hold(window <= self.window, "more time than there is");
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.stops_early[process.index()];
                     self.hold(!is_asked, "an end that was asked for is a reason to stop");
@@ -971,7 +1132,7 @@ impl<'a> Checker<'a> {
                 }
                 let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
                 if is_apart && !self.draining.contains(&true) {
-                    let full = window == self.scenario.spec.window;
+                    let full = window == self.window;
                     self.hold(full, "a drain of before takes time from the stop");
                 }
                 // The core waits until the deadline for a process that survives the KILL of an
@@ -990,7 +1151,15 @@ impl<'a> Checker<'a> {
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
             }
-            Note::Replacing { process, old, .. } => self.replacing(process, old),
+            Note::Replacing { process, old, overlaps } => self.replacing(process, old, overlaps),
+            Note::Adding(process) => self.step(process),
+            Note::Removing(process) => self.removing(process),
+            Note::ReloadDone => self.reloaded(true, procs),
+            Note::ReloadFailed { .. } => self.reloaded(false, procs),
+            Note::Skipped(process) => {
+                self.was_skipped[self.slots.process(process)] = true;
+                self.stepped(process);
+            }
             Note::TakesOver { process, old } => self.took_over(process, old, procs),
             Note::TakenBack { process, old, .. } => {
                 let is_new = self.roles[process.index()] == Role::New { old };
@@ -1010,6 +1179,7 @@ impl<'a> Checker<'a> {
                 let waits = self
                     .waits_to_follow(process, procs, |on| procs[on].alive && self.on_its_way[on]);
                 self.hold(!waits, "restarted before what it follows");
+                self.behind[place] = false;
                 self.alone[place] = true;
                 self.follows[place] = true;
                 self.on_its_way[place] = true;
@@ -1018,9 +1188,11 @@ impl<'a> Checker<'a> {
                 self.serves[process.index()] = true;
                 self.was_serving[process.index()] = !self.unready;
                 self.on_its_way[process.index()] = false;
+                self.stepped(process);
                 self.met(process, StartCondition::Ready, procs);
             }
             Note::Completed { process, .. } => {
+                self.stepped(process);
                 self.met(process, StartCondition::Ready, procs);
                 self.met(process, StartCondition::Completed, procs);
             }
@@ -1034,6 +1206,7 @@ impl<'a> Checker<'a> {
                 self.was_serving[process.index()] = is_ready && !self.unready;
                 self.started[process.index()] = true;
                 if is_ready {
+                    self.stepped(process);
                     self.met(process, StartCondition::Ready, procs);
                 }
             }
@@ -1135,6 +1308,7 @@ impl<'a> Checker<'a> {
             self.fail("an exit without a reason")
         };
         self.hold(self.asked_for.is_empty(), "a request without an answer");
+        self.hold(self.reload.is_none(), "a reload without an answer");
         let spec = &self.scenario.spec;
         let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
         let hard_end = deadline + reap;
@@ -1161,6 +1335,9 @@ impl<'a> Checker<'a> {
     /// Before a KILL the process was asked to stop and had its share of the time, except after a
     /// third signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
+        if self.has_reloaded {
+            return;
+        }
         let share = self.share(process);
         // A process that survives KILL takes time from the others, but not all of it.
         let mut behaviours = self.scenario.behaviours.iter().chain(&self.scenario.variants);
@@ -1248,17 +1425,16 @@ impl<'a> Checker<'a> {
 
     /// The slots of all processes that need this one.
     fn above(&self, slot: ProcessId) -> Vec<ProcessId> {
-        let above = self.processes_above(self.slots.process(slot));
-        above.into_iter().flat_map(|process| self.slots_of(process).collect::<Vec<_>>()).collect()
-    }
-
-    fn processes_above(&self, process: usize) -> Vec<usize> {
-        let mut found = vec![process];
+        let mut found = vec![slot];
         let mut next = 0;
-        while let Some(process) = found.get(next).copied() {
-            for dependent in &self.of(self.slots.current(process)).dependents {
-                if !found.contains(&dependent.index()) {
-                    found.push(dependent.index());
+        while let Some(id) = found.get(next).copied() {
+            let process = self.slots.process(id);
+            for other in self.slots.all() {
+                let mut needs = self.of(other).dependencies.iter();
+                let is_in_use = self.roles[other.index()] != Role::Retired;
+                let is_above = is_in_use && needs.any(|(on, _)| on.index() == process);
+                if is_above && !found.contains(&other) {
+                    found.push(other);
                 }
             }
             next += 1;
@@ -1267,13 +1443,15 @@ impl<'a> Checker<'a> {
     }
 
     fn is_reached(&self, on: ProcessId, condition: StartCondition) -> bool {
-        let spec = self.of(self.slots.current(on.index()));
+        let Some(current) = self.slots.current(on.index()) else { return true };
+        let spec = self.of(current);
         let behaviours = [&self.scenario.behaviours, &self.scenario.variants];
         let may_be_left_out = behaviours.iter().any(|of| !of[on.index()].condition);
         let skipped = spec.conditional && may_be_left_out;
         let (started, ended) = (self.was_started[on.index()], self.ended[on.index()]);
         let is_missing = self.start_failed[on.index()] && spec.on_exit == OnExit::Ignore;
         skipped
+            || self.was_skipped[on.index()]
             || is_missing
             || match condition {
                 StartCondition::Started => started,

@@ -21,6 +21,7 @@
 
 mod cases;
 mod invariants;
+mod replacements;
 pub(crate) mod scenario;
 mod slots;
 
@@ -35,7 +36,7 @@ use crate::core::cause::Cause;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note, RequestError};
-use crate::core::slots::Source;
+use crate::core::slots::{Placed, Source};
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -87,6 +88,8 @@ enum Happening {
     Deliver(EventKey),
     /// The same, for the current slot of its process.
     DeliverTo(EventKey),
+    /// A new config.
+    Reload(usize),
     /// The same, unless the process has been started again since.
     DeliverFrom {
         key: EventKey,
@@ -150,7 +153,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         queue: BinaryHeap::new(),
         sequence: 0,
         procs: vec![Proc::default(); scenario.spec.processes.len()],
-        slots: Slots::new(&scenario.spec),
+        slots: Slots::new(scenario),
         behaviours: scenario.behaviours.clone(),
         replaced: 0,
         leftovers: scenario.leftovers,
@@ -161,7 +164,10 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
     };
     let mut events: Vec<Event> = Vec::new();
     let mut machine = Machine::new(Rc::clone(&scenario.spec), sim.now);
-    let names = Names((0..scenario.behaviours.len()).map(|place| place.to_string()).collect());
+    for (place, (after, _)) in scenario.reloads.iter().enumerate() {
+        sim.push(start + *after, Happening::Reload(place));
+    }
+    let names = Names((0..scenario.spec.processes.len()).map(|place| place.to_string()).collect());
     let mut report = Report::new(names.clone());
     let startup = Startup::new(names, start);
     let mut checker = Checker::new(scenario, sim.now);
@@ -181,6 +187,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         first.push(Event::Signal(Signal::TERM));
     }
     while !checker.exited() {
+        let mut reload = None;
         let event = match first.pop() {
             Some(event) => event,
             None => {
@@ -194,9 +201,14 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
                     (_, Some(at)) => {
                         sim.now = at;
                         let Reverse((_, _, happening)) = sim.queue.pop().unwrap();
-                        match sim.happen(&events, happening) {
-                            Some(event) => event,
-                            None => continue,
+                        if let Happening::Reload(place) = happening {
+                            reload = Some(&scenario.reloads[place].1);
+                            Event::Tick
+                        } else {
+                            match sim.happen(&events, happening) {
+                                Some(event) => event,
+                                None => continue,
+                            }
                         }
                     }
                     (None, None) => checker.fail("no event and no timer is left"),
@@ -208,7 +220,18 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             checker.fail("it never ends");
         }
         checker.event(sim.now, event);
-        let actions = machine.handle(sim.now, event);
+        let actions = match reload {
+            Some(config) => {
+                let plan = sim.slots.plan(config);
+                let taken = machine.reload(sim.now, &config.spec, &plan);
+                checker.reload(config, &plan, taken.is_ok());
+                if taken.is_ok() {
+                    sim.slots.reload(config);
+                }
+                taken.unwrap_or_default()
+            }
+            None => machine.handle(sim.now, event),
+        };
         report.event(sim.now, event, machine.phase());
         for action in actions {
             if let Action::Adopt { slot, from } = action {
@@ -273,7 +296,7 @@ impl Sim<'_> {
 
     /// Prepares a slot for a new instance, which may behave in another way.
     fn adopt(&mut self, slot: ProcessId, from: Source) {
-        self.slots.adopt(slot, from, &[]);
+        self.slots.adopt(slot, from);
         self.replaced += 1;
         let process = self.slots.process(slot);
         let variants = [&self.scenario.behaviours, &self.scenario.variants];
@@ -289,18 +312,20 @@ impl Sim<'_> {
         }
     }
 
-    /// The same event, for the current slot of its process.
-    fn to_current(&self, event: Event) -> Event {
+    /// The same event, for the current slot of its process, if it has one.
+    fn to_current(&self, event: Event) -> Option<Event> {
         let slot = |process: ProcessId| self.slots.current(process.index());
-        match event {
+        Some(match event {
             Event::Requested { process, request } => {
-                Event::Requested { process: slot(process), request }
+                Event::Requested { process: slot(process)?, request }
             }
             Event::FileChanged { process, watch } => {
-                Event::FileChanged { process: slot(process), watch }
+                let process = slot(process)?;
+                let is_watched = watch < self.spec(process).watch.len();
+                return is_watched.then_some(Event::FileChanged { process, watch });
             }
             other => other,
-        }
+        })
     }
 
     /// Whether the time of faults is over.
@@ -317,7 +342,8 @@ impl Sim<'_> {
     fn happen(&mut self, events: &[Event], happening: Happening) -> Option<Event> {
         match happening {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(events[key]),
-            Happening::DeliverTo(key) => Some(self.to_current(events[key])),
+            Happening::DeliverTo(key) => self.to_current(events[key]),
+            Happening::Reload(_) => None,
             Happening::DeliverFrom { key, process, instance } => {
                 (self.procs[usize::from(process)].instance == instance).then_some(events[key])
             }
@@ -500,6 +526,10 @@ impl Sim<'_> {
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
             Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
+            Action::Note(Note::Replacing { process, overlaps: false, .. }) => {
+                self.slots.take_over(process);
+            }
+            Action::Note(Note::Removing(process)) => self.slots.remove(process),
             Action::Adopt { .. }
             | Action::Signal { .. }
             | Action::ReleaseSockets(_)

@@ -80,6 +80,8 @@ pub(crate) struct Scenario {
     pub(crate) requests: Vec<(Duration, Event)>,
     /// Changes of watched files.
     pub(crate) changes: Vec<(Duration, Event)>,
+    /// New configs.
+    pub(crate) reloads: Vec<(Duration, NewConfig)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
     /// The ends of the container's hooks.
@@ -92,6 +94,18 @@ pub(crate) struct Scenario {
     /// From then on no fault begins and every process obeys: see [`Scenario::live`].
     pub(crate) faults_end: Option<Duration>,
 }
+
+/// A config that replaces the one before.
+#[derive(Clone, Debug)]
+pub(crate) struct NewConfig {
+    /// With ids of its own.
+    pub(crate) spec: Spec,
+    /// For each of its processes: which one it is, and the version of its definition.
+    pub(crate) processes: Vec<(usize, u32)>,
+}
+
+/// The number of processes that a new config may add.
+const ADDED: usize = 2;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Behaviour {
@@ -133,7 +147,8 @@ impl Scenario {
         follow(seed, &mut processes);
         let behaviours =
             processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
-        let variants = overlap(seed, &mut processes, &odds);
+        let mut behaviours = behaviours;
+        let variants = overlap(seed, &mut processes, &mut behaviours, &odds);
         let changes = changes(seed, &mut processes, &odds);
         let reserve = rng.millis(3000);
         let window = rng.millis(odds.window);
@@ -152,6 +167,7 @@ impl Scenario {
             order: (0..count).map(ProcessId).collect(),
             processes,
         };
+        let reloads = reloads(seed, &spec, &odds);
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
         // SIGTERM follows as after a `preStop` hook.
         let follows = if rng.once_in(2) { drain_requested } else { None };
@@ -183,6 +199,7 @@ impl Scenario {
             drain_requested,
             requests: requests(seed, count, &odds),
             changes,
+            reloads,
             noise,
             hooks,
             leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
@@ -203,11 +220,12 @@ impl Scenario {
         let stop = faults_end + rng.millis(3000) + Duration::from_millis(1);
         let mut spec = (*scenario.spec).clone();
         spec.window = Duration::from_secs(5) + rng.millis(35_000);
-        for process in &mut spec.processes {
-            // Without time a process is killed, whatever it does.
-            let declared = process.stop.is_declared().then_some(process.stop.limit);
-            process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
+        let specs = scenario.reloads.iter_mut().map(|(_, config)| &mut config.spec);
+        for spec in specs {
+            spec.window += Duration::from_secs(5);
+            give_time(spec);
         }
+        give_time(&mut spec);
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
         // At most one earlier signal that may have begun the shutdown; then only the last one.
@@ -218,6 +236,14 @@ impl Scenario {
         scenario.signals.push((stop, Signal::TERM));
         scenario.faults_end = Some(faults_end);
         scenario
+    }
+}
+
+/// Without time a process is killed, whatever it does.
+fn give_time(spec: &mut Spec) {
+    for process in &mut spec.processes {
+        let declared = process.stop.is_declared().then_some(process.stop.limit);
+        process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
     }
 }
 
@@ -317,7 +343,12 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
 
 /// Makes some processes start a new instance before the old one is stopped, and draws how other
 /// instances behave. They have a generator of their own.
-fn overlap(seed: u64, processes: &mut [ProcessSpec], odds: &Odds) -> Vec<Behaviour> {
+fn overlap(
+    seed: u64,
+    processes: &mut [ProcessSpec],
+    behaviours: &mut Vec<Behaviour>,
+    odds: &Odds,
+) -> Vec<Behaviour> {
     let rng = &mut Rng::new(seed ^ 0x0517);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
     for process in processes.iter_mut().filter(|process| !process.oneshot) {
@@ -325,7 +356,82 @@ fn overlap(seed: u64, processes: &mut [ProcessSpec], odds: &Odds) -> Vec<Behavio
             process.update = if rng.once_in(2) { Update::StartFirst } else { Update::HotRestart };
         }
     }
-    processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
+    let added: Vec<_> = (0..ADDED).map(|_| process(rng, 0, odds)).collect();
+    behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, odds)));
+    let all = processes.iter().chain(&added);
+    all.map(|process| Behaviour::new(rng, process, odds)).collect()
+}
+
+/// New configs at random times, in which processes are changed, added or missing, or need others.
+/// They have a generator of their own.
+fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
+    let rng = &mut Rng::new(seed ^ 0x4E10);
+    if rng.once_in(2) {
+        return Vec::new();
+    }
+    let mut at = rng.millis(odds.signal);
+    let mut version = 0;
+    // Dependencies name processes here, as those of the first config do.
+    let mut known: Vec<Option<(u32, ProcessSpec)>> =
+        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
+    known.extend([(); ADDED].map(|()| None));
+    let mut reloads = Vec::new();
+    for number in 0..1 + rng.below(3) {
+        let once_in = rng.one_of([2, 4]);
+        for (place, one) in known.iter_mut().enumerate() {
+            let is_added = one.is_none();
+            if is_added && !rng.once_in(3) {
+                continue;
+            }
+            if !is_added && rng.once_in(6) {
+                *one = None;
+            } else if is_added || rng.once_in(once_in) {
+                version += 1;
+                let mut new = process(rng, place as u16, odds);
+                if !new.oneshot && rng.once_in(2) {
+                    new.update = Update::StartFirst;
+                }
+                *one = Some((version, new));
+            } else if let Some((_, same)) = one
+                && rng.once_in(3)
+            {
+                let other = process(rng, place as u16, odds);
+                same.dependencies = other.dependencies;
+                same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
+            }
+        }
+        let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
+        if places.is_empty() {
+            break;
+        }
+        let mut processes: Vec<ProcessSpec> = Vec::new();
+        let mut versions = Vec::new();
+        for &place in &places {
+            let Some((version, of)) = &known[place] else { continue };
+            let mut of = of.clone();
+            of.dependents.clear();
+            of.followers.clear();
+            of.dependencies.retain_mut(|(on, _)| {
+                let place = places.iter().position(|known| *known == on.index());
+                *on = ProcessId(place.unwrap_or_default() as u16);
+                place.is_some()
+            });
+            for (on, _) in of.dependencies.clone() {
+                let by = ProcessId(processes.len() as u16);
+                processes[on.index()].dependents.push(by);
+            }
+            processes.push(of);
+            versions.push((place, *version));
+        }
+        follow(seed ^ number, &mut processes);
+        let order = (0..processes.len() as u16).map(ProcessId).collect();
+        let window = rng.millis(odds.window);
+        let spec = Spec { window, processes, order, ..spec.clone() };
+        let off = Duration::from_nanos(200 + number);
+        reloads.push((at + off, NewConfig { spec, processes: versions }));
+        at += rng.millis(odds.signal);
+    }
+    reloads
 }
 
 /// It has a generator of its own.

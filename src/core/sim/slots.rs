@@ -1,61 +1,129 @@
 //! The slots of a run, as the simulated world and the checker see them.
 
+use crate::core::sim::scenario::NewConfig;
 use crate::core::sim::*;
 
-/// The processes of the scenario by slot. Their edges name processes, not slots.
+/// The definitions of slots. Their edges name processes, not slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
-    specs: Vec<ProcessSpec>,
-    /// The process of each slot.
-    processes: Vec<usize>,
+    slots: Vec<Slot>,
     /// The current slot of each process.
-    current: Vec<ProcessId>,
+    current: Vec<Option<ProcessId>>,
+    /// Those of the newest config.
+    config: Vec<Slot>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    process: usize,
+    version: u32,
+    spec: ProcessSpec,
 }
 
 impl Slots {
-    pub(crate) fn new(spec: &Spec) -> Self {
-        let processes = (0..spec.processes.len()).collect();
-        Self { specs: spec.processes.clone(), processes, current: spec.ids().collect() }
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let specs = scenario.spec.processes.iter().cloned().enumerate();
+        let slots = specs.map(|(process, spec)| Slot { process, version: 0, spec }).collect();
+        let mut current: Vec<_> = scenario.spec.ids().map(Some).collect();
+        current.resize(scenario.behaviours.len(), None);
+        Self { slots, current, config: Vec::new() }
     }
 
     /// What the process of this slot is.
     pub(crate) fn of(&self, slot: ProcessId) -> &ProcessSpec {
-        &self.specs[slot.index()]
+        &self.slots[slot.index()].spec
     }
 
     pub(crate) fn process(&self, slot: ProcessId) -> usize {
-        self.processes[slot.index()]
+        self.slots[slot.index()].process
     }
 
-    pub(crate) fn current(&self, process: usize) -> ProcessId {
+    pub(crate) fn current(&self, process: usize) -> Option<ProcessId> {
         self.current[process]
     }
 
+    /// The number of all processes, also of those that are in no config now.
+    pub(crate) fn processes(&self) -> usize {
+        self.current.len()
+    }
+
     pub(crate) fn count(&self) -> usize {
-        self.specs.len()
+        self.slots.len()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = ProcessId> + use<> {
-        (0..self.specs.len() as u16).map(ProcessId)
+        (0..self.slots.len() as u16).map(ProcessId)
     }
 
-    /// Gives a slot a definition; `new` has those of a config.
-    pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source, new: &[ProcessSpec]) {
-        let (process, spec) = match from {
-            Source::Copy(old) => (self.process(old), self.of(old).clone()),
-            Source::Config(index) => (index, new[index].clone()),
+    /// Where the processes of a new config are.
+    pub(crate) fn plan(&self, config: &NewConfig) -> Vec<Placed> {
+        let placed = |(process, version): &(usize, u32)| match self.current[*process] {
+            Some(slot) if self.slots[slot.index()].version == *version => Placed::Same(slot),
+            Some(slot) => Placed::Changed(slot),
+            None => Placed::New,
         };
-        if slot.index() == self.specs.len() {
-            self.specs.push(spec);
-            self.processes.push(process);
+        config.processes.iter().map(placed).collect()
+    }
+
+    /// Takes a new config: what stays has its edges from now on.
+    pub(crate) fn reload(&mut self, config: &NewConfig) {
+        let plan = self.plan(config);
+        let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
+        self.config.clear();
+        for ((spec, (place, version)), placed) in
+            config.spec.processes.iter().zip(&config.processes).zip(plan)
+        {
+            let mut spec = spec.clone();
+            for (on, _) in &mut spec.dependencies {
+                *on = process(*on);
+            }
+            for by in &mut spec.dependents {
+                *by = process(*by);
+            }
+            for (by, _) in &mut spec.followers {
+                *by = process(*by);
+            }
+            if let Placed::Same(slot) = placed {
+                self.slots[slot.index()].spec = spec.clone();
+            }
+            self.config.push(Slot { process: *place, version: *version, spec });
+        }
+    }
+
+    /// Whether the current slots are those of the newest config.
+    pub(crate) fn are_new(&self) -> bool {
+        let is_new = |of: &Slot| {
+            let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);
+            slot.is_some_and(|slot| slot.version == of.version)
+        };
+        let count = self.current.iter().flatten().count();
+        self.config.iter().all(is_new) && count == self.config.len()
+    }
+
+    /// Gives a slot a definition.
+    pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
+        let new = match from {
+            Source::Copy(old) => self.slots[old.index()].clone(),
+            Source::Config(index) => self.config[index].clone(),
+        };
+        if self.current[new.process].is_none() {
+            self.current[new.process] = Some(slot);
+        }
+        if slot.index() == self.slots.len() {
+            self.slots.push(new);
         } else {
-            self.specs[slot.index()] = spec;
-            self.processes[slot.index()] = process;
+            self.slots[slot.index()] = new;
         }
     }
 
     pub(crate) fn take_over(&mut self, slot: ProcessId) {
         let process = self.process(slot);
-        self.current[process] = slot;
+        self.current[process] = Some(slot);
+    }
+
+    /// Its process is in no config any more.
+    pub(crate) fn remove(&mut self, slot: ProcessId) {
+        let process = self.process(slot);
+        self.current[process] = self.current[process].filter(|current| *current != slot);
     }
 }

@@ -1,0 +1,249 @@
+//! A reload: the processes of a running container become those of a new config, in its order.
+//!
+//! Everything that differs is a step: a process that is replaced, added or removed. A step begins
+//! when the steps of all that its process needs are over, and that of a removed one when nothing
+//! needs it any more; added processes wait for removed ones, which may have the same address. After
+//! a failure no further step begins: what has begun goes to its end, the rest stays as it was.
+
+use crate::core::note::{Note, RequestError};
+use crate::core::phase::operations::{Goal, Operations, is_gone};
+use crate::core::phase::replace::Replacement;
+use crate::core::slots::{Placed, Role};
+use crate::core::spec::Spec;
+use crate::core::state::{Lifecycle, State};
+use crate::types::ProcessId;
+
+/// A reload that is not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// In order.
+    pending: Vec<Step>,
+    under_way: Vec<Step>,
+    /// Other processes that steps have started because they need them.
+    needs: Vec<ProcessId>,
+    failed: Option<RequestError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Replace { old: ProcessId, new: ProcessId },
+    Add(ProcessId),
+    Remove(ProcessId),
+}
+
+impl Step {
+    /// The slot of the new config.
+    fn new_slot(self) -> Option<ProcessId> {
+        match self {
+            Self::Replace { new, .. } | Self::Add(new) => Some(new),
+            Self::Remove(_) => None,
+        }
+    }
+
+    /// The slot that a failure to end is about.
+    fn old_slot(self) -> Option<ProcessId> {
+        match self {
+            Self::Replace { old, .. } | Self::Remove(old) => Some(old),
+            Self::Add(_) => None,
+        }
+    }
+}
+
+impl Reload {
+    /// The number of steps and parts of them that are left.
+    pub(super) fn left(&self) -> usize {
+        2 * self.pending.len() + self.under_way.len()
+    }
+
+    /// A slot is over for good.
+    pub(super) fn forget(&mut self, slot: ProcessId) {
+        self.under_way.retain(|step| *step != Step::Remove(slot) && step.new_slot() != Some(slot));
+    }
+
+    /// The start of this process has failed. Returns those that wait for it, if it is one of this
+    /// reload.
+    pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
+        let started = self.under_way.iter().filter_map(|step| step.new_slot());
+        let started: Vec<_> = started.chain(self.needs.iter().copied()).collect();
+        if !started.contains(&process) {
+            return Vec::new();
+        }
+        self.failed.get_or_insert(why);
+        started
+    }
+
+    /// KILL does not end a process.
+    pub(super) fn unkillable(&mut self, process: ProcessId) {
+        let steps = self.under_way.len();
+        self.under_way
+            .retain(|step| step.old_slot() != Some(process) && step.new_slot() != Some(process));
+        if self.under_way.len() < steps {
+            self.failed.get_or_insert(RequestError::Unkillable(process));
+        }
+    }
+}
+
+impl Operations {
+    /// Why a reload cannot begin now.
+    pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
+        let is_busy =
+            self.reload.is_some() || !self.requests.is_empty() || !self.replacements.is_empty();
+        is_busy.then_some(RequestError::Reloading)
+    }
+
+    /// Takes a new config.
+    pub(crate) fn reload(&mut self, state: &mut State, new: &Spec, plan: &[Placed]) {
+        let before = state.spec.order.clone();
+        let Some(slots) = state.merge(new, plan) else {
+            state.note(Note::ReloadFailed { why: RequestError::Reloading });
+            return;
+        };
+        let mut steps = Vec::new();
+        let mut stays = vec![false; state.spec.processes.len()];
+        for (placed, &new) in plan.iter().zip(&slots) {
+            match *placed {
+                Placed::Same(slot) => stays[slot.index()] = true,
+                Placed::Changed(old) => {
+                    stays[old.index()] = true;
+                    let replacement = Replacement { old, new, overlaps: false, is_changed: true };
+                    self.replacements.push(replacement);
+                    steps.push(Step::Replace { old, new });
+                }
+                Placed::New => steps.push(Step::Add(new)),
+            }
+        }
+        let gone = before.iter().filter(|slot| !stays[slot.index()] && state.is_current(**slot));
+        steps.extend(gone.map(|slot| Step::Remove(*slot)));
+        steps.sort_by_key(|step| step.new_slot().map(|slot| state.rank(slot)));
+        self.reload = Some(Reload { pending: steps, ..Reload::default() });
+    }
+
+    /// Begins the steps that are due.
+    pub(super) fn proceed(&mut self, state: &mut State) {
+        let Some(reload) = &mut self.reload else { return };
+        if reload.pending.is_empty() {
+            return;
+        }
+        let pending = std::mem::take(&mut reload.pending);
+        if reload.failed.is_some() {
+            for slot in pending.into_iter().filter_map(Step::new_slot) {
+                self.retire(state, slot);
+            }
+            return;
+        }
+        let mut waits: Vec<ProcessId> =
+            reload.under_way.iter().chain(&pending).filter_map(|step| step.new_slot()).collect();
+        waits.sort_unstable();
+        let mut left = Vec::new();
+        for step in pending {
+            let is_removing = self
+                .reload
+                .iter()
+                .flat_map(|reload| &reload.under_way)
+                .any(|step| matches!(step, Step::Remove(_)));
+            let needs_no_other = |slot: ProcessId| {
+                let mut needs = state.process(slot).dependencies.iter();
+                needs.all(|(on, _)| waits.binary_search(on).is_err())
+            };
+            let is_due = match step {
+                Step::Replace { new, .. } => needs_no_other(new),
+                Step::Add(new) => needs_no_other(new) && !is_removing,
+                Step::Remove(old) => state.process(old).dependents.is_empty(),
+            };
+            if is_due { self.begin(state, step) } else { left.push(step) }
+        }
+        if let Some(reload) = &mut self.reload {
+            reload.pending = left;
+        }
+    }
+
+    fn begin(&mut self, state: &mut State, step: Step) {
+        match step {
+            Step::Remove(old) => {
+                state.note(Note::Removing(old));
+                state.leave(old);
+                self.bring_down(state, old, Goal::Retired);
+            }
+            Step::Add(new) => {
+                state.note(Note::Adding(new));
+                self.bring_up(state, new);
+            }
+            Step::Replace { old, new } => {
+                let spec = state.process(new);
+                let serves = matches!(state.life(old), Lifecycle::Ready { .. });
+                let overlaps =
+                    spec.update.overlaps() && !spec.oneshot && serves && !self.stops(old);
+                state.note(Note::Replacing { process: new, old, overlaps });
+                for one in self.replacements.iter_mut().filter(|one| one.new == new) {
+                    one.overlaps = overlaps;
+                }
+                let stays_down = state.life(old) == Lifecycle::Stopped { failed: false };
+                if !overlaps {
+                    self.swap(state, new, old);
+                }
+                if stays_down {
+                    state.reach(new, state.reached(old));
+                    state.set(new, Lifecycle::Stopped { failed: false });
+                } else {
+                    self.bring_up(state, new);
+                }
+            }
+        }
+        if let Some(reload) = &mut self.reload {
+            reload.under_way.push(step);
+        }
+    }
+
+    /// Starts a process of a new config, and what it needs and is down.
+    fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
+        self.goals.insert(slot, Goal::Up { begun: false });
+        let needs = state.process(slot).dependencies.clone();
+        for (on, _) in needs {
+            let is_down = is_gone(state.life(on)) && !state.went_well[on.index()];
+            if is_down && state.is_current(on) && !self.goals.contains_key(&on) {
+                match (self.start(state, on), &mut self.reload) {
+                    (Ok(members), Some(reload)) => reload.needs.extend(members),
+                    (Err(why), Some(reload)) => {
+                        reload.failed.get_or_insert(why);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the steps that are over, and answers when none is left.
+    pub(super) fn settle(&mut self, state: &mut State) {
+        let Some(reload) = &mut self.reload else { return };
+        let (goals, replacements) = (&self.goals, &self.replacements);
+        reload.under_way.retain(|step| {
+            let is_on_its_way = |slot: ProcessId| {
+                goals.contains_key(&slot) || replacements.iter().any(|one| one.has(slot))
+            };
+            step.new_slot().or(step.old_slot()).is_some_and(is_on_its_way)
+        });
+        if reload.left() == 0 {
+            state.note(match reload.failed {
+                None => Note::ReloadDone,
+                Some(why) => Note::ReloadFailed { why },
+            });
+            self.reload = None;
+        }
+    }
+
+    /// The shutdown has begun.
+    pub(super) fn abandon_reload(&mut self, state: &mut State, why: RequestError) {
+        if self.reload.take().is_some() {
+            state.note(Note::ReloadFailed { why });
+        }
+    }
+}
+
+impl State {
+    /// The process of this slot is no longer in the config.
+    fn leave(&mut self, slot: ProcessId) {
+        self.set_role(slot, Role::Leaving);
+        self.missing.remove(&slot);
+        self.forget_changes(slot);
+    }
+}
