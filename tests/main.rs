@@ -52,6 +52,7 @@ mod private_socket;
 mod process_options;
 mod prometheus;
 mod readiness;
+mod reload;
 mod replace;
 mod report;
 mod report_counts;

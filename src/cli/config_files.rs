@@ -38,6 +38,11 @@ impl ConfigFiles {
         ]
     }
 
+    /// Those of `-c`.
+    pub(super) fn named(&self) -> &[PathBuf] {
+        &self.config
+    }
+
     /// The control address of the supervisor that runs this config; `None` if no file is named and
     /// none lies at the usual places.
     pub(super) fn control(&self) -> Option<Found> {

@@ -91,7 +91,15 @@ pub(super) fn of_drain(files: &ConfigFiles, socket: Option<PathBuf>) -> Result<F
 
 /// The control socket, for an operator.
 pub(super) fn of_operator(whom: &Whom) -> Result<Found, String> {
-    find(&whom.files, whom.socket.clone(), |control| {
+    of_operator_at(&whom.files, whom.socket.clone())
+}
+
+/// The same, for a command with other options.
+pub(super) fn of_operator_at(
+    files: &ConfigFiles,
+    socket: Option<PathBuf>,
+) -> Result<Found, String> {
+    find(files, socket, |control| {
         match &control.socket {
         ControlSocket::Path(socket) => Ok(Some(Address::Unix(socket.clone()))),
         ControlSocket::Private => Ok(None),

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod man;
 pub mod operate;
 pub mod plan;
+pub mod reload;
 #[cfg(feature = "tools")]
 pub mod report;
 pub mod run;
@@ -80,6 +81,8 @@ enum Ask {
     Start(crate::cli::operate::OperateArgs),
     /// Replace single processes
     Restart(crate::cli::operate::OperateArgs),
+    /// Read the config again, and replace what differs
+    Reload(crate::cli::reload::ReloadArgs),
     /// Send a signal to single processes
     Kill(crate::cli::kill::KillArgs),
     /// Show the last lines of the processes
@@ -144,6 +147,7 @@ impl Ask {
             Self::Stop(args) => crate::cli::operate::operate(Request::Stop, &args),
             Self::Start(args) => crate::cli::operate::operate(Request::Start, &args),
             Self::Restart(args) => crate::cli::operate::operate(Request::Restart, &args),
+            Self::Reload(args) => crate::cli::reload::reload(&args),
             Self::Kill(args) => crate::cli::kill::kill(&args),
             Self::Logs(args) => crate::cli::logs::logs(&args),
         }

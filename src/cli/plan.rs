@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::config_files::ConfigFiles;
+use crate::cli::{control_address, fail, reload};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::plan::{Plan, text};
@@ -18,6 +20,12 @@ use crate::types::exit_code;
 pub struct PlanArgs {
     #[command(flatten)]
     files: ConfigFiles,
+    /// Ask the running drainit what a reload would do [default: with the files of its start]
+    #[arg(long)]
+    reload: bool,
+    /// drainit's control socket, a path or @NAME, for --reload
+    #[arg(long, value_name = "SOCKET", requires = "reload")]
+    socket: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -41,6 +49,9 @@ enum Format {
 
 /// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
+    if args.reload {
+        return plan_reload(args);
+    }
     // Dropping it would only take time before the exit.
     let loaded =
         ManuallyDrop::new(load::load_to_show(&args.files.paths(), &Environment::from_process()));
@@ -70,4 +81,18 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     };
     let _ = writeln!(io::stdout(), "{}", shown.trim_end());
     exit_code::OK
+}
+
+fn plan_reload(args: &PlanArgs) -> u8 {
+    let is_json = match args.format {
+        Format::Text => false,
+        Format::Json => true,
+        Format::Mermaid | Format::Svg => {
+            return fail("a reload is shown as text or JSON", exit_code::USAGE);
+        }
+    };
+    match control_address::of_operator_at(&args.files, args.socket.clone()) {
+        Ok(found) => reload::plan(&found, args.files.named(), is_json),
+        Err(reason) => fail(&reason, exit_code::CONFIG),
+    }
 }

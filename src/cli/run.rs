@@ -8,7 +8,7 @@ use clap::Args;
 use tracing::Level;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::config::{Address, Config, ListenSocket, LogFormat, OnlyIf, Process};
+use crate::config::LogFormat;
 use crate::control::listen::{Listeners, NoPrivateSocket};
 use crate::http::describe_io;
 use crate::image::detect::is_stopped_by_docker;
@@ -18,11 +18,11 @@ use crate::logging::Output;
 use crate::logging::event_file::EventFile;
 use crate::logging::format::own_line;
 use crate::logging::subscriber;
-use crate::os::held_sockets::HeldSocket;
 use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
-use crate::supervisor::Setup;
+use crate::supervisor::reload::ConfigSource;
+use crate::supervisor::{Setup, sockets};
 use crate::types::{Stream, exit_code, harmless, harmless_lines, human};
 
 /// The time for a slow reader to take the errors before the supervisor starts.
@@ -63,7 +63,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(signals) => signals,
         Err(error) => return fail(format, &format!("cannot set up: {error}"), exit_code::SOFTWARE),
     };
-    let loaded = match load::load(&args.files.paths(), &environment) {
+    let paths = args.files.paths();
+    let loaded = match load::load(&paths, &environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(&output, format, &problems);
@@ -72,7 +73,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
     };
     format = loaded.config.logging.format;
     complain(&output, format, &loaded.warnings);
-    let args = match args::route(&loaded.config, &args.args) {
+    let arguments = args.args;
+    let args = match args::route(&loaded.config, &arguments) {
         Ok(args) => args,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::USAGE),
     };
@@ -80,7 +82,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
-    let sockets = match held_sockets(&loaded.config) {
+    let sockets = match sockets::open(&loaded.config, &[]) {
         Ok(sockets) => sockets,
         Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
     };
@@ -110,8 +112,10 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Some(missing @ NoPrivateSocket::NoProc(_)) => tracing::debug!("{missing}"),
         None => {}
     }
+    let source = ConfigSource { paths, arguments };
     let setup = Setup {
         config: loaded.config,
+        source: Some(source),
         graph: loaded.graph,
         args,
         output: Arc::clone(&output),
@@ -123,24 +127,6 @@ pub(super) fn run(args: RunArgs) -> u8 {
         successes: Vec::new(),
     };
     supervisor::run(setup)
-}
-
-/// Opens the sockets of `listen`, for each process. Those of a process that is left out stay
-/// closed.
-fn held_sockets(config: &Config) -> Result<Vec<Vec<HeldSocket>>, String> {
-    let open = |process: &Process, wanted: &ListenSocket| {
-        let opened = match &wanted.address {
-            Address::Tcp(address) => HeldSocket::tcp(*address, wanted.backlog),
-            Address::Unix(path) => HeldSocket::unix(path, wanted.mode, wanted.backlog),
-        };
-        let why = |error| format!("{}: `listen` {wanted}: {}", process.name, describe_io(&error));
-        opened.map_err(why)
-    };
-    let all = |process: &Process| match process.only_if {
-        Some(OnlyIf::Never) => Ok(Vec::new()),
-        _ => process.listen.iter().map(|wanted| open(process, wanted)).collect(),
-    };
-    config.processes.iter().map(all).collect()
 }
 
 fn open_events(path: &Path) -> Result<EventFile, String> {

@@ -6,7 +6,7 @@ use crate::config::{Address, HttpTarget};
 use crate::types::Signal;
 
 /// `drain:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub method: DrainMethod,
     /// The longest wait.
@@ -30,7 +30,7 @@ impl Drain {
 }
 
 /// The way to request a drain of a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DrainMethod {
     /// Through Envoy's admin interface.
     Envoy {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Probe;
 
 /// `liveness:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
     /// drainit probes it.
     Probe {

@@ -26,7 +26,7 @@ pub use process::{
     ArgRoute, Dependency, LogFile, LogMode, OnExit, OnlyIf, Process, ProcessKind, Restart,
     RestartPolicy, StartCondition, Update, User,
 };
-pub use readiness::{Probe, Readiness};
+pub use readiness::{Pattern, Probe, Readiness};
 pub use ulimit::{Limit, Resource, Ulimit};
 pub use values::{CopyOf, Render, ValueFile, Variable};
 pub use watch::{Watch, WatchAction};
@@ -42,6 +42,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub control: Control,
     pub logging: Logging,
+    /// The signal at which drainit reads the config again.
+    pub reload_signal: Option<Signal>,
     /// Hooks of the container.
     pub hooks: Hooks,
     /// In file order; a [`ProcessId`](crate::types::ProcessId) is an index into this list.
@@ -51,7 +53,7 @@ pub struct Config {
 }
 
 /// `shutdown:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
     /// The pod's `terminationGracePeriodSeconds`: the whole shutdown must fit into it.
     pub grace_period: Duration,
@@ -80,7 +82,7 @@ impl Shutdown {
 }
 
 /// `control:`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     /// The TCP address of the HTTP endpoints.
     pub listen: Option<SocketAddr>,
@@ -131,7 +133,7 @@ pub enum LogFormat {
 }
 
 /// `hooks:` of the container or of a process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
     /// Before the first start. If it fails, the start has failed.
     pub pre_start: Option<Hook>,
@@ -142,7 +144,7 @@ pub struct Hooks {
 }
 
 /// One command of `hooks:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The program and its arguments.
     pub command: Vec<String>,

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use crate::config::{Address, HttpTarget};
 
 /// `readiness:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     pub probe: Probe,
     /// The longest time between two attempts, where the kernel cannot report a change. Default
@@ -20,7 +20,7 @@ pub struct Readiness {
 }
 
 /// The condition that makes a process ready.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// A connection to this Unix socket is accepted.
     Unix(PathBuf),
@@ -35,10 +35,22 @@ pub enum Probe {
     /// The path exists.
     File(PathBuf),
     /// A line of its output matches.
-    Log(Regex),
+    Log(Pattern),
     /// It sends `READY=1` to `NOTIFY_SOCKET` (sd_notify(3)).
     Notify,
 }
+
+/// A regular expression. Two are equal if they are written alike.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 impl Probe {
     /// Its key in `readiness`.

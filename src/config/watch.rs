@@ -17,6 +17,8 @@ pub struct Watch {
 pub enum WatchAction {
     /// The process is replaced as by `drainit restart`.
     Restart,
+    /// The config is read again, as by `drainit reload`.
+    Reload,
     /// The process gets this signal.
     Signal(Signal),
 }

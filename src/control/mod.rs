@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,16 @@ pub trait SupervisorHandle {
     /// failed, however long it takes; the error is a sentence for the operator. The sender is gone
     /// without an answer only when drainit itself ends.
     fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>>;
+    /// Reads the config again. The answer comes when every process is as the new config has it, or
+    /// says why not; it has the warnings.
+    fn reload(&self) -> oneshot::Receiver<Result<String, String>>;
+    /// Answers what a reload would do, as text or JSON. Without paths it reads the files of the
+    /// start.
+    fn plan_reload(
+        &self,
+        paths: Vec<PathBuf>,
+        is_json: bool,
+    ) -> oneshot::Receiver<Result<String, String>>;
     /// Sends a signal to a process, not to its group.
     ///
     /// # Errors

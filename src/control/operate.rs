@@ -1,8 +1,11 @@
 //! The endpoints of drainit's own commands, over the control socket only: `/v1/status`, `/v1/logs`,
-//! `/v1/kill`, `/v1/stop`, `/v1/start` and `/v1/restart`.
+//! `/v1/kill`, `/v1/stop`, `/v1/start`, `/v1/restart` and `/v1/reload`.
 //!
 //! The version is part of the path: another one is answered with a line that says so.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -39,18 +42,26 @@ const OWN: &str = "drainit";
 pub(crate) enum Answered {
     Now(Response<AnswerBody>),
     Later(Vec<oneshot::Receiver<Result<(), String>>>),
+    /// With a text.
+    TextLater(oneshot::Receiver<Result<String, String>>, &'static str),
 }
 
 impl Answered {
     /// Waits until the operation is done. It goes on where the client does not wait.
     pub(crate) async fn response(self) -> Response<AnswerBody> {
+        let gone = || "drainit has ended before that was done".to_owned();
         match self {
             Self::Now(response) => response,
+            Self::TextLater(outcome, content_type) => {
+                match outcome.await.unwrap_or_else(|_| Err(gone())) {
+                    Ok(text) => response(StatusCode::OK, content_type, text),
+                    Err(reason) => response(StatusCode::CONFLICT, TEXT, reason + "\n"),
+                }
+            }
             Self::Later(outcomes) => {
                 let mut failures = Vec::new();
                 for outcome in outcomes {
-                    let gone = || Err("drainit has ended before that was done".to_owned());
-                    if let Err(reason) = outcome.await.unwrap_or_else(|_| gone()) {
+                    if let Err(reason) = outcome.await.unwrap_or_else(|_| Err(gone())) {
                         failures.push(reason);
                     }
                 }
@@ -82,10 +93,15 @@ pub(crate) fn answer<B>(
     let allowed = match path {
         "status" | "logs" => Method::GET,
         "kill" | "stop" | "start" | "restart" => Method::POST,
+        "reload" if *method == Method::GET => Method::GET,
+        "reload" => Method::POST,
         _ => return Answered::Now(unknown_path(request.uri().path())),
     };
     if *method != allowed {
         return Answered::Now(refuse(if allowed == Method::GET { "GET" } else { "POST" }));
+    }
+    if path == "reload" {
+        return reload(method, query, *peer, stage, supervisor);
     }
     let now = supervisor.status();
     let query = match Query::parse(query, &now) {
@@ -111,6 +127,55 @@ pub(crate) fn answer<B>(
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
     Answered::Later(names.into_iter().map(|name| supervisor.request(name, operation)).collect())
+}
+
+/// GET: what a reload would do. POST: does it.
+fn reload(
+    method: &Method,
+    query: &str,
+    peer: Peer,
+    stage: &Stage,
+    supervisor: &dyn SupervisorHandle,
+) -> Answered {
+    let mut paths = Vec::new();
+    let mut is_json = false;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("config", path)) if *method == Method::GET => match decoded(path) {
+                Some(path) => paths.push(path),
+                None => return bad(format!("no path: {path:?}")),
+            },
+            Some(("format", "json")) if *method == Method::GET => is_json = true,
+            _ => return bad(format!("unknown parameter: {pair:?}")),
+        }
+    }
+    if !stage.last() {
+        return Answered::Now(busy());
+    }
+    if *method == Method::GET {
+        let content_type = if is_json { "application/json" } else { TEXT };
+        return Answered::TextLater(supervisor.plan_reload(paths, is_json), content_type);
+    }
+    let Peer { pid, uid } = peer;
+    tracing::info!("reload requested by pid {pid} (uid {uid})");
+    Answered::TextLater(supervisor.reload(), TEXT)
+}
+
+/// A path with `%XX` for every byte that a query cannot hold.
+fn decoded(path: &str) -> Option<PathBuf> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(OsString::from_vec(bytes).into())
 }
 
 /// Another version of drainit knows more, or less.
@@ -191,15 +256,21 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
         return bad("name the processes to signal".to_owned());
     }
     // All or none.
+    let mut targets = Vec::with_capacity(query.processes.len());
     for place in &query.processes {
         let process = &now.processes[*place];
-        if process.pid.is_none() {
-            let reason = format!("{} does not run: it is {}\n", process.name, process.state.name());
-            return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
+        // Until a new instance runs, the one that ends before it.
+        let runs = |one: &&ProcessStatus| one.identity == process.identity && one.pid.is_some();
+        match Some(process).filter(runs).or_else(|| now.processes.iter().find(runs)) {
+            Some(target) => targets.push(target),
+            None => {
+                let ProcessStatus { name, state, .. } = process;
+                let reason = format!("{name} does not run: it is {}\n", state.name());
+                return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
+            }
         }
     }
-    for place in &query.processes {
-        let ProcessStatus { name, slot, .. } = &now.processes[*place];
+    for ProcessStatus { name, slot, .. } in targets {
         let Peer { pid, uid } = peer;
         tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
         if let Err(error) = supervisor.signal(*slot, signal) {

@@ -49,6 +49,22 @@ impl SupervisorHandle for CountingSupervisor {
         Ok(())
     }
 
+    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        reply.send(Ok("a warning\n".to_owned())).unwrap();
+        answer
+    }
+
+    fn plan_reload(
+        &self,
+        paths: Vec<PathBuf>,
+        is_json: bool,
+    ) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        reply.send(Err(format!("{paths:?} {is_json}"))).unwrap();
+        answer
+    }
+
     fn is_captured(&self, process: ProcessId) -> bool {
         process.index() != 1
     }

@@ -81,7 +81,6 @@ impl Machine {
     /// # Errors
     /// It is refused, and nothing changes, before all processes were ready once, from the begin of a
     /// drain or a shutdown on, and while a request, a replacement or another reload is under way.
-    #[allow(dead_code)] // Until the supervisor reads a config again.
     pub fn reload(
         &mut self,
         now: Time,

@@ -59,6 +59,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     }
     let setup = Setup {
         config,
+        source: None,
         graph,
         args: vec![Vec::new()],
         output,
@@ -136,6 +137,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         shutdown,
         control: Control::default(),
         logging: Logging::default(),
+        reload_signal: None,
         hooks: Hooks::default(),
         processes: vec![process],
         without_copies: Vec::new(),

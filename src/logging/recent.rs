@@ -164,6 +164,18 @@ impl Recent {
         *self.lock() = State::default();
     }
 
+    /// Changes the number of processes, for a new config, if lines are kept.
+    pub(crate) fn resize(&self, processes: usize) {
+        if self.is_kept.load(Relaxed) {
+            self.keep(processes);
+        }
+    }
+
+    /// Drops the lines of an owner, whose number goes to another process.
+    pub(crate) fn drop_lines(&self, owner: Owner) {
+        self.lock().rings.remove(&owner);
+    }
+
     /// Takes whole, formatted lines. Never blocks for longer than a copy takes.
     pub(crate) fn push(&self, owner: Owner, lines: &[u8]) {
         if !self.is_kept.load(Relaxed) || lines.is_empty() {

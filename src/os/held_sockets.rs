@@ -1,9 +1,11 @@
 //! Listening sockets that drainit opens for its processes and holds over their restarts: while no
 //! process accepts, connections wait in the kernel's queue instead of being refused.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::sys::socket::{
@@ -48,6 +50,16 @@ impl HeldSocket {
         let held = Self { descriptor, _file: Some(SocketFile::new(path)) };
         listen(&held.descriptor, queue(backlog))?;
         Ok(held)
+    }
+}
+
+impl HeldSocket {
+    /// Changes the permissions of a Unix socket, and the length of the queue.
+    pub(crate) fn adapt(&self, unix: Option<(&Path, u32)>, backlog: Option<u32>) -> io::Result<()> {
+        if let Some((path, mode)) = unix {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(listen(&self.descriptor, queue(backlog))?)
     }
 }
 

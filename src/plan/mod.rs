@@ -7,10 +7,12 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 pub(crate) mod agreement;
+pub mod changes;
 #[cfg(feature = "tools")]
 pub mod json;
 #[cfg(feature = "tools")]
 pub mod mermaid;
+pub mod reload;
 #[cfg(feature = "tools")]
 pub mod svg;
 #[cfg(all(test, feature = "tools"))]

@@ -130,6 +130,7 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
                 request: Some(request_name(Request::Restart)),
                 ..of("file_changed", process)
             },
+            WatchAction::Reload => Event { request: Some("reload"), ..of("file_changed", process) },
             WatchAction::Signal(signal) => {
                 Event { signal: Some(signal.to_string()), ..of("file_changed", process) }
             }
@@ -202,6 +203,14 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::DeadlinePassed => plain("deadline_passed"),
         Note::Unkillable(process) => of("unkillable", process),
     }
+}
+
+/// The event of a reload that was refused before the core heard of it. Only the last line of `why`:
+/// others may hold text of the config.
+#[must_use]
+pub fn reload_failed<'a>(time: &'a str, why: &str) -> Event<'a> {
+    let cause = why.lines().last().map(str::to_owned);
+    Event { time, event: "reload_failed", cause, ..Event::default() }
 }
 
 /// The last event: drainit exits with this code, so long after T0.

@@ -222,6 +222,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
 pub fn file_changed(name: &str, path: &str, action: WatchAction) -> String {
     match action {
         WatchAction::Restart => format!("{name}: {path} changed; restart"),
+        WatchAction::Reload => format!("{name}: {path} changed; reload"),
         WatchAction::Signal(signal) => format!("{name}: {path} changed; {signal}"),
     }
 }

@@ -66,15 +66,16 @@ impl Startup {
         Self { began, hook_over: None, processes, names, all_ready: None, chain: Vec::new() }
     }
 
-    /// A slot gets a new instance of the process of another slot, whose start is what counts.
-    pub fn adopt(&mut self, slot: ProcessId, from: ProcessId) {
-        let moments = self.of(from);
+    /// A slot gets a new instance of the process of another slot, whose start is what counts, or a
+    /// new process.
+    pub fn adopt(&mut self, slot: ProcessId, name: &str, from: Option<ProcessId>) {
+        let moments = from.map(|from| self.of(from)).unwrap_or_default();
         if self.processes.len() <= slot.index() {
             self.processes.resize(slot.index() + 1, Moments::default());
         }
         self.processes[slot.index()] = moments;
         if self.all_ready.is_none() {
-            self.names.set(slot, self.names.of(from).to_owned());
+            self.names.set(slot, name.to_owned());
         }
     }
 

@@ -4,6 +4,8 @@
 //! Whatever may take time (probes, drains, logs) is a local task that sends an event when it is
 //! done.
 
+mod reload;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::BitOr;
@@ -11,7 +13,7 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::config::Config;
+use crate::config::{Config, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
@@ -27,6 +29,7 @@ use crate::os::sys::SignalSet;
 use crate::supervisor::children::Rest;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::Message;
+use crate::supervisor::reload::Reloads;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code};
 
@@ -46,6 +49,8 @@ pub(crate) struct EventLoop {
     handled: SignalSet,
     timer: Timer,
     receiver: UnboundedReceiver<Message>,
+    reloads: Reloads,
+    reload_signal: Option<Signal>,
     /// Events that the actions of a step caused at once.
     queue: VecDeque<Event>,
     /// A child may have ended that is not reaped yet.
@@ -60,23 +65,35 @@ impl EventLoop {
         status_board: Rc<StatusBoard>,
         signals: Signals,
         receiver: UnboundedReceiver<Message>,
+        reloads: Reloads,
     ) -> io::Result<Self> {
-        let stop_signals = &config.shutdown.signals;
-        let handled = config.processes.iter().flat_map(|p| &p.forward_signals).chain(stop_signals);
-        Ok(Self {
+        let mut event_loop = Self {
             executor,
             status_board,
             signals: signals.into_stream()?,
-            stop_signals: stop_signals.iter().copied().map(only).fold(0, BitOr::bitor),
+            stop_signals: 0,
             unstarted: Vec::new(),
-            handled: handled.copied().map(only).fold(0, BitOr::bitor),
+            handled: 0,
             timer: Timer::new()?,
             receiver,
+            reloads,
+            reload_signal: None,
             queue: VecDeque::new(),
             // A program that exec'd drainit may have left children.
             has_ended: true,
             exit: None,
-        })
+        };
+        event_loop.take_signals(config);
+        Ok(event_loop)
+    }
+
+    /// Takes over the meaning of each signal from a config.
+    fn take_signals(&mut self, config: &Config) {
+        let stop_signals = &config.shutdown.signals;
+        let handled = config.processes.iter().flat_map(|p| &p.forward_signals).chain(stop_signals);
+        self.stop_signals = stop_signals.iter().copied().map(only).fold(0, BitOr::bitor);
+        self.handled = handled.copied().map(only).fold(0, BitOr::bitor);
+        self.reload_signal = config.reload_signal;
     }
 
     /// Runs until the core decides to exit, and returns its exit code.
@@ -135,15 +152,33 @@ impl EventLoop {
             }
             Some(message) = self.receiver.recv() => {
                 self.has_ended |= matches!(message, Message::Wake);
-                if let Some(event) = self.executor.event(message) {
-                    self.step(event)?;
-                }
+                self.message(message)?;
             }
         }
         // Only when needed: waitid(2) searches all children for one that has ended. During the
         // sweep it also reports when there are none left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
+        }
+        self.begin_reload();
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Reload { reply } => self.reload_asked(reply),
+            Message::PlanReload { paths, is_json, reply } => {
+                self.reloads.begin_plan(paths, is_json, reply);
+            }
+            Message::Prepared(prepared) => self.prepared(*prepared)?,
+            Message::FileChanged { name, watch } if watch.action == WatchAction::Reload => {
+                self.reload_file_changed(&name, &watch);
+            }
+            other => {
+                if let Some(event) = self.executor.event(other) {
+                    self.step(event)?;
+                }
+            }
         }
         Ok(())
     }
@@ -169,6 +204,10 @@ impl EventLoop {
                 );
             }
             None => tracing::info!("{} received", received.signal),
+        }
+        if self.reload_signal == Some(received.signal) {
+            self.reloads.want(None);
+            return Ok(());
         }
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
@@ -224,13 +263,17 @@ impl EventLoop {
             self.status_board.event(now, event);
             let actions = self.status_board.machine.borrow_mut().handle(now, event);
             self.executor.handled(now, event);
-            for action in actions {
-                self.carry_out(now, action);
-            }
-            self.status_board.update(now, &self.status_board.machine.borrow());
+            self.carry_out_all(now, actions);
             now = clock::now();
         }
         self.timer.set(self.status_board.machine.borrow().next_wakeup())
+    }
+
+    fn carry_out_all(&mut self, now: Time, actions: Vec<Action>) {
+        for action in actions {
+            self.carry_out(now, action);
+        }
+        self.status_board.update(now, &self.status_board.machine.borrow());
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {
@@ -264,6 +307,7 @@ impl EventLoop {
                 let now = clock::now();
                 self.status_board.note(now, &note);
                 self.executor.note(now, &note);
+                self.reload_noted(&note);
             }
             Action::Exit(code) => self.exit = Some(code),
         }

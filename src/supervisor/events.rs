@@ -51,6 +51,12 @@ impl EventLog {
         self.file.push(&events::Event { pid, ..event }.line());
     }
 
+    /// Writes the event of a reload that has changed nothing.
+    pub(crate) fn reload_failed(&self, why: &str) {
+        let time = stamp(SystemTime::now());
+        self.file.push(&events::reload_failed(&time, why).line());
+    }
+
     /// Writes the last event and waits for the file, at most for `within`.
     pub(crate) fn exit(&self, code: u8, took: Option<Duration>, within: Duration) {
         let time = stamp(SystemTime::now());

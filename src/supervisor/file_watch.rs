@@ -3,19 +3,19 @@
 //!
 //! A path where nothing is has no content, so what is removed changes nothing until it is back.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::config::{Config, OnlyIf};
+use crate::config::{OnlyIf, Process, Watch};
 use crate::http::describe_io;
 use crate::os::fingerprint;
 use crate::os::fingerprint::Fingerprint;
 use crate::os::path_watch::PathWatch;
 use crate::supervisor::message::{Message, MessageSender};
-use crate::types::{ProcessId, harmless, human};
+use crate::types::{harmless, human};
 
 /// A change counts once nothing more has changed for this long: who replaces several files, or
 /// writes one in pieces, is done by then.
@@ -27,11 +27,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// One watched path.
 struct FileWatch {
-    process: ProcessId,
-    /// The index into the `watch` of the process.
-    index: usize,
+    /// The process.
     name: String,
-    path: PathBuf,
+    watch: Watch,
     /// `None` where inotify fails.
     changes: Option<PathWatch>,
     /// The content that the process knows, or will know from its start.
@@ -40,34 +38,70 @@ struct FileWatch {
     error: Option<String>,
 }
 
-/// Begins to watch all files, and returns when it is known what they hold, so that no later change
-/// is missed.
-pub(crate) async fn begin(config: &Config, sender: &MessageSender) {
-    let mut watches = Vec::new();
-    for (id, process) in (0..).map(ProcessId).zip(&config.processes) {
-        let is_run = process.only_if != Some(OnlyIf::Never);
-        for (index, watch) in process.watch.iter().enumerate().filter(|_| is_run) {
-            let mut watch = FileWatch {
-                process: id,
-                index,
-                name: process.name.clone(),
-                path: watch.path.clone(),
-                changes: None,
-                known: None,
-                error: None,
-            };
-            watch.subscribe();
+/// What is watched: the process, and the entry of its `watch`.
+pub(crate) type Watched = (String, Watch);
+
+/// The tasks that watch files.
+#[derive(Default)]
+pub(crate) struct FileWatches {
+    tasks: Vec<(Watched, Task)>,
+}
+
+/// Ends the task when it is dropped.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is watched for a process.
+pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<> {
+    let watches = match process.only_if {
+        Some(OnlyIf::Never) => Vec::new(),
+        _ => process.watch.clone(),
+    };
+    let name = process.name.clone();
+    watches.into_iter().map(move |watch| (name.clone(), watch))
+}
+
+impl FileWatches {
+    /// Begins to watch files, and returns when it is known what they hold, so that no later change
+    /// is missed.
+    pub(crate) async fn begin(wanted: Vec<Watched>, sender: &MessageSender) -> Self {
+        let mut watches = Vec::new();
+        for (name, watch) in wanted {
             let content = fingerprint::take(watch.path.clone());
+            let mut watch = FileWatch { name, watch, changes: None, known: None, error: None };
+            watch.subscribe();
             watches.push((watch, content));
         }
-    }
-    let until = Instant::now() + FIRST_LOOK;
-    for (mut watch, content) in watches {
-        // A look that takes longer, or fails, finds a change when it succeeds.
-        if let Ok(Ok(content)) = timeout_at(until, content).await {
-            watch.look(content);
+        let until = Instant::now() + FIRST_LOOK;
+        let mut tasks = Vec::with_capacity(watches.len());
+        for (mut watch, content) in watches {
+            // A look that takes longer, or fails, finds a change when it succeeds.
+            if let Ok(Ok(content)) = timeout_at(until, content).await {
+                watch.look(content);
+            }
+            let watched = (watch.name.clone(), watch.watch.clone());
+            tasks.push((watched, Task(spawn_local(watch.run(sender.clone())).abort_handle())));
         }
-        spawn_local(watch.run(sender.clone()));
+        Self { tasks }
+    }
+
+    pub(crate) fn add(&mut self, mut others: Self) {
+        self.tasks.append(&mut others.tasks);
+    }
+
+    /// Ends all others.
+    pub(crate) fn keep(&mut self, wanted: &[Watched]) {
+        self.tasks.retain(|(known, _)| wanted.contains(known));
+    }
+
+    /// What is watched.
+    pub(crate) fn all(&self) -> Vec<Watched> {
+        self.tasks.iter().map(|(watched, _)| watched.clone()).collect()
     }
 }
 
@@ -83,9 +117,10 @@ impl FileWatch {
                 sleep(QUIET).await;
                 is_moving = self.look_again().await;
             }
-            let message = Message::FileChanged { process: self.process, watch: self.index };
+            let message =
+                || Message::FileChanged { name: self.name.clone(), watch: self.watch.clone() };
             // Fails only when the event loop has ended.
-            if is_new && sender.send(message).is_err() {
+            if is_new && sender.send(message()).is_err() {
                 return;
             }
         }
@@ -103,7 +138,7 @@ impl FileWatch {
     }
 
     fn subscribe(&mut self) {
-        match PathWatch::of_content(&self.path) {
+        match PathWatch::of_content(&self.watch.path) {
             Ok(changes) => self.changes = Some(changes),
             Err(error) => self.poll_from_now_on(&error),
         }
@@ -114,7 +149,7 @@ impl FileWatch {
         tracing::warn!(
             "{}: {} cannot be watched by inotify: {}; it is read every {} instead",
             self.name,
-            shown(&self.path),
+            shown(&self.watch.path),
             describe_io(error),
             human(POLL)
         );
@@ -122,7 +157,7 @@ impl FileWatch {
 
     /// Reads the content. Returns whether it is new.
     async fn look_again(&mut self) -> bool {
-        match fingerprint::take(self.path.clone()).await {
+        match fingerprint::take(self.watch.path.clone()).await {
             Ok(content) => self.look(content),
             // There was no thread to read on; the next change or poll tries again.
             Err(_) => false,
@@ -135,7 +170,7 @@ impl FileWatch {
             tracing::warn!(
                 "{}: {} cannot be read: {error}; drainit sees no change of it",
                 self.name,
-                shown(&self.path)
+                shown(&self.watch.path)
             );
         }
         self.error = error;

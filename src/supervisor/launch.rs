@@ -174,7 +174,7 @@ impl Launcher {
             request.sockets.push(socket.as_fd().try_clone_to_owned()?);
         }
         let pattern = process.readiness.as_ref().and_then(|readiness| match &readiness.probe {
-            Probe::Log(pattern) => Some(pattern.clone()),
+            Probe::Log(pattern) => Some(pattern.0.clone()),
             _ => None,
         });
         let forms = forms(process, self.format);

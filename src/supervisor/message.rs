@@ -1,20 +1,26 @@
 //! The messages from local tasks to the event loop, and the roles of children.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::config::Watch;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::supervisor::children::Children;
+use crate::supervisor::reload::Prepared;
 use crate::types::{End, ProcessId};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
 /// The answer to a request of the operator; the error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
+
+/// The same, with a text.
+pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// Why drainit has started a child.
 pub(crate) enum Role {
@@ -63,12 +69,24 @@ pub(crate) enum Message {
         instance: u32,
         by: Duration,
     },
-    /// As `Event::FileChanged`.
+    /// A watched file of this process has changed.
     FileChanged {
-        /// The process, whatever its slot.
-        process: ProcessId,
-        watch: usize,
+        name: String,
+        watch: Watch,
     },
+    /// The operator wants the config to be read again. `reply` gets the answer, with the warnings.
+    Reload {
+        reply: TextReply,
+    },
+    /// The operator asks what a reload would do.
+    PlanReload {
+        /// Other files than those of the start; none: those.
+        paths: Vec<PathBuf>,
+        is_json: bool,
+        reply: TextReply,
+    },
+    /// The config was read again.
+    Prepared(Box<Prepared>),
     /// Only wakes the loop, which then reaps and scans groups.
     Wake,
 }

@@ -76,6 +76,11 @@ impl Meter {
         }
     }
 
+    /// Counts from 0 for a new process with this number.
+    pub(crate) fn forget(&mut self, identity: ProcessId) {
+        self.processes.remove(&identity);
+    }
+
     fn of(&mut self, slot: ProcessId) -> &mut ProcessMeter {
         self.processes.entry(self.identities[slot.index()]).or_default()
     }

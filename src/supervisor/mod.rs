@@ -12,12 +12,15 @@ pub(crate) mod liveness;
 pub(crate) mod message;
 pub(crate) mod meter;
 pub(crate) mod readiness;
+pub mod reload;
 pub(crate) mod requests;
 pub(crate) mod run_command;
 pub(crate) mod slots;
+pub(crate) mod sockets;
 pub(crate) mod status;
 
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +41,6 @@ use crate::graph::Graph;
 use crate::logging::Output;
 use crate::logging::capture::forms;
 use crate::logging::event_file::EventFile;
-use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::kill;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
@@ -46,7 +48,10 @@ use crate::report::messages::Names;
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::Executor;
+use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::message::{Message, MessageSender};
+use crate::supervisor::reload::{ConfigSource, Reloads};
+use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
@@ -62,6 +67,8 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub struct Setup {
     /// The checked config.
     pub config: Config,
+    /// Where it can be read again.
+    pub source: Option<ConfigSource>,
     /// The dependency order of its processes.
     pub graph: Graph,
     /// The container's arguments for each process, in file order.
@@ -78,7 +85,7 @@ pub struct Setup {
     /// Bound already, so that a port in use is found before anything starts.
     pub listeners: Option<Listeners>,
     /// The sockets of `listen`, for each process; bound already, too.
-    pub(crate) sockets: Vec<Vec<HeldSocket>>,
+    pub(crate) sockets: Vec<Sockets>,
     /// Exit codes that count as success: drainit exits with 0 in their place.
     pub successes: Vec<u8>,
 }
@@ -109,6 +116,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     let (sender, receiver) = unbounded_channel();
     let Setup {
         config,
+        source,
         graph,
         args,
         output,
@@ -120,7 +128,6 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         successes,
     } = setup;
     let events = events.map(Rc::new);
-    let reserve = config.shutdown.reserve;
     let spec = Rc::new(Spec::new(&config, &graph));
     let names = Names(config.processes.iter().map(|process| process.name.clone()).collect());
     let status_board = StatusBoard::new(&config, names.clone(), Machine::new(spec, began));
@@ -139,7 +146,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         });
     }
     let events = events.map(|file| EventLog::new(file, names.clone()));
-    let executor = Executor::new(
+    let mut executor = Executor::new(
         Rc::clone(&config),
         args,
         sockets,
@@ -149,9 +156,11 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         Rc::clone(&status_board),
     )
     .with_events(events);
-    file_watch::begin(&config, &sender).await;
+    let watched = config.processes.iter().flat_map(file_watch::watched).collect();
+    executor.file_watches = FileWatches::begin(watched, &sender).await;
+    let reloads = Reloads::new(source, sender.clone());
     let mut event_loop =
-        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
+        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver, reloads)?;
     let code = event_loop.run(began).await?;
     let code = if successes.contains(&code) { exit_code::OK } else { code };
     let over = status_board.machine.borrow().state().grace_end;
@@ -164,6 +173,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     event_loop.executor.last_event(clock::now(), code, within(LAST_LINES));
     event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
     // Best effort: a log line about it would have no reader either.
+    let reserve = event_loop.executor.config().shutdown.reserve;
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
     let _ = output.flush_patiently(within(FLUSH), within(longest));
     Ok(code)
@@ -222,6 +232,22 @@ impl SupervisorHandle for Handle {
                 let _ = reply.send(Err(self.status_board.unknown(name)));
             }
         }
+        answer
+    }
+
+    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.sender.send(Message::Reload { reply });
+        answer
+    }
+
+    fn plan_reload(
+        &self,
+        paths: Vec<PathBuf>,
+        is_json: bool,
+    ) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.sender.send(Message::PlanReload { paths, is_json, reply });
         answer
     }
 

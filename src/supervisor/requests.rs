@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError};
-use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::message::RequestReply;
 
@@ -22,23 +21,16 @@ impl Requests {
         self.waiting.borrow_mut().entry(key).or_default().push(reply);
     }
 
-    /// Passes an answer of the core to those who wait for it. `reason`: why a process could not be
-    /// started, or was not ready, which the core does not know.
+    /// Passes an answer of the core to those who wait for it. `failure`: why a request failed.
     pub(crate) fn note(
         &self,
         note: &Note,
         names: &Names,
-        reason: impl FnOnce(RequestError) -> Option<String>,
+        failure: impl FnOnce(RequestError) -> String,
     ) {
         let (process, request, answer) = match *note {
             Note::RequestDone { process, request } => (process, request, Ok(())),
-            Note::RequestFailed { process, request, why } => {
-                let mut text = messages::request_error(why, names);
-                if let Some(reason) = reason(why) {
-                    text = format!("{text}: {reason}");
-                }
-                (process, request, Err(text))
-            }
+            Note::RequestFailed { process, request, why } => (process, request, Err(failure(why))),
             _ => return,
         };
         let key = (names.of(process).to_owned(), request);

@@ -39,6 +39,41 @@ impl Slots {
         self.put(slot, copy);
     }
 
+    /// Gives a slot a definition of its own, from this place in a file. Returns another slot of the
+    /// same process, or the slot itself if it was of that process; `None` for a new process.
+    /// `others` are the slots that are in use, without this one.
+    pub(crate) fn define(
+        &mut self,
+        slot: ProcessId,
+        definition: Rc<Process>,
+        place: usize,
+        others: &[ProcessId],
+    ) -> Option<ProcessId> {
+        let is_known = |id: &ProcessId| {
+            let known = self.slots.get(id.index());
+            known.is_some_and(|known| known.definition.name == definition.name)
+        };
+        let is_free = |identity| others.iter().all(|other| self.identity(*other) != identity);
+        let itself = Some(slot).filter(|id| is_known(id) && is_free(self.identity(*id)));
+        let known = others.iter().copied().find(is_known).or(itself);
+        let free = || (0..).map(ProcessId).find(|identity| is_free(*identity));
+        let identity = known.map(|known| self.identity(known)).or_else(free).unwrap_or(slot);
+        self.put(slot, Slot { definition, identity, place });
+        known
+    }
+
+    /// Gives a slot another definition, which differs only in what drainit may take over while the
+    /// process runs.
+    pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Rc<Process>, place: usize) {
+        let slot = &mut self.slots[slot.index()];
+        (slot.definition, slot.place) = (definition, place);
+    }
+
+    /// Puts all slots behind those of a new file, until they have their place there.
+    pub(crate) fn forget_places(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
+    }
+
     fn put(&mut self, slot: ProcessId, new: Slot) {
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = new,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::config::Config;
+use crate::config::{Config, Process};
 use crate::control::measures::Measures;
 use crate::control::status::{
     ChainLink, ContainerPhase, Part, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus,
@@ -111,14 +111,43 @@ impl StatusBoard {
     /// Prepares a slot for a new instance of the process of another one.
     pub(crate) fn adopt_copy(&self, now: Time, slot: ProcessId, from: ProcessId) {
         self.slots.borrow_mut().copy(slot, from);
+        self.adopt(now, slot, Some(from));
+    }
+
+    /// Prepares a slot for an instance of the process at this place of a new config. Returns
+    /// whether the process is new.
+    pub(crate) fn adopt_definition(
+        &self,
+        now: Time,
+        slot: ProcessId,
+        definition: Rc<Process>,
+        place: usize,
+    ) -> bool {
+        let others: Vec<_> = {
+            let machine = self.machine.borrow();
+            let state = machine.state();
+            let known = self.slots.borrow().len();
+            let in_use = |id: &ProcessId| *id != slot && state.role(*id) != Role::Retired;
+            state.spec.ids().filter(|id| id.index() < known).filter(in_use).collect()
+        };
+        let from = self.slots.borrow_mut().define(slot, definition, place, &others);
+        if from.is_none() {
+            let identity = self.slots.borrow().identity(slot);
+            self.meter.borrow_mut().forget(identity);
+        }
+        self.adopt(now, slot, from);
+        from.is_none()
+    }
+
+    fn adopt(&self, now: Time, slot: ProcessId, from: Option<ProcessId>) {
         let slots = self.slots.borrow();
         let definition = slots.definition(slot);
         self.names.borrow_mut().set(slot, definition.name.clone());
-        self.startup.borrow_mut().adopt(slot, from);
+        self.startup.borrow_mut().adopt(slot, &definition.name, from);
         let (identity, drains) = (slots.identity(slot), definition.drain.is_some());
         self.meter.borrow_mut().adopt(slot, identity, drains);
         let mut facts = self.facts.borrow_mut();
-        let last_end = facts[from.index()].last_end;
+        let last_end = from.and_then(|from| facts.get(from.index())?.last_end);
         let fact = ProcessFacts { last_end, ..ProcessFacts::new(now) };
         match facts.get_mut(slot.index()) {
             Some(known) => *known = fact,
@@ -170,6 +199,23 @@ impl StatusBoard {
         format!("there is no process {}; there are {}", harmless(name), known.join(", "))
     }
 
+    /// Why a request failed, with the reason that the core does not know.
+    pub(crate) fn failure(&self, why: RequestError) -> String {
+        let text = messages::request_error(why, &self.names.borrow());
+        let facts = self.facts.borrow();
+        let reason = match why {
+            RequestError::SpawnFailed(process) => facts[process.index()].message.clone(),
+            RequestError::NotReady { process, .. } => {
+                facts[process.index()].failure.borrow().clone()
+            }
+            _ => None,
+        };
+        match reason {
+            Some(reason) => format!("{text}: {reason}"),
+            None => text,
+        }
+    }
+
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
         self.facts.borrow_mut()[process.index()].pid = pid;
     }
@@ -208,17 +254,7 @@ impl StatusBoard {
     /// Takes the facts from a note that the state of the machine lacks.
     pub(crate) fn note(&self, now: Time, note: &Note) {
         self.startup.borrow_mut().note(now, note, &self.machine.borrow().state().spec);
-        let reason = |why: RequestError| {
-            let facts = self.facts.borrow();
-            match why {
-                RequestError::SpawnFailed(process) => facts[process.index()].message.clone(),
-                RequestError::NotReady { process, .. } => {
-                    facts[process.index()].failure.borrow().clone()
-                }
-                _ => None,
-            }
-        };
-        self.requests.note(note, &self.names.borrow(), reason);
+        self.requests.note(note, &self.names.borrow(), |why| self.failure(why));
         self.meter.borrow_mut().note(now, note);
         let mut facts = self.facts.borrow_mut();
         let process = match *note {

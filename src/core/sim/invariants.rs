@@ -872,6 +872,7 @@ impl<'a> Checker<'a> {
                 self.began.insert(key, (self.starts, proc.alive));
                 self.alone[process.index()] = true;
             }
+            WatchAction::Reload => self.hold(false, "a reload by the core"),
             WatchAction::Signal(_) => {
                 self.hold(
                     proc.alive && self.serves[process.index()],

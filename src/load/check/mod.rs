@@ -37,6 +37,7 @@ pub(crate) fn check(
     }
     drains_without_order(problems, config, graph, places);
     signals_that_stop(problems, config, places);
+    reload_signal(problems, config, places);
     drain_by_hand(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
@@ -92,6 +93,23 @@ fn signals_that_stop(problems: &mut Problems, config: &Config, places: &Places) 
                 problems.warning(*span, message).help(help);
             }
         }
+    }
+}
+
+/// Refuses a `reload_signal` that has another meaning already.
+fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
+    let (Some(signal), Some(span)) = (config.reload_signal, places.reload_signal) else { return };
+    if config.shutdown.signals.contains(&signal) {
+        let message = format!("`reload_signal` is {signal}, which stops the container");
+        let help = "write another signal such as `HUP`, or remove it from `shutdown.signals`";
+        problems.error(span, message).help(help);
+    }
+    let mut processes = config.processes.iter();
+    if let Some(process) = processes.find(|process| process.forward_signals.contains(&signal)) {
+        let name = &process.name;
+        let message = format!("`reload_signal` is {signal}, which is forwarded to `{name}`");
+        let help = "write another signal, or remove it from `forward_signals`";
+        problems.error(span, message).help(help);
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Places {
     /// The container's own waits.
     pub(crate) waits: Vec<Wait>,
     pub(crate) control_socket: Option<Span>,
+    pub(crate) reload_signal: Option<Span>,
     /// The container's own hooks.
     pub(crate) hooks: Option<Span>,
     /// In the order of the processes.
@@ -27,7 +28,7 @@ pub(crate) struct Places {
 impl Places {
     pub(crate) fn new(shutdown: Span) -> Self {
         let (grace_variables, waits, processes) = (Vec::new(), Vec::new(), Vec::new());
-        let (listen, drain_over_tcp, control_socket, hooks) = (None, None, None, None);
+        let (listen, drain_over_tcp, control_socket) = (None, None, None);
         Self {
             grace_period: shutdown,
             grace_variables,
@@ -36,7 +37,8 @@ impl Places {
             drain_over_tcp,
             waits,
             control_socket,
-            hooks,
+            reload_signal: None,
+            hooks: None,
             processes,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use crate::config::{Probe, Readiness};
+use crate::config::{Pattern, Probe, Readiness};
 use crate::load::keys::{Key, Keys, Shape};
 use crate::load::read::command::COMMAND;
 use crate::load::read::drain;
@@ -79,7 +79,7 @@ pub(crate) fn probe(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<
         }
         "exec" => reader.command(node, name).map(Probe::Exec),
         "file" => reader.typed(node, name, values::path).map(Probe::File),
-        "log" => reader.typed(node, name, regex).map(Probe::Log),
+        "log" => reader.typed(node, name, regex).map(Pattern).map(Probe::Log),
         _ => reader.typed(node, name, notify).map(|()| Probe::Notify),
     }
 }

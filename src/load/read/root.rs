@@ -34,6 +34,11 @@ pub(crate) static ROOT: Keys = Keys::new(&[
     Key::new("control", Shape::Table(&CONTROL), "Addresses for status, health, metrics and drain."),
     Key::new("logging", Shape::Table(&LOGGING), "The form of the log."),
     Key::new(
+        "reload_signal",
+        Shape::Signal(values::catchable_signal),
+        "The signal at which drainit reads the config again, as by `drainit reload`. Default: none.",
+    ),
+    Key::new(
         "hooks",
         Shape::Table(&hooks::OF_CONTAINER),
         "Commands at the start and the end of the container.",
@@ -103,6 +108,8 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let control = control(reader, &fields, &mut places);
     places.hooks = fields.key("hooks");
     let logging = logging(reader, &fields);
+    let reload_signal = reader.field(&fields, "reload_signal", values::catchable_signal);
+    places.reload_signal = fields.get("reload_signal").map(|node| node.span);
     let hooks = match fields.get("hooks") {
         Some(node) => hooks(reader, node, &"hooks", &hooks::OF_CONTAINER, &mut places.waits),
         None => Hooks::default(),
@@ -111,7 +118,9 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
         Kind::Mapping(_) => process::processes(reader, &fields, &env, &mut places),
         _ => Default::default(), // already reported
     };
-    (Config { env, shutdown, control, logging, hooks, processes, without_copies }, places)
+    let config =
+        Config { env, shutdown, control, logging, reload_signal, hooks, processes, without_copies };
+    (config, places)
 }
 
 /// Reads `control` and the entries of `env` that it uses. Also returns the variables that it uses

@@ -17,11 +17,12 @@ pub(crate) static KEYS: Keys = Keys::new(&[
     Key::new(
         "action",
         Shape::Either(&[Shape::Word(&ACTIONS), Shape::Signal(values::catchable_signal)]),
-        "What happens when its content has changed: `restart`, or a signal such as `HUP`.",
+        "What happens when its content has changed: `restart`, `reload`, or a signal such as `HUP`.",
     ),
 ]);
 
-const ACTIONS: &[(&str, WatchAction)] = &[("restart", WatchAction::Restart)];
+const ACTIONS: &[(&str, WatchAction)] =
+    &[("restart", WatchAction::Restart), ("reload", WatchAction::Reload)];
 
 pub(crate) fn watch(reader: &mut Reader<'_>, node: &Node, what: &dyn Display) -> Vec<Watch> {
     let what = format!("{what}.watch");
@@ -29,7 +30,8 @@ pub(crate) fn watch(reader: &mut Reader<'_>, node: &Node, what: &dyn Display) ->
     for item in reader.items(node, "watch").unwrap_or_default() {
         let Some(fields) = reader.fields(item, &what, &KEYS) else { continue };
         for key in ["path", "action"] {
-            let help = "write `{path: PATH, action: restart}`, or a signal such as `HUP`";
+            let help =
+                "write `{path: PATH, action: restart}`, or `reload`, or a signal such as `HUP`";
             reader.required(&fields, &what, key, help);
         }
         let path = reader.field(&fields, "path", values::path);
@@ -41,7 +43,7 @@ pub(crate) fn watch(reader: &mut Reader<'_>, node: &Node, what: &dyn Display) ->
     out
 }
 
-/// `restart`, or a signal that a process can handle.
+/// `restart`, `reload`, or a signal that a process can handle.
 fn action(text: &str) -> Result<WatchAction, Invalid> {
     if let Ok(action) = values::choice(text, ACTIONS) {
         return Ok(action);
@@ -52,7 +54,7 @@ fn action(text: &str) -> Result<WatchAction, Invalid> {
     let words = ACTIONS.iter().map(|(word, _)| *word).chain(Signal::names());
     let help = match nearest(text.trim().trim_start_matches("SIG"), words) {
         Some(word) => format!("did you mean `{word}`?"),
-        None => "write `restart`, or a signal such as `HUP`".to_owned(),
+        None => "write `restart`, `reload`, or a signal such as `HUP`".to_owned(),
     };
-    Err(Invalid::new("neither `restart` nor a signal", help))
+    Err(Invalid::new("neither `restart`, `reload` nor a signal", help))
 }

@@ -12,6 +12,7 @@ mod overlay;
 mod parts;
 mod problems;
 mod process_options;
+mod reload_signal;
 mod scale;
 mod times;
 mod values;

@@ -157,7 +157,7 @@ fn every_probe() {
         ("file: /x", |p| matches!(p, Probe::File(_))),
         (
             "log: 'ready in \\d+ ms'",
-            |p| matches!(p, Probe::Log(regex) if regex.is_match("ready in 5 ms")),
+            |p| matches!(p, Probe::Log(regex) if regex.0.is_match("ready in 5 ms")),
         ),
         ("notify: true", |p| matches!(p, Probe::Notify)),
     ];

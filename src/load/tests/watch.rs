@@ -12,7 +12,7 @@ fn watch(path: &str, action: WatchAction) -> Watch {
 #[test]
 fn every_action_is_read() {
     let keys = "watch: [{path: /a, action: restart}, {path: b, action: SIGHUP}, \
-                {path: /c, action: RTMIN+3}]";
+                {path: /c, action: RTMIN+3}, {path: /d, action: reload}]";
     let process = &config(&process_with(keys)).processes[0];
     let rtmin = Signal::parse("RTMIN+3").unwrap();
     assert_eq!(
@@ -21,6 +21,7 @@ fn every_action_is_read() {
             watch("/a", WatchAction::Restart),
             watch("b", WatchAction::Signal(Signal::HUP)),
             watch("/c", WatchAction::Signal(rtmin)),
+            watch("/d", WatchAction::Reload),
         ]
     );
 }
@@ -33,8 +34,8 @@ fn wrong_values_are_reported() {
         ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
         ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
         (
-            "watch: [{path: /a, action: reload}]",
-            "4:32 `action` is `reload`: neither `restart` nor a signal",
+            "watch: [{path: /a, action: start}]",
+            "4:32 `action` is `start`: neither `restart`, `reload` nor a signal",
         ),
         (
             "watch: [{path: /a, action: KILL}]",

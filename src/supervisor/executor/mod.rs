@@ -4,6 +4,7 @@ mod epochs;
 mod groups;
 mod hooks;
 mod notes;
+pub(crate) mod reload;
 mod start;
 mod validation;
 
@@ -28,7 +29,6 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
-use crate::os::held_sockets::HeldSocket;
 use crate::os::kill::{kill, kill_group};
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
@@ -42,6 +42,8 @@ use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::LeftGroup;
 use crate::supervisor::executor::hooks::HookRun;
+use crate::supervisor::executor::reload::Definition;
+use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Launcher, StartError};
 use crate::supervisor::leftovers::Leftovers;
@@ -50,6 +52,7 @@ use crate::supervisor::message::{Message, MessageSender, Role, SharedChildren};
 use crate::supervisor::readiness::Watch;
 use crate::supervisor::readiness::notify::Listener;
 use crate::supervisor::readiness::probe::LastFailure;
+use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
@@ -59,10 +62,14 @@ const MIN_OPEN_LOGS: usize = 16;
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
+    /// The config that was taken over last. What runs is in the slots.
     config: Rc<Config>,
+    /// The processes of the config that is being loaded, until the reload is answered.
+    loading: Vec<Definition>,
+    pub(crate) file_watches: FileWatches,
     args: Vec<Vec<String>>,
     /// The sockets of `listen`, for each slot; those of one process share them.
-    sockets: Vec<Vec<Rc<HeldSocket>>>,
+    sockets: Vec<Sockets>,
     /// drainit's environment with the `env:` defaults.
     base: Rc<[(OsString, OsString)]>,
     output: Arc<Output>,
@@ -130,7 +137,7 @@ impl Executor {
     pub(crate) fn new(
         config: Rc<Config>,
         args: Vec<Vec<String>>,
-        sockets: Vec<Vec<HeldSocket>>,
+        sockets: Vec<Sockets>,
         output: Arc<Output>,
         names: Names,
         sender: MessageSender,
@@ -139,10 +146,10 @@ impl Executor {
         let base = launch::base_environment(&config).into();
         let report = Rc::new(RefCell::new(Report::new(names.clone())));
         let instances = config.processes.iter().map(|_| Instance::default()).collect();
-        let share = |sockets: Vec<HeldSocket>| sockets.into_iter().map(Rc::new).collect();
-        let sockets = sockets.into_iter().map(share).collect();
         Self {
             config,
+            loading: Vec::new(),
+            file_watches: FileWatches::default(),
             args,
             sockets,
             base,
@@ -204,32 +211,47 @@ impl Executor {
             Message::TimeoutExtended { process, instance, by } => {
                 self.is_current(process, instance).then_some(Event::TimeoutExtended { process, by })
             }
-            Message::FileChanged { process, watch } => {
-                let process = self.status_board.current(process)?;
+            Message::FileChanged { name, watch } => {
+                // It may have another definition by now.
+                let process = self.status_board.process(&name)?;
+                let watch = self.watch_place(process, &watch)?;
                 Some(Event::FileChanged { process, watch })
             }
-            Message::Wake => None,
+            Message::Wake
+            | Message::Reload { .. }
+            | Message::PlanReload { .. }
+            | Message::Prepared(_) => None,
         }
     }
 
-    /// Prepares a slot for a new instance of the process of another one.
+    /// Prepares a slot for a new instance. Nothing of the process that it had is left.
     pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
-        let Source::Copy(from) = from else { return };
-        self.status_board.adopt_copy(now, slot, from);
-        let name = self.names.of(from).to_owned();
+        let (args, sockets) = match from {
+            Source::Copy(from) => {
+                self.status_board.adopt_copy(now, slot, from);
+                (self.args[from.index()].clone(), self.sockets[from.index()].clone())
+            }
+            Source::Config(place) => {
+                let Definition { process, args, sockets } = self.loading[place].clone();
+                if self.status_board.adopt_definition(now, slot, process, place) {
+                    self.output.recent().drop_lines(Some(self.owner(slot)));
+                }
+                (args, sockets)
+            }
+        };
+        let name = self.process(slot).name.clone();
         self.names.set(slot, name.clone());
         self.report.borrow_mut().adopt(slot, name.clone());
         if let Some(events) = &mut self.events {
             events.adopt(slot, name);
         }
-        let (args, sockets) = (self.args[from.index()].clone(), self.sockets[from.index()].clone());
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
             self.args.push(args);
             self.sockets.push(sockets);
         } else {
             // Messages of its earlier instances may still come.
-            let number = self.instances[slot.index()].number;
+            let number = self.instances[slot.index()].number + 1;
             self.instances[slot.index()] = Instance { number, ..Instance::default() };
             self.args[slot.index()] = args;
             self.sockets[slot.index()] = sockets;
@@ -304,6 +326,10 @@ impl Executor {
                 None
             }
             Some(Role::Hook(hook)) => self.hook_ended(hook, pid, end),
+            // The slot has another process since: this one could not be killed before.
+            Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
+                None
+            }
             Some(Role::Process(process)) => {
                 self.remove_sockets(process);
                 self.epoch_ended(process);

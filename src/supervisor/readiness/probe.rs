@@ -234,6 +234,7 @@ mod tests {
     use regex_lite::Regex;
 
     use super::*;
+    use crate::config::Pattern;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
     use crate::testing::temp_dir::TempDir;
@@ -392,7 +393,7 @@ mod tests {
 
     #[tokio::test]
     async fn log_and_notify_never_return() {
-        for probe in [Probe::Notify, Probe::Log(Regex::new("x").unwrap())] {
+        for probe in [Probe::Notify, Probe::Log(Pattern(Regex::new("x").unwrap()))] {
             assert_eq!(Wait::on(probe, NEVER).pending().await, "");
         }
     }

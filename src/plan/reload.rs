@@ -1,0 +1,496 @@
+//! What a reload does: the place of each process of the new config among those that run, and the
+//! steps that follow from it, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Config, Update};
+use crate::core::slots::Placed;
+use crate::core::spec::{ProcessSpec, Spec, Wait};
+use crate::plan::changes;
+use crate::plan::changes::Definition;
+use crate::types::suggest::list;
+use crate::types::{ProcessId, human};
+
+/// The keys that say only how drainit treats a process later. Where nothing else differs, it goes
+/// on untouched.
+const TAKEN_OVER: [&str; 2] = ["depends_on", "update"];
+
+/// A process that drainit has.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    pub slot: ProcessId,
+    pub definition: Definition<'a>,
+    pub spec: &'a ProcessSpec,
+    pub life: Life,
+}
+
+/// How far a process is, as far as a reload cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Runs,
+    /// It has ended for good, was left out, or could not be started.
+    Over,
+    /// It was stopped by hand, and stays down.
+    Stopped,
+}
+
+/// What a reload does.
+#[derive(Debug)]
+pub struct Reload<'a> {
+    /// The place of each process of the new config.
+    pub placed: Vec<Placed>,
+    /// What is removed, dependents first; then what is replaced or started, dependencies first.
+    pub steps: Vec<Step<'a>>,
+    /// The processes that nothing happens to.
+    pub untouched: Vec<&'a str>,
+    /// Keys of the container that have other values from now on.
+    pub of_container: Vec<&'static str>,
+}
+
+/// What happens to one process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    pub name: &'a str,
+    pub effect: Effect<'a>,
+    /// The longest time that it takes once it has begun; `None`: a oneshot has no limit.
+    pub longest: Option<Duration>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// It is drained and stopped.
+    Removed,
+    /// It is replaced, because these keys differ.
+    Replaced { update: Update, keys: Vec<&'static str> },
+    /// It does not run, and starts, because these keys differ.
+    StartsAgain { keys: Vec<&'static str> },
+    /// It was stopped by hand, and stays down; these keys differ.
+    StaysDown { keys: Vec<&'static str> },
+    /// It is restarted, because it depends on this process with `restart: true`.
+    Follows { update: Update, on: &'a str },
+    /// It is new.
+    Starts,
+    /// It is new, and its `only_if` cannot hold.
+    LeftOut,
+    /// It is not touched; drainit takes over these keys.
+    TakenOver { keys: Vec<&'static str> },
+}
+
+impl<'a> Reload<'a> {
+    /// `new`: the new config, with its spec and the container's arguments for each process.
+    /// `running` has its processes in file order.
+    #[must_use]
+    pub fn new(
+        old: &Config,
+        running: &[Running<'a>],
+        new: &'a Config,
+        spec: &Spec,
+        args: &'a [Vec<String>],
+    ) -> Self {
+        let by_name: BTreeMap<_, _> =
+            running.iter().map(|one| (one.definition.process.name.as_str(), one)).collect();
+        let differences: Vec<_> = new
+            .processes
+            .iter()
+            .zip(args)
+            .map(|(process, args)| {
+                let one = *by_name.get(process.name.as_str())?;
+                let keys = changes::of_process(one.definition, Definition { process, args });
+                Some((one, keys))
+            })
+            .collect();
+        let is_replaced = |keys: &[&str]| keys.iter().any(|key| !TAKEN_OVER.contains(key));
+        let placed = differences
+            .iter()
+            .map(|found| match found {
+                Some((one, keys)) if is_replaced(keys) => Placed::Changed(one.slot),
+                Some((one, _)) => Placed::Same(one.slot),
+                None => Placed::New,
+            })
+            .collect();
+        let named: BTreeSet<_> =
+            new.processes.iter().map(|process| process.name.as_str()).collect();
+        let gone =
+            running.iter().filter(|one| !named.contains(one.definition.process.name.as_str()));
+        let mut steps: Vec<_> = dependents_first(gone)
+            .into_iter()
+            .map(|one| Step {
+                name: &one.definition.process.name,
+                effect: Effect::Removed,
+                longest: Some(one.stop()),
+            })
+            .collect();
+        let mut untouched = Vec::new();
+        // A process that is started anew has those follow that ask for it.
+        let mut is_new = vec![false; new.processes.len()];
+        for id in &spec.order {
+            let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
+            let started = |on: &&crate::config::Dependency| {
+                let place = new.processes.iter().position(|other| other.name == on.process);
+                on.restart && place.is_some_and(|place| is_new[place])
+            };
+            let on = process.depends_on.iter().find(started).map(|on| on.process.as_str());
+            let (effect, stops) = match (&differences[id.index()], on) {
+                (None, _) if spec.left_out => (Effect::LeftOut, None),
+                (None, _) => (Effect::Starts, None),
+                (Some((one, keys)), _) if is_replaced(keys) => match one.life {
+                    Life::Runs => {
+                        let (keys, update) = (keys.clone(), process.update);
+                        (Effect::Replaced { update, keys }, Some(one))
+                    }
+                    Life::Over => (Effect::StartsAgain { keys: keys.clone() }, None),
+                    Life::Stopped => (Effect::StaysDown { keys: keys.clone() }, None),
+                },
+                (Some((one, _)), Some(on)) if one.life == Life::Runs => {
+                    (Effect::Follows { update: process.update, on }, Some(one))
+                }
+                (Some((_, keys)), _) if keys.is_empty() => {
+                    untouched.push(process.name.as_str());
+                    continue;
+                }
+                (Some((_, keys)), _) => (Effect::TakenOver { keys: keys.clone() }, None),
+            };
+            let starts = match effect {
+                Effect::StaysDown { .. } | Effect::LeftOut | Effect::TakenOver { .. } => {
+                    Some(Duration::ZERO)
+                }
+                _ => {
+                    is_new[id.index()] = true;
+                    start(spec)
+                }
+            };
+            let stops = stops.map(|one| one.stop()).unwrap_or_default();
+            let longest = starts.map(|starts| starts.saturating_add(stops));
+            steps.push(Step { name: &process.name, effect, longest });
+        }
+        let of_container = [
+            ("shutdown", new.shutdown == old.shutdown),
+            ("reload_signal", new.reload_signal == old.reload_signal),
+        ];
+        let of_container =
+            of_container.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
+        Self { placed, steps, untouched, of_container }
+    }
+
+    /// The steps for a terminal, one a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let rows: Vec<_> = self.steps.iter().map(|step| (step.name, step.what(), step)).collect();
+        let width = |of: &mut dyn Iterator<Item = usize>| of.max().unwrap_or_default();
+        let first = width(&mut rows.iter().map(|(name, ..)| name.chars().count()));
+        let second = width(&mut rows.iter().map(|(_, what, _)| what.chars().count()));
+        for (name, what, step) in rows {
+            let line = format!("{name:first$}  {what:second$}  {}", step.why());
+            let _ = write!(out, "{}", line.trim_end());
+            match step.longest {
+                Some(Duration::ZERO) => out.push('\n'),
+                Some(longest) => out.push_str(&format!("; at most {}\n", human(longest))),
+                None => out.push_str("; without a limit\n"),
+            }
+        }
+        if !self.of_container.is_empty() {
+            let keys = list(self.of_container.iter().copied());
+            let _ = writeln!(out, "from now on with the new {keys}");
+        }
+        if self.steps.is_empty() && self.of_container.is_empty() {
+            out.push_str("nothing has changed\n");
+        } else if !self.untouched.is_empty() {
+            let _ = writeln!(out, "not touched: {}", self.untouched.join(", "));
+        }
+        out
+    }
+
+    /// The same for programs. Times are seconds.
+    #[must_use]
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            steps: Vec<One<'a>>,
+            untouched: &'a [&'a str],
+            container: &'a [&'static str],
+        }
+        #[derive(Serialize)]
+        struct One<'a> {
+            process: &'a str,
+            action: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            update: Option<&'static str>,
+            #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+            keys: &'a [&'static str],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            dependency: Option<&'a str>,
+            /// Null where there is no limit.
+            longest: Option<f64>,
+        }
+        let steps = self.steps.iter().map(|step| {
+            let (update, keys, dependency) = match &step.effect {
+                Effect::Replaced { update, keys } => (Some(*update), keys.as_slice(), None),
+                Effect::Follows { update, on } => (Some(*update), &[][..], Some(*on)),
+                Effect::StartsAgain { keys }
+                | Effect::StaysDown { keys }
+                | Effect::TakenOver { keys } => (None, keys.as_slice(), None),
+                Effect::Removed | Effect::Starts | Effect::LeftOut => (None, &[][..], None),
+            };
+            One {
+                process: step.name,
+                action: match step.effect {
+                    Effect::Removed => "remove",
+                    Effect::Replaced { .. } => "replace",
+                    Effect::Follows { .. } => "follow",
+                    Effect::StartsAgain { .. } | Effect::Starts => "start",
+                    Effect::StaysDown { .. } | Effect::LeftOut | Effect::TakenOver { .. } => "keep",
+                },
+                update: update.map(update_name),
+                keys,
+                dependency,
+                longest: step.longest.map(|longest| longest.as_secs_f64()),
+            }
+        });
+        let whole = Whole {
+            steps: steps.collect(),
+            untouched: &self.untouched,
+            container: &self.of_container,
+        };
+        serde_json::to_string(&whole).unwrap_or_default() + "\n"
+    }
+}
+
+impl Step<'_> {
+    fn what(&self) -> &'static str {
+        match self.effect {
+            Effect::Removed => "stopped",
+            Effect::Replaced { update, .. } | Effect::Follows { update, .. } => match update {
+                Update::StopFirst => "replaced, stop-first",
+                Update::StartFirst => "replaced, start-first",
+                Update::HotRestart => "replaced, hot-restart",
+            },
+            Effect::StartsAgain { .. } | Effect::Starts => "started",
+            Effect::StaysDown { .. } => "stays stopped",
+            Effect::LeftOut => "left out",
+            Effect::TakenOver { .. } => "goes on",
+        }
+    }
+
+    fn why(&self) -> String {
+        let differ = |keys: &[&'static str]| {
+            let differ = if keys.len() == 1 { "differs" } else { "differ" };
+            format!("{} {differ}", list(keys.iter().copied()))
+        };
+        match &self.effect {
+            Effect::Removed => "not in the config any more".to_owned(),
+            Effect::Replaced { keys, .. }
+            | Effect::StartsAgain { keys }
+            | Effect::TakenOver { keys } => differ(keys),
+            Effect::StaysDown { keys } => format!("stopped by hand; {}", differ(keys)),
+            Effect::Follows { on, .. } => format!("follows {on} (`restart: true`)"),
+            Effect::Starts => "new".to_owned(),
+            Effect::LeftOut => "new; its `only_if` does not hold".to_owned(),
+        }
+    }
+}
+
+/// Its name in a config.
+fn update_name(update: Update) -> &'static str {
+    match update {
+        Update::StopFirst => "stop-first",
+        Update::StartFirst => "start-first",
+        Update::HotRestart => "hot-restart",
+    }
+}
+
+impl Running<'_> {
+    /// The longest time from the beginning of its drain until it is gone.
+    fn stop(&self) -> Duration {
+        if self.life != Life::Runs {
+            return Duration::ZERO;
+        }
+        let ProcessSpec { drain, hooks, stop, .. } = self.spec;
+        let limit = |wait: Option<Wait>| wait.map(|wait| wait.limit).unwrap_or_default();
+        let drain = drain.map(|drain| drain.time).unwrap_or_default();
+        [drain, limit(hooks.pre_stop), stop.limit, limit(hooks.post_stop)]
+            .into_iter()
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
+}
+
+/// The longest time of a start, from its `pre_start` hook on; `None` where it has no limit.
+fn start(spec: &ProcessSpec) -> Option<Duration> {
+    let hook = spec.hooks.pre_start.map(|wait| wait.limit).unwrap_or_default();
+    let ready = match spec.oneshot {
+        true => spec.timeout?.saturating_add(spec.stop.limit),
+        false => spec.readiness_timeout.unwrap_or_default(),
+    };
+    Some(hook.saturating_add(ready))
+}
+
+/// In an order in which each comes before those that it depends on.
+fn dependents_first<'r, 'a: 'r>(
+    removed: impl Iterator<Item = &'r Running<'a>>,
+) -> Vec<&'r Running<'a>> {
+    let mut left: Vec<_> = removed.collect();
+    let mut out = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let needed: BTreeSet<_> =
+            left.iter().flat_map(|one| one.spec.dependencies.iter().map(|(on, _)| *on)).collect();
+        let (rest, next): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|one| needed.contains(&one.slot));
+        out.extend(next);
+        left = rest;
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::Loaded;
+    use crate::load::testing::load;
+
+    fn loaded(text: &str) -> Loaded {
+        load(&[text], &[]).unwrap()
+    }
+
+    /// Runs a function with the reload from one config to another; `life` is that of each process.
+    fn between<T>(
+        old: &str,
+        new: &str,
+        life: impl Fn(&str) -> Life,
+        with: impl FnOnce(&Reload<'_>) -> T,
+    ) -> T {
+        let (old, new) = (loaded(old), loaded(new));
+        let specs = [&old, &new].map(|loaded| Spec::new(&loaded.config, &loaded.graph));
+        let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
+        let running: Vec<_> = slots
+            .map(|((slot, process), spec)| {
+                let definition = Definition { process, args: &[] };
+                Running { slot, definition, spec, life: life(&process.name) }
+            })
+            .collect();
+        let args = vec![Vec::new(); new.config.processes.len()];
+        with(&Reload::new(&old.config, &running, &new.config, &specs[1], &args))
+    }
+
+    fn text(old: &str, new: &str, life: impl Fn(&str) -> Life) -> String {
+        between(old, new, life, |reload| reload.text())
+    }
+
+    const OLD: &str = "
+processes:
+  base: {command: [base], stop_grace_period: 5s}
+  engine: {command: [engine], depends_on: [base], environment: {TOKEN: secret}}
+  router: {command: [router], depends_on: {engine: {restart: true}}, drain: {signal: {signal: USR1}}}
+  web: {command: [web], update: start-first, readiness: {tcp: '127.0.0.1:1'}, stop_grace_period: 5s}
+  task: {command: [task], type: oneshot}
+  manual: {command: [manual]}
+  old: {command: [old], stop_grace_period: 3s}
+  older: {command: [older], depends_on: [old], stop_grace_period: 3s}
+";
+
+    const NEW: &str = "
+shutdown: {grace_period: 60s}
+processes:
+  router: {command: [router], depends_on: {engine: {restart: true}}, drain: {signal: {signal: USR1}}}
+  base: {command: [base], stop_grace_period: 5s, update: start-first}
+  engine: {command: [engine], depends_on: [base], environment: {TOKEN: other, MORE: x}, stop_signal: INT}
+  web: {command: [web, -v], update: start-first, readiness: {tcp: '127.0.0.1:1'}, stop_grace_period: 5s}
+  task: {command: [task, again], type: oneshot}
+  manual: {command: [manual, -v]}
+  added: {command: [added], hooks: {pre_start: {command: [a], timeout: 7s}}}
+  never: {command: [never], only_if: {value: '', is: x}}
+";
+
+    fn life(name: &str) -> Life {
+        match name {
+            "task" => Life::Over,
+            "manual" => Life::Stopped,
+            _ => Life::Runs,
+        }
+    }
+
+    #[test]
+    fn each_step_says_what_and_why_and_no_value() {
+        let shown = text(OLD, NEW, life);
+        assert_eq!(
+            shown,
+            "\
+older   stopped                not in the config any more; at most 3s
+old     stopped                not in the config any more; at most 3s
+base    goes on                `update` differs
+engine  replaced, stop-first   `stop_signal` and `environment` differ; at most 10s
+router  replaced, stop-first   follows engine (`restart: true`); at most 25s
+web     replaced, start-first  `command` differs; at most 35s
+task    started                `command` differs; without a limit
+manual  stays stopped          stopped by hand; `command` differs
+added   started                new; at most 7s
+never   left out               new; its `only_if` does not hold
+from now on with the new `shutdown`
+"
+        );
+        let json = between(OLD, NEW, life, |reload| reload.json());
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let step = |name: &str| {
+            let steps = json["steps"].as_array().unwrap();
+            steps.iter().find(|step| step["process"] == name).unwrap().clone()
+        };
+        assert_eq!(
+            step("engine"),
+            serde_json::json!({
+                "process": "engine", "action": "replace", "update": "stop-first",
+                "keys": ["stop_signal", "environment"], "longest": 10.0,
+            })
+        );
+        assert_eq!(step("router")["dependency"], "engine");
+        assert!(step("task")["longest"].is_null());
+        assert_eq!(json["container"], serde_json::json!(["shutdown"]));
+        assert!(!shown.contains("secret") && !json.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn places_are_by_name() {
+        let placed = between(OLD, NEW, life, |reload| reload.placed.clone());
+        let [same, changed] =
+            [Placed::Same, Placed::Changed].map(|place| move |id| place(ProcessId(id)));
+        assert_eq!(
+            placed,
+            [
+                same(2),
+                same(0),
+                changed(1),
+                changed(3),
+                changed(4),
+                changed(5),
+                Placed::New,
+                Placed::New
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_has_changed() {
+        assert_eq!(text(OLD, OLD, life), "nothing has changed\n");
+        let other = OLD.replace("[web]", "[web, -v]");
+        assert_eq!(
+            text(OLD, &other, life),
+            "web  replaced, start-first  `command` differs; at most 35s\n\
+             not touched: base, engine, router, task, manual, old, older\n"
+        );
+    }
+
+    #[test]
+    fn a_follower_of_a_process_that_stays_down_is_not_touched() {
+        let old =
+            "processes: {a: {command: [a]}, b: {command: [b], depends_on: {a: {restart: true}}}}";
+        let new = old.replace("[a]", "[a, b]");
+        let stopped = |name: &str| if name == "a" { Life::Stopped } else { Life::Runs };
+        assert_eq!(
+            text(old, &new, stopped),
+            "a  stays stopped  stopped by hand; `command` differs\nnot touched: b\n"
+        );
+    }
+}

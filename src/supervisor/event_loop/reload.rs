@@ -1,0 +1,175 @@
+//! The steps of a reload: who asks, when it begins, and what the core is given.
+
+use std::io;
+use std::rc::Rc;
+
+use crate::config::{Config, Watch};
+use crate::core::action::Action;
+use crate::core::event::Event;
+use crate::core::note::{Note, RequestError};
+use crate::core::spec::Spec;
+use crate::core::state::Lifecycle;
+use crate::os::clock;
+use crate::plan::changes;
+use crate::plan::reload::{Life, Reload, Running};
+use crate::supervisor::event_loop::EventLoop;
+use crate::supervisor::executor::reload::Definition;
+use crate::supervisor::message::TextReply;
+use crate::supervisor::reload::{Candidate, Prepared, Purpose};
+use crate::supervisor::sockets;
+use crate::types::suggest::list;
+
+impl EventLoop {
+    /// An operator asks for a reload, and is told at once if it is not possible now.
+    pub(super) fn reload_asked(&mut self, reply: TextReply) {
+        match self.may_reload() {
+            Err(why) if !self.reloads.is_under_way() => {
+                // A client that has gone away is not told.
+                let _ = reply.send(Err(self.status_board.failure(why)));
+            }
+            _ => self.reloads.want(Some(reply)),
+        }
+    }
+
+    /// A file has changed whose action is a reload.
+    pub(super) fn reload_file_changed(&mut self, name: &str, watch: &Watch) {
+        let Some(process) = self.status_board.process(name) else { return };
+        if let Some(place) = self.executor.watch_place(process, watch)
+            && !self.is_over()
+        {
+            let note = Note::FileChanged { process, watch: place, action: watch.action };
+            self.executor.note(clock::now(), &note);
+            self.reloads.want(None);
+        }
+    }
+
+    fn may_reload(&self) -> Result<(), RequestError> {
+        self.status_board.machine.borrow().may_reload()
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
+    }
+
+    /// Begins the reload that is wanted, as soon as that is possible.
+    pub(super) fn begin_reload(&mut self) {
+        if !self.reloads.is_due() {
+            return;
+        }
+        match self.may_reload() {
+            Ok(()) => self.reloads.begin(self.executor.file_watches.all()),
+            Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
+                self.reloads.give_up(&self.status_board.failure(why));
+            }
+            // Asked again after the next step.
+            Err(_) => {}
+        }
+    }
+
+    /// The config was read again.
+    pub(super) fn prepared(&mut self, prepared: Prepared) -> io::Result<()> {
+        let Prepared { purpose, outcome } = prepared;
+        match purpose {
+            Purpose::Plan { is_json, reply } => {
+                let answer = outcome.and_then(|candidate| self.plan(&candidate, is_json));
+                // As above.
+                let _ = reply.send(answer);
+            }
+            Purpose::Reload => match outcome.and_then(|candidate| self.apply(candidate)) {
+                Ok(actions) => {
+                    self.carry_out_all(clock::now(), actions);
+                    // Handles the events that they caused at once.
+                    self.step(Event::Tick)?;
+                }
+                Err(why) => {
+                    let lines = if why.contains('\n') { "\n" } else { " " };
+                    tracing::error!("reload failed, nothing was changed:{lines}{why}");
+                    self.executor.reload_failed(&why);
+                    self.reloads.answer(Err(why));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// What a reload would do.
+    fn plan(&self, candidate: &Candidate, is_json: bool) -> Result<String, String> {
+        self.refuse_fixed(candidate)?;
+        let Candidate { loaded, args, .. } = candidate;
+        let spec = Spec::new(&loaded.config, &loaded.graph);
+        let text = |reload: &Reload<'_>| if is_json { reload.json() } else { reload.text() };
+        Ok(self.with_plan(&loaded.config, &spec, args, text))
+    }
+
+    /// Compares a config with what runs.
+    fn with_plan<T>(
+        &self,
+        config: &Config,
+        spec: &Spec,
+        args: &[Vec<String>],
+        with: impl FnOnce(&Reload<'_>) -> T,
+    ) -> T {
+        let machine = self.status_board.machine.borrow();
+        let state = machine.state();
+        let definitions: Vec<_> = self.executor.definitions(state).collect();
+        let running = definitions.iter().map(|(slot, process, args)| Running {
+            slot: *slot,
+            definition: changes::Definition { process, args },
+            spec: state.process(*slot),
+            life: match state.life(*slot) {
+                Lifecycle::Stopped { failed: false } => Life::Stopped,
+                Lifecycle::Stopped { failed: true } | Lifecycle::Done => Life::Over,
+                _ => Life::Runs,
+            },
+        });
+        let running: Vec<_> = running.collect();
+        with(&Reload::new(self.executor.config(), &running, config, spec, args))
+    }
+
+    fn refuse_fixed(&self, candidate: &Candidate) -> Result<(), String> {
+        let keys = changes::fixed(self.executor.config(), &candidate.loaded.config);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let differ = if keys.len() == 1 { "differs" } else { "differ" };
+        let keys = list(keys.iter().copied());
+        Err(format!("{keys} {differ}, which only a restart of the container can change"))
+    }
+
+    /// Hands a config to the core, or changes nothing.
+    fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
+        self.may_reload().map_err(|why| self.status_board.failure(why))?;
+        self.refuse_fixed(&candidate)?;
+        let warnings = candidate.warnings();
+        let Candidate { loaded, args, watches } = candidate;
+        // Before anything is touched: an address may be in use.
+        let sockets = sockets::open(&loaded.config, &self.executor.held())?;
+        let spec = Spec::new(&loaded.config, &loaded.graph);
+        let (placed, steps) = self.with_plan(&loaded.config, &spec, &args, |reload| {
+            (reload.placed.clone(), reload.text())
+        });
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
+        let actions = self.status_board.machine.borrow_mut().reload(clock::now(), &spec, &placed);
+        let actions = actions.map_err(|why| self.status_board.failure(why))?;
+        self.reloads.warn(warnings);
+        self.take_signals(&loaded.config);
+        self.executor.file_watches.add(watches);
+        let definitions = Definition::of(&loaded.config, args, sockets);
+        self.executor.begin_reload(Rc::new(loaded.config), definitions, &placed);
+        Ok(actions)
+    }
+
+    /// Answers those who wait for a reload.
+    pub(super) fn reload_noted(&mut self, note: &Note) {
+        let outcome = match *note {
+            Note::ReloadDone => Ok(()),
+            Note::ReloadFailed { why } => Err(self.status_board.failure(why)),
+            _ => return,
+        };
+        self.executor.end_reload();
+        self.reloads.answer(outcome);
+    }
+}

@@ -1,0 +1,213 @@
+//! `drainit reload`: reads the config again, on a thread of its own because a file system may hang,
+//! and hands what differs to the core.
+//!
+//! One reload at a time. Those who ask meanwhile get another one after it, because the files may
+//! have changed since they were read. A signal or a watched file waits until a reload is possible;
+//! an operator is told at once if it is not.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::load;
+use crate::load::{Diagnostic, Environment, Loaded, args};
+use crate::os::signal::mask;
+use crate::supervisor::file_watch;
+use crate::supervisor::file_watch::{FileWatches, Watched};
+use crate::supervisor::message::{Message, MessageSender, TextReply};
+use crate::types::{harmless, human};
+
+/// The longest wait for the files: they may be on a file system that hangs.
+const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// Where the config came from at the start.
+#[derive(Clone, Debug)]
+pub struct ConfigSource {
+    pub paths: Vec<PathBuf>,
+    /// Those of the container.
+    pub arguments: Vec<String>,
+}
+
+/// A config that was read again, or why it cannot be used.
+pub(crate) struct Prepared {
+    pub(crate) purpose: Purpose,
+    pub(crate) outcome: Result<Candidate, String>,
+}
+
+pub(crate) enum Purpose {
+    Reload,
+    Plan { is_json: bool, reply: TextReply },
+}
+
+/// A config without errors.
+pub(crate) struct Candidate {
+    pub(crate) loaded: Loaded,
+    pub(crate) args: Vec<Vec<String>>,
+    /// Of the files that are not watched yet.
+    pub(crate) watches: FileWatches,
+}
+
+impl Candidate {
+    /// The warnings as `check` prints them; empty if there are none.
+    pub(crate) fn warnings(&self) -> String {
+        text(&self.loaded.warnings)
+    }
+}
+
+/// The reload that is under way, and those who wait for it or for the next one.
+pub(crate) struct Reloads {
+    source: Option<ConfigSource>,
+    sender: MessageSender,
+    /// One is to begin as soon as that is possible.
+    is_wanted: bool,
+    /// Those who wait for it.
+    waiting: Vec<TextReply>,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    waiting: Vec<TextReply>,
+    warnings: String,
+}
+
+impl Reloads {
+    pub(crate) fn new(source: Option<ConfigSource>, sender: MessageSender) -> Self {
+        Self { source, sender, is_wanted: false, waiting: Vec::new(), under_way: None }
+    }
+
+    /// Asks for a reload, of what the files hold from now on.
+    pub(crate) fn want(&mut self, reply: Option<TextReply>) {
+        self.is_wanted = true;
+        self.waiting.extend(reply);
+    }
+
+    /// Whether one is to begin, and none is under way.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_wanted && self.under_way.is_none()
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Begins to read the config; [`Message::Prepared`] follows. `known`: what is watched already.
+    pub(crate) fn begin(&mut self, known: Vec<Watched>) {
+        self.is_wanted = false;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.under_way = Some(UnderWay { waiting, warnings: String::new() });
+        let source = self.source.clone();
+        spawn_local(prepare(source, Purpose::Reload, known, self.sender.clone()));
+    }
+
+    /// Begins to read the config for `drainit plan --reload`; `paths` replace those of the start.
+    pub(crate) fn begin_plan(&self, paths: Vec<PathBuf>, is_json: bool, reply: TextReply) {
+        let mut source = self.source.clone();
+        if let (Some(source), false) = (&mut source, paths.is_empty()) {
+            source.paths = paths;
+        }
+        let purpose = Purpose::Plan { is_json, reply };
+        spawn_local(prepare(source, purpose, Vec::new(), self.sender.clone()));
+    }
+
+    /// Keeps the warnings of the new config for those who wait.
+    pub(crate) fn warn(&mut self, warnings: String) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.warnings = warnings;
+        }
+    }
+
+    /// The reload that is under way is over.
+    pub(crate) fn answer(&mut self, outcome: Result<(), String>) {
+        let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
+        for reply in waiting {
+            // A client that has gone away is not told.
+            let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
+        }
+    }
+
+    /// No reload begins any more, for this reason.
+    pub(crate) fn give_up(&mut self, why: &str) {
+        self.is_wanted = false;
+        for reply in std::mem::take(&mut self.waiting) {
+            let _ = reply.send(Err(why.to_owned()));
+        }
+    }
+}
+
+async fn prepare(
+    source: Option<ConfigSource>,
+    purpose: Purpose,
+    known: Vec<Watched>,
+    sender: MessageSender,
+) {
+    let outcome = match source {
+        Some(source) => candidate(source, &purpose, known, &sender).await,
+        None => Err("there is no config file that could be read again".to_owned()),
+    };
+    // Fails only when the event loop has ended.
+    let _ = sender.send(Message::Prepared(Box::new(Prepared { purpose, outcome })));
+}
+
+async fn candidate(
+    source: ConfigSource,
+    purpose: &Purpose,
+    known: Vec<Watched>,
+    sender: &MessageSender,
+) -> Result<Candidate, String> {
+    let (loaded, args) = match timeout(LONGEST_READ, read(source)).await {
+        Ok(Ok(read)) => read?,
+        Ok(Err(_)) => {
+            return Err("the config cannot be read: there is no thread to do it".to_owned());
+        }
+        Err(_) => {
+            return Err(format!("the config cannot be read within {}", human(LONGEST_READ)));
+        }
+    };
+    let mut wanted = match purpose {
+        Purpose::Reload => {
+            loaded.config.processes.iter().flat_map(file_watch::watched).collect::<Vec<_>>()
+        }
+        Purpose::Plan { .. } => Vec::new(),
+    };
+    wanted.retain(|wanted| !known.contains(wanted));
+    let watches = FileWatches::begin(wanted, sender).await;
+    Ok(Candidate { loaded, args, watches })
+}
+
+type Read = Result<(Loaded, Vec<Vec<String>>), String>;
+
+/// Reads the config exactly as at the start.
+fn read(source: ConfigSource) -> oneshot::Receiver<Read> {
+    let (sender, receiver) = oneshot::channel();
+    let read = move || {
+        mask::block_here();
+        let ConfigSource { paths, arguments } = source;
+        let read = match load::load(&paths, &Environment::from_process()) {
+            Ok(loaded) => match args::route(&loaded.config, &arguments) {
+                Ok(args) => Ok((loaded, args)),
+                Err(error) => Err(harmless(&error.to_string()).into_owned()),
+            },
+            Err(problems) => Err(text(&problems) + "the config is wrong"),
+        };
+        // Fails only when nobody waits any more.
+        let _ = sender.send(read);
+    };
+    // Without a thread the receiver sees that the sender is gone.
+    let _ = thread::Builder::new().name("reload".to_owned()).spawn(read);
+    receiver
+}
+
+/// The problems as `check` prints them.
+fn text(problems: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for problem in problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    text
+}

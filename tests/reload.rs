@@ -1,0 +1,471 @@
+//! Tests `drainit reload` and `drainit plan --reload`: what did not change goes on, the rest is
+//! replaced in order, and a config that cannot be used changes nothing.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::load::{IdleClose, Load, Plan, Service};
+
+use crate::support::http::{free_address, get};
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// An HTTP/1.1 server on the sockets of sd_listen_fds(3), which is polite: after TERM it accepts
+/// nothing more, and each connection is closed with an answer that says so. It answers with its
+/// argument.
+const SERVER: &str = r#"
+import os, signal, socket, sys, threading
+listener = socket.socket(fileno=3)
+listener.settimeout(0.02)
+ending = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: ending.set())
+
+def serve(connection):
+    buffer = b""
+    while True:
+        while b"\r\n\r\n" not in buffer:
+            data = connection.recv(4096)
+            if not data:
+                return
+            buffer += data
+        request, buffer = buffer.split(b"\r\n\r\n", 1)
+        is_last = ending.is_set() or b"Connection: close" in request
+        body = sys.argv[1]
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
+        head += "Connection: close\r\n" if is_last else ""
+        connection.sendall(f"{head}\r\n{body}".encode())
+        if is_last:
+            connection.close()
+            return
+
+print("serving", flush=True)
+threads = []
+while not ending.is_set():
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        continue
+    connection.settimeout(30)
+    threads.append(threading.Thread(target=serve, args=(connection,)))
+    threads[-1].start()
+for thread in threads:
+    thread.join()
+"#;
+
+/// Replaces a text in the config.
+fn edit(drainit: &Running, from: &str, to: &str) {
+    let path = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+fn status(drainit: &Running) -> Vec<Value> {
+    let status = drainit.exec(&["status", "--format", "json"]).stdout;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    status["processes"].as_array().unwrap().clone()
+}
+
+/// The names of the processes, in their order.
+fn names(drainit: &Running) -> Vec<String> {
+    status(drainit).iter().map(|process| process["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The state and the pid of a process.
+fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
+    let all = status(drainit);
+    let process = all.iter().find(|process| process["name"] == name).unwrap();
+    (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
+}
+
+fn pid(drainit: &Running, name: &str) -> i64 {
+    state(drainit, name).1.unwrap()
+}
+
+fn started(config: &str) -> Option<Running> {
+    let rig = Rig::new()?;
+    rig.write("server.py", SERVER);
+    let drainit = rig.start(config);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+fn end(drainit: Running) {
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn what_differs_is_replaced_and_the_rest_goes_on() {
+    let Some(drainit) = started(
+        "
+        processes:
+          base: {command: [CHILD, base]}
+          app: {command: [CHILD, app, print=one], depends_on: [base]}
+          user: {command: [CHILD, user], depends_on: [app]}
+          old: {command: [CHILD, old]}
+          older: {command: [CHILD, older], depends_on: [old]}
+          # more
+        ",
+    ) else {
+        return;
+    };
+    drainit.wait_for_start(&["base", "app", "user", "old", "older"]);
+    let before = ["base", "app", "user"].map(|name| pid(&drainit, name));
+    let text = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
+    let child = text.split("command: [").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    edit(&drainit, "print=one", "print=two");
+    let old = text.find("          old:").unwrap();
+    let more = text.find("          # more").unwrap();
+    edit(
+        &drainit,
+        &text[old..more],
+        &format!("          added: {{command: [{child}, added], depends_on: [app]}}\n"),
+    );
+
+    // First what it would do.
+    let plan = drainit.exec(&["plan", "--reload"]);
+    plan.assert(0, "");
+    let lines: Vec<_> = plan.stdout.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(lines, ["older", "old", "app", "added", "not touched: base, user"], "{plan:?}");
+    assert!(plan.stdout.contains("`command` differs; at most 10s"), "{plan:?}");
+    assert_eq!(before, ["base", "app", "user"].map(|name| pid(&drainit, name)));
+
+    drainit.exec(&["reload"]).assert(0, "");
+    let after = ["base", "app", "user"].map(|name| pid(&drainit, name));
+    assert_eq!((before[0], before[2]), (after[0], after[2]));
+    assert_ne!(before[1], after[1]);
+    assert_eq!(names(&drainit), ["base", "app", "user", "added"]);
+    drainit.wait_for_line("two");
+    drainit.wait_for_start(&["added"]);
+
+    // What is new is a process like all others.
+    drainit.exec(&["restart", "added"]).assert(0, "");
+    drainit.exec(&["stop", "old"]).assert(1, "there is no process `old`");
+    drainit.exec(&["reload"]).assert(0, "");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    ended.assert_order(&["older got SIGTERM", "old got SIGTERM"]);
+    ended.assert_nothing_left();
+}
+
+/// A load on an address until `is_over`; fails if a request fails.
+fn under_load(drainit: &Running, address: SocketAddr, then: impl FnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_over = &AtomicBool::new(false);
+    let report = thread::scope(|scope| {
+        let load = scope.spawn(move || {
+            runtime.block_on(async {
+                let (clients, rate, length) = (8, 200.0, 4 * LONG);
+                let plan = Plan { clients, rate, length, idle_close: IdleClose::Noticed };
+                let load = Load::start(&Service::new(&[address]), plan);
+                while !is_over.load(Ordering::Relaxed) {
+                    tokio::time::sleep(ms(20)).await;
+                }
+                load.end_after(Duration::ZERO);
+                load.finish().await
+            })
+        });
+        then();
+        is_over.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(report.total.failed == 0, "{report}\n{}", drainit.record());
+    assert!(report.total.ok > 100, "{report}");
+}
+
+#[test]
+fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
+    for update in ["start-first", "stop-first"] {
+        let address = free_address();
+        let config = "
+        processes:
+          app:
+            command: [python3, DIR/server.py, version-0]
+            listen: [tcp://ADDRESS]
+            update: UPDATE
+            readiness: {log: ^serving$}
+        ";
+        let config = config.replace("ADDRESS", &address.to_string()).replace("UPDATE", update);
+        let Some(drainit) = started(&config) else { return };
+        under_load(&drainit, address, || {
+            for number in 0..5 {
+                edit(&drainit, &format!("version-{number}"), &format!("version-{}", number + 1));
+                drainit.exec(&["reload"]).assert(0, "");
+                assert_eq!(get(address, "/").unwrap().1, format!("version-{}", number + 1));
+            }
+            // Another name on the same socket.
+            edit(&drainit, "app:", "renamed:");
+            drainit.exec(&["reload"]).assert(0, "");
+        });
+        assert_eq!(names(&drainit), ["renamed"]);
+        assert_eq!(status(&drainit).len(), 1);
+        // A socket that nobody has any more is closed, a new one is open.
+        let other = free_address();
+        edit(&drainit, &address.to_string(), &other.to_string());
+        drainit.exec(&["reload"]).assert(0, "");
+        assert_eq!(get(other, "/").unwrap().1, "version-5");
+        assert!(std::net::TcpStream::connect(address).is_err());
+        end(drainit);
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
+    let Some(drainit) =
+        started("processes:\n  a: {command: [CHILD, a]}\n  b: {command: [CHILD, b]}\n")
+    else {
+        return;
+    };
+    let before = status(&drainit);
+    let text = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("  a: {{listen: ['tcp://{}'], ", taken.local_addr().unwrap());
+    for (from, to, says) in [
+        ("  b: {command", "  b: {comand", "drainit.yaml:3:"),
+        ("  b: {", "  b: {depends_on: [c], ", "did you mean"),
+        ("processes:", "env: {A: b}\nprocesses:", "`env` differs"),
+        ("processes:", "control: {listen: '127.0.0.1:1'}\nprocesses:", "`control` differs"),
+        ("  a: {", &listen, "address already in use"),
+    ] {
+        edit(&drainit, from, to);
+        for command in [["reload"].as_slice(), &["plan", "--reload"]] {
+            if command.len() == 2 && says.starts_with("address") {
+                continue; // A plan opens nothing.
+            }
+            let said = drainit.exec(command);
+            assert_eq!(said.code, 1, "{command:?} {to}: {said:?}");
+            assert!(said.stderr.contains(says), "{command:?} {to}: {said:?}");
+        }
+        fs::write(drainit.path("drainit.yaml"), &text).unwrap();
+    }
+    drainit.wait_for_line("reload failed, nothing was changed");
+    fs::remove_file(drainit.path("drainit.yaml")).unwrap();
+    drainit.exec(&["reload"]).assert(1, "drainit.yaml");
+    for (old, new) in before.iter().zip(status(&drainit)) {
+        assert_eq!((&old["name"], &old["pid"]), (&new["name"], &new["pid"]));
+    }
+    end(drainit);
+}
+
+#[test]
+fn a_new_instance_that_fails_leaves_the_old_definition() {
+    let Some(drainit) = started(
+        "
+        processes:
+          app: {command: [CHILD, app, print=up], update: start-first, readiness: {log: ^up$}}
+          other: {command: [CHILD, other, print=one], depends_on: [app]}
+        ",
+    ) else {
+        return;
+    };
+    let before = ["app", "other"].map(|name| pid(&drainit, name));
+    edit(&drainit, "print=up", "exit=3");
+    drainit.exec(&["reload"]).assert(1, "app exited with code 3");
+    assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
+    drainit.exec(&["health"]).assert(0, "");
+    // It has its old definition: the same change is a change once more, and none is no change.
+    let plan = drainit.exec(&["plan", "--reload"]);
+    assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
+    edit(&drainit, "exit=3", "print=up");
+    drainit.exec(&["plan", "--reload"]).assert(0, "");
+    assert_eq!(drainit.exec(&["plan", "--reload"]).stdout, "nothing has changed\n");
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    end(drainit);
+}
+
+#[test]
+fn dependents_follow_only_where_they_ask_for_it() {
+    let Some(drainit) = started(
+        "
+        processes:
+          db: {command: [CHILD, db, print=one]}
+          follows: {command: [CHILD, follows], depends_on: {db: {restart: true}}}
+          stays: {command: [CHILD, stays], depends_on: [db]}
+        ",
+    ) else {
+        return;
+    };
+    let before = ["follows", "stays"].map(|name| pid(&drainit, name));
+    edit(&drainit, "print=one", "print=two");
+    let plan = drainit.exec(&["plan", "--reload"]);
+    assert!(plan.stdout.contains("follows db"), "{plan:?}");
+    drainit.exec(&["reload"]).assert(0, "");
+    drainit.wait_until("the follower to be another", || {
+        let now = state(&drainit, "follows");
+        now.0 == "ready" && now.1 != Some(before[0])
+    });
+    assert_eq!(pid(&drainit, "stays"), before[1]);
+    end(drainit);
+}
+
+#[test]
+fn a_process_that_was_stopped_by_hand_stays_stopped() {
+    let Some(drainit) =
+        started("processes: {a: {command: [CHILD, a, print=one]}, b: {command: [CHILD, b]}}")
+    else {
+        return;
+    };
+    drainit.exec(&["stop", "a"]).assert(0, "");
+    edit(&drainit, "print=one", "print=two");
+    let plan = drainit.exec(&["plan", "--reload"]);
+    assert!(plan.stdout.contains("a  stays stopped"), "{plan:?}");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_eq!(state(&drainit, "a"), ("stopped".to_owned(), None));
+    drainit.exec(&["start", "a"]).assert(0, "");
+    drainit.wait_for_line("two");
+    end(drainit);
+}
+
+#[test]
+fn a_signal_and_a_watched_file_reload() {
+    let Some(rig) = Rig::new() else { return };
+    let volume = rig.path("etc");
+    fs::create_dir(&volume).unwrap();
+    let swap = |version: &str, config: &str| {
+        let data = volume.join(format!("..{version}"));
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("drainit.yaml"), config).unwrap();
+        symlink(format!("..{version}"), volume.join("..data_tmp")).unwrap();
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    };
+    let config = |number: u32| {
+        rig.fill(&format!(
+            "
+            reload_signal: HUP
+            processes:
+              app:
+                command: [CHILD, app, print=version-{number}]
+                watch: [{{path: DIR/etc/drainit.yaml, action: reload}}]
+              other: {{command: [CHILD, other]}}
+            "
+        ))
+    };
+    let configs: Vec<_> = (0..5).map(config).collect();
+    swap("0", &configs[0]);
+    symlink("..data/drainit.yaml", volume.join("drainit.yaml")).unwrap();
+    let path = volume.join("drainit.yaml").to_str().unwrap().to_owned();
+    let drainit = rig.start_with(&["run", "-c", &path]);
+    drainit.wait_for_line("everything is ready");
+    let other = pid(&drainit, "other");
+    for (number, config) in configs.iter().enumerate().take(3).skip(1) {
+        swap(&number.to_string(), config);
+        drainit.wait_for_line("app: .*etc/drainit.yaml changed; reload");
+        drainit.wait_for_line(&format!("version-{number}"));
+    }
+    // Before the watch sees it.
+    swap("3", &configs[3]);
+    drainit.signal(Signal::SIGHUP);
+    drainit.wait_for_line("version-3");
+    assert_eq!(pid(&drainit, "other"), other);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("HUP has no effect");
+}
+
+#[test]
+fn a_stop_wins_and_a_second_reload_waits() {
+    let Some(drainit) = started(
+        "
+        processes:
+          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s}
+          other: {command: [CHILD, other]}
+        ",
+    ) else {
+        return;
+    };
+    let reload = || drainit.exec_as(None, &["reload"]).spawn().unwrap();
+    edit(&drainit, "print=one", "print=two");
+    let mut first = reload();
+    drainit.wait_for_event("slow", "got SIGTERM");
+    // Nothing else may begin meanwhile.
+    drainit.exec(&["restart", "other"]).assert(1, "");
+    edit(&drainit, "print=two", "print=three");
+    let mut second = reload();
+    drainit.wait("the second", LONG, |record| {
+        let asked = record.lines.iter().filter(|line| line.text.contains("reload requested"));
+        (asked.count() == 2).then_some(())
+    });
+    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+    assert!(first.wait().unwrap().success());
+    // The second reads what the file holds by then.
+    assert!(second.wait().unwrap().success());
+    drainit.wait_for_line("three");
+    edit(&drainit, "print=three", "print=four");
+    let mut third = reload();
+    drainit.wait("the last stop", LONG, |record| {
+        let last = record.lines.iter().rposition(|line| line.text.contains("slow: SIGTERM"))?;
+        let ready = record.lines.iter().rposition(|line| line.text == "three")?;
+        (last > ready).then_some(())
+    });
+    let mut fourth = reload();
+    drainit.wait("the last request", LONG, |record| {
+        let asked = record.lines.iter().filter(|line| line.text.contains("reload requested"));
+        (asked.count() == 4).then_some(())
+    });
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("stopping: SIGTERM");
+    assert_eq!(third.wait().unwrap().code(), Some(1));
+    assert_eq!(fourth.wait().unwrap().code(), Some(1));
+    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
+}
+
+#[test]
+fn hundreds_of_reloads_take_no_more_memory() {
+    let Some(drainit) = started(
+        "
+        processes:
+          app: {command: [CHILD, app, print=version-0], update: start-first, log: {prefix: app}}
+          other: {command: [CHILD, other], log: {prefix: other}}
+        ",
+    ) else {
+        return;
+    };
+    let other = pid(&drainit, "other");
+    let memory = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", drainit.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
+    let mut before = (0, 0);
+    for number in 0..200 {
+        edit(&drainit, &format!("version-{number}]"), &format!("version-{}]", number + 1));
+        if number % 10 == 3 {
+            edit(&drainit, "other:", "another:");
+        } else if number % 10 == 7 {
+            edit(&drainit, "another:", "other:");
+        }
+        drainit.exec(&["reload"]).assert(0, "");
+        if number == 50 {
+            before = (memory(), descriptors());
+        }
+    }
+    let after = (memory(), descriptors());
+    assert!(after.0 <= before.0 + 1024 && after.1 <= before.1 + 2, "{before:?} -> {after:?}");
+    assert_ne!(pid(&drainit, "other"), other);
+    end(drainit);
+}
+
+#[test]
+fn nothing_is_touched_where_nothing_differs() {
+    let Some(drainit) = started("processes: {a: {command: [CHILD, a]}, b: {command: [CHILD, b]}}")
+    else {
+        return;
+    };
+    drainit.exec(&["plan", "--reload"]).assert(0, "");
+    let before = status(&drainit);
+    drainit.exec(&["reload"]).assert(0, "");
+    edit(&drainit, "processes:", "\n# a comment\nprocesses:");
+    drainit.exec(&["reload"]).assert(0, "");
+    for (old, new) in before.iter().zip(status(&drainit)) {
+        assert_eq!((&old["name"], &old["pid"]), (&new["name"], &new["pid"]));
+    }
+    end(drainit);
+}
