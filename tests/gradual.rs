@@ -107,6 +107,7 @@ fn clients_leave_one_after_the_other_within_min() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "its output is the table")]
 #[ignore = "measures the table of docs/envoy.md, in two minutes"]
 fn how_clients_leave() {
     const IMMEDIATE: &str = "time: 15s, min: 5s";
@@ -134,7 +135,7 @@ fn how_clients_leave() {
                  {} failed, {}",
                 told.clone().map(|slice| slice.told).max().unwrap_or_default(),
                 seconds(told.clone().next()),
-                seconds(told.clone().last()),
+                seconds(told.clone().next_back()),
                 report.total.failed,
                 over.unwrap_or_default(),
             );

@@ -166,5 +166,5 @@ fn a_small_config_cannot_become_a_huge_one() {
     let text = format!("processes: {{a: {{command: [{words}x], scale: 1000}}}}");
     let found = lines(&problems_in(&text, &[]));
     assert!(found[0].contains("more than 1000000 values in all copies"), "{found:?}");
-    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
 }
