@@ -305,6 +305,33 @@ fn dependents_follow_only_where_they_ask_for_it() {
 }
 
 #[test]
+fn the_container_has_its_new_values_at_once() {
+    let text = "
+        shutdown: {grace_period: 20s}
+        processes: {a: {command: [CHILD, a]}}
+        ";
+    let Some(drainit) = started(text) else { return };
+    let before = pid(&drainit, "a");
+    edit(
+        &drainit,
+        "grace_period: 20s",
+        "grace_period: 40s, signals: [USR2], report: DIR/report.json",
+    );
+    edit(&drainit, "DIR/", drainit.path("").to_str().unwrap());
+    let plan = drainit.exec(&["plan", "--reload"]);
+    assert_eq!(plan.stdout, "from now on with the new `shutdown`\nnot touched: a\n", "{plan:?}");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_eq!(pid(&drainit, "a"), before);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("SIGTERM has no effect");
+    drainit.signal_again(Signal::SIGUSR2);
+    drainit.wait_for_line("stopping: SIGUSR2 received; 38s until the deadline");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert_eq!(ended.report("report.json")["grace_period"], 40.0);
+}
+
+#[test]
 fn a_process_that_was_stopped_by_hand_stays_stopped() {
     let Some(drainit) =
         started("processes: {a: {command: [CHILD, a, print=one]}, b: {command: [CHILD, b]}}")

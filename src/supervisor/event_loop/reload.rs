@@ -149,7 +149,9 @@ impl EventLoop {
             (reload.placed.clone(), reload.text())
         });
         for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            let warning = warning.to_string();
+            // The log names the severity itself.
+            tracing::warn!("{}", warning.trim_start_matches("warning: "));
         }
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
         let actions = self.status_board.machine.borrow_mut().reload(clock::now(), &spec, &placed);
