@@ -93,8 +93,8 @@ impl Executor {
         };
         if self.others(process).any(is_foreign) {
             return Err(StartError::Unprepared(
-                "its --base-id is not that of the running Envoy, which it cannot replace; `drainit stop` and \
-                 `drainit start` do, with a gap"
+                "its --base-id is not that of the running Envoy, which it cannot replace; `drainit stop` it before \
+                 the reload, and start it then"
                     .to_owned(),
             ));
         }
