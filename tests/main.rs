@@ -53,6 +53,7 @@ mod process_options;
 mod prometheus;
 mod readiness;
 mod replace;
+mod replace_examples;
 mod report;
 mod report_counts;
 mod requests;
