@@ -41,7 +41,7 @@ rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, w
 	@$(MAKE) --no-print-directory rollout SWARM=swarm
 
 deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
-	@$(call need,nginx haproxy gunicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn tini dumb-init prometheus)
+	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 

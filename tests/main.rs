@@ -54,6 +54,7 @@ mod prometheus;
 mod readiness;
 mod reload;
 mod replace;
+mod replace_examples;
 mod report;
 mod report_counts;
 mod requests;

@@ -11,10 +11,12 @@ import http.client
 import json
 import socket
 import threading
+import time
 
 import unix_http
 
 ANSWER_TIMEOUT = 2  # seconds
+IDLE_TIMEOUT = 1  # seconds; shorter than that of the server, so that the client is the one to close
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -42,12 +44,16 @@ class Executor:
         connection = getattr(self._mine, "connection", None)
         if connection is None:
             connection = self._mine.connection = UnixConnection(self.path)
+        elif time.monotonic() > self._mine.used + IDLE_TIMEOUT:
+            connection.close()  # the request opens a new one
         try:
             connection.request("POST", "/", json.dumps({"method": method, "path": path}))
             response = connection.getresponse()
             body = response.read()
+            self._mine.used = time.monotonic()
         except Exception:
-            connection.close()  # the next request opens a new one
+            self._mine.connection = None
+            connection.close()
             raise
         if response.status != 200:
             raise http.client.HTTPException(f"status {response.status}")

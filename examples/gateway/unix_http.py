@@ -1,10 +1,12 @@
 """An HTTP/1.1 server on a Unix socket that ends without cutting a request.
 
-On SIGTERM (or Ctrl-C) it takes no new connection, answers what is in flight, closes what is idle,
-and then `serve` returns. The Policy Engine and the Python Executor are both built on it.
+On SIGTERM (or Ctrl-C) it takes no new connection, closes each one with its next answer, and then
+`serve` returns. It never closes an idle connection before the client does, because a request may
+already be on its way. The Policy Engine and the Python Executor are both built on it.
 """
 
 import http.server
+import os
 import signal
 import socket
 import socketserver
@@ -18,6 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers every method through `decide`, which gives a status and a body."""
 
     protocol_version = "HTTP/1.1"  # keep-alive
+    timeout = 5  # seconds until an idle connection is closed; the clients do it after 1
     wbufsize = -1  # buffer the head and the body of a response for one write
 
     def answer(self):
@@ -40,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """One thread a connection; knows its connections, so that it can let them go."""
+    """One thread a connection, on the socket of sd_listen_fds(3) if there is one."""
 
     request_queue_size = 128
 
@@ -48,39 +51,25 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.stopping = False
         self.requests = 0
         self._lock = threading.Lock()
-        self._connections = set()
-        super().__init__(path, handler)
+        super().__init__(path, handler, bind_and_activate=False)
+        if os.environ.get("LISTEN_PID") == str(os.getpid()):
+            self.socket.close()
+            self.socket = socket.socket(fileno=3)
+        else:
+            self.server_bind()
+            self.server_activate()
+        # Another instance on the same socket may take a connection before this one does.
+        self.socket.setblocking(False)
 
     def count_request(self):
         with self._lock:
             self.requests += 1
-
-    def process_request(self, request, client_address):
-        with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request):
-        with self._lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
 
     def handle_error(self, request, client_address):
         problem = sys.exc_info()[1]
         if not isinstance(problem, OSError):
             raise problem
         print(f"a client did not wait for its answer: {problem}", flush=True)
-
-    def finish_requests(self):
-        """Ends the reading side of every connection: a thread that waits for its next request sees
-        the end, one that works on an answer still sends it. Returns when all are done."""
-        with self._lock:
-            for connection in self._connections:
-                try:
-                    connection.shutdown(socket.SHUT_RD)
-                except OSError:
-                    pass  # the client has closed the connection already
-        self.server_close()  # waits for the threads
 
 
 def serve(name, path, handler):
@@ -95,5 +84,5 @@ def serve(name, path, handler):
     server.stopping = True
     server.shutdown()
     accepting.join()
-    server.finish_requests()
+    server.server_close()  # waits for the threads
     print(f"{name} is done, {server.requests} requests answered", flush=True)

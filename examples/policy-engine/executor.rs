@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -15,6 +15,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shorter than the 5 s of the server, so that the client is the one to close.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Problem = Box<dyn Error + Send + Sync>;
 type Connection = SendRequest<Full<Bytes>>;
@@ -22,7 +24,8 @@ type Connection = SendRequest<Full<Bytes>>;
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    /// Each with the time of its last answer.
+    idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
 impl Client {
@@ -47,14 +50,14 @@ impl Client {
         }
         let body = response.into_body().collect().await?.to_bytes();
         let answer: serde_json::Value = serde_json::from_slice(&body)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
         Ok(answer["allow"] == true)
     }
 
     /// An open connection, or a new one.
     async fn connection(&self) -> Result<Connection, Problem> {
-        while let Some(mut connection) = self.take_idle() {
-            if connection.ready().await.is_ok() {
+        while let Some((used, mut connection)) = self.take_idle() {
+            if used.elapsed() < IDLE_TIMEOUT && connection.ready().await.is_ok() {
                 return Ok(connection);
             }
         }
@@ -64,7 +67,7 @@ impl Client {
         Ok(sender)
     }
 
-    fn take_idle(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<(Instant, Connection)> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }

@@ -12,7 +12,10 @@ mod executor;
 mod ext_proc;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::FromRawFd;
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -68,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     // Before the socket exists, so that a process that finds it can already stop this one.
     let stop = stop_signal()?;
-    let connections = UnixListenerStream::new(UnixListener::bind(&options.listen)?);
+    let connections = UnixListenerStream::new(listener(&options.listen)?);
     println!("policy engine listens on {}", options.listen.display());
 
     let service = ExternalProcessor({
@@ -86,8 +89,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The socket of sd_listen_fds(3), or a new one.
+#[allow(unsafe_code)]
+fn listener(path: &Path) -> io::Result<UnixListener> {
+    if std::env::var("LISTEN_PID") != Ok(std::process::id().to_string()) {
+        return UnixListener::bind(path);
+    }
+    // SAFETY: descriptor 3 was passed to this process, and nothing else here uses it.
+    let listener = unsafe { net::UnixListener::from_raw_fd(3) };
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
 /// Resolves at the first TERM or INT.
-fn stop_signal() -> Result<tokio::sync::oneshot::Receiver<()>, std::io::Error> {
+fn stop_signal() -> io::Result<tokio::sync::oneshot::Receiver<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     let (told, stop) = tokio::sync::oneshot::channel();

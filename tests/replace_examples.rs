@@ -1,0 +1,158 @@
+//! Tests the examples of `listen` and `update: start-first` with real servers: each is replaced
+//! under load, while the old and the new instance overlap.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use testkit::envoy::{self, checkout};
+use testkit::load::{Failure, IdleClose, Load, Plan, Report, Service};
+
+use crate::support::example::is_installed;
+use crate::support::http::{free_address, get};
+use crate::support::{LONG, Rig, Running, Signal, ms};
+
+/// How often each process is replaced.
+const TIMES: usize = 5;
+/// Clients whose next request follows at once.
+const BUSY: Plan =
+    Plan { clients: 20, rate: 50.0, length: ms(300_000), idle_close: IdleClose::Noticed };
+/// Clients that pause, so that their connections are idle between two requests.
+const WITH_PAUSES: Plan = Plan { clients: 20, rate: 3.0, ..BUSY };
+
+/// Starts a config with overlays, from the root of the checkout.
+fn start(configs: &[&str], address: SocketAddr) -> Option<Running> {
+    let programs = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples");
+    let rig = Rig::new()?
+        .cwd(checkout())
+        .env("GATEWAY_RUN_DIR", "DIR")
+        .env("GATEWAY_ADDRESS", &address.ip().to_string())
+        .env("GATEWAY_PORT", &address.port().to_string())
+        .env("ENVOY", &envoy::binary(envoy::DEFAULT).unwrap().display().to_string())
+        .env("POLICY_ENGINE", &programs.join("policy-engine").display().to_string())
+        .env("SERVER", &programs.join("axum_server").display().to_string())
+        .env("ADDRESS", &address.ip().to_string())
+        .env("PORT", &address.port().to_string())
+        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30");
+    let args = configs.iter().flat_map(|config| ["-c", config]);
+    let drainit = rig.start_with(&["run"].into_iter().chain(args).collect::<Vec<_>>());
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+/// Replaces a process, and asserts that the old instance was stopped only when the new one was ready.
+#[track_caller]
+fn replace(drainit: &Running, name: &str) {
+    let before = drainit.record().lines.len();
+    drainit.exec(&["restart", name]).assert(0, "");
+    let done = format!("{name}: restart done");
+    drainit.wait_until(&done, || {
+        drainit.record().lines[before..].iter().any(|line| line.text.ends_with(&done))
+    });
+    let record = drainit.record();
+    let at = |what: &str| {
+        let what = format!("{name}: {what}");
+        let mut lines = record.lines[before..].iter();
+        lines
+            .position(|line| line.text.contains(&what))
+            .unwrap_or_else(|| panic!("{what}\n{record}"))
+    };
+    let order = [
+        "a new instance starts beside",
+        "ready after",
+        "the new instance takes over",
+        "SIGTERM",
+        "exited",
+    ];
+    assert!(order.map(at).is_sorted(), "{record}");
+}
+
+/// Replaces these processes under load, one after the other, and returns what the clients saw.
+fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str]) -> Report {
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let load = Load::start(&Service::new(&[address]), plan);
+                while !is_over.load(Relaxed) {
+                    tokio::time::sleep(ms(20)).await;
+                }
+                load.end_after(Duration::ZERO);
+                load.finish().await
+            })
+        });
+        // A replacement that fails must end the load, too.
+        let replaced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for name in names {
+                (0..TIMES).for_each(|_| replace(drainit, name));
+            }
+        }));
+        is_over.store(true, Relaxed);
+        let report = load.join().unwrap();
+        println!("{report}");
+        replaced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        report
+    })
+}
+
+/// Replaces these processes without and with pauses, and asserts that nothing was lost.
+#[track_caller]
+fn assert_nothing_lost(configs: &[&str], names: &[&str]) {
+    let address = free_address();
+    let Some(drainit) = start(configs, address) else { return };
+    for (plan, least) in [(BUSY, 300), (WITH_PAUSES, 20)] {
+        let report = replace_all(&drainit, address, plan, names);
+        assert_eq!(report.total.failed, 0, "{report}\n{}", drainit.record());
+        assert!(report.total.ok > least, "{report}");
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG * 2).assert_code(0).assert_no_line(r"^\[drainit\].*(warning|killed)");
+    assert!(get(address, "/").is_err());
+}
+
+#[test]
+fn a_server_with_asyncio_loses_nothing() {
+    assert_nothing_lost(&["examples/listen/asyncio.yaml"], &["server"]);
+}
+
+#[test]
+fn gunicorn_loses_nothing() {
+    if is_installed("gunicorn") {
+        assert_nothing_lost(&["examples/listen/gunicorn.yaml"], &["app"]);
+    }
+}
+
+/// uvicorn closes its idle connections at TERM without a word, so a request may meet the close. It
+/// refuses nobody.
+#[test]
+fn uvicorn_refuses_nobody() {
+    if !is_installed("uvicorn") {
+        return;
+    }
+    let address = free_address();
+    let Some(drainit) = start(&["examples/listen/uvicorn.yaml"], address) else { return };
+    let report = replace_all(&drainit, address, BUSY, &["app"]);
+    let is_cut = |failure| matches!(failure, Failure::Reset | Failure::EndOfFile);
+    assert!(report.failures.iter().all(|(_, failure)| is_cut(*failure)), "{report}");
+    assert!(report.total.ok > 300 && report.total.failed < 100, "{report}");
+}
+
+#[test]
+fn the_parts_of_the_gateway_behind_envoy_lose_nothing() {
+    let configs = ["examples/gateway/drainit.yaml", "examples/gateway/replace.yaml"];
+    assert_nothing_lost(&configs, &["python-executor", "policy-engine"]);
+}
+
+#[test]
+fn a_policy_engine_that_speaks_grpc_loses_nothing() {
+    let configs = [
+        "examples/gateway/drainit.yaml",
+        "examples/policy-engine/drainit.yaml",
+        "examples/gateway/replace.yaml",
+    ];
+    assert_nothing_lost(&configs, &["python-executor", "policy-engine"]);
+}
