@@ -9,11 +9,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use testkit::envoy;
 use testkit::envoy::checkout;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
+use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
@@ -51,10 +53,11 @@ fn served(address: SocketAddr) -> Option<String> {
     Some(subject.trim_start_matches("CN").trim_start_matches([' ', '=']).to_owned())
 }
 
-/// Serves with one certificate, then with another, under load. `keeps`: the server closes no
-/// connection at the moment when a client sends its next request on it.
-fn rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
-    if !is_installed(server) || !is_installed("openssl") || !is_installed("curl") {
+/// Serves with one certificate, then with another, under load. `change`: the line about it.
+/// `keeps`: the server closes no connection at the moment when a client sends its next request on
+/// it.
+fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
+    if !is_installed("openssl") || !is_installed("curl") {
         return;
     }
     let (plain, tls) = (free_address(), free_address());
@@ -64,15 +67,17 @@ fn rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
         .env(&format!("{prefix}ADDRESS"), &plain.ip().to_string())
         .env(&format!("{prefix}PORT"), &plain.port().to_string())
         .env(&format!("{prefix}TLS_PORT"), &tls.port().to_string())
-        .env("NGINX_RUN_DIR", "DIR")
+        .env(&format!("{prefix}RUN_DIR"), "DIR")
+        .env("ENVOY_BASE_ID", &plain.port().to_string())
+        .env("ENVOY", &format!("target/envoy/{}/envoy", envoy::DEFAULT))
         .env("TLS_DIR", "DIR/secret")
         .env("APP_PORT", &free_address().port().to_string());
     let secret = rig.path("secret");
     fs::create_dir(&secret).unwrap();
     rotate(&secret, "one");
-    let example = |name: &str| format!("examples/{server}/{name}.yaml");
-    let (base, overlay) = (example("drainit"), example("certificates"));
-    let drainit = rig.start_with(&["run", "-c", &base, "-c", &overlay]);
+    let mut command = vec!["run"];
+    command.extend(configs.iter().flat_map(|config| ["-c", config]));
+    let drainit = rig.start_with(&command);
     drainit.wait_for_line("everything is ready");
     assert_eq!(served(tls).as_deref(), Some("one"));
 
@@ -116,18 +121,37 @@ fn rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
         client.join().unwrap()
     });
     assert!(handshakes > 10, "only {handshakes}");
-    drainit.wait_for_line(&format!(r"{server}: /.*/secret changed; {signal}$"));
+    drainit.wait_for_line(change);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG * 3).assert_code(0);
+}
+
+/// An example that is an overlay of another.
+fn overlay_rotates(server: &str, prefix: &str, signal: &str, keeps: bool) {
+    if is_installed(server) {
+        let example = |name: &str| format!("examples/{server}/{name}.yaml");
+        let configs = [example("drainit"), example("certificates")];
+        let change = format!(r"{server}: /.*/secret changed; {signal}$");
+        rotates(&configs.each_ref().map(String::as_str), prefix, &change, keeps);
+    }
 }
 
 #[test]
 fn nginx_serves_a_new_certificate_and_fails_no_new_connection() {
     // The workers that leave close what is idle.
-    rotates("nginx", "NGINX_", "SIGHUP", false);
+    overlay_rotates("nginx", "NGINX_", "SIGHUP", false);
 }
 
 #[test]
 fn haproxy_serves_a_new_certificate_and_fails_no_request() {
-    rotates("haproxy", "HAPROXY_", "SIGUSR2", true);
+    overlay_rotates("haproxy", "HAPROXY_", "SIGUSR2", true);
+}
+
+#[test]
+fn envoy_serves_a_new_certificate_and_fails_no_request() {
+    let binary = envoy::binary(envoy::DEFAULT).map_err(|error| error.to_string());
+    if !skip_unless(binary.map(drop)) {
+        return;
+    }
+    rotates(&["examples/envoy/certificates.yaml"], "ENVOY_", "router: /.*/secret changed", true);
 }
