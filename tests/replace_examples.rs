@@ -93,7 +93,10 @@ fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str
         }));
         is_over.store(true, Relaxed);
         let report = load.join().unwrap();
-        println!("{report}");
+        #[allow(clippy::print_stdout)] // docs/operating.md has its figures
+        {
+            println!("{report}");
+        }
         replaced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         report
     })
@@ -124,6 +127,17 @@ fn gunicorn_loses_nothing() {
     if is_installed("gunicorn") {
         assert_nothing_lost(&["examples/listen/gunicorn.yaml"], &["app"]);
     }
+}
+
+/// During the drain of the old instance the clients move to the new one.
+#[test]
+fn axum_loses_nothing() {
+    let address = free_address();
+    let configs = ["examples/axum/drainit.yaml", "examples/axum/replace.yaml"];
+    let Some(drainit) = start(&configs, address) else { return };
+    let report = replace_all(&drainit, address, WITH_PAUSES, &["server"]);
+    assert_eq!(report.total.failed, 0, "{report}\n{}", drainit.record());
+    assert!(report.total.ok > 300 && report.total.told_to_close > 20, "{report}");
 }
 
 /// uvicorn closes its idle connections at TERM without a word, so a request may meet the close. It
