@@ -152,7 +152,7 @@ fn uvicorn_refuses_nobody() {
     let report = replace_all(&drainit, address, BUSY, &["app"]);
     let is_cut = |failure| matches!(failure, Failure::Reset | Failure::EndOfFile);
     assert!(report.failures.iter().all(|(_, failure)| is_cut(*failure)), "{report}");
-    assert!(report.total.ok > 300 && report.total.failed < 100, "{report}");
+    assert!(report.total.ok > 300 && report.total.failed < report.total.ok / 5, "{report}");
 }
 
 #[test]
