@@ -93,7 +93,10 @@ fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str
         }));
         is_over.store(true, Relaxed);
         let report = load.join().unwrap();
-        println!("{report}");
+        #[allow(clippy::print_stdout)] // docs/operating.md has its figures
+        {
+            println!("{report}");
+        }
         replaced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         report
     })
@@ -126,6 +129,17 @@ fn gunicorn_loses_nothing() {
     }
 }
 
+/// During the drain of the old instance the clients move to the new one.
+#[test]
+fn axum_loses_nothing() {
+    let address = free_address();
+    let configs = ["examples/axum/drainit.yaml", "examples/axum/replace.yaml"];
+    let Some(drainit) = start(&configs, address) else { return };
+    let report = replace_all(&drainit, address, WITH_PAUSES, &["server"]);
+    assert_eq!(report.total.failed, 0, "{report}\n{}", drainit.record());
+    assert!(report.total.ok > 300 && report.total.told_to_close > 20, "{report}");
+}
+
 /// uvicorn closes its idle connections at TERM without a word, so a request may meet the close. It
 /// refuses nobody.
 #[test]
@@ -138,7 +152,7 @@ fn uvicorn_refuses_nobody() {
     let report = replace_all(&drainit, address, BUSY, &["app"]);
     let is_cut = |failure| matches!(failure, Failure::Reset | Failure::EndOfFile);
     assert!(report.failures.iter().all(|(_, failure)| is_cut(*failure)), "{report}");
-    assert!(report.total.ok > 300 && report.total.failed < 100, "{report}");
+    assert!(report.total.ok > 300 && report.total.failed < report.total.ok / 5, "{report}");
 }
 
 #[test]

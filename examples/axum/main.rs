@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr)]
 
 use std::error::Error;
+use std::os::fd::FromRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
@@ -72,6 +73,18 @@ fn tell(message: &str) -> io::Result<()> {
 }
 // end
 
+/// The socket of sd_listen_fds(3), or a new one.
+#[allow(unsafe_code)]
+async fn listener(address: &str) -> io::Result<TcpListener> {
+    if env::var("LISTEN_PID") != Ok(std::process::id().to_string()) {
+        return TcpListener::bind(address).await;
+    }
+    // SAFETY: descriptor 3 was passed to this process, and nothing else here uses it.
+    let listener = unsafe { std::net::TcpListener::from_raw_fd(3) };
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).ok_or("usage: axum_server ADDRESS:PORT")?;
@@ -94,7 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         drop(stop);
     });
-    let listener = TcpListener::bind(address).await?;
+    let listener = listener(&address).await?;
     tell("READY=1")?;
     let until = async { stopped.await.unwrap_or_default() };
     Ok(axum::serve(listener, router).with_graceful_shutdown(until).await?)
