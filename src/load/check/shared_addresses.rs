@@ -1,10 +1,11 @@
-//! Reports addresses that two processes share: the answer of one would pass for the other's.
+//! Reports addresses that two processes share, or two instances of one: the answer of one would pass
+//! for the other's.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process};
+use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process, Update};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 
@@ -53,6 +54,7 @@ fn asked(process: &Process) -> Option<(Place<'_>, Option<&str>)> {
 
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     readiness(problems, config, places);
+    instances(problems, config, places);
     admins(problems, config, places);
 }
 
@@ -106,6 +108,35 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
             problem.help(help);
         }
         others.push(index);
+    }
+}
+
+/// A new instance beside the old one has the same readiness, so the old one would pass for it.
+fn instances(problems: &mut Problems, config: &Config, places: &Places) {
+    for (index, process) in running(config) {
+        if process.update != Update::StartFirst {
+            continue;
+        }
+        let parts = &places.processes[index];
+        let name = &process.name;
+        if let Some((place, _)) = asked(process) {
+            let span = parts.parts.readiness.unwrap_or(parts.name);
+            let message = format!(
+                "`readiness` of `{name}` probes {}, where its old instance answers, too: with `update: start-first` a \
+                 new one that does not work would take over",
+                place.text()
+            );
+            problems.error_in_check(span, message).help(
+                "use `notify` or `log`, which only the new one can answer, or `update: stop-first`",
+            );
+        } else if process.readiness.is_none() {
+            let span = parts.parts.update.unwrap_or(parts.name);
+            let message = format!(
+                "`{name}` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
+                 runs, also if that does not work"
+            );
+            problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
+        }
     }
 }
 

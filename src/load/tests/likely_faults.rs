@@ -85,6 +85,38 @@ fn a_variable_that_only_a_shell_would_expand() {
 }
 
 #[test]
+fn a_probe_that_the_old_instance_answers() {
+    let answered = |at: &str| {
+        vec![format!(
+            "E `readiness` of `a` probes {at}, where its old instance answers, too: with `update: start-first` a new \
+             one that does not work would take over"
+        )]
+    };
+    let none = "W `a` has no `readiness`: with `update: start-first` the old instance ends as soon as the new one \
+                runs, also if that does not work";
+    for (keys, expected) in [
+        ("listen: ['tcp://127.0.0.1:80'], http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),
+        ("http: 'http://127.0.0.1:80/x'", answered("127.0.0.1:80")),
+        ("tcp: '127.0.0.1:80'", answered("127.0.0.1:80")),
+        ("unix: /run/a.sock", answered("/run/a.sock")),
+        ("file: /run/ready", answered("/run/ready")),
+        ("notify: true", vec![]),
+        ("log: ^up$", vec![]),
+        ("exec: [probe]", vec![]),
+    ] {
+        let (listen, probe) = keys.split_once("], ").unwrap_or(("listen: [", keys));
+        let text = format!(
+            "processes:\n  a:\n    command: [app]\n    update: start-first\n    {listen}]\n    readiness: {{{probe}}}\n"
+        );
+        assert_eq!(reported(&text, &[]), expected, "{text}");
+        let stops_first = text.replace("start-first", "stop-first");
+        assert_eq!(reported(&stops_first, &[]), Vec::<String>::new(), "{stops_first}");
+    }
+    let text = "processes:\n  a: {command: [app], update: start-first}\n";
+    assert_eq!(reported(text, &[]), [none]);
+}
+
+#[test]
 fn a_probe_that_another_process_answers() {
     let asked = |at: &str| {
         format!(
