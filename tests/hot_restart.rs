@@ -285,6 +285,24 @@ fn a_stop_drains_both_epochs() {
 }
 
 #[test]
+fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
+    let drain = "time: 9s, min: 500ms";
+    let envoy = RealEnvoy { drain, hangs_anew: true, ..slow() };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let mut client = Client::new(address);
+    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: started, epoch 1");
+    let request = thread::spawn(move || client.request(3000));
+    drainit.signal(Signal::SIGTERM);
+    // It is told to close the connection, and not cut.
+    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
+    let ended = drainit.wait_exit(LONG);
+    assert!(!restart.wait().unwrap().success());
+    ended.assert_code(0).assert_nothing_left().assert_no_line("drains by itself");
+}
+
+#[test]
 fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
     let envoy = RealEnvoy {
         keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",

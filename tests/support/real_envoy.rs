@@ -1,7 +1,9 @@
 //! Runs a real Envoy under drainit, in front of a server that answers after a given delay.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +11,13 @@ use serde_json::{Value, json};
 use testkit::envoy;
 
 use super::{Rig, Running};
+
+/// Stands in for Envoy. The check of a config goes through.
+const HANGS_ANEW: &str = "#!/bin/sh
+case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
+[ \"${RESTART_EPOCH:-0}\" = 0 ] || exec sleep 1000
+exec ENVOY \"$@\"
+";
 
 /// The settings of an Envoy. It is `router` in drainit's config. Its admin is `DIR/admin.sock`, and
 /// drainit's control socket is `DIR/control.sock`.
@@ -26,6 +35,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) keys: &'static str,
     /// It has a base ID, and hot restart is not disabled.
     pub(crate) is_hot: bool,
+    /// Every epoch but the first hangs before it reads its config.
+    pub(crate) hangs_anew: bool,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
@@ -40,6 +51,7 @@ impl Default for RealEnvoy {
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
             keys: "",
             is_hot: false,
+            hangs_anew: false,
             change: |_| {},
         }
     }
@@ -64,8 +76,13 @@ impl RealEnvoy {
         (self.change)(&mut config);
         rig.write("envoy.json", config.to_string());
         let program = envoy::binary(self.version).unwrap();
-        let mut command =
-            vec![program.display().to_string(), "-c".to_owned(), "DIR/envoy.json".to_owned()];
+        let mut program = program.display().to_string();
+        if self.hangs_anew {
+            rig.write("envoy", HANGS_ANEW.replace("ENVOY", &program));
+            program = rig.fill("DIR/envoy");
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = vec![program, "-c".to_owned(), "DIR/envoy.json".to_owned()];
         command.extend(["--log-level", "warning"].map(str::to_owned));
         match self.is_hot {
             // Envoys of other tests have other ports.

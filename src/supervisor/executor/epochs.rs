@@ -76,6 +76,15 @@ impl Executor {
         own.is_some_and(|own| self.others(process).any(|(_, other)| other.number > own.number))
     }
 
+    /// Whether a newer epoch serves in place of this one, which drains by itself. One that has not
+    /// taken over yet serves nobody: then this one is drained like any Envoy.
+    pub(super) fn is_handed_over(&self, process: ProcessId) -> bool {
+        let own = self.instances[process.index()].epoch;
+        own.is_some_and(|own| {
+            self.others(process).any(|(_, other)| other.number > own.number && !other.is_new)
+        })
+    }
+
     /// The epoch that starts now; `None` if the process is not hot-restarted.
     pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<Epoch>, StartError> {
         let Some(flags) = self.process(process).hot_restart() else { return Ok(None) };
@@ -206,6 +215,10 @@ impl Executor {
         let newer = self.others(process).map(|(_, other)| other.number).max();
         let newer = newer.filter(|newer| *newer > epoch.number)?;
         let is_first = matches!(note, Note::DrainBegan { .. });
+        let is_drain = is_first || matches!(note, Note::DrainOver { .. });
+        if is_drain && !self.is_handed_over(process) {
+            return None;
+        }
         Some(if is_first {
             format!(
                 "{}: epoch {} drains by itself, until epoch {newer} ends it {} after its own start",

@@ -424,7 +424,7 @@ impl Executor {
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
-        if self.has_newer_epoch(process) {
+        if self.is_handed_over(process) {
             self.instances[process.index()].drain = Some(RunningDrain::hand_over(target));
             return;
         }
