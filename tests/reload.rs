@@ -496,3 +496,26 @@ fn nothing_is_touched_where_nothing_differs() {
     }
     end(drainit);
 }
+
+#[test]
+fn the_next_reload_tries_again_what_could_not_be_started() {
+    let Some(drainit) = started("processes: {app: {command: [CHILD, app]}}") else { return };
+    let config = fs::read_to_string(drainit.path("drainit.yaml")).unwrap();
+    let (link, program) = (drainit.path("program"), program_of(&config));
+    edit(&drainit, &program, link.to_str().unwrap());
+    assert_eq!(drainit.exec(&["reload"]).code, 1);
+    assert_eq!(state(&drainit, "app").0, "failed");
+    let plan = drainit.exec(&["plan", "--reload"]).stdout;
+    assert!(plan.starts_with("app  started  has failed"), "{plan}");
+    assert_eq!(drainit.exec(&["reload"]).code, 1);
+    symlink(program, link).unwrap();
+    assert_eq!(drainit.exec(&["reload"]).code, 0);
+    assert_eq!(state(&drainit, "app").0, "ready");
+    end(drainit);
+}
+
+/// The program of the only process.
+fn program_of(config: &str) -> String {
+    let (_, program) = config.split_once("command: [").unwrap();
+    program.split_once(',').unwrap().0.trim_matches('"').to_owned()
+}

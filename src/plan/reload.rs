@@ -32,8 +32,10 @@ pub struct Running<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Runs,
-    /// It has ended for good, was left out, or could not be started.
+    /// It has ended for good, or was left out.
     Over,
+    /// A requested start or the last reload could not bring it up.
+    Failed,
     /// It was stopped by hand, and stays down.
     Stopped,
 }
@@ -66,8 +68,10 @@ pub enum Effect<'a> {
     Removed,
     /// It is replaced, because these keys differ.
     Replaced { update: Update, keys: Vec<&'static str> },
-    /// It does not run, and starts, because these keys differ.
+    /// It does not run, and starts, because these keys differ, or because it has failed.
     StartsAgain { keys: Vec<&'static str> },
+    /// It was stopped by hand, and starts because this process, which starts, needs it.
+    Needed { by: &'a str },
     /// It was stopped by hand, and stays down; these keys differ.
     StaysDown { keys: Vec<&'static str> },
     /// It is restarted, because it depends on this process with `restart: true`.
@@ -103,11 +107,13 @@ impl<'a> Reload<'a> {
                 Some((one, keys))
             })
             .collect();
-        let is_replaced = |keys: &[&str]| keys.iter().any(|key| !TAKEN_OVER.contains(key));
+        let is_replaced = |one: &Running<'_>, keys: &[&str]| {
+            one.life == Life::Failed || keys.iter().any(|key| !TAKEN_OVER.contains(key))
+        };
         let placed = differences
             .iter()
             .map(|found| match found {
-                Some((one, keys)) if is_replaced(keys) => Placed::Changed(one.slot),
+                Some((one, keys)) if is_replaced(one, keys) => Placed::Changed(one.slot),
                 Some((one, _)) => Placed::Same(one.slot),
                 None => Placed::New,
             })
@@ -137,12 +143,12 @@ impl<'a> Reload<'a> {
             let (effect, stops) = match (&differences[id.index()], on) {
                 (None, _) if spec.left_out => (Effect::LeftOut, None),
                 (None, _) => (Effect::Starts, None),
-                (Some((one, keys)), _) if is_replaced(keys) => match one.life {
+                (Some((one, keys)), _) if is_replaced(one, keys) => match one.life {
                     Life::Runs => {
                         let (keys, update) = (keys.clone(), process.update);
                         (Effect::Replaced { update, keys }, Some(one))
                     }
-                    Life::Over => (Effect::StartsAgain { keys: keys.clone() }, None),
+                    Life::Over | Life::Failed => (Effect::StartsAgain { keys: keys.clone() }, None),
                     Life::Stopped => (Effect::StaysDown { keys: keys.clone() }, None),
                 },
                 (Some((one, _)), Some(on)) if one.life == Life::Runs => {
@@ -167,6 +173,7 @@ impl<'a> Reload<'a> {
             let longest = starts.map(|starts| starts.saturating_add(stops));
             steps.push(Step { name: &process.name, effect, longest });
         }
+        start_needed(&mut steps, &mut untouched, new, spec, &by_name);
         let of_container = [
             ("shutdown", new.shutdown == old.shutdown),
             ("reload_signal", new.reload_signal == old.reload_signal),
@@ -234,6 +241,7 @@ impl<'a> Reload<'a> {
                 Effect::StartsAgain { keys }
                 | Effect::StaysDown { keys }
                 | Effect::TakenOver { keys } => (None, keys.as_slice(), None),
+                Effect::Needed { by } => (None, &[][..], Some(*by)),
                 Effect::Removed | Effect::Starts | Effect::LeftOut => (None, &[][..], None),
             };
             One {
@@ -242,7 +250,7 @@ impl<'a> Reload<'a> {
                     Effect::Removed => "remove",
                     Effect::Replaced { .. } => "replace",
                     Effect::Follows { .. } => "follow",
-                    Effect::StartsAgain { .. } | Effect::Starts => "start",
+                    Effect::StartsAgain { .. } | Effect::Needed { .. } | Effect::Starts => "start",
                     Effect::StaysDown { .. } | Effect::LeftOut | Effect::TakenOver { .. } => "keep",
                 },
                 update: update.map(update_name),
@@ -261,6 +269,17 @@ impl<'a> Reload<'a> {
 }
 
 impl Step<'_> {
+    /// Whether it starts the process, and what that needs.
+    fn starts(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::Replaced { .. }
+                | Effect::StartsAgain { .. }
+                | Effect::Needed { .. }
+                | Effect::Starts
+        )
+    }
+
     fn what(&self) -> &'static str {
         match self.effect {
             Effect::Removed => "stopped",
@@ -269,7 +288,7 @@ impl Step<'_> {
                 Update::StartFirst => "replaced, start-first",
                 Update::HotRestart => "replaced, hot-restart",
             },
-            Effect::StartsAgain { .. } | Effect::Starts => "started",
+            Effect::StartsAgain { .. } | Effect::Needed { .. } | Effect::Starts => "started",
             Effect::StaysDown { .. } => "stays stopped",
             Effect::LeftOut => "left out",
             Effect::TakenOver { .. } => "goes on",
@@ -283,6 +302,8 @@ impl Step<'_> {
         };
         match &self.effect {
             Effect::Removed => "not in the config any more".to_owned(),
+            Effect::StartsAgain { keys } if keys.is_empty() => "has failed".to_owned(),
+            Effect::Needed { by } => format!("stopped by hand; {by} needs it"),
             Effect::Replaced { keys, .. }
             | Effect::StartsAgain { keys }
             | Effect::TakenOver { keys } => differ(keys),
@@ -326,6 +347,43 @@ fn start(spec: &ProcessSpec) -> Option<Duration> {
         false => spec.readiness_timeout.unwrap_or_default(),
     };
     Some(hook.saturating_add(ready))
+}
+
+/// Names what was stopped by hand and starts nevertheless, because a process that starts needs it.
+fn start_needed<'a>(
+    steps: &mut Vec<Step<'a>>,
+    untouched: &mut Vec<&'a str>,
+    new: &'a Config,
+    spec: &Spec,
+    by_name: &BTreeMap<&str, &Running<'_>>,
+) {
+    // From dependents to dependencies, because these have dependencies, too.
+    for id in spec.order.iter().rev() {
+        let process = &new.processes[id.index()];
+        let name = process.name.as_str();
+        let starts = steps.iter().find(|step| step.name == name).is_some_and(Step::starts);
+        if !starts {
+            continue;
+        }
+        for on in &process.depends_on {
+            let is_stopped =
+                by_name.get(on.process.as_str()).is_some_and(|one| one.life == Life::Stopped);
+            let place = new.processes.iter().position(|other| other.name == on.process);
+            let Some(place) = place.filter(|_| is_stopped) else { continue };
+            let needed = new.processes[place].name.as_str();
+            let effect = Effect::Needed { by: name };
+            let step = Step { name: needed, effect, longest: start(&spec.processes[place]) };
+            untouched.retain(|name| *name != needed);
+            match steps.iter().position(|step| step.name == needed) {
+                Some(known) if steps[known].starts() => {}
+                Some(known) => steps[known] = step,
+                None => {
+                    let before = steps.iter().position(|step| step.name == name);
+                    steps.insert(before.unwrap_or_default(), step);
+                }
+            }
+        }
+    }
 }
 
 /// In an order in which each comes before those that it depends on.
@@ -479,6 +537,31 @@ from now on with the new `shutdown`
             text(OLD, &other, life),
             "web  replaced, start-first  `command` differs; at most 35s\n\
              not touched: base, engine, router, task, manual, old, older\n"
+        );
+    }
+
+    #[test]
+    fn what_has_failed_is_tried_again() {
+        let config = "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a]}}";
+        let failed = |name: &str| if name == "b" { Life::Failed } else { Life::Runs };
+        assert_eq!(text(config, config, failed), "b  started  has failed\nnot touched: a\n");
+        let placed = between(config, config, failed, |reload| reload.placed.clone());
+        assert_eq!(placed, [Placed::Same(ProcessId(0)), Placed::Changed(ProcessId(1))]);
+    }
+
+    #[test]
+    fn what_was_stopped_by_hand_is_started_if_a_new_process_needs_it() {
+        let old = "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a]}, \
+                   c: {command: [c]}, d: {command: [d]}}";
+        let new = "processes: {a: {command: [a, -v]}, b: {command: [b], depends_on: [a]}, \
+                   c: {command: [c]}, d: {command: [d]}, e: {command: [e], depends_on: [b, d]}}";
+        let life = |name: &str| if name == "d" { Life::Runs } else { Life::Stopped };
+        assert_eq!(
+            text(old, new, life),
+            "a  started  stopped by hand; b needs it\n\
+             b  started  stopped by hand; e needs it\n\
+             e  started  new\n\
+             not touched: c, d\n"
         );
     }
 

@@ -131,6 +131,14 @@ impl Reloads {
         }
     }
 
+    /// The reload that is under way could not begin, and is to begin anew.
+    pub(crate) fn again(&mut self) {
+        if let Some(UnderWay { waiting, .. }) = self.under_way.take() {
+            self.is_wanted = true;
+            self.waiting.extend(waiting);
+        }
+    }
+
     /// No reload begins any more, for this reason.
     pub(crate) fn give_up(&mut self, why: &str) {
         self.is_wanted = false;

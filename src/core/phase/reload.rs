@@ -142,8 +142,8 @@ impl Operations {
                 .flat_map(|reload| &reload.under_way)
                 .any(|step| matches!(step, Step::Remove(_)));
             let needs_no_other = |slot: ProcessId| {
-                let mut needs = state.process(slot).dependencies.iter();
-                needs.all(|(on, _)| waits.binary_search(on).is_err())
+                let mut needs = started_with(state, slot).into_iter();
+                needs.all(|on| waits.binary_search(&on).is_err())
             };
             let is_due = match step {
                 Step::Replace { new, .. } => needs_no_other(new),
@@ -205,6 +205,9 @@ impl Operations {
                     (Ok(members), Some(reload)) => reload.needs.extend(members),
                     (Err(why), Some(reload)) => {
                         reload.failed.get_or_insert(why);
+                        // What it waits for does not come.
+                        self.start_failed(state, slot, why);
+                        return;
                     }
                     _ => {}
                 }
@@ -237,6 +240,24 @@ impl Operations {
             state.note(Note::ReloadFailed { why });
         }
     }
+}
+
+/// The dependencies of a process, and those of each that is down and starts with it.
+fn started_with(state: &State, slot: ProcessId) -> Vec<ProcessId> {
+    let mut found = vec![slot];
+    let mut next = 0;
+    while let Some(&id) = found.get(next) {
+        if next == 0 || is_gone(state.life(id)) && !state.went_well[id.index()] {
+            for &(on, _) in &state.process(id).dependencies {
+                if !found.contains(&on) {
+                    found.push(on);
+                }
+            }
+        }
+        next += 1;
+    }
+    found.remove(0);
+    found
 }
 
 impl State {

@@ -205,3 +205,26 @@ fn the_end_of_the_old_one_ends_no_held_drain() {
     assert!(!begins(play.notes(2100, crash(ROUTER))));
     assert!(begins(play.notes(2200, crash(NEW))));
 }
+
+#[test]
+fn a_new_process_starts_what_was_stopped_by_hand_with_its_new_definition() {
+    let mut play = up();
+    play.at(1000, Event::Requested { process: ENGINE, request: Request::Stop });
+    play.at(7000, Event::Drained(ROUTER));
+    play.at(7100, exited(ROUTER));
+    play.at(7200, exited(ENGINE));
+    let mut new = overlapping();
+    let mut added = new.processes[ROUTER.index()].clone();
+    added.dependencies = vec![(ROUTER, StartCondition::Ready)];
+    new.processes.push(added);
+    new.processes[ROUTER.index()].dependents.push(ProcessId(2));
+    new.order.push(ProcessId(2));
+    let plan = [Placed::Changed(ENGINE), Placed::Same(ROUTER), Placed::New];
+    let begun = play.reload(8000, &new, &plan);
+    assert_eq!(begun.last(), Some(&Action::Spawn(NEW)), "{begun:?}");
+    assert_eq!(play.at(8000, Event::Spawned(NEW)), [Action::Spawn(ROUTER)]);
+    play.at(8000, Event::Spawned(ROUTER));
+    assert_eq!(play.at(8100, Event::Ready(ROUTER)), [Action::Spawn(NEXT)]);
+    play.at(8100, Event::Spawned(NEXT));
+    assert_eq!(play.notes(8200, Event::Ready(NEXT)).last(), Some(&Note::ReloadDone));
+}

@@ -59,7 +59,9 @@ impl EventLoop {
         match self.may_reload() {
             Ok(()) => self.reloads.begin(self.executor.file_watches.all()),
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
-                self.reloads.give_up(&self.status_board.failure(why));
+                let why = self.status_board.failure(why);
+                self.refused(&why);
+                self.reloads.give_up(&why);
             }
             // Asked again after the next step.
             Err(_) => {}
@@ -75,6 +77,10 @@ impl EventLoop {
                 // As above.
                 let _ = reply.send(answer);
             }
+            // Another request has begun since.
+            Purpose::Reload if self.may_reload().is_err() && !self.is_over() => {
+                self.reloads.again();
+            }
             Purpose::Reload => match outcome.and_then(|candidate| self.apply(candidate)) {
                 Ok(actions) => {
                     self.carry_out_all(clock::now(), actions);
@@ -82,14 +88,19 @@ impl EventLoop {
                     self.step(Event::Tick)?;
                 }
                 Err(why) => {
-                    let lines = if why.contains('\n') { "\n" } else { " " };
-                    tracing::error!("reload failed, nothing was changed:{lines}{why}");
-                    self.executor.reload_failed(&why);
+                    self.refused(&why);
                     self.reloads.answer(Err(why));
                 }
             },
         }
         Ok(())
+    }
+
+    /// Reports a reload that has changed nothing.
+    fn refused(&self, why: &str) {
+        let lines = if why.contains('\n') { "\n" } else { " " };
+        tracing::error!("reload failed, nothing was changed:{lines}{why}");
+        self.executor.reload_failed(why);
     }
 
     /// What a reload would do.
@@ -118,7 +129,8 @@ impl EventLoop {
             spec: state.process(*slot),
             life: match state.life(*slot) {
                 Lifecycle::Stopped { failed: false } => Life::Stopped,
-                Lifecycle::Stopped { failed: true } | Lifecycle::Done => Life::Over,
+                Lifecycle::Stopped { failed: true } => Life::Failed,
+                Lifecycle::Done => Life::Over,
                 _ => Life::Runs,
             },
         });
