@@ -212,6 +212,12 @@ impl Executor {
         if let Note::Started(_) = note {
             return Some(format!("{line}, epoch {}", epoch.number));
         }
+        if let Note::Stopping { .. } = note
+            && epoch.is_new
+            && self.has_other_epoch(process)
+        {
+            return Some(format!("{}: SIGKILL", self.names.of(process)));
+        }
         let newer = self.others(process).map(|(_, other)| other.number).max();
         let newer = newer.filter(|newer| *newer > epoch.number)?;
         let is_first = matches!(note, Note::DrainBegan { .. });
