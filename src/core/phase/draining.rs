@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::OnExit;
+use crate::config::{OnExit, Update};
 use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::cause::Cause;
@@ -21,6 +21,7 @@ use crate::core::event::Event;
 use crate::core::note::{DrainEnd, Hurry, Note};
 use crate::core::phase::stopping::Stopping;
 use crate::core::phase::{Phase, Shutdown};
+use crate::core::slots::Role;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Time};
@@ -42,6 +43,8 @@ pub struct Draining {
     hook_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
+    /// New instances beside those that are drained: they are stopped as soon as they run.
+    new_ones: Vec<ProcessId>,
     /// A dependency has ended: requests fail, so the drain waits only for `min`.
     only_min: Vec<bool>,
 }
@@ -110,6 +113,7 @@ impl Draining {
             unready_at,
             hook_until: None,
             drained,
+            new_ones: state.spec.ids().filter(|id| shares_with_an_old_one(state, *id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
         };
         if !held {
@@ -259,6 +263,11 @@ impl Draining {
         }
         let deadline = self.deadline(state);
         state.expire(deadline);
+        for &process in &self.new_ones {
+            if let Lifecycle::Starting { .. } = state.life(process) {
+                state.begin_stop(process, false, deadline);
+            }
+        }
         // Dependents first, so that one pass is enough when several drains are over in the same
         // step.
         for place in 0..self.drained.len() {
@@ -325,4 +334,11 @@ impl Draining {
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)
     }
+}
+
+/// Whether this is a new instance that accepts connections beside the old one, which is drained in
+/// its place. An Envoy shares nothing before it has taken over.
+fn shares_with_an_old_one(state: &State, process: ProcessId) -> bool {
+    let is_new = matches!(state.role(process), Role::New { .. });
+    is_new && state.process(process).update == Update::StartFirst
 }

@@ -658,6 +658,7 @@ impl<'a> Checker<'a> {
                     _ => {}
                 }
                 if let (Some(process), Stage::PreStop) = (process, stage) {
+                    self.stops_early[process.index()] |= self.is_new(process);
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] |= !self.unready;
                 }
@@ -665,6 +666,8 @@ impl<'a> Checker<'a> {
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
             }
             Action::Stop { process, .. } => {
+                // A new instance is stopped first of all.
+                self.stops_early[process.index()] |= self.is_new(process);
                 let is_early = self.stops_early[process.index()];
                 self.hold(self.stays_ready.is_none() || is_early, "a stop while it is ready");
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
@@ -926,6 +929,21 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Since the begin of a drain or a shutdown, no new instance accepts connections beside the one
+    /// that is drained. An Envoy shares nothing before it has taken over.
+    pub(crate) fn holds_new_ones(&self, procs: &[Proc]) {
+        for id in self.slots.all().filter(|_| self.unready) {
+            let place = id.index();
+            let is_new = self.is_new(id) && self.of(id).update == Update::StartFirst;
+            let hook = HookId { process: Some(id), stage: Stage::PreStop };
+            let is_stopped = self.asked[place].is_some()
+                || self.group_killed[place]
+                || self.hooks.contains(&hook)
+                || !procs[place].alive;
+            self.hold(!is_new || is_stopped, "a new instance goes on beside one that is drained");
+        }
+    }
+
     /// A process that runs is not behind what it follows, unless that is on its way; and one that
     /// was stopped to follow is started again.
     pub(crate) fn holds_followers(&mut self, procs: &[Proc]) {
@@ -977,9 +995,16 @@ impl<'a> Checker<'a> {
         false
     }
 
+    fn is_new(&self, slot: ProcessId) -> bool {
+        matches!(self.roles[slot.index()], Role::New { .. })
+    }
+
     /// A process may be stopped, or drained for that, now.
     fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
         let above = self.above(process);
+        if self.unready && self.is_new(process) {
+            return;
+        }
         if !self.unready {
             let is_alone = self.alone[process.index()];
             self.hold(is_alone || self.by_request[process.index()], "a stop without a reason");

@@ -247,6 +247,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             sim.trace.push((sim.now, action));
         }
         checker.holds_followers(&sim.procs);
+        checker.holds_new_ones(&sim.procs);
         checker.holds_readiness(&machine);
         if let Some(wakeup) = machine.next_wakeup()
             && wakeup <= sim.now
