@@ -60,8 +60,8 @@ pub(crate) fn svg(results: &[Result]) -> String {
          <title>Requests lost while a process is replaced, by kind of traffic and by what replaces it</title>\n"
     );
     text(&mut svg, 0.0, 18.0, "font-size=\"16\" font-weight=\"600\"", "Requests lost");
-    text(&mut svg, 0.0, 36.0, "font-size=\"11\"", "failed and refused, in 2 or more restarts");
-    text(&mut svg, 0.0, 52.0, "font-size=\"11\"", "on a logarithmic scale");
+    text(&mut svg, 0.0, 36.0, "font-size=\"11\"", "failed and refused, logarithmic,");
+    text(&mut svg, 0.0, 52.0, "font-size=\"11\"", "in two restarts or more");
     for (mode, x) in columns() {
         if mode.is_drainit() {
             let _ = writeln!(
