@@ -150,12 +150,13 @@ impl Outcome {
 #[test]
 fn a_policy_engine_that_dies_under_load_costs_its_answers_and_no_connection() {
     // The policy engine ends at T0, because the default action of USR1 is to end the process.
+    // Clients leave with the first answer, so how many are left when they are counted is chance.
     let Some(outcome) = struck(10, &[(ms(0), "policy-engine", Signal::SIGUSR1)]) else { return };
     outcome
         .assert_code(128 + Signal::SIGUSR1 as i32)
         .assert_took(MIN..MIN + ms(6000))
         .assert_said("policy-engine: was ended by SIGUSR1 without being asked to")
-        .assert_said("drain router: .*; connections (3[0-9]|40) at the start, 0 at the end")
+        .assert_said("drain router: .*; connections [0-9]+ at the start, 0 at the end")
         // The clients leave a gateway that can no longer decide.
         .assert_failures_within(ms(0)..LEARN + ms(3000));
     outcome.assert_went_in_order(&["policy-engine", "router", "python-executor"]);
