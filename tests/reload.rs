@@ -14,47 +14,7 @@ use testkit::load::{IdleClose, Load, Plan, Service};
 use crate::support::http::{free_address, get};
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// An HTTP/1.1 server on the sockets of sd_listen_fds(3), which is polite: after TERM it accepts
-/// nothing more, and each connection is closed with an answer that says so. It answers with its
-/// argument.
-const SERVER: &str = r#"
-import os, signal, socket, sys, threading
-listener = socket.socket(fileno=3)
-listener.settimeout(0.02)
-ending = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: ending.set())
-
-def serve(connection):
-    buffer = b""
-    while True:
-        while b"\r\n\r\n" not in buffer:
-            data = connection.recv(4096)
-            if not data:
-                return
-            buffer += data
-        request, buffer = buffer.split(b"\r\n\r\n", 1)
-        is_last = ending.is_set() or b"Connection: close" in request
-        body = sys.argv[1]
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
-        head += "Connection: close\r\n" if is_last else ""
-        connection.sendall(f"{head}\r\n{body}".encode())
-        if is_last:
-            connection.close()
-            return
-
-print("serving", flush=True)
-threads = []
-while not ending.is_set():
-    try:
-        connection, _ = listener.accept()
-    except TimeoutError:
-        continue
-    connection.settimeout(30)
-    threads.append(threading.Thread(target=serve, args=(connection,)))
-    threads[-1].start()
-for thread in threads:
-    thread.join()
-"#;
+const SERVER: &str = include_str!("fixtures/polite_server.py");
 
 /// Replaces a text in the config.
 fn edit(drainit: &Running, from: &str, to: &str) {

@@ -1,12 +1,10 @@
 //! Writes `docs/replace.md`: the method, the results, and what was left out.
 
 use std::fmt::Write;
-use std::fs;
-use std::process::Command;
-use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use testkit::envoy;
+use testkit::measured::{machine, version};
 
 use crate::Result;
 use crate::mode::{self, DRAIN_SECONDS, Mode, PARENT_SECONDS, START_MILLISECONDS};
@@ -72,7 +70,7 @@ pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Dur
         text,
         "\n## Results\n\n{}, drainit {}, Envoy {}, on {}. The bench took {} minutes.\n",
         date.split('T').next().unwrap_or_default(),
-        version(),
+        version(&mode::drainit()),
         envoy::DEFAULT,
         machine(),
         took.as_secs().div_ceil(60)
@@ -127,23 +125,6 @@ An Envoy with two workers, which answers HTTP/1.1 and HTTP/2 itself and forwards
     for (mode, why) in missing {
         let _ = writeln!(text, "\nNot measured: {} ({why}).", mode.name());
     }
-}
-
-/// Returns the version of drainit that was measured.
-fn version() -> String {
-    let output = Command::new(mode::drainit()).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    text.unwrap_or_default().trim().trim_start_matches("drainit ").to_owned()
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release: Vec<_> = kernel.trim().splitn(3, '.').take(2).collect();
-    let cores = available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores ({model}), Linux {}", release.join("."))
 }
 
 /// Returns the modes that were measured, in the order of the table.

@@ -1,11 +1,9 @@
 //! Writes `docs/rollout.md`: the measurements, the method and the results.
 
 use std::fmt::Write;
-use std::fs;
-use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
-use testkit::envoy;
+use testkit::{envoy, measured};
 
 use crate::pod::Mode;
 use crate::rows::Row;
@@ -73,9 +71,9 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
         text,
         "## Results\n\n{}, drainit {}, Envoy {}, on {}. The bench took {} minutes.\n",
         date.split('T').next().unwrap_or_default(),
-        env!("CARGO_PKG_VERSION"),
+        measured::version(&envoy::checkout().join("target/release/drainit")),
         envoy::TESTED.join(", "),
-        machine(),
+        measured::machine(),
         took.as_secs().div_ceil(60)
     );
     summary(&mut text, rows, results);
@@ -83,16 +81,6 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     let _ = write!(text, "\n{SWARM}");
     let _ = writeln!(text, "\n## Every rollout\n\n```\n{}```", table::text(rows, results));
     text
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release: Vec<_> = kernel.trim().splitn(3, '.').take(2).collect();
-    let cores = available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores ({model}), Linux {}", release.join("."))
 }
 
 /// Returns the losses, with one line for each kind of traffic.

@@ -75,7 +75,7 @@ impl Machine {
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
     /// spec of the new config, with ids of its own; `plan` has the place of each of its processes.
-    /// What runs and has no place is removed. Answered exactly once, before the exit, by
+    /// Processes that run and have no place are removed. Answered exactly once, before the exit, by
     /// `Note::ReloadDone` or `Note::ReloadFailed`.
     ///
     /// # Errors

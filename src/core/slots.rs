@@ -40,7 +40,6 @@ pub enum Source {
 }
 
 /// The place of a process of a new config among those that run.
-#[allow(dead_code)] // Until the supervisor reads a config again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     /// This slot has the same definition; only its dependencies and its `update` may differ.

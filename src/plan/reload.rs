@@ -1,4 +1,4 @@
-//! What a reload does: the place of each process of the new config among those that run, and the
+//! The plan of a reload: the place of each process of the new config among those that run, and the
 //! steps that follow from it, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,12 +40,12 @@ pub enum Life {
     Stopped,
 }
 
-/// What a reload does.
+/// The steps of a reload.
 #[derive(Debug)]
 pub struct Reload<'a> {
     /// The place of each process of the new config.
     pub placed: Vec<Placed>,
-    /// What is removed, dependents first; then what is replaced or started, dependencies first.
+    /// First the removed ones, dependents first; then those that are replaced or started, dependencies first.
     pub steps: Vec<Step<'a>>,
     /// The processes that nothing happens to.
     pub untouched: Vec<&'a str>,
@@ -53,7 +53,7 @@ pub struct Reload<'a> {
     pub of_container: Vec<&'static str>,
 }
 
-/// What happens to one process.
+/// One step: a process, and its change.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step<'a> {
     pub name: &'a str,

@@ -38,7 +38,7 @@ struct FileWatch {
     error: Option<String>,
 }
 
-/// What is watched: the process, and the entry of its `watch`.
+/// The name of a process, and an entry of its `watch`.
 pub(crate) type Watched = (String, Watch);
 
 /// The tasks that watch files.
@@ -56,7 +56,7 @@ impl Drop for Task {
     }
 }
 
-/// What is watched for a process.
+/// Returns the files that are watched for a process.
 pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<> {
     let watches = match process.only_if {
         Some(OnlyIf::Never) => Vec::new(),
@@ -99,7 +99,7 @@ impl FileWatches {
         self.tasks.retain(|(known, _)| wanted.contains(known));
     }
 
-    /// What is watched.
+    /// Returns everything that is watched.
     pub(crate) fn all(&self) -> Vec<Watched> {
         self.tasks.iter().map(|(watched, _)| watched.clone()).collect()
     }

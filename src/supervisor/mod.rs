@@ -196,7 +196,7 @@ impl SupervisorHandle for Handle {
             let Some(measures) = measured.iter().find(|of| of.process == process.identity) else {
                 continue;
             };
-            // What was drained last is the instance that was replaced, where there is one.
+            // The last drain was that of the replaced instance, where there is one.
             let is_drained = process.part == Part::Old || !measures.is_replaced;
             let last = measures.drain.as_ref().and_then(|drain| drain.last);
             process.drain = last

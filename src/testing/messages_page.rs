@@ -9,7 +9,7 @@ use regex_lite::Regex;
 
 use crate::testing::rust_source::string_literals;
 
-/// What is no message: texts that are drawn or explain an option, and other pages' texts.
+/// Files without messages: texts that are drawn or explain an option, and other pages' texts.
 const NOT_SCANNED: &[&str] = &[
     "src/cli/man.rs",
     "src/control/metrics.rs",

@@ -377,7 +377,7 @@ impl Operations {
         }
     }
 
-    /// What is left of a reload.
+    /// Returns the number of steps that are left of a reload.
     fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, Reload::left)
     }

@@ -205,7 +205,7 @@ impl Operations {
                     (Ok(members), Some(reload)) => reload.needs.extend(members),
                     (Err(why), Some(reload)) => {
                         reload.failed.get_or_insert(why);
-                        // What it waits for does not come.
+                        // Its dependency does not come.
                         self.start_failed(state, slot, why);
                         return;
                     }

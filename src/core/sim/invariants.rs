@@ -480,7 +480,7 @@ impl<'a> Checker<'a> {
             let mut needs = self.of(slot).dependencies.iter();
             let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
             self.hold(is_due, "replaced before what it needs");
-            // What it needs is started, too, unless it was stopped by hand itself.
+            // Its dependencies are started, too, unless it was stopped by hand itself.
             let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
             for other in others {
                 if self.above(other).contains(&slot) {

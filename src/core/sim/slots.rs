@@ -29,7 +29,7 @@ impl Slots {
         Self { slots, current, config: Vec::new() }
     }
 
-    /// What the process of this slot is.
+    /// Returns the definition of the process of this slot.
     pub(crate) fn of(&self, slot: ProcessId) -> &ProcessSpec {
         &self.slots[slot.index()].spec
     }

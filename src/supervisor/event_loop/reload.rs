@@ -103,7 +103,7 @@ impl EventLoop {
         self.executor.reload_failed(why);
     }
 
-    /// What a reload would do.
+    /// Says what a reload would do.
     fn plan(&self, candidate: &Candidate, is_json: bool) -> Result<String, String> {
         self.refuse_fixed(candidate)?;
         let Candidate { loaded, args, .. } = candidate;

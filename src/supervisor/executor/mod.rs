@@ -374,13 +374,13 @@ impl Executor {
         self.sockets[process.index()].clear();
     }
 
-    /// Ends the probes and preflights when the shutdown begins.
     /// The shutdown begins, and health checks stay good for now.
     pub(crate) fn stay_ready(&mut self) {
         self.unready();
         self.stays_ready = true;
     }
 
+    /// Ends the probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
         self.release_epochs();

@@ -9,5 +9,6 @@ pub mod envoy;
 pub mod event;
 pub mod gateway;
 pub mod load;
+pub mod measured;
 pub mod rolling_restart;
 pub mod swarm;

@@ -1,0 +1,24 @@
+//! Describes what a bench has measured: the machine, and the version of drainit.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+/// Returns the cores, the processor and the kernel of this machine.
+pub fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release: Vec<_> = kernel.trim().splitn(3, '.').take(2).collect();
+    let cores = available_parallelism().map_or(1, usize::from);
+    format!("{cores} cores ({model}), Linux {}", release.join("."))
+}
+
+/// Returns the version of this drainit.
+pub fn version(drainit: &Path) -> String {
+    let output = Command::new(drainit).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().trim().trim_start_matches("drainit ").to_owned()
+}
