@@ -9,7 +9,8 @@
 //!
 //! - `types` holds the values that all rooms share, `config` the typed config. Both are data only.
 //! - `graph` turns names into ids and knows the order.
-//! - `core` decides: a state machine without clock, system calls or async.
+//! - `core` decides: a state machine without clock, system calls or async. `simulation` plays it
+//!   against random processes and faults.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
 //! - `load` makes a config of YAML and reports all of its problems at once.
@@ -45,6 +46,9 @@ mod logging;
 mod os;
 mod plan;
 mod report;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+mod simulation;
 mod supervisor;
 #[cfg(test)]
 mod testing;

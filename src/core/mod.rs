@@ -2,7 +2,7 @@
 //!
 //! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
 //! and returns [`Action`](action::Action)s, so the promises of `docs/shutdown.md` are tested by
-//! simulation (`sim`), not by sleeping.
+//! simulation (`crate::simulation`), not by sleeping.
 //!
 //! The core imports only [`graph`](crate::graph), [`config`](crate::config) and
 //! [`types`](crate::types). Within it:
@@ -37,9 +37,6 @@ pub mod phase;
 #[allow(clippy::unwrap_used)]
 pub(crate) mod purity;
 pub mod restart;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
-pub(crate) mod sim;
 pub mod slots;
 pub mod spec;
 pub mod start;

@@ -7,9 +7,9 @@ use crate::config::{OnExit, RestartPolicy, StartCondition};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::machine::Machine;
-use crate::core::sim::scenario::Scenario;
 use crate::core::spec::{HookId, HookWaits, Spec, Stage, Wait};
 use crate::plan::timeline::{StepKind, Timeline};
+use crate::simulation::scenario::Scenario;
 use crate::types::{End, ProcessId, Signal, Time};
 
 type Key = (StepKind, Option<ProcessId>);

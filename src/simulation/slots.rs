@@ -1,7 +1,7 @@
 //! The slots of a run, as the simulated world and the checker see them.
 
-use crate::core::sim::scenario::NewConfig;
-use crate::core::sim::*;
+use crate::simulation::scenario::NewConfig;
+use crate::simulation::*;
 
 /// The definitions of slots. Their edges name processes, not slots.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::slice::from_ref;
 
 use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
-use crate::core::sim::*;
+use crate::simulation::*;
 
 pub(super) const ENGINE: ProcessId = ProcessId(0);
 pub(super) const ROUTER: ProcessId = ProcessId(1);

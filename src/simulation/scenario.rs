@@ -1,6 +1,6 @@
 //! Random graphs and the behaviour of each process.
 
-use crate::core::sim::*;
+use crate::simulation::*;
 
 /// A small generator (xorshift64*), so that a seed gives the same scenario with every version.
 pub(crate) struct Rng(u64);

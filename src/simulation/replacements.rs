@@ -1,8 +1,8 @@
 //! Single schedules of replacements and reloads.
 
-use crate::core::sim::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop};
-use crate::core::sim::*;
 use crate::core::state::Lifecycle;
+use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop};
+use crate::simulation::*;
 
 /// The first slot after those of the config, and the one after it.
 const NEW: ProcessId = ProcessId(2);

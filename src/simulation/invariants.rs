@@ -2,10 +2,10 @@
 //! must not share a mistake with the core.
 
 use crate::core::phase::Phase;
-use crate::core::sim::scenario::NewConfig;
-use crate::core::sim::*;
 use crate::core::slots::Role;
 use crate::report::data::ShutdownReport;
+use crate::simulation::scenario::NewConfig;
+use crate::simulation::*;
 
 /// A stop later than this after a held drain is independent of it.
 const FOLLOW_UP: Duration = Duration::from_secs(2);

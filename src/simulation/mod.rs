@@ -12,8 +12,8 @@
 //! A failure prints its seed. To replay it with a trace of all actions:
 //!
 //! ```text
-//! DRAINIT_SIM_SEED=42 cargo test --lib sim::safety -- --nocapture
-//! DRAINIT_SIM_SEED=42 cargo test --lib sim::liveness -- --nocapture
+//! DRAINIT_SIM_SEED=42 cargo test --lib simulation::safety -- --nocapture
+//! DRAINIT_SIM_SEED=42 cargo test --lib simulation::liveness -- --nocapture
 //! ```
 //!
 //! `DRAINIT_SIM_RUNS=1000000 cargo test --release --lib sim` plays more than the default of 100,000
@@ -43,9 +43,9 @@ use crate::report::messages::Names;
 use crate::report::startup::Startup;
 use crate::types::{End, ProcessId, Signal, Time};
 
-use crate::core::sim::invariants::Checker;
-use crate::core::sim::scenario::{Behaviour, Scenario};
-use crate::core::sim::slots::Slots;
+use crate::simulation::invariants::Checker;
+use crate::simulation::scenario::{Behaviour, Scenario};
+use crate::simulation::slots::Slots;
 
 /// The pause between two samples once the drain can soon be over.
 const SAMPLES: Duration = Duration::from_millis(50);
