@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::control::measures::Measures;
-use crate::control::status::{ContainerPhase, ProcessState, ProcessStatus, Status};
+use crate::control::status::{ContainerPhase, Part, ProcessState, ProcessStatus, Status};
 use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status, measures: &Measures) -> String {
@@ -89,8 +89,12 @@ fn processes(text: &mut Metrics, status: &Status, measures: &Measures) {
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
         text.family(EPOCH, "gauge", "The number of an Envoy's start in its hot restarts.");
-        for (process, epoch) in status.current().filter_map(|one| Some((one, one.epoch?))) {
-            text.sample(EPOCH, &[("process", &process.name)], u64::from(epoch));
+        // An old or new slot without a process is about to be free, or not started yet.
+        let shown =
+            status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
+        for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {
+            let labels = [("process", &*process.name), ("role", process.part.name())];
+            text.sample(EPOCH, &labels, u64::from(epoch));
         }
     }
     const CODE: &str = "drainit_process_last_exit_code";
@@ -333,6 +337,30 @@ mod tests {
         for absent in ["last_exit_code{process=\"migrate\"}", "drains_total{process=\"migrate\""] {
             assert!(!text.contains(absent), "{text}");
         }
+    }
+
+    #[test]
+    fn each_epoch_of_a_process_has_a_sample() {
+        let mut status = example();
+        let router = status.processes.iter().position(|one| one.name == "router").unwrap();
+        let epochs = |status: &Status| {
+            let text = render(status, &measured());
+            let lines = text.lines().filter(|line| line.starts_with("drainit_process_epoch{"));
+            lines
+                .map(|line| line["drainit_process_epoch{process=\"router\",".len()..].to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(epochs(&status), ["role=\"current\"} 2"]);
+        let new =
+            ProcessStatus { part: Part::New, epoch: Some(3), ..status.processes[router].clone() };
+        status.processes.insert(router + 1, new);
+        assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"new\"} 3"]);
+        let old =
+            ProcessStatus { part: Part::Old, epoch: Some(1), ..status.processes[router].clone() };
+        status.processes[router + 1] = old;
+        assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"old\"} 1"]);
+        status.processes[router + 1].pid = None;
+        assert_eq!(epochs(&status), ["role=\"current\"} 2"], "it has ended");
     }
 
     #[test]
