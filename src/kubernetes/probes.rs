@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Address, ControlSocket, DrainMethod};
+use crate::config::{Address, ControlSocket, DrainMethod, DrainStrategy};
 use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
@@ -37,9 +37,9 @@ struct Probe {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Port {
     Control,
-    /// The admin of an Envoy, and whether the drain fails its health check.
+    /// The admin of an Envoy. `fails`: how long after its beginning the drain fails the health check.
     Admin {
-        fails: bool,
+        fails: Option<Duration>,
     },
     /// Not in the config, such as a listener of Envoy.
     Other,
@@ -162,8 +162,13 @@ pub(super) fn port_owner(ctx: &Context<'_>, port: u16) -> Port {
     }
     let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
     let admin = drains.filter_map(|drain| match &drain.method {
-        DrainMethod::Envoy { admin: Address::Tcp(address), fail_healthcheck, .. } => {
-            (address.port() == port).then_some(Port::Admin { fails: *fail_healthcheck })
+        DrainMethod::Envoy { admin: Address::Tcp(address), fail_healthcheck, strategy, .. } => {
+            let after = match strategy {
+                DrainStrategy::Immediate => Duration::ZERO,
+                DrainStrategy::Gradual => drain.min.min(drain.time / 2),
+            };
+            let fails = fail_healthcheck.then_some(after);
+            (address.port() == port).then_some(Port::Admin { fails })
         }
         _ => None,
     });
@@ -252,8 +257,12 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         None if asks_ready => {
             (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
-        Some(Port::Admin { fails: true }) if path == "/ready" => {
-            (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
+        Some(Port::Admin { fails: Some(after) }) if path == "/ready" => {
+            let why = match after {
+                Duration::ZERO => "Envoy's `/ready` turns 503 when the drain begins",
+                _ => "Envoy's `/ready` turns 503 when `min` of the drain is over",
+            };
+            (Severity::Error, why, whole.saturating_sub(after))
         }
         Some(Port::Other) if closes(ctx) => {
             let why =
@@ -302,8 +311,11 @@ fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
         Some(Port::Control) if probe.protocol.is_some() => return,
         Some(Port::Control) if !probe.is_tcp && !is_known_to_drainit(path) => return,
         Some(Port::Admin { .. }) if asks_drainit || probe.protocol.is_some() => return,
-        Some(Port::Admin { fails: true }) if path == "/ready" => return,
-        Some(Port::Admin { fails: false }) if path == "/ready" => {
+        Some(Port::Admin { fails: Some(Duration::ZERO) }) if path == "/ready" => return,
+        Some(Port::Admin { fails: Some(_) }) if path == "/ready" => {
+            "with `strategy: gradual` Envoy's `/ready` stays 200 until `min` is over".to_owned()
+        }
+        Some(Port::Admin { fails: None }) if path == "/ready" => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
         Some(Port::Other) if !probe.is_tcp => return, // it may

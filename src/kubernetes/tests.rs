@@ -605,6 +605,24 @@ fn each_fault_of_the_config_for_its_pod_is_reported() {
             ],
         ),
         (
+            "time: 15s, ",
+            "time: 15s, strategy: gradual, ",
+            "{path: /readyz, port: 9902}",
+            "{path: /ready, port: 9901}",
+            &[
+                "18:44 W this readiness probe does not show the drain: with `strategy: gradual` Envoy's `/ready` stays 200 until `min` is over",
+            ],
+        ),
+        (
+            "time: 15s, ",
+            "time: 15s, strategy: gradual, ",
+            "{path: /livez, port: control}",
+            "{path: /ready, port: 9901}, periodSeconds: 4",
+            &[
+                "17:26 E this liveness probe would kill the container during the shutdown: Envoy's `/ready` turns 503 when `min` of the drain is over, and fails for up to 27.25s; the kubelet kills after 12s",
+            ],
+        ),
+        (
             "time: 15s",
             "tiem: 15s",
             "",
