@@ -15,7 +15,7 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: deb help build static envoy demo rollout rollout-swarm deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace clean
+.PHONY: deb help build static envoy demo rollout rollout-swarm deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace soak clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -96,6 +96,9 @@ bench-scale: static python target/bench-tools/bench-child ## measures graphs of 
 
 bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows
 	@QUICK=$(QUICK) python3 -B benches/peers/main.py $(ROWS)
+
+soak: static envoy python ## runs one drainit as PID 1 that does everything at once for an hour, which must not grow; MINUTES=2 is a quick one
+	@PYTHONPATH=benches/peers python3 -B benches/soak/main.py $(MINUTES)
 
 deb: static $(if $(CROSS),cross) ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
 	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb

@@ -1,7 +1,5 @@
 """Writes `docs/benchmarks.md`: the measurements, the method and the results."""
 
-import os
-import platform
 import re
 import subprocess
 import time
@@ -95,20 +93,12 @@ def versions():
     return ", ".join(parts) + "."
 
 
-def machine():
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    memory = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
-    release = ".".join(platform.release().split(".")[:2])
-    cpu = model[1].strip() if model else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores ({cpu}), {memory:.0f} GiB, Linux {release}"
-
-
 def missed(rows):
     names = [f"- {row.what}, {row.unit}: {table.number(row.ours)} where it is to be {row.target}." for row in rows if not row.met]
     return "\n".join(["Missed:", "", *names]) if names else "Nothing is missed."
 
 
 def write(rows, seconds):
-    text = TEXT.format(when=time.strftime("%Y-%m-%d"), machine=machine(), versions=versions(), short=table.short(rows), table=table.markdown(rows),
+    text = TEXT.format(when=time.strftime("%Y-%m-%d"), machine=kit.machine(), versions=versions(), short=table.short(rows), table=table.markdown(rows),
                        took=f"{seconds / 60:.1f} minutes", missed=missed(rows))
     (kit.ROOT / "docs/benchmarks.md").write_text(text)

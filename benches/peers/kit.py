@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import platform
+import re
 import select
 import shutil
 import signal
@@ -208,6 +210,15 @@ def memory(pid):
         name, number = line.split()[:2]
         fields[name.rstrip(":")] = int(number)
     return fields["Pss_Anon"] + fields["SwapPss"], fields["Pss"]
+
+
+def machine():
+    """The processor, the memory and the kernel of this machine."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
+    release = ".".join(platform.release().split(".")[:2])
+    cpu = model[1].strip() if model else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} cores ({cpu}), {memory:.0f} GiB, Linux {release}"
 
 
 class Scratch:

@@ -105,9 +105,9 @@ pub struct OutputCapture {
 struct Side {
     stream: Stream,
     form: Form,
-    pipe: RefCell<Receiver>,
+    /// Closed at its end: the captures of earlier instances are kept for a while.
+    pipe: RefCell<Option<Receiver>>,
     splitter: RefCell<Splitter>,
-    ended: Cell<bool>,
 }
 
 impl OutputCapture {
@@ -141,7 +141,7 @@ impl OutputCapture {
         let task = Rc::clone(&log);
         spawn_local(async move {
             let [out, err] = &task.sides;
-            tokio::join!(task.forward(out), task.forward(err))
+            tokio::join!(task.forward_to_end(out), task.forward_to_end(err))
         });
         Ok((log, WriteEnds { stdout, stderr }))
     }
@@ -151,10 +151,12 @@ impl OutputCapture {
     pub fn pump(&self) {
         for side in &self.sides {
             let mut left = PUMP;
-            while left > 0 && !side.ended.get() {
+            while left > 0 {
                 // A direct read: the runtime may not know yet that the pipe is readable.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
-                    let count = read(&*side.pipe.borrow(), chunk)?;
+                    let pipe = side.pipe.borrow();
+                    let count = read(pipe.as_ref().ok_or(Errno::EBADF)?, chunk)?;
+                    drop(pipe);
                     self.take(side, &chunk[..count], lines);
                     Ok(count)
                 }) {
@@ -175,7 +177,7 @@ impl OutputCapture {
     /// Whether both pipes have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.sides.iter().all(|side| side.ended.get())
+        self.sides.iter().all(Side::has_ended)
     }
 
     /// Resolves when a line has matched the pattern.
@@ -204,19 +206,28 @@ impl OutputCapture {
         last.texts()
     }
 
-    /// Reads one pipe to its end, as long as there is room for its lines.
+    /// Reads one pipe to its end, which a pump may find first.
+    async fn forward_to_end(&self, side: &Side) {
+        tokio::select! {
+            biased;
+            () = self.wait_until(|| side.has_ended()) => {}
+            () = self.forward(side) => {}
+        }
+    }
+
+    /// Reads one pipe as long as there is room for its lines.
     async fn forward(&self, side: &Side) {
-        while !side.ended.get() {
+        while !side.has_ended() {
             // Waits for room only when the pipe is readable: many silent processes would all get
             // room, and could then all write at once.
-            let readable = poll_fn(|context| side.pipe.borrow().poll_read_ready(context)).await;
+            let readable = poll_fn(|context| match &*side.pipe.borrow() {
+                Some(pipe) => pipe.poll_read_ready(context),
+                None => Poll::Pending,
+            })
+            .await;
             // Readiness does not wait for room; lines without room are dropped and counted.
             if self.pattern.borrow().is_none() {
-                tokio::select! {
-                    biased;
-                    () = self.output.room(side.stream) => {}
-                    () = self.wait_until(|| side.ended.get()) => return,
-                }
+                self.output.room(side.stream).await;
             }
             // No await in between, so the room is still there.
             match readable.and(self.read(side).await) {
@@ -233,10 +244,12 @@ impl OutputCapture {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                 let mut buffer = ReadBuf::new(chunk);
                 let mut pipe = side.pipe.borrow_mut();
-                let Poll::Ready(result) = Pin::new(&mut *pipe).poll_read(context, &mut buffer)
+                let Some(Poll::Ready(result)) =
+                    pipe.as_mut().map(|pipe| Pin::new(pipe).poll_read(context, &mut buffer))
                 else {
                     return Poll::Ready(Ok(None));
                 };
+                drop(pipe);
                 result?;
                 self.take(side, buffer.filled(), lines);
                 Poll::Ready(Ok(Some(buffer.filled().len())))
@@ -249,7 +262,7 @@ impl OutputCapture {
     fn take(&self, side: &Side, bytes: &[u8], lines: &mut Vec<u8>) {
         if bytes.is_empty() {
             self.pass_on(side, None, lines);
-            side.ended.set(true);
+            side.pipe.take();
             self.changed.notify_waiters();
         } else {
             self.pass_on(side, Some(bytes), lines);
@@ -319,8 +332,12 @@ impl Side {
             let _ =
                 fchown(&write_end, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }
-        let pipe = RefCell::new(Receiver::from_owned_fd(OwnedFd::from(read_end))?);
+        let pipe = RefCell::new(Some(Receiver::from_owned_fd(OwnedFd::from(read_end))?));
         let splitter = RefCell::default();
-        Ok((Self { stream, form, pipe, splitter, ended: Cell::new(false) }, write_end))
+        Ok((Self { stream, form, pipe, splitter }, write_end))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.pipe.borrow().is_none()
     }
 }

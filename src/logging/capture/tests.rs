@@ -253,6 +253,34 @@ fn the_task_of_a_process_that_is_gone_does_not_wait_for_room() {
 }
 
 #[test]
+fn a_pipe_that_has_ended_is_closed_while_its_capture_is_kept() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let rig = Rig::new();
+    run(async {
+        let before = open();
+        let captures: Vec<_> = (0..100)
+            .map(|number| {
+                let (log, mut ends) = rig.open(Form::Plain);
+                ends.stdout.write_all(b"last\n").unwrap();
+                drop(ends);
+                if number % 2 == 0 {
+                    log.pump();
+                }
+                log
+            })
+            .collect();
+        for log in &captures {
+            log.finished().await;
+            while Rc::strong_count(log) > 1 {
+                yield_now().await;
+            }
+        }
+        // Other tests open some at the same time.
+        assert!(open() < before + 100, "{} of {before}", open());
+    });
+}
+
+#[test]
 fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
     let rig = Rig::new();
     run(async {

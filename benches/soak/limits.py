@@ -1,0 +1,44 @@
+"""What a run may not exceed: the medians of its first and last quarter are compared."""
+
+import kit
+
+# The measures of a round: what they are, and how much more the last quarter may have: a share, and
+# an amount. They are read when all is quiet after the round; the last two are its cost.
+MEASURES = {
+    "rss": ("resident memory, KiB", 0.05, 256),
+    "anonymous": ("of it anonymous, KiB", 0.05, 256),
+    "descriptors": ("descriptors", 0, 0),
+    "threads": ("threads", 0, 0),
+    "children": ("children", 0, 0),
+    "cpu": ("processor time a round, ms", 0.25, 20),
+    "switches": ("wake-ups of the main thread a round", 0.25, 100),
+}
+# What must not happen at all.
+NEVER = {
+    "zombies": "zombies for 3 s or longer",
+    "failed": "failed requests",
+    "failed operations": "operations with another end than expected",
+    "lost lines": "lost lines",
+}
+
+
+def number(value):
+    return value if isinstance(value, int) else len(value)
+
+
+def quarters(result, measure):
+    """The medians of the first and the last quarter."""
+    values = [each[measure] for each in result["rounds"]]
+    count = max(1, len(values) // 4)
+    return kit.median(values[:count]), kit.median(values[-count:])
+
+
+def exceeded(result):
+    found = []
+    for measure, (name, share, amount) in MEASURES.items():
+        first, last = quarters(result, measure)
+        # What is counted has to be equal; what is measured may also become less.
+        if last > first * (1 + share) + amount or (share == 0 and last != first):
+            found.append(f"{name}: {first:g} at first, {last:g} at last")
+    found += [f"{number(result[key])} {name}" for key, name in NEVER.items() if result[key]]
+    return found

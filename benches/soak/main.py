@@ -1,0 +1,157 @@
+"""The soak: one drainit as PID 1 does everything at once, for an hour, and must not grow.
+
+    python3 benches/soak/main.py [MINUTES]
+
+`make soak` runs this. Exit code 1 if a limit of limits.py is exceeded. A run of an hour or more
+writes docs/soak.md and docs/soak.svg. The log of drainit and all samples stay in target/soak.
+"""
+
+import json
+import os
+import random
+import shutil
+import socket
+import string
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kit
+import limits
+import load
+import page
+import rounds
+import sample
+
+HERE = Path(__file__).resolve().parent
+KEPT = kit.ROOT / "target/soak"
+# Rounds begin this many seconds apart, so that all of them have as many lines and probes.
+ROUND = 15
+CLIENTS = 3
+NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
+             "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+def free_port():
+    """A port below those that the kernel gives away."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def start(directory, drainit, ports):
+    """Starts drainit as PID 1 of a namespace. Returns `unshare` and the PID of drainit outside."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DIRECTORY": str(directory),
+        "EXAMPLES": str(kit.ROOT / "examples"),
+        "SOAK": str(HERE),
+        "ENVOY": str(kit.ENVOY),
+        "BASE_ID": str(ports["ADMIN_PORT"]),
+        **{name: str(port) for name, port in ports.items()},
+    }
+    template = string.Template((HERE / "config/envoy.yaml").read_text())
+    (directory / "envoy.yaml").write_text(template.substitute(environment))
+    for name in ["app.env", "notifier.conf", "watched.conf"]:
+        (directory / name).touch()
+    configs = ["-c", HERE / "config/drainit.yaml", "-c", directory / "site.yaml"]
+    process = kit.start([*NAMESPACE, drainit, "run", *configs], env=environment,
+                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    pid = kit.wait_until(lambda: children.read_text().split(), 10, "drainit")
+    return process, int(pid[0])
+
+
+def soak(minutes, directory):
+    drainit = shutil.copy(kit.DRAINIT, directory / "drainit")
+    ports = {f"{name}_PORT": free_port() for name in ["CONTROL", "APP", "WEB", "ROUTER", "ADMIN"]}
+    sites = {site: (HERE / f"config/{site}.yaml").read_text() for site in "ab"}
+    world = rounds.World(drainit, directory, ports, sites)
+    world.write("site.yaml", sites["a"])
+    process, pid = start(directory, drainit, ports)
+    output = load.Output(process.stdout, KEPT / "drainit.log")
+    output.start()
+    world.command("health", "--wait", "60s")
+    status = json.loads(world.get("/status")[1])
+    clients = [load.Client(ports[f"{name}_PORT"]) for name in ["APP", "WEB", "ROUTER"] * CLIENTS]
+    sampler = sample.Sampler(pid)
+    for thread in [*clients, sampler]:
+        thread.start()
+    began, quiet, before = time.monotonic(), [], sample.read(pid)[0]
+    try:
+        while time.monotonic() < began + 60 * minutes:
+            until = time.monotonic() + ROUND
+            rounds.run(world, len(quiet))
+            time.sleep(max(0, until - time.monotonic()))
+            world.wait_quiet()
+            now = sample.read(pid)[0]
+            deltas = {name: now[name] - before[name] for name in ["cpu", "switches"]}
+            quiet.append(now | deltas | {"at": time.monotonic() - began})
+            before = now
+            kit.say(f"round {len(quiet)}: {describe(quiet[-1], world, clients)}")
+    finally:
+        for thread in [*clients, sampler]:
+            thread.is_over.set()
+        for thread in [*clients, sampler]:
+            thread.join(load.TIMEOUT)
+        os.kill(pid, 15)
+        code = kit.wait_end(process, 70)
+        output.join(10)
+        Path(f"/dev/shm/envoy_shared_memory_{ports['ADMIN_PORT']}0").unlink(missing_ok=True)
+    if code:
+        world.fail(f"drainit ended with {code}")
+    world.read_events()
+    world.read_filed("filer.log.1")
+    world.read_filed("filer.log")
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "drainit": f"drainit {status['version']}",
+        "envoy": kit.ENVOY.parent.name,
+        "machine": kit.machine(),
+        "processes": len(status["processes"]),
+        "clients": len(clients),
+        "samples": sampler.samples,
+        "rounds": quiet,
+        "zombies": len(sampler.zombies),
+        "requests": sum(client.requests for client in clients),
+        "failed": [why for client in clients for why in client.failures],
+        "operations": world.operations,
+        "failed operations": world.failures,
+        "lines": output.numbers.lines + world.filed.lines,
+        "lost lines": output.numbers.lost + world.filed.lost,
+    }
+
+
+def describe(measures, world, clients):
+    numbers = " ".join(f"{name} {measures[name]:.0f}" for name in measures if name != "at")
+    requests = sum(client.requests for client in clients)
+    failed = sum(len(client.failures) for client in clients) + len(world.failures)
+    return f"{numbers} requests {requests} failed {failed}"
+
+
+def main():
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 60
+    kit.adopt_orphans()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with kit.Scratch() as directory:
+        result = soak(minutes, directory)
+    (KEPT / "result.json").write_text(json.dumps(result))
+    exceeded = limits.exceeded(result)
+    print(page.table(result))
+    for why in result["failed"][:10] + result["failed operations"][:10]:
+        print(why)
+    if minutes >= 60:
+        page.write(result)
+        print("written: docs/soak.md, docs/soak.svg")
+    if exceeded:
+        sys.exit("soak: " + "; ".join(exceeded))
+
+
+if __name__ == "__main__":
+    main()
