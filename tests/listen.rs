@@ -34,6 +34,23 @@ fn rig() -> Option<Rig> {
 }
 
 #[test]
+fn a_held_socket_that_answers_is_not_taken_for_another_process() {
+    let Some(rig) = rig() else { return };
+    let address = free_address();
+    let config = "
+        processes:
+          app:
+            command: [python3, DIR/server.py]
+            listen: ['tcp://0.0.0.0:PORT']
+            readiness: {http: 'http://127.0.0.1:PORT/'}
+        ";
+    let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
+    drainit.wait_for_line("app: ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("answers before the process is started");
+}
+
+#[test]
 fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
     let Some(rig) = rig() else { return };
     let address = free_address();

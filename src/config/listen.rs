@@ -1,6 +1,7 @@
 //! `listen:` of a process: sockets that drainit opens for it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::config::Address;
 
@@ -15,6 +16,15 @@ pub struct ListenSocket {
     pub mode: u32,
     /// Connections that wait in the kernel. Default and limit: `net.core.somaxconn`.
     pub backlog: Option<u32>,
+}
+
+impl ListenSocket {
+    /// Whether it takes connections to this address.
+    #[must_use]
+    pub fn takes(&self, address: SocketAddr) -> bool {
+        matches!(self.address, Address::Tcp(held) if held.port() == address.port()
+            && (held.ip() == address.ip() || held.ip().is_unspecified()))
+    }
 }
 
 /// As it is written in a config.

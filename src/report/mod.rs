@@ -102,8 +102,12 @@ impl<T> Lines<T> {
         &mut self.all[place]
     }
 
+    /// Removes the line of a process, if it has one.
     fn forget(&mut self, process: ProcessId) {
-        self.places.remove(&process);
+        if let Some(gone) = self.places.remove(&process) {
+            self.all.remove(gone);
+            self.places.values_mut().filter(|place| **place > gone).for_each(|place| *place -= 1);
+        }
     }
 
     fn get(&self, process: ProcessId) -> Option<&T> {
@@ -268,7 +272,7 @@ impl Report {
                     *self.restarts.entry(process).or_default() += 1;
                 }
                 if next == AfterEnd::GivesUp {
-                    self.remarks.push(messages::line(note, &self.names).1);
+                    self.remark_once(note);
                 }
             }
             Note::Unhealthy { process, next: Some(AfterEnd::Restart { .. }) }
@@ -276,12 +280,9 @@ impl Report {
                 *self.restarts.entry(process).or_default() += 1;
             }
             Note::Unhealthy { next: Some(AfterEnd::GivesUp | AfterEnd::StaysDown), .. }
-            | Note::StartFailed { .. } => {
-                self.remarks.push(messages::line(note, &self.names).1);
-            }
-            Note::NotDrained(_) | Note::EndedUndrained { .. } => {
-                self.remarks.push(messages::line(note, &self.names).1)
-            }
+            | Note::StartFailed { .. }
+            | Note::NotDrained(_)
+            | Note::EndedUndrained { .. } => self.remark_once(note),
             Note::Hurried(_)
             | Note::HookTimedOut(_)
             | Note::DeadlinePassed
@@ -289,9 +290,18 @@ impl Report {
             | Note::LeftoversRemain
                 if self.began.is_some() =>
             {
-                self.remarks.push(messages::line(note, &self.names).1);
+                self.remark_once(note);
             }
             _ => {}
+        }
+    }
+
+    /// Adds the line of a note, unless there is the same already: a process may give up any number
+    /// of times in the life of a container.
+    fn remark_once(&mut self, note: &Note) {
+        let line = messages::line(note, &self.names).1;
+        if !self.remarks.contains(&line) {
+            self.remarks.push(line);
         }
     }
 

@@ -138,6 +138,8 @@ impl Steps {
 
     fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
+        // Before a shutdown, only a stop may go on once more: with the group of its process.
+        let step = step.filter(|step| self.is_shutdown || step.key.0 == StepKind::Stop);
         self.over.extend(step.map(|step| RealStep { ends: Some(now), ..step }));
     }
 }

@@ -216,6 +216,33 @@ fn a_group_without_its_leader_is_reported_with_the_end_of_the_leader() {
     assert!(text.contains("\n  stop app: exited with code 3 (killed)\n"), "{text}");
 }
 
+#[test]
+fn a_report_does_not_grow_with_the_life_of_the_container() {
+    let mut report = Report::new(Names(vec!["a".to_owned(), "b".to_owned()]));
+    let sizes = [1, 100].map(|replacements| {
+        for process in std::iter::repeat_n([ProcessId(0), ProcessId(1)], replacements).flatten() {
+            let (now, limit) = (Time(Duration::ZERO), Duration::from_secs(1));
+            report.adopt(process, "app".to_owned());
+            let hook = HookId { process: Some(process), stage: Stage::PreStop };
+            report.action(now, &Action::RunHook(hook));
+            report.event(now, Event::HookEnded { hook, success: true }, &Phase::Done);
+            let (took, last) = (limit, Load::default());
+            for note in [
+                Note::Started(process),
+                Note::DrainBegan { process, longest: limit, min: limit, counted: true },
+                Note::DrainOver { process, why: DrainEnd::Quiet, took, last },
+                Note::Stopping { process, signal: Signal::TERM, limit },
+                Note::Stopped { process, end: End::Code(0), took: Some(took), killed: false },
+                Note::NotDrained(process),
+            ] {
+                report.note(now, &note);
+            }
+        }
+        (report.drains.all.len(), report.steps.all().count(), report.remarks.len())
+    });
+    assert_eq!(sizes, [(2, 2, 1); 2]);
+}
+
 /// Plays a shutdown of this config, and returns its report as data.
 #[track_caller]
 fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {

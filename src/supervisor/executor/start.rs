@@ -182,7 +182,8 @@ impl Executor {
         let is_first =
             slots.identity(process) == process && self.instances[process.index()].number == 0;
         let readiness = wanted.readiness.as_ref().filter(|_| is_first);
-        if let Some(address) = readiness.and_then(|wanted| answered_already(&wanted.probe)) {
+        let answers = |probe| answered_already(probe, &wanted.listen);
+        if let Some(address) = readiness.and_then(|wanted| answers(&wanted.probe)) {
             tracing::warn!(
                 "{}: {address} answers before the process is started: another process listens there, \
                  and its answers will be taken for readiness",

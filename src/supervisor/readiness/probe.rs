@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{Address, HttpTarget, Probe};
+use crate::config::{Address, HttpTarget, ListenSocket, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::http::{describe_io, get_status};
 use crate::os::path_watch::PathWatch;
@@ -47,7 +47,7 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Re
 
 /// The address of the probe, if something on this machine answers there although the process has
 /// not been started: later answers may not be from the process either.
-pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
+pub(crate) fn answered_already(probe: &Probe, held: &[ListenSocket]) -> Option<SocketAddr> {
     let address = match probe {
         Probe::Tcp(address) => *address,
         Probe::Http(HttpTarget { address: Address::Tcp(address), .. })
@@ -56,7 +56,8 @@ pub(crate) fn answered_already(probe: &Probe) -> Option<SocketAddr> {
     };
     // Only on this machine: elsewhere the connect would take its time.
     let is_here = address.ip().is_loopback() || address.ip().is_unspecified();
-    let stream = is_here
+    let is_held = held.iter().any(|socket| socket.takes(address));
+    let stream = (is_here && !is_held)
         .then(|| std::net::TcpStream::connect_timeout(&address, LOCAL_CONNECT).ok())
         .flatten()?;
     (stream.local_addr().ok()? != address).then_some(address)
