@@ -198,6 +198,35 @@ fn a_single_refusal_is_tried_again() {
 }
 
 #[test]
+fn one_accepted_call_is_enough_and_the_other_is_tried_again_for_2_s() {
+    for refused in ["/drain_listeners", "/healthcheck/fail"] {
+        let admin = Admin::tcp(0).answer(refused, &[Answer::Hang]);
+        let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("drain router: .*no connection left");
+        let calls = admin.seen().into_iter().filter(|seen| {
+            let is_graceful = refused != "/drain_listeners" || seen.what.contains("graceful");
+            seen.what.contains(refused) && is_graceful
+        });
+        let at: Vec<_> = calls.map(|seen| seen.at).collect();
+        let tries = at.last().unwrap().saturating_sub(at[0]);
+        assert!(tries > ms(900) && tries < ms(2100), "{refused}: tried for {tries:?}");
+        assert!((3..=5).contains(&at.len()), "{refused}: {} attempts", at.len());
+    }
+}
+
+#[test]
+fn a_first_count_that_hangs_delays_the_calls_by_500_ms() {
+    let admin = Admin::tcp(0).answer("/stats", &[Answer::Hang, Answer::Ok]);
+    let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    let told = admin.wait_for(DRAIN) - t0;
+    assert!(told >= ms(450) && told < ms(1500), "after {told:?}:\n{}", drainit.record());
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn min_is_held_where_the_admin_refuses_connections() {
     let Some(drainit) = start_at(&format!("http://{}", free_address()), "time: 8s, min: 3s") else {
         return;

@@ -130,6 +130,26 @@ fn a_pre_start_that_takes_too_long_is_killed_with_its_group() {
 }
 
 #[test]
+fn a_stop_signal_kills_a_pre_start_hook() {
+    let hook = "hooks: {pre_start: [CHILD, first, 'on=TERM:ignore']}";
+    for config in [
+        format!("{hook}\nprocesses: {{a: {{command: [CHILD, a]}}}}"),
+        format!("processes: {{a: {{command: [CHILD, a], {hook}}}}}"),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(&config);
+        drainit.wait_for_event("first", "start");
+        let asked = drainit.signal(Signal::SIGTERM);
+        drainit
+            .wait_exit(LONG)
+            .assert_code(0)
+            .assert_took(asked, ms(0)..ms(1500))
+            .assert_no_event("a", "start")
+            .assert_no_event("first", "got SIGTERM");
+    }
+}
+
+#[test]
 fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

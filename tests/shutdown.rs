@@ -156,6 +156,32 @@ fn a_signal_that_ends_a_process_unasked_gives_128_and_its_number() {
 }
 
 #[test]
+fn a_oneshot_that_still_runs_is_stopped_like_a_service() {
+    let config = "processes: {a: {command: [CHILD, a, 'on=TERM:exit:0:50'], type: oneshot}}";
+    let Some(drainit) = start(config, &["a"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("a: SIGTERM, then KILL after 10s");
+}
+
+#[test]
+fn what_a_oneshot_leaves_behind_is_a_leftover() {
+    let config = "
+        processes:
+          a: {command: [CHILD, a, 'spawn=member,on=TERM:exit:0:50', exit=0], type: oneshot}
+          b: {command: [CHILD, b], depends_on: [a]}
+        ";
+    let Some(drainit) = start(config, &["member", "b"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("left over: .*child").assert_order(&[
+        "a exit",
+        "b start",
+        "b exit",
+        "member got SIGTERM",
+        "member exit",
+    ]);
+}
+
+#[test]
 fn a_daemon_that_is_left_gets_term_after_all_others() {
     let config = "processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:exit:0:50']}}";
     let Some(drainit) = start(config, &["daemon"]) else { return };

@@ -39,6 +39,16 @@ impl State {
         }
     }
 
+    /// Asks the processes to end whose `pre_stop` hooks run, without waiting for these any longer.
+    pub(crate) fn cut_pre_stops(&mut self, deadline: Time) {
+        for process in self.spec.ids() {
+            if let Lifecycle::PreStop { .. } = self.life(process) {
+                self.abort_hook(Some(process), Stage::PreStop);
+                self.ask(process, deadline);
+            }
+        }
+    }
+
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
         self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });

@@ -98,6 +98,7 @@ impl Timer {
 mod tests {
     use super::*;
     use std::future::Future;
+    use std::os::fd::AsRawFd;
     use std::task::{Context, Waker};
 
     fn run(body: impl Future<Output = ()>) {
@@ -107,6 +108,20 @@ mod tests {
     fn is_pending(timer: &Timer) -> bool {
         let fired = std::pin::pin!(timer.fired());
         fired.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[test]
+    fn it_runs_on_while_the_machine_sleeps() {
+        run(async {
+            let timer = Timer::new().unwrap();
+            let fdinfo = format!("/proc/self/fdinfo/{}", timer.timer.as_fd().as_raw_fd());
+            let fdinfo = std::fs::read_to_string(fdinfo).unwrap();
+            let boottime = format!("clockid: {}\n", libc::CLOCK_BOOTTIME);
+            assert!(timer.absolute && fdinfo.contains(&boottime), "{fdinfo}");
+        });
+        let boottime = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+        let (before, between, after) = (boottime(), now().0, boottime());
+        assert!(before <= between && between <= after, "{before:?} {between:?} {after:?}");
     }
 
     #[test]

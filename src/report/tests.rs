@@ -597,3 +597,16 @@ Shutdown
         }
     }
 }
+
+#[test]
+fn every_word_of_the_data_is_on_the_page() {
+    let page = include_str!("../../docs/shutdown.md");
+    let arm = regex_lite::Regex::new(r#"=> \(?"([a-z_]+)""#).unwrap();
+    let words: Vec<_> =
+        arm.captures_iter(include_str!("data.rs")).map(|found| found[1].to_owned()).collect();
+    assert!(words.len() > 14, "{words:?}");
+    // A drain that is requested has no report before there is a reason to stop.
+    for word in words.iter().filter(|word| *word != "drain_requested") {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+}

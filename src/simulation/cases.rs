@@ -259,6 +259,20 @@ fn a_broadcast_signal_is_recognised() {
 }
 
 #[test]
+fn an_end_that_may_answer_a_drain_is_no_broadcast_signal() {
+    let ended_at = |readiness_delay| {
+        let mut spec = Spec { readiness_delay, ..gateway() };
+        spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
+        let mut play = Play::up(spec);
+        play.at(1000, Event::Signal(Signal::TERM));
+        let notes = play.notes(1100, exited(ROUTER));
+        notes.iter().any(|note| matches!(note, Note::EndedUndrained { .. }))
+    };
+    assert!(!ended_at(Duration::ZERO), "the drain has begun");
+    assert!(ended_at(MS(5000)), "nobody has asked it yet");
+}
+
+#[test]
 fn a_restarted_process_is_drained_and_its_former_end_is_not_reported() {
     let mut spec = gateway();
     let always = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(5) };
@@ -365,6 +379,19 @@ fn a_second_signal_cuts_waits_and_a_third_kills() {
 }
 
 #[test]
+fn a_second_signal_ends_a_hook_that_has_begun_before_the_shutdown() {
+    let mut spec = gateway();
+    spec.processes[ENGINE.index()].hooks.pre_stop = Some(Wait::new(Some(MS(10_000))));
+    let mut play = Play::up(spec);
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStop };
+    assert_eq!(play.at(0, ask(ENGINE, Request::Restart)), [Action::RunHook(hook)]);
+    assert_eq!(play.at(100, Event::Signal(Signal::TERM)), [Action::Unready, drain(8000)]);
+    let second = play.at(1000, Event::Signal(Signal::TERM));
+    let ended = [Action::EndDrain(ROUTER), Action::AbortHook(hook), stop(ENGINE), stop(ROUTER)];
+    assert_eq!(second, ended);
+}
+
+#[test]
 fn a_signal_repeated_at_once_counts_once() {
     let mut play = Play::up(gateway());
     play.at(0, Event::Signal(Signal::TERM));
@@ -429,6 +456,61 @@ fn waits_shrink_to_leave_time_for_later_ones() {
     assert_eq!(killed[0], Note::Stopped { process: ROUTER, end, took, killed: true });
     assert_eq!(limit(killed), Some(MS(3000)));
     assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
+}
+
+/// Python, engine and router, as in `docs/shutdown.md`.
+fn example(window: u64) -> Spec {
+    let mut spec = Spec { window: MS(window), ..gateway() };
+    let mut python = spec.processes[0].clone();
+    python.dependents = vec![ProcessId(1)];
+    spec.processes.insert(0, python);
+    for (place, below) in [(1, 0), (2, 1)] {
+        spec.processes[place].dependencies = vec![(ProcessId(below), StartCondition::Ready)];
+    }
+    spec.processes[1].dependents = vec![ProcessId(2)];
+    for process in &mut spec.processes {
+        process.stop = Wait::new(None);
+    }
+    spec.order = spec.ids().collect();
+    spec
+}
+
+#[test]
+fn the_examples_of_the_page_have_their_figures() {
+    let [python, engine, router] = [0, 1, 2].map(ProcessId);
+    let limit = |notes: &[Note]| {
+        notes.iter().find_map(|note| match note {
+            Note::Stopping { process, limit, .. } => Some((*process, limit.as_millis() as u64)),
+            _ => None,
+        })
+    };
+    // The window, the drain, and the times of the router after all of it, of the engine and of
+    // python after quick ones.
+    for (window, longest, times) in
+        [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
+    {
+        let up = |accepted| {
+            let mut play =
+                Play { machine: Machine::new(Rc::new(example(window)), Time(Duration::ZERO)) };
+            play.at(0, Event::Start);
+            for id in [python, engine, router] {
+                play.at(0, Event::Spawned(id));
+            }
+            let begun = play.at(0, Event::Signal(Signal::TERM));
+            let drain = Action::Drain { process: router, min: MS(5000), longest: MS(longest) };
+            assert_eq!(begun, [Action::Unready, drain]);
+            play.at(1, Event::DrainAnswered { process: router, accepted });
+            play
+        };
+        let mut play = up(true);
+        play.at(longest, Event::Tick);
+        let stopping = play.notes(longest, Event::ListenersClosed(router));
+        assert_eq!(limit(&stopping), Some((router, times[0])));
+        let mut play = up(false);
+        assert_eq!(limit(&play.notes(5000, Event::Tick)).unwrap().0, router);
+        assert_eq!(limit(&play.notes(5000, exited(router))), Some((engine, times[1])));
+        assert_eq!(limit(&play.notes(5000, exited(engine))), Some((python, times[2])));
+    }
 }
 
 #[test]

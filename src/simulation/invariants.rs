@@ -3,6 +3,7 @@
 
 use crate::core::phase::Phase;
 use crate::core::slots::Role;
+use crate::core::state::Lifecycle;
 use crate::report::data::ShutdownReport;
 use crate::simulation::scenario::NewConfig;
 use crate::simulation::*;
@@ -32,6 +33,10 @@ pub(crate) struct Checker<'a> {
     trace: Vec<String>,
     /// The shutdown has begun: no process may be started any more.
     unready: bool,
+    /// Since then.
+    unready_since: Option<Time>,
+    /// `/readyz` was 200 before.
+    was_good: bool,
     /// `/readyz` stays good, since then.
     stays_ready: Option<Time>,
     /// The same, with the number of processes that have ended.
@@ -52,6 +57,8 @@ pub(crate) struct Checker<'a> {
     killed: bool,
     has_hung: bool,
     sweeping: Option<Signal>,
+    /// When leftover processes were first asked to end.
+    swept_at: Option<Time>,
     asked: Vec<Option<(Time, Duration)>>,
     /// It has got more time to end than it had.
     extended: Vec<bool>,
@@ -146,6 +153,8 @@ impl<'a> Checker<'a> {
             not_drained: vec![false; count],
             trace: Vec::new(),
             unready: false,
+            unready_since: None,
+            was_good: false,
             stays_ready: None,
             ended_before: 0,
             count_ends: 0,
@@ -161,6 +170,7 @@ impl<'a> Checker<'a> {
             killed: false,
             has_hung: false,
             sweeping: None,
+            swept_at: None,
             asked: vec![None; count],
             extended: vec![false; count],
             group_killed: vec![false; count],
@@ -598,8 +608,9 @@ impl<'a> Checker<'a> {
     }
 
     /// The container is ready while every process serves, also while one is replaced.
-    pub(crate) fn holds_readiness(&self, machine: &Machine) {
+    pub(crate) fn holds_readiness(&mut self, machine: &Machine) {
         let Phase::Running(running) = machine.phase() else { return };
+        self.was_good = running.was_ready();
         let currents =
             (0..self.slots.processes()).filter_map(|process| self.slots.current(process));
         let all_serve = currents.map(ProcessId::index).all(|current| {
@@ -664,6 +675,8 @@ impl<'a> Checker<'a> {
                 }
                 let is_late = stage == Stage::PreStart && self.unready;
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");
+                let is_last = hook == HookId { process: None, stage: Stage::PostStop };
+                self.hold(!is_last || self.stop_signals < 3, "a hook after a third signal");
             }
             Action::Stop { process, .. } => {
                 // A new instance is stopped first of all.
@@ -712,7 +725,10 @@ impl<'a> Checker<'a> {
             }
             Action::StayReady => {
                 self.hold(!self.unready, "ready again in a shutdown");
+                let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
+                self.hold(is_asked, "ready although the stop was not asked for");
                 self.unready = true;
+                self.unready_since = Some(now);
                 self.stays_ready = Some(now);
                 self.ended_before = self.count_ends;
             }
@@ -722,10 +738,14 @@ impl<'a> Checker<'a> {
                 } else {
                     self.hold(!self.unready, "unready twice");
                     self.ended_before = self.count_ends;
+                    self.unready_since = Some(now);
                 }
                 self.unready = true;
             }
-            Action::Sweep(signal) => self.sweeping = Some(signal),
+            Action::Sweep(signal) => {
+                self.holds_leftovers(now, signal);
+                self.sweeping = Some(signal);
+            }
             Action::Drain { process, min, longest } => {
                 self.serves[process.index()] = false;
                 for dependent in self.above(process).into_iter().filter(|_| self.unready) {
@@ -735,6 +755,7 @@ impl<'a> Checker<'a> {
                     self.fail("a drain without a note")
                 };
                 self.hold(min <= longest && longest == granted, "a drain of another length");
+                self.holds_drain(now, process, min, longest, procs);
                 if !self.unready {
                     self.holds_stop(now, process, procs);
                     let times = self.of(process).drain.unwrap();
@@ -774,6 +795,103 @@ impl<'a> Checker<'a> {
             Action::Note(note) => self.note(now, note, procs),
             Action::Exit(code) => self.exit(now, code, procs),
             _ => {}
+        }
+    }
+
+    /// A drain of a shutdown begins after the delay and the hook of the container, after those of
+    /// its dependents, and with the time that it has where that fits.
+    fn holds_drain(
+        &self,
+        now: Time,
+        process: ProcessId,
+        min: Duration,
+        longest: Duration,
+        procs: &[Proc],
+    ) {
+        let Some(since) = self.unready_since else { return };
+        let pre_stop = HookId { process: None, stage: Stage::PreStop };
+        self.hold(!self.hooks.contains(&pre_stop), "a drain while the container's hook runs");
+        for below in self.slots.all().filter(|id| self.above(*id).contains(&process)) {
+            let began = self.drain[below.index()].map(|(at, _)| at);
+            self.hold(began.is_none_or(|at| at < since), "drained after what it depends on");
+        }
+        let spec = &self.scenario.spec;
+        let times = self.of(process).drain.unwrap();
+        let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
+        let wish = if is_asked { times.time } else { times.min.max(Duration::from_secs(1)) };
+        let most = wish.max(spec.unready_delay);
+        self.hold(longest <= most, "a drain longer than its time");
+        if self.has_reloaded {
+            return;
+        }
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let stops = self.longest_path(|id| {
+            let of = &spec.processes[id.index()];
+            hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop)
+        });
+        let drains = self.longest_path(|id| {
+            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
+        });
+        let deadline = self.deadline.or(self.held_at.map(|at| at + spec.window));
+        let left = deadline.map_or(spec.window, |deadline| deadline.since(now));
+        self.hold(min >= times.min || drains + stops > left, "less than its min although it fits");
+        let is_full = longest >= times.time || !is_asked || times.time + drains + stops > left;
+        let has_ended = self.count_ends > self.ended_before;
+        self.hold(is_full || has_ended, "less than its time although all fits");
+        let before = spec.readiness_delay.max(hook(spec.hooks.pre_stop));
+        let is_delayed = now >= since + spec.readiness_delay || !self.was_good;
+        let window = self.held_at.map_or(spec.window, |_| left);
+        let fits = before + drains + stops <= window;
+        let is_empty = procs.iter().all(|proc| !proc.alive && !proc.group);
+        self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
+    }
+
+    /// Leftover processes have 2 s between TERM and KILL, where the deadline leaves so much.
+    fn holds_leftovers(&mut self, now: Time, signal: Signal) {
+        let since = *self.swept_at.get_or_insert(now);
+        let over = (since + Duration::from_secs(2)).min(self.deadline.unwrap_or(now).max(since));
+        let is_asked = self.sweeping.is_some();
+        match signal {
+            Signal::KILL => {
+                let is_due = !is_asked || now >= over || self.stop_signals >= 3;
+                self.hold(is_due, "leftover processes are killed too early");
+            }
+            _ => self.hold(now < over || !is_asked, "leftover processes are killed too late"),
+        }
+    }
+
+    /// What a stop signal and the deadline end has ended, and no stop waits for nothing.
+    pub(crate) fn holds_shutdown(&self, now: Time, machine: &Machine, procs: &[Proc]) {
+        if !self.unready || self.exit.is_some() {
+            self.hold(self.deadline.is_none() || self.exit.is_some(), "ready in a shutdown");
+            return;
+        }
+        let runs = |stage| self.hooks.iter().any(|hook| hook.stage == stage);
+        self.hold(!runs(Stage::PreStart), "a pre_start hook goes on in a shutdown");
+        if self.stop_signals >= 2 && self.deadline.is_some() {
+            self.hold(!self.draining.contains(&true), "a drain after a second signal");
+            self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
+        }
+        let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= now);
+        for id in self.slots.all().filter(|id| procs[id.index()].alive && self.started[id.index()])
+        {
+            let place = id.index();
+            let is_killed = self.survives_at[place].is_some();
+            self.hold(!is_over || is_killed, "it lives on after the deadline or a third signal");
+            let runs = |id, stage| self.hooks.contains(&HookId { process: Some(id), stage });
+            let is_asked = self.asked[place].is_some() || is_killed || runs(id, Stage::PreStop);
+            let mut above = self.above(id).into_iter();
+            let waits = above.any(|id| {
+                let proc = procs[id.index()];
+                let survives = self.survives_at[id.index()].is_some_and(|at| at <= now);
+                let is_alive = proc.alive || proc.group;
+                let life = machine.state().life(id);
+                is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
+            });
+            // What a reload removes may still be needed by what has not begun.
+            let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
+            let is_due = is_stopping && !waits;
+            self.hold(!is_due || is_asked, "a stop waits for nothing");
         }
     }
 
@@ -1150,6 +1268,8 @@ impl<'a> Checker<'a> {
             Note::ShutdownBegan { cause, window } => {
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 self.hold(window <= self.window, "more time than there is");
+                let is_whole = window == self.window || self.held_at.is_some();
+                self.hold(is_whole, "less time than there is");
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.stops_early[process.index()];
                     self.hold(!is_asked, "an end that was asked for is a reason to stop");
@@ -1278,7 +1398,13 @@ impl<'a> Checker<'a> {
                 }
                 match self.deadline {
                     Some(deadline) => {
-                        self.hold(limit <= deadline.since(now), "a limit beyond the deadline")
+                        let (stop, left) = (self.of(process).stop, deadline.since(now));
+                        self.hold(limit <= left, "a limit beyond the deadline");
+                        self.hold(limit <= stop.limit, "more time to stop than it has");
+                        let fits =
+                            !self.has_reloaded && self.needed_after(process) + stop.limit <= left;
+                        let is_cut = limit < stop.limit;
+                        self.hold(!fits || !is_cut, "less time to stop although all fits");
                     }
                     None if self.unready => {}
                     None => {
@@ -1300,6 +1426,11 @@ impl<'a> Checker<'a> {
                     self.fail("over without a begin")
                 };
                 let times = self.of(process).drain.unwrap();
+                let is_cut = matches!(
+                    why,
+                    DrainEnd::ProcessGone | DrainEnd::Hurried | DrainEnd::DeadlineNeedsIt
+                );
+                self.hold(self.stays_ready.is_none() || is_cut, "over while it is ready");
                 let held = now.since(since) >= times.min.min(longest);
                 match why {
                     DrainEnd::Quiet => {

@@ -249,6 +249,7 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         checker.holds_followers(&sim.procs);
         checker.holds_new_ones(&sim.procs);
         checker.holds_readiness(&machine);
+        checker.holds_shutdown(sim.now, &machine, &sim.procs);
         if let Some(wakeup) = machine.next_wakeup()
             && wakeup <= sim.now
         {

@@ -174,12 +174,12 @@ fn code_span(message: &str) -> String {
     if message.contains('`') { format!("`` {message} ``") } else { format!("`{message}`") }
 }
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The Rust files of a directory.
-fn files(path: &Path) -> Vec<PathBuf> {
+pub(super) fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         return entries.flat_map(|path| files(&path)).collect();

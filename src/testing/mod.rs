@@ -8,6 +8,9 @@ pub(crate) mod isolated;
 #[allow(clippy::unwrap_used)]
 mod messages_page;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod promises_page;
+#[cfg(test)]
 pub(crate) mod rust_source;
 #[cfg(test)]
 pub(crate) mod temp_dir;

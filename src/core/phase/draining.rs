@@ -331,6 +331,8 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
+        // A request, or a failed check, may have begun them.
+        state.cut_pre_stops(self.shutdown.deadline);
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)
     }

@@ -69,12 +69,7 @@ impl Stopping {
     /// time.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
-        for process in state.spec.ids() {
-            if let Lifecycle::PreStop { .. } = state.life(process) {
-                state.abort_hook(Some(process), Stage::PreStop);
-                state.ask(process, self.shutdown.deadline);
-            }
-        }
+        state.cut_pre_stops(self.shutdown.deadline);
     }
 
     fn advance(mut self, state: &mut State) -> Phase {

@@ -1,0 +1,178 @@
+//! Compares docs/promises.md with the two pages whose sentences it numbers, and with the tests that
+//! it names.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+
+use regex_lite::Regex;
+
+use crate::testing::messages_page::{files, root};
+
+/// Each page, the letter of its numbers, and the headings whose sentences are not numbered yet.
+const PAGES: &[(&str, char, &[&str])] = &[("shutdown.md", 'S', &[])];
+
+/// What a writer has to do about a sentence that is on neither list.
+const ADVICE: &str = "write a test or an invariant that fails without it, and add a row with the \
+                      next free number to docs/promises.md, or its first words to \"Sentences that \
+                      promise nothing\" if it is a definition, an example, a reason or a fact about \
+                      other programs";
+
+#[test]
+fn every_promise_of_the_pages_is_held_by_a_test() {
+    let page = read("docs/promises.md");
+    let known = Known::of_sources();
+    let mut wrong = String::new();
+    for (name, letter, not_yet) in PAGES {
+        let part = page.split("\n## ").find(|part| part.starts_with(name)).unwrap();
+        let (table, others) = part.split_once("### Sentences that promise nothing").unwrap();
+        let sentences = sentences(&read(&format!("docs/{name}")), not_yet);
+        let text = sentences.join("\n");
+        let mut numbers = BTreeSet::new();
+        let mut quotes = Vec::new();
+        for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| No"))
+        {
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [number, quote, holds] = cells[..] else {
+                let _ = writeln!(wrong, "these are not three cells: {row}");
+                continue;
+            };
+            let is_number = number.strip_prefix(*letter).is_some_and(|n| n.parse::<u16>().is_ok());
+            if !is_number || !numbers.insert(number) {
+                let _ = writeln!(wrong, "{number} is no number of {name}, or is there twice");
+            }
+            let names: Vec<_> = holds.split('`').skip(1).step_by(2).collect();
+            if names.is_empty() {
+                let _ = writeln!(wrong, "{number} names nothing that holds it");
+            }
+            for held_by in names.iter().filter(|held_by| !known.has(held_by)) {
+                let _ = writeln!(wrong, "{number} is held by what does not exist: {held_by}");
+            }
+            quotes.push(quote);
+        }
+        let items = others.lines().filter_map(|line| line.strip_prefix("- "));
+        quotes.extend(items);
+        let quotes: Vec<_> = quotes.iter().map(|quote| quote.trim_end_matches('…')).collect();
+        for quote in &quotes {
+            match text.matches(quote).count() {
+                0 => _ = writeln!(wrong, "docs/{name} no longer says: {quote}"),
+                1 => {}
+                n => _ = writeln!(wrong, "{n} times in docs/{name}, quote more of it: {quote}"),
+            }
+        }
+        for sentence in &sentences {
+            if !quotes.iter().any(|quote| sentence.contains(quote)) {
+                let _ = writeln!(wrong, "docs/{name} says: {sentence}\n    {ADVICE}");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn sentences_are_found() {
+    let page = "# A\n\n- [Two](#b)\n\nOne `x.y` is\nhere. [Two](#b), e.g. 2.5 s?\n\n```sh\nNo.\n```\n\n- A: b.\n  `C` too.\n\n\
+                | Head | Of it |\n|---|---|\n| a | B. C. |\n\n## Not\n\nLeft out.\n\n### Below it\n\nToo.\n\n## B\n\nIn.\n";
+    let expected =
+        ["One `x.y` is here.", "Two, e.g. 2.5 s?", "A: b.", "`C` too.", "| a | B. C. |", "In."];
+    assert_eq!(sentences(page, &["## Not"]), expected);
+}
+
+/// The sentences of the paragraphs, and the rows of the tables, with the text of links only. A table
+/// of contents is left out, and what is below a heading that is not numbered yet.
+fn sentences(page: &str, not_yet: &[&str]) -> Vec<String> {
+    let link = Regex::new(r"\[([^\]]*)\]\([^)]*\)").unwrap();
+    let contents = Regex::new(r"^\[[^\]]*\]\([^)]*\)$").unwrap();
+    // Headings separate paragraphs, and end what is not numbered.
+    let (mut blocks, mut is_code, mut left_out) = (vec![String::new()], false, None);
+    for line in page.lines().chain([""]) {
+        let is_fence = line.trim_start().starts_with("```");
+        let level = line.bytes().take_while(|byte| *byte == b'#').count();
+        if !is_code && level > 0 && left_out.is_none_or(|above| level <= above) {
+            left_out = not_yet.contains(&line).then_some(level);
+        }
+        let item = line.trim_start().strip_prefix("- ");
+        let is_end = line.trim().is_empty() || is_fence || level > 0 || line.starts_with('|');
+        if is_end || item.is_some() {
+            blocks.push(String::new());
+        }
+        let is_text = !is_code && !is_fence && level == 0 && left_out.is_none();
+        if let Some(block) = blocks.last_mut().filter(|_| is_text) {
+            *block += item.unwrap_or(line).trim();
+            *block += " ";
+        }
+        is_code ^= is_fence;
+    }
+    let is_rule = |block: &str| block.starts_with("|--");
+    let mut found = Vec::new();
+    for (place, block) in blocks.iter().enumerate() {
+        if contents.is_match(block.trim()) {
+            continue;
+        }
+        let block = link.replace_all(block.trim(), "$1").into_owned();
+        let is_head = blocks.get(place + 1).is_some_and(|next| is_rule(next));
+        match block.starts_with('|') {
+            true if is_rule(&block) || is_head => {}
+            true => found.push(block),
+            false => found.extend(split(&block)),
+        }
+    }
+    found
+}
+
+/// The sentences of a paragraph.
+fn split(paragraph: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        let sentence = found.last_mut().unwrap();
+        *sentence += if sentence.is_empty() { "" } else { " " };
+        *sentence += word;
+        let end = word.trim_end_matches([')', '*', '"']);
+        if end.ends_with(['.', '?']) && end != "e.g." {
+            found.push(String::new());
+        }
+    }
+    found.retain(|sentence| !sentence.is_empty());
+    found
+}
+
+/// What can hold a promise.
+struct Known {
+    /// Tests and invariants, with the path of their module: `simulation::cases::a_test`.
+    names: Vec<String>,
+    /// The reasons with which the simulation fails.
+    reasons: String,
+}
+
+impl Known {
+    fn of_sources() -> Self {
+        let test = Regex::new(r"#\[(?:tokio::)?test\]\n(?:\s*(?:#|//).*\n)*\s*(?:async )?fn (\w+)");
+        let invariant = Regex::new(r"fn (holds_\w+)").unwrap();
+        let test = test.unwrap();
+        let mut names = Vec::new();
+        for path in files(&root().join("src")).into_iter().chain(files(&root().join("tests"))) {
+            let text = fs::read_to_string(&path).unwrap();
+            let module = path.strip_prefix(root()).unwrap().with_extension("");
+            let module = module.to_str().unwrap().trim_end_matches("/mod").replace('/', "::");
+            let found = test.captures_iter(&text).chain(invariant.captures_iter(&text));
+            names.extend(found.map(|found| format!("{module}::{}", &found[1])));
+        }
+        Self { names, reasons: read("src/simulation/invariants.rs") }
+    }
+
+    /// Whether there is this test or invariant, by the end of its path, or, as `invariant: reason`,
+    /// an invariant that fails with this reason.
+    fn has(&self, name: &str) -> bool {
+        match name.strip_prefix("invariant: ") {
+            Some(reason) => self.reasons.contains(&format!("\"{reason}\"")),
+            None => {
+                let end = format!("::{name}");
+                self.names.iter().any(|known| format!("::{known}").ends_with(&end))
+            }
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
