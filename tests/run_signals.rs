@@ -2,9 +2,11 @@
 //! cause of a process's end.
 
 use std::fmt::Write as _;
+use std::thread;
 
 use crate::exec_signals::{SPECIAL, fatal, send};
-use crate::support::{LONG, Rig};
+use crate::support::record::Line;
+use crate::support::{LONG, Rig, Signal, in_parallel, ms};
 
 /// Returns a rig with drainit as PID 1 and one with drainit as an ordinary process.
 fn both() -> impl Iterator<Item = Rig> {
@@ -136,4 +138,31 @@ fn invalid_signals_are_refused_and_nothing_is_started() {
     ended
         .assert_code(0)
         .assert_line("warning: SIGINT is not forwarded to `a`: it stops the container");
+}
+
+#[test]
+fn nothing_starts_between_two_signals_that_arrive_together() {
+    // The timer of the restart comes before the signals in some of the runs.
+    in_parallel(0..6, |_| {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(
+            "
+            processes:
+              a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 1s, on_exit: ignore}
+              b: {command: [CHILD, b], forward_signals: [HUP]}
+            ",
+        );
+        drainit.wait_for_start(&["b"]);
+        drainit.wait_for_line("a: exited with code 1");
+        drainit.signal(Signal::SIGSTOP);
+        // The restart is due while drainit stands still.
+        thread::sleep(ms(1200));
+        drainit.signal(Signal::SIGHUP);
+        drainit.signal(Signal::SIGTERM);
+        drainit.signal(Signal::SIGCONT);
+        let ended = drainit.wait_exit(LONG);
+        let is_start = |line: &&Line| line.text.ends_with("a: started");
+        let starts = ended.record.lines.iter().filter(is_start).count();
+        assert_eq!(starts, 1, "{}", ended.record);
+    });
 }

@@ -8,6 +8,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{Pid as NixPid, getpgid};
 
+use crate::os::reap::is_child;
 use crate::os::{Pid, sys};
 use crate::types::Signal;
 
@@ -17,6 +18,15 @@ use crate::types::Signal;
 /// `EPERM` where it belongs to another user; `EINVAL` for what is not a pid.
 pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
+}
+
+/// As [`kill`], for a child that is not reaped, which debug builds check.
+///
+/// # Errors
+/// As for [`kill`].
+pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
+    debug_assert!(is_child(pid), "{signal} to pid {pid}, which is reaped or no child");
+    kill(pid, signal)
 }
 
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` where

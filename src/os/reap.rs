@@ -79,6 +79,11 @@ pub(crate) fn has_children() -> bool {
     sys::has_children()
 }
 
+/// Whether this is a child of drainit that is not reaped: its pid may be signalled.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    sys::is_child(pid)
+}
+
 /// Whether this is a child of drainit that has not ended.
 pub(crate) fn is_living_child(pid: Pid) -> bool {
     sys::is_living_child(pid)

@@ -47,7 +47,8 @@ impl<R> Children<R> {
     /// Starts a process and enters it with its role.
     pub(crate) fn spawn(&mut self, request: SpawnRequest, role: R) -> Result<Pid, SpawnError> {
         let pid = request.spawn()?;
-        self.roles.insert(pid, role);
+        let before = self.roles.insert(pid, role);
+        debug_assert!(before.is_none(), "pid {pid} belongs to a child that is not reaped");
         Ok(pid)
     }
 

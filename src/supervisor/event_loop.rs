@@ -30,6 +30,8 @@ use crate::supervisor::children::Rest;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::Message;
 use crate::supervisor::reload::Reloads;
+#[cfg(debug_assertions)]
+use crate::supervisor::rules::Rules;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code};
 
@@ -56,6 +58,8 @@ pub(crate) struct EventLoop {
     /// A child may have ended that is not reaped yet.
     has_ended: bool,
     exit: Option<u8>,
+    #[cfg(debug_assertions)]
+    rules: Rules,
 }
 
 impl EventLoop {
@@ -67,6 +71,8 @@ impl EventLoop {
         receiver: UnboundedReceiver<Message>,
         reloads: Reloads,
     ) -> io::Result<Self> {
+        #[cfg(debug_assertions)]
+        let rules = Rules::new(&status_board.machine.borrow());
         let mut event_loop = Self {
             executor,
             status_board,
@@ -82,6 +88,8 @@ impl EventLoop {
             // A program that exec'd drainit may have left children.
             has_ended: true,
             exit: None,
+            #[cfg(debug_assertions)]
+            rules,
         };
         event_loop.take_signals(config);
         Ok(event_loop)
@@ -109,10 +117,21 @@ impl EventLoop {
 
     /// Handles the signals that have arrived first, so that nothing starts after a stop signal.
     fn start(&mut self, began: Time) -> io::Result<()> {
-        for one in self.signals.take_pending()? {
+        let pending = self.signals.take_pending()?;
+        for one in self.stops_first(pending) {
             self.signal(one, began)?;
         }
         self.step(Event::Start)
+    }
+
+    /// Sorts signals that were read together. Nothing may start because of one of them before the
+    /// core knows of a stop signal, which is no longer pending.
+    fn stops_first(&mut self, mut received: Vec<ReceivedSignal>) -> Vec<ReceivedSignal> {
+        let stops = |one: &ReceivedSignal| self.stop_signals & only(one.signal) != 0;
+        #[cfg(debug_assertions)]
+        self.rules.stop_arrived(received.iter().any(stops));
+        received.sort_by_key(|one| !stops(one));
+        received
     }
 
     /// Whether a stop signal is pending that the core does not know yet: a step may start thousands
@@ -138,7 +157,8 @@ impl EventLoop {
         // Not `biased`: a flood of signals must not keep the other branches from their turn.
         tokio::select! {
             received = self.signals.next() => {
-                for one in received? {
+                let received = self.stops_first(received?);
+                for one in received {
                     self.has_ended |= one.signal == Signal::CHLD;
                     self.signal(one, clock::now())?;
                 }
@@ -256,12 +276,15 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// As [`Self::step`], for an event of this time.
-    fn step_at(&mut self, mut now: Time, event: Event) -> io::Result<()> {
+    /// As [`Self::step`], for an event of this time, or of the last step's if that was later.
+    fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
+        let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             self.status_board.event(now, event);
             let actions = self.status_board.machine.borrow_mut().handle(now, event);
+            #[cfg(debug_assertions)]
+            self.rules.event(now, event, &self.status_board.machine.borrow());
             self.executor.handled(now, event);
             self.carry_out_all(now, actions);
             now = clock::now();
@@ -277,6 +300,8 @@ impl EventLoop {
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {
+        #[cfg(debug_assertions)]
+        self.rules.action(&action, self.stop_signals);
         self.executor.carries_out(now, &action);
         match action {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),

@@ -44,6 +44,12 @@ pub(crate) enum Message {
         instance: u32,
         event: Event,
     },
+    /// A check before a start has ended; ignored if it is not the last one, or was aborted.
+    Validated {
+        process: ProcessId,
+        task: tokio::task::Id,
+        event: Event,
+    },
     /// A request of the operator. `reply` gets its answer.
     Request {
         /// The process, whatever its slot is by then.

@@ -14,6 +14,8 @@ pub(crate) mod meter;
 pub(crate) mod readiness;
 pub mod reload;
 pub(crate) mod requests;
+#[cfg(debug_assertions)]
+pub(crate) mod rules;
 pub(crate) mod run_command;
 pub(crate) mod slots;
 pub(crate) mod sockets;
@@ -41,7 +43,7 @@ use crate::graph::Graph;
 use crate::logging::Output;
 use crate::logging::capture::forms;
 use crate::logging::event_file::EventFile;
-use crate::os::kill::kill;
+use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
@@ -254,7 +256,7 @@ impl SupervisorHandle for Handle {
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         // The board has no pid that is reaped: both happen on this thread, without an await.
         let pid = self.status_board.pid(process);
-        match pid.map(|pid| kill(pid, signal)).transpose()? {
+        match pid.map(|pid| kill_child(pid, signal)).transpose()? {
             Some(true) => Ok(()),
             Some(false) | None => Err(io::Error::other("it has ended")),
         }

@@ -136,10 +136,10 @@ fn messages() -> BTreeMap<String, String> {
     messages
 }
 
-/// The names of the modules that exist in tests only.
+/// The names of the modules that exist only in tests or in debug builds.
 fn modules_of_tests(files: &[PathBuf]) -> BTreeSet<String> {
     let module =
-        Regex::new(r"#\[cfg\((?:all\()?test\b.*\n(?:#.*\n)*(?:pub(?:\(crate\))? )?mod (\w+);")
+        Regex::new(r"#\[cfg\((?:all\()?(?:test|debug_assertions)\b.*\n(?:#.*\n)*(?:pub(?:\(crate\))? )?mod (\w+);")
             .unwrap();
     let mut names = BTreeSet::new();
     for file in files {

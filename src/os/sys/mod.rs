@@ -318,6 +318,11 @@ pub(crate) fn has_children() -> bool {
     has_child(libc::P_ALL, ANY)
 }
 
+/// Whether this is a child, ended or not. Reaps nothing.
+pub(crate) fn is_child(pid: i32) -> bool {
+    libc::id_t::try_from(pid).is_ok_and(|id| has_child(libc::P_PID, id))
+}
+
 /// Whether this is a child that has not ended. Reaps nothing.
 pub(crate) fn is_living_child(pid: i32) -> bool {
     libc::id_t::try_from(pid).is_ok_and(|id| ended_child(libc::P_PID, id) == Some(0))

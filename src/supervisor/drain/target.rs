@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::core::event::Event;
 use crate::os::Pid;
-use crate::os::kill::kill;
+use crate::os::kill::kill_child;
 use crate::report::Report;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
@@ -56,7 +56,7 @@ impl DrainTarget {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        let accepted = match kill(self.pid, signal) {
+        let accepted = match kill_child(self.pid, signal) {
             Ok(_) => true,
             Err(error) => {
                 self.warn(&format!("cannot be told to drain by {signal}: {error}"));

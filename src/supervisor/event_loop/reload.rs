@@ -166,8 +166,11 @@ impl EventLoop {
             tracing::warn!("{}", warning.trim_start_matches("warning: "));
         }
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
-        let actions = self.status_board.machine.borrow_mut().reload(clock::now(), &spec, &placed);
+        let now = clock::now();
+        let actions = self.status_board.machine.borrow_mut().reload(now, &spec, &placed);
         let actions = actions.map_err(|why| self.status_board.failure(why))?;
+        #[cfg(debug_assertions)]
+        self.rules.reload(now, &spec, &placed, &self.status_board.machine.borrow());
         self.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);

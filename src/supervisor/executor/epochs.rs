@@ -164,8 +164,8 @@ impl Executor {
 
     /// Has the core wait until a newer epoch has ended this one.
     fn wait_for_epoch(&self, process: ProcessId, epoch: Epoch) {
-        let by = epoch.handover + MARGIN;
-        let _ = self.sender.send(Message::Event(Event::TimeoutExtended { process, by }));
+        let (by, instance) = (epoch.handover + MARGIN, self.instances[process.index()].number);
+        let _ = self.sender.send(Message::TimeoutExtended { process, instance, by });
     }
 
     /// An epoch has ended.
@@ -273,7 +273,7 @@ impl Executor {
                     Event::SpawnFailed { process, exit_code: exit_code::NOT_READY }
                 }
             };
-            let _ = sender.send(Message::Event(event));
+            let _ = sender.send(Message::Validated { process, task: tokio::task::id(), event });
         });
         self.instances[process.index()].validation = Some(task.abort_handle());
         None

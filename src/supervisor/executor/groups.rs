@@ -18,7 +18,7 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A process group that outlives the process that led it.
 pub(super) struct LeftGroup {
-    process: ProcessId,
+    pub(super) process: ProcessId,
     leader: Pid,
     /// Since when drainit may signal none of its members (EPERM).
     refuses: Option<Time>,

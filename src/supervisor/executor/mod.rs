@@ -29,7 +29,7 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
-use crate::os::kill::{kill, kill_group};
+use crate::os::kill::{kill_child, kill_group};
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
@@ -120,6 +120,8 @@ struct Instance {
     epoch: Option<Epoch>,
     /// The check of its config, before the start of an epoch.
     validation: Option<AbortHandle>,
+    /// Its readiness was reported.
+    is_ready: bool,
     /// drainit has asked it to end.
     is_asked: bool,
 }
@@ -183,8 +185,10 @@ impl Executor {
         match message {
             Message::Event(event) => Some(event),
             Message::Ready { process, instance } => {
+                let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
-                (current.number == instance && current.pid.is_some()).then(|| {
+                // A process may send READY=1 again.
+                (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
                     if current.watch.take().is_some() {
                         // The last failure of its probe; no `STATUS=`.
                         *current.last_failure.borrow_mut() = None;
@@ -194,7 +198,12 @@ impl Executor {
                 })
             }
             Message::Drain { process, instance, event } => {
-                (self.instances[process.index()].number == instance).then_some(event)
+                self.is_current(process, instance).then_some(event)
+            }
+            Message::Validated { process, task, event } => {
+                // One that was aborted may have ended before.
+                let validation = &mut self.instances[process.index()].validation;
+                validation.take_if(|current| current.id() == task).map(|_| event)
             }
             Message::Request { process, request, reply } => {
                 // Where it is gone, the one who asked sees that the reply was dropped.
@@ -239,6 +248,8 @@ impl Executor {
                 (args, sockets)
             }
         };
+        // The core no longer waits for a group that survives KILL.
+        self.groups.retain(|left| left.process != slot);
         let name = self.process(slot).name.clone();
         self.names.set(slot, name.clone());
         self.report.borrow_mut().adopt(slot, name.clone());
@@ -350,7 +361,7 @@ impl Executor {
 
     pub(crate) fn signal(&self, process: ProcessId, signal: Signal) {
         if let Some(pid) = self.pid(process)
-            && let Err(error) = kill(pid, signal)
+            && let Err(error) = kill_child(pid, signal)
         {
             tracing::warn!("{}: cannot send {signal}: {error}", self.names.of(process));
         }
@@ -366,7 +377,7 @@ impl Executor {
         }
         // It may have left the group that it was started in.
         if let Some(pid) = pid {
-            let _ = kill(pid, Signal::KILL);
+            let _ = kill_child(pid, Signal::KILL);
         }
     }
 

@@ -92,6 +92,7 @@ impl Executor {
         current.number += 1;
         current.pid = Some(pid);
         current.epoch = epoch;
+        current.is_ready = false;
         current.is_asked = false;
         current.log.clone_from(&log);
         current.drain = None;
