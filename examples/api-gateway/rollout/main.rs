@@ -1,13 +1,16 @@
 //! Two gateway containers behind a load balancer are replaced one after the other, under load:
 //! `make rollout`.
 //!
-//!     rollout [swarm] [stock] [recipe] [drainit]
+//!     rollout [swarm] [stock] [recipe] [drainit] [parts]
 //!
 //! The same gateway three times: with its bash entrypoint as newer releases run it (no admin, so no
 //! drain), with the admin enabled and the recipe `drain_listeners?graceful` and 15 s of sleep, and
 //! with drainit and `../drainit.yaml` in its place, which drain with nothing enabled. 100
 //! keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop signal
 //! that a gateway has gone.
+//!
+//! `parts` replaces the Policy Engine and the Python Executor of one gateway, with
+//! `../replace.yaml`, and no gateway.
 //!
 //! With `swarm` they are three gateways of a service of Docker Swarm, which replaces them, once with
 //! each update order: `make rollout-swarm`. HAProxy asks Docker's name server where they are.
@@ -69,21 +72,32 @@ impl Mode {
     }
 }
 
+/// The run that replaces the parts behind the Router.
+const PARTS: &str = "parts";
+
 fn main() -> ExitCode {
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     let in_swarm = wanted.first().is_some_and(|word| word == "swarm");
     if in_swarm {
         wanted.remove(0);
     }
-    if let Some(unknown) = wanted.iter().find(|name| Mode::ALL.iter().all(|m| m.name() != *name)) {
-        eprintln!("rollout: unknown mode {unknown}: stock, recipe or drainit");
+    let is_known = |name: &str| name == PARTS || Mode::ALL.iter().any(|mode| mode.name() == name);
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+        eprintln!("rollout: unknown mode {unknown}: stock, recipe, drainit or parts");
         return ExitCode::from(2);
     }
-    let is_wanted = |mode: &Mode| wanted.is_empty() || wanted.iter().any(|it| it == mode.name());
-    let modes: Vec<Mode> = Mode::ALL.into_iter().filter(is_wanted).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|it| it == name);
+    let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| is_wanted(mode.name())).collect();
     testkit::docker::remove_orphans();
     let images = images::build();
-    let lost = if in_swarm { swarm_update(&images, &modes) } else { rollout(&images, &modes) };
+    let mut lost = match (in_swarm, &modes[..]) {
+        (true, modes) => swarm_update(&images, modes),
+        (false, []) => false,
+        (false, modes) => rollout(&images, modes),
+    };
+    if !in_swarm && is_wanted(PARTS) {
+        lost |= parts(&images);
+    }
     if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -108,6 +122,16 @@ fn rollout(images: &Images, modes: &[Mode]) -> bool {
         lost |= mode == Mode::Drainit && total.failed > 0;
     }
     lost
+}
+
+/// Returns whether a request failed.
+fn parts(images: &Images) -> bool {
+    println!(
+        "\nOne gateway, whose Policy Engine and Python Executor are replaced 10 times each.\n"
+    );
+    let total = roll::replace_parts(images).total;
+    println!("{:10} {:>9} requests {:>7} failed", PARTS, total.ok + total.failed, total.failed);
+    total.failed > 0
 }
 
 /// Returns whether a request failed with drainit.

@@ -5,7 +5,8 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use testkit::clients::{Clients, answers};
-use testkit::docker::{Container, LABEL, docker};
+use testkit::docker::{Container, LABEL, docker, mount};
+use testkit::envoy::checkout;
 use testkit::load::Report;
 
 use super::balancer::{Balancer, ip, wait};
@@ -54,6 +55,26 @@ pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
     Outcome { report: clients.stop(), stops }
 }
 
+/// How often each part is replaced.
+const TIMES: usize = 10;
+
+/// One gateway with `../replace.yaml`, whose parts behind the Router are replaced under load.
+pub(crate) fn replace_parts(images: &Images) -> Report {
+    let network = Network::new();
+    let overlay = checkout().join("examples/api-gateway/replace.yaml");
+    let overlay = mount(&overlay, "/etc/replace.yaml");
+    let args = ["-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml"];
+    let gateway = Gateway::start_with(images, Mode::Drainit, &network.0, &[&overlay], &args);
+    let clients = Clients::start((gateway.ip, 8080).into());
+    for part in ["python-executor", "policy-engine"].into_iter().cycle().take(2 * TIMES) {
+        sleep(LEARN);
+        let done = gateway.container.exec(&["/usr/local/bin/drainit", "restart", part]);
+        assert_eq!(done.code, 0, "{}", done.output);
+    }
+    sleep(LEARN);
+    clients.stop()
+}
+
 /// A gateway that serves.
 struct Gateway {
     container: Container,
@@ -62,8 +83,19 @@ struct Gateway {
 
 impl Gateway {
     fn start(images: &Images, mode: Mode, network: &str) -> Self {
-        let options = [vec!["--network", network], mode.options()].concat();
-        let container = Container::start(mode.image(images), &options, &[]);
+        Self::start_with(images, mode, network, &[], &[])
+    }
+
+    /// With further options of `docker run`, and arguments.
+    fn start_with(
+        images: &Images,
+        mode: Mode,
+        network: &str,
+        options: &[&str],
+        args: &[&str],
+    ) -> Self {
+        let options = [&["--network", network], &mode.options()[..], options].concat();
+        let container = Container::start(mode.image(images), &options, args);
         let ip = ip(&container);
         wait("a gateway", || answers((ip, 8080).into()).unwrap_or(false));
         Self { container, ip }
