@@ -58,6 +58,8 @@ fn one_process_cannot_say_that_another_is_drained() {
 fn descendants_of_a_process_may_notify_for_it() {
     for command in [
         "[CHILD, a, notify=READY=1]",
+        // It is ready once, however often it says so.
+        "[CHILD, a, notify=READY=1, notify=READY=1]",
         "[CHILD, a, 'spawn=c,notify=READY=1']",
         // The sender is in a separate session, and below that session's leader.
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",

@@ -1,6 +1,6 @@
-//! The rules of the seam between the core and the supervisor, where the simulation of the core ends.
-//! Debug builds check them at every step, and with them every integration test; a breach is a panic,
-//! which shows the last steps and ends the run with 70.
+//! The rules of the seam between the core and the supervisor, where the simulation of the core
+//! ends. Debug builds check them at every step, and with them every integration test; a breach is a
+//! panic, which shows the last steps and ends the run with 70.
 //!
 //! - The core is pure: a second one that gets the same events at the same times decides the same.
 //! - Its actions are carried out in its order, each once.
@@ -228,5 +228,127 @@ impl Rules {
             })
         };
         assert!(holds, "a rule is broken: {rule}; the last steps:\n{}", story());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::event::Load;
+    use crate::load::testing::load;
+    use crate::types::{End, Signal};
+
+    const A: ProcessId = ProcessId(0);
+
+    struct Run {
+        machine: Machine,
+        rules: Rules,
+        now: Time,
+    }
+
+    impl Run {
+        /// Begins with a process that runs.
+        fn new() -> Self {
+            let text = "processes: {a: {command: [a], readiness: {unix: /a}}, b: {command: [b]}}";
+            let loaded = load(&[text], &[]).unwrap();
+            let spec = Rc::new(Spec::new(&loaded.config, &loaded.graph));
+            let now = Time(Duration::from_secs(1000));
+            let machine = Machine::new(spec, now);
+            let mut run = Self { rules: Rules::new(&machine), machine, now };
+            let actions = run.handle(Event::Start);
+            run.carry_out(&actions);
+            run.all(Event::Spawned(A));
+            run
+        }
+
+        fn handle(&mut self, event: Event) -> Vec<Action> {
+            let actions = self.machine.handle(self.now, event);
+            self.rules.event(self.now, event, &self.machine);
+            actions
+        }
+
+        fn carry_out<'a>(&mut self, actions: impl IntoIterator<Item = &'a Action>) {
+            actions.into_iter().for_each(|action| self.rules.action(action, 0));
+        }
+
+        fn all(&mut self, event: Event) {
+            let actions = self.handle(event);
+            self.carry_out(&actions);
+        }
+    }
+
+    /// The words of a rule, and steps that break it.
+    type Breach = (&'static str, fn(&mut Run));
+
+    const GONE: Event = Event::Exited { process: A, end: End::Code(0), remains: false };
+
+    const BREACHES: &[Breach] = &[
+        ("lead to the same state", |run| {
+            run.machine.handle(run.now, Event::Ready(A));
+            run.all(Event::Tick);
+        }),
+        ("all actions are carried out", |run| {
+            run.handle(Event::Ready(A));
+            run.handle(Event::Tick);
+        }),
+        ("is the next action", |run| {
+            let actions = run.handle(Event::Signal(Signal::TERM));
+            run.carry_out(actions.iter().rev());
+        }),
+        ("is the next action", |run| {
+            let actions = run.handle(Event::Ready(A));
+            run.carry_out(actions.iter().chain(&actions));
+        }),
+        ("[Start] is due", |run| run.all(Event::Start)),
+        ("[Spawned(ProcessId(0))] is due", |run| run.all(Event::Spawned(A))),
+        ("[Ready(ProcessId(0))] is due", |run| {
+            run.all(Event::Ready(A));
+            run.all(Event::Ready(A));
+        }),
+        ("[Exited(ProcessId(0))] is due", |run| {
+            run.all(GONE);
+            run.all(GONE);
+        }),
+        ("[GroupGone(ProcessId(0))] is due", |run| {
+            run.all(GONE);
+            run.all(Event::GroupGone(A));
+        }),
+        ("an instance that is gone", |run| {
+            run.all(GONE);
+            run.all(Event::DrainSample { process: A, load: Load::default() });
+        }),
+        ("[Spawned(ProcessId(1))] is due", |run| {
+            // The start of `b`, which a stop signal has overtaken.
+            let actions = [Action::Spawn(ProcessId(1))];
+            run.rules.left = actions.clone().into();
+            run.rules.due.clear();
+            run.rules.stop_arrived(true);
+            run.carry_out(&actions);
+            run.all(Event::Spawned(ProcessId(1)));
+        }),
+        ("the exit comes last", |run| run.rules.left = [Action::Exit(0), Action::Unready].into()),
+        ("time does not go back", |run| {
+            run.now = Time(Duration::from_secs(999));
+            run.all(Event::Tick);
+        }),
+    ];
+
+    #[test]
+    fn each_rule_can_be_broken() {
+        for (rule, breach) in BREACHES {
+            let mut run = Run::new();
+            let broken = catch_unwind(AssertUnwindSafe(|| {
+                breach(&mut run);
+                let left: Vec<_> = run.rules.left.iter().cloned().collect();
+                run.carry_out(&left);
+            }));
+            let message = broken.expect_err(rule).downcast::<String>().unwrap();
+            assert!(message.contains(rule), "not {rule}: {message}");
+        }
     }
 }
