@@ -15,7 +15,8 @@ CARGO ?= cargo
 MODE ?= drainit
 
 .DEFAULT_GOAL := help
-.PHONY: deb help build static envoy demo rollout rollout-swarm deps test lint docs budget budget-update bench bench-scale bench-rollout bench-replace soak clean
+# Every target that `make help` lists.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -49,8 +50,9 @@ test: deps static-other ## runs all tests, with three versions of Envoy
 	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
 	$(TEST) --no-run
 	$(TEST) --lib --bins
-	$(TEST) --test '*' -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: $(BUSY))
+	$(TEST) --test '*' -- --test-threads=$(WAITING) $(addprefix --skip ,docker:: fault_matrix:: $(BUSY))
 	$(TEST) --test '*' -- --skip docker:: $(BUSY)
+	$(TEST) --test '*' -- fault_matrix::
 	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
@@ -90,6 +92,10 @@ budget: static static-lean python valgrind ## compares instructions and sizes of
 
 budget-update: static static-lean python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
+
+faults: static bench-peers fault-tools ## tries 80 faults with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
+	$(CARGO) build --locked --quiet --package testkit
+	@python3 -B benches/faults/main.py $(if $(ROW),"$(ROW)")
 
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
@@ -139,7 +145,7 @@ static-other:
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
 
-.PHONY: python rollout-tools bench-tools bench-peers cross valgrind
+.PHONY: python rollout-tools bench-tools bench-peers fault-tools cross valgrind
 python:
 	@$(call need,python3,python3)
 	@command -v python3 >/dev/null || { echo "python3 is needed: install it and run make again" >&2; exit 1; }
@@ -151,6 +157,9 @@ valgrind:
 # The rollout bench makes its networks and its load with these, and reports those that are missing.
 bench-tools:
 	@$(call need,ip nft nsenter wrk,iproute2 nftables util-linux wrk)
+fault-tools:
+	@test -e /usr/lib/$$(uname -m)-linux-gnu/faketime/libfaketime.so.1 || $(call install,libfaketime)
+	@$(call need,setpriv prlimit,util-linux)
 # Builds and runs the binary of another architecture.
 cross:
 	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\

@@ -28,6 +28,7 @@ mod exec_drain;
 mod exec_options;
 mod exec_signals;
 mod exec_terminal;
+mod fault_matrix;
 mod gradual;
 mod hardening;
 mod health;

@@ -1,0 +1,75 @@
+"""Ends that nobody asked for, and starts that fail."""
+
+import time
+
+import tools
+from matrix import SUPERVISORS, group
+from tools import Service
+
+row, tested = group("Ends that nobody asked for, and failed starts")
+
+
+@row("a process exits with 7", "the container ends with 7")
+def exits(run):
+    run.start(run.service("a", "exit=7")).end(7)
+
+
+@row("a process dies of SIGSEGV", "the container ends with 139")
+def crashes(run):
+    run.start(Service("a", ["sh", "-c", "kill -SEGV $$"])).end(139)
+
+
+@row("one of two processes exits with 7", "the other gets TERM and its time, the container ends with 7", SUPERVISORS)
+def one_of_two(run):
+    run.start(run.service("base", "on=TERM:exit:0:300"), run.service("a", "sleep=800", "exit=7", after="base"))
+    run.end(7).ended_well("base")
+
+
+@row("the program does not exist", "the container ends with 127")
+def missing(run):
+    run.start(Service("a", ["/nowhere/program"])).end(127)
+
+
+@row("the program is not executable", "the container ends with 126")
+def not_executable(run):
+    (run.dir / "program").write_text("#!/bin/sh\n")
+    run.start(Service("a", [f"{run.dir}/program"])).end(126)
+
+
+@row("a user that does not exist", "refused before anything starts, not with 0", SUPERVISORS)
+def wrong_user(run):
+    run.start(run.service("base"), run.service("a", user="nobody-of-that-name", after="base"))
+    run.end().check(run.code() != 0, "code 0").check(not run.events("start", "a"), "started")
+    run.check(not run.events("start", "base"), "base started")
+
+
+@row("the config is unreadable (a directory)", "refused, not with 0", SUPERVISORS)
+def unreadable(run):
+    name = {"drainit": "drainit.yaml", "supervisord": "supervisord.conf", "s6": "scan/a/run",
+            "Horust": "services/a.toml"}[run.tool]
+    command = tools.write(run.tool, run.dir, [run.service("a")])
+    (run.dir / name).unlink()
+    (run.dir / name).mkdir()
+    run.start(tool=command).end().check(run.code() != 0, "code 0")
+
+
+@row("a crash loop", "pauses between restarts, and TERM still ends it", SUPERVISORS)
+def crash_loop(run):
+    run.start(run.service("a", "exit=1", restart=True), run.service("b", restart=True)).wait("b")
+    time.sleep(4)
+    starts = len(run.events("start", "a"))
+    run.check(starts > 1, f"{starts} start").check(starts < 15, f"{starts} starts in 4 s").stop().ended_well("b")
+
+
+@row("the port is in use for a second", "restarted until it is free", SUPERVISORS)
+def port_in_use(run):
+    free = time.time() + 1.5
+    port_free = f"[ $(date +%s%N) -gt {int(free * 1e9)} ] || exit 1; exec "
+    run.start(Service("a", ["sh", "-c", port_free + " ".join(run.child("a"))], restart=True))
+    run.wait("a").stop().ended_well("a")
+
+
+@row("a process ends before what needs it has started", "what needs it never starts, code 3", SUPERVISORS)
+def dependency_dies(run):
+    run.start(run.service("a", "sleep=300", "exit=3", ready=f"{run.dir}/a"), run.service("b", after="a"))
+    run.end(3).check(not run.events("start", "b"), "started it")

@@ -1,0 +1,85 @@
+"""Signals to PID 1, and processes that do not obey them."""
+
+import os
+import signal
+import time
+
+from matrix import SUPERVISORS, group
+from tools import Service
+
+row, tested = group("Signals, and processes that do not obey")
+
+
+@row("TERM", "the process gets it, and the container ends with 0")
+def term(run):
+    run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").stop().ended_well("a")
+
+
+@row("TERM, three processes in a chain", "each ends before the one that it needs is asked to", SUPERVISORS)
+def chain(run):
+    run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
+              run.service("c", "on=TERM:exit:0:100", after="b"))
+    run.wait("a", "b", "c").stop().in_order("c", "b", "a")
+
+
+@row("a process ignores TERM", "KILL at its deadline, and the code tells of it: 137")
+def ignores(run):
+    run.start(run.service("a", "on=TERM:ignore")).wait("a").stop(137)
+
+
+@row("the first of a chain to stop ignores TERM", "the others still stop in order", SUPERVISORS)
+def ignores_first(run):
+    run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
+              run.service("c", "on=TERM:ignore", after="b"))
+    run.wait("a", "b", "c").stop(None).in_order("b", "a")
+
+
+@row("all of ten processes in a chain ignore TERM", "the grace period of the container is kept, 137", SUPERVISORS)
+def all_ignore(run):
+    names = [f"p{number}" for number in range(10)]
+    services = [run.service(name, "on=TERM:ignore", after=after) for name, after in zip(names, ["", *names])]
+    run.start(*services).wait(*names).stop(137)
+
+
+@row("TERM twice at once", "one stop, 0")
+def twice(run):
+    run.start(run.service("a", "on=TERM:exit:0:300")).wait("a").signal().stop().ended_well("a")
+
+
+@row("HUP, USR1 and USR2", "nothing ends: the process has no handlers for them")
+def user_signals(run):
+    starts = run.dir / "starts"
+    run.start(Service("a", ["sh", "-c", f"echo start >>{starts}; exec sleep 60"]))
+    run.until(starts.exists, "start")
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        run.signal(number)
+        time.sleep(0.7)
+        run.check(run.process.poll() is None, f"ended by {number.name}")
+        run.check(starts.read_text() == "start\n", f"restarted by {number.name}")
+    run.stop(None)
+
+
+@row("10,000 signals a second for 2 s (CHLD, CONT, WINCH)", "TERM is still heard in time")
+def flood(run):
+    run.start(run.service("a")).wait("a")
+    pid, began = run.pid, time.monotonic()
+    for number in range(20_000):
+        os.kill(pid, (signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH)[number % 3])
+        time.sleep(max(0, began + number / 10_000 - time.monotonic()))
+    run.stop().ended_well("a")
+
+
+@row("TERM to every process at once", "all end in time, 0")
+def everybody(run):
+    run.start(run.service("a", "on=TERM:exit:0:200")).wait("a")
+    inside = run.inside()
+    run.signal()
+    for pid in inside:
+        run.signal(pid=pid)
+    run.end(0).ended_well("a")
+
+
+@row("the process is stopped (SIGSTOP)", "it is woken to end by itself, 0")
+def stopped(run):
+    run.start(run.service("a", "on=TERM:exit:0:100")).wait("a")
+    run.signal(signal.SIGSTOP, pid=run.inside("child")[0]).stop().ended_well("a")

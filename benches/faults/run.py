@@ -1,0 +1,170 @@
+"""One tool as PID 1 of a new PID namespace, and what a row does to it and asks of it."""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import kit
+import tools
+from tools import GRACE, Service
+
+CHILD = os.environ.get("CHILD", str(kit.ROOT / "target/debug/child"))
+NAMESPACE = ["unshare", "--fork", "--kill-child", "--pid", "--mount"]
+# The time until something happens that should happen at once: a wide margin.
+SOON = 20
+
+
+class Fault(Exception):
+    """What went wrong, in a word or two."""
+
+
+@dataclass
+class Event:
+    at: float
+    name: str
+    pid: int
+    what: str
+
+
+@dataclass
+class Run:
+    tool: str
+    dir: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="drainit-fault-")))
+    process: subprocess.Popen = None
+    since: float = 0
+    took: float = 0
+    signalled: bool = False
+
+    def __post_init__(self):
+        self.log = self.dir / "events"
+        self.out = self.dir / "out"
+        self.dir.chmod(0o777)
+        self.log.touch()
+        self.log.chmod(0o666)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        # A tmpfs of the namespace may still be going.
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def child(self, name, *steps):
+        """The command of the program of the tests, see tests/testkit/src/bin/child/main.rs."""
+        return ["env", f"TESTKIT_EVENTS={self.log}", CHILD, name, *steps]
+
+    def service(self, name, *steps, **options):
+        return Service(name, self.child(name, *steps), **options)
+
+    def start(self, *services, setup="mount -t proc none /proc", prefix=(), options=(), tool=None, stdout=None):
+        """Starts the tool with these services, after a script of the shell that may change its
+        file systems and limits. `prefix` is a program that executes the tool."""
+        command = tool or tools.write(self.tool, self.dir, list(services))
+        # Nothing that a tool finds in the environment of the bench changes it.
+        environment = {"PATH": f"{kit.TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+        out = self.out.open("wb")
+        self.since = time.monotonic()
+        # The script runs in the process that becomes PID 1.
+        self.process = subprocess.Popen(
+            [*NAMESPACE, *options, "sh", "-c", f'{setup} && exec "$@"', "sh", *prefix, *command],
+            env=environment, stdin=subprocess.DEVNULL, stdout=stdout or out, stderr=out, cwd="/",
+            restore_signals=True, start_new_session=True)
+        out.close()
+        return self
+
+    @property
+    def pid(self):
+        """PID 1 of the namespace, by its PID outside."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        (pid,) = self.until(lambda: children.read_text().split(), "PID 1")
+        return int(pid)
+
+    def events(self, what, name=None):
+        found = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            at, who, pid, text = line.split(" ", 3)
+            if text.startswith(what) and name in (None, who):
+                found.append(Event(int(at) / 1e9, who, int(pid), text))
+        return found
+
+    def text(self):
+        return self.out.read_bytes()
+
+    def until(self, condition, what, seconds=SOON):
+        """Waits until a condition holds; also fails when the tool has ended."""
+        limit = time.monotonic() + seconds
+        while True:
+            has_ended = self.process.poll() is not None
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if result := condition():
+                    return result
+            if has_ended:
+                raise Fault(f"ended, {self.code()}")
+            if time.monotonic() > limit:
+                raise Fault(f"no {what}")
+            time.sleep(0.005)
+
+    def wait(self, *names, what="handling"):
+        """Waits until these children have recorded it."""
+        for name in names:
+            self.until(lambda name=name: self.events(what, name), f"`{what}` of {name}")
+        return self
+
+    def signal(self, number=signal.SIGTERM, pid=None):
+        self.since, self.signalled = time.monotonic(), True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid or self.pid, number)
+        return self
+
+    def inside(self, name=None):
+        """The processes of the namespace but PID 1, all or those of a program, by their PIDs outside."""
+        return [pid for pid in kit.descendants(self.pid) if name in (None, kit.name_of(pid))]
+
+    def code(self):
+        code = self.process.returncode
+        return 128 - code if code < 0 else code
+
+    def end(self, code=None, within=GRACE, at_least=0, word=None):
+        """Waits for the end, as a container runtime does, and checks its exit code and time."""
+        descriptor = os.pidfd_open(self.process.pid)
+        ended = select.select([descriptor], [], [], max(0, self.since + within - time.monotonic()))[0]
+        os.close(descriptor)
+        self.took = time.monotonic() - self.since
+        if not ended:
+            raise Fault(f"killed at {within} s" if self.signalled else "runs on")
+        self.process.wait()
+        if code is not None and self.code() not in (code if isinstance(code, tuple) else (code,)):
+            raise Fault(word or f"code {self.code()}")
+        if self.took < at_least:
+            raise Fault(f"ended after {self.took:.1f} s")
+        return self
+
+    def stop(self, code=0, **limits):
+        return self.signal().end(code, **limits)
+
+    def check(self, holds, word):
+        if not holds:
+            raise Fault(word)
+        return self
+
+    def ended_well(self, *names):
+        """The children got their stop signal and had the time to end."""
+        return self.check(all(self.events("exit", name) for name in names), "killed cold")
+
+    def in_order(self, *names):
+        """The children have ended in this order, each before the next one was asked to."""
+        self.ended_well(*names)
+        ends = [self.events("exit", name)[0].at for name in names]
+        asked = [self.events("got SIGTERM", name) for name in names]
+        late = [end <= ask[0].at for end, ask in zip(ends, asked[1:]) if ask]
+        return self.check(all(late) and ends == sorted(ends), "no order")

@@ -1,0 +1,200 @@
+"""Configures drainit and its peers to run the same services, each as its own documentation recommends.
+
+A tool is a function that writes its config into a directory and returns the command that runs it.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+
+import kit
+
+# The time that a service gets to end, and the one after which a container runtime kills the
+# container, in seconds.
+STOP = 1
+GRACE = 10
+
+
+@dataclass
+class Service:
+    name: str
+    command: list
+    after: str = ""
+    # The service is ready when this file exists. The time limit applies where a tool has one.
+    ready: str = ""
+    ready_within: int = 2
+    restart: bool = False
+    log: bool = False
+    user: str = ""
+    stop: float = STOP
+    # A command that runs after the end of the service.
+    post_stop: list = ()
+    # Only for drainit.
+    more: dict = None
+    # Whether the service that it comes after has a readiness; set by `write`.
+    ready_of: bool = False
+
+
+def drainit(directory, services):
+    """docs/config.md."""
+    config = {"shutdown": {"grace_period": f"{GRACE}s", "reserve": "1s"}, "processes": {},
+              "control": {"socket": f"{directory}/control.sock"}}
+    for service in services:
+        entry = config["processes"][service.name] = {
+            "command": service.command, "stop_grace_period": f"{service.stop}s"}
+        if service.after:
+            entry["depends_on"] = [service.after]
+        if service.ready:
+            entry["readiness"] = {"file": service.ready, "timeout": f"{service.ready_within}s"}
+        if service.restart:
+            entry |= {"restart": "always", "restart_delay": "200ms"}
+        if service.log:
+            entry["log"] = {"prefix": service.name}
+        if service.user:
+            entry["user"] = service.user
+        if service.post_stop:
+            entry["hooks"] = {"post_stop": {"command": service.post_stop, "timeout": "1s"}}
+        for key, value in (service.more or {}).items():
+            (config if key in ("control", "shutdown", "logging") else entry)[key] = value
+    # JSON is YAML.
+    # In a value, `$$` is one `$`.
+    (directory / "drainit.yaml").write_text(json.dumps(config).replace("$", "$$"))
+    return [kit.DRAINIT, "run", "-c", directory / "drainit.yaml"]
+
+
+def tini(directory, services):
+    """Its README: the command after `--`. A second service would need a shell script."""
+    (service,) = services
+    return [kit.which("tini"), "--", *service.command]
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def words(command):
+    return " ".join(f"'{part}'" for part in command)
+
+
+def s6(directory, services):
+    """The container set-up of its documentation and of s6-overlay: the end of a service ends the
+    container with its code, and what is left at the end gets TERM and a second."""
+    scan = directory / "scan"
+    scan.mkdir()
+    for service in services:
+        path = scan / service.name
+        wait = f"s6-svwait {'-U' if service.ready_of else '-u'} ../{service.after}\n" if service.after else ""
+        ready = f"s6-notifyoncheck -d -n 0 -s 20 -t 1000 -c 'test -e {service.ready}' " if service.ready else ""
+        user = f"s6-setuidgid {service.user} " if service.user else ""
+        script(path / "run", f"#!/bin/sh\nexec 2>&1\n{wait}exec {ready}{user}{words(service.command)}\n")
+        after = f"{words(service.post_stop)}\n" if service.post_stop else ""
+        end = "" if service.restart else """\
+[ "$1" = 256 ] && code=$((128 + $2)) || code=$1
+[ -e ../.s6-svscan/code ] || echo "$code" >../.s6-svscan/code
+s6-svscanctl -t ..
+exit 125
+"""
+        script(path / "finish", f"#!/bin/sh\n{after}{end}")
+        (path / "timeout-kill").write_text(f"{int(service.stop * 1000)}\n")
+        if service.ready:
+            (path / "notification-fd").write_text("3\n")
+    script(scan / ".s6-svscan/SIGTERM",
+           "#!/bin/sh\n[ -e .s6-svscan/code ] || echo 0 >.s6-svscan/code\nexec s6-svscanctl -t .\n")
+    script(scan / ".s6-svscan/finish",
+           '#!/bin/sh\nkill -TERM -1 2>/dev/null && sleep 1\nexit "$(cat .s6-svscan/code 2>/dev/null || echo 0)"\n')
+    return [kit.which("s6-svscan"), "-c", str(max(500, len(services) + 10)), scan]
+
+
+# The end of a program ends the container, by an event listener as in supervisord's documentation.
+LISTENER = """\
+import os, signal, sys
+while True:
+    print("READY", flush=True)
+    header = dict(word.split(":") for word in sys.stdin.readline().split())
+    sys.stdin.read(int(header["len"]))
+    os.kill(os.getppid(), signal.SIGTERM)
+    print("RESULT 2\\nOK", end="", flush=True)
+"""
+
+
+def supervisord(directory, services):
+    text = f"""
+[supervisord]
+{"user=root" if os.geteuid() == 0 else ""}
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile={directory}/supervisord.pid
+[unix_http_server]
+file={directory}/control.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    if not all(service.restart for service in services):
+        (directory / "listener.py").write_text(LISTENER)
+        text += f"""
+[eventlistener:end]
+command=/usr/bin/python3 {directory}/listener.py
+events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
+"""
+    for place, service in enumerate(services):
+        text += f"""
+[program:{service.name}]
+command={words(service.command).replace("%", "%%")}
+priority={place}
+startsecs=0
+autorestart={"true" if service.restart else "false"}
+startretries={3 if service.restart else 0}
+stopwaitsecs={max(1, int(service.stop))}
+stopasgroup=true
+killasgroup=true
+stdout_logfile=/dev/fd/1
+stdout_logfile_maxbytes=0
+redirect_stderr=true
+{f"user={service.user}" if service.user else ""}
+"""
+    (directory / "supervisord.conf").write_text(text)
+    return [kit.which("supervisord"), "-c", directory / "supervisord.conf"]
+
+
+def horust(directory, services):
+    """Its DOCUMENTATION.md. The flag makes the exit code tell of a failure."""
+    folder = directory / "services"
+    folder.mkdir()
+    for service in services:
+        before = [f'"{other.name}.toml"' for other in services if other.after == service.name]
+        (folder / f"{service.name}.toml").write_text(f"""
+command = "{words(service.command)}"
+stdout = "STDOUT"
+stderr = "STDERR"
+start-after = [{f'"{service.after}.toml"' if service.after else ""}]
+shutdown-after = [{", ".join(before)}]
+{f'user = "{service.user}"' if service.user else ""}
+[restart]
+strategy = "{"always" if service.restart else "never"}"
+backoff = "200ms"
+[failure]
+successful-exit-code = [0]
+strategy = "{"ignore" if service.restart else "shutdown"}"
+[termination]
+signal = "TERM"
+wait = "{int(service.stop * 1000)}ms"
+[environment]
+keep-env = true
+{f'[healthiness]{chr(10)}file-path = "{service.ready}"' if service.ready else ""}
+""")
+    return [kit.which("horust"), "--unsuccessful-exit-finished-failed", "--services-path", folder,
+            "--uds-folder-path", directory]
+
+
+WRITE = {"drainit": drainit, "tini": tini, "s6": s6, "supervisord": supervisord, "Horust": horust}
+NEEDS = {"tini": ["tini"], "s6": ["s6-svscan", "s6-notifyoncheck"], "supervisord": ["supervisord"], "Horust": ["horust"]}
+
+
+def write(tool, directory, services):
+    ready = {service.name for service in services if service.ready}
+    for service in services:
+        service.ready_of = service.after in ready
+    return [str(part) for part in WRITE[tool](directory, services)]
