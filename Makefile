@@ -109,6 +109,22 @@ soak: static envoy python ## runs one drainit as PID 1 that does everything at o
 deb: static $(if $(CROSS),cross) ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
 	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
 
+release: python ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums
+	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
+	@test -x target/release-tools/bin/cargo-cyclonedx || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+		$(CARGO) install --quiet --locked --root target/release-tools cargo-auditable@$(AUDITABLE_VERSION) cargo-cyclonedx@$(CYCLONEDX_VERSION)
+	@PATH="$$PWD/target/release-tools/bin:$$PATH" packaging/release.sh
+AUDITABLE_VERSION = 0.7.7
+CYCLONEDX_VERSION = 0.5.9
+
+reproducible: static ## builds the static binary again, in another directory, as another user and with another locale, and compares the bytes
+	@packaging/reproducible.sh $(STATIC)/drainit
+
+msrv: ## checks that the oldest Rust that Cargo.toml permits compiles drainit
+	@rustup toolchain install --profile minimal $(RUST_VERSION) >/dev/null 2>&1 || { echo "Rust $(RUST_VERSION) cannot be installed" >&2; exit 1; }
+	@CARGO_TARGET_DIR=target/msrv $(CARGO) +$(RUST_VERSION) check --locked --quiet
+RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
 schema: ## writes docs/drainit.schema.json anew, after a change to the keys of the config
 	@$(CARGO) run --quiet --locked -- schema >target/schema.json && mv target/schema.json docs/drainit.schema.json
 
@@ -121,14 +137,16 @@ has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(LEAN),--no-default-features) && \
 	install target/$(1)/release/drainit $(STATIC)/
+# Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
+NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
 # rustc links a static PIE by default only for x86-64. Elsewhere the linker needs the flag and musl's matching start
 # files.
-GNU_ENV = RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-static-pie"
+GNU_ENV = RUSTFLAGS="$(NO_PATHS) -C target-feature=+crt-static -C link-arg=-static-pie"
 MUSL_CRT = $(shell rustc --print target-libdir --target $(MUSL))/self-contained
 MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-nostartfiles -static-pie \
 	$(addprefix $(MUSL_CRT)/,rcrt1.o crti.o crtbeginS.o) -lc $(addprefix $(MUSL_CRT)/,crtendS.o crtn.o))
 # The linker of another machine; there is no C to compile.
-MUSL_ENV = $(if $(filter-out x86_64,$(ARCH)),RUSTFLAGS="$(MUSL_PIE)") \
+MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
 .PHONY: static-lean

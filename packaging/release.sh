@@ -1,0 +1,66 @@
+#!/bin/bash
+# Makes everything that a release publishes, in target/release-files, and checks it: packaging/release.sh
+#
+# The release workflow runs this and uploads the result; anybody can run it and compare the checksums. TAG is the tag to
+# release, and by default the one that fits Cargo.toml.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=$(sed -n '/^\[package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+tag=${TAG:-v$version}
+out=$PWD/target/release-files
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+
+step() { printf '\n== %s\n' "$*"; }
+die() { echo "release: $*" >&2 && exit 1; }
+
+step "the tag, Cargo.toml and the changelog agree"
+[[ $tag == "v$version" ]] || die "the tag is $tag, and Cargo.toml has version $version: change one of them"
+[[ -z ${TAG:-} ]] || grep -q "^## \[$version\]" CHANGELOG.md || die "CHANGELOG.md has no section [$version]"
+rm -rf "$out" && mkdir -p "$out"
+
+for arch in x86_64:amd64 aarch64:arm64; do
+    debian=${arch#*:} arch=${arch%:*}
+    step "$debian: the static binary, with the list of its dependencies in it, and the package"
+    make --no-print-directory deb ARCH="$arch" CARGO="cargo auditable"
+    static=target/static/drainit
+    [[ $arch == "$(uname -m)" ]] || static=target/static/$arch/drainit
+    install -D "$static" "$out/drainit-$version-linux-$debian"
+    mv "target/deb/drainit_$version-1_$debian.deb" "$out"
+    lintian --fail-on error "$out/drainit_$version-1_$debian.deb"
+done
+
+step "the bill of materials"
+cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename drainit-sbom
+# Without the directory of this checkout, so that the file is the same everywhere.
+sed "s#path+file://$PWD#path+file:///src#g" drainit-sbom.json >"$out/drainit-$version.cdx.json"
+find . -name drainit-sbom.json -not -path './target/*' -delete
+
+step "one image for both architectures"
+export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+list=drainit-release-$$
+buildah manifest create "$list" >/dev/null
+for arch in amd64 arm64; do
+    container=$(buildah from --arch "$arch" scratch)
+    buildah copy --quiet --chmod 755 "$container" "$out/drainit-$version-linux-$arch" /drainit >/dev/null
+    buildah config --arch "$arch" --os linux --entrypoint '["/drainit"]' --cmd '' \
+        --label org.opencontainers.image.title=drainit --label "org.opencontainers.image.version=$version" \
+        --label org.opencontainers.image.licenses=Apache-2.0 \
+        --label "org.opencontainers.image.revision=$(git rev-parse HEAD)" "$container"
+    buildah commit --quiet --rm --timestamp "$SOURCE_DATE_EPOCH" --manifest "$list" "$container" >/dev/null
+done
+buildah manifest push --quiet --all "$list" "oci:$out/drainit-$version-image:$version" >/dev/null
+buildah manifest rm "$list" >/dev/null
+skopeo inspect --raw "oci:$out/drainit-$version-image:$version" |
+    python3 -c 'import json, sys; print(*sorted(m["platform"]["architecture"] for m in json.load(sys.stdin)["manifests"]))' |
+    grep -qx 'amd64 arm64' || die "the image is not of both architectures"
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$out/drainit-$version-image" \
+    -cf "$out/drainit-$version-oci.tar" .
+rm -r "$out/drainit-$version-image"
+
+step "the crate, built from what is packed"
+cargo package --quiet --locked --allow-dirty --package drainit
+cp "target/package/drainit-$version.crate" "$out"
+
+step "checksums"
+(cd "$out" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)
