@@ -137,7 +137,6 @@ impl Executor {
         current.last_failure = last_failure;
         if let Some(epoch) = epoch {
             self.status_board.set_epoch(process, epoch.number);
-            self.epoch_started(process);
         }
         Ok(())
     }
