@@ -289,7 +289,7 @@ fn a_stop_drains_both_epochs() {
 #[test]
 fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
     let drain = "time: 9s, min: 500ms";
-    let envoy = RealEnvoy { drain, hangs_anew: true, ..slow() };
+    let envoy = RealEnvoy { drain, later: Some("exec sleep 1000"), ..slow() };
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
     let mut client = Client::new(address);
     assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
@@ -302,6 +302,60 @@ fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
     let ended = drainit.wait_exit(LONG);
     assert!(!restart.wait().unwrap().success());
     ended.assert_code(0).assert_nothing_left().assert_no_line("drains by itself");
+}
+
+#[test]
+fn a_new_epoch_does_not_take_over_in_a_drain() {
+    let drain = "time: 5s, min: 3s";
+    let envoy = RealEnvoy { drain, later: Some("sleep 1"), ..slow() };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: started, epoch 1");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("router: SIGKILL");
+    // Every answer says goodbye from the first goodbye on, for longer than the new one would take.
+    let (mut closed, mut client) = (0, Client::new(address));
+    while drainit.record().line("router: drain over").is_none() {
+        match client.request(0).went {
+            RequestResult::Answered { closes: true } => closed += 1,
+            RequestResult::Answered { closes: false } if closed == 0 => {}
+            other if drainit.record().line("router: drain over").is_none() => {
+                panic!("{other:?} after {closed} goodbyes\n{}", drainit.record())
+            }
+            _ => {}
+        }
+        thread::sleep(ms(20));
+    }
+    assert!(closed > 50, "{closed}");
+    let ended = drainit.wait_exit(LONG);
+    assert!(!restart.wait().unwrap().success());
+    ended.assert_code(0).assert_nothing_left().assert_no_line("takes over");
+}
+
+#[test]
+fn a_crash_of_the_old_epoch_takes_the_new_one_back_and_starts_afresh() {
+    let envoy = RealEnvoy {
+        keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",
+        later: Some("exec sleep 1000"),
+        ..slow()
+    };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: started, epoch 1");
+    let old = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 0).unwrap();
+    drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
+    drainit.wait_until("another epoch 0 alone", || {
+        let now = epochs(&drainit);
+        now.len() == 1
+            && (&now[0]["epoch"], &now[0]["state"]) == (&0.into(), &"ready".into())
+            && now[0]["pid"] != old["pid"]
+    });
+    assert!(!restart.wait().unwrap().success());
+    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_nothing_left();
+    ended.assert_line("the running instance of router failed before the new one had taken over");
 }
 
 #[test]

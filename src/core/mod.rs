@@ -30,6 +30,7 @@ pub mod budget;
 pub mod cause;
 pub mod drain;
 pub mod event;
+pub(crate) mod handover;
 pub mod machine;
 pub mod note;
 pub mod phase;

@@ -95,6 +95,14 @@ pub enum Note {
         process: ProcessId,
         old: ProcessId,
     },
+    /// A newer epoch of an Envoy ends this one, which is only waited for.
+    HandedOver {
+        process: ProcessId,
+        /// The newer one.
+        to: ProcessId,
+        /// Time until KILL.
+        limit: Duration,
+    },
     /// A new instance did not get ready, or is no longer wanted: it is stopped, and the old one goes
     /// on.
     TakenBack {
@@ -190,6 +198,8 @@ pub enum Note {
         took: Option<Duration>,
         /// drainit had sent KILL.
         killed: bool,
+        /// A newer epoch of it has ended it.
+        handed_over: bool,
     },
     /// The deadline has come and a process is still alive.
     DeadlinePassed,
@@ -224,6 +234,9 @@ pub enum RequestError {
     Ended { process: ProcessId, end: End },
     /// KILL does not end it.
     Unkillable(ProcessId),
+    /// Its running instance has ended, or has failed its liveness check, before the new one had taken
+    /// over from it, which then cannot.
+    OldFailed(ProcessId),
 }
 
 /// The consequence of an end that was not asked for.

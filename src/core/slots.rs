@@ -119,7 +119,8 @@ impl State {
         spec.stop_signals.clone_from(&new.stop_signals);
         spec.hooks = new.hooks;
         for (slot, process) in slots.iter().zip(&new.processes) {
-            spec.processes[slot.index()].update = process.update;
+            let of = &mut spec.processes[slot.index()];
+            (of.update, of.handover) = (process.update, process.handover);
         }
         // The whole order may differ from that before. Where both together have none, only the new
         // one counts between processes of different configs.
@@ -156,6 +157,10 @@ impl State {
             self.clear_slot(slot);
         }
         self.roles[slot.index()] = role;
+        if let Role::New { old } = role {
+            self.beside[slot.index()] = Some(old);
+            self.beside[old.index()] = Some(slot);
+        }
         if self.process(slot).listens {
             self.held_sockets.push(slot);
         }
@@ -186,6 +191,9 @@ impl State {
         }
         self.set(slot, Lifecycle::Done);
         self.set_role(slot, Role::Retired);
+        if let Some(other) = self.beside[slot.index()].take() {
+            self.beside[other.index()] = None;
+        }
         self.missing.remove(&slot);
         self.forget_changes(slot);
         let spec = Rc::make_mut(&mut self.spec);

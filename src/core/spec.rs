@@ -15,6 +15,10 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
+/// The time after `--parent-shutdown-time-s` in which an old epoch of an Envoy has to end. Longer than
+/// the 5 s between two reads of its statistics.
+const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
+
 /// The container.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -90,8 +94,11 @@ pub struct ProcessSpec {
     pub readiness_timeout: Option<Duration>,
     /// The number of failures in a row after which its liveness check has failed, if it has one.
     pub liveness_retries: Option<u32>,
-    /// How a new instance replaces it. The core treats hot-restart as start-first.
+    /// How a new instance replaces it.
     pub update: Update,
+    /// With hot-restart: the longest time that an old instance lives beside the new one, which ends
+    /// it.
+    pub handover: Option<Duration>,
     pub restart: Restart,
     pub on_exit: OnExit,
     /// The container is not ready once this process has ended for good with a failure.
@@ -145,6 +152,7 @@ impl Spec {
                 readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
                 liveness_retries: process.liveness.as_ref().map(Liveness::retries),
                 update: process.update,
+                handover: process.hot_restart().map(|of| of.parent_shutdown + HANDOVER_MARGIN),
                 restart: process.restart,
                 on_exit: process.on_exit,
                 required: process.required,

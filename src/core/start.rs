@@ -47,6 +47,7 @@ impl State {
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
+        self.begin_epoch(process);
         self.set(process, Lifecycle::Spawning);
         self.act(Action::Spawn(process));
     }
@@ -90,6 +91,7 @@ impl State {
 
     pub(crate) fn ready(&mut self, process: ProcessId, since: Time) {
         self.set(process, Lifecycle::Ready { since });
+        self.epoch_took_over(process);
         if self.process(process).liveness_retries.is_some() {
             self.probe_succeeded(process);
             self.act(Action::WatchLiveness(process));

@@ -9,6 +9,7 @@ use crate::config::StartCondition;
 use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::drain::Progress;
+use crate::core::handover::{Epoch, Hold};
 use crate::core::note::Note;
 use crate::core::slots::Role;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
@@ -176,6 +177,13 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) roles: Vec<Role>,
+    /// The other slot of the same process, if it has two.
+    pub(super) beside: Vec<Option<ProcessId>>,
+    pub(super) epochs: Vec<Epoch>,
+    /// Epochs that are to end, and are not signalled.
+    pub(super) holds: BTreeMap<ProcessId, Hold>,
+    /// Processes whose start waits for the end of their other epoch.
+    pub(super) delayed_starts: BTreeSet<ProcessId>,
     lifecycles: Vec<Lifecycle>,
     reached: Vec<Reached>,
     /// Processes whose lifecycle was set in this step, possibly more than once.
@@ -249,6 +257,10 @@ impl State {
             budget: Budget::new(&spec),
             now,
             roles: vec![Role::Current; count],
+            beside: vec![None; count],
+            epochs: vec![Epoch::default(); count],
+            holds: BTreeMap::new(),
+            delayed_starts: BTreeSet::new(),
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
             touched: Vec::new(),
@@ -283,6 +295,8 @@ impl State {
     /// Adds a slot at the end of everything that has an entry for each.
     pub(super) fn push_slot(&mut self) {
         self.roles.push(Role::Retired);
+        self.beside.push(None);
+        self.epochs.push(Epoch::default());
         self.lifecycles.push(Lifecycle::Done);
         self.reached.push(Reached::default());
         self.rank.push(0);
@@ -295,6 +309,7 @@ impl State {
 
     /// Forgets the process that a retired slot had.
     pub(super) fn clear_slot(&mut self, slot: ProcessId) {
+        self.epochs[slot.index()] = Epoch::default();
         self.reached[slot.index()] = Reached::default();
         self.restarts[slot.index()] = Restarts::default();
         self.probe_failures[slot.index()] = ProbeFailures::default();

@@ -8,6 +8,7 @@ use crate::core::action::Action;
 use crate::core::budget::Budget;
 use crate::core::drain::Progress;
 use crate::core::event::Event;
+use crate::core::handover::Hold;
 use crate::core::note::{DrainEnd, Note};
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
@@ -18,7 +19,8 @@ impl State {
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self.drains[process.index()] = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
-            Some(within) if !hurried => {
+            // An epoch that has not taken over serves nobody, and could do so meanwhile.
+            Some(within) if !hurried && !self.is_pending(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
             }
@@ -28,13 +30,18 @@ impl State {
 
     /// Asks a process to end.
     pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
-        let signal = self.process(process).stop_signal;
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
-        self.act(Action::Stop { process, signal });
-        self.note(Note::Stopping { process, signal, limit });
-        let (since, kill_at) = (self.now, self.now + limit);
-        self.set(process, Lifecycle::Stopping { since, kill_at });
-        if self.is_past(kill_at) {
+        if !self.hold(process, limit, deadline) {
+            let signal = self.stop_signal(process);
+            self.act(Action::Stop { process, signal });
+            self.note(Note::Stopping { process, signal, limit });
+            let (since, kill_at) = (self.now, self.now + limit);
+            self.set(process, Lifecycle::Stopping { since, kill_at });
+            self.pass_on(process, deadline);
+        }
+        if let Lifecycle::Stopping { since, kill_at } = self.life(process)
+            && self.is_past(kill_at)
+        {
             self.kill(process, Some(since), deadline);
         }
     }
@@ -84,7 +91,7 @@ impl State {
 
     /// Asks the rest of the process group of an ended process to end.
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time, restart: Option<Duration>) {
-        let signal = self.process(process).stop_signal;
+        let signal = self.stop_signal(process);
         self.act(Action::StopGroup { process, signal });
         self.note(Note::GroupRemains(process));
         self.set(process, Lifecycle::Remains { kill_at, restart });
@@ -102,6 +109,7 @@ impl State {
                 Lifecycle::Stopping { since, kill_at } => {
                     // It may have asked for more time than its own.
                     let limit = match kill_at.since(since) > self.process(id).stop.limit {
+                        _ if self.is_left_to_newer(id) => deadline.since(self.now),
                         true => self.budget.longest_stop(&self.spec, id, self.now, deadline),
                         false => self.budget.stop(&self.spec, id, self.now, deadline),
                     };
@@ -177,7 +185,10 @@ impl State {
 
     /// Handles the end of a process that is being stopped, or ends during a shutdown.
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
+        let hold = self.holds.remove(&id);
+        let is_left_to_newer = matches!(hold, Some(Hold::HandedOver | Hold::Passed));
         let took = match self.life(id) {
+            _ if is_left_to_newer => None,
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
             }
@@ -190,7 +201,9 @@ impl State {
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
         // drainit sent this KILL, so there is no need to guess another sender.
         let end = if killed { end.plainly() } else { end };
-        self.note(Note::Stopped { process: id, end, took, killed });
+        let handed_over = is_left_to_newer && !killed;
+        self.note(Note::Stopped { process: id, end, took, killed, handed_over });
+        self.end_epoch(id);
         self.end_drain(id, DrainEnd::ProcessGone);
         // KILL was sent to the whole group.
         if remains && !killed && !self.process(id).oneshot {
@@ -198,7 +211,12 @@ impl State {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
                 _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
             };
-            self.stop_rest(id, kill_at, None);
+            if is_left_to_newer {
+                // One of them may be the Envoy.
+                self.set(id, Lifecycle::Remains { kill_at, restart: None });
+            } else {
+                self.stop_rest(id, kill_at, None);
+            }
         } else {
             self.after_end(id, deadline);
         }

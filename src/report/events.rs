@@ -195,9 +195,12 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
             max_seconds: (signal != Signal::KILL).then_some(limit),
             ..of("stopping", process)
         },
+        Note::HandedOver { process, limit, .. } => {
+            Event { max_seconds: Some(limit), ..of("handed_over", process) }
+        }
         Note::Killed { process, after } => Event { seconds: after, ..of("killed", process) },
         Note::LeftoversRemain => plain("leftovers_remain"),
-        Note::Stopped { process, end, took, killed } => {
+        Note::Stopped { process, end, took, killed, .. } => {
             Event { seconds: took, ..ended(of("stopped", process), end, killed) }
         }
         Note::DeadlinePassed => plain("deadline_passed"),
@@ -292,6 +295,7 @@ mod tests {
             Note::Follows { process, on: process },
             Note::Replacing { process, old: process, overlaps: true },
             Note::TakesOver { process, old: process },
+            Note::HandedOver { process, to: process, limit: SECOND },
             Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
             Note::Adding(process),
             Note::Removing(process),
@@ -310,7 +314,7 @@ mod tests {
             Note::Stopping { process, signal, limit: SECOND },
             Note::Killed { process, after: None },
             Note::LeftoversRemain,
-            Note::Stopped { process, end, took: Some(SECOND), killed: false },
+            Note::Stopped { process, end, took: None, killed: false, handed_over: true },
             Note::DeadlinePassed,
             Note::Unkillable(process),
         ]
@@ -335,7 +339,13 @@ mod tests {
         );
         let end = End::Signal(Signal::KILL);
         assert_eq!(
-            value(&Note::Stopped { process, end, took: Some(SECOND), killed: true }),
+            value(&Note::Stopped {
+                process,
+                end,
+                took: Some(SECOND),
+                killed: true,
+                handed_over: false
+            }),
             json!({
                 "time": "T", "event": "stopped", "process": "router", "exit_code": 137,
                 "signal": "SIGKILL", "reason": "killed", "seconds": 1.0,

@@ -102,6 +102,18 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             Level::Info,
             format!("{}: the new instance takes over, the old one ends", name(process)),
         ),
+        Note::TakenBack { process, why: why @ RequestError::OldFailed(_), .. } => (
+            Level::Warning,
+            format!("{}: the new instance is taken back: {}", name(process), request_error(why, names)),
+        ),
+        Note::HandedOver { process, limit, .. } => (
+            Level::Info,
+            format!(
+                "{}: drains by itself until the new instance ends it, KILL after {}",
+                name(process),
+                human(limit)
+            ),
+        ),
         Note::TakenBack { process, why, .. } => (
             request_failed(why),
             format!(
@@ -195,7 +207,10 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 name(process)
             ),
         ),
-        Note::Stopped { process, end, took, killed } => {
+        Note::Stopped { process, end, handed_over: true, .. } => {
+            (Level::Info, format!("{}: {end}, ended by the new instance", name(process)))
+        }
+        Note::Stopped { process, end, took, killed, .. } => {
             (Level::Info, format!("{}: {}", name(process), stopped(end, took, killed)))
         }
         Note::DeadlinePassed => {
@@ -310,6 +325,10 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         }
         RequestError::Unkillable(process) => format!(
             "{} survives KILL (stuck in the kernel, or not permitted to signal it)",
+            name(process)
+        ),
+        RequestError::OldFailed(process) => format!(
+            "the running instance of {} failed before the new one had taken over from it",
             name(process)
         ),
     }

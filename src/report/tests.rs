@@ -62,6 +62,7 @@ fn the_report_has_each_phase() {
                 end,
                 took: Some(Duration::from_millis(100)),
                 killed: !end.is_success(),
+                handed_over: false,
             },
         );
     }
@@ -118,7 +119,13 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     // The time that the process takes to end makes no difference.
     report.note(
         at(stopped + 900),
-        &Note::Stopped { process: router, end: End::Code(0), took: None, killed: false },
+        &Note::Stopped {
+            process: router,
+            end: End::Code(0),
+            took: None,
+            killed: false,
+            handed_over: false,
+        },
     );
     let text = report.text(at(stopped + 900), 0);
     let counts = text.lines().find_map(|line| line.split_once("time is over; "));
@@ -232,7 +239,13 @@ fn a_report_does_not_grow_with_the_life_of_the_container() {
                 Note::DrainBegan { process, longest: limit, min: limit, counted: true },
                 Note::DrainOver { process, why: DrainEnd::Quiet, took, last },
                 Note::Stopping { process, signal: Signal::TERM, limit },
-                Note::Stopped { process, end: End::Code(0), took: Some(took), killed: false },
+                Note::Stopped {
+                    process,
+                    end: End::Code(0),
+                    took: Some(took),
+                    killed: false,
+                    handed_over: false,
+                },
                 Note::NotDrained(process),
             ] {
                 report.note(now, &note);

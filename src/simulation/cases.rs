@@ -24,6 +24,7 @@ pub(super) fn gateway() -> Spec {
         readiness_timeout: None,
         liveness_retries: None,
         update: Update::StopFirst,
+        handover: None,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
         required: true,
@@ -453,7 +454,10 @@ fn waits_shrink_to_leave_time_for_later_ones() {
     let killed =
         play.notes(3000, Event::Exited { process: ROUTER, end: End::OutOfMemory, remains: false });
     let (end, took) = (End::Signal(Signal::KILL), Some(MS(3000)));
-    assert_eq!(killed[0], Note::Stopped { process: ROUTER, end, took, killed: true });
+    assert_eq!(
+        killed[0],
+        Note::Stopped { process: ROUTER, end, took, killed: true, handed_over: false }
+    );
     assert_eq!(limit(killed), Some(MS(3000)));
     assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ENGINE)]);
 }
@@ -864,7 +868,10 @@ fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
         play.at(15_000.min(millis - 1), Event::Tick);
         let notes = play.notes(millis, Event::Exited { process: ROUTER, end, remains: false });
         let took = Some(MS(millis));
-        assert_eq!(notes[0], Note::Stopped { process: ROUTER, end, took, killed: false });
+        assert_eq!(
+            notes[0],
+            Note::Stopped { process: ROUTER, end, took, killed: false, handed_over: false }
+        );
         assert_eq!(play.machine.next_wakeup(), None, "nothing is stopped");
         assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
         play.at(21_100, exited(ENGINE));

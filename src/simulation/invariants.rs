@@ -117,6 +117,12 @@ pub(crate) struct Checker<'a> {
     released: Vec<bool>,
     /// They are gone, and not started again.
     gone: Vec<bool>,
+    /// Epochs of an Envoy that have not taken over from the older one beside them.
+    pending: Vec<bool>,
+    /// Epochs that a newer one ends.
+    handed_over: Vec<bool>,
+    /// They were sent their stop signal.
+    signalled: Vec<bool>,
     /// `Note::Started` was given for the instance.
     started: Vec<bool>,
     /// A new instance of a dependency that they follow has met its condition since their start.
@@ -205,6 +211,9 @@ impl<'a> Checker<'a> {
             stops_early: vec![false; count],
             released: vec![false; count],
             gone: vec![false; count],
+            pending: vec![false; count],
+            handed_over: vec![false; count],
+            signalled: vec![false; count],
             started: vec![false; count],
             behind: vec![false; count],
             follows: vec![false; count],
@@ -432,6 +441,9 @@ impl<'a> Checker<'a> {
         self.stops_early.push(false);
         self.released.push(false);
         self.gone.push(false);
+        self.pending.push(false);
+        self.handed_over.push(false);
+        self.signalled.push(false);
         self.started.push(false);
         self.behind.push(false);
         self.follows.push(false);
@@ -451,6 +463,7 @@ impl<'a> Checker<'a> {
             self.roles[new.index()] = Role::Current;
             // It may stay down.
             if self.by_request[old.index()] {
+                self.by_request[new.index()] = true;
                 self.stepped(new);
             }
             self.leave(old);
@@ -551,6 +564,8 @@ impl<'a> Checker<'a> {
         self.slots.take_over(new);
         self.roles[new.index()] = Role::Current;
         self.leave(old);
+        // It drains by itself from then on.
+        self.not_drained[old.index()] |= procs[old.index()].is_epoch && procs[new.index()].is_epoch;
         self.changed.retain(|(of, _)| *of != old);
         if self.serves[new.index()] {
             self.met(new, StartCondition::Started, procs);
@@ -604,7 +619,8 @@ impl<'a> Checker<'a> {
         let is_due = self.of(slot).drain.is_some() && self.was_serving[slot.index()];
         let is_drained = self.drained[slot.index()] || self.not_drained[slot.index()];
         let is_hurried = self.stop_signals >= 2;
-        self.hold(!is_due || is_drained || is_hurried, "a stop without a drain");
+        let is_over = is_drained || is_hurried || self.handed_over[slot.index()];
+        self.hold(!is_due || is_over, "a stop without a drain");
     }
 
     /// The container is ready while every process serves, also while one is replaced.
@@ -649,10 +665,19 @@ impl<'a> Checker<'a> {
                 }
                 self.starts += 1;
                 self.started_as[process.index()] = self.starts;
+                let other = self.other_epoch(now, process, procs);
+                let other = other.filter(|_| self.of(process).update == Update::HotRestart);
+                if let Some(other) = other {
+                    let ends = self.signalled[other.index()]
+                        || self.group_killed[other.index()]
+                        || self.asked[other.index()].is_some() && !self.handed_over[other.index()];
+                    self.hold(!ends, "a start beside an epoch that is about to end");
+                }
                 if self.of(process).hooks.pre_start.is_none() {
                     self.changed.retain(|(of, _)| *of != process);
                 }
                 self.forget(process);
+                self.pending[process.index()] = other.is_some();
             }
             Action::RunHook(hook @ HookId { process, stage }) => {
                 self.hold(self.has_begun, "a hook before the start");
@@ -678,20 +703,35 @@ impl<'a> Checker<'a> {
                 let is_last = hook == HookId { process: None, stage: Stage::PostStop };
                 self.hold(!is_last || self.stop_signals < 3, "a hook after a third signal");
             }
-            Action::Stop { process, .. } => {
+            Action::Stop { process, signal } => {
+                self.holds_epochs(now, process, signal, procs);
                 // A new instance is stopped first of all.
-                self.stops_early[process.index()] |= self.is_new(process);
+                let is_new = self.is_new(process) || self.pending[process.index()];
+                self.stops_early[process.index()] |= is_new;
                 let is_early = self.stops_early[process.index()];
                 self.hold(self.stays_ready.is_none() || is_early, "a stop while it is ready");
                 self.hold(procs[process.index()].alive, "a stop for what is gone");
-                self.hold(self.asked[process.index()].is_none(), "asked to stop twice");
+                self.hold(!self.signalled[process.index()], "asked to stop twice");
+                self.signalled[process.index()] = true;
+                let was_noted = self.asked[process.index()].is_some();
                 self.serves[process.index()] = false;
                 self.holds_drained(process);
                 if !self.stops_early[process.index()] {
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] = !self.unready;
                 }
-                self.asked[process.index()] = Some((now, Duration::MAX));
+                if !was_noted || self.handed_over[process.index()] {
+                    self.asked[process.index()] = Some((now, Duration::MAX));
+                }
+                self.pass_on(now, process, signal, procs);
+            }
+            Action::StopGroup { process, signal } => {
+                let is_newer_alive = self.other_epoch(now, process, procs).is_some();
+                let is_left = self.handed_over[process.index()] && is_newer_alive;
+                self.hold(!is_left, "the rest of an epoch is asked before a newer one ends");
+                let is_killed = signal == Signal::KILL;
+                let is_pending = self.pending[process.index()];
+                self.hold(is_killed == is_pending, "TERM to the rest of an epoch, or KILL");
             }
             Action::Kill(process) if procs[process.index()].group => {
                 self.killed_in_shutdown[process.index()] |= self.deadline.is_some();
@@ -1022,6 +1062,9 @@ impl<'a> Checker<'a> {
         self.by_request[place] = false;
         self.unhealthy[place] = false;
         self.stops_early[place] = false;
+        self.pending[place] = false;
+        self.handed_over[place] = false;
+        self.signalled[place] = false;
         self.started[place] = false;
         self.behind[place] = false;
         self.follows[place] = false;
@@ -1047,12 +1090,65 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The other epoch of the process, if it lives and has not survived KILL.
+    fn other_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
+        let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
+        others.find(|id| {
+            let survives = self.survives_at[id.index()].is_some_and(|at| at <= now);
+            procs[id.index()].is_epoch && procs[id.index()].alive && !survives
+        })
+    }
+
+    /// An epoch of an Envoy may get a signal now: none that is older than another one, which would
+    /// abort; and only KILL, which it cannot pass on, before it has taken over.
+    fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
+        if !procs[slot.index()].is_epoch {
+            return;
+        }
+        let other = self.other_epoch(now, slot, procs);
+        let is_newer =
+            |other: &ProcessId| self.started_as[other.index()] > self.started_as[slot.index()];
+        self.hold(!other.is_some_and(|other| is_newer(&other)), "asked before a newer epoch ends");
+        let is_killed = signal == Signal::KILL;
+        self.hold(
+            is_killed == self.pending[slot.index()],
+            "TERM to an epoch, or KILL, in its turn",
+        );
+    }
+
+    /// An epoch that is asked to end ends the older one with it.
+    fn pass_on(&mut self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
+        let other = self.other_epoch(now, slot, procs).filter(|_| signal != Signal::KILL);
+        let Some(other) = other.filter(|other| self.handed_over[other.index()]) else { return };
+        let limit = match self.deadline {
+            Some(_) if self.has_reloaded => Duration::ZERO,
+            Some(_) => self.share(other),
+            None => self.of(other).stop.limit,
+        };
+        self.asked[other.index()] = self.asked[other.index()].map(|(at, before)| {
+            let left = (at + before.min(FOREVER)).since(now);
+            (now, left.min(limit))
+        });
+    }
+
+    /// A new epoch does not go on without the old one, from which it could not take over.
+    pub(crate) fn holds_pending(&self, procs: &[Proc]) {
+        for id in self.slots.all().filter(|id| self.pending[id.index()] && self.is_new(*id)) {
+            let Role::New { old } = self.roles[id.index()] else { continue };
+            let place = id.index();
+            let is_stopped = self.asked[place].is_some() || self.group_killed[place];
+            let is_lost = procs[place].alive && !procs[old.index()].alive && !is_stopped;
+            self.hold(!is_lost, "a new epoch goes on without the old one");
+        }
+    }
+
     /// Since the begin of a drain or a shutdown, no new instance accepts connections beside the one
-    /// that is drained. An Envoy shares nothing before it has taken over.
+    /// that is drained, and no epoch of an Envoy is about to.
     pub(crate) fn holds_new_ones(&self, procs: &[Proc]) {
         for id in self.slots.all().filter(|_| self.unready) {
             let place = id.index();
-            let is_new = self.is_new(id) && self.of(id).update == Update::StartFirst;
+            let is_new =
+                self.is_new(id) && self.of(id).update == Update::StartFirst || self.pending[place];
             let hook = HookId { process: Some(id), stage: Stage::PreStop };
             let is_stopped = self.asked[place].is_some()
                 || self.group_killed[place]
@@ -1120,7 +1216,7 @@ impl<'a> Checker<'a> {
     /// A process may be stopped, or drained for that, now.
     fn holds_stop(&self, now: Time, process: ProcessId, procs: &[Proc]) {
         let above = self.above(process);
-        if self.unready && self.is_new(process) {
+        if self.unready && (self.is_new(process) || self.pending[process.index()]) {
             return;
         }
         if !self.unready {
@@ -1334,8 +1430,25 @@ impl<'a> Checker<'a> {
                 self.serves[process.index()] = true;
                 self.was_serving[process.index()] = !self.unready;
                 self.on_its_way[process.index()] = false;
+                self.pending[process.index()] = false;
                 self.stepped(process);
                 self.met(process, StartCondition::Ready, procs);
+            }
+            Note::HandedOver { process, to, limit } => {
+                let place = process.index();
+                self.hold(self.roles[place] == Role::Leaving, "what serves is handed over");
+                self.hold(self.is_current(to), "handed over to what has not taken over");
+                let is_renewed = self.handed_over[place];
+                self.hold(
+                    is_renewed || self.asked[place].is_none(),
+                    "handed over, and asked to end",
+                );
+                if let Some(deadline) = self.deadline {
+                    self.hold(now + limit <= deadline, "a hand-over beyond the deadline");
+                }
+                self.handed_over[place] = true;
+                self.stops_early[place] |= !self.unready;
+                self.asked[place] = Some((now, limit));
             }
             Note::Completed { process, .. } => {
                 self.stepped(process);
@@ -1393,20 +1506,20 @@ impl<'a> Checker<'a> {
                 self.hold(self.deadline.is_some(), "undrained, and nothing stops");
             }
             Note::Stopping { process, limit, .. } => {
-                if let Some(asked) = &mut self.asked[process.index()] {
-                    asked.1 = limit;
-                }
+                self.asked[process.index()].get_or_insert((now, limit)).1 = limit;
+                self.stops_early[process.index()] |= !self.unready;
                 match self.deadline {
                     Some(deadline) => {
                         let (stop, left) = (self.of(process).stop, deadline.since(now));
                         self.hold(limit <= left, "a limit beyond the deadline");
                         self.hold(limit <= stop.limit, "more time to stop than it has");
-                        let fits =
-                            !self.has_reloaded && self.needed_after(process) + stop.limit <= left;
+                        // Two epochs need time for the hand-over, too.
+                        let is_usual = !self.has_reloaded && !self.handed_over.contains(&true);
+                        let fits = is_usual && self.needed_after(process) + stop.limit <= left;
                         let is_cut = limit < stop.limit;
                         self.hold(!fits || !is_cut, "less time to stop although all fits");
                     }
-                    None if self.unready => {}
+                    None if self.unready || self.handed_over[process.index()] => {}
                     None => {
                         let full = self.of(process).stop.limit;
                         self.hold(limit == full, "less than the full time without a deadline");

@@ -36,7 +36,7 @@ use crate::core::cause::Cause;
 use crate::core::event::{Event, Load, Request};
 use crate::core::machine::Machine;
 use crate::core::note::{DrainEnd, Note, RequestError};
-use crate::core::slots::{Placed, Source};
+use crate::core::slots::{Placed, Role, Source};
 use crate::core::spec::{DrainSpec, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use crate::report::Report;
 use crate::report::messages::Names;
@@ -57,6 +57,8 @@ const SOON: Duration = Duration::from_millis(300);
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
+/// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
+const ABORTS_AFTER: Duration = Duration::from_secs(12);
 /// Longer than any scenario may take.
 const FOREVER: Duration = Duration::from_secs(3600);
 
@@ -124,6 +126,11 @@ enum Happening {
         process: u16,
         instance: u32,
     },
+    /// An epoch of an Envoy ends the older one.
+    EndsOlder {
+        process: u16,
+        instance: u32,
+    },
 }
 
 /// An index into the list of events: the queue needs an order, and [`Event`] has none.
@@ -141,6 +148,16 @@ pub(crate) struct Proc {
     sampling: bool,
     closed: bool,
     accepted: u64,
+    /// An epoch of an Envoy that is hot-restarted.
+    pub(crate) is_epoch: bool,
+    /// The epoch that it was started beside, as an instance of a slot.
+    older: Option<(ProcessId, u32)>,
+    /// It has taken over from the older one.
+    pub(crate) is_live: bool,
+    /// It has ended the older one.
+    has_ended_older: bool,
+    /// A newer one has ended before it took over.
+    was_failed_on: bool,
 }
 
 /// Plays one scenario to its end.
@@ -244,10 +261,18 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
             }
             checker.action(sim.now, &action, &sim.procs);
             sim.carry_out(&mut events, &action);
+            if let Action::Note(Note::ReloadFailed { .. }) = action {
+                // What was not begun is in no config.
+                let is_free = |slot: &ProcessId| machine.state().role(*slot) == Role::Retired;
+                for slot in sim.slots.all().filter(is_free) {
+                    sim.slots.remove(slot);
+                }
+            }
             sim.trace.push((sim.now, action));
         }
         checker.holds_followers(&sim.procs);
         checker.holds_new_ones(&sim.procs);
+        checker.holds_pending(&sim.procs);
         checker.holds_readiness(&machine);
         checker.holds_shutdown(sim.now, &machine, &sim.procs);
         if let Some(wakeup) = machine.next_wakeup()
@@ -367,6 +392,7 @@ impl Sim<'_> {
                     _ => End::Signal(Signal::from_number(i32::from(end) - 200).unwrap()),
                 };
                 let id = ProcessId(process);
+                self.epoch_ended(id);
                 let remains = self.behaviour(id).group.is_some() && !self.procs[id.index()].killed;
                 self.procs[id.index()].group = remains && !oneshot;
                 Some(Event::Exited { process: id, end, remains })
@@ -377,9 +403,19 @@ impl Sim<'_> {
                 ends.then_some(Event::GroupGone(ProcessId(process)))
             }
             Happening::BecomesReady { process, instance } => {
+                let id = ProcessId(process);
+                let proc = self.procs[id.index()];
+                if !proc.alive || proc.instance != instance || !self.goes_live(id) {
+                    return None;
+                }
+                Some(Event::Ready(id))
+            }
+            Happening::EndsOlder { process, instance } => {
                 let proc = self.procs[usize::from(process)];
-                (proc.alive && proc.instance == instance)
-                    .then_some(Event::Ready(ProcessId(process)))
+                if proc.alive && proc.instance == instance {
+                    self.end_older(ProcessId(process));
+                }
+                None
             }
             Happening::Sample { process } => {
                 let id = ProcessId(process);
@@ -451,8 +487,16 @@ impl Sim<'_> {
                 let probed = Happening::Probed { process: process.0, instance, since: now };
                 self.push(now + PROBES, probed);
             }
+            // Only an epoch that has not taken over.
+            Action::Stop { process, signal: Signal::KILL } => {
+                self.procs[process.index()].killed = true;
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.die(process, after, 200 + 9, true);
+                }
+            }
             Action::Stop { process, .. } => {
                 self.extend(process);
+                self.end_older(process);
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
                     self.die(process, after, 200 + 15, true);
                 }
@@ -549,10 +593,19 @@ impl Sim<'_> {
             self.deliver(events, self.now, Event::SpawnFailed { process, exit_code });
             return;
         }
+        let is_epoch = self.spec(process).update == Update::HotRestart;
+        let older = self.other_epoch(process).filter(|_| is_epoch);
+        if older.is_some_and(|older| self.procs[older.index()].was_failed_on) {
+            let refused = Event::SpawnFailed { process, exit_code: 126 };
+            self.deliver(events, self.now, refused);
+            return;
+        }
+        let older = older.map(|older| (older, self.procs[older.index()].instance));
         let proc = &mut self.procs[process.index()];
         assert!(!proc.alive && !proc.group, "{process:?} is started while it is alive");
         let instance = proc.instance + 1;
-        *proc = Proc { alive: true, instance, ..Proc::default() };
+        let is_live = older.is_none();
+        *proc = Proc { alive: true, instance, is_epoch, older, is_live, ..Proc::default() };
         self.deliver(events, self.now, Event::Spawned(process));
         if let Some(after) = behaviour.ready_after {
             self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
@@ -561,6 +614,64 @@ impl Sim<'_> {
             self.die(process, after, code, false);
         }
         self.extend(process);
+    }
+
+    /// Another epoch of the same process that lives.
+    fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
+        let is_other = |id: &ProcessId| {
+            *id != process && self.slots.process(*id) == self.slots.process(process)
+        };
+        let mut others = self.slots.all().filter(is_other);
+        others.find(|id| self.procs[id.index()].alive && self.procs[id.index()].is_epoch)
+    }
+
+    /// The epoch that this one was started beside, if it lives.
+    fn older(&self, process: ProcessId) -> Option<ProcessId> {
+        let (id, instance) = self.procs[process.index()].older?;
+        let older = self.procs[id.index()];
+        (older.alive && older.instance == instance).then_some(id)
+    }
+
+    /// A process becomes ready. Returns whether it can: an epoch needs the older one for it, which
+    /// it ends some time later.
+    fn goes_live(&mut self, process: ProcessId) -> bool {
+        if self.procs[process.index()].is_live {
+            return true;
+        }
+        let Some(older) = self.older(process) else { return false };
+        let proc = &mut self.procs[process.index()];
+        proc.is_live = true;
+        let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
+        let after = self.spec(older).handover.unwrap_or_default() / 2;
+        self.push(self.now + after, ends);
+        true
+    }
+
+    /// An epoch ends the older one: after its time, or because it is asked to end itself.
+    fn end_older(&mut self, process: ProcessId) {
+        let Some(older) = self.older(process) else { return };
+        self.procs[process.index()].has_ended_older = true;
+        if let Some(after) = self.unless_obeying(self.behaviour(older).ends_after_term) {
+            self.die(older, after, 0, true);
+        }
+    }
+
+    /// An epoch has ended. A newer one that has not ended it aborts, and an older one that has not
+    /// been taken over from lets no other take over.
+    fn epoch_ended(&mut self, process: ProcessId) {
+        let ended = self.procs[process.index()];
+        let older = self.older(process).filter(|_| !ended.is_live);
+        if let Some(older) = older {
+            self.procs[older.index()].was_failed_on = true;
+        }
+        let is_newer = |newer: &ProcessId| {
+            let newer = self.procs[newer.index()];
+            newer.older == Some((process, ended.instance)) && newer.alive
+        };
+        let newer = self.slots.all().find(is_newer);
+        if let Some(newer) = newer.filter(|newer| !self.procs[newer.index()].has_ended_older) {
+            self.die(newer, ABORTS_AFTER, 200 + 6, true);
+        }
     }
 
     /// The process asks for more time.

@@ -73,7 +73,7 @@ fn a_new_one_that_does_not_get_ready_is_taken_back() {
     assert!(notes.contains(&Note::TakenBack { process: NEW, old: ROUTER, why }), "{notes:?}");
     assert_eq!(play.at(2100, exited(NEW)), []);
     assert!(is_ready(&play));
-    assert_eq!(play.machine.state().role(NEW), crate::core::slots::Role::Retired);
+    assert_eq!(play.machine.state().role(NEW), Role::Retired);
     // A stop drains only the one that serves.
     let stopped = play.at(3000, Event::Signal(Signal::TERM));
     assert_eq!(stopped, [Action::Unready, drain_of(ROUTER)]);

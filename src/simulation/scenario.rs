@@ -316,6 +316,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             .then(|| rng.millis(4000) + Duration::from_millis(1)),
         liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
         update: Update::StopFirst,
+        handover: None,
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,
@@ -353,13 +354,24 @@ fn overlap(
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
     for process in processes.iter_mut().filter(|process| !process.oneshot) {
         if rng.once_in(once_in) {
-            process.update = if rng.once_in(2) { Update::StartFirst } else { Update::HotRestart };
+            process.update = Update::StartFirst;
+            if rng.once_in(2) {
+                hot_restart(rng, process);
+            }
         }
     }
     let added: Vec<_> = (0..ADDED).map(|_| process(rng, 0, odds)).collect();
     behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, odds)));
     let all = processes.iter().chain(&added);
     all.map(|process| Behaviour::new(rng, process, odds)).collect()
+}
+
+/// Makes a process an Envoy that is hot-restarted.
+fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
+    process.update = Update::HotRestart;
+    process.handover = Some(rng.millis(10_000) + Duration::from_millis(1));
+    // Which `drainit check` demands.
+    process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
 
 /// New configs at random times, in which processes are changed, added or missing, or need others.
@@ -390,6 +402,9 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                 let mut new = process(rng, place as u16, odds);
                 if !new.oneshot && rng.once_in(2) {
                     new.update = Update::StartFirst;
+                    if rng.once_in(2) {
+                        hot_restart(rng, &mut new);
+                    }
                 }
                 *one = Some((version, new));
             } else if let Some((_, same)) = one

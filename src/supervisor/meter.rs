@@ -263,7 +263,10 @@ mod tests {
             assert_eq!(code(&meter), Some(end.exit_code()));
         }
         let end = End::Signal(Signal::KILL);
-        meter.note(second(1), &Note::Stopped { process: ONE, end, took: None, killed: true });
+        meter.note(
+            second(1),
+            &Note::Stopped { process: ONE, end, took: None, killed: true, handed_over: false },
+        );
         meter.note(second(2), &Note::Started(ONE));
         assert_eq!(code(&meter), Some(137));
         assert_eq!(meter.measures(second(2), &[ONE]).processes[0].ends, [1; 5]);

@@ -13,9 +13,9 @@ use testkit::envoy;
 use super::{Rig, Running};
 
 /// Stands in for Envoy. The check of a config goes through.
-const HANGS_ANEW: &str = "#!/bin/sh
+const LATER: &str = "#!/bin/sh
 case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
-[ \"${RESTART_EPOCH:-0}\" = 0 ] || exec sleep 1000
+[ \"${RESTART_EPOCH:-0}\" = 0 ] || FIRST
 exec ENVOY \"$@\"
 ";
 
@@ -35,8 +35,8 @@ pub(crate) struct RealEnvoy {
     pub(crate) keys: &'static str,
     /// It has a base ID, and hot restart is not disabled.
     pub(crate) is_hot: bool,
-    /// Every epoch but the first hangs before it reads its config.
-    pub(crate) hangs_anew: bool,
+    /// Every epoch but the first runs this command of a shell before it reads its config.
+    pub(crate) later: Option<&'static str>,
     /// A function that changes the config of Envoy.
     pub(crate) change: fn(&mut Value),
 }
@@ -51,7 +51,7 @@ impl Default for RealEnvoy {
             readiness: "http: 'unix:DIR/admin.sock:/ready'",
             keys: "",
             is_hot: false,
-            hangs_anew: false,
+            later: None,
             change: |_| {},
         }
     }
@@ -77,8 +77,8 @@ impl RealEnvoy {
         rig.write("envoy.json", config.to_string());
         let program = envoy::binary(self.version).unwrap();
         let mut program = program.display().to_string();
-        if self.hangs_anew {
-            rig.write("envoy", HANGS_ANEW.replace("ENVOY", &program));
+        if let Some(first) = self.later {
+            rig.write("envoy", LATER.replace("ENVOY", &program).replace("FIRST", first));
             program = rig.fill("DIR/envoy");
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }

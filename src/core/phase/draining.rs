@@ -113,7 +113,7 @@ impl Draining {
             unready_at,
             hook_until: None,
             drained,
-            new_ones: state.spec.ids().filter(|id| shares_with_an_old_one(state, *id)).collect(),
+            new_ones: state.spec.ids().filter(|id| is_new(state, *id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
         };
         if !held {
@@ -127,6 +127,9 @@ impl Draining {
         // A request had begun to stop it before the drain was requested.
         let was_stopped = matches!(event, Event::Exited { process, .. }
             if state.life(process).is_being_stopped());
+        // It has served nobody yet.
+        let was_pending =
+            matches!(event, Event::Exited { process, .. } if state.is_pending(process));
         state.handle_stop(event, deadline);
         state.handle_drain(event);
         match event {
@@ -145,7 +148,9 @@ impl Draining {
                 self.hook_until = None;
             }
             Event::Exited { process, end, .. } => {
-                self.exited(state, process);
+                if !was_pending {
+                    self.exited(state, process);
+                }
                 let spec = state.process(process);
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // Regardless of `restart`.
@@ -263,6 +268,7 @@ impl Draining {
         }
         let deadline = self.deadline(state);
         state.expire(deadline);
+        state.settle_epochs(false, deadline);
         for &process in &self.new_ones {
             if let Lifecycle::Starting { .. } = state.life(process) {
                 state.begin_stop(process, false, deadline);
@@ -338,9 +344,9 @@ impl Draining {
     }
 }
 
-/// Whether this is a new instance that accepts connections beside the old one, which is drained in
-/// its place. An Envoy shares nothing before it has taken over.
-fn shares_with_an_old_one(state: &State, process: ProcessId) -> bool {
+/// Whether this is a new instance beside the old one, which is drained in its place: it accepts
+/// connections, too, or an epoch of an Envoy is about to take over from the one that is drained.
+fn is_new(state: &State, process: ProcessId) -> bool {
     let is_new = matches!(state.role(process), Role::New { .. });
-    is_new && state.process(process).update == Update::StartFirst
+    is_new && state.process(process).update == Update::StartFirst || state.is_pending(process)
 }

@@ -277,6 +277,7 @@ impl Operations {
             && !self.goals.contains_key(&process)
         {
             state.note(Note::Unhealthy { process, next: None });
+            self.old_failed(state, process);
             self.bring_down(state, process, Goal::Judged { since, why: Failure::Unhealthy });
         }
     }
@@ -464,7 +465,10 @@ impl Operations {
         let deadline = state.no_deadline();
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
-            if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
+            if state.is_handed_over(process) {
+                // It drains by itself, and answers nobody.
+                state.drains[process.index()] = Progress::Over;
+            } else if matches!(state.drains[process.index()], Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
                 state.begin_drain(process, full, Duration::ZERO, deadline);
             }

@@ -104,6 +104,16 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
+    /// Takes a new epoch back whose old one does not serve any more: it could not take over from it,
+    /// and would abort only seconds later. `restart` decides about the old one.
+    pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
+        if let Some(new) = state.pending_beside(old)
+            && self.goals.contains_key(&new)
+        {
+            self.start_failed(state, new, RequestError::OldFailed(old));
+        }
+    }
+
     /// Stops a new instance; the old one goes on.
     pub(super) fn take_back(&mut self, state: &mut State, new: ProcessId, why: RequestError) {
         if let Role::New { old } = state.role(new)

@@ -194,6 +194,10 @@ impl Running {
                 }
             }
             Event::Exited { process, end, remains } => {
+                if !self.operations.stops(process) {
+                    state.end_epoch(process);
+                    self.operations.old_failed(state, process);
+                }
                 let spec = state.process(process);
                 let completes = spec.oneshot && spec.is_success(end);
                 if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
@@ -273,6 +277,7 @@ impl Running {
     /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
         state.expire(state.no_deadline());
+        state.settle_epochs(true, state.no_deadline());
         if let ContainerHook::Runs { until } = self.container_hook
             && state.is_past(until)
         {
@@ -308,8 +313,7 @@ impl Running {
                     }
                     self.operations.overdue(state, process, since, why);
                 }
-                Lifecycle::Backoff { anew: true, .. } => state.begin(process),
-                Lifecycle::Backoff { anew: false, .. } => state.spawn(process),
+                Lifecycle::Backoff { anew, .. } => state.start_again(process, anew),
                 _ => {}
             }
         }
@@ -429,7 +433,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
             let until = state.now + delay;
             state.set(process, Lifecycle::Backoff { until, anew: true });
             if state.is_past(until) {
-                state.begin(process);
+                state.start_again(process, true);
             }
         }
         AfterEnd::Nothing | AfterEnd::StaysDown | AfterEnd::GivesUp => {

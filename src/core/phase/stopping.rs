@@ -80,6 +80,7 @@ impl Stopping {
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
         state.expire(self.deadline(state));
+        state.settle_epochs(true, self.deadline(state));
         let ranked = |id| (state.rank(id), id);
         let mut queue: Queue = if std::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()

@@ -13,7 +13,6 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
-use crate::core::event::Event;
 use crate::http::{RequestError, request};
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
@@ -36,9 +35,6 @@ pub(crate) enum RunningDrain {
     Task(AbortHandle),
     /// The process got a signal, and reports the end of the drain itself.
     Signalled,
-    /// An old epoch of an Envoy: it drains by itself, and the drain of the newer one waits for the
-    /// connections of both.
-    HandedOver(DrainTarget),
 }
 
 impl RunningDrain {
@@ -108,14 +104,6 @@ impl RunningDrain {
         }
     }
 
-    /// The drain of an old epoch, while a newer one lives.
-    pub(crate) fn hand_over(target: DrainTarget) -> Self {
-        let process = target.process;
-        target.send(Event::DrainAnswered { process, accepted: true });
-        target.send(Event::Drained(process));
-        Self::HandedOver(target)
-    }
-
     /// Fails the health check of an Envoy that has stayed good so far.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drainer, _) = self {
@@ -136,8 +124,6 @@ impl RunningDrain {
             Self::Envoy(drainer, _) => {
                 spawn_local(Rc::clone(drainer).close());
             }
-            // It accepts no connections any more.
-            Self::HandedOver(target) => target.send(Event::ListenersClosed(target.process)),
             Self::Task(_) | Self::Signalled => {}
         }
     }
@@ -150,7 +136,7 @@ impl RunningDrain {
                 drainer.end();
             }
             Self::Task(task) => task.abort(),
-            Self::Signalled | Self::HandedOver(_) => {}
+            Self::Signalled => {}
         }
     }
 }

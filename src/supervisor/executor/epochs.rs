@@ -1,12 +1,6 @@
-//! The epochs of an Envoy that is replaced by its own hot restart.
-//!
-//! A new epoch takes the sockets and the admin over from the old one, reads its statistics as long
-//! as it lives, and ends it: after `--parent-shutdown-time-s`, and at once when it is asked to end
-//! itself. If the old one is gone before, the new one waits for it without an answer from its
-//! admin, and aborts 10 to 15 s later. So drainit never signals an old epoch while a newer one
-//! lives, and ends one that has not taken over by KILL, which it cannot pass on.
-//!
-//! Measured with Envoy 1.37.0, 1.38.3 and 1.40.0; `docs/envoy.md` has the details.
+//! The epochs of an Envoy that is replaced by its own hot restart: their numbers, what forbids a
+//! further one, and the check of the config before. `core/handover.rs` decides in which order they
+//! end.
 
 use std::time::Duration;
 
@@ -22,11 +16,7 @@ use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::Message;
-use crate::types::{ProcessId, Signal, Time, exit_code, human};
-
-/// The time after `--parent-shutdown-time-s` in which an old epoch has to end. Longer than the 5 s
-/// between two reads of its statistics.
-const MARGIN: Duration = Duration::from_secs(10);
+use crate::types::{ProcessId, Time, exit_code};
 
 /// One epoch, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +29,6 @@ pub(super) struct Epoch {
     pub(super) is_new: bool,
     /// A newer epoch has ended before it took over.
     was_failed_on: bool,
-    /// The signal that it gets when no newer epoch lives.
-    held_back: Option<Signal>,
 }
 
 /// The number of an epoch that starts while these live.
@@ -70,27 +58,16 @@ impl Executor {
         self.others(process).next().is_some()
     }
 
-    /// Whether an epoch lives that has begun after this one.
-    pub(super) fn has_newer_epoch(&self, process: ProcessId) -> bool {
+    /// Whether an older epoch lives, whose connections are in the statistics of this one.
+    pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
         let own = self.instances[process.index()].epoch;
-        own.is_some_and(|own| self.others(process).any(|(_, other)| other.number > own.number))
-    }
-
-    /// Whether a newer epoch serves in place of this one, which drains by itself. One that has not
-    /// taken over yet serves nobody: then this one is drained like any Envoy.
-    pub(super) fn is_handed_over(&self, process: ProcessId) -> bool {
-        let own = self.instances[process.index()].epoch;
-        own.is_some_and(|own| {
-            self.others(process).any(|(_, other)| other.number > own.number && !other.is_new)
-        })
+        own.is_some_and(|own| self.others(process).any(|(_, other)| other.number < own.number))
     }
 
     /// The epoch that starts now; `None` if the process is not hot-restarted.
     pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<Epoch>, StartError> {
         let Some(flags) = self.process(process).hot_restart() else { return Ok(None) };
-        if let Some((other, _)) = self.others(process).find(|(_, other)| other.was_failed_on) {
-            // An old one is not needed any more: the next attempt is epoch 0.
-            self.release_epoch(other);
+        if self.others(process).any(|(_, other)| other.was_failed_on) {
             return Err(StartError::Unprepared(
                 "an earlier hot restart of the running Envoy failed, and Envoy permits no other one; `drainit stop` \
                  and `drainit start` replace it, with a gap"
@@ -114,7 +91,6 @@ impl Executor {
             started: clock::now(),
             is_new: number > 0,
             was_failed_on: false,
-            held_back: None,
         }))
     }
 
@@ -130,15 +106,6 @@ impl Executor {
         }
     }
 
-    /// An epoch was started. The time of those before it counts anew.
-    pub(super) fn epoch_started(&self, process: ProcessId) {
-        for (old, epoch) in self.others(process) {
-            if epoch.held_back.is_some() {
-                self.wait_for_epoch(old, epoch);
-            }
-        }
-    }
-
     /// The newest epoch serves.
     pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
         if let Some(epoch) = &mut self.instances[process.index()].epoch {
@@ -146,37 +113,14 @@ impl Executor {
         }
     }
 
-    /// Asks an epoch to end. Returns whether the signal is not to be sent.
-    pub(super) fn stop_epoch(&mut self, process: ProcessId, signal: Signal) -> bool {
-        let Some(epoch) = self.living_epoch(process) else { return false };
-        if self.has_newer_epoch(process) {
-            let epoch = Epoch { held_back: Some(signal), ..epoch };
-            self.instances[process.index()].epoch = Some(epoch);
-            self.wait_for_epoch(process, epoch);
-            return true;
-        }
-        let passes_it_on = epoch.is_new && self.has_other_epoch(process);
-        if passes_it_on {
-            self.kill(process);
-        }
-        passes_it_on
-    }
-
-    /// Has the core wait until a newer epoch has ended this one.
-    fn wait_for_epoch(&self, process: ProcessId, epoch: Epoch) {
-        let (by, instance) = (epoch.handover + MARGIN, self.instances[process.index()].number);
-        let _ = self.sender.send(Message::TimeoutExtended { process, instance, by });
-    }
-
     /// An epoch has ended.
     pub(super) fn epoch_ended(&mut self, process: ProcessId) {
-        let was_asked = self.instances[process.index()].is_asked;
         let Some(ended) = self.instances[process.index()].epoch.take() else { return };
         let others: Vec<_> = self.others(process).collect();
         for (id, other) in others {
             if other.number > ended.number {
                 let is_early = clock::now().since(other.started) < other.handover;
-                if is_early && !self.instances[id.index()].is_asked {
+                if is_early && !other.is_new && !self.instances[id.index()].is_asked {
                     tracing::warn!(
                         "{}: epoch {} has ended before epoch {} has ended it: Envoy aborts that one, too, within 15s",
                         self.names.of(process),
@@ -191,65 +135,14 @@ impl Executor {
             {
                 epoch.was_failed_on = true;
             }
-            if was_asked {
-                self.release_epoch(id);
-            }
         }
     }
 
-    /// The line for a note about an epoch, in place of the usual one; an empty one for a note that
-    /// says what is not so.
+    /// The line of the start of an epoch, with its number.
     pub(super) fn epoch_line(&self, note: &Note, line: &str) -> Option<String> {
-        let (Note::Started(process)
-        | Note::DrainBegan { process, .. }
-        | Note::DrainOver { process, .. }
-        | Note::Stopping { process, .. }
-        | Note::TimeoutExtended { process, .. }) = *note
-        else {
-            return None;
-        };
+        let Note::Started(process) = *note else { return None };
         let epoch = self.instances[process.index()].epoch?;
-        if let Note::Started(_) = note {
-            return Some(format!("{line}, epoch {}", epoch.number));
-        }
-        if let Note::Stopping { .. } = note
-            && epoch.is_new
-            && self.has_other_epoch(process)
-        {
-            return Some(format!("{}: SIGKILL", self.names.of(process)));
-        }
-        let newer = self.others(process).map(|(_, other)| other.number).max();
-        let newer = newer.filter(|newer| *newer > epoch.number)?;
-        let is_first = matches!(note, Note::DrainBegan { .. });
-        let is_drain = is_first || matches!(note, Note::DrainOver { .. });
-        if is_drain && !self.is_handed_over(process) {
-            return None;
-        }
-        Some(if is_first {
-            format!(
-                "{}: epoch {} drains by itself, until epoch {newer} ends it {} after its own start",
-                self.names.of(process),
-                epoch.number,
-                human(epoch.handover)
-            )
-        } else {
-            String::new()
-        })
-    }
-
-    /// Ends the old epochs that no newer one ends.
-    pub(super) fn release_epochs(&self) {
-        for id in self.slots() {
-            self.release_epoch(id);
-        }
-    }
-
-    fn release_epoch(&self, process: ProcessId) {
-        if let Some(signal) = self.living_epoch(process).and_then(|epoch| epoch.held_back)
-            && !self.has_newer_epoch(process)
-        {
-            self.signal(process, signal);
-        }
+        Some(format!("{line}, epoch {}", epoch.number))
     }
 
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. Returns

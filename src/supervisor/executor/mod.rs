@@ -394,7 +394,6 @@ impl Executor {
     /// Ends the probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
-        self.release_epochs();
         self.output.stop_waiting();
         self.files.stop_waiting();
         for current in &mut self.instances {
@@ -409,9 +408,6 @@ impl Executor {
     pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
         self.instances[process.index()].end_probes();
         self.instances[process.index()].is_asked = true;
-        if self.stop_epoch(process, signal) {
-            return;
-        }
         for signal in with_cont(signal) {
             self.signal(process, signal);
         }
@@ -435,12 +431,8 @@ impl Executor {
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
-        if self.is_handed_over(process) {
-            self.instances[process.index()].drain = Some(RunningDrain::hand_over(target));
-            return;
-        }
         // The requests of an old epoch are known only every few seconds: its connections count.
-        let drain = &match self.has_other_epoch(process) {
+        let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
         };

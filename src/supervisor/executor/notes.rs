@@ -80,9 +80,6 @@ impl Executor {
             }
         }
         let line = self.epoch_line(note, &line).unwrap_or(line);
-        if line.is_empty() {
-            return;
-        }
         match level {
             Level::Error => tracing::error!("{line}"),
             Level::Warning => tracing::warn!("{line}"),

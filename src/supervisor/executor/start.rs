@@ -138,7 +138,6 @@ impl Executor {
         current.last_failure = last_failure;
         if let Some(epoch) = epoch {
             self.status_board.set_epoch(process, epoch.number);
-            self.epoch_started(process);
         }
         Ok(())
     }
