@@ -1,7 +1,7 @@
 # The targets of drainit; `make` alone lists them.
 
 ENVOY_VERSION ?= 1.40.0
-ENVOY_TESTED = 1.37.0 1.38.3 1.40.0
+ENVOY_TESTED = 1.36.4 1.37.0 1.38.3 1.39.3 1.40.0
 HOST = $(shell uname -m)
 ARCH ?= $(HOST)
 OTHER = aarch64
@@ -34,19 +34,19 @@ envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, 
 demo: build envoy python ## replaces a gateway under traffic without a failed request
 	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
 
-rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit
+rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
 	$(CARGO) build --locked --quiet --example policy-engine
 	@$(CARGO) run --locked --quiet --example rollout -- $(SWARM) $(MODES)
 
 rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, with bash entrypoints and with drainit
 	@$(MAKE) --no-print-directory rollout SWARM=swarm
 
-deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, three versions of Envoy
+deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40
 	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
-test: deps static-other ## runs all tests, with three versions of Envoy
+test: deps static-other ## runs all tests, with five versions of Envoy
 	$(CARGO) build --locked --no-default-features && install -D target/debug/drainit target/lean/drainit
 	$(TEST) --no-run
 	$(TEST) --lib --bins

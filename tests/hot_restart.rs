@@ -148,6 +148,11 @@ fn ten_restarts_under_load_fail_no_request() {
 }
 
 #[test]
+fn nor_with_envoy_1_36() {
+    replaced_under_load("1.36.4", 3);
+}
+
+#[test]
 fn nor_with_envoy_1_37() {
     replaced_under_load("1.37.0", 3);
 }
@@ -155,6 +160,11 @@ fn nor_with_envoy_1_37() {
 #[test]
 fn nor_with_envoy_1_38() {
     replaced_under_load("1.38.3", 3);
+}
+
+#[test]
+fn nor_with_envoy_1_39() {
+    replaced_under_load("1.39.3", 3);
 }
 
 #[test]

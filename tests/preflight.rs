@@ -40,7 +40,8 @@ fn mistakes_are_reported_before_the_drain() {
 
 #[test]
 fn paths_are_tried_with_their_queries_and_nothing_is_done_by_it() {
-    in_parallel(TESTED, |version| {
+    // An older one does not start with `allow_paths`.
+    in_parallel(TESTED.into_iter().filter(|version| *version >= "1.37"), |version| {
         let envoy = RealEnvoy {
             version,
             change: |config| {

@@ -99,6 +99,11 @@ fn assert_exact(version: &'static str) {
 }
 
 #[test]
+fn every_request_is_counted_once_with_envoy_1_36() {
+    assert_exact("1.36.4");
+}
+
+#[test]
 fn every_request_is_counted_once_with_envoy_1_37() {
     assert_exact("1.37.0");
 }
@@ -106,6 +111,11 @@ fn every_request_is_counted_once_with_envoy_1_37() {
 #[test]
 fn every_request_is_counted_once_with_envoy_1_38() {
     assert_exact("1.38.3");
+}
+
+#[test]
+fn every_request_is_counted_once_with_envoy_1_39() {
+    assert_exact("1.39.3");
 }
 
 #[test]

@@ -1,24 +1,28 @@
 //! Tests the main promise: a gateway under load is replaced and no request fails, with real Envoys
 //! and drainit as PID 1. The common alternatives are measured for comparison.
 
+use std::fs;
 use std::time::Duration;
 
+use serde_json::json;
 use testkit::envoy;
 use testkit::gateway::Runner;
 use testkit::load::IdleClose;
 use testkit::rolling_restart::{Outcome, RollingRestart};
 
 use crate::support::namespace;
+use crate::support::temp_dir::TempDir;
 
 /// Restarts a gateway with stock Envoy flags under 100 keep-alive clients at 1 request/s that
 /// notice a closed connection only when they use it. The load balancers learn the new endpoint 1 s
 /// after SIGTERM.
 fn restart(runner: Runner, version: &str) -> Outcome {
+    let before_1_37 = version.starts_with("1.36.").then(without_allow_paths);
     let restart = RollingRestart {
         runner,
         envoy: envoy::binary(version).unwrap(),
         drain_seconds: 8,
-        overlays: Vec::new(),
+        overlays: before_1_37.iter().map(|directory| directory.join("overlay.yaml")).collect(),
         clients: 100,
         rate: 1.0,
         idle_close: IdleClose::Unnoticed,
@@ -28,6 +32,18 @@ fn restart(runner: Runner, version: &str) -> Outcome {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(restart.run(|_| {})).unwrap()
+}
+
+/// An overlay with another config of Envoy: one before 1.37 does not start with `allow_paths`.
+fn without_allow_paths() -> TempDir {
+    let directory = TempDir::new();
+    let config = fs::read_to_string(envoy::checkout().join("examples/gateway/envoy.yaml")).unwrap();
+    let (before, rest) = config.split_once("  allow_paths:").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    directory.write("envoy.yaml", format!("{before}\n{after}"));
+    let hook = json!(["sh", "${GATEWAY_DIR}/prepare.sh", directory.join("envoy.yaml")]);
+    directory.write("overlay.yaml", json!({"hooks": {"pre_start": {"command": hook}}}).to_string());
+    directory
 }
 
 #[track_caller]
@@ -55,6 +71,11 @@ fn assert_no_loss(version: &str) {
 }
 
 #[test]
+fn no_request_fails_with_envoy_1_36() {
+    assert_no_loss("1.36.4");
+}
+
+#[test]
 fn no_request_fails_with_envoy_1_37() {
     assert_no_loss("1.37.0");
 }
@@ -62,6 +83,11 @@ fn no_request_fails_with_envoy_1_37() {
 #[test]
 fn no_request_fails_with_envoy_1_38() {
     assert_no_loss("1.38.3");
+}
+
+#[test]
+fn no_request_fails_with_envoy_1_39() {
+    assert_no_loss("1.39.3");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - Plain `POST /drain_listeners` closes the listen sockets at once; accepted connections stay, and
 //!   stay counted.
 //!
-//! This holds for Envoy 1.37.0, 1.38.3 and 1.40.0. Only a 200 counts as done, and every wait has a
+//! This holds for Envoy 1.36.4 to 1.40.0. Only a 200 counts as done, and every wait has a
 //! limit: an admin that refuses, forbids or hangs makes an outcome, not a delay.
 
 use std::fmt;

@@ -1,8 +1,9 @@
 //! Reads Envoy's statistics into the few numbers that a drain needs.
 //!
-//! The names were checked with Envoy 1.37.0, 1.38.3 and 1.40.0 (the fixtures of the tests). They do
-//! not show whether a connection manager is behind an internal listener (a request then counts once
-//! for each that it passes), nor whether a listener with a `stat_prefix` is an internal one.
+//! The names were checked with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0 (the fixtures of the
+//! tests). They do not show whether a connection manager is behind an internal listener (a request
+//! then counts once for each that it passes), nor whether a listener with a `stat_prefix` is an
+//! internal one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -139,8 +140,10 @@ mod tests {
     #[test]
     fn real_envoys_are_read() {
         for (version, body) in [
+            ("1.36.4", include_str!("../../tests/fixtures/envoy-stats-1.36.4.json")),
             ("1.37.0", include_str!("../../tests/fixtures/envoy-stats-1.37.0.json")),
             ("1.38.3", include_str!("../../tests/fixtures/envoy-stats-1.38.3.json")),
+            ("1.39.3", include_str!("../../tests/fixtures/envoy-stats-1.39.3.json")),
             ("1.40.0", include_str!("../../tests/fixtures/envoy-stats-1.40.0.json")),
         ] {
             let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();

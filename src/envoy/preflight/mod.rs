@@ -1,7 +1,7 @@
 //! Checks, while an Envoy is healthy, whether its drain will work, and warns if not: a mistake in
 //! the configuration would otherwise show only in a shutdown that fails.
 //!
-//! Every request is a `GET`. Envoy (1.37.0, 1.38.3 and 1.40.0) answers 405 to the `GET` of a `POST`
+//! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers 405 to the `GET` of a `POST`
 //! call, and 403 where `admin.allow_paths` does not match the path with its query, so a call can be
 //! tried without being made. It logs the 405 as an error, so the calls are tried only where there
 //! is an `allow_paths`: Envoy then answers 403 to an unknown path, and without one 404.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The default version, `ENVOY_VERSION` in the Makefile.
 pub const DEFAULT: &str = "1.40.0";
 /// The tested versions, `ENVOY_TESTED` in the Makefile.
-pub const TESTED: [&str; 3] = ["1.37.0", "1.38.3", "1.40.0"];
+pub const TESTED: [&str; 5] = ["1.36.4", "1.37.0", "1.38.3", "1.39.3", "1.40.0"];
 
 /// The root of the checkout.
 pub fn checkout() -> &'static Path {
