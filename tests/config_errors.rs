@@ -213,6 +213,13 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     let rig = Rig::not_init();
     rig.write("other.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=3]}}"));
     rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
+    // An empty one is none.
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=4]}}"));
+    let directory = rig.path("");
+    let names = ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL"];
+    let rig = names.into_iter().fold(rig, |rig, name| rig.env(name, ""));
+    rig.cwd(directory).run_with(&["run"]).assert_code(4).assert_no_line("DRAINIT_");
 }
 
 /// Fails unless drainit refuses the config with 78, within a second and in 300 MB of address space.

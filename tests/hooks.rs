@@ -1,5 +1,6 @@
 //! Hooks: the time at which they run, and the effect of their failure.
 
+use crate::support::namespace::skip_unless;
 use crate::support::{LONG, Rig, Signal, ms};
 
 #[test]
@@ -202,4 +203,49 @@ fn a_second_signal_does_not_wait_for_hooks() {
         .assert_code(0)
         .assert_took(again, ms(0)..ms(1500))
         .assert_stopped_in_order(&["a"]);
+}
+
+#[test]
+fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
+    let Some(rig) = Rig::new() else { return };
+    let say = "[sh, -c, 'echo $0 $GIVEN $DEFAULT $OWN. $(id -u)', ";
+    let ended = rig.env("GIVEN", "container").run(&format!(
+        "
+        env: {{DEFAULT: default}}
+        hooks: {{pre_start: {say} before], pre_stop: {say} ending], post_stop: {say} after]}}
+        processes: {{a: {{command: [CHILD, a, exit=0], environment: {{OWN: own}}}}}}
+        "
+    ));
+    let user = nix::unistd::geteuid();
+    for hook in ["before", "ending", "after"] {
+        ended.assert_line(&format!("^{hook} container default [.] {user}$"));
+    }
+}
+
+#[test]
+fn what_runs_beside_a_process_has_its_user_and_directory() {
+    if !nix::unistd::geteuid().is_root() {
+        skip_unless(Err("another user needs root".to_owned()));
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd)', ";
+    let drainit = rig.readable_by_everybody().start(&format!(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            user: '10001:10002'
+            working_dir: /usr
+            hooks: {{pre_start: {say} before], pre_stop: {say} ending], post_stop: {say} after]}}
+            drain: {{exec: {say} drained]}}
+            log: {{prefix: a}}
+        "
+    ));
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    for command in ["before", "ending", "after", "drained"] {
+        ended.assert_line(&format!(r"^\[a\] {command} 10001:10002 /usr$"));
+    }
 }

@@ -1,8 +1,12 @@
 //! Tests `listen`: sockets that drainit opens, holds over restarts, and hands over.
 
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::{LONG, Rig, Signal};
@@ -63,10 +67,13 @@ fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
               - tcp://ADDRESS
               - {address: 'unix:DIR/app.sock', name: local, mode: '0620', backlog: 5}
             readiness: {log: ^serving$}
+            hooks: {pre_start: [CHILD, before, 'report=DIR/before.json', exit=0]}
+            liveness: {exec: [CHILD, alive, 'report=DIR/alive.json', exit=0], interval: 10ms}
           other: {command: [CHILD, other, 'report=DIR/other.json', touch=DIR/done], depends_on: [app]}
         ";
     let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
     drainit.wait_for_event("other", "touch");
+    drainit.wait_for_event("alive", "exit");
     let (status, tcp) = get(address, "/").unwrap();
     assert_eq!(status, 200);
     // Descriptors 0 to 4, and the one of the listing.
@@ -77,8 +84,11 @@ fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_gone("app.sock");
-    let environment = &ended.report("other.json")["environment"];
-    assert!(environment.get("LISTEN_FDS").is_none(), "{environment}");
+    for report in ["other.json", "before.json", "alive.json"] {
+        let report = ended.report(report);
+        assert!(report["env"].is_object() && report["env"]["LISTEN_FDS"].is_null(), "{report}");
+        assert_eq!(report["fds"].as_object().unwrap().len(), 3, "{report}");
+    }
 }
 
 #[test]
@@ -176,4 +186,23 @@ while True:
     assert!(TcpStream::connect(address).is_err());
     drainit.touch("go");
     drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn at_most_the_backlog_waits() {
+    let Some(rig) = rig() else { return };
+    let drainit = rig.start(
+        "processes: {app: {command: [CHILD, app], listen: [{address: 'unix:DIR/app.sock', backlog: 2}]}}",
+    );
+    drainit.wait_for_start(&["app"]);
+    let address = UnixAddr::new(&drainit.path("app.sock")).unwrap();
+    let connects = || {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let client = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        connect(client.as_raw_fd(), &address).map(|()| client)
+    };
+    // The kernel takes one more than the backlog (unix_recvq_full).
+    let waiting: Vec<_> = (0..3).map(|_| connects().unwrap()).collect();
+    assert_eq!(connects().unwrap_err(), Errno::EAGAIN);
+    drop(waiting);
 }

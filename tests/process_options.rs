@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::http::get_unix;
+use crate::support::rig::NOBODY;
 use crate::support::{LONG, Rig, Signal, Stream};
 
 #[test]
@@ -335,4 +336,16 @@ fn may_raise_limits() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
+}
+
+#[test]
+fn the_user_that_drainit_already_is_needs_no_right() {
+    let Some(rig) = Rig::new() else { return };
+    let rig = if nix::unistd::geteuid().is_root() { rig.without_privileges() } else { rig };
+    let (uid, gid) = match nix::unistd::geteuid().is_root() {
+        true => (NOBODY, NOBODY),
+        false => (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
+    };
+    rig.run(&format!("processes: {{a: {{command: [CHILD, a, exit=0], user: '{uid}:{gid}'}}}}"))
+        .assert_code(0);
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use crate::support::http::get_unix;
+use crate::support::namespace::skip_unless;
 use crate::support::{Ended, LONG, Rig, Running, Signal};
 
 /// A variable that the process had when it wrote its report.
@@ -269,6 +270,49 @@ fn without_copies_the_others_run() {
     );
     drainit.wait_for_start(&["front"]);
     stopped(drainit).assert_code(0).assert_no_event("app", "start");
+    let Some(rig) = Rig::new() else { return };
+    rig.run("processes: {app: {command: [CHILD, app], scale: 0}}")
+        .assert_code(0)
+        .assert_no_event("app", "start");
+}
+
+#[test]
+fn a_pre_start_writes_what_is_read_after_it() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          app:
+            command: [sh, -c, 'echo got $A $B']
+            env_file: [{path: DIR/app.env, read: start, required: false}]
+            environment: {B: {file: DIR/b, required: false}}
+            hooks: {pre_start: [sh, -c, 'echo A=one >DIR/app.env; echo two >DIR/b']}
+        ",
+    )
+    .assert_line("^got one two$");
+}
+
+#[test]
+fn a_secret_that_only_root_may_read_is_for_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        skip_unless(Err("another user needs root".to_owned()));
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    rig.write("token", SECRET);
+    fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("token", rig.path("link")).unwrap();
+    rig.readable_by_everybody()
+        .run(
+            "
+            processes:
+              app:
+                command: [sh, -c, 'echo got $TOKEN $(cat DIR/token)']
+                user: '10001:10001'
+                environment: {TOKEN: {file: DIR/link}}
+            ",
+        )
+        .assert_line(&format!("^got {SECRET}$"));
 }
 
 #[test]

@@ -213,7 +213,7 @@ mod tests {
         let socket = listener();
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
         send(&socket, b"");
-        send(&socket, b"MAINPID=1\nWATCHDOG=0\nEXTEND_TIMEOUT_USEC=soon");
+        send(&socket, b"MAINPID=1\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon");
         send(&socket, b"READY=0\nSTATUS=\xff\xfe\nREADY");
         send(&socket, b"STATUS=warming up");
         send(&socket, b"MAINPID=7\nREADY=1\nSTATUS=serving\n");

@@ -437,6 +437,16 @@ fn a_process_that_ignores_its_signal_is_killed_and_the_order_is_kept() {
 }
 
 #[test]
+fn a_stop_grace_period_of_0_kills_at_once() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    spec.processes[ROUTER.index()].stop = Wait::new(Some(MS(0)));
+    let mut play = Play::up(spec);
+    let killed = [Action::Unready, stop(ROUTER), Action::Kill(ROUTER)];
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), killed);
+}
+
+#[test]
 fn waits_shrink_to_leave_time_for_later_ones() {
     let mut spec = Spec { window: MS(6000), ..gateway() };
     spec.processes = undrained(spec.processes);
@@ -523,6 +533,22 @@ fn there_is_no_readiness_delay_without_processes() {
     let mut play = Play::up(Spec { readiness_delay: MS(5000), processes, ..gateway() });
     assert_eq!(play.at(0, exited(ROUTER)), [Action::Unready]);
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+}
+
+#[test]
+fn the_delay_is_for_what_was_ready() {
+    let delay = MS(3000);
+    let mut play = Play::up(Spec { readiness_delay: delay, ..gateway() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready]);
+    assert!(play.at(2999, Event::Tick).is_empty());
+    assert_eq!(play.at(3000, Event::Tick), [drain(15_000)]);
+    // The engine is not ready yet.
+    let mut spec = Spec { readiness_delay: delay, ..gateway() };
+    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(10_000));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ENGINE)]);
 }
 
 #[test]
@@ -630,6 +656,58 @@ fn restart_pauses_grow_until_the_limit() {
     assert_eq!(play.at(now, crash), [Action::Unready, stop(ENGINE)]);
     play.at(now, exited(ENGINE));
     assert_eq!(play.at(now, Event::Leftovers(0)), [Action::Exit(137)], "128 + KILL: its own code");
+}
+
+#[test]
+fn hooks_do_not_run_again_for_a_restart() {
+    let mut spec = gateway();
+    let hook = Some(Wait::new(None));
+    let engine = &mut spec.processes[ENGINE.index()];
+    engine.hooks = HookWaits { pre_start: hook, pre_stop: hook, post_stop: hook };
+    engine.restart.policy = RestartPolicy::Always;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let id = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    assert_eq!(play.at(0, Event::Start), [Action::RunHook(id)]);
+    let started = play.at(0, Event::HookEnded { hook: id, success: true });
+    assert_eq!(started, [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
+    play.at(0, Event::Spawned(ROUTER));
+    assert!(play.at(100, exited(ENGINE)).is_empty(), "no post_stop");
+    assert_eq!(play.at(1100, Event::Tick), [Action::Spawn(ENGINE)], "no pre_start");
+}
+
+#[test]
+fn a_late_start_stops_the_container_whatever_its_policy() {
+    for on_exit in [OnExit::Shutdown, OnExit::FailureShutdown, OnExit::Ignore] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.restart.policy) = (on_exit, RestartPolicy::Always);
+        engine.readiness_timeout = Some(MS(3000));
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        assert_eq!(play.at(3000, Event::Tick), [Action::Unready, stop(ENGINE)]);
+        play.at(3001, exited(ENGINE));
+        assert_eq!(play.at(3001, Event::Leftovers(0)), [Action::Exit(1)]);
+    }
+}
+
+#[test]
+fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
+    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.required) = (OnExit::Ignore, false);
+        // It ends before it is ready.
+        engine.readiness_timeout = Some(MS(3000));
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        let mut started = play.at(0, Event::Spawned(ENGINE));
+        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        started.extend(play.at(100, crash));
+        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
+    }
 }
 
 #[test]

@@ -197,3 +197,9 @@ fn two_envoys_with_one_admin() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("E `a` and `b` have the same `admin`, 127.0.0.1:9901"), "{found:?}");
 }
+
+#[test]
+fn a_signal_that_stops_the_container_is_not_passed_on() {
+    let found = reported("processes: {a: {command: [a], forward_signals: [HUP, TERM]}}", &[]);
+    assert_eq!(found, ["W SIGTERM is not forwarded to `a`: it stops the container"]);
+}
