@@ -548,3 +548,22 @@ fn without_a_limit_it_is_restarted_again_and_again() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }
+
+#[test]
+fn a_process_that_was_reaped_together_with_another_is_not_signalled() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, await=DIR/end, exit=3]}
+          b: {command: [CHILD, b, await=DIR/end, exit=3], depends_on: [a]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGSTOP);
+    drainit.touch("end");
+    drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
+    drainit.signal(Signal::SIGCONT);
+    // The end of either stops the other one; debug builds of drainit check the PID.
+    drainit.wait_exit(LONG).assert_code(3).assert_line("(a|b): SIGTERM");
+}
