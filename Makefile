@@ -61,6 +61,13 @@ TEST = $(CARGO) test --locked --workspace
 WAITING = 8
 BUSY = admin_faults:: early_signals:: exec_signals::while_nothing minimal_environment:: preflight:: shutdown:: start::three storm::
 
+fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
+	@$(call need,g++,g++)
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target $(GNU) --target-dir target/fuzz
+	@tests/fuzz/run.sh target/fuzz/$(GNU)/release/fuzz $(or $(SECONDS),60) $(TARGETS)
+# The coverage that libFuzzer follows; no more than stable Rust has.
+FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+
 lint: ## checks format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	$(CARGO) fmt --all --check

@@ -249,7 +249,7 @@ async fn within<T>(
     timeout(limit, exchange).await.unwrap_or(Err(RequestError::Timeout(limit)))
 }
 
-fn build(
+pub(crate) fn build(
     address: &Address,
     method: Method,
     path: &str,
@@ -269,7 +269,7 @@ fn build(
 
 /// A connection and the future that reads and writes it, polled only during an exchange and in the
 /// same task: nothing is spawned, and dropping the connection closes it.
-struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     driver: Driver,
 }
@@ -284,7 +284,7 @@ impl Connection {
         }
     }
 
-    async fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         stream: S,
     ) -> Result<Self, RequestError> {
         let (sender, connection) =
@@ -295,7 +295,7 @@ impl Connection {
     }
 
     /// Sends the request and reads the answer; without `max_body` only its head.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &mut self,
         request: Request<Empty<Bytes>>,
         max_body: Option<usize>,

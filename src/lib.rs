@@ -20,11 +20,15 @@
 //! - `import` makes configs from the files of other programs, `compat` reads the command lines of
 //!   tini and dumb-init.
 //!
-//! Only [`cli::main`] is public, and `types` for the integration tests.
+//! Only [`cli::main`] is public, `types` for the integration tests, and with the feature `fuzzing`
+//! what is fuzzed.
 
 #![cfg_attr(
-    not(feature = "tools"),
-    allow(dead_code, reason = "some of what `load` and `plan` offer is only for the tools")
+    any(not(feature = "tools"), feature = "fuzzing"),
+    allow(
+        dead_code,
+        reason = "some of what `load` and `plan` offer is only for the tools, or tests"
+    )
 )]
 
 pub mod cli;
@@ -34,6 +38,10 @@ mod control;
 mod core;
 mod envoy;
 mod exec;
+#[cfg(any(feature = "fuzzing", all(test, feature = "tools")))]
+#[doc(hidden)]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+pub mod fuzzing;
 mod graph;
 mod http;
 mod image;

@@ -90,16 +90,22 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
 
 /// Runs the command; returns the exit code for drainit.
 pub(super) fn exec(args: ExecArgs) -> u8 {
-    let (options, drain) = options(args);
-    match wrong(&options, drain.as_ref()) {
-        Some(message) => {
+    match checked(args) {
+        Ok((options, Some(drain))) => with_drain::run(&options, &drain),
+        Ok((options, None)) => exec::run(&options),
+        Err(message) => {
             exec::tell(&format!("error: {message}"));
             exit_code::USAGE
         }
-        None => match drain {
-            Some(drain) => with_drain::run(&options, &drain),
-            None => exec::run(&options),
-        },
+    }
+}
+
+/// The options; the error is why they contradict each other.
+pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
+    let (options, drain) = options(args);
+    match wrong(&options, drain.as_ref()) {
+        Some(message) => Err(message),
+        None => Ok((options, drain)),
     }
 }
 

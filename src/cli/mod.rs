@@ -167,6 +167,16 @@ impl Tool {
     }
 }
 
+/// Parses a command line, and checks it as far as it can be checked without running it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parse(args: Vec<OsString>) {
+    match Cli::try_parse_from(args) {
+        Ok(Cli { command: Command::Exec(args) }) => drop(crate::cli::exec::checked(*args)),
+        Ok(_) => {}
+        Err(error) => drop(error.to_string()),
+    }
+}
+
 /// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
     // Best effort: stderr may have no reader.

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use crate::compat::getopt::{Known, Options};
-use crate::compat::{describe, leading_number, shown};
+use crate::compat::{Answer, describe, leading_number, shown};
 use crate::os::Pid;
 use crate::os::kill::{kill, kill_group};
 use crate::os::reap::{Reaped, reap_next};
@@ -32,7 +32,7 @@ const KNOWN: [Known; 5] = [
 ];
 
 #[derive(Debug)]
-struct DumbInit {
+pub(crate) struct DumbInit {
     debug: bool,
     /// The child leads a session, and signals go to its whole process group.
     session: bool,
@@ -45,7 +45,23 @@ struct DumbInit {
 
 /// Runs as dumb-init. `called` is `argv[0]`.
 pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
-    let called = shown(called);
+    let (mut init, command) = match parse(&shown(called), args) {
+        Ok(parsed) => parsed,
+        Err(answer) => return answer.give(),
+    };
+    init.read_environment();
+    init.supervise(command).unwrap_or_else(|error| {
+        tell(&describe(&error));
+        USAGE
+    })
+}
+
+/// Reads the options and the command.
+pub(crate) fn parse<'a>(
+    called: &str,
+    args: &'a [OsString],
+) -> Result<(DumbInit, &'a [OsString]), Answer> {
+    let answer = |text, code| Answer { stream: Stream::Stderr, text, code };
     let mut init =
         DumbInit { debug: false, session: true, rewrites: [None; 32], ignored_once: [false; 32] };
     let mut options = Options::new(&KNOWN, args);
@@ -53,7 +69,7 @@ pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
         let (message, code) = match options.next() {
             Ok(None) => break,
             Ok(Some(given)) => match given.short {
-                b'h' => (help(&called), 0),
+                b'h' => (help(called), 0),
                 b'V' => (format!("{VERSION}\n"), 0),
                 b'v' => {
                     init.debug = true;
@@ -68,22 +84,16 @@ pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
             },
             Err(message) => (format!("{called}: {message}\n"), USAGE),
         };
-        say(Stream::Stderr, &message);
-        return code;
+        return Err(answer(message, code));
     }
     let command = options.rest();
     if command.is_empty() {
         let text = format!(
             "Usage: {called} [option] program [args]\nTry {called} --help for full usage.\n"
         );
-        say(Stream::Stderr, &text);
-        return USAGE;
+        return Err(answer(text, USAGE));
     }
-    init.read_environment();
-    init.supervise(command).unwrap_or_else(|error| {
-        tell(&describe(&error));
-        USAGE
-    })
+    Ok((init, command))
 }
 
 impl DumbInit {

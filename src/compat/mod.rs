@@ -12,6 +12,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
+use crate::os::stdio::say;
+use crate::types::Stream;
+
 /// Runs as the program that `argv[0]` names; `None` for any other name.
 pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     let (called, args) = args.split_first()?;
@@ -22,6 +25,21 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
         }
         "dumb-init" => Some(crate::compat::dumb_init::run(called, args)),
         _ => None,
+    }
+}
+
+/// What is printed instead of running the command, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    stream: Stream,
+    text: String,
+    code: u8,
+}
+
+impl Answer {
+    fn give(&self) -> u8 {
+        say(self.stream, &self.text);
+        self.code
     }
 }
 

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use crate::compat::getopt::{Known, Options};
-use crate::compat::{describe, leading_number, shown};
+use crate::compat::{Answer, describe, leading_number, shown};
 use crate::os::Pid;
 use crate::os::boot;
 use crate::os::kill::{kill, kill_group};
@@ -51,7 +51,7 @@ enum Level {
 }
 
 #[derive(Debug)]
-struct Tini {
+pub(crate) struct Tini {
     verbosity: i64,
     subreaper: bool,
     parent_death_signal: Option<Signal>,
@@ -62,11 +62,29 @@ struct Tini {
 
 /// Runs as tini. `called` is `argv[0]`, `name` its last part.
 pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
+    let (mut tini, command) = match parse(called, name, args) {
+        Ok(parsed) => parsed,
+        Err(answer) => return answer.give(),
+    };
+    tini.read_environment();
+    tini.supervise(&command).unwrap_or_else(|error| {
+        tini.log(Level::Fatal, &describe(&error));
+        FAILURE
+    })
+}
+
+/// Reads the options and the command.
+pub(crate) fn parse(
+    called: &OsStr,
+    name: &str,
+    args: &[OsString],
+) -> Result<(Tini, Vec<OsString>), Answer> {
+    let misused = |text: String| Answer { stream: Stream::Stderr, text, code: FAILURE };
+    let explained = |text: String| Answer { stream: Stream::Stdout, text, code: 0 };
     if let [only] = args
         && only == "--version"
     {
-        say(Stream::Stdout, &format!("{VERSION}\n"));
-        return 0;
+        return Err(explained(format!("{VERSION}\n")));
     }
     let mut tini = Tini {
         verbosity: 1,
@@ -77,20 +95,19 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
         remapped: Vec::new(),
     };
     let mut options = Options::new(&KNOWN, args);
-    loop {
-        match options.next() {
-            Ok(Some(given)) => {
-                let argument = given.argument.unwrap_or_default();
-                if let Err(code) = tini.set(name, given.short, argument) {
-                    return code;
-                }
+    while let Some(given) = options
+        .next()
+        .map_err(|message| misused(format!("{}: {message}\n{}", shown(called), usage(name))))?
+    {
+        let argument = given.argument.unwrap_or_default();
+        match given.short {
+            b'h' => return Err(explained(usage(name))),
+            b'l' => return Err(explained(LICENSE.to_owned())),
+            short if tini.set(short, argument).is_none() => {
+                let message = format!("Not a valid option for -{}: ", char::from(short));
+                return Err(misused(line("FATAL", &(message + &shown(argument)))));
             }
-            Ok(None) => break,
-            Err(message) => {
-                say(Stream::Stderr, &format!("{}: {message}\n", shown(called)));
-                say(Stream::Stderr, &usage(name));
-                return FAILURE;
-            }
+            _ => {}
         }
     }
     let mut command = options.rest().to_vec();
@@ -100,44 +117,23 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
         command.remove(1);
     }
     if command.is_empty() {
-        say(Stream::Stderr, &usage(name));
-        return FAILURE;
+        return Err(misused(usage(name)));
     }
-    tini.read_environment();
-    tini.supervise(&command).unwrap_or_else(|error| {
-        tini.log(Level::Fatal, &describe(&error));
-        FAILURE
-    })
+    Ok((tini, command))
 }
 
 impl Tini {
-    /// Applies one option. An error is the exit code, 0 after `-h`.
-    fn set(&mut self, name: &str, short: u8, argument: &OsStr) -> Result<(), u8> {
-        let invalid = |tini: &Self| {
-            let message = format!("Not a valid option for -{}: ", char::from(short));
-            tini.log(Level::Fatal, &(message + &shown(argument)));
-            FAILURE
-        };
+    /// Applies one option; `None` if its argument is not valid.
+    fn set(&mut self, short: u8, argument: &OsStr) -> Option<()> {
         match short {
-            b'h' => {
-                say(Stream::Stdout, &usage(name));
-                return Err(0);
-            }
-            b'l' => {
-                say(Stream::Stdout, LICENSE);
-                return Err(0);
-            }
             b's' => self.subreaper = true,
-            b'p' => {
-                let signal = by_full_name(argument).ok_or_else(|| invalid(self))?;
-                self.parent_death_signal = Some(signal);
-            }
+            b'p' => self.parent_death_signal = Some(by_full_name(argument)?),
             b'v' => self.verbosity += 1,
             b'w' => self.warn_on_reap = true,
             b'g' => self.group = true,
-            _ => self.remapped.push(exit_code(argument).ok_or_else(|| invalid(self))?),
+            _ => self.remapped.push(exit_code(argument)?),
         }
-        Ok(())
+        Some(())
     }
 
     fn read_environment(&mut self) {
@@ -274,10 +270,13 @@ impl Tini {
             Level::Trace => (Stream::Stdout, 4, "TRACE"),
         };
         if self.verbosity >= least {
-            let own = std::process::id();
-            say(stream, &format!("[{word} tini ({own})] {message}\n"));
+            say(stream, &line(word, message));
         }
     }
+}
+
+fn line(word: &str, message: &str) -> String {
+    format!("[{word} tini ({})] {message}\n", std::process::id())
 }
 
 /// Parses `-e` as `strtol` does: an empty text is 0.

@@ -89,7 +89,7 @@ impl Listener {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 pub(crate) trait Answer {
@@ -118,6 +118,10 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    pub(crate) fn new(max_lasting: usize) -> Self {
+        Self { max_lasting, ..Self::default() }
+    }
+
     /// The head is complete, and the answer ready.
     pub(crate) fn answer(&self) {
         self.progress.set(Progress::Answering);
@@ -185,14 +189,10 @@ pub(crate) async fn accept<A: Answer + 'static>(
                 if open.len() >= max {
                     close_idlest(open);
                 }
-                let last_active = Rc::new(Cell::new(Instant::now()));
-                let stream = Watched { stream, last_active: Rc::clone(&last_active) };
+                let stream = Watched::new(stream);
+                let last_active = Rc::clone(&stream.last_active);
                 let answer = Rc::clone(&answer);
-                let stage = Stage {
-                    progress: Rc::default(),
-                    lasting: Rc::clone(&lasting),
-                    max_lasting: max / 2,
-                };
+                let stage = Stage { lasting: Rc::clone(&lasting), ..Stage::new(max / 2) };
                 let progress = stage.clone();
                 let task = tasks.spawn_local(async move {
                     let leave = Leave(stage);
@@ -255,6 +255,10 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream, last_active: Rc::new(Cell::new(Instant::now())) }
+    }
+
     fn note(&self, is_active: bool) {
         if is_active {
             self.last_active.set(Instant::now());

@@ -11,6 +11,8 @@ pub mod measures;
 pub(crate) mod metrics;
 pub(crate) mod operate;
 pub mod status;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -326,7 +326,7 @@ fn some_seconds<S: Serializer>(
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn example() -> Status {
     let mut slots = (0..).map(ProcessId);
     let mut process = |name: &str, state, pid, restarts| ProcessStatus {

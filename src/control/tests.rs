@@ -1,9 +1,9 @@
 //! Tests the control server through its clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -12,96 +12,26 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
-use crate::control::measures::Measures;
-use crate::control::status::{ContainerPhase, ShutdownStatus, example};
+use crate::control::status::{ContainerPhase, ShutdownStatus};
+use crate::control::testing::CountingSupervisor;
 use crate::control::*;
 use crate::http;
 use crate::http::request;
 use crate::os::private_socket::Peer;
 use crate::testing::temp_dir::TempDir;
 
-/// A stand-in for the supervisor that only counts the requests.
-struct CountingSupervisor {
-    status: Rc<RefCell<Status>>,
-    asked: Rc<Cell<u32>>,
-    drains: Rc<Cell<u32>>,
-    signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
-    requests: Rc<RefCell<Vec<Requested>>>,
-    output: Arc<Output>,
-}
-
-impl SupervisorHandle for CountingSupervisor {
-    fn status(&self) -> Status {
-        self.asked.set(self.asked.get() + 1);
-        self.status.borrow().clone()
-    }
-
-    fn measures(&self) -> Measures {
-        Measures::default()
-    }
-
-    fn drain(&self) {
-        self.drains.set(self.drains.get() + 1);
-    }
-
-    fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        self.signals.borrow_mut().push((process, signal));
-        Ok(())
-    }
-
-    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
-        let (reply, answer) = oneshot::channel();
-        reply.send(Ok("a warning\n".to_owned())).unwrap();
-        answer
-    }
-
-    fn plan_reload(
-        &self,
-        paths: Vec<PathBuf>,
-        is_json: bool,
-    ) -> oneshot::Receiver<Result<String, String>> {
-        let (reply, answer) = oneshot::channel();
-        reply.send(Err(format!("{paths:?} {is_json}"))).unwrap();
-        answer
-    }
-
-    fn is_captured(&self, process: ProcessId) -> bool {
-        process.index() != 1
-    }
-
-    fn output(&self) -> &Arc<Output> {
-        &self.output
-    }
-
-    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>> {
-        let (sender, receiver) = oneshot::channel();
-        self.requests.borrow_mut().push((name.to_owned(), request, sender));
-        receiver
-    }
-}
-
-/// A request that is not answered yet.
-type Requested = (String, Operation, oneshot::Sender<Result<(), String>>);
-
-/// An output that keeps its lines and writes them nowhere.
-fn output() -> Arc<Output> {
-    let null = || std::fs::File::options().write(true).open("/dev/null").unwrap();
-    let output = Output::new(null(), null());
-    output.recent().keep(3);
-    output
-}
-
 /// A server on both kinds of listener, with a status that the test can change.
 struct Rig {
     address: SocketAddr,
     socket: PathBuf,
-    status: Rc<RefCell<Status>>,
-    /// The number of calls of `status`.
-    asked: Rc<Cell<u32>>,
-    drains: Rc<Cell<u32>>,
-    signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
-    requests: Rc<RefCell<Vec<Requested>>>,
-    output: Arc<Output>,
+    supervisor: CountingSupervisor,
+}
+
+impl Deref for Rig {
+    type Target = CountingSupervisor;
+    fn deref(&self) -> &CountingSupervisor {
+        &self.supervisor
+    }
 }
 
 impl Rig {
@@ -122,29 +52,11 @@ impl Rig {
         let control = Control { listen, socket: path, drain_over_tcp };
         let listeners = Listeners::bind(&control).unwrap();
         let address = listeners.tcp.as_ref().unwrap().local_addr().unwrap();
-        let status = Rc::new(RefCell::new(example()));
-        let shared = Rc::clone(&status);
+        let supervisor = CountingSupervisor::new();
         let local = LocalSet::new();
         local
             .run_until(async {
-                let rig = Self {
-                    address,
-                    socket: socket.clone(),
-                    status,
-                    asked: Rc::default(),
-                    drains: Rc::default(),
-                    signals: Rc::default(),
-                    requests: Rc::default(),
-                    output: output(),
-                };
-                let supervisor = CountingSupervisor {
-                    status: shared,
-                    asked: Rc::clone(&rig.asked),
-                    drains: Rc::clone(&rig.drains),
-                    signals: Rc::clone(&rig.signals),
-                    requests: Rc::clone(&rig.requests),
-                    output: Arc::clone(&rig.output),
-                };
+                let rig = Self { address, socket: socket.clone(), supervisor: supervisor.clone() };
                 let server = spawn_local(serve_within(listeners, supervisor, limits));
                 test(rig).await;
                 assert!(!server.is_finished());
@@ -348,16 +260,7 @@ async fn a_forged_drain_over_tcp_is_refused() {
 
 #[test]
 fn only_this_machine_may_drain_over_tcp() {
-    let status = Rc::new(RefCell::new(example()));
-    let supervisor = CountingSupervisor {
-        status,
-        asked: Rc::default(),
-        drains: Rc::default(),
-        signals: Rc::default(),
-        requests: Rc::default(),
-        output: output(),
-    };
-    let server = Server { supervisor, drain_over_tcp: true };
+    let server = Server { supervisor: CountingSupervisor::new(), drain_over_tcp: true };
     let request = Request::post("/drain").header(HOST, "localhost").body(()).unwrap();
     for (address, may) in [("127.0.0.1", true), ("::1", true), ("10.0.0.1", false), ("::2", false)]
     {
@@ -700,15 +603,7 @@ async fn a_follower_that_does_not_read_is_told_of_the_lines_that_it_lost() {
 
 #[tokio::test]
 async fn a_stranger_gets_no_answer_but_the_reason() {
-    let supervisor = CountingSupervisor {
-        status: Rc::new(RefCell::new(example())),
-        asked: Rc::default(),
-        drains: Rc::default(),
-        signals: Rc::default(),
-        requests: Rc::default(),
-        output: output(),
-    };
-    let server = Server { supervisor, drain_over_tcp: true };
+    let server = Server { supervisor: CountingSupervisor::new(), drain_over_tcp: true };
     for path in ["/livez", "/status", "/v1/status", "/v1/logs", "/drain"] {
         let request = Request::get(path).body(()).unwrap();
         let caller = Caller::Stranger("the user 5 may not ask".to_owned());

@@ -117,7 +117,7 @@ pub(crate) async fn dump(
     Ok(listeners)
 }
 
-fn parse(dump: &Value, list: &str) -> Vec<Listener> {
+pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
     let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let listener = |config: &Value| {
         let listener = match &config["active_state"] {

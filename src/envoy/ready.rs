@@ -124,10 +124,10 @@ async fn get(
 
 /// The statistics of the control plane. A missing one is unknown: there is no control plane, or
 /// `stats_config` hides it.
-struct XdsStats(Vec<Stat>);
+pub(crate) struct XdsStats(Vec<Stat>);
 
 impl XdsStats {
-    fn parse(body: &[u8]) -> Result<Self, RequestError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, RequestError> {
         stats::parse(body).map(Self)
     }
 
@@ -136,7 +136,7 @@ impl XdsStats {
     }
 
     /// What is missing of the control plane.
-    fn missing(&self) -> Option<String> {
+    pub(crate) fn missing(&self) -> Option<String> {
         let is_down = |stat: &&Stat| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)
         };

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::types::harmless;
+
 /// Lines are wrapped at this column.
 const WIDTH: usize = 110;
 
@@ -194,8 +196,9 @@ impl Draft {
 
     pub(super) fn to_yaml(&self, from: &str) -> String {
         let mut out = format!(
-            "# Made from {from} by `drainit import`. Comments name what was not converted or needs a review.\n\
-             # None of this drains traffic before the stop: see `drain` in docs/config.md.\n"
+            "# Made from {} by `drainit import`. Comments name what was not converted or needs a review.\n\
+             # None of this drains traffic before the stop: see `drain` in docs/config.md.\n",
+            harmless(from)
         );
         comment(&mut out, 0, &self.notes);
         out.push('\n');
@@ -239,7 +242,8 @@ fn and_more(names: &[String]) -> String {
 fn comment(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
         let mut line = String::new();
-        for word in note.split_whitespace() {
+        // YAML forbids control characters in comments, too.
+        for word in harmless(note).split_whitespace() {
             if !line.is_empty() && indent + 3 + line.len() + word.len() > WIDTH {
                 let _ = writeln!(out, "{:indent$}# {line}", "");
                 line = "  ".to_owned();

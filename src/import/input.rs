@@ -30,7 +30,7 @@ impl InputFile {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn new(name: &str, text: &str) -> Self {
         let mut problems = Problems::default();
         Self { file: problems.add_source(Source::new(name, text.to_owned())), problems }

@@ -68,7 +68,11 @@ pub(crate) fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagno
     convert(InputFile::read(path)?, &name, format)
 }
 
-fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
+pub(crate) fn convert(
+    file: InputFile,
+    name: &str,
+    format: Format,
+) -> Result<Imported, Vec<Diagnostic>> {
     let mut draft = match format {
         Format::Procfile => crate::import::procfile::read(file),
         Format::Compose => crate::import::compose::read(file),

@@ -85,7 +85,7 @@ pub(crate) fn check(
 
 /// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables
 /// that it names.
-fn check_manifest(
+pub(crate) fn check_manifest(
     mut problems: Problems,
     file: usize,
     name: Option<&str>,

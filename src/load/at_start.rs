@@ -81,7 +81,7 @@ fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String
     format!("{message}; {}", why.help_or(|| missing.to_owned()))
 }
 
-fn env_file(
+pub(crate) fn env_file(
     source: &Source,
     variables: &mut Variables<'_>,
     out: &mut Vec<Variable>,

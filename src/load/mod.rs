@@ -26,7 +26,7 @@ mod schema_tests;
 pub(crate) mod shell_split;
 pub(crate) mod source;
 pub(crate) mod span;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

@@ -284,7 +284,7 @@ fn cannot_read(error: &std::io::Error) -> Unreadable {
     Unreadable::new(format!("cannot be read: {error}"), "name a regular file")
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
+pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Unreadable> {
     let utf8 = "save it as UTF-8 without byte order mark";
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Unreadable::new("is UTF-16", utf8));

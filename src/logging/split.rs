@@ -128,8 +128,6 @@ pub(crate) fn write_json_string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
@@ -202,51 +200,5 @@ mod tests {
         let mut out = Vec::new();
         Form::prefix("p").write("", b"\xff\x00\xfe", &mut out);
         assert_eq!(out, b"[p] \xff\x00\xfe\n");
-    }
-
-    /// Many short lines, and a few longer than the limit.
-    fn some_output() -> impl Strategy<Value = Vec<u8>> {
-        let short = prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..200);
-        let long = (LONGEST_LINE - 4..LONGEST_LINE * 2 + 4, any::<u8>())
-            .prop_map(|(len, byte)| vec![byte; len]);
-        prop::collection::vec(prop_oneof![8 => short, 1 => long], 0..6)
-            .prop_map(|parts| parts.concat())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn the_cut_into_reads_does_not_matter(
-            bytes in some_output(),
-            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
-        ) {
-            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            cuts.extend([0, bytes.len()]);
-            cuts.sort_unstable();
-            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(split(&chunks), split(&[&bytes]));
-        }
-
-        #[test]
-        fn no_byte_is_lost(bytes in some_output()) {
-            let lines = split(&[&bytes]);
-            let expected: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\n').collect();
-            prop_assert_eq!(lines.concat(), expected);
-            if bytes.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST_LINE) {
-                let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
-                let unended = usize::from(bytes.last().is_some_and(|byte| *byte != b'\n'));
-                prop_assert_eq!(lines.len(), ends + unended);
-            }
-        }
-
-        #[test]
-        fn json_is_always_json(line in prop::collection::vec(any::<u8>(), 0..300)) {
-            let text = written(&Form::json("p", Stream::Stdout), &line);
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let message = String::from_utf8_lossy(&line);
-            prop_assert_eq!(value["message"].as_str(), Some(&*message));
-            prop_assert_eq!(text.matches('\n').count(), 1);
-        }
     }
 }

@@ -50,7 +50,7 @@ pub struct NotifyMessage {
 impl NotifyMessage {
     /// Parses a datagram. Unknown assignments (`MAINPID`, `ERRNO`, …) and those that are not
     /// UTF-8 are ignored.
-    fn parse(datagram: &[u8]) -> Self {
+    pub(crate) fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();
         for line in datagram.split(|byte| *byte == b'\n') {
             match line {

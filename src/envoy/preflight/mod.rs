@@ -225,13 +225,31 @@ async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
     String::from_utf8(body).ok()
 }
 
+/// The findings of an answer of `/server_info`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
+    let target = PreflightTarget {
+        name: "x".to_owned(),
+        admin: Address::Unix("/x".into()),
+        fail_healthcheck: false,
+        spread: Some(Duration::from_secs(1)),
+        direction: Direction::Inbound,
+        ignored: Vec::new(),
+        wait: Duration::from_secs(1),
+        command: Vec::new(),
+        is_hot: true,
+    };
+    let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
+    Facts { options: options.ok(), ..Facts::default() }.findings(&target)
+}
+
 /// Whether clients can connect to a listener; a line is `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
     listeners.lines().any(|line| !line.is_empty() && !line.contains("::envoy://"))
 }
 
 /// The names of the listeners that ignore `healthcheck/fail`.
-fn modify_only(dump: &str) -> Vec<String> {
+pub(crate) fn modify_only(dump: &str) -> Vec<String> {
     let dump: serde_json::Value = serde_json::from_str(dump).unwrap_or_default();
     let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let listeners = configs.iter().map(|config| match &config["active_state"] {

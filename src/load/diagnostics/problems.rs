@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
 use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
+use crate::types::harmless;
 
 /// At most this many problems are shown: more would not help to mend the file.
 const SHOWN: usize = 50;
@@ -161,14 +162,15 @@ impl Problems {
         let room = source_line.chars().count().saturating_sub(offset);
         Diagnostic {
             severity: problem.severity,
-            message: problem.message.clone(),
+            // They may quote names of any file.
+            message: harmless(&problem.message).into_owned(),
             file: source.map(|s| s.path.clone()).unwrap_or_default(),
             line: span.line(),
             column: span.column(),
             source_line,
             offset,
             len: span.len().min(room).max(1),
-            help: problem.help.clone(),
+            help: problem.help.as_deref().map(|help| harmless(help).into_owned()),
         }
     }
 }

@@ -3,12 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use proptest::prelude::*;
-
-use crate::load::Environment;
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems};
-use crate::testing::temp_dir::TempDir;
 
 /// Returns the CPU time of this thread, which does not depend on the load of the machine.
 fn used() -> Duration {
@@ -144,68 +140,4 @@ fn five_thousand_wrong_processes_are_quick_too() {
     let found = problems(&text);
     assert!(used() - start < Duration::from_secs(3), "{:?}", used() - start);
     assert_eq!(found.len(), 51);
-}
-
-const SEED: &str = r#"
-env: {A: "1", B: "${A:-x}"}
-x-c: &c {restart: always, environment: [A=1, B]}
-shutdown: {grace_period: '${G:-30}', reserve: 2s, signals: [TERM, INT]}
-hooks: {pre_stop: {command: "a 'b c'", timeout: 3s}}
-processes:
-  one:
-    <<: *c
-    command: [a, "b\n", 'c', "${B:?why}"]
-    args: {prefix: "--a.", refuse: [x]}
-    readiness: {http: "http://127.0.0.1:1/x?y", interval: 1ms}
-  two:
-    command: >
-      folded text
-    depends_on: {one: {condition: ready}}
-    user: 1:2
-    drain: {envoy: {admin: 'unix:/a', time: 5, min: 1}}
-    log: !override {prefix: x}
-"#;
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_text_is_answered(text in "\\PC{0,200}") {
-        let _ = problems(&text);
-    }
-
-    #[test]
-    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let dir = TempDir::new();
-        let _ = crate::load::load(&[dir.write("any", &bytes)], &Environment::default());
-    }
-
-    #[test]
-    fn any_yaml_like_text_is_answered(text in "[a:\\-\\[\\]{},&*!|>'\"%@`# \t\n\r?~<$.\u{feff}0é]{0,120}") {
-        let _ = problems(&text);
-    }
-
-    #[test]
-    fn a_damaged_config_is_answered(
-        at in 0..SEED.len(),
-        length in 0..12_usize,
-        put in "[a:\\-\\[\\]{},&*!|>'\"%@# \t\n?~<$.\\\\]{0,6}",
-        from in 0..SEED.len(),
-        copied in 0..80_usize,
-    ) {
-        let copied = SEED.get(from..(from + copied).min(SEED.len())).unwrap_or_default();
-        let end = (at + length).min(SEED.len());
-        let text = format!("{}{put}{copied}{}", &SEED[..at], &SEED[end..]);
-        for diagnostic in problems(&text) {
-            let _ = diagnostic.to_string();
-            prop_assert!(!diagnostic.message.contains('\n'));
-        }
-        let _ = load(&[SEED, &text], &[]);
-        let _ = load(&[&text, SEED], &[]);
-    }
-}
-
-#[test]
-fn the_seed_of_the_damage_is_sound() {
-    assert_eq!(problems(SEED), []);
 }

@@ -1,0 +1,104 @@
+//! A stand-in for the supervisor, for the tests and the fuzzing of the server.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::path::PathBuf;
+
+use crate::control::status::example;
+use crate::control::*;
+
+/// A stand-in for the supervisor that only counts the requests.
+#[derive(Clone)]
+pub(crate) struct CountingSupervisor {
+    pub(crate) status: Rc<RefCell<Status>>,
+    pub(crate) asked: Rc<Cell<u32>>,
+    pub(crate) drains: Rc<Cell<u32>>,
+    pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
+    pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
+    pub(crate) output: Arc<Output>,
+}
+
+impl SupervisorHandle for CountingSupervisor {
+    fn status(&self) -> Status {
+        self.asked.set(self.asked.get() + 1);
+        self.status.borrow().clone()
+    }
+
+    fn measures(&self) -> Measures {
+        Measures::default()
+    }
+
+    fn drain(&self) {
+        self.drains.set(self.drains.get() + 1);
+    }
+
+    fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        self.signals.borrow_mut().push((process, signal));
+        Ok(())
+    }
+
+    fn reload(&self) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        reply.send(Ok("a warning\n".to_owned())).unwrap();
+        answer
+    }
+
+    fn plan_reload(
+        &self,
+        paths: Vec<PathBuf>,
+        is_json: bool,
+    ) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        reply.send(Err(format!("{paths:?} {is_json}"))).unwrap();
+        answer
+    }
+
+    fn is_captured(&self, process: ProcessId) -> bool {
+        process.index() != 1
+    }
+
+    fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests.borrow_mut().push((name.to_owned(), request, sender));
+        receiver
+    }
+}
+
+/// A request that is not answered yet.
+pub(crate) type Requested = (String, Operation, oneshot::Sender<Result<(), String>>);
+
+/// An output that keeps its lines and writes them nowhere.
+pub(crate) fn output() -> Arc<Output> {
+    let null = || File::options().write(true).open("/dev/null").unwrap();
+    let output = Output::new(null(), null());
+    output.recent().keep(3);
+    output
+}
+
+impl CountingSupervisor {
+    pub(crate) fn new() -> Self {
+        Self {
+            status: Rc::new(RefCell::new(example())),
+            asked: Rc::default(),
+            drains: Rc::default(),
+            signals: Rc::default(),
+            requests: Rc::default(),
+            output: output(),
+        }
+    }
+}
+
+/// Has the server converse with a client over a stream without a kernel.
+pub(crate) async fn converse(
+    supervisor: CountingSupervisor,
+    caller: Caller,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+) {
+    let server = Server { supervisor, drain_over_tcp: true };
+    server.converse(Watched::new(Box::new(stream)), caller, &Stage::new(4)).await;
+}

@@ -1,0 +1,364 @@
+//! What reads input from outside, as functions of bytes that must neither panic nor hang.
+//!
+//! `tests/fuzz` runs them under libFuzzer. The tests below replay its corpus, and go on from there
+//! with a generator of their own, on any toolchain.
+
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStringExt as _;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use hyper::Method;
+
+use crate::config::Address;
+use crate::control::connections::Caller;
+use crate::control::testing::{CountingSupervisor, converse};
+use crate::core::spec::Spec;
+use crate::envoy::listeners::Uncounted;
+use crate::envoy::ready::XdsStats;
+use crate::envoy::stats::Sample;
+use crate::fuzzing::stream::Client;
+use crate::import::input::InputFile;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::environment::Variables;
+use crate::load::source::Source;
+use crate::load::{Diagnostic, Environment, Loaded, testing};
+use crate::logging::split::{Form, LONGEST_LINE, Splitter};
+use crate::os::notify_socket::NotifyMessage;
+use crate::os::private_socket::Peer;
+use crate::plan::Plan;
+use crate::plan::changes::Definition;
+use crate::plan::reload::{Life, Reload, Running};
+use crate::types::Stream;
+
+/// A reader of bytes; it panics where drainit would be wrong.
+pub type Target = fn(&[u8]);
+
+/// By the name of the directory of its corpus.
+pub const TARGETS: [(&str, Target); 15] = [
+    ("args", args),
+    ("compat", compat),
+    ("config", config),
+    ("control", control),
+    ("env_file", env_file),
+    ("envoy", envoy),
+    ("exec", exec),
+    ("expand", expand),
+    ("http", http),
+    ("import", import),
+    ("logs", logs),
+    ("notify", notify),
+    ("overlay", overlay),
+    ("pod", pod),
+    ("report", report),
+];
+
+/// Separates the files of one input: it is in no UTF-8.
+const NEXT: u8 = 0xFF;
+/// A value that no message may show.
+const SECRET: &str = "hunter2-hunter2";
+
+/// A config, through every check and every view of its plan.
+fn config(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    shown(&testing::checked(&text, &[("HOST", "h")]));
+    plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
+}
+
+/// Up to three configs on top of each other, and the reload from the first one to all of them.
+fn overlay(bytes: &[u8]) {
+    let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+    let merged = testing::load(&texts, &[]);
+    if let (Ok(old), Ok(new)) = (testing::load(&texts[..1], &[]), &merged) {
+        let specs = [&old, new].map(|loaded| Spec::new(&loaded.config, &loaded.graph));
+        let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
+        let lives = [Life::Runs, Life::Over, Life::Failed, Life::Stopped];
+        let running: Vec<_> = slots
+            .zip(lives.iter().cycle())
+            .map(|(((slot, process), spec), life)| {
+                let definition = Definition { process, args: &[] };
+                Running { slot, definition, spec, life: *life }
+            })
+            .collect();
+        let args = vec![Vec::new(); new.config.processes.len()];
+        let reload = Reload::new(&old.config, &running, &new.config, &specs[1], &args);
+        let _ = reload.text();
+        serde_json::from_str::<serde_json::Value>(&reload.json()).expect("JSON");
+    }
+    plan(merged);
+}
+
+/// Shows a config in every form, or its problems.
+fn plan(loaded: Result<Loaded, Vec<Diagnostic>>) {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            assert!(problems.iter().any(Diagnostic::is_error), "failed without an error");
+            return shown(&problems);
+        }
+    };
+    shown(&loaded.warnings);
+    let plan = Plan::new(&loaded.config, &loaded.graph);
+    let _ = crate::plan::text::text(&plan);
+    let _ = crate::plan::svg::svg(&plan);
+    let _ = crate::plan::mermaid::mermaid(&plan);
+    serde_json::from_str::<serde_json::Value>(&crate::plan::json::json(&plan)).expect("JSON");
+}
+
+/// Diagnostics are printed to terminals.
+fn shown(problems: &[Diagnostic]) {
+    for problem in problems {
+        assert!(!problem.message.contains('\n'), "{:?}", problem.message);
+        let text = problem.to_string();
+        let steers = |c: char| c.is_control() && c != '\n';
+        assert!(!text.contains(steers), "{text:?}");
+    }
+}
+
+/// `${…}` in a value and in a template.
+fn expand(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let environment = environment();
+    let mut variables = Variables::new(&environment);
+    variables.set_default("D", "${A}");
+    variables.set_copy(Some(7));
+    let expanded = crate::load::expand::expand(&text, &variables);
+    if let Ok(expanded) = &expanded {
+        assert!(expanded.text.len() <= crate::load::expand::LONGEST.max(text.len()));
+        assert!(expanded.unset.iter().all(|(_, at)| text[*at..].starts_with('$')));
+    }
+    let _ = crate::load::expand::check_syntax(&text);
+    crate::load::expand::names(&text);
+}
+
+/// An `env_file` that is read when a process starts; no message shows a value.
+fn env_file(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let environment = environment();
+    let mut variables = Variables::new(&environment);
+    variables.are_secret = true;
+    let source = Source::new("f", text);
+    let read = crate::load::at_start::env_file(&source, &mut variables, &mut Vec::new());
+    let rendered = crate::load::at_start::expand_template(&source, &variables);
+    for message in read.err().into_iter().chain(rendered.err().map(|bad| bad.message)) {
+        assert!(!message.contains(SECRET) || source.text.contains(SECRET), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+/// A manifest for `check --pod`; what follows the separator is the config.
+fn pod(bytes: &[u8]) {
+    const CONFIG: &str = "
+shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
+control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}
+processes:
+  engine: {command: [engine], stop_grace_period: 5s}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    args: {prefix: '--rtr.', refuse: [config-path]}
+    drain: {envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}
+";
+    let mut parts = bytes.splitn(2, |byte| *byte == NEXT).map(text);
+    let Some(Some(manifest)) = parts.next() else { return };
+    let Some(config) = parts.next().unwrap_or_else(|| Some(CONFIG.to_owned())) else { return };
+    let mut problems = Problems::default();
+    let file = problems.add_source(Source::new("pod.yaml", manifest));
+    let load = |environment: &Environment, _: &[_]| testing::load_in(&[&config], environment);
+    let here = environment();
+    let checked = crate::kubernetes::check_manifest(problems, file, None, &here, load, |_| {});
+    shown(&checked.diagnostics);
+}
+
+/// A file of another program; the first byte is its format. The draft is always YAML.
+fn import(bytes: &[u8]) {
+    use crate::import::Format::{Compose, Procfile, Supervisord};
+    let Some((format, bytes)) = bytes.split_first() else { return };
+    let Some(text) = text(bytes) else { return };
+    let format = [Procfile, Compose, Supervisord][usize::from(format % 3)];
+    match crate::import::convert(InputFile::new("f", &text), "f", format) {
+        Ok(draft) => {
+            let tree = InputFile::new("draft", &draft.text).tree();
+            assert!(tree.is_ok(), "{}\n{:?}", draft.text, tree.err());
+        }
+        Err(problems) => shown(&problems),
+    }
+}
+
+/// The report of a shutdown, for `drainit report`.
+fn report(bytes: &[u8]) {
+    if let Ok(report) = crate::report::read::find(&String::from_utf8_lossy(bytes)) {
+        let _ = crate::report::text::text(&report);
+        let _ = crate::report::svg::svg(&report);
+    }
+}
+
+/// Words that end with a NUL.
+fn words(bytes: &[u8]) -> impl Iterator<Item = OsString> {
+    bytes.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()))
+}
+
+/// drainit's own command line.
+fn exec(bytes: &[u8]) {
+    crate::cli::parse([OsString::from("drainit")].into_iter().chain(words(bytes)).collect());
+}
+
+/// The command lines of tini and dumb-init.
+fn compat(bytes: &[u8]) {
+    let args: Vec<_> = words(bytes).collect();
+    let _ = crate::compat::tini::parse("tini".as_ref(), "tini", &args);
+    let _ = crate::compat::dumb_init::parse("dumb-init", &args);
+}
+
+/// The arguments of the container.
+fn args(bytes: &[u8]) {
+    thread_local! {
+        static CONFIG: crate::config::Config = testing::config("
+processes:
+  a: {command: [a], args: {prefix: '--a.', refuse: [config, '-x']}}
+  ab: {command: [a], args: {prefix: '--a.b.'}, scale: 2}
+  none: {command: [a], args: {prefix: '--n'}, scale: 0}
+");
+    }
+    let args: Vec<_> = words(bytes).filter_map(|word| word.into_string().ok()).collect();
+    CONFIG.with(|config| match crate::load::args::route(config, &args) {
+        Ok(routed) => assert_eq!(routed.len(), config.processes.len()),
+        Err(refused) => drop(refused.to_string()),
+    });
+}
+
+/// A connection to the control server; the first two bytes are the caller and the size of a read.
+fn control(bytes: &[u8]) {
+    thread_local! {
+        static SUPERVISOR: OnceCell<CountingSupervisor> = const { OnceCell::new() };
+    }
+    let [caller, at_once, bytes @ ..] = bytes else { return };
+    let caller = match caller % 4 {
+        0 => Caller::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        1 => Caller::Tcp(IpAddr::V4(Ipv4Addr::BROADCAST)),
+        2 => Caller::Stranger("no".to_owned()),
+        _ => Caller::Socket(Peer { pid: 7, uid: 0 }),
+    };
+    let is_operator = matches!(caller, Caller::Socket(_));
+    SUPERVISOR.with(|supervisor| {
+        let supervisor = supervisor.get_or_init(CountingSupervisor::new);
+        let stream = Client::new(bytes, *at_once, true);
+        poll(converse(supervisor.clone(), caller, stream));
+        let asked = supervisor.requests.take().len() + supervisor.signals.take().len();
+        assert!(is_operator || asked == 0);
+    });
+}
+
+/// The answer of an HTTP server; the first byte is the size of a read.
+fn http(bytes: &[u8]) {
+    const MOST: usize = 4096;
+    let Some((at_once, bytes)) = bytes.split_first() else { return };
+    let stream = Client::new(bytes, *at_once, false);
+    poll(async {
+        let address = Address::Unix("/x".into());
+        let request = crate::http::build(&address, Method::GET, "/").expect("a valid path");
+        let mut connection = crate::http::Connection::over(stream).await.expect("a handshake");
+        match connection.exchange(request, Some(MOST)).await {
+            Ok(answer) => assert!(answer.body.len() <= MOST),
+            Err(error) => drop(error.to_string()),
+        }
+    });
+}
+
+/// Polls a future that needs no runtime. One that waits for an operation never ends.
+fn poll(future: impl Future) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..1000 {
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
+    }
+}
+
+/// The answers of Envoy's admin; what follows the separator is that of `/listeners`.
+fn envoy(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |byte| *byte == NEXT);
+    let body = parts.next().unwrap_or_default();
+    let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let text = String::from_utf8_lossy(body);
+    let uncounted = Uncounted { listeners: vec!["a".to_owned()], managers: vec!["b".to_owned()] };
+    let _ = Sample::parse(body, &uncounted);
+    let _ = XdsStats::parse(body).map(|stats| stats.missing());
+    crate::envoy::stats::listener_names(&text);
+    crate::envoy::preflight::of_server_info(body);
+    crate::envoy::preflight::serves_clients(&list);
+    crate::envoy::preflight::modify_only(&text);
+    if let Ok(dump) = serde_json::from_slice(body) {
+        crate::envoy::listeners::parse(&dump, &list);
+    }
+}
+
+/// A datagram of sd_notify(3).
+fn notify(bytes: &[u8]) {
+    let message = NotifyMessage::parse(bytes);
+    assert!(message.status.as_ref().is_none_or(|status| !status.contains(char::is_control)));
+    let _ = message.to_string();
+}
+
+/// The output of a process: no byte is lost, however it is cut into reads. The first byte is the
+/// size of a read, and [`NEXT`] a long part of a line.
+fn logs(bytes: &[u8]) {
+    let Some((at_once, bytes)) = bytes.split_first() else { return };
+    let long = "é".repeat(LONGEST_LINE / 3);
+    let mut output = Vec::new();
+    let mut longs = 0;
+    for byte in bytes {
+        match *byte {
+            // Enough of them for a line of two pieces.
+            NEXT if longs < 4 => {
+                longs += 1;
+                output.extend_from_slice(long.as_bytes());
+            }
+            other => output.push(other),
+        }
+    }
+    let split = |at_once: usize| {
+        let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
+        for part in output.chunks(at_once) {
+            splitter.feed(part, |line| lines.push(line.to_vec()));
+        }
+        splitter.finish(|line| lines.push(line.to_vec()));
+        lines
+    };
+    let lines = split(output.len().max(1));
+    assert!(lines == split(usize::from(*at_once) * 97 + 1), "the cut matters");
+    assert!(lines.iter().all(|line| line.len() <= LONGEST_LINE));
+    assert!(lines.iter().flatten().eq(output.iter().filter(|byte| **byte != b'\n')));
+    if longs == 0 {
+        let unended = usize::from(output.last().is_some_and(|byte| *byte != b'\n'));
+        assert_eq!(lines.len(), output.iter().filter(|byte| **byte == b'\n').count() + unended);
+    }
+    let form = Form::json("p", Stream::Stdout);
+    for line in &lines {
+        let mut out = Vec::new();
+        form.write("2026-11-20T07:04:12.123Z", line, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(value["message"].as_str(), Some(&*String::from_utf8_lossy(line)));
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+}
+
+/// The text of a file, as [`Source`] accepts it.
+fn text(bytes: &[u8]) -> Option<String> {
+    crate::load::source::text(bytes.to_vec()).ok()
+}
+
+fn environment() -> Environment {
+    [("A", "a"), ("EMPTY", ""), ("TOKEN", SECRET)].into_iter().collect()
+}

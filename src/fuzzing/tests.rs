@@ -1,0 +1,104 @@
+//! Replays the corpus, and mutates it, with the same inputs in every run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::fuzzing::{NEXT, TARGETS, Target};
+
+/// Bytes that mean something to one of the readers.
+const WORDS: [&[u8]; 16] = [
+    b"\n",
+    b"\0",
+    b"- ",
+    b": ",
+    b"\"",
+    b"'",
+    b"${A:-",
+    b"}",
+    b"&a ",
+    b"*a",
+    b"\n  ",
+    b"--",
+    b"\r\n",
+    b"999999999999999999999",
+    b"\xc3\xa9",
+    &[NEXT],
+];
+const LONGEST: usize = 2000;
+/// One input, in a build without optimization on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+    let mut paths: Vec<_> =
+        directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(high).unwrap() % bound.max(1)
+    }
+}
+
+/// An input with one to four changes: a part is removed, or replaced by a part of another input, a
+/// word or a byte.
+fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = corpus[random.below(corpus.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        let end = bytes.len().min(at + random.below(12));
+        let other = &corpus[random.below(corpus.len())];
+        let from = random.below(other.len() + 1);
+        let new = match random.below(4) {
+            0 => Vec::new(),
+            1 => other[from..other.len().min(from + random.below(80))].to_vec(),
+            2 => WORDS[random.below(WORDS.len())].to_vec(),
+            _ => vec![u8::try_from(random.below(256)).unwrap()],
+        };
+        bytes.splice(at..end, new);
+    }
+    bytes.truncate(LONGEST);
+    bytes
+}
+
+/// The CPU time of this thread, which does not depend on the load of the machine.
+fn used() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+#[track_caller]
+fn run(name: &str, target: Target, bytes: &[u8]) {
+    let before = used();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(bytes))) {
+        eprintln!("{name} fails with b\"{}\"", bytes.escape_ascii());
+        resume_unwind(panic);
+    }
+    assert!(used() - before < PATIENCE, "{name} takes long with b\"{}\"", bytes.escape_ascii());
+}
+
+#[test]
+fn inputs_are_answered() {
+    let runs = std::env::var("DRAINIT_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok());
+    std::thread::scope(|scope| {
+        for (name, target) in TARGETS {
+            scope.spawn(move || {
+                let corpus = corpus(name);
+                corpus.iter().for_each(|bytes| run(name, target, bytes));
+                let mut random = Random(1);
+                for _ in 0..runs.unwrap_or(1000) {
+                    run(name, target, &mutated(&mut random, &corpus));
+                }
+            });
+        }
+    });
+}

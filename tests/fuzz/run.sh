@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs each target for some seconds: fuzz.sh PROGRAM SECONDS [TARGET…]. What one finds is kept in target/fuzz/found, and
+# inputs that reach new code in target/fuzz/corpus; MERGE=1 reduces these and the corpus beside this file to the fewest
+# that reach as much.
+set -euo pipefail
+program=$(realpath "$1") seconds=$2
+shift 2
+here=$(realpath "$(dirname "$0")")
+out=$(realpath target/fuzz)
+mkdir -p "$out/found"
+[[ $# -gt 0 ]] || set -- $(ls "$here/corpus")
+
+failed=0
+for target; do
+    kept=$here/corpus/$target new=$out/corpus/$target
+    mkdir -p "$new"
+    # Seconds for one input; megabytes for the process and for one allocation; bytes of an input.
+    limits=(-timeout=5 -rss_limit_mb=768 -malloc_limit_mb=256 -max_len=4096)
+    export DRAINIT_FUZZ_TARGET=$target
+    if "$program" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \
+        -artifact_prefix="$out/found/$target-" "$new" "$kept" >"$out/$target.log" 2>&1; then
+        awk -v target="$target" '/number_of_executed_units/ { printf "%-10s %12d inputs", target, $2 }
+            /peak_rss_mb/ { printf ", %d MB\n", $2 }' "$out/$target.log"
+    else
+        failed=1
+        echo "$target fails; see $out/$target.log" >&2
+        tail -n 20 "$out/$target.log" >&2
+    fi
+    if [[ -n ${MERGE:-} ]]; then
+        rm -rf "$out/merged"
+        mkdir "$out/merged"
+        "$program" "${limits[@]}" -merge=1 "$out/merged" "$kept" "$new" >"$out/$target.merge.log" 2>&1
+        rm -rf "$kept" && mv "$out/merged" "$kept"
+    fi
+done
+exit $failed
