@@ -1,6 +1,6 @@
 //! Replays the corpus, and mutates it, with the same inputs in every run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ fn used() -> Duration {
 fn run(name: &str, target: Target, bytes: &[u8]) {
     let before = used();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(bytes))) {
-        eprintln!("{name} fails with b\"{}\"", bytes.escape_ascii());
-        resume_unwind(panic);
+        let message = panic.downcast_ref::<String>().map_or("", String::as_str);
+        panic!("{name} fails with b\"{}\": {message}", bytes.escape_ascii());
     }
     assert!(used() - before < PATIENCE, "{name} takes long with b\"{}\"", bytes.escape_ascii());
 }
