@@ -142,7 +142,7 @@ impl State {
 
     /// Waits for the end of an epoch that is to end, in place of a signal, if a newer one lives or is
     /// started again. Returns whether that is so. `limit`: its own time to end.
-    pub(crate) fn hold(&mut self, process: ProcessId, limit: Duration, deadline: Time) -> bool {
+    pub(crate) fn hold(&mut self, process: ProcessId, limit: Duration) -> bool {
         let Some(newer) = self.newer(process) else { return false };
         let is_back_soon = matches!(self.life(newer), Lifecycle::Backoff { .. });
         if !self.lives(newer) && !is_back_soon || self.epoch(process).was_failed_on {
@@ -156,8 +156,7 @@ impl State {
             self.note(Note::Stopping { process, signal, limit });
             (Hold::Delayed, limit)
         } else {
-            let handover = self.epoch(process).handover.unwrap_or_default();
-            let limit = handover.min(deadline.since(self.now));
+            let limit = self.epoch(process).handover.unwrap_or_default();
             self.note(Note::HandedOver { process, to: newer, limit });
             (Hold::HandedOver, limit)
         };

@@ -31,7 +31,7 @@ impl State {
     /// Asks a process to end.
     pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
-        if !self.hold(process, limit, deadline) {
+        if !self.hold(process, limit) {
             let signal = self.stop_signal(process);
             self.act(Action::Stop { process, signal });
             self.note(Note::Stopping { process, signal, limit });
@@ -106,10 +106,11 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
+                // The newer one is asked to end in time.
+                Lifecycle::Stopping { .. } if self.is_left_to_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
                     // It may have asked for more time than its own.
                     let limit = match kill_at.since(since) > self.process(id).stop.limit {
-                        _ if self.is_left_to_newer(id) => deadline.since(self.now),
                         true => self.budget.longest_stop(&self.spec, id, self.now, deadline),
                         false => self.budget.stop(&self.spec, id, self.now, deadline),
                     };

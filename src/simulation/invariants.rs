@@ -668,7 +668,11 @@ impl<'a> Checker<'a> {
                 let other = self.other_epoch(now, process, procs);
                 let other = other.filter(|_| self.of(process).update == Update::HotRestart);
                 if let Some(other) = other {
-                    let ends = self.signalled[other.index()]
+                    let proc = procs[other.index()];
+                    let is_spoilt = proc.was_failed_on && self.is_current(process);
+                    self.hold(!is_spoilt, "a start beside an epoch that lets no other take over");
+                    let ends = proc.is_told
+                        || self.signalled[other.index()]
                         || self.group_killed[other.index()]
                         || self.asked[other.index()].is_some() && !self.handed_over[other.index()];
                     self.hold(!ends, "a start beside an epoch that is about to end");
@@ -745,6 +749,7 @@ impl<'a> Checker<'a> {
                 self.hold(!obeys, "a KILL although every process obeys");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
+                self.holds_handover(now, process, procs);
                 if self.stop_signals < 3 {
                     self.was_asked_in_time(now, process);
                 }
@@ -1114,6 +1119,22 @@ impl<'a> Checker<'a> {
             is_killed == self.pending[slot.index()],
             "TERM to an epoch, or KILL, in its turn",
         );
+        let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
+        let was_told = others.any(|other| self.asked[other.index()].is_some());
+        let is_drain = self.unready && self.draining.contains(&true);
+        let is_cut = is_drain && self.handed_over[slot.index()] && !was_told;
+        self.hold(!is_cut, "an old epoch is asked while a drain goes on");
+    }
+
+    /// An epoch is killed beside a newer one only when that had its time to end it.
+    fn holds_handover(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
+        let newer = self.other_epoch(now, slot, procs);
+        let newer = newer.filter(|_| self.handed_over[slot.index()] && self.stop_signals < 3);
+        let (Some(newer), Some(limit)) = (newer, self.of(slot).handover) else { return };
+        let is_asked = self.asked[newer.index()].is_some() || self.group_killed[newer.index()];
+        let had_time = procs[newer.index()].started.is_some_and(|at| at + limit <= now);
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
+        self.hold(is_asked || had_time || is_over, "killed before a newer epoch could end it");
     }
 
     /// An epoch that is asked to end ends the older one with it.
@@ -1152,7 +1173,7 @@ impl<'a> Checker<'a> {
             let hook = HookId { process: Some(id), stage: Stage::PreStop };
             let is_stopped = self.asked[place].is_some()
                 || self.group_killed[place]
-                || self.hooks.contains(&hook)
+                || self.hooks.contains(&hook) && !self.pending[place]
                 || !procs[place].alive;
             self.hold(!is_new || is_stopped, "a new instance goes on beside one that is drained");
         }
@@ -1443,9 +1464,6 @@ impl<'a> Checker<'a> {
                     is_renewed || self.asked[place].is_none(),
                     "handed over, and asked to end",
                 );
-                if let Some(deadline) = self.deadline {
-                    self.hold(now + limit <= deadline, "a hand-over beyond the deadline");
-                }
                 self.handed_over[place] = true;
                 self.stops_early[place] |= !self.unready;
                 self.asked[place] = Some((now, limit));

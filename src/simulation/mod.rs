@@ -157,7 +157,10 @@ pub(crate) struct Proc {
     /// It has ended the older one.
     has_ended_older: bool,
     /// A newer one has ended before it took over.
-    was_failed_on: bool,
+    pub(crate) was_failed_on: bool,
+    /// A newer one was asked to end, and has passed that on.
+    pub(crate) is_told: bool,
+    pub(crate) started: Option<Time>,
 }
 
 /// Plays one scenario to its end.
@@ -496,7 +499,10 @@ impl Sim<'_> {
             }
             Action::Stop { process, .. } => {
                 self.extend(process);
-                self.end_older(process);
+                if let Some(older) = self.older(process) {
+                    self.procs[older.index()].is_told = true;
+                    self.end_older(process);
+                }
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
                     self.die(process, after, 200 + 15, true);
                 }
@@ -605,7 +611,9 @@ impl Sim<'_> {
         assert!(!proc.alive && !proc.group, "{process:?} is started while it is alive");
         let instance = proc.instance + 1;
         let is_live = older.is_none();
-        *proc = Proc { alive: true, instance, is_epoch, older, is_live, ..Proc::default() };
+        let started = Some(self.now);
+        *proc =
+            Proc { alive: true, instance, is_epoch, older, is_live, started, ..Proc::default() };
         self.deliver(events, self.now, Event::Spawned(process));
         if let Some(after) = behaviour.ready_after {
             self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });

@@ -228,3 +228,58 @@ fn a_new_process_starts_what_was_stopped_by_hand_with_its_new_definition() {
     play.at(8100, Event::Spawned(NEXT));
     assert_eq!(play.notes(8200, Event::Ready(NEXT)).last(), Some(&Note::ReloadDone));
 }
+
+/// A router that is an Envoy, with a new epoch that was started at 1000. An old one lives for 12 s
+/// at most.
+fn epochs() -> Play {
+    let mut spec = overlapping();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.update = Update::HotRestart;
+    router.handover = Some(MS(12_000));
+    router.restart.policy = RestartPolicy::Always;
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    play
+}
+
+const KILL_OF_THE_NEW_ONE: Action = Action::Stop { process: NEW, signal: Signal::KILL };
+
+#[test]
+fn an_old_epoch_is_left_to_the_new_one_until_its_time_is_over() {
+    let mut play = epochs();
+    assert_eq!(play.at(1500, Event::Ready(NEW)), []);
+    assert_eq!(play.at(13_500, Event::Tick), [Action::Kill(ROUTER)]);
+}
+
+#[test]
+fn an_old_epoch_is_asked_only_when_no_newer_one_lives_and_none_comes() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    let crash = |process| Event::Exited { process, end: End::Code(7), remains: false };
+    assert_eq!(play.at(2000, crash(NEW)), [], "the next one takes over from it");
+    assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(3000, Event::Spawned(NEW));
+    assert_eq!(play.at(3100, crash(NEW)), [stop(ROUTER)], "no other can take over from it");
+    assert_eq!(play.at(5100, Event::Tick), [], "nor start beside it");
+    assert_eq!(play.at(5200, exited(ROUTER)), [Action::Spawn(NEW)]);
+}
+
+#[test]
+fn a_new_epoch_is_killed_at_the_stop_signal() {
+    let mut play = epochs();
+    let stopped = play.at(1200, Event::Signal(Signal::TERM));
+    assert_eq!(stopped, [Action::Unready, KILL_OF_THE_NEW_ONE, drain_of(ROUTER)]);
+}
+
+#[test]
+fn a_new_epoch_is_taken_back_when_the_old_one_crashes() {
+    let mut play = epochs();
+    let crash = Event::Exited { process: ROUTER, end: End::Code(7), remains: false };
+    assert_eq!(play.at(1200, crash), [KILL_OF_THE_NEW_ONE]);
+    assert_eq!(play.at(2200, Event::Tick), [], "it would be the next epoch");
+    let end = End::Signal(Signal::KILL);
+    let gone = Event::Exited { process: NEW, end, remains: false };
+    assert_eq!(play.at(2300, gone), [Action::Spawn(ROUTER)]);
+}
