@@ -233,7 +233,7 @@ fn a_new_epoch_that_hangs_is_killed_and_the_old_one_goes_on() {
     let load = Load::start(address, 4, 0);
     let said = drainit.exec(&["restart", "router"]);
     said.assert(1, "did not become ready within 3s").assert(1, "Envoy is PRE_INITIALIZING");
-    drainit.wait_for_line("router: SIGKILL");
+    drainit.wait_for_line(r"router \(epoch 1\): SIGKILL");
     drainit.wait_until("one epoch left", || epochs(&drainit).len() == 1);
     let now = epochs(&drainit);
     assert_eq!((&now[0]["state"], &now[0]["epoch"]), (&"ready".into(), &0.into()));
@@ -284,7 +284,7 @@ fn a_stop_drains_both_epochs() {
     let now = epochs(&drainit);
     assert_eq!(now.len(), 2, "{now:?}");
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: draining");
+    drainit.wait_for_line(r"router \(epoch 1\): draining");
     assert!(matches!(on_new.request(0).went, RequestResult::Answered { .. }));
     drop(on_new);
     // The old one is not cut.
@@ -294,6 +294,8 @@ fn a_stop_drains_both_epochs() {
     // The new one learns of the closed connections of the old one within 5 s.
     ended.assert_code(0).assert_took(asked, ms(2000)..ms(11000)).assert_nothing_left();
     ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
+    ended.assert_line(r"router \(epoch 0\): drains by itself until the new instance ends it");
+    ended.assert_line(r"^\S+   stop router \(epoch 1\): |  stop router \(epoch 1\): ");
 }
 
 #[test]
@@ -322,14 +324,14 @@ fn a_new_epoch_does_not_take_over_in_a_drain() {
     let mut restart = begin_restart(&drainit);
     drainit.wait_for_line("router: started, epoch 1");
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line("router: SIGKILL");
+    drainit.wait_for_line(r"router \(epoch 1\): SIGKILL");
     // Every answer says goodbye from the first goodbye on, for longer than the new one would take.
     let (mut closed, mut client) = (0, Client::new(address));
-    while drainit.record().line("router: drain over").is_none() {
+    while drainit.record().line(r"router \(epoch 0\): drain over").is_none() {
         match client.request(0).went {
             RequestResult::Answered { closes: true } => closed += 1,
             RequestResult::Answered { closes: false } if closed == 0 => {}
-            other if drainit.record().line("router: drain over").is_none() => {
+            other if drainit.record().line(r"router \(epoch 0\): drain over").is_none() => {
                 panic!("{other:?} after {closed} goodbyes\n{}", drainit.record())
             }
             _ => {}
@@ -416,7 +418,7 @@ fn the_example_replaces_its_envoy_when_its_config_changes() {
     fs::write(&config, format!("{text}\n# Changed.\n")).unwrap();
     drainit.wait_for_line("router: the new instance takes over");
     assert_eq!(get(address, "/").unwrap().0, 200);
-    drainit.wait_for_line(r"router: exited with code 0");
+    drainit.wait_for_line(r"router \(epoch 0\): exited with code 0, ended by the new instance");
     assert_eq!(get(address, "/").unwrap().0, 200);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();

@@ -207,6 +207,33 @@ pub enum Note {
     Unkillable(ProcessId),
 }
 
+impl Note {
+    /// The process, where the note is about a single instance of it.
+    #[must_use]
+    pub fn instance(&self) -> Option<ProcessId> {
+        match *self {
+            Self::Started(process)
+            | Self::Ready { process, .. }
+            | Self::Ended { process, .. }
+            | Self::NotReady { process, .. }
+            | Self::HandedOver { process, .. }
+            | Self::ProbeFailed { process, .. }
+            | Self::TimeoutExtended { process, .. }
+            | Self::Unhealthy { process, next: None }
+            | Self::GroupRemains(process)
+            | Self::DrainBegan { process, .. }
+            | Self::NotDrained(process)
+            | Self::DrainOver { process, .. }
+            | Self::EndedUndrained { process, .. }
+            | Self::Stopping { process, .. }
+            | Self::Killed { process, .. }
+            | Self::Stopped { process, .. }
+            | Self::Unkillable(process) => Some(process),
+            _ => None,
+        }
+    }
+}
+
 /// Why a request of the operator failed. The process is the named one or a dependency of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {

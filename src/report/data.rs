@@ -94,6 +94,9 @@ pub struct LinkData {
 #[cfg_attr(feature = "tools", derive(Deserialize))]
 pub struct ProcessData {
     pub name: String,
+    /// What tells it from another instance that ran beside it, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// The first start; null if there was none.
     pub started: Option<f64>,
     pub ready: Option<f64>,
@@ -171,6 +174,9 @@ pub struct StepData {
     pub step: Text,
     /// Null for a step of the container.
     pub process: Option<String>,
+    /// As for a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Null if it did not happen.
     pub begins: Option<f64>,
     /// Null if it did not happen, or was not over at the end.
@@ -272,6 +278,7 @@ impl Report {
         });
         ProcessData {
             name: clean(self.names.of(id)),
+            instance: self.instances.get(&id).map(|instance| clean(instance)),
             started: moments.started.map(since_start),
             ready: moments.ready.map(since_start),
             ready_within: spec.processes[id.index()].readiness_timeout.map(length),
@@ -341,8 +348,11 @@ impl Report {
                 (false, None) => (None, None),
             };
             let name = key.1.map(|id| clean(self.names.of(id)));
+            let label_of = key.1.map(|id| clean(&self.name_of(id)));
+            let instance = key.1.and_then(|id| self.instances.get(&id));
             StepData {
-                name: label(key.0, name.as_deref()),
+                name: label(key.0, label_of.as_deref()),
+                instance: instance.map(|instance| clean(instance)),
                 step: key.0.name().into(),
                 process: name,
                 begins: begins.map(|at| seconds(t0, at)),

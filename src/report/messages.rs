@@ -36,6 +36,20 @@ impl Names {
     }
 }
 
+/// The line of a note. `instance` tells the instance that it is about from another one of the same
+/// process.
+#[must_use]
+pub fn line_of(note: &Note, names: &Names, instance: Option<&str>) -> (Level, String) {
+    let (level, line) = line(note, names);
+    let (Some(process), Some(instance)) = (note.instance(), instance) else { return (level, line) };
+    let name = names.of(process);
+    let line = match line.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) => format!("{name} ({instance}): {rest}"),
+        None => line,
+    };
+    (level, line)
+}
+
 #[must_use]
 pub fn line(note: &Note, names: &Names) -> (Level, String) {
     let name = |id: ProcessId| names.of(id);

@@ -21,7 +21,7 @@ mod tests;
 #[cfg(feature = "tools")]
 pub mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ use crate::types::{End, ProcessId, Signal, Time, harmless, human};
 #[derive(Debug)]
 pub struct Report {
     names: Names,
+    /// What tells the instances of a process from one another, of which there were two at a time.
+    instances: BTreeMap<ProcessId, String>,
     began: Option<(Time, Cause, Duration)>,
     drains: Lines<DrainLine>,
     stops: Lines<StopLine>,
@@ -167,6 +169,7 @@ impl Report {
     pub fn new(names: Names) -> Self {
         Self {
             names,
+            instances: BTreeMap::new(),
             began: None,
             drains: Lines::default(),
             stops: Lines::default(),
@@ -185,12 +188,31 @@ impl Report {
     /// Forgets what it knows of a slot, which has another process from now on.
     pub fn adopt(&mut self, slot: ProcessId, name: String) {
         self.names.set(slot, name);
+        self.instances.remove(&slot);
         self.drains.forget(slot);
         self.stops.forget(slot);
         self.ended_before.remove(&slot);
         self.ends.remove(&slot);
         self.restarts.remove(&slot);
         self.asked.remove(&slot);
+    }
+
+    /// Names an instance, beside which another one of its process runs.
+    pub fn name_instance(&mut self, slot: ProcessId, instance: String) {
+        self.instances.insert(slot, instance);
+    }
+
+    /// The name of a process, and which of its instances it is.
+    fn name_of(&self, slot: ProcessId) -> String {
+        match self.instances.get(&slot) {
+            Some(instance) => format!("{} ({instance})", self.names.of(slot)),
+            None => self.names.of(slot).to_owned(),
+        }
+    }
+
+    fn line(&self, note: &Note) -> String {
+        let instance = note.instance().and_then(|process| self.instances.get(&process));
+        messages::line_of(note, &self.names, instance.map(String::as_str)).1
     }
 
     /// Takes an event that the core has handled, and the phase that followed.
@@ -299,7 +321,7 @@ impl Report {
     /// Adds the line of a note, unless there is the same already: a process may give up any number
     /// of times in the life of a container.
     fn remark_once(&mut self, note: &Note) {
-        let line = messages::line(note, &self.names).1;
+        let line = self.line(note);
         if !self.remarks.contains(&line) {
             self.remarks.push(line);
         }
@@ -361,10 +383,10 @@ impl Report {
             let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
         }
         for line in &self.drains.all {
-            let _ = write!(text, "\n  drain {}: {}", self.names.of(line.process), line.text());
+            let _ = write!(text, "\n  drain {}: {}", self.name_of(line.process), line.text());
         }
         for line in &self.stops.all {
-            let _ = write!(text, "\n  stop {}: {}", self.names.of(line.process), line.text());
+            let _ = write!(text, "\n  stop {}: {}", self.name_of(line.process), line.text());
         }
         let killed = self.killed();
         if killed > 0 {

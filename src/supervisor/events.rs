@@ -40,10 +40,8 @@ impl EventLog {
                 self.pids[process.index()] = pid(process);
                 Some(process)
             }
-            Note::Completed { process, .. }
-            | Note::Ended { process, .. }
-            | Note::Stopped { process, .. } => Some(process),
-            _ => None,
+            Note::Completed { process, .. } => Some(process),
+            _ => note.instance(),
         };
         let time = stamp(SystemTime::now());
         let event = events::event(&time, note, &self.names);

@@ -9,8 +9,10 @@ use tokio::task::spawn_local;
 use crate::config::{Address, DrainMethod, Process};
 use crate::core::event::Event;
 use crate::core::note::Note;
+use crate::core::slots::Role;
 use crate::core::spec::{HookId, Stage};
 use crate::os::clock;
+use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch;
@@ -139,10 +141,27 @@ impl Executor {
     }
 
     /// The line of the start of an epoch, with its number.
-    pub(super) fn epoch_line(&self, note: &Note, line: &str) -> Option<String> {
+    pub(super) fn epoch_line(&self, note: &Note) -> Option<String> {
         let Note::Started(process) = *note else { return None };
         let epoch = self.instances[process.index()].epoch?;
+        let (_, line) = messages::line(note, &self.names);
         Some(format!("{line}, epoch {}", epoch.number))
+    }
+
+    /// What tells this instance from another one of the same process, if there is one: its epoch, or
+    /// its PID.
+    pub(super) fn instance_name(&self, process: ProcessId) -> Option<String> {
+        let machine = self.status_board.machine.borrow();
+        let is_other = |other: &ProcessId| {
+            let was_started = self.instances[other.index()].name.is_some();
+            *other != process
+                && was_started
+                && self.owner(*other) == self.owner(process)
+                && machine.state().role(*other) != Role::Retired
+        };
+        self.slots()
+            .any(|other| is_other(&other))
+            .then(|| self.instances[process.index()].name.clone())?
     }
 
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. Returns

@@ -106,6 +106,8 @@ struct Instance {
     /// The files of `render` are written for the start under way.
     is_rendered: bool,
     pid: Option<Pid>,
+    /// Its epoch or its PID, once it was started.
+    name: Option<String>,
     log: Option<Rc<OutputCapture>>,
     watch: Option<Watch>,
     listener: Option<Listener>,

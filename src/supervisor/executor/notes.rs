@@ -24,11 +24,15 @@ impl Executor {
 
     /// Adds the reason why a process is not ready, and the last lines of a process that failed.
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
+        let instance = note.instance().and_then(|process| self.instance_name(process));
+        if let (Some(process), Some(instance)) = (note.instance(), &instance) {
+            self.report.borrow_mut().name_instance(process, instance.clone());
+        }
         self.report.borrow_mut().note(now, note);
         if let Some(events) = &mut self.events {
             events.note(note, |process| self.instances[process.index()].pid);
         }
-        let (level, mut line) = messages::line(note, &self.names);
+        let (level, mut line) = messages::line_of(note, &self.names, instance.as_deref());
         let failed = match *note {
             Note::Started(process) if self.process(process).readiness.is_none() => {
                 self.verify(process);
@@ -79,7 +83,7 @@ impl Executor {
                 line = format!("{line}; its last lines:\n  {}", last.join("\n  "));
             }
         }
-        let line = self.epoch_line(note, &line).unwrap_or(line);
+        let line = self.epoch_line(note).unwrap_or(line);
         match level {
             Level::Error => tracing::error!("{line}"),
             Level::Warning => tracing::warn!("{line}"),

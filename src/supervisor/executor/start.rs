@@ -93,6 +93,10 @@ impl Executor {
         current.pid = Some(pid);
         current.epoch = epoch;
         current.is_ready = false;
+        current.name = Some(match epoch {
+            Some(epoch) => format!("epoch {}", epoch.number),
+            None => format!("PID {pid}"),
+        });
         current.is_asked = false;
         current.log.clone_from(&log);
         current.drain = None;
