@@ -479,3 +479,19 @@ fn an_unresponsive_supervisor_is_an_error_after_a_bound() {
     let (code, said) = drain_against(&[], Some(Closes));
     assert!(code == 1 && said.contains("cannot be asked to drain"), "{code} {said}");
 }
+
+#[test]
+fn without_an_address_it_is_78() {
+    for (config, says) in [
+        (
+            "control: {socket: off}\nprocesses: {a: {command: [a]}}",
+            "socket: off.`, and the drain is not taken over TCP",
+        ),
+        ("control: {sockt: /a}\nprocesses: {a: {command: [a]}}", "unknown key `sockt`"),
+    ] {
+        let rig = Rig::not_init();
+        rig.write("drainit.yaml", config);
+        rig.run_with(&["drain", "-c", "DIR/drainit.yaml"]).assert_code(78).assert_line(says);
+    }
+    Rig::not_init().run_with(&["drain", "-c", "DIR/none.yaml"]).assert_code(78);
+}

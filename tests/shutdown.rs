@@ -1,5 +1,6 @@
 //! Tests that the shutdown is in order and within a single deadline, regardless of the processes.
 
+use std::process::Command;
 use std::thread;
 
 use crate::support::namespace::skip_unless;
@@ -380,4 +381,22 @@ fn a_group_that_hangs_since_before_the_stop_leaves_its_dependencies_their_time()
         .assert_code(3)
         .assert_order(&["app exit 3", "db got SIGTERM", "db exit 0"])
         .assert_line("app: its process group was killed");
+}
+
+#[test]
+fn times_are_of_the_clock_that_runs_on_while_the_machine_sleeps() {
+    // The other clock is far ahead, as after a suspend it is behind.
+    let ahead = ["unshare", "--time", "--monotonic", "1000000", "--fork"];
+    let can = Command::new("unshare").args(&ahead[1..]).arg("true").status();
+    if !can.is_ok_and(|status| status.success()) {
+        skip_unless(Err("a time namespace needs root".to_owned()));
+        return;
+    }
+    let config = "
+        processes:
+          a: {command: [CHILD, a, await=DIR/b, exit=0]}
+          b: {command: [CHILD, b, 'on=TERM:ignore', touch=DIR/b], stop_grace_period: 500ms}
+        ";
+    let ended = Rig::not_init().wrapper(&ahead).run(config);
+    ended.assert_code(0).assert_line("b: still alive after 5[0-9][0-9]ms");
 }

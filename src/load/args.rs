@@ -127,6 +127,16 @@ mod tests {
         assert_eq!(out[2], ["--concurrency", "4", "--v", "-1"]);
         assert_eq!(out[3], ["--a"]);
         assert_eq!(routed(&[]).unwrap().len(), 4);
+        // The longest prefix counts, wherever it stands.
+        let two = ["--a.", "--a.b."]
+            .map(|prefix| format!("{{command: [x], args: {{prefix: '{prefix}'}}}}"));
+        for (text, at) in [
+            (format!("processes: {{p: {}, q: {}}}", two[0], two[1]), 1),
+            (format!("processes: {{p: {}, q: {}}}", two[1], two[0]), 0),
+        ] {
+            let out = route(&config(&text), &["--a.b.c".to_owned()]).unwrap();
+            assert_eq!((&out[at][..], &out[1 - at][..]), (&["--c".to_owned()][..], &[][..]));
+        }
     }
 
     #[test]

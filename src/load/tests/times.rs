@@ -23,6 +23,9 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
 #[test]
 fn waits_that_fit_are_not_reported() {
     assert_eq!(problems(&chain("5s", "time: 10s, min: 4s", "time: 13s, min: 9s", "")), []);
+    // One after the other they would take 40 s.
+    let beside = "processes: {a: {command: [a], stop_grace_period: 20s}, b: {command: [b], stop_grace_period: 20s}}";
+    assert_eq!(problems(beside), []);
 }
 
 #[test]

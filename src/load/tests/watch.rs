@@ -3,6 +3,7 @@
 use crate::config::{Watch, WatchAction};
 use crate::load::testing::{config, load};
 use crate::load::tests::{lines, problems, process_with};
+use crate::testing::temp_dir::TempDir;
 use crate::types::Signal;
 
 fn watch(path: &str, action: WatchAction) -> Watch {
@@ -66,4 +67,20 @@ fn a_later_entry_for_the_same_path_replaces() {
             watch("/c", WatchAction::Restart)
         ]
     );
+}
+
+#[test]
+fn what_a_process_reads_can_be_watched() {
+    let dir = TempDir::new();
+    let files = ["a.tmpl", "argument", "a.env", "token"];
+    let [template, argument, env_file, secret] =
+        files.map(|name| dir.write(name, b"A=1").display().to_string());
+    let watched = [&template, &argument, &env_file, &secret]
+        .map(|path| format!("{{path: {path}, action: restart}}"))
+        .join(", ");
+    let text = format!(
+        "processes: {{a: {{command: [a, {{file: {argument}}}], env_file: {env_file}, \
+         environment: {{A: {{file: {secret}}}}}, render: [{{from: {template}, to: /run/a}}], watch: [{watched}]}}}}"
+    );
+    assert_eq!(lines(&problems(&text)), [""; 0]);
 }
