@@ -77,8 +77,10 @@ impl EventLoop {
                 // As above.
                 let _ = reply.send(answer);
             }
-            // Another request has begun since.
-            Purpose::Reload if self.may_reload().is_err() && !self.is_over() => {
+            // Another request has begun since; or a stop signal has arrived, which keeps its meaning.
+            Purpose::Reload
+                if self.may_reload().is_err() && !self.is_over() || self.stop_is_pending() =>
+            {
                 self.reloads.again();
             }
             Purpose::Reload => match outcome.and_then(|candidate| self.apply(candidate)) {
