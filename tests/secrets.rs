@@ -92,3 +92,17 @@ processes:
     assert_eq!(fs::read_to_string(ended.path("app.conf")).unwrap(), all);
     assert_eq!(ended.report("app.json")["env"]["LATER"], format!("x {SECRET}"));
 }
+
+#[test]
+fn no_signal_makes_it_dump_its_core() {
+    use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
+    // PID 1 would be spared by the kernel.
+    let drainit = Rig::not_init().start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_line("everything is ready");
+    for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
+        drainit.signal(signal);
+        drainit.wait_for_line(&format!("{signal} has no effect"));
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
