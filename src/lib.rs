@@ -25,10 +25,7 @@
 
 #![cfg_attr(
     any(not(feature = "tools"), feature = "fuzzing"),
-    allow(
-        dead_code,
-        reason = "some of what `load` and `plan` offer is only for the tools, or tests"
-    )
+    allow(dead_code, reason = "some of what `load` and `plan` offer is only for the tools")
 )]
 
 pub mod cli;

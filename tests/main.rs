@@ -61,6 +61,7 @@ mod report_counts;
 mod requests;
 mod rolling_restart;
 mod run_signals;
+mod secrets;
 mod servers;
 mod shutdown;
 mod simultaneous_stop;

@@ -321,5 +321,15 @@ fn scalar(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) && (begins || duration) && !word && !number {
         return text.to_owned();
     }
-    serde_json::Value::from(text).to_string()
+    // JSON escapes less than YAML wants: DEL, C1 and what is no character.
+    let unprintable =
+        |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let json = serde_json::Value::from(text).to_string();
+    json.chars().fold(String::new(), |mut out, c| {
+        match c {
+            c if unprintable(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+        out
+    })
 }

@@ -310,7 +310,7 @@ mod tests {
         }
         in_own_process("os::spawn::tests::a_user_is_changed_completely", || {
             let as_user = |uid: u32, gid: u32, groups: &[u32]| {
-                let script = "grep -E '^(Uid|Gid|Groups)' /proc/self/status | tr -s '\\t ' ' '";
+                let script = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Amb))' /proc/self/status | tr -s '\\t ' ' '";
                 let mut id = request(&["sh", "-c", script]);
                 id.user = Some(User { uid, gid, groups: groups.to_vec() });
                 run(id).0
@@ -318,11 +318,12 @@ mod tests {
             nix::unistd::setgroups(&[Gid::from_raw(0), Gid::from_raw(7)]).unwrap();
             assert_eq!(
                 as_user(10001, 10002, &[5, 6]),
-                "Uid: 10001 10001 10001 10001\nGid: 10002 10002 10002 10002\nGroups: 5 6 \n"
+                "Uid: 10001 10001 10001 10001\nGid: 10002 10002 10002 10002\nGroups: 5 6 \n\
+                 CapPrm: 0000000000000000\nCapEff: 0000000000000000\nCapAmb: 0000000000000000\n"
             );
-            assert!(as_user(10001, 0, &[]).ends_with("Groups: \n"));
+            assert!(as_user(10001, 0, &[]).contains("Groups: \n"));
             // Already that user: the groups given to the container stay.
-            assert!(as_user(0, 0, &[]).ends_with("Groups: 0 7 \n"));
+            assert!(as_user(0, 0, &[]).contains("Groups: 0 7 \n"));
 
             let nobody = nix::unistd::Uid::from_raw(65534);
             nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
