@@ -3,6 +3,8 @@
 The greys are readable on both a light and a dark page.
 """
 
+import math
+
 TEXT = "#737b85"
 FONT = "ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 COLOURS = ["#1f9d72", "#c9a227", "#3b82c4"]
@@ -27,30 +29,31 @@ def svg(result):
         "<title>Memory, descriptors, processor time and wake-ups of drainit over time</title>",
     ]
     for place, (title, kind, lines) in enumerate(PANELS):
-        parts += panel(COLUMN * (place % 2) + LEFT, ROW * (place // 2) + TOP, title, result[kind], lines)
+        x, y = COLUMN * (place % 2) + LEFT, ROW * (place // 2) + TOP
+        parts += panel(x, y, title, result[kind], lines)
     return "\n".join([*parts, "</svg>", ""])
 
 
 def panel(x, y, title, rows, lines):
     scale = 1 / 1024 if "MiB" in title else 1
     end = rows[-1]["at"]
-    most = 1.1 * scale * max(row[measure] for row in rows for measure in lines)
+    most = round_up(scale * max(row[measure] for row in rows for measure in lines))
     bottom = y + PANEL_HEIGHT
     parts = [text(x, y - 14, title, 'font-size="14" font-weight="600"')]
     for share in (0, 0.5, 1):
         at = bottom - PANEL_HEIGHT * share
-        parts.append(f'<path d="M{x} {at:g}h{PANEL_WIDTH}" stroke="{TEXT}" stroke-opacity=".25" fill="none"/>')
-        parts.append(text(x - 6, at + 4, f"{most * share:.{1 if most < 20 else 0}f}", 'text-anchor="end"'))
+        parts.append(f'<path d="M{x} {at:g}h{PANEL_WIDTH}" stroke="{TEXT}" stroke-opacity=".25"/>')
+        parts.append(text(x - 6, at + 4, f"{most * share:g}", 'text-anchor="end"'))
     for share in (0, 0.5, 1):
         label = f"{end * share / 60:.0f} min"
         parts.append(text(x + PANEL_WIDTH * share, bottom + 16, label, 'text-anchor="middle"'))
     labels = []
     for colour, (measure, label) in zip(COLOURS, lines.items()):
-        points = [(x + PANEL_WIDTH * row["at"] / end, bottom - PANEL_HEIGHT * scale * row[measure] / most)
-                  for row in rows]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
-        labels.append((points[-1][1] + 4, label, colour))
+        across = [x + PANEL_WIDTH * row["at"] / end for row in rows]
+        down = [bottom - PANEL_HEIGHT * scale * row[measure] / most for row in rows]
+        points = " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(across, down))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+        labels.append((down[-1] + 4, label, colour))
     # Labels of lines that are close to each other make room, from the lowest one up.
     limit = bottom + 4
     for at, label, colour in sorted(labels, reverse=True):
@@ -58,6 +61,13 @@ def panel(x, y, title, rows, lines):
         parts.append(text(x + PANEL_WIDTH + 8, at, label, f'fill="{colour}" font-weight="600"'))
         limit = at - 13
     return parts
+
+
+def round_up(value):
+    """The next number that is 1, 2, 4, 6 or 8 times a power of ten."""
+    digit = 10 ** math.floor(math.log10(value))
+    return next(number for number in (digit, 2 * digit, 4 * digit, 6 * digit, 8 * digit, 10 * digit)
+                if number >= value)
 
 
 def text(x, y, words, style=""):

@@ -38,7 +38,8 @@ class World:
         self.failures.append(f"{time.strftime('%H:%M:%S')} {why}")
 
     def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports["CONTROL_PORT"], timeout=LONGEST)
+        port = self.ports["CONTROL_PORT"]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST)
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -62,7 +63,8 @@ class World:
                     return True
             return False
         try:
-            kit.wait_until(lambda: found() or time.sleep(0.05), LONGEST, f"event {event} of {process}")
+            what = f"event {event} of {process}"
+            kit.wait_until(lambda: found() or time.sleep(0.05), LONGEST, what)
         except TimeoutError as error:
             self.fail(str(error))
 
@@ -126,7 +128,7 @@ def watch(world, number):
 
 
 def reload(world, number):
-    """To the other config and back: by command, and a second later once more by the watched file."""
+    """To the other config and back: by command, and a second later again by the watched file."""
     for site in ["b", "a"]:
         world.forget_events()
         world.write("site.yaml", f"# {number}\n{world.sites[site]}")

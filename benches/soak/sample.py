@@ -13,7 +13,8 @@ TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 def read(pid):
     """All measures of now, and the PIDs of its children that nobody has reaped."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     children = kit.children_of_all().get(pid, [])
     zombies = [child for child, state in children if state == "Z"]
