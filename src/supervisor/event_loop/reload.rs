@@ -77,7 +77,7 @@ impl EventLoop {
                 // As above.
                 let _ = reply.send(answer);
             }
-            // Another request has begun since; or a stop signal has arrived, which keeps its meaning.
+            // Another request has begun since, or a stop signal has arrived and keeps its meaning.
             Purpose::Reload
                 if self.may_reload().is_err() && !self.is_over() || self.stop_is_pending() =>
             {
