@@ -146,16 +146,20 @@ struct Known {
 
 impl Known {
     fn of_sources() -> Self {
-        let test = Regex::new(r"#\[(?:tokio::)?test\]\n(?:\s*(?:#|//).*\n)*\s*(?:async )?fn (\w+)");
-        let invariant = Regex::new(r"fn (holds_\w+)").unwrap();
-        let test = test.unwrap();
         let mut names = Vec::new();
         for path in files(&root().join("src")).into_iter().chain(files(&root().join("tests"))) {
             let text = fs::read_to_string(&path).unwrap();
             let module = path.strip_prefix(root()).unwrap().with_extension("");
             let module = module.to_str().unwrap().trim_end_matches("/mod").replace('/', "::");
-            let found = test.captures_iter(&text).chain(invariant.captures_iter(&text));
-            names.extend(found.map(|found| format!("{module}::{}", &found[1])));
+            let mut is_test = false;
+            for line in text.lines().map(str::trim) {
+                is_test |= matches!(line, "#[test]" | "#[tokio::test]");
+                let Some((_, name)) = line.split_once("fn ") else { continue };
+                let name = name.split(['(', '<']).next().unwrap_or_default();
+                if std::mem::take(&mut is_test) || name.starts_with("holds_") {
+                    names.push(format!("{module}::{name}"));
+                }
+            }
         }
         Self { names, reasons: read("src/simulation/invariants.rs") }
     }
