@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Update};
 use crate::core::slots::Placed;
-use crate::core::spec::{ProcessSpec, Spec, Wait};
+use crate::core::spec::{ProcessSpec, Spec};
 use crate::plan::changes;
 use crate::plan::changes::Definition;
 use crate::types::suggest::list;
@@ -176,7 +176,12 @@ impl<'a> Reload<'a> {
                     start(spec)
                 }
             };
-            let stops = stops.map(|one| one.stop()).unwrap_or_default();
+            let ends = |one: &Running<'_>| match effect {
+                Effect::Replaced { update: Update::HotRestart, .. }
+                | Effect::Follows { update: Update::HotRestart, .. } => one.hand_over(),
+                _ => one.stop(),
+            };
+            let stops = stops.map(|one| ends(one)).unwrap_or_default();
             let longest = starts.map(|starts| starts.saturating_add(stops));
             steps.push(Step { name: &process.name, effect, longest });
         }
@@ -337,15 +342,22 @@ fn update_name(update: Update) -> &'static str {
 impl Running<'_> {
     /// The longest time from the beginning of its drain until it is gone.
     fn stop(&self) -> Duration {
+        let drain = self.spec.drain.map(|drain| drain.time).unwrap_or_default();
+        self.end(drain.saturating_add(self.spec.stop.limit))
+    }
+
+    /// The longest time until an old epoch is gone, which the new one ends.
+    fn hand_over(&self) -> Duration {
+        self.end(self.spec.handover.unwrap_or_default())
+    }
+
+    fn end(&self, within: Duration) -> Duration {
         if self.life != Life::Runs {
             return Duration::ZERO;
         }
-        let ProcessSpec { drain, hooks, stop, .. } = self.spec;
-        let limit = |wait: Option<Wait>| wait.map(|wait| wait.limit).unwrap_or_default();
-        let drain = drain.map(|drain| drain.time).unwrap_or_default();
-        [drain, limit(hooks.pre_stop), stop.limit, limit(hooks.post_stop)]
-            .into_iter()
-            .fold(Duration::ZERO, Duration::saturating_add)
+        let hooks = &self.spec.hooks;
+        let hooks = [hooks.pre_stop, hooks.post_stop].into_iter().flatten();
+        hooks.fold(within, |all, hook| all.saturating_add(hook.limit))
     }
 }
 
@@ -583,9 +595,11 @@ from now on with the new `shutdown`
             first_word(&hot, &envoy(2, "hot-restart", "")),
             "e  replaced, stop-first  `command` differs, so Envoy cannot take over"
         );
+        // Its config is checked for 10 s at most, it starts for 30 s at most, and the old one has 10 s
+        // more than its --parent-shutdown-time-s.
         assert_eq!(
-            first_word(&hot, &envoy(1, "hot-restart", ", -l, debug")),
-            "e  replaced, hot-restart  `command` differs"
+            text(&hot, &envoy(1, "hot-restart", ", -l, debug"), |_| Life::Runs),
+            "e  replaced, hot-restart  `command` differs; at most 2m 20s\n"
         );
         assert_eq!(first_word(&hot, &plain), "e  goes on  `update` differs\n");
     }
