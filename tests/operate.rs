@@ -53,6 +53,46 @@ fn single_processes_are_stopped_started_and_restarted() {
 }
 
 #[test]
+fn the_name_of_a_process_with_copies_means_all_of_them() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, 'app-${SCALE_INDEX}', print=serving, 'on=USR1:print:heard-${SCALE_INDEX}']
+            scale: 3
+            readiness: {log: ^serving$}
+          other: {command: [CHILD, other]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    let copies = || ["app-1", "app-2", "app-3"].map(|copy| state(&drainit, copy));
+    let before = copies();
+    let shown = drainit.exec(&["status", "app"]).stdout;
+    assert!(
+        shown.contains("app-1") && shown.contains("app-3") && !shown.contains("other"),
+        "{shown}"
+    );
+    drainit.exec(&["kill", "-s", "USR1", "app"]).assert(0, "");
+    drainit.wait_for_line("heard-3");
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    for (before, after) in before.iter().zip(copies()) {
+        assert!(after.0 == "ready" && after.1 != before.1, "{after:?}");
+    }
+    drainit.exec(&["stop", "app"]).assert(0, "");
+    assert!(copies().iter().all(|copy| copy.0 == "stopped"));
+    drainit.exec(&["start", "app"]).assert(0, "");
+    assert!(copies().iter().all(|copy| copy.0 == "ready"));
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_order(&[
+        "app-1 got SIGTERM",
+        "app-2 got SIGTERM alive:app-1",
+        "app-3 got SIGTERM alive:app-1+app-2",
+    ]);
+}
+
+#[test]
 fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

@@ -372,6 +372,8 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.wait_for_event("slow", "got SIGTERM");
     // Nothing else may begin meanwhile.
     drainit.exec(&["restart", "other"]).assert(1, "");
+    drainit.exec(&["plan", "--reload"]).assert(1, "a reload or another request is under way");
+    assert_eq!(state(&drainit, "slow").0, "waiting");
     edit(&drainit, "print=two", "print=three");
     let mut second = reload();
     drainit.wait("the second", LONG, |record| {
@@ -397,6 +399,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     });
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: SIGTERM");
+    drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
     assert_eq!(third.wait().unwrap().code(), Some(1));
     assert_eq!(fourth.wait().unwrap().code(), Some(1));
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
@@ -471,6 +474,44 @@ fn the_next_reload_tries_again_what_could_not_be_started() {
     symlink(program, link).unwrap();
     assert_eq!(drainit.exec(&["reload"]).code, 0);
     assert_eq!(state(&drainit, "app").0, "ready");
+    end(drainit);
+}
+
+#[test]
+fn a_plan_is_refused_as_the_reload_would_be() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {app: {command: [CHILD, app], readiness: {file: DIR/ready, timeout: 60s}}}",
+    );
+    drainit.wait_for_start(&["app"]);
+    for command in [["plan", "--reload"].as_slice(), &["reload"]] {
+        drainit.exec(command).assert(1, "not everything has been ready yet");
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG);
+}
+
+#[test]
+fn an_address_that_a_process_has_opened_itself_is_held_once_it_is_stopped() {
+    let Some(drainit) = started("processes: {app: {command: [CHILD, app, 'unix=DIR/app.sock']}}")
+    else {
+        return;
+    };
+    drainit.wait_for_event("app", "unix");
+    let socket = drainit.path("app.sock").display().to_string();
+    let held = format!("print=held], listen: ['unix:{socket}']");
+    edit(&drainit, &format!("'unix={socket}']"), &held);
+    for command in [["plan", "--reload"].as_slice(), &["reload"]] {
+        let mend = "another process listens on it; if a process of this container listens there itself: \
+                    `drainit stop` it, reload, and `drainit start` it";
+        drainit.exec(command).assert(1, mend);
+    }
+    for command in
+        [["stop", "app"].as_slice(), &["plan", "--reload"], &["reload"], &["start", "app"]]
+    {
+        drainit.exec(command).assert(0, "");
+    }
+    drainit.wait_for_line("held");
     end(drainit);
 }
 

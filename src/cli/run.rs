@@ -22,6 +22,7 @@ use crate::os::signal::fd::Signals;
 use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::reload::ConfigSource;
+use crate::supervisor::sockets::Opened;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Stream, exit_code, harmless, harmless_lines, human};
 
@@ -82,7 +83,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(format, &harmless(&error.to_string()), exit_code::CONFIG),
     };
-    let sockets = match sockets::open(&loaded.config, &[]) {
+    let sockets = match sockets::open(&loaded.config, None).and_then(Opened::adapt) {
         Ok(sockets) => sockets,
         Err(error) => return fail(format, &harmless(&error), exit_code::CONFIG),
     };

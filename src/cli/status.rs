@@ -107,7 +107,10 @@ async fn show(
     if !args.names.is_empty()
         && let Some(all) = status["processes"].as_array_mut()
     {
-        all.retain(|process| args.names.iter().any(|name| process["name"] == name.as_str()));
+        all.retain(|process| {
+            let keys = [&process["name"], &process["copy_of"]];
+            args.names.iter().any(|name| keys.iter().any(|key| *key == name.as_str()))
+        });
         if args.format == Format::Text {
             // It is about other processes, too.
             status["startup"] = Value::Null;

@@ -61,10 +61,14 @@ pub trait SupervisorHandle {
     fn measures(&self) -> Measures;
     /// Begins to drain, and stops nothing. Has no effect the second time, or during a shutdown.
     fn drain(&self);
-    /// Begins to stop, start or restart a process. The answer comes when that is done or has
-    /// failed, however long it takes; the error is a sentence for the operator. The sender is gone
-    /// without an answer only when drainit itself ends.
-    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>>;
+    /// Begins to stop, start or restart these processes, one after the other, until one fails. The
+    /// answer comes when that is done or has failed, however long it takes; the error is a sentence
+    /// for the operator. The sender is gone without an answer only when drainit itself ends.
+    fn request(
+        &self,
+        names: Vec<String>,
+        request: Operation,
+    ) -> oneshot::Receiver<Result<(), String>>;
     /// Reads the config again. The answer comes when every process is as the new config has it, or
     /// says why not; it has the warnings.
     fn reload(&self) -> oneshot::Receiver<Result<String, String>>;

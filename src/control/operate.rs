@@ -123,10 +123,19 @@ pub(crate) fn answer<B>(
     if !stage.last() {
         return Answered::Now(busy());
     }
-    let names: Vec<_> = query.names(&now).collect();
+    let names: Vec<_> = query.named(&now).map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    Answered::Later(names.into_iter().map(|name| supervisor.request(name, operation)).collect())
+    // Copies are restarted one after the other, so that the others serve.
+    let mut asked = Vec::new();
+    for copies in query.processes {
+        let names = copies.into_iter().map(|place| now.processes[place].name.clone());
+        match operation {
+            Request::Restart => asked.push(supervisor.request(names.collect(), operation)),
+            _ => asked.extend(names.map(|name| supervisor.request(vec![name], operation))),
+        }
+    }
+    Answered::Later(asked)
 }
 
 /// GET: what a reload would do. POST: does it.
@@ -198,8 +207,8 @@ fn busy() -> Response<AnswerBody> {
 /// The parameters of a request.
 #[derive(Default)]
 struct Query {
-    /// Indices into the processes of the status.
-    processes: Vec<usize>,
+    /// For each name indices into the processes of the status: one, or those of its copies.
+    processes: Vec<Vec<usize>>,
     /// [`OWN`] is named among the processes, and none of them has that name.
     own: bool,
     signal: Option<Signal>,
@@ -214,11 +223,18 @@ impl Query {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
-                "process" => match now.processes.iter().position(|p| p.is_named(value)) {
-                    Some(place) => query.processes.push(place),
-                    None if value == OWN => query.own = true,
-                    None => return Err(unknown_process(value, now)),
-                },
+                "process" => {
+                    let all = now.processes.iter().enumerate();
+                    let copies = all.filter(|(_, p)| p.is_copy_of(value)).map(|(place, _)| place);
+                    match now.processes.iter().position(|p| p.is_named(value)) {
+                        Some(place) => query.processes.push(vec![place]),
+                        None => match copies.collect::<Vec<_>>() {
+                            copies if !copies.is_empty() => query.processes.push(copies),
+                            _ if value == OWN => query.own = true,
+                            _ => return Err(unknown_process(value, now)),
+                        },
+                    }
+                }
                 "signal" => {
                     let signal = Signal::parse(value);
                     query.signal = Some(signal.ok_or_else(|| format!("no signal: {value:?}"))?);
@@ -233,8 +249,9 @@ impl Query {
         Ok(query)
     }
 
-    fn names<'a>(&self, now: &'a Status) -> impl Iterator<Item = &'a str> {
-        self.processes.iter().map(|place| now.processes[*place].name.as_str())
+    /// The processes that are named, or are copies of one that is.
+    fn named<'a>(&'a self, now: &'a Status) -> impl Iterator<Item = &'a ProcessStatus> {
+        self.processes.iter().flatten().map(|place| &now.processes[*place])
     }
 }
 
@@ -256,9 +273,8 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
         return bad("name the processes to signal".to_owned());
     }
     // All or none.
-    let mut targets = Vec::with_capacity(query.processes.len());
-    for place in &query.processes {
-        let process = &now.processes[*place];
+    let mut targets = Vec::new();
+    for process in query.named(now) {
         // Until a new instance runs, the one that ends before it.
         let runs = |one: &&ProcessStatus| one.identity == process.identity && one.pid.is_some();
         match Some(process).filter(runs).or_else(|| now.processes.iter().find(runs)) {
@@ -289,14 +305,14 @@ fn logs(
 ) -> Response<AnswerBody> {
     let of_all = query.processes.is_empty() && !query.own;
     let inherit = |process: &&ProcessStatus| !supervisor.is_captured(process.slot);
-    let named = || query.processes.iter().map(|place| &now.processes[*place]);
+    let named = || query.named(now);
     let inherited: Vec<_> = if of_all {
         now.current().filter(inherit).collect()
     } else {
         named().filter(inherit).collect()
     };
     let names = || inherited.iter().map(|process| process.name.as_str());
-    if !of_all && !query.own && inherited.len() == query.processes.len() {
+    if !of_all && !query.own && inherited.len() == named().count() {
         let reason = format!(
             "drainit has no lines of {}: without `log` in the config the output goes past drainit, straight to the \
              container's (`docker logs`, `kubectl logs`)\n",

@@ -82,6 +82,9 @@ pub struct ProcessStatus {
     #[serde(flatten)]
     pub part: Part,
     /// Its state.
+    /// The key under `processes:`, if it is one of several copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<String>,
     pub state: ProcessState,
     /// While it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +134,12 @@ impl ProcessStatus {
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
         self.part == Part::Current && self.name == name
+    }
+
+    /// Whether this is the entry that counts of a copy of this process.
+    #[must_use]
+    pub fn is_copy_of(&self, name: &str) -> bool {
+        self.part == Part::Current && self.copy_of.as_deref() == Some(name)
     }
 }
 
@@ -334,6 +343,7 @@ pub(crate) fn example() -> Status {
         identity: slots.next().unwrap_or(ProcessId(0)),
         name: name.to_owned(),
         part: Part::Current,
+        copy_of: None,
         state,
         pid,
         epoch: (name == "router").then_some(2),

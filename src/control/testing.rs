@@ -62,9 +62,13 @@ impl SupervisorHandle for CountingSupervisor {
         &self.output
     }
 
-    fn request(&self, name: &str, request: Operation) -> oneshot::Receiver<Result<(), String>> {
+    fn request(
+        &self,
+        names: Vec<String>,
+        request: Operation,
+    ) -> oneshot::Receiver<Result<(), String>> {
         let (sender, receiver) = oneshot::channel();
-        self.requests.borrow_mut().push((name.to_owned(), request, sender));
+        self.requests.borrow_mut().push((names.join(" "), request, sender));
         receiver
     }
 }

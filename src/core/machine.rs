@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::core::action::Action;
 use crate::core::broadcast::Broadcast;
 use crate::core::cause::Cause;
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::note::{Note, RequestError};
 use crate::core::phase::running::Running;
 use crate::core::phase::{Phase, Shutdown};
@@ -80,7 +80,8 @@ impl Machine {
     ///
     /// # Errors
     /// It is refused, and nothing changes, before all processes were ready once, from the begin of a
-    /// drain or a shutdown on, and while a request, a replacement or another reload is under way.
+    /// drain or a shutdown on, and while a request, a replacement or another reload is under way, or
+    /// has not come to its end.
     pub fn reload(
         &mut self,
         now: Time,
@@ -106,6 +107,20 @@ impl Machine {
             (Phase::Running(running), _) => running.refuses_reload(),
             (_, Some(shutdown)) => Some(refusal(shutdown)),
             (_, None) => Some(RequestError::ShuttingDown),
+        };
+        why.map_or(Ok(()), Err)
+    }
+
+    /// Whether this request may be given now. A restart that comes once the new instance of an
+    /// earlier one has begun is not done with that: it may have read what has changed since.
+    ///
+    /// # Errors
+    /// Why it is refused. That is known for equal requests only, which share one answer; all others
+    /// are answered by a note.
+    pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
+        let why = match &self.phase {
+            Phase::Running(running) => running.refuses(&self.state, process, request),
+            _ => None,
         };
         why.map_or(Ok(()), Err)
     }

@@ -257,8 +257,10 @@ pub enum RequestError {
     HookFailed(ProcessId),
     /// It was not ready within its timeout, and is stopped.
     NotReady { process: ProcessId, after: Duration },
-    /// It ended before it was ready, or a oneshot failed.
-    Ended { process: ProcessId, end: End },
+    /// It ended before it was ready, or before what follows was done, or a oneshot failed.
+    Ended { process: ProcessId, end: End, was_ready: bool },
+    /// It has failed its liveness check before what follows was done.
+    Unhealthy(ProcessId),
     /// KILL does not end it.
     Unkillable(ProcessId),
     /// Its running instance has ended, or has failed its liveness check, before the new one had taken

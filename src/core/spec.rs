@@ -99,6 +99,8 @@ pub struct ProcessSpec {
     /// With hot-restart: the longest time that an old instance lives beside the new one, which ends
     /// it.
     pub handover: Option<Duration>,
+    /// The base ID of an Envoy that is hot-restarted, by which its epochs find each other.
+    pub base_id: Option<String>,
     pub restart: Restart,
     pub on_exit: OnExit,
     /// The container is not ready once this process has ended for good with a failure.
@@ -153,6 +155,7 @@ impl Spec {
                 liveness_retries: process.liveness.as_ref().map(Liveness::retries),
                 update: process.update,
                 handover: process.hot_restart().map(|of| of.parent_shutdown + HANDOVER_MARGIN),
+                base_id: process.hot_restart().and_then(|flags| flags.base_id),
                 restart: process.restart,
                 on_exit: process.on_exit,
                 required: process.required,
@@ -235,6 +238,19 @@ impl ProcessSpec {
     #[must_use]
     pub fn may_be_missing(&self) -> bool {
         !self.required && self.on_exit == OnExit::Ignore
+    }
+
+    /// Whether an instance of it starts beside one of this definition, to replace it. An Envoy takes
+    /// over from one that has the same base ID, and was started for it.
+    #[must_use]
+    pub fn overlaps(&self, old: &Self) -> bool {
+        self.update.overlaps() && !self.oneshot && !self.is_apart(old)
+    }
+
+    /// Whether it is an Envoy that cannot take over from one of this definition.
+    #[must_use]
+    pub fn is_apart(&self, old: &Self) -> bool {
+        self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
     /// Makes this the definition of a slot without a process.

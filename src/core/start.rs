@@ -20,6 +20,17 @@ impl State {
         }
     }
 
+    /// The processes that are not started because they need this one.
+    pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
+        let reached = self.reached(process);
+        let waits = |id: &&ProcessId| {
+            let mut needs = self.process(**id).dependencies.iter();
+            self.life(**id) == Lifecycle::Waiting
+                && needs.any(|&(on, condition)| on == process && !is_met(reached, condition))
+        };
+        self.process(process).dependents.iter().filter(waits).copied().collect()
+    }
+
     /// Starts a process, from its `only_if` on.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {

@@ -35,7 +35,8 @@ impl HeldSocket {
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
         if stale_socket::is_listening(path)? {
-            return Err(io::Error::other("another process listens on it"));
+            let why = "another process listens on it";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         }
         stale_socket::remove(path)?;
         let descriptor =

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Update};
 use crate::core::slots::Placed;
-use crate::core::spec::{ProcessSpec, Spec, Wait};
+use crate::core::spec::{ProcessSpec, Spec};
 use crate::plan::changes;
 use crate::plan::changes::Definition;
 use crate::types::suggest::list;
@@ -66,8 +66,9 @@ pub struct Step<'a> {
 pub enum Effect<'a> {
     /// It is drained and stopped.
     Removed,
-    /// It is replaced, because these keys differ.
-    Replaced { update: Update, keys: Vec<&'static str> },
+    /// It is replaced, because these keys differ. `is_apart`: it is an Envoy, and cannot take over
+    /// from the one that runs.
+    Replaced { update: Update, keys: Vec<&'static str>, is_apart: bool },
     /// It does not run, and starts, because these keys differ, or because it has failed.
     StartsAgain { keys: Vec<&'static str> },
     /// It was stopped by hand, and starts because this process, which starts, needs it.
@@ -107,13 +108,17 @@ impl<'a> Reload<'a> {
                 Some((one, keys))
             })
             .collect();
-        let is_replaced = |one: &Running<'_>, keys: &[&str]| {
-            one.life == Life::Failed || keys.iter().any(|key| !TAKEN_OVER.contains(key))
+        // A later hot restart needs an instance that was started for it.
+        let is_replaced = |one: &Running<'_>, keys: &[&str], spec: &ProcessSpec| {
+            one.life == Life::Failed
+                || keys.iter().any(|key| !TAKEN_OVER.contains(key))
+                || spec.is_apart(one.spec)
         };
         let placed = differences
             .iter()
-            .map(|found| match found {
-                Some((one, keys)) if is_replaced(one, keys) => Placed::Changed(one.slot),
+            .zip(&spec.processes)
+            .map(|(found, spec)| match found {
+                Some((one, keys)) if is_replaced(one, keys, spec) => Placed::Changed(one.slot),
                 Some((one, _)) => Placed::Same(one.slot),
                 None => Placed::New,
             })
@@ -143,10 +148,12 @@ impl<'a> Reload<'a> {
             let (effect, stops) = match (&differences[id.index()], on) {
                 (None, _) if spec.left_out => (Effect::LeftOut, None),
                 (None, _) => (Effect::Starts, None),
-                (Some((one, keys)), _) if is_replaced(one, keys) => match one.life {
+                (Some((one, keys)), _) if is_replaced(one, keys, spec) => match one.life {
                     Life::Runs => {
-                        let (keys, update) = (keys.clone(), process.update);
-                        (Effect::Replaced { update, keys }, Some(one))
+                        let is_apart = spec.is_apart(one.spec);
+                        let update = if is_apart { Update::StopFirst } else { process.update };
+                        let keys = keys.clone();
+                        (Effect::Replaced { update, keys, is_apart }, Some(one))
                     }
                     Life::Over | Life::Failed => (Effect::StartsAgain { keys: keys.clone() }, None),
                     Life::Stopped => (Effect::StaysDown { keys: keys.clone() }, None),
@@ -169,7 +176,12 @@ impl<'a> Reload<'a> {
                     start(spec)
                 }
             };
-            let stops = stops.map(|one| one.stop()).unwrap_or_default();
+            let ends = |one: &Running<'_>| match effect {
+                Effect::Replaced { update: Update::HotRestart, .. }
+                | Effect::Follows { update: Update::HotRestart, .. } => one.hand_over(),
+                _ => one.stop(),
+            };
+            let stops = stops.map(|one| ends(one)).unwrap_or_default();
             let longest = starts.map(|starts| starts.saturating_add(stops));
             steps.push(Step { name: &process.name, effect, longest });
         }
@@ -236,7 +248,7 @@ impl<'a> Reload<'a> {
         }
         let steps = self.steps.iter().map(|step| {
             let (update, keys, dependency) = match &step.effect {
-                Effect::Replaced { update, keys } => (Some(*update), keys.as_slice(), None),
+                Effect::Replaced { update, keys, .. } => (Some(*update), keys.as_slice(), None),
                 Effect::Follows { update, on } => (Some(*update), &[][..], Some(*on)),
                 Effect::StartsAgain { keys }
                 | Effect::StaysDown { keys }
@@ -304,6 +316,9 @@ impl Step<'_> {
             Effect::Removed => "not in the config any more".to_owned(),
             Effect::StartsAgain { keys } if keys.is_empty() => "has failed".to_owned(),
             Effect::Needed { by } => format!("stopped by hand; {by} needs it"),
+            Effect::Replaced { keys, is_apart: true, .. } => {
+                format!("{}, so Envoy cannot take over", differ(keys))
+            }
             Effect::Replaced { keys, .. }
             | Effect::StartsAgain { keys }
             | Effect::TakenOver { keys } => differ(keys),
@@ -327,15 +342,22 @@ fn update_name(update: Update) -> &'static str {
 impl Running<'_> {
     /// The longest time from the beginning of its drain until it is gone.
     fn stop(&self) -> Duration {
+        let drain = self.spec.drain.map(|drain| drain.time).unwrap_or_default();
+        self.end(drain.saturating_add(self.spec.stop.limit))
+    }
+
+    /// The longest time until an old epoch is gone, which the new one ends.
+    fn hand_over(&self) -> Duration {
+        self.end(self.spec.handover.unwrap_or_default())
+    }
+
+    fn end(&self, within: Duration) -> Duration {
         if self.life != Life::Runs {
             return Duration::ZERO;
         }
-        let ProcessSpec { drain, hooks, stop, .. } = self.spec;
-        let limit = |wait: Option<Wait>| wait.map(|wait| wait.limit).unwrap_or_default();
-        let drain = drain.map(|drain| drain.time).unwrap_or_default();
-        [drain, limit(hooks.pre_stop), stop.limit, limit(hooks.post_stop)]
-            .into_iter()
-            .fold(Duration::ZERO, Duration::saturating_add)
+        let hooks = &self.spec.hooks;
+        let hooks = [hooks.pre_stop, hooks.post_stop].into_iter().flatten();
+        hooks.fold(within, |all, hook| all.saturating_add(hook.limit))
     }
 }
 
@@ -547,6 +569,39 @@ from now on with the new `shutdown`
         assert_eq!(text(config, config, failed), "b  started  has failed\nnot touched: a\n");
         let placed = between(config, config, failed, |reload| reload.placed.clone());
         assert_eq!(placed, [Placed::Same(ProcessId(0)), Placed::Changed(ProcessId(1))]);
+    }
+
+    #[test]
+    fn an_envoy_takes_over_only_from_one_that_was_started_for_it() {
+        let envoy = |base: u32, update: &str, more: &str| {
+            format!(
+                "processes: {{e: {{command: [envoy, -c, /e, --base-id, '{base}', \
+                 --drain-time-s, '60', --parent-shutdown-time-s, '90'{more}], update: {update}, \
+                 readiness: {{http: 'http://127.0.0.1:1/ready'}}, \
+                 drain: {{envoy: {{admin: 'http://127.0.0.1:1'}}}}}}}}"
+            )
+        };
+        let first_word = |old: &str, new: &str| {
+            let shown = text(old, new, |_| Life::Runs);
+            shown.split(';').next().unwrap_or_default().to_owned()
+        };
+        let plain = envoy(1, "stop-first", "");
+        let hot = envoy(1, "hot-restart", "");
+        assert_eq!(
+            first_word(&plain, &hot),
+            "e  replaced, stop-first  `update` differs, so Envoy cannot take over"
+        );
+        assert_eq!(
+            first_word(&hot, &envoy(2, "hot-restart", "")),
+            "e  replaced, stop-first  `command` differs, so Envoy cannot take over"
+        );
+        // Its config is checked for 10 s at most, it starts for 30 s at most, and the old one has 10 s
+        // more than its --parent-shutdown-time-s.
+        assert_eq!(
+            text(&hot, &envoy(1, "hot-restart", ", -l, debug"), |_| Life::Runs),
+            "e  replaced, hot-restart  `command` differs; at most 2m 20s\n"
+        );
+        assert_eq!(first_word(&hot, &plain), "e  goes on  `update` differs\n");
     }
 
     #[test]

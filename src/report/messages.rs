@@ -295,6 +295,7 @@ fn request_failed(why: RequestError) -> Level {
         | RequestError::HookFailed(_)
         | RequestError::NotReady { .. }
         | RequestError::Ended { .. }
+        | RequestError::Unhealthy(_)
         | RequestError::Unkillable(_) => Level::Error,
         _ => Level::Warning,
     }
@@ -334,8 +335,14 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         RequestError::NotReady { process, after } => {
             format!("{} did not become ready within {}", name(process), human(after))
         }
-        RequestError::Ended { process, end } => {
+        RequestError::Ended { process, end, was_ready: false } => {
             format!("{} {end} before it was ready", name(process))
+        }
+        RequestError::Ended { process, end, .. } => {
+            format!("{} was ready, and then {end}", name(process))
+        }
+        RequestError::Unhealthy(process) => {
+            format!("{} was ready, and then failed its liveness check", name(process))
         }
         RequestError::Unkillable(process) => format!(
             "{} survives KILL (stuck in the kernel, or not permitted to signal it)",

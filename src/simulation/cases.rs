@@ -25,6 +25,7 @@ pub(super) fn gateway() -> Spec {
         liveness_retries: None,
         update: Update::StopFirst,
         handover: None,
+        base_id: None,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
         required: true,
@@ -1237,7 +1238,7 @@ fn a_failed_start_by_request_does_not_end_the_container() {
     play.at(30, Event::Spawned(ROUTER));
     let end = End::Code(7);
     let notes = play.notes(40, Event::Exited { process: ROUTER, end, remains: false });
-    has(notes, RequestError::Ended { process: ROUTER, end });
+    has(notes, RequestError::Ended { process: ROUTER, end, was_ready: false });
     assert!(!is_ready(&play));
     let mut play = up();
     play.at(30, Event::HookEnded { hook, success: true });

@@ -94,8 +94,13 @@ pub(crate) struct Checker<'a> {
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal ones share an answer.
     asked_for: BTreeSet<(usize, Request)>,
-    /// The number of starts at the begin of a request, and whether the process was alive.
+    /// The number of starts at the last of equal requests, and whether the process was alive before
+    /// the first.
     began: BTreeMap<(usize, Request), (u32, bool)>,
+    /// Slots that start once the instance that they replace is gone.
+    successors: BTreeSet<ProcessId>,
+    /// Processes that have completed or are left out, and are not started again since.
+    went_well: BTreeSet<usize>,
     /// Changes of watched files that neither an action nor a start has followed.
     changed: BTreeSet<(ProcessId, usize)>,
     /// They are ready, and nothing stops them.
@@ -201,6 +206,8 @@ impl<'a> Checker<'a> {
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
             began: BTreeMap::new(),
+            successors: BTreeSet::new(),
+            went_well: BTreeSet::new(),
             changed: BTreeSet::new(),
             serves: vec![false; count],
             down: vec![false; scenario.behaviours.len()],
@@ -274,7 +281,11 @@ impl<'a> Checker<'a> {
                 self.was_started[self.slots.process(process)] = true;
             }
             Event::Requested { process, request } => {
-                self.asked_for.insert((self.slots.process(process), request));
+                let key = (self.slots.process(process), request);
+                if let (false, Some(began)) = (self.asked_for.insert(key), self.began.get_mut(&key))
+                {
+                    began.0 = self.starts;
+                }
             }
             Event::FileChanged { process, watch } => {
                 // A new instance may have read what was there before.
@@ -407,6 +418,7 @@ impl<'a> Checker<'a> {
         }
         let place = slot.index();
         self.forget(slot);
+        self.successors.remove(&slot);
         self.roles[place] = role;
         self.serves[place] = false;
         self.gone[place] = false;
@@ -461,6 +473,7 @@ impl<'a> Checker<'a> {
         if !overlaps {
             self.slots.take_over(new);
             self.roles[new.index()] = Role::Current;
+            self.successors.insert(new);
             // It may stay down.
             if self.by_request[old.index()] {
                 self.by_request[new.index()] = true;
@@ -469,6 +482,10 @@ impl<'a> Checker<'a> {
             self.leave(old);
             return;
         }
+        let (new_spec, old_spec) = (self.of(new), self.of(old));
+        let takes_over =
+            new_spec.update != Update::HotRestart || new_spec.base_id == old_spec.base_id;
+        self.hold(takes_over, "an Envoy beside one that it cannot take over from");
         for place in [new.index(), old.index()] {
             self.alone[place] = false;
             self.follows[place] = false;
@@ -488,10 +505,10 @@ impl<'a> Checker<'a> {
         let changed = changed.filter(|(placed, _)| !matches!(placed, Placed::Same(_)));
         let left = changed.map(|(_, (process, _))| *process).collect();
         let plan = plan.to_vec();
+        self.slots.reload(config, &plan);
         self.reload = Some(Reloading { plan, left, unbegun: BTreeSet::new() });
         self.has_reloaded = true;
         self.window = config.spec.window;
-        self.slots.reload(config);
     }
 
     /// A process of a new config begins: all that it needs is as that config has it.
@@ -623,8 +640,9 @@ impl<'a> Checker<'a> {
         self.hold(!is_due || is_over, "a stop without a drain");
     }
 
-    /// The container is ready while every process serves, also while one is replaced.
-    pub(crate) fn holds_readiness(&mut self, machine: &Machine) {
+    /// The container is ready while every process serves, also while one is replaced, and not while
+    /// the end of one is waited for.
+    pub(crate) fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
         let Phase::Running(running) = machine.phase() else { return };
         self.was_good = running.was_ready();
         let currents =
@@ -634,6 +652,34 @@ impl<'a> Checker<'a> {
         });
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
         self.hold(is_ready || !all_serve, "not ready although every process serves");
+        let lives = |slot: ProcessId| procs[slot.index()].alive;
+        let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
+        let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
+        self.hold(!waits || !running.is_ready(machine.state()), "ready although nothing serves");
+    }
+
+    /// A reload or a request ends, at the latest when nothing goes on any more.
+    pub(crate) fn holds_answers(&self, machine: &Machine) {
+        let is_open = self.reload.is_some() || !self.asked_for.is_empty();
+        if !is_open || self.unready || machine.next_wakeup().is_some() {
+            return;
+        }
+        let state = machine.state();
+        let goes_on = self.slots.all().any(|slot| match state.life(slot) {
+            Lifecycle::Waiting => self.of(slot).dependencies.iter().any(|(on, condition)| {
+                // A service never completes: an error in a config.
+                let current = self.slots.current(on.index());
+                let is_service = current.is_some_and(|current| !self.of(current).oneshot);
+                *condition == StartCondition::Completed && is_service
+            }),
+            Lifecycle::Ready { .. }
+            | Lifecycle::Stopped { .. }
+            | Lifecycle::Done
+            | Lifecycle::Killed { .. }
+            | Lifecycle::RestKilled { .. } => false,
+            _ => true,
+        });
+        self.hold(goes_on, "nothing goes on, and a request or a reload is not answered");
     }
 
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
@@ -677,6 +723,8 @@ impl<'a> Checker<'a> {
                         || self.asked[other.index()].is_some() && !self.handed_over[other.index()];
                     self.hold(!ends, "a start beside an epoch that is about to end");
                 }
+                self.successors.remove(&process);
+                self.went_well.remove(&self.slots.process(process));
                 if self.of(process).hooks.pre_start.is_none() {
                     self.changed.retain(|(of, _)| *of != process);
                 }
@@ -1289,6 +1337,12 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A request is refused without an answer that equal ones share.
+    pub(crate) fn refused(&self, process: ProcessId, request: Request) {
+        let is_equal = self.asked_for.contains(&(self.slots.process(process), request));
+        self.hold(is_equal && request == Request::Restart, "refused, and nothing is under way");
+    }
+
     fn answered(&mut self, process: ProcessId, request: Request) {
         let is_asked = self.asked_for.remove(&(self.slots.process(process), request));
         self.hold(is_asked, "an answer to no request");
@@ -1309,6 +1363,10 @@ impl<'a> Checker<'a> {
                 let lives = slots.any(|id| procs[id.index()].alive || procs[id.index()].group);
                 self.hold(!lives, "stopped, and alive");
                 drop(slots);
+                let mut above = self.above(current).into_iter();
+                let lives = above.any(|id| procs[id.index()].alive || procs[id.index()].group);
+                let is_needed = !self.went_well.contains(&base);
+                self.hold(!(lives && is_needed), "stopped, and what needs it is alive");
                 self.down[base] = was_alive;
             }
             Request::Start => self.hold(is_up, "started, and not alive"),
@@ -1421,6 +1479,8 @@ impl<'a> Checker<'a> {
             Note::ReloadFailed { .. } => self.reloaded(false, procs),
             Note::Skipped(process) => {
                 self.was_skipped[self.slots.process(process)] = true;
+                self.went_well.insert(self.slots.process(process));
+                self.successors.remove(&process);
                 self.stepped(process);
             }
             Note::TakesOver { process, old } => self.took_over(process, old, procs),
@@ -1469,6 +1529,7 @@ impl<'a> Checker<'a> {
                 self.asked[place] = Some((now, limit));
             }
             Note::Completed { process, .. } => {
+                self.went_well.insert(self.slots.process(process));
                 self.stepped(process);
                 self.met(process, StartCondition::Ready, procs);
                 self.met(process, StartCondition::Completed, procs);

@@ -239,14 +239,20 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         if sim.now.since(start) > FOREVER {
             checker.fail("it never ends");
         }
+        if let Event::Requested { process, request } = event
+            && machine.may_request(process, request).is_err()
+        {
+            checker.refused(process, request);
+            continue;
+        }
         checker.event(sim.now, event);
         let actions = match reload {
             Some(config) => {
-                let plan = sim.slots.plan(config);
+                let plan = sim.slots.plan(config, machine.state());
                 let taken = machine.reload(sim.now, &config.spec, &plan);
                 checker.reload(config, &plan, taken.is_ok());
                 if taken.is_ok() {
-                    sim.slots.reload(config);
+                    sim.slots.reload(config, &plan);
                 }
                 taken.unwrap_or_default()
             }
@@ -276,7 +282,8 @@ fn run(scenario: &Scenario) -> Vec<(Time, Action)> {
         checker.holds_followers(&sim.procs);
         checker.holds_new_ones(&sim.procs);
         checker.holds_pending(&sim.procs);
-        checker.holds_readiness(&machine);
+        checker.holds_readiness(&machine, &sim.procs);
+        checker.holds_answers(&machine);
         checker.holds_shutdown(sim.now, &machine, &sim.procs);
         if let Some(wakeup) = machine.next_wakeup()
             && wakeup <= sim.now

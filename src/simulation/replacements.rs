@@ -104,6 +104,69 @@ fn the_end_of_the_old_one_is_a_failure_only_before_the_new_one_is_ready() {
     assert_eq!(notes.last(), Some(&done), "{notes:?}");
 }
 
+#[test]
+fn what_happens_to_the_new_one_before_the_old_one_is_gone_fails_the_request() {
+    let failed = |notes: Vec<Note>, why| {
+        let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
+        assert!(notes.contains(&failed), "{notes:?}");
+    };
+    let mut play = beside();
+    play.at(1500, Event::Ready(NEW));
+    let end = End::Code(7);
+    let notes = play.notes(1600, Event::Exited { process: NEW, end, remains: false });
+    failed(notes, RequestError::Ended { process: NEW, end, was_ready: true });
+    let mut play = beside();
+    play.at(1500, Event::Ready(NEW));
+    failed(play.notes(1600, Event::Unhealthy(NEW)), RequestError::Unhealthy(NEW));
+}
+
+#[test]
+fn a_restart_is_not_done_with_an_instance_that_was_started_before_it() {
+    let refused = Err(RequestError::Busy(ROUTER));
+    let play = beside();
+    assert_eq!(play.machine.may_request(ROUTER, Request::Restart), refused);
+    assert_eq!(play.machine.may_request(ROUTER, Request::Stop), Ok(()));
+    // The old one is on its way down, and the new one not started.
+    let mut play = Play::up(gateway());
+    play.at(1000, restart(ENGINE));
+    assert_eq!(play.machine.may_request(ENGINE, Request::Restart), Ok(()));
+    play.at(1100, exited(ENGINE));
+    let refused = Err(RequestError::Busy(ENGINE));
+    assert_eq!(play.machine.may_request(ENGINE, Request::Restart), refused);
+    play.at(1100, Event::Spawned(ENGINE));
+    assert_eq!(play.machine.may_request(ENGINE, Request::Restart), Ok(()));
+}
+
+#[test]
+fn a_reload_is_not_ready_while_it_waits_for_the_end_of_the_old_one() {
+    let mut play = up();
+    play.reload(1000, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
+    assert_eq!(play.machine.state().life(NEW), Lifecycle::Waiting);
+    assert!(!is_ready(&play));
+    play.at(1100, exited(ENGINE));
+    play.at(1100, Event::Spawned(NEW));
+    assert!(is_ready(&play));
+}
+
+#[test]
+fn an_envoy_with_another_base_id_starts_after_the_old_one() {
+    let envoy = |base: &str| {
+        changed(|spec| {
+            spec.processes[ROUTER.index()].update = Update::HotRestart;
+            spec.processes[ROUTER.index()].base_id = Some(base.to_owned());
+        })
+    };
+    let plan = [Placed::Same(ENGINE), Placed::Changed(ROUTER)];
+    let mut play = Play::up(envoy("1"));
+    play.at(100, Event::Ready(ROUTER));
+    let begun = play.reload(1000, &envoy("1"), &plan);
+    assert_eq!(begun.last(), Some(&Action::Spawn(NEW)));
+    let mut play = Play::up(envoy("1"));
+    play.at(100, Event::Ready(ROUTER));
+    let begun = play.reload(1000, &envoy("2"), &plan);
+    assert_eq!(begun.last(), Some(&drain_of(ROUTER)));
+}
+
 /// The gateway again, with changes.
 fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();

@@ -190,7 +190,7 @@ impl Scenario {
         let noise =
             (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
         let hooks = hook_ends(rng, &odds);
-        Self {
+        let mut scenario = Self {
             seed,
             spec: Rc::new(spec),
             behaviours,
@@ -207,7 +207,9 @@ impl Scenario {
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
             stopped_before_start: rng.once_in(50),
             faults_end: None,
-        }
+        };
+        stop_before_reload(seed, &mut scenario, &odds);
+        scenario
     }
 
     /// Liveness mode: after a random time no more faults begin, and a stop signal follows. A
@@ -317,6 +319,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
         update: Update::StopFirst,
         handover: None,
+        base_id: None,
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,
@@ -370,6 +373,7 @@ fn overlap(
 fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.update = Update::HotRestart;
     process.handover = Some(rng.millis(10_000) + Duration::from_millis(1));
+    process.base_id = Some("0".to_owned());
     // Which `drainit check` demands.
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));
 }
@@ -406,6 +410,9 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                         hot_restart(rng, &mut new);
                     }
                 }
+                if new.base_id.is_some() && rng.once_in(4) {
+                    new.base_id = Some("1".to_owned());
+                }
                 *one = Some((version, new));
             } else if let Some((_, same)) = one
                 && rng.once_in(3)
@@ -415,38 +422,99 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                 same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
             }
         }
-        let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
-        if places.is_empty() {
-            break;
-        }
-        let mut processes: Vec<ProcessSpec> = Vec::new();
-        let mut versions = Vec::new();
-        for &place in &places {
-            let Some((version, of)) = &known[place] else { continue };
-            let mut of = of.clone();
-            of.dependents.clear();
-            of.followers.clear();
-            of.dependencies.retain_mut(|(on, _)| {
-                let place = places.iter().position(|known| *known == on.index());
-                *on = ProcessId(place.unwrap_or_default() as u16);
-                place.is_some()
-            });
-            for (on, _) in of.dependencies.clone() {
-                let by = ProcessId(processes.len() as u16);
-                processes[on.index()].dependents.push(by);
-            }
-            processes.push(of);
-            versions.push((place, *version));
-        }
-        follow(seed ^ number, &mut processes);
-        let order = (0..processes.len() as u16).map(ProcessId).collect();
         let window = rng.millis(odds.window);
-        let spec = Spec { window, processes, order, ..spec.clone() };
+        let Some(config) = config(&known, spec, window, seed ^ number) else { break };
         let off = Duration::from_nanos(200 + number);
-        reloads.push((at + off, NewConfig { spec, processes: versions }));
+        reloads.push((at + off, config));
         at += rng.millis(odds.signal);
     }
     reloads
+}
+
+/// The config of these processes, by their place in the first one: the version and the definition
+/// of each, or none.
+fn config(
+    known: &[Option<(u32, ProcessSpec)>],
+    spec: &Spec,
+    window: Duration,
+    seed: u64,
+) -> Option<NewConfig> {
+    let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let mut processes: Vec<ProcessSpec> = Vec::new();
+    let mut versions = Vec::new();
+    for &place in &places {
+        let Some((version, of)) = &known[place] else { continue };
+        let mut of = of.clone();
+        of.dependents.clear();
+        of.followers.clear();
+        of.dependencies.retain_mut(|(on, _)| {
+            let place = places.iter().position(|known| *known == on.index());
+            *on = ProcessId(place.unwrap_or_default() as u16);
+            place.is_some()
+        });
+        for (on, _) in of.dependencies.clone() {
+            let by = ProcessId(processes.len() as u16);
+            processes[on.index()].dependents.push(by);
+        }
+        processes.push(of);
+        versions.push((place, *version));
+    }
+    follow(seed, &mut processes);
+    let order = (0..processes.len() as u16).map(ProcessId).collect();
+    Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
+}
+
+/// Sometimes a request stops a process and two levels above it, before a config comes in which that
+/// process is changed and a new one needs the last of them; and some of them fail. They have a
+/// generator of their own.
+fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
+    let rng = &mut Rng::new(seed ^ 0x57AC);
+    let spec = Rc::clone(&scenario.spec);
+    let needs = |id: ProcessId| spec.processes[id.index()].dependencies.iter().map(|(on, _)| *on);
+    let chains = spec.ids().flat_map(|top| {
+        needs(top).flat_map(move |middle| needs(middle).map(move |below| [below, middle, top]))
+    });
+    let chains: Vec<_> = chains.collect();
+    if chains.is_empty() || !rng.once_in(4) {
+        return;
+    }
+    let [below, middle, top] = chains[rng.below(chains.len() as u64) as usize];
+    let added = spec.processes.len();
+    let mut known: Vec<_> =
+        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
+    known[below.index()] = Some((1, process(rng, below.0, odds)));
+    let mut new = process(rng, 0, odds);
+    let condition = if rng.once_in(2) { StartCondition::Started } else { StartCondition::Ready };
+    new.dependencies = vec![(top, condition)];
+    known.push(Some((1, new)));
+    let Some(config) = config(&known, &spec, spec.window, seed) else { return };
+    let mut at = rng.millis(odds.signal);
+    let process = below;
+    let stop = Event::Requested { process, request: Request::Stop };
+    scenario.requests.push((at + Duration::from_nanos(1), stop));
+    scenario.reloads.clear();
+    // The first one may be refused, because the stop takes longer.
+    for number in 0..2 {
+        at += rng.millis(30_000);
+        scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
+    }
+    for place in [below.index(), middle.index(), top.index(), added] {
+        let of = if rng.once_in(2) { &mut scenario.behaviours } else { &mut scenario.variants };
+        match rng.below(6) {
+            0 => of[place].dies_after = Some((rng.millis(3000), 7)),
+            1 => of[place].ready_after = None,
+            2 => of[place].spawn_fails = Some(127),
+            _ => {}
+        }
+    }
+    let later = at + Duration::from_secs(20);
+    let signals = scenario.signals.iter_mut().map(|(at, _)| at);
+    for at in signals.chain(&mut scenario.drain_requested) {
+        *at += later;
+    }
 }
 
 /// It has a generator of its own.

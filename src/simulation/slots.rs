@@ -1,5 +1,6 @@
 //! The slots of a run, as the simulated world and the checker see them.
 
+use crate::core::state::{Lifecycle, State};
 use crate::simulation::scenario::NewConfig;
 use crate::simulation::*;
 
@@ -55,24 +56,31 @@ impl Slots {
         (0..self.slots.len() as u16).map(ProcessId)
     }
 
-    /// Where the processes of a new config are.
-    pub(crate) fn plan(&self, config: &NewConfig) -> Vec<Placed> {
-        let placed = |(process, version): &(usize, u32)| match self.current[*process] {
-            Some(slot) if self.slots[slot.index()].version == *version => Placed::Same(slot),
-            Some(slot) => Placed::Changed(slot),
-            None => Placed::New,
+    /// Where the processes of a new config are. What has failed is tried again.
+    pub(crate) fn plan(&self, config: &NewConfig, state: &State) -> Vec<Placed> {
+        let placed = |(process, version): &(usize, u32)| {
+            let current = self.current[*process].filter(|slot| state.is_current(*slot));
+            let Some(slot) = current else { return Placed::New };
+            let has_failed = state.life(slot) == Lifecycle::Stopped { failed: true };
+            match self.slots[slot.index()].version == *version && !has_failed {
+                true => Placed::Same(slot),
+                false => Placed::Changed(slot),
+            }
         };
         config.processes.iter().map(placed).collect()
     }
 
     /// Takes a new config: what stays has its edges from now on.
-    pub(crate) fn reload(&mut self, config: &NewConfig) {
-        let plan = self.plan(config);
+    pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
         for ((spec, (place, version)), placed) in
             config.spec.processes.iter().zip(&config.processes).zip(plan)
         {
+            if *placed == Placed::New {
+                // An earlier reload may not have come to it.
+                self.current[*place] = None;
+            }
             let mut spec = spec.clone();
             for (on, _) in &mut spec.dependencies {
                 *on = process(*on);
@@ -83,7 +91,7 @@ impl Slots {
             for (by, _) in &mut spec.followers {
                 *by = process(*by);
             }
-            if let Placed::Same(slot) = placed {
+            if let Placed::Same(slot) = *placed {
                 self.slots[slot.index()].spec = spec.clone();
             }
             self.config.push(Slot { process: *place, version: *version, spec });

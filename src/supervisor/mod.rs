@@ -222,18 +222,29 @@ impl SupervisorHandle for Handle {
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 
-    fn request(&self, name: &str, request: Request) -> oneshot::Receiver<Result<(), String>> {
+    fn request(
+        &self,
+        names: Vec<String>,
+        request: Request,
+    ) -> oneshot::Receiver<Result<(), String>> {
         let (reply, answer) = oneshot::channel();
-        match self.status_board.process(name) {
-            // As above; then the answer is that the sender is gone.
-            Some(process) => {
-                let process = self.status_board.slots.borrow().identity(process);
-                let _ = self.sender.send(Message::Request { process, request, reply });
+        let (status_board, sender) = (Rc::clone(&self.status_board), self.sender.clone());
+        // A client that goes away does not end it.
+        tokio::task::spawn_local(async move {
+            for name in names {
+                match requests::send(&status_board, &sender, &name, request).await {
+                    Ok(Ok(())) => {}
+                    Ok(failed) => {
+                        let _ = reply.send(failed);
+                        return;
+                    }
+                    // The event loop has ended; then the answer is that the sender is gone.
+                    Err(_) => return,
+                }
             }
-            None => {
-                let _ = reply.send(Err(self.status_board.unknown(name)));
-            }
-        }
+            // As above.
+            let _ = reply.send(Ok(()));
+        });
         answer
     }
 

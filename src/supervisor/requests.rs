@@ -3,10 +3,33 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
+
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError};
 use crate::report::messages::Names;
-use crate::supervisor::message::RequestReply;
+use crate::supervisor::message::{Message, MessageSender, RequestReply};
+use crate::supervisor::status::StatusBoard;
+
+/// Asks the event loop for something. The sender is gone without an answer when that has ended.
+pub(crate) fn send(
+    status_board: &StatusBoard,
+    sender: &MessageSender,
+    name: &str,
+    request: Request,
+) -> oneshot::Receiver<Result<(), String>> {
+    let (reply, answer) = oneshot::channel();
+    match status_board.process(name) {
+        Some(process) => {
+            let process = status_board.slots.borrow().identity(process);
+            let _ = sender.send(Message::Request { process, request, reply });
+        }
+        None => {
+            let _ = reply.send(Err(status_board.unknown(name)));
+        }
+    }
+    answer
+}
 
 /// Those who wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]

@@ -359,6 +359,7 @@ impl StatusBoard {
                 identity: slots.identity(slot),
                 name: names.of(slot).to_owned(),
                 part,
+                copy_of: slots.definition(slot).copy_of.as_ref().map(|copy| copy.process.clone()),
                 state: fact.state,
                 pid: fact.pid,
                 epoch: fact.epoch,

@@ -128,14 +128,33 @@ impl Operations {
         }
     }
 
+    /// Why a request would be refused that is equal to one without an answer.
+    pub(crate) fn refuses(
+        &self,
+        state: &State,
+        process: ProcessId,
+        request: Request,
+    ) -> Option<RequestError> {
+        let mut equal =
+            self.requests.iter().filter(|one| (one.process, one.request) == (process, request));
+        let new = *equal.next()?.members.first()?;
+        let has_begun = match (state.life(new), self.goals.get(&new)) {
+            (Lifecycle::Waiting | Lifecycle::Backoff { .. }, _) => false,
+            (life, goal) => {
+                !life.has_rest() && !self.stops(new) && goal != Some(&Goal::Up { begun: false })
+            }
+        };
+        (request == Request::Restart && has_begun).then_some(RequestError::Busy(process))
+    }
+
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
         let is_idle = !self.goals.contains_key(&process) && !self.is_replaced(process);
         if is_gone(state.life(process)) && is_idle {
-            if let Lifecycle::Stopped { failed: true } = state.life(process) {
-                // No change of a watched file starts it any more.
-                state.set(process, Lifecycle::Stopped { failed: false });
+            if state.went_well[process.index()] {
+                return Vec::new();
             }
-            return Vec::new();
+            // No change of a watched file starts it any more. What runs without it is stopped.
+            state.set(process, Lifecycle::Stopped { failed: false });
         }
         let mut stopped = state.spec.above(process);
         stopped.push(process);
@@ -278,6 +297,7 @@ impl Operations {
         {
             state.note(Note::Unhealthy { process, next: None });
             self.old_failed(state, process);
+            self.start_failed(state, process, RequestError::Unhealthy(process));
             self.bring_down(state, process, Goal::Judged { since, why: Failure::Unhealthy });
         }
     }
@@ -311,11 +331,8 @@ impl Operations {
         for id in state.spec.above(process) {
             let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
             if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
-                if state.is_current(id) {
-                    self.bring_down(state, id, Goal::Failed);
-                } else {
-                    self.take_back(state, id, why);
-                }
+                // Another request may wait for it, too.
+                self.start_failed(state, id, why);
             }
         }
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
@@ -386,6 +403,7 @@ impl Operations {
     fn pass(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
         self.proceed(state);
+        self.give_up(state);
         self.take_over(state);
         self.follow(state);
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
@@ -410,6 +428,22 @@ impl Operations {
         self.answer(state);
         self.settle(state);
         judged
+    }
+
+    /// Fails the starts that wait for the next start of a process that KILL does not end: those of a
+    /// reload.
+    fn give_up(&mut self, state: &mut State) {
+        let survives = |id: &ProcessId| {
+            let life = state.life(*id);
+            self.stops(*id) && life.releases_dependencies() && !is_gone(life)
+        };
+        for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
+            for slot in state.waiting_for(process) {
+                if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
+                    self.start_failed(state, slot, RequestError::Unkillable(process));
+                }
+            }
+        }
     }
 
     /// Gives a goal to the processes that follow a dependency, dependencies first.
@@ -549,8 +583,10 @@ impl Operations {
                 Request::Start | Request::Restart => {
                     let is_up = matches!(life, Lifecycle::Ready { .. });
                     let is_over = state.process(process).oneshot && is_gone(life);
-                    let is_alone = !self.replacements.iter().any(|one| one.has(process));
-                    is_still(&process) && is_alone && (is_up || is_over)
+                    // For a start it is enough that one instance serves.
+                    let is_replaced = request == Request::Restart
+                        && self.replacements.iter().any(|one| one.has(process));
+                    is_still(&process) && !is_replaced && (is_up || is_over)
                 }
             };
             if is_done {

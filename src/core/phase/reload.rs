@@ -86,8 +86,12 @@ impl Reload {
 impl Operations {
     /// Why a reload cannot begin now.
     pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
-        let is_busy =
-            self.reload.is_some() || !self.requests.is_empty() || !self.replacements.is_empty();
+        // One that has failed may still be on its way down.
+        let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
+        let is_busy = self.reload.is_some()
+            || !self.requests.is_empty()
+            || !self.replacements.is_empty()
+            || !self.goals.values().all(is_settled);
         is_busy.then_some(RequestError::Reloading)
     }
 
@@ -169,10 +173,9 @@ impl Operations {
                 self.bring_up(state, new);
             }
             Step::Replace { old, new } => {
-                let spec = state.process(new);
                 let serves = matches!(state.life(old), Lifecycle::Ready { .. });
-                let overlaps =
-                    spec.update.overlaps() && !spec.oneshot && serves && !self.stops(old);
+                let may_overlap = state.process(new).overlaps(state.process(old));
+                let overlaps = may_overlap && serves && !self.stops(old);
                 state.note(Note::Replacing { process: new, old, overlaps });
                 for one in self.replacements.iter_mut().filter(|one| one.new == new) {
                     one.overlaps = overlaps;
@@ -196,7 +199,8 @@ impl Operations {
 
     /// Starts a process of a new config, and what it needs and is down.
     fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
-        self.goals.insert(slot, Goal::Up { begun: false });
+        state.set(slot, Lifecycle::Waiting);
+        self.goals.insert(slot, Goal::Up { begun: true });
         let needs = state.process(slot).dependencies.clone();
         for (on, _) in needs {
             let is_down = is_gone(state.life(on)) && !state.went_well[on.index()];
@@ -225,7 +229,8 @@ impl Operations {
             };
             step.new_slot().or(step.old_slot()).is_some_and(is_on_its_way)
         });
-        if reload.left() == 0 {
+        let needs_move = reload.needs.iter().any(|slot| goals.contains_key(slot));
+        if reload.left() == 0 && !needs_move {
             state.note(match reload.failed {
                 None => Note::ReloadDone,
                 Some(why) => Note::ReloadFailed { why },

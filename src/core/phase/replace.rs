@@ -50,7 +50,7 @@ impl Operations {
         let spec = state.process(process);
         // There is nothing to lose where nothing serves.
         let serves = matches!(state.life(process), Lifecycle::Ready { .. });
-        let overlaps = spec.update.overlaps() && !spec.oneshot && serves;
+        let overlaps = spec.overlaps(spec) && serves;
         if overlaps
             && !self.goals.contains_key(&process)
             && !self.is_replaced(process)

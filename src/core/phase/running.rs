@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{OnExit, StartCondition};
 use crate::core::cause::Cause;
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
 use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
 use crate::core::phase::draining::Draining;
 use crate::core::phase::operations::{Failure, Judged, Operations};
@@ -58,6 +58,16 @@ impl Running {
     pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
         let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
         is_starting.or_else(|| self.operations.refuses_reload())
+    }
+
+    /// Why a request is refused that is not to be answered with an equal one.
+    pub(crate) fn refuses(
+        &self,
+        state: &State,
+        process: ProcessId,
+        request: Request,
+    ) -> Option<RequestError> {
+        self.operations.refuses(state, process, request)
     }
 
     fn finish(mut self, state: &mut State, step: Step) -> Phase {
@@ -201,7 +211,8 @@ impl Running {
                 let spec = state.process(process);
                 let completes = spec.oneshot && spec.is_success(end);
                 if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
-                    let why = RequestError::Ended { process, end };
+                    let was_ready = matches!(state.life(process), Lifecycle::Ready { .. });
+                    let why = RequestError::Ended { process, end, was_ready };
                     self.operations.start_failed(state, process, why);
                 }
                 if self.operations.stops(process) {
@@ -337,7 +348,9 @@ impl Running {
         let spec = Rc::clone(&state.spec);
         if std::mem::replace(&mut self.has_scanned, true) {
             for process in dependents_of_arrived(state) {
-                state.begin_if_possible(process);
+                if !self.operations.waits_for_old(process) {
+                    state.begin_if_possible(process);
+                }
             }
         } else {
             for &process in &spec.order {

@@ -17,6 +17,7 @@ use crate::supervisor::executor::reload::Definition;
 use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Prepared, Purpose};
 use crate::supervisor::sockets;
+use crate::supervisor::sockets::Opened;
 use crate::types::suggest::list;
 
 impl EventLoop {
@@ -105,9 +106,10 @@ impl EventLoop {
         self.executor.reload_failed(why);
     }
 
-    /// Says what a reload would do.
+    /// Says what a reload would do, or why it would be refused at this moment.
     fn plan(&self, candidate: &Candidate, is_json: bool) -> Result<String, String> {
-        self.refuse_fixed(candidate)?;
+        // They are closed again.
+        drop(self.possible(candidate)?);
         let Candidate { loaded, args, .. } = candidate;
         let spec = Spec::new(&loaded.config, &loaded.graph);
         let text = |reload: &Reload<'_>| if is_json { reload.json() } else { reload.text() };
@@ -140,6 +142,13 @@ impl EventLoop {
         with(&Reload::new(self.executor.config(), &running, config, spec, args))
     }
 
+    /// Opens the sockets of a config, unless a reload is not possible.
+    fn possible<'c>(&self, candidate: &'c Candidate) -> Result<Opened<'c>, String> {
+        self.may_reload().map_err(|why| self.status_board.failure(why))?;
+        self.refuse_fixed(candidate)?;
+        sockets::open(&candidate.loaded.config, Some(&self.executor.held()))
+    }
+
     fn refuse_fixed(&self, candidate: &Candidate) -> Result<(), String> {
         let keys = changes::fixed(self.executor.config(), &candidate.loaded.config);
         if keys.is_empty() {
@@ -152,12 +161,10 @@ impl EventLoop {
 
     /// Hands a config to the core, or changes nothing.
     fn apply(&mut self, candidate: Candidate) -> Result<Vec<Action>, String> {
-        self.may_reload().map_err(|why| self.status_board.failure(why))?;
-        self.refuse_fixed(&candidate)?;
+        // Before anything is touched: an address may be in use.
+        let sockets = self.possible(&candidate)?.adapt()?;
         let warnings = candidate.warnings();
         let Candidate { loaded, args, watches } = candidate;
-        // Before anything is touched: an address may be in use.
-        let sockets = sockets::open(&loaded.config, &self.executor.held())?;
         let spec = Spec::new(&loaded.config, &loaded.graph);
         let (placed, steps) = self.with_plan(&loaded.config, &spec, &args, |reload| {
             (reload.placed.clone(), reload.text())

@@ -210,6 +210,12 @@ impl Executor {
             Message::Request { process, request, reply } => {
                 // Where it is gone, the one who asked sees that the reply was dropped.
                 let process = self.status_board.current(process)?;
+                let may = self.status_board.machine.borrow().may_request(process, request);
+                if let Err(why) = may {
+                    // A client that has gone away is not told.
+                    let _ = reply.send(Err(self.status_board.failure(why)));
+                    return None;
+                }
                 self.status_board.requests.add(self.names.of(process), request, reply);
                 Some(Event::Requested { process, request })
             }
