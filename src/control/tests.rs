@@ -348,7 +348,7 @@ async fn held_connections_block_no_request() {
             // The test waits until all clients hold as many connections as they can.
             let begin = Instant::now();
             while is_deaf && usize::try_from(rig.asked.get()).unwrap() < holders.len() {
-                assert!(begin.elapsed() < Duration::from_secs(30), "{}", rig.asked.get());
+                assert!(begin.elapsed() < Duration::from_secs(150), "{}", rig.asked.get());
                 sleep(Duration::from_millis(20)).await;
             }
             sleep(Duration::from_millis(200)).await;
