@@ -100,7 +100,7 @@ budget: static static-lean python valgrind ## compares instructions and sizes of
 budget-update: static static-lean python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-faults: static bench-peers fault-tools ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
+faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
 	$(CARGO) build --locked --quiet --package testkit
 	@python3 -B benches/faults/main.py $(if $(ROW),"$(ROW)")
 
