@@ -100,7 +100,7 @@ budget: static static-lean python valgrind ## compares instructions and sizes of
 budget-update: static static-lean python valgrind ## writes benches/budget.toml anew
 	@benches/budget.py --update $(STATIC)/drainit
 
-faults: static bench-peers fault-tools ## tries 80 faults with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
+faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
 	$(CARGO) build --locked --quiet --package testkit
 	@python3 -B benches/faults/main.py $(if $(ROW),"$(ROW)")
 
@@ -184,7 +184,7 @@ bench-tools:
 	@$(call need,ip nft nsenter wrk,iproute2 nftables util-linux wrk)
 fault-tools:
 	@test -e /usr/lib/$$(uname -m)-linux-gnu/faketime/libfaketime.so.1 || $(call install,libfaketime)
-	@$(call need,setpriv prlimit,util-linux)
+	@$(call need,setpriv prlimit execlineb,util-linux execline)
 # Builds and runs the binary of another architecture.
 cross:
 	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\

@@ -26,7 +26,7 @@ fn drainit_passes_every_row() {
     let said = String::from_utf8_lossy(&tried.stdout);
     let failed: Vec<_> = said.lines().filter(|line| !line.contains(": pass, ")).collect();
     assert!(tried.status.success(), "{failed:#?}\n{}", String::from_utf8_lossy(&tried.stderr));
-    assert!(said.lines().count() >= 20, "{said}");
+    assert!(said.lines().count() > 50, "{said}");
 }
 
 #[test]

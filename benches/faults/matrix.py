@@ -68,6 +68,7 @@ def attempt(row, tool):
             row.attempt(run)
             return Cell("", run.took or time.monotonic() - began)
         except Fault as fault:
+            run.show()
             return Cell(str(fault), run.took)
         except Skip as reason:
             return Cell(str(reason), skipped=True)

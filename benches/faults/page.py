@@ -12,39 +12,40 @@ TEXT = """\
 
 <!-- Written by `make faults`: change benches/faults, not this file. -->
 
-What goes wrong in containers, tried with drainit and with its peers: {rows} faults, of which drainit passes {passed}.
-`make faults` installs the peers, tries every row and writes this file; `make faults ROW="ignores TERM"` tries the rows with
-that text in their name. It exits with 1 if drainit fails a row. The tests of the project try the column of drainit
-(`tests/fault_matrix.rs`).
+What goes wrong in containers, tried with drainit and with its peers: {rows} faults. drainit passes {passed}{rest}.
+`make faults` installs the peers, tries every row and writes this file; `make faults ROW="ignores TERM"` tries the
+rows with that text in their name anew. It exits with 1 if drainit fails a row. The tests of the project try the
+column of drainit (`tests/fault_matrix.rs`).
 
-{when}, on {machine}. It took {took}.
+{when}, on {machine}. Other programs ran on the machine meanwhile.
 
 {versions}
 
-A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. An empty cell (–) means
-that the tool does not have what the row is about. *killed at {grace} s* means that the tool was still there when a container
-runtime kills the container, which is after {grace} s here; *killed cold* that a process got no TERM, or no time after it; *runs on*
-that the tool stays although it should end. The last column names the test of the project that tries a row with drainit, with
-more assertions than fit here.
+A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. An empty cell
+(–) means that the tool does not have what the row is about. *killed at {grace} s* means that the tool was still there
+when a container runtime kills the container, which is after {grace} s here; *killed cold* that a process got no TERM,
+or no time after it; *runs on* that the tool stays although it should end. The last column names the test of the
+project that tries a row with drainit, with more assertions than fit here.
 
 {tables}
 
 ## How each tool is set up
 
-Each is PID 1 of a PID namespace of its own and runs the same processes, which record when they start, get a signal and end.
-A process gets {stop} s to end where the tool has a time for that. The set-ups are those of the documentation of each tool, and
-lie in `benches/faults/tools.py`:
+Each is PID 1 of a PID namespace or of a container of its own and runs the same processes, which record when they
+start, get a signal and end. A process gets {stop} s to end where the tool has a time for that. The set-ups are those
+of the documentation of each tool, and lie in `benches/faults/tools.py`:
 
-- **drainit**: `drainit run` with a config. The time of a row that a test of the project tries is that of the whole test.
-- **tini**: `tini -- COMMAND`. It runs one process, and leaves the time to end to the container runtime: so a process that
-  ignores TERM is *killed at {grace} s* by design.
+- **drainit**: `drainit run` with a config. The time of a row that a test of the project tries is that of the whole
+  test.
+- **tini**: `tini -- COMMAND`. It runs one process, and leaves the time to end to the container runtime: so a process
+  that ignores TERM is *killed at {grace} s* by design.
 - **s6**: s6-svscan with a `run` and a `finish` script for each service, `timeout-kill`, and `notification-fd` with
-  s6-notifyoncheck; the end of a service ends the container with its code, and what is left at the end gets TERM and a second, as
-  s6-overlay does it. Without s6-rc it stops all services at once.
-- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, `priority` for the order, and an event listener that ends it when a
-  program ends. Its exit code is 0 then: it has no other.
-- **Horust**: one file a service, with `start-after`, `shutdown-after`, `termination.wait`, `failure.strategy = "shutdown"` and
-  `--unsuccessful-exit-finished-failed`.
+  s6-notifyoncheck; the end of a service ends the container with its code, and what is left at the end gets TERM and a
+  second, as s6-overlay does it. Without s6-rc it stops all services at once.
+- **supervisord**: `nodaemon`, `stopasgroup` and `killasgroup`, `priority` for the order, and an event listener that
+  ends it when a program ends. Its exit code is 0 then: it has no other.
+- **Horust**: one file a service, with `start-after`, `shutdown-after`, `termination.wait`, `failure.strategy =
+  "shutdown"` and `--unsuccessful-exit-finished-failed`.
 """
 
 
@@ -65,11 +66,14 @@ def table(rows):
     return "\n".join(lines)
 
 
-def write(rows, seconds):
+def write(rows):
     groups = list(dict.fromkeys(row.group for row in rows))
     tables = [f"## {name}\n\n{table([row for row in rows if row.group == name])}" for name in groups]
-    passed = sum(1 for row in rows if not row.cells[US].fault)
-    text = TEXT.format(rows=len(rows), passed=passed, when=time.strftime("%Y-%m-%d"), machine=document.machine(),
-                       took=f"{seconds / 60:.1f} minutes", versions=versions(), grace=GRACE, stop=STOP,
+    ours = [row.cells[US] for row in rows]
+    failed, skipped = (sum(1 for cell in ours if cell.fault and cell.skipped == kind) for kind in (False, True))
+    rest = "".join(f", {word} {count}" for word, count in (("fails", failed), ("skips", skipped)) if count)
+    text = TEXT.format(rows=len(rows), passed=len(ours) - failed - skipped, rest=rest,
+                       when=time.strftime("%Y-%m-%d"), machine=kit.machine(),
+                       versions=versions(), grace=GRACE, stop=STOP,
                        tables="\n\n".join(tables))
     (kit.ROOT / "docs/faults.md").write_text(text)

@@ -7,7 +7,8 @@ _, tested = group("The drain of Envoy")
 # agentgateway#3334
 tested("`min` and the wait after it are longer than the grace period", "the drain leaves the stop its time",
        "drain_faults::the_drain_leaves_the_stop_its_time")
-tested("connections that never end", "the wait is over after `time`", "drain_faults::connections_that_stay_are_waited_for_until_time_is_over")
+tested("connections that never end", "the wait is over after `time`",
+       "drain_faults::connections_that_stay_are_waited_for_until_time_is_over")
 tested("new connections come while none is open", "not taken for the end of the traffic",
        "drain_faults::no_open_connection_is_not_quiet_while_new_ones_come")
 tested("no traffic at all", "the drain is over after `min`", "drain_faults::without_connections_it_is_over_after_min")
@@ -21,22 +22,28 @@ tested("the admin hangs, answers garbage or resets, during the drain", "bounded,
 tested("the statistics hang or are garbage during the drain", "bounded, and reported",
        "admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
 tested("the last count fails", "bounded, and reported", "admin_faults::a_failing_last_count_is_bounded_and_reported")
-tested("there is no admin", "bounded, and reported", "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
+tested("there is no admin", "bounded, and reported",
+       "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 tested("the admin refuses once", "tried again", "drain_faults::a_single_refusal_is_tried_again")
 # mongodb-kubernetes#1278
-tested("the admin answers 403", "reported before the drain", "admin_faults::missing_permissions_are_reported_before_the_drain")
+tested("the admin answers 403", "reported before the drain",
+       "admin_faults::missing_permissions_are_reported_before_the_drain")
 tested("the drain closes nothing", "reported", "admin_faults::a_drain_that_closes_nothing_is_reported")
-tested("a statistic is missing", "unknown, not zero", "drain_faults::a_statistic_that_is_missing_is_unknown_and_not_zero")
+tested("a statistic is missing", "unknown, not zero",
+       "drain_faults::a_statistic_that_is_missing_is_unknown_and_not_zero")
 # istio#60728, envoyproxy/gateway#7985
-tested("a scraper keeps a connection of an internal listener", "it holds no drain", "direction::a_scraper_does_not_hold_a_drain")
+tested("a scraper keeps a connection of an internal listener", "it holds no drain",
+       "direction::a_scraper_does_not_hold_a_drain")
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
        "drain_end::a_client_that_never_lets_go_is_waited_for_until_time_is_over")
 tested("Envoy's `--drain-time-s` is shorter than `min`", "no connection is refused within `min`",
        "new_connections::a_short_drain_time_of_envoy_refuses_no_connection_within_min")
-tested("a second TERM during the drain", "the wait is cut, the order kept", "drain_faults::a_second_signal_cuts_the_drain_and_keeps_the_order")
+tested("a second TERM during the drain", "the wait is cut, the order kept",
+       "drain_faults::a_second_signal_cuts_the_drain_and_keeps_the_order")
 tested("Envoy ends during the drain", "the drain ends at once", "drain_faults::the_end_of_the_process_ends_its_drain")
-tested("a real Envoy is killed during the drain, under load", "not waited for", "crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
+tested("a real Envoy is killed during the drain, under load", "not waited for",
+       "crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
 tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
        "crash_paths::an_envoy_that_hangs_when_it_is_to_drain_is_stopped_after_min")
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
@@ -53,19 +60,29 @@ tested("a drain request is never answered", "given up when its time is over",
 
 _, tested = group("What only drainit has, beside the drain")
 
-tested("a stop hook hangs or fails", "nothing is held up beyond its time", "hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
-tested("a start hook hangs", "killed with its group, the start has failed", "hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
-tested("a value or an `env_file` is missing", "a failed start, which names it", "values_at_start::a_missing_value_is_a_failed_start")
+tested("a stop hook hangs or fails", "nothing is held up beyond its time",
+       "hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
+tested("a start hook hangs", "killed with its group, the start has failed",
+       "hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
+tested("a value or an `env_file` is missing", "a failed start, which names it",
+       "values_at_start::a_missing_value_is_a_failed_start")
 tested("configs that are empty, binary, huge, recursive or never end", "refused with its place in 78",
        "config_errors::a_pipe_without_a_writer_and_a_device")
 tested("an alias bomb in the config", "refused at once", "config_errors::an_alias_bomb")
-tested("500 silent connections to the control port", "no client waits", "control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
-tested("no descriptor is left for the control port", "it waits and does not spin", "control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
-tested("the control port is in use", "refused before anything starts", "control::a_port_in_use_is_found_before_anything_starts")
-tested("a server hangs", "found by its liveness, drained and restarted", "liveness::a_server_that_hangs_is_drained_stopped_and_restarted")
-tested("a process forks faster than it is found", "reported and killed as far as found", "shutdown::forking_descendants_are_reported_and_killed")
-tested("a process may not be signalled (other user, no CAP_KILL)", "reported, the stop goes on", "shutdown::processes_that_may_not_be_signalled_are_reported")
-tested("drainit itself cannot go on", "all processes are stopped, 70", "hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
+tested("500 silent connections to the control port", "no client waits",
+       "control::five_hundred_connections_that_ask_nothing_take_no_answer_from_anybody")
+tested("no descriptor is left for the control port", "it waits and does not spin",
+       "control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
+tested("the control port is in use", "refused before anything starts",
+       "control::a_port_in_use_is_found_before_anything_starts")
+tested("a server hangs", "found by its liveness, drained and restarted",
+       "liveness::a_server_that_hangs_is_drained_stopped_and_restarted")
+tested("a process forks faster than it is found", "reported and killed as far as found",
+       "shutdown::forking_descendants_are_reported_and_killed")
+tested("a process may not be signalled (other user, no CAP_KILL)", "reported, the stop goes on",
+       "shutdown::processes_that_may_not_be_signalled_are_reported")
+tested("drainit itself cannot go on", "all processes are stopped, 70",
+       "hardening::where_drainit_itself_cannot_go_on_all_processes_are_stopped")
 tested("a program is missing at a restart", "tried again as `restart` says",
        "supervise::a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says")
 tested("a config that cannot be used, at a reload", "nothing changes, and it says why",

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import random
 import select
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,8 @@ CHILD = os.environ.get("CHILD", str(kit.ROOT / "target/debug/child"))
 NAMESPACE = ["unshare", "--fork", "--kill-child", "--pid", "--mount"]
 # The time until something happens that should happen at once: a wide margin.
 SOON = 20
+# An empty image.
+IMAGE = "drainit-faults"
 
 
 class Fault(Exception):
@@ -41,10 +45,16 @@ class Run:
     since: float = 0
     took: float = 0
     signalled: bool = False
+    # Where the programs are; copied where another user has to read them.
+    child_program: str = CHILD
+    drainit: str = kit.DRAINIT
+    uid: int = 0
+    container: str = ""
+    output: bytearray = field(default_factory=bytearray)
+    limits: list = field(default_factory=list)
 
     def __post_init__(self):
         self.log = self.dir / "events"
-        self.out = self.dir / "out"
         self.dir.chmod(0o777)
         self.log.touch()
         self.log.chmod(0o666)
@@ -53,6 +63,8 @@ class Run:
         return self
 
     def __exit__(self, *_):
+        if self.container:
+            subprocess.run(["docker", "rm", "--force", self.container], capture_output=True, check=False, timeout=60)
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -61,26 +73,70 @@ class Run:
 
     def child(self, name, *steps):
         """The command of the program of the tests, see tests/testkit/src/bin/child/main.rs."""
-        return ["env", f"TESTKIT_EVENTS={self.log}", CHILD, name, *steps]
+        return ["env", f"TESTKIT_EVENTS={self.log}", self.child_program, name, *steps]
 
     def service(self, name, *steps, **options):
         return Service(name, self.child(name, *steps), **options)
 
+    def as_user(self, limits=()):
+        """Runs the tool as a user of its own without capabilities, under limits that root does not have."""
+        self.uid, self.limits = random.randrange(100_000, 1_000_000), [*limits]
+        self.child_program = shutil.copy(self.child_program, self.dir)
+        self.drainit = shutil.copy(self.drainit, self.dir)
+
     def start(self, *services, setup="mount -t proc none /proc", prefix=(), options=(), tool=None, stdout=None):
         """Starts the tool with these services, after a script of the shell that may change its
         file systems and limits. `prefix` is a program that executes the tool."""
-        command = tool or tools.write(self.tool, self.dir, list(services))
+        command = tool or tools.write(self.tool, self.dir, list(services), self.uid == 0)
+        command = [self.drainit if part == kit.DRAINIT else part for part in command]
+        if self.uid:
+            subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", self.dir], check=True)
+            prefix = [*self.limits, "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
+                      "--inh-caps=-all", "--bounding-set=-all", *prefix]
         # Nothing that a tool finds in the environment of the bench changes it.
-        environment = {"PATH": f"{kit.TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-        out = self.out.open("wb")
+        environment = {"PATH": f"{kit.TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
+                       "TMPDIR": str(self.dir)}
+        reader, writer = os.pipe()
+        # As container runtimes do.
+        os.fchown(writer, self.uid, self.uid)
         self.since = time.monotonic()
         # The script runs in the process that becomes PID 1.
         self.process = subprocess.Popen(
             [*NAMESPACE, *options, "sh", "-c", f'{setup} && exec "$@"', "sh", *prefix, *command],
-            env=environment, stdin=subprocess.DEVNULL, stdout=stdout or out, stderr=out, cwd="/",
+            env=environment, stdin=subprocess.DEVNULL, stdout=stdout or writer, stderr=writer, cwd="/",
             restore_signals=True, start_new_session=True)
-        out.close()
+        os.close(writer)
+        self.reader = threading.Thread(target=self.read, args=(reader,), daemon=True)
+        self.reader.start()
         return self
+
+    def start_container(self, *services, options=()):
+        """Runs the tool in a Docker container whose file system is that of the machine, read-only."""
+        command = tools.write(self.tool, self.dir, list(services), self.uid == 0)
+        if self.uid:
+            subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", self.dir], check=True)
+        self.since = time.monotonic()
+        name, root = self.dir.name, {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", str(kit.ROOT)}
+        mounts = [f"--volume={path}:{path}:ro" for path in sorted(root) if Path(path).exists()]
+        self.process = subprocess.Popen(
+            ["docker", "run", "--rm", f"--name={name}", "--network=none", *mounts, f"--volume={self.dir}:{self.dir}",
+             f"--env=PATH={kit.TOOLS}/bin:/usr/sbin:/usr/bin:/sbin:/bin", f"--env=TMPDIR={self.dir}",
+             *options, IMAGE, *command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        self.reader = threading.Thread(target=self.read, args=(self.process.stdout.fileno(),), daemon=True)
+        self.reader.start()
+        self.container = name
+        return self
+
+    def docker(self, *command):
+        self.since, self.signalled = time.monotonic(), True
+        subprocess.run(["docker", *command, self.container], check=True, capture_output=True, timeout=60)
+        return self
+
+    def read(self, reader):
+        with open(reader, "rb", buffering=0, closefd=not self.container) as output:
+            while block := output.read(1 << 16):
+                self.output += block
 
     @property
     def pid(self):
@@ -98,7 +154,10 @@ class Run:
         return found
 
     def text(self):
-        return self.out.read_bytes()
+        """The output so far, all of it once the tool has ended."""
+        if self.process and self.process.poll() is not None:
+            self.reader.join(5)
+        return bytes(self.output)
 
     def until(self, condition, what, seconds=SOON):
         """Waits until a condition holds; also fails when the tool has ended."""
@@ -130,6 +189,10 @@ class Run:
         """The processes of the namespace but PID 1, all or those of a program, by their PIDs outside."""
         return [pid for pid in kit.descendants(self.pid) if name in (None, kit.name_of(pid))]
 
+    def show(self):
+        if os.environ.get("SHOW"):
+            print(self.log.read_text(), self.text()[-4000:].decode(errors="replace"), sep="\n")
+
     def code(self):
         code = self.process.returncode
         return 128 - code if code < 0 else code
@@ -137,7 +200,9 @@ class Run:
     def end(self, code=None, within=GRACE, at_least=0, word=None):
         """Waits for the end, as a container runtime does, and checks its exit code and time."""
         descriptor = os.pidfd_open(self.process.pid)
-        ended = select.select([descriptor], [], [], max(0, self.since + within - time.monotonic()))[0]
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        ended = poll.poll(1000 * max(0, self.since + within - time.monotonic()))
         os.close(descriptor)
         self.took = time.monotonic() - self.since
         if not ended:

@@ -4,7 +4,7 @@ A tool is a function that writes its config into a directory and returns the com
 """
 
 import json
-import os
+import shlex
 from dataclasses import dataclass
 
 import kit
@@ -29,10 +29,11 @@ class Service:
     stop: float = STOP
     # A command that runs after the end of the service.
     post_stop: list = ()
+    # A command of the shell that is the readiness probe, in place of the file.
+    probe: str = ""
+    log_file: str = ""
     # Only for drainit.
     more: dict = None
-    # Whether the service that it comes after has a readiness; set by `write`.
-    ready_of: bool = False
 
 
 def drainit(directory, services):
@@ -46,10 +47,14 @@ def drainit(directory, services):
             entry["depends_on"] = [service.after]
         if service.ready:
             entry["readiness"] = {"file": service.ready, "timeout": f"{service.ready_within}s"}
+        if service.probe:
+            entry["readiness"] = {"exec": ["sh", "-c", service.probe], "timeout": f"{service.ready_within}s"}
         if service.restart:
             entry |= {"restart": "always", "restart_delay": "200ms"}
         if service.log:
             entry["log"] = {"prefix": service.name}
+        if service.log_file:
+            entry["log"] = {"file": str(service.log_file)}
         if service.user:
             entry["user"] = service.user
         if service.post_stop:
@@ -75,7 +80,7 @@ def script(path, text):
 
 
 def words(command):
-    return " ".join(f"'{part}'" for part in command)
+    return shlex.join(str(part) for part in command)
 
 
 def s6(directory, services):
@@ -85,8 +90,12 @@ def s6(directory, services):
     scan.mkdir()
     for service in services:
         path = scan / service.name
-        wait = f"s6-svwait {'-U' if service.ready_of else '-u'} ../{service.after}\n" if service.after else ""
-        ready = f"s6-notifyoncheck -d -n 0 -s 20 -t 1000 -c 'test -e {service.ready}' " if service.ready else ""
+        needed = next((other for other in services if other.name == service.after), None)
+        limit = f"-t {needed.ready_within * 1000} -U" if needed and (needed.ready or needed.probe) else "-u"
+        supervised = f"until s6-svok ../{service.after}; do sleep 0.1; done\n"
+        wait = f"{supervised}s6-svwait {limit} ../{service.after} || exit 1\n" if needed else ""
+        probe = service.probe or (f"test -e {service.ready}" if service.ready else "")
+        ready = f"s6-notifyoncheck -d -n 0 -s 20 -t 1000 -c '{probe}' " if probe else ""
         user = f"s6-setuidgid {service.user} " if service.user else ""
         script(path / "run", f"#!/bin/sh\nexec 2>&1\n{wait}exec {ready}{user}{words(service.command)}\n")
         after = f"{words(service.post_stop)}\n" if service.post_stop else ""
@@ -98,8 +107,10 @@ exit 125
 """
         script(path / "finish", f"#!/bin/sh\n{after}{end}")
         (path / "timeout-kill").write_text(f"{int(service.stop * 1000)}\n")
-        if service.ready:
+        if probe:
             (path / "notification-fd").write_text("3\n")
+        if service.log_file:
+            script(path / "log/run", f"#!/bin/sh\nexec s6-log {service.log_file.parent}\n")
     script(scan / ".s6-svscan/SIGTERM",
            "#!/bin/sh\n[ -e .s6-svscan/code ] || echo 0 >.s6-svscan/code\nexec s6-svscanctl -t .\n")
     script(scan / ".s6-svscan/finish",
@@ -119,14 +130,15 @@ while True:
 """
 
 
-def supervisord(directory, services):
+def supervisord(directory, services, root=True):
     text = f"""
 [supervisord]
-{"user=root" if os.geteuid() == 0 else ""}
+{"user=root" if root else ""}
 nodaemon=true
 logfile=/dev/null
 logfile_maxbytes=0
 pidfile={directory}/supervisord.pid
+childlogdir={directory}
 [unix_http_server]
 file={directory}/control.sock
 [rpcinterface:supervisor]
@@ -150,7 +162,7 @@ startretries={3 if service.restart else 0}
 stopwaitsecs={max(1, int(service.stop))}
 stopasgroup=true
 killasgroup=true
-stdout_logfile=/dev/fd/1
+stdout_logfile={service.log_file or "/dev/fd/1"}
 stdout_logfile_maxbytes=0
 redirect_stderr=true
 {f"user={service.user}" if service.user else ""}
@@ -164,10 +176,13 @@ def horust(directory, services):
     folder = directory / "services"
     folder.mkdir()
     for service in services:
+        health = f'[healthiness]\nfile-path = "{service.ready}"' if service.ready else ""
+        health = f'[healthiness]\ncommand = "{service.probe}"' if service.probe else health
+        health += "\nmax-failed = 5" if health else ""
         before = [f'"{other.name}.toml"' for other in services if other.after == service.name]
         (folder / f"{service.name}.toml").write_text(f"""
-command = "{words(service.command)}"
-stdout = "STDOUT"
+command = {json.dumps(words(service.command))}
+stdout = "{service.log_file or "STDOUT"}"
 stderr = "STDERR"
 start-after = [{f'"{service.after}.toml"' if service.after else ""}]
 shutdown-after = [{", ".join(before)}]
@@ -183,18 +198,17 @@ signal = "TERM"
 wait = "{int(service.stop * 1000)}ms"
 [environment]
 keep-env = true
-{f'[healthiness]{chr(10)}file-path = "{service.ready}"' if service.ready else ""}
+{health}
 """)
     return [kit.which("horust"), "--unsuccessful-exit-finished-failed", "--services-path", folder,
             "--uds-folder-path", directory]
 
 
 WRITE = {"drainit": drainit, "tini": tini, "s6": s6, "supervisord": supervisord, "Horust": horust}
-NEEDS = {"tini": ["tini"], "s6": ["s6-svscan", "s6-notifyoncheck"], "supervisord": ["supervisord"], "Horust": ["horust"]}
+NEEDS = {"tini": ["tini"], "s6": ["s6-svscan", "s6-notifyoncheck", "execlineb"],
+         "supervisord": ["supervisord"], "Horust": ["horust"]}
 
 
-def write(tool, directory, services):
-    ready = {service.name for service in services if service.ready}
-    for service in services:
-        service.ready_of = service.after in ready
-    return [str(part) for part in WRITE[tool](directory, services)]
+def write(tool, directory, services, root=True):
+    options = {} if root else {"root": False}
+    return [str(part) for part in WRITE[tool](directory, services, **(options if tool == "supervisord" else {}))]

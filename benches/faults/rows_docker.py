@@ -1,0 +1,47 @@
+"""The same in Docker containers: its stop, its pause, its limits."""
+
+import shutil
+import subprocess
+import time
+
+from matrix import Skip, group
+from run import IMAGE
+
+row, tested = group("In a Docker container")
+
+
+def start(run, *services, options=()):
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        raise Skip("no Docker")
+    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
+        subprocess.run(f"tar c --files-from /dev/null | docker import - {IMAGE}", shell=True, check=True,
+                       capture_output=True)
+    return run.start_container(*services, options=options).wait(services[-1].name)
+
+
+@row("`docker stop`", "TERM, 300 ms, 0", alone=True)
+def stop(run):
+    start(run, run.service("a", "on=TERM:exit:0:300")).docker("stop").end(0).ended_well("a")
+
+
+@row("`docker pause` for 3 s, then `docker stop`", "nothing is restarted, 0", alone=True)
+def pause(run):
+    start(run, run.service("a")).docker("pause")
+    time.sleep(3)
+    run.docker("unpause")
+    time.sleep(0.5)
+    run.docker("stop").end(0).check(len(run.events("start", "a")) == 1, "restarted").ended_well("a")
+
+
+@row("more memory than the container may have (`--memory`)",
+     "the kernel kills the process, the container ends with 137", alone=True)
+def memory(run):
+    limits = ["--memory=96m", "--memory-swap=96m"]
+    start(run, run.service("a", "sleep=1000", "hog=300"), options=limits).end(137)
+
+
+@row("read-only, any user, no capabilities, no new privileges", "TERM, 300 ms, 0", alone=True)
+def hardened(run):
+    run.as_user()
+    options = ["--read-only", f"--user={run.uid}:{run.uid}", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    start(run, run.service("a", "on=TERM:exit:0:300"), options=options).docker("stop").end(0).ended_well("a")

@@ -1,0 +1,160 @@
+"""Clocks that jump, machines that sleep, and starts that are slow."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+
+from matrix import SUPERVISORS, US, Skip, group
+from run import Fault, Run
+from tools import Service
+
+row, tested = group("Time")
+READY = ("drainit", "s6", "Horust")
+
+
+@row("a machine that has been up for 100 days (time namespace)", "runs and stops, 0")
+def uptime(run):
+    offset = str(100 * 86400)
+    run.start(run.service("a"), options=["--time", "--boottime", offset, "--monotonic", offset])
+    run.wait("a").stop().ended_well("a")
+
+
+@row("the wall clock jumps a day back, two days forth, and back during the stop (libfaketime)",
+     "restarts go on, KILL comes in time", SUPERVISORS)
+def wall_clock(run):
+    library = next(iter(glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+    if not library:
+        raise Skip("no libfaketime")
+    if run.tool == US:
+        # Its times are on the boot clock, and it reads the wall clock only for what it logs.
+        raise Skip("libfaketime shifts timers of the boot clock, too")
+    clock = run.dir / "clock"
+    clock.write_text("+0")
+    fake = ["env", f"LD_PRELOAD={library}", f"FAKETIME_TIMESTAMP_FILE={clock}", "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+    run.start(run.service("a", "on=TERM:ignore", restart=True), run.service("b", "sleep=300", "exit=1", restart=True),
+              prefix=fake).wait("a")
+    for jump in ("-86400", "+86400"):
+        clock.write_text(jump)
+        before = len(run.events("start", "b"))
+        run.until(lambda: len(run.events("start", "b")) > before, f"restart after {jump} s", 15)
+    run.signal()
+    time.sleep(0.3)
+    clock.write_text("-86400")
+    run.end()
+
+
+def suspend(run, seconds):
+    """Stops and continues all that is in the namespace, as the freezer does."""
+    everybody = [run.pid, *run.inside()]
+    since = run.since
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in everybody:
+            run.signal(number, pid)
+        time.sleep(seconds if number == signal.SIGSTOP else 0)
+    run.since = since
+
+
+@row("everything is suspended for 3 s (docker pause)", "goes on, nothing is restarted, 0")
+def suspended(run):
+    run.start(run.service("a")).wait("a")
+    suspend(run, 3)
+    time.sleep(1)
+    run.check(len(run.events("start", "a")) == 1, "restarted").stop().ended_well("a")
+
+
+WATCHDOG = """
+import os, socket, sys, time
+open(sys.argv[1], "a").write("start\\n")
+path = os.environ["NOTIFY_SOCKET"]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+while True:
+    s.sendto(b"WATCHDOG=1", "\\0" + path[1:] if path[0] == "@" else path)
+    time.sleep(0.2)
+"""
+
+
+@row("everything is suspended for 3 s, with a watchdog of 1 s", "goes on, nothing is restarted, 0", (US,))
+def suspended_with_watchdog(run):
+    starts = run.dir / "starts"
+    run.start(Service("a", ["/usr/bin/python3", "-c", WATCHDOG, str(starts)], restart=True,
+                      more={"liveness": {"notify": "1s"}}))
+    run.until(lambda: b"everything is ready" in run.text(), "start")
+    time.sleep(1)
+    for _ in range(3):
+        suspend(run, 3)
+        time.sleep(1)
+    run.check(starts.read_text() == "start\n", "restarted").stop(None)
+
+
+@row("everything is suspended for 3 s during the stop", "it ends soon after")
+def suspended_stop(run):
+    run.start(run.service("a", "on=TERM:exit:0:800")).wait("a").signal()
+    time.sleep(0.3)
+    suspend(run, 3)
+    run.end()
+
+
+@row("never ready", "the container ends with 1, what needs it never starts", READY)
+def never_ready(run):
+    run.start(run.service("a", ready=f"{run.dir}/never"), run.service("b", after="a"))
+    run.end(1).check(not run.events("start", "b"), "started b").ended_well("a")
+
+
+@row("ready after 1.5 s", "what needs it waits", READY)
+def late(run):
+    ready = run.dir / "ready"
+    run.start(run.service("a", "sleep=1500", f"touch={ready}", ready=str(ready), ready_within=5),
+              run.service("b", after="a"))
+    run.wait("b").check(run.events("touch", "a")[0].at < run.events("start", "b")[0].at, "started too early")
+    run.stop().ended_well("a", "b")
+
+
+@row("TERM while it waits for a process that is not ready",
+     "prompt: the process gets TERM, what needs it never starts, 0", READY)
+def term_while_waiting(run):
+    run.start(run.service("a", ready=f"{run.dir}/never", ready_within=30), run.service("b", after="a")).wait("a")
+    run.stop().ended_well("a").check(not run.events("start", "b"), "started b").check(run.took < 3, f"{run.took:.1f} s")
+
+
+@row("a readiness probe that hangs", "given up in time: the container ends with 1", READY)
+def probe_hangs(run):
+    run.start(run.service("a", probe="sleep 60"), run.service("b", after="a"))
+    run.end(1).check(not run.events("start", "b"), "started b")
+
+
+@row("ready, then not, then ready again", "nothing ends or restarts", ("drainit", "s6"))
+def flapping(run):
+    ready = run.dir / "ready"
+    run.start(run.service("a", f"touch={ready}", ready=str(ready)), run.service("b", after="a")).wait("b")
+    for _ in range(5):
+        ready.unlink()
+        time.sleep(0.2)
+        ready.touch()
+        time.sleep(0.2)
+    run.check(len(run.events("start")) == 2, "restarted").stop().ended_well("a", "b")
+
+
+@row("TERM at every millisecond from 0 to 200 after the exec",
+     "heard: at most 5 % come before the program can block them", alone=True)
+def term_at_start(run):
+    step = 1 if run.tool == US else 10
+
+    def one(after):
+        with Run(run.tool) as each:
+            each.start(each.service("a"))
+            pid = each.pid
+            while os.path.basename(os.readlink(f"/proc/{pid}/exe")) in ("unshare", "dash", "sh", "bash"):
+                pass
+            time.sleep(after / 1000)
+            try:
+                each.stop(None)
+            except Fault:
+                return 1
+            return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        lost = list(pool.map(one, range(0, 201, step)))
+    run.check(sum(lost) <= 0.05 * len(lost), f"lost {sum(lost)} of {len(lost)}")
