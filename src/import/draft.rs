@@ -93,7 +93,9 @@ impl Process {
         self.notes.push(note.into());
     }
 
+    /// Sets a key. As in supervisord, the last one counts where an option is repeated.
     pub(super) fn set(&mut self, key: &'static str, value: Value) {
+        self.remove(key);
         self.entries.push(Entry { key, value, note: None });
     }
 
@@ -103,6 +105,7 @@ impl Process {
         value: Value,
         note: impl Into<String>,
     ) {
+        self.remove(key);
         self.entries.push(Entry { key, value, note: Some(note.into()) });
     }
 
