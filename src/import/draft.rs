@@ -93,7 +93,9 @@ impl Process {
         self.notes.push(note.into());
     }
 
+    /// Sets a key. As in supervisord, the last one counts where an option is repeated.
     pub(super) fn set(&mut self, key: &'static str, value: Value) {
+        self.remove(key);
         self.entries.push(Entry { key, value, note: None });
     }
 
@@ -103,6 +105,7 @@ impl Process {
         value: Value,
         note: impl Into<String>,
     ) {
+        self.remove(key);
         self.entries.push(Entry { key, value, note: Some(note.into()) });
     }
 
@@ -204,7 +207,7 @@ impl Draft {
         out.push('\n');
         if !self.env.is_empty() {
             out.push_str("env:\n");
-            for (name, value) in &self.env {
+            for (name, value) in last_of_each(&self.env) {
                 let _ = writeln!(out, "  {}: {}", scalar(name), scalar(value));
             }
             out.push('\n');
@@ -236,6 +239,12 @@ fn and_more(names: &[String]) -> String {
         [others @ .., last] if names.len() <= SHOWN => format!("{} and {last}", others.join(", ")),
         _ => format!("{} and {} more", names[..SHOWN - 1].join(", "), names.len() + 1 - SHOWN),
     }
+}
+
+/// The last entry of each name: that is the value which a shell, supervisord and Compose take.
+fn last_of_each<V>(entries: &[(String, V)]) -> impl Iterator<Item = &(String, V)> {
+    let is_last = |place: usize| entries[place + 1..].iter().all(|it| it.0 != entries[place].0);
+    (0..entries.len()).filter(move |place| is_last(*place)).map(|place| &entries[place])
 }
 
 /// Writes wrapped comments.
@@ -276,7 +285,7 @@ fn write_entry(out: &mut String, indent: usize, key: &str, value: &Value) {
         }
         Value::Map(entries) if !fits => {
             let _ = writeln!(out, "{:indent$}{key}:", "");
-            for (key, value) in entries {
+            for (key, value) in last_of_each(entries) {
                 write_entry(out, indent + 2, key, value);
             }
         }
@@ -298,7 +307,7 @@ fn flow(value: &Value) -> String {
         Value::Map(entries) => {
             let entry =
                 |(key, value): &(String, Value)| format!("{}: {}", scalar(key), flow(value));
-            format!("{{{}}}", join(entries.iter().map(entry).collect()))
+            format!("{{{}}}", join(last_of_each(entries).map(entry).collect()))
         }
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs each target for some seconds: fuzz.sh PROGRAM SECONDS [TARGET…]. What one finds is kept in target/fuzz/found, and
-# inputs that reach new code in target/fuzz/corpus; MERGE=1 reduces these and the corpus beside this file to the fewest
-# that reach as much.
+# Runs each target for some seconds: run.sh PROGRAM SECONDS [TARGET…]. What one finds is kept in target/fuzz/found, and
+# inputs that reach new code in target/fuzz/corpus; MERGE=1 adds the fewest of these that reach as much to the corpus beside
+# this file.
 set -euo pipefail
 program=$(realpath "$1") seconds=$2
 shift 2
@@ -27,10 +27,7 @@ for target; do
         tail -n 20 "$out/$target.log" >&2
     fi
     if [[ -n ${MERGE:-} ]]; then
-        rm -rf "$out/merged"
-        mkdir "$out/merged"
-        "$program" "${limits[@]}" -merge=1 "$out/merged" "$kept" "$new" >"$out/$target.merge.log" 2>&1
-        rm -rf "$kept" && mv "$out/merged" "$kept"
+        "$program" "${limits[@]}" -merge=1 -use_counters=0 "$kept" "$new" >"$out/$target.merge.log" 2>&1
     fi
 done
 exit $failed
