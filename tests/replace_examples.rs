@@ -53,10 +53,11 @@ fn replace(drainit: &Running, name: &str) {
     });
     let record = drainit.record();
     let at = |what: &str| {
-        let what = format!("{name}: {what}");
+        // While two instances run, the name is followed by which of them.
+        let (name, what) = (format!(" {name}"), format!(": {what}"));
         let mut lines = record.lines[before..].iter();
         lines
-            .position(|line| line.text.contains(&what))
+            .position(|line| line.text.contains(&name) && line.text.contains(&what))
             .unwrap_or_else(|| panic!("{what}\n{record}"))
     };
     let order = [

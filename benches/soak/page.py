@@ -9,7 +9,7 @@ INTRODUCTION = """# A soak
 One drainit, as PID 1 of a PID namespace, does everything at once for an hour. It must not grow, lose a request or a
 line, or leave a process behind. `make soak` runs it again; `make soak MINUTES=2` is a quick one, which writes no page.
 
-<img src="soak.svg" alt="Memory, descriptors, processor time and wake-ups of drainit in an hour, all level" width="880">
+<img src="soak.svg" alt="Memory, descriptors, processor time and wake-ups of drainit in an hour" width="880">
 
 ## What runs
 
@@ -46,7 +46,8 @@ LIMITS = """
 Memory, descriptors, threads and children are read when all is ready after a round, and the figures are the medians of
 the first and the last quarter of the rounds. Processor time and wake-ups (voluntary context switches) are what a whole
 round has cost. Other programs of the machine add to them, so there the figure is the tenth percentile, and the peaks of
-the picture are theirs. `make soak` fails when the last quarter exceeds its limit, or when the second table is not all 0.
+the picture are theirs. `make soak` fails when the last quarter exceeds its limit, or a number of the second table is
+not 0.
 
 """
 OPERATIONS = """
