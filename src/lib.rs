@@ -51,8 +51,7 @@ mod logging;
 mod os;
 mod plan;
 mod report;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#[cfg(any(test, feature = "tools"))]
 mod simulation;
 mod supervisor;
 #[cfg(test)]

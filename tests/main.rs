@@ -64,6 +64,7 @@ mod run_signals;
 mod secrets;
 mod servers;
 mod shutdown;
+mod simulate;
 mod simultaneous_stop;
 mod start;
 mod status;

@@ -14,6 +14,8 @@ pub(super) enum Tool {
     #[command(hide = true)]
     Report(AnyArgs),
     #[command(hide = true)]
+    Simulate(AnyArgs),
+    #[command(hide = true)]
     Schema(AnyArgs),
     #[command(hide = true)]
     Completions(AnyArgs),
@@ -26,6 +28,7 @@ impl Tool {
         report(match self {
             Self::Import(_) => "`import`",
             Self::Report(_) => "`report`",
+            Self::Simulate(_) => "`simulate`",
             Self::Schema(_) => "`schema`",
             Self::Completions(_) => "`completions`",
             Self::Man(_) => "`man`",

@@ -26,6 +26,8 @@ pub mod report;
 pub mod run;
 #[cfg(feature = "tools")]
 pub mod schema;
+#[cfg(feature = "tools")]
+pub mod simulate;
 pub mod status;
 mod values;
 
@@ -97,6 +99,8 @@ enum Tool {
     Import(crate::cli::import::ImportArgs),
     /// Draw the report of a shutdown that has happened, beside its plan
     Report(crate::cli::report::ReportArgs),
+    /// Play a config with random processes and faults in simulated time
+    Simulate(crate::cli::simulate::SimulateArgs),
     /// Print the JSON Schema of a config, for editors
     Schema,
     /// Print a script that completes the command line in a shell
@@ -160,6 +164,7 @@ impl Tool {
         match self {
             Self::Import(args) => crate::cli::import::run(&args),
             Self::Report(args) => crate::cli::report::report(&args),
+            Self::Simulate(args) => crate::cli::simulate::simulate(&args),
             Self::Schema => crate::cli::schema::run(),
             Self::Completions(args) => crate::cli::completions::run(&args),
             Self::Man => crate::cli::man::run(),

@@ -15,7 +15,7 @@ const MAX_AFTER: Duration = Duration::from_secs(2);
 const MAX_APART: Duration = Duration::from_millis(500);
 
 /// The events that may have this reason.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Broadcast {
     /// The first stop signal.
     asked: Option<(Time, Signal)>,

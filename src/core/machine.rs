@@ -15,7 +15,7 @@ use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
 /// See the diagram in [`core`](super).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     state: State,
     phase: Phase,
@@ -125,7 +125,8 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    fn begin_step(&mut self, now: Time) {
+    /// Forgets what only the last step was about.
+    pub(crate) fn begin_step(&mut self, now: Time) {
         let state = &mut self.state;
         state.now = now.max(state.now);
         state.touched.clear();

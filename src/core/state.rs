@@ -170,7 +170,7 @@ impl Reached {
 /// There may be thousands of processes. An event must not cost time for those that it does not
 /// concern, so [`State::set`] and [`State::reach`] maintain counters and timers instead of
 /// searching for them at every step.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     pub spec: Rc<Spec>,
     pub budget: Budget,

@@ -2,8 +2,11 @@
 
 use std::slice::from_ref;
 
+use crate::config::{Restart, RestartPolicy};
+use crate::core::event::Load;
 use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
+use crate::core::spec::DrainSpec;
 use crate::simulation::*;
 
 pub(super) const ENGINE: ProcessId = ProcessId(0);

@@ -1,17 +1,21 @@
 //! Compares every step of a run with the promises. Limits are repeated here on purpose: the checker
 //! must not share a mistake with the core.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::core::phase::Phase;
 use crate::core::slots::Role;
 use crate::core::state::Lifecycle;
-use crate::report::data::ShutdownReport;
 use crate::simulation::scenario::NewConfig;
+use crate::simulation::slots::Slots;
 use crate::simulation::*;
 
 /// A stop later than this after a held drain is independent of it.
 const FOLLOW_UP: Duration = Duration::from_secs(2);
 
 /// The history of a run, as far as promises refer to it.
+#[derive(Clone, Debug)]
 pub(crate) struct Checker<'a> {
     scenario: &'a Scenario,
     slots: Slots,
@@ -30,7 +34,8 @@ pub(crate) struct Checker<'a> {
     was_serving: Vec<bool>,
     /// There was no time for its drain.
     not_drained: Vec<bool>,
-    trace: Vec<String>,
+    /// The first promise that did not hold.
+    broken: Cell<Option<&'static str>>,
     /// The shutdown has begun: no process may be started any more.
     unready: bool,
     /// Since then.
@@ -72,6 +77,8 @@ pub(crate) struct Checker<'a> {
     was_ready: Vec<bool>,
     ended: Vec<bool>,
     drain: Vec<Option<(Time, Duration)>>,
+    /// Its drain began before the shutdown.
+    drained_early: Vec<bool>,
     draining: Vec<bool>,
     drained: Vec<bool>,
     /// A gradual drain must ask all clients to leave at this time, or before.
@@ -162,7 +169,7 @@ impl<'a> Checker<'a> {
             started_as: vec![0; count],
             was_serving: vec![false; count],
             not_drained: vec![false; count],
-            trace: Vec::new(),
+            broken: Cell::new(None),
             unready: false,
             unready_since: None,
             was_good: false,
@@ -192,6 +199,7 @@ impl<'a> Checker<'a> {
             was_ready: vec![false; scenario.behaviours.len()],
             ended: vec![false; scenario.behaviours.len()],
             drain: vec![None; count],
+            drained_early: vec![false; count],
             draining: vec![false; count],
             drained: vec![false; count],
             tells_all_by: vec![None; count],
@@ -228,22 +236,21 @@ impl<'a> Checker<'a> {
         }
     }
 
-    pub(crate) fn exited(&self) -> bool {
-        self.exit.is_some()
+    /// The exit code, if there was an exit.
+    pub(crate) fn exit(&self) -> Option<u8> {
+        self.exit
     }
 
-    #[track_caller]
-    pub(crate) fn fail(&self, why: &str) -> ! {
-        panic!(
-            "seed {}: {why}\n{:#?}\n{}",
-            self.scenario.seed,
-            self.scenario.spec,
-            self.trace.join("\n")
-        );
+    /// The first promise that did not hold, if any. What comes after it has no meaning.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get()
     }
 
-    #[track_caller]
-    fn hold(&self, holds: bool, why: &str) {
+    pub(crate) fn fail(&self, why: &'static str) {
+        self.broken.set(self.broken.get().or(Some(why)));
+    }
+
+    fn hold(&self, holds: bool, why: &'static str) {
         if !holds {
             self.fail(why);
         }
@@ -259,7 +266,6 @@ impl<'a> Checker<'a> {
         self.holds_no_dead_sockets();
         self.holds_no_forgotten_change();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
-        self.trace.push(format!("{:>10.3}   {event:?}", now.0.as_secs_f64() - 1000.0));
         match event {
             Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
                 let is_again = self.last_signal.is_some_and(|last| {
@@ -346,10 +352,11 @@ impl<'a> Checker<'a> {
         let spec = &self.scenario.spec;
         let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
         let mut below = vec![Duration::ZERO; spec.processes.len()];
-        for (place, of) in spec.processes.iter().enumerate() {
+        for id in &spec.order {
+            let of = &spec.processes[id.index()];
             let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
             let own = hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
-            below[place] = deepest.unwrap_or_default() + own;
+            below[id.index()] = deepest.unwrap_or_default() + own;
         }
         let of = &spec.processes[self.slots.process(slot)];
         let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
@@ -396,7 +403,7 @@ impl<'a> Checker<'a> {
                 match placed {
                     Some(Placed::Changed(old)) => Role::New { old },
                     Some(Placed::New) => Role::Current,
-                    _ => self.fail("a definition that is not new"),
+                    _ => return self.fail("a definition that is not new"),
                 }
             }
         };
@@ -412,6 +419,9 @@ impl<'a> Checker<'a> {
         self.hold(is_first || reloads, "another slot than the first free one");
         let proc = procs.get(slot.index()).copied().unwrap_or_default();
         self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
+        if self.broken().is_some() {
+            return;
+        }
         self.slots.adopt(slot, from);
         if slot.index() == self.roles.len() {
             self.add_slot();
@@ -439,6 +449,7 @@ impl<'a> Checker<'a> {
         self.killed_in_shutdown.push(false);
         self.survives_at.push(None);
         self.drain.push(None);
+        self.drained_early.push(false);
         self.draining.push(false);
         self.drained.push(false);
         self.last_active.push(None);
@@ -495,7 +506,6 @@ impl<'a> Checker<'a> {
 
     /// A new config has come. `is_taken`: it was not refused.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed], is_taken: bool) {
-        self.trace.push(format!("             reload, taken: {is_taken}: {plan:?} {config:#?}"));
         if !is_taken {
             return;
         }
@@ -551,13 +561,15 @@ impl<'a> Checker<'a> {
         });
         self.hold(!is_needed, "a process is removed before what needs it");
         self.slots.remove(slot);
+        // One of the same name that a later config adds is another process.
+        self.down[process] = false;
         self.leave(slot);
     }
 
     /// The reload is answered.
     fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
         self.retire(procs);
-        let Some(reload) = self.reload.take() else { self.fail("an answer to no reload") };
+        let Some(reload) = self.reload.take() else { return self.fail("an answer to no reload") };
         if is_done {
             self.hold(self.slots.are_new(), "reloaded, and not as the new config has it");
             self.hold(reload.unbegun.is_empty(), "reloaded, and a step has not begun");
@@ -642,7 +654,7 @@ impl<'a> Checker<'a> {
 
     /// The container is ready while every process serves, also while one is replaced, and not while
     /// the end of one is waited for.
-    pub(crate) fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
+    fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
         let Phase::Running(running) = machine.phase() else { return };
         self.was_good = running.was_ready();
         let currents =
@@ -659,7 +671,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A reload or a request ends, at the latest when nothing goes on any more.
-    pub(crate) fn holds_answers(&self, machine: &Machine) {
+    fn holds_answers(&self, machine: &Machine) {
         let is_open = self.reload.is_some() || !self.asked_for.is_empty();
         if !is_open || self.unready || machine.next_wakeup().is_some() {
             return;
@@ -682,8 +694,19 @@ impl<'a> Checker<'a> {
         self.hold(goes_on, "nothing goes on, and a request or a reload is not answered");
     }
 
+    /// All actions of a step are carried out.
+    pub(crate) fn step_over(&mut self, now: Time, machine: &Machine, procs: &[Proc]) {
+        self.holds_followers(procs);
+        self.holds_new_ones(procs);
+        self.holds_pending(procs);
+        self.holds_readiness(machine, procs);
+        self.holds_answers(machine);
+        self.holds_shutdown(now, machine, procs);
+        let is_late = machine.next_wakeup().is_some_and(|wakeup| wakeup <= now);
+        self.hold(!is_late, "the next wake-up is not in the future");
+    }
+
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
-        self.trace.push(format!("{:>10.3} > {action:?}", now.0.as_secs_f64() - 1000.0));
         self.hold(self.exit.is_none(), "something is done after the exit");
         self.holds_timeouts(now, procs);
         match *action {
@@ -694,6 +717,8 @@ impl<'a> Checker<'a> {
                 self.on_its_way[process.index()] = true;
             }
             Action::Spawn(process) => {
+                let proc = procs[process.index()];
+                self.hold(!proc.alive && !proc.group, "a start of what is alive");
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
@@ -844,22 +869,22 @@ impl<'a> Checker<'a> {
                 for dependent in self.above(process).into_iter().filter(|_| self.unready) {
                     self.hold(!self.draining[dependent.index()], "drained while a dependent is");
                 }
-                let Some((_, granted)) = self.drain[process.index()] else {
-                    self.fail("a drain without a note")
+                let Some(((_, granted), times)) =
+                    self.drain[process.index()].zip(self.of(process).drain)
+                else {
+                    return self.fail("a drain without a note");
                 };
                 self.hold(min <= longest && longest == granted, "a drain of another length");
                 self.holds_drain(now, process, min, longest, procs);
                 if !self.unready {
                     self.holds_stop(now, process, procs);
-                    let times = self.of(process).drain.unwrap();
                     let is_full = longest == times.time || self.unhealthy[process.index()];
                     self.hold(is_full && min == times.min, "less than a full drain");
                 }
                 self.hold(!self.drained[process.index()], "a drain begins again");
                 self.drained[process.index()] = true;
                 self.draining[process.index()] = true;
-                let is_gradual = self.of(process).drain.unwrap().gradual;
-                let by = is_gradual.then(|| now + min.min(longest / 2));
+                let by = times.gradual.then(|| now + min.min(longest / 2));
                 self.tells_all_by[process.index()] = by;
                 self.ended_before_drain[process.index()] =
                     if self.unready { self.ended_before } else { self.count_ends };
@@ -886,7 +911,7 @@ impl<'a> Checker<'a> {
                 self.draining[process.index()] = false;
             }
             Action::Note(note) => self.note(now, note, procs),
-            Action::Exit(code) => self.exit(now, code, procs),
+            Action::Exit(code) => self.exits(now, code, procs),
             _ => {}
         }
     }
@@ -905,11 +930,11 @@ impl<'a> Checker<'a> {
         let pre_stop = HookId { process: None, stage: Stage::PreStop };
         self.hold(!self.hooks.contains(&pre_stop), "a drain while the container's hook runs");
         for below in self.slots.all().filter(|id| self.above(*id).contains(&process)) {
-            let began = self.drain[below.index()].map(|(at, _)| at);
-            self.hold(began.is_none_or(|at| at < since), "drained after what it depends on");
+            let is_early = self.drain[below.index()].is_none() || self.drained_early[below.index()];
+            self.hold(is_early, "drained after what it depends on");
         }
         let spec = &self.scenario.spec;
-        let times = self.of(process).drain.unwrap();
+        let Some(times) = self.of(process).drain else { return };
         let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
         let wish = if is_asked { times.time } else { times.min.max(Duration::from_secs(1)) };
         let most = wish.max(spec.unready_delay);
@@ -954,7 +979,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What a stop signal and the deadline end has ended, and no stop waits for nothing.
-    pub(crate) fn holds_shutdown(&self, now: Time, machine: &Machine, procs: &[Proc]) {
+    fn holds_shutdown(&self, now: Time, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             self.hold(self.deadline.is_none() || self.exit.is_some(), "ready in a shutdown");
             return;
@@ -976,7 +1001,9 @@ impl<'a> Checker<'a> {
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
-                let survives = self.survives_at[id.index()].is_some_and(|at| at <= now);
+                // A moment later if it was killed before the shutdown.
+                let survives_at = self.survives_at[id.index()];
+                let survives = survives_at.is_some_and(|at| at + Duration::from_millis(200) <= now);
                 let is_alive = proc.alive || proc.group;
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
@@ -994,7 +1021,7 @@ impl<'a> Checker<'a> {
         let place = process.index();
         self.hold(self.draining[place], "clients are asked to leave outside of a drain");
         let Some(by) = self.tells_all_by[place].take() else {
-            self.fail("clients are asked to leave twice, or the drain is not gradual")
+            return self.fail("clients are asked to leave twice, or the drain is not gradual");
         };
         self.hold(now <= by, "the last clients are asked to leave too late");
         let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
@@ -1201,7 +1228,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A new epoch does not go on without the old one, from which it could not take over.
-    pub(crate) fn holds_pending(&self, procs: &[Proc]) {
+    fn holds_pending(&self, procs: &[Proc]) {
         for id in self.slots.all().filter(|id| self.pending[id.index()] && self.is_new(*id)) {
             let Role::New { old } = self.roles[id.index()] else { continue };
             let place = id.index();
@@ -1213,7 +1240,7 @@ impl<'a> Checker<'a> {
 
     /// Since the begin of a drain or a shutdown, no new instance accepts connections beside the one
     /// that is drained, and no epoch of an Envoy is about to.
-    pub(crate) fn holds_new_ones(&self, procs: &[Proc]) {
+    fn holds_new_ones(&self, procs: &[Proc]) {
         for id in self.slots.all().filter(|_| self.unready) {
             let place = id.index();
             let is_new =
@@ -1229,7 +1256,7 @@ impl<'a> Checker<'a> {
 
     /// A process that runs is not behind what it follows, unless that is on its way; and one that
     /// was stopped to follow is started again.
-    pub(crate) fn holds_followers(&mut self, procs: &[Proc]) {
+    fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
         for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
             let place = id.index();
@@ -1352,10 +1379,12 @@ impl<'a> Checker<'a> {
         self.answered(process, request);
         let base = self.slots.process(process);
         let Some(&(starts, was_alive)) = self.began.get(&(base, request)) else {
-            self.fail("done before it began")
+            return self.fail("done before it began");
         };
         let oneshot = self.of(process).oneshot;
-        let Some(current) = self.slots.current(base) else { self.fail("done, and removed") };
+        let Some(current) = self.slots.current(base) else {
+            return self.fail("done, and removed");
+        };
         let is_up = procs[current.index()].alive || oneshot;
         match request {
             Request::Stop => {
@@ -1400,7 +1429,7 @@ impl<'a> Checker<'a> {
     /// Each drain and each stop of the report is a step that ends where it ends, and no step is
     /// outside of the shutdown.
     pub(crate) fn holds_steps(&self, report: &Option<ShutdownReport>) {
-        let Some(report) = report else { self.fail("there is no report") };
+        let Some(report) = report else { return self.fail("there is no report") };
         for process in &report.processes {
             let step = |kind: &str| {
                 let steps = report.steps.iter().filter(|step| step.begins.is_some());
@@ -1606,7 +1635,8 @@ impl<'a> Checker<'a> {
                 }
             }
             Note::DrainBegan { process, longest, .. } => {
-                self.drain[process.index()] = Some((now, longest))
+                self.drain[process.index()] = Some((now, longest));
+                self.drained_early[process.index()] = !self.unready;
             }
             Note::DrainRequested => {
                 self.held_at = Some(now);
@@ -1614,10 +1644,11 @@ impl<'a> Checker<'a> {
             }
             Note::DrainOver { process, why, .. } => {
                 self.held_over = self.held_over.map(|at| at.max(now));
-                let Some((since, longest)) = self.drain[process.index()] else {
-                    self.fail("over without a begin")
+                let Some(((since, longest), times)) =
+                    self.drain[process.index()].zip(self.of(process).drain)
+                else {
+                    return self.fail("over without a begin");
                 };
-                let times = self.of(process).drain.unwrap();
                 let is_cut = matches!(
                     why,
                     DrainEnd::ProcessGone | DrainEnd::Hurried | DrainEnd::DeadlineNeedsIt
@@ -1651,10 +1682,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn exit(&mut self, now: Time, code: u8, procs: &[Proc]) {
+    fn exits(&mut self, now: Time, code: u8, procs: &[Proc]) {
         self.exit = Some(code);
         let (Some(deadline), Some(cause)) = (self.deadline, self.cause) else {
-            self.fail("an exit without a reason")
+            return self.fail("an exit without a reason");
         };
         self.hold(self.asked_for.is_empty(), "a request without an answer");
         self.hold(self.reload.is_none(), "a reload without an answer");
@@ -1759,15 +1790,15 @@ impl<'a> Checker<'a> {
         let spec = &self.scenario.spec;
         let count = spec.processes.len();
         let (mut above, mut below) = (vec![Duration::ZERO; count], vec![Duration::ZERO; count]);
-        // A process depends only on processes with a lower number.
-        for id in spec.ids() {
+        for id in &spec.order {
             let needs = spec.processes[id.index()].dependencies.iter();
             below[id.index()] =
                 needs.map(|(on, _)| below[on.index()] + weight(*on)).max().unwrap_or_default();
         }
-        for id in (0..count).rev() {
-            let users = spec.processes[id].dependents.iter();
-            above[id] = users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
+        for id in spec.order.iter().rev() {
+            let users = spec.processes[id.index()].dependents.iter();
+            above[id.index()] =
+                users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
         }
         above[process.index()] + weight(process) + below[process.index()]
     }

@@ -1,5 +1,6 @@
 //! Single schedules of replacements and reloads.
 
+use crate::config::RestartPolicy;
 use crate::core::state::Lifecycle;
 use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop};
 use crate::simulation::*;

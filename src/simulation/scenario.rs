@@ -1,4 +1,4 @@
-//! Random graphs and the behaviour of each process.
+//! What happens in a run: the behaviour of each process, signals, requests and faults.
 
 use crate::simulation::*;
 
@@ -22,53 +22,121 @@ impl Rng {
         self.below(times) == 0
     }
 
-    fn one_of<const N: usize>(&mut self, values: [u64; N]) -> u64 {
+    pub(super) fn one_of<const N: usize>(&mut self, values: [u64; N]) -> u64 {
         values[self.below(N as u64) as usize]
+    }
+
+    fn pick<'t, T>(&mut self, all: &'t [T]) -> Option<&'t T> {
+        all.get(self.below(all.len().max(1) as u64) as usize)
     }
 
     pub(crate) fn millis(&mut self, below: u64) -> Duration {
         Duration::from_millis(self.below(below))
     }
 
-    fn maybe<T>(&mut self, never_once_in: u64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    /// A time around a limit, half of all times a short one.
+    fn about(&mut self, limit: Duration) -> Duration {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
+        let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
+        self.millis(below + 10)
+    }
+
+    pub(super) fn maybe<T>(
+        &mut self,
+        never_once_in: u64,
+        value: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         if self.once_in(never_once_in) { None } else { Some(value(self)) }
     }
 }
 
-/// Probabilities of one scenario, each `1 in n`. They are drawn for each seed: with fixed rare
-/// faults, two would hardly ever coincide.
-struct Odds {
-    /// A process misbehaves.
-    fault: u64,
+/// A kind of fault, or of what else may go wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// A process ends by itself, or a oneshot fails.
+    Ends,
+    /// Its command cannot be executed.
+    SpawnFails,
+    /// It is never ready.
+    NeverReady,
+    /// Its liveness probes fail.
+    Hangs,
+    /// It does not end after its stop signal.
+    IgnoresStop,
+    /// It does not end after KILL.
+    SurvivesKill,
+    /// Its process group outlives it.
+    LeavesGroup,
+    /// A hook does not end.
+    HookHangs,
+    HookFails,
+    /// A request to drain is not answered.
+    DrainUnanswered,
+    DrainRefused,
+    /// It never reports that it is drained.
+    NeverReports,
+    /// A request to close the listeners is not answered.
+    CloseUnanswered,
+    /// Its connections cannot be counted.
+    NoStatistics,
+    /// Leftover processes.
+    Leftovers,
+}
+
+/// Probabilities of one scenario, each `1 in n`. They are drawn for each seed, and so is which kinds
+/// of faults there are at all: with all of them at fixed rates, two rare ones would hardly ever
+/// coincide, and frequent ones would hide each other.
+pub(super) struct Odds {
+    faults: [u64; Fault::Leftovers as usize + 1],
     /// The container outlives a process.
-    ignore: u64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for random graphs"))]
+    pub(super) ignore: u64,
     /// There is a hook.
-    hook: u64,
-    /// Hooks do not end.
-    hook_hangs: u64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for random graphs"))]
+    pub(super) hook: u64,
     /// The longest window, in milliseconds.
-    window: u64,
+    pub(super) window: u64,
     /// The longest time before a signal, in milliseconds.
-    signal: u64,
+    pub(super) signal: u64,
 }
 
 impl Odds {
-    fn new(rng: &mut Rng) -> Self {
+    /// As good as never.
+    const NEVER: u64 = 1_000_000;
+
+    pub(super) fn new(rng: &mut Rng) -> Self {
         let calm = rng.once_in(3);
+        let faults = [(); Fault::Leftovers as usize + 1]
+            .map(|()| if calm || rng.once_in(2) { Self::NEVER } else { rng.one_of([2, 4, 8, 30]) });
         Self {
-            fault: if calm { 1_000_000 } else { rng.one_of([2, 4, 8, 30]) },
-            ignore: if calm { 1_000_000 } else { rng.one_of([1, 1, 3, 10]) },
+            faults,
+            ignore: if calm { Self::NEVER } else { rng.one_of([1, 1, 3, 10]) },
             hook: rng.one_of([1, 2, 6, 20]),
-            hook_hangs: rng.one_of([2, 6]),
             window: rng.one_of([3000, 10_000, 40_000]),
             signal: rng.one_of([3000, 20_000]),
         }
     }
+
+    fn of(&self, fault: Fault) -> u64 {
+        self.faults[fault as usize]
+    }
+}
+
+/// A config to play.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) spec: Rc<Spec>,
+    /// By process.
+    pub(crate) names: Rc<[String]>,
+    /// Whether it may ask for more time: it has a `NOTIFY_SOCKET`.
+    pub(crate) notifies: Rc<[bool]>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
+    /// The names of the processes; empty: their numbers.
+    pub(crate) names: Rc<[String]>,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
     /// How every second of the new instances behaves that replace one.
@@ -104,10 +172,7 @@ pub(crate) struct NewConfig {
     pub(crate) processes: Vec<(usize, u32)>,
 }
 
-/// The number of processes that a new config may add.
-const ADDED: usize = 2;
-
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
     pub(crate) condition: bool,
     pub(crate) hooks: HookEnds,
@@ -133,41 +198,35 @@ pub(crate) struct Behaviour {
 }
 
 impl Scenario {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Whether a process may survive KILL, for which drainit waits until after the deadline.
+    pub(crate) fn has_survivors(&self) -> bool {
+        self.behaviours.iter().chain(&self.variants).any(|of| of.ends_after_kill.is_none())
+    }
+
+    /// What happens to the processes of a config.
+    pub(crate) fn of(subject: &Subject, seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
-        let count = 1 + rng.below(7) as u16;
-        let odds = Odds::new(rng);
-        let mut processes: Vec<ProcessSpec> =
-            (0..count).map(|id| process(rng, id, &odds)).collect();
-        for id in 0..count {
-            for (on, _) in processes[usize::from(id)].dependencies.clone() {
-                processes[on.index()].dependents.push(ProcessId(id));
+        let signal = rng.one_of([3000, 60_000]);
+        let odds = Odds { signal, ..Odds::new(rng) };
+        let mut scenario = Self::around(seed, Rc::clone(&subject.spec), rng, &odds);
+        scenario.names = Rc::clone(&subject.names);
+        for behaviours in [&mut scenario.behaviours, &mut scenario.variants] {
+            for (behaviour, notifies) in behaviours.iter_mut().zip(&*subject.notifies) {
+                behaviour.extends = behaviour.extends.filter(|_| *notifies);
             }
         }
-        follow(seed, &mut processes);
-        let behaviours =
-            processes.iter().map(|process| Behaviour::new(rng, process, &odds)).collect();
-        let mut behaviours = behaviours;
-        let variants = overlap(seed, &mut processes, &mut behaviours, &odds);
-        let changes = changes(seed, &mut processes, &odds);
-        let reserve = rng.millis(3000);
-        let window = rng.millis(odds.window);
-        let readiness_delay = if rng.once_in(3) { rng.millis(8000) } else { Duration::ZERO };
-        let spec = Spec {
-            window,
-            reserve,
-            readiness_delay,
-            unready_delay: if readiness_delay.is_zero() {
-                unready_delay(seed)
-            } else {
-                Duration::ZERO
-            },
-            stop_signals: vec![Signal::TERM, Signal::INT],
-            hooks: hooks(rng, &odds),
-            order: (0..count).map(ProcessId).collect(),
-            processes,
+        // It is about the shutdown.
+        if !rng.once_in(4) {
+            scenario.requests.clear();
+        }
+        scenario
+    }
+
+    pub(super) fn around(seed: u64, spec: Rc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
+        let mut behaviours = || -> Vec<_> {
+            spec.processes.iter().map(|process| Behaviour::new(rng, process, odds)).collect()
         };
-        let reloads = reloads(seed, &spec, &odds);
+        let (behaviours, variants) = (behaviours(), behaviours());
         let drain_requested = rng.once_in(3).then(|| rng.millis(odds.signal));
         // SIGTERM follows as after a `preStop` hook.
         let follows = if rng.once_in(2) { drain_requested } else { None };
@@ -177,370 +236,74 @@ impl Scenario {
         };
         let mut signals = Vec::new();
         for _ in 0..1 + rng.below(4) {
-            signals.push((at, if rng.once_in(2) { Signal::TERM } else { Signal::INT }));
+            signals.extend(rng.pick(&spec.stop_signals).map(|signal| (at, *signal)));
             at += rng.millis(odds.signal);
         }
         if rng.once_in(3) {
             signals.truncate(1);
         }
         signals.push((rng.millis(40_000), Signal::USR1));
-        // Not at whole milliseconds, when everything else happens: the supervisor never sends false
-        // events about a start that is under way.
-        let off = Duration::from_nanos(1);
-        let noise =
-            (0..rng.below(4)).map(|_| (rng.millis(30_000) + off, noise(rng, count))).collect();
-        let hooks = hook_ends(rng, &odds);
-        let mut scenario = Self {
+        Self {
             seed,
-            spec: Rc::new(spec),
+            names: Rc::default(),
             behaviours,
             variants,
             signals,
             drain_requested,
-            requests: requests(seed, count, &odds),
-            changes,
-            reloads,
-            noise,
-            hooks,
-            leftovers: if rng.once_in(3) { rng.below(4) as usize } else { 0 },
+            requests: requests(seed, spec.processes.len() as u16, odds),
+            changes: changes(seed, &spec, odds),
+            reloads: Vec::new(),
+            noise: Vec::new(),
+            hooks: hook_ends(rng, &spec.hooks, odds),
+            leftovers: if rng.once_in(odds.of(Fault::Leftovers)) {
+                rng.below(4) as usize
+            } else {
+                0
+            },
             missed_scans: if rng.once_in(3) { rng.below(4) } else { 0 },
             leftovers_end_after_term: rng.maybe(3, |rng| rng.millis(2500)),
             stopped_before_start: rng.once_in(50),
             faults_end: None,
-        };
-        stop_before_reload(seed, &mut scenario, &odds);
-        scenario
-    }
-
-    /// Liveness mode: after a random time no more faults begin, and a stop signal follows. A
-    /// process that hangs by then continues to hang. A shutdown that begins later must end by
-    /// itself, in order and in time.
-    pub(crate) fn live(seed: u64) -> Self {
-        let mut scenario = Self::new(seed);
-        let rng = &mut Rng::new(seed ^ 0x11FE);
-        let faults_end = rng.millis(30_000);
-        let stop = faults_end + rng.millis(3000) + Duration::from_millis(1);
-        let mut spec = (*scenario.spec).clone();
-        spec.window = Duration::from_secs(5) + rng.millis(35_000);
-        let specs = scenario.reloads.iter_mut().map(|(_, config)| &mut config.spec);
-        for spec in specs {
-            spec.window += Duration::from_secs(5);
-            give_time(spec);
+            spec,
         }
-        give_time(&mut spec);
-        scenario.spec = Rc::new(spec);
-        scenario.stopped_before_start = false;
-        // At most one earlier signal that may have begun the shutdown; then only the last one.
-        scenario.signals.truncate(usize::from(rng.once_in(8)));
-        scenario.signals.retain(|(at, _)| *at < faults_end);
-        scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
-        scenario.noise.clear();
-        scenario.signals.push((stop, Signal::TERM));
-        scenario.faults_end = Some(faults_end);
-        scenario
-    }
-}
-
-/// Without time a process is killed, whatever it does.
-fn give_time(spec: &mut Spec) {
-    for process in &mut spec.processes {
-        let declared = process.stop.is_declared().then_some(process.stop.limit);
-        process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
     }
 }
 
 impl Behaviour {
-    fn new(rng: &mut Rng, process: &ProcessSpec, odds: &Odds) -> Self {
-        let hooks = hook_ends(rng, odds);
-        let (odds, most) = (odds.fault, odds.signal + 5000);
-        let dies = process.oneshot || rng.once_in(odds);
+    pub(super) fn new(rng: &mut Rng, process: &ProcessSpec, odds: &Odds) -> Self {
+        let most = odds.signal + 5000;
+        let of = |fault| odds.of(fault);
+        let dies = process.oneshot || rng.once_in(of(Fault::Ends));
         let code = match rng.below(4) {
-            _ if process.oneshot && !rng.once_in(odds) => 0,
+            _ if process.oneshot && !rng.once_in(of(Fault::Ends)) => 0,
             0 => 0,
             1 => 200 + 11,
             _ => 7,
         };
+        let start = process.readiness_timeout.unwrap_or(Duration::from_secs(3));
+        let stop = process.stop.limit;
+        let drain = process.drain.map_or(Duration::from_secs(20), |drain| drain.time);
         Self {
             condition: !rng.once_in(4),
-            hooks,
-            spawn_fails: rng.once_in(odds * 4).then_some(127),
-            ready_after: rng.maybe(odds * 2, |rng| rng.millis(3000)),
+            hooks: hook_ends(rng, &process.hooks, odds),
+            spawn_fails: rng.once_in(of(Fault::SpawnFails)).then_some(127),
+            ready_after: rng.maybe(of(Fault::NeverReady), |rng| rng.about(start)),
             dies_after: dies.then(|| (rng.millis(most), code)),
-            ends_after_term: rng.maybe(odds, |rng| rng.millis(12_000)),
-            ends_after_kill: rng.maybe(odds * 6, |rng| rng.millis(3)),
-            hangs_after: rng.once_in(odds).then(|| rng.millis(most)),
+            ends_after_term: rng.maybe(of(Fault::IgnoresStop), |rng| rng.about(stop)),
+            ends_after_kill: rng.maybe(of(Fault::SurvivesKill), |rng| rng.millis(3)),
+            hangs_after: rng.once_in(of(Fault::Hangs)).then(|| rng.millis(most)),
             extends: rng.once_in(3).then(|| (rng.millis(4000), rng.millis(15_000))),
-            group: rng.once_in(odds).then(|| rng.maybe(3, |rng| rng.millis(6000)).ok_or(())),
-            drain_answer: rng.maybe(8, |rng| (rng.millis(2000), !rng.once_in(5))),
-            reports_after: rng.maybe(4, |rng| rng.millis(20_000)),
-            close_answer: rng.maybe(6, |rng| rng.millis(240)),
-            stats_unknown: rng.once_in(5),
+            group: rng
+                .once_in(of(Fault::LeavesGroup))
+                .then(|| rng.maybe(3, |rng| rng.about(stop)).ok_or(())),
+            drain_answer: rng.maybe(of(Fault::DrainUnanswered), |rng| {
+                (rng.millis(2000), !rng.once_in(of(Fault::DrainRefused)))
+            }),
+            reports_after: rng.maybe(of(Fault::NeverReports), |rng| rng.about(drain)),
+            close_answer: rng.maybe(of(Fault::CloseUnanswered), |rng| rng.millis(240)),
+            stats_unknown: rng.once_in(of(Fault::NoStatistics)),
             endpoint_removed: rng.millis(8000),
-            connections_end: rng.millis(20_000),
-        }
-    }
-}
-
-fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
-    let oneshot = rng.once_in(8);
-    let mut dependencies = Vec::new();
-    for on in 0..id {
-        if rng.once_in(3) {
-            let condition = match rng.below(3) {
-                0 => StartCondition::Started,
-                1 => StartCondition::Ready,
-                // A service never completes: an error in a config, harmless here.
-                _ => StartCondition::Completed,
-            };
-            dependencies.push((ProcessId(on), condition));
-        }
-    }
-    let drain = (!oneshot && rng.once_in(2)).then(|| {
-        let time = rng.millis(20_000) + Duration::from_millis(1);
-        let min = rng.millis(6000).min(time);
-        let closes = !rng.once_in(3);
-        let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        // Derived, so that the seeds go on meaning what they meant.
-        let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
-        let gradual = closes && time.as_millis().is_multiple_of(3);
-        DrainSpec { time, min, closes, exit_at, gradual, signal }
-    });
-    ProcessSpec {
-        dependencies,
-        dependents: Vec::new(),
-        followers: Vec::new(),
-        left_out: false,
-        oneshot,
-        success_codes: if rng.once_in(4) { vec![0, 7] } else { vec![0] },
-        timeout: (oneshot && rng.once_in(2)).then(|| rng.millis(6000) + Duration::from_millis(1)),
-        conditional: rng.once_in(6),
-        readiness_timeout: (!oneshot && rng.once_in(2))
-            .then(|| rng.millis(4000) + Duration::from_millis(1)),
-        liveness_retries: (!oneshot && rng.once_in(3)).then(|| 1 + rng.below(3) as u32),
-        update: Update::StopFirst,
-        handover: None,
-        base_id: None,
-        restart: Restart {
-            policy: match rng.below(3) {
-                0 => RestartPolicy::Always,
-                1 => RestartPolicy::OnFailure,
-                _ => RestartPolicy::No,
-            },
-            delay: rng.millis(2000),
-            max: rng.maybe(3, |rng| rng.below(4) as u32),
-        },
-        required: !rng.once_in(4),
-        on_exit: match rng.below(4) {
-            _ if rng.once_in(odds.ignore) => OnExit::Ignore,
-            0 => OnExit::FailureShutdown,
-            _ => OnExit::Shutdown,
-        },
-        stop_signal: Signal::TERM,
-        stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
-        hooks: hooks(rng, odds),
-        drain,
-        listens: rng.once_in(3),
-        forward_signals: if rng.once_in(2) { vec![Signal::USR1] } else { Vec::new() },
-        watch: Vec::new(),
-    }
-}
-
-/// Makes some processes start a new instance before the old one is stopped, and draws how other
-/// instances behave. They have a generator of their own.
-fn overlap(
-    seed: u64,
-    processes: &mut [ProcessSpec],
-    behaviours: &mut Vec<Behaviour>,
-    odds: &Odds,
-) -> Vec<Behaviour> {
-    let rng = &mut Rng::new(seed ^ 0x0517);
-    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
-    for process in processes.iter_mut().filter(|process| !process.oneshot) {
-        if rng.once_in(once_in) {
-            process.update = Update::StartFirst;
-            if rng.once_in(2) {
-                hot_restart(rng, process);
-            }
-        }
-    }
-    let added: Vec<_> = (0..ADDED).map(|_| process(rng, 0, odds)).collect();
-    behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, odds)));
-    let all = processes.iter().chain(&added);
-    all.map(|process| Behaviour::new(rng, process, odds)).collect()
-}
-
-/// Makes a process an Envoy that is hot-restarted.
-fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
-    process.update = Update::HotRestart;
-    process.handover = Some(rng.millis(10_000) + Duration::from_millis(1));
-    process.base_id = Some("0".to_owned());
-    // Which `drainit check` demands.
-    process.readiness_timeout.get_or_insert(Duration::from_secs(3));
-}
-
-/// New configs at random times, in which processes are changed, added or missing, or need others.
-/// They have a generator of their own.
-fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
-    let rng = &mut Rng::new(seed ^ 0x4E10);
-    if rng.once_in(2) {
-        return Vec::new();
-    }
-    let mut at = rng.millis(odds.signal);
-    let mut version = 0;
-    // Dependencies name processes here, as those of the first config do.
-    let mut known: Vec<Option<(u32, ProcessSpec)>> =
-        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
-    known.extend([(); ADDED].map(|()| None));
-    let mut reloads = Vec::new();
-    for number in 0..1 + rng.below(3) {
-        let once_in = rng.one_of([2, 4]);
-        for (place, one) in known.iter_mut().enumerate() {
-            let is_added = one.is_none();
-            if is_added && !rng.once_in(3) {
-                continue;
-            }
-            if !is_added && rng.once_in(6) {
-                *one = None;
-            } else if is_added || rng.once_in(once_in) {
-                version += 1;
-                let mut new = process(rng, place as u16, odds);
-                if !new.oneshot && rng.once_in(2) {
-                    new.update = Update::StartFirst;
-                    if rng.once_in(2) {
-                        hot_restart(rng, &mut new);
-                    }
-                }
-                if new.base_id.is_some() && rng.once_in(4) {
-                    new.base_id = Some("1".to_owned());
-                }
-                *one = Some((version, new));
-            } else if let Some((_, same)) = one
-                && rng.once_in(3)
-            {
-                let other = process(rng, place as u16, odds);
-                same.dependencies = other.dependencies;
-                same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
-            }
-        }
-        let window = rng.millis(odds.window);
-        let Some(config) = config(&known, spec, window, seed ^ number) else { break };
-        let off = Duration::from_nanos(200 + number);
-        reloads.push((at + off, config));
-        at += rng.millis(odds.signal);
-    }
-    reloads
-}
-
-/// The config of these processes, by their place in the first one: the version and the definition
-/// of each, or none.
-fn config(
-    known: &[Option<(u32, ProcessSpec)>],
-    spec: &Spec,
-    window: Duration,
-    seed: u64,
-) -> Option<NewConfig> {
-    let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
-    if places.is_empty() {
-        return None;
-    }
-    let mut processes: Vec<ProcessSpec> = Vec::new();
-    let mut versions = Vec::new();
-    for &place in &places {
-        let Some((version, of)) = &known[place] else { continue };
-        let mut of = of.clone();
-        of.dependents.clear();
-        of.followers.clear();
-        of.dependencies.retain_mut(|(on, _)| {
-            let place = places.iter().position(|known| *known == on.index());
-            *on = ProcessId(place.unwrap_or_default() as u16);
-            place.is_some()
-        });
-        for (on, _) in of.dependencies.clone() {
-            let by = ProcessId(processes.len() as u16);
-            processes[on.index()].dependents.push(by);
-        }
-        processes.push(of);
-        versions.push((place, *version));
-    }
-    follow(seed, &mut processes);
-    let order = (0..processes.len() as u16).map(ProcessId).collect();
-    Some(NewConfig { spec: Spec { window, processes, order, ..spec.clone() }, processes: versions })
-}
-
-/// Sometimes a request stops a process and two levels above it, before a config comes in which that
-/// process is changed and a new one needs the last of them; and some of them fail. They have a
-/// generator of their own.
-fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
-    let rng = &mut Rng::new(seed ^ 0x57AC);
-    let spec = Rc::clone(&scenario.spec);
-    let needs = |id: ProcessId| spec.processes[id.index()].dependencies.iter().map(|(on, _)| *on);
-    let chains = spec.ids().flat_map(|top| {
-        needs(top).flat_map(move |middle| needs(middle).map(move |below| [below, middle, top]))
-    });
-    let chains: Vec<_> = chains.collect();
-    if chains.is_empty() || !rng.once_in(4) {
-        return;
-    }
-    let [below, middle, top] = chains[rng.below(chains.len() as u64) as usize];
-    let added = spec.processes.len();
-    let mut known: Vec<_> =
-        spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
-    known[below.index()] = Some((1, process(rng, below.0, odds)));
-    let mut new = process(rng, 0, odds);
-    let condition = if rng.once_in(2) { StartCondition::Started } else { StartCondition::Ready };
-    new.dependencies = vec![(top, condition)];
-    known.push(Some((1, new)));
-    let Some(config) = config(&known, &spec, spec.window, seed) else { return };
-    let mut at = rng.millis(odds.signal);
-    let process = below;
-    let stop = Event::Requested { process, request: Request::Stop };
-    scenario.requests.push((at + Duration::from_nanos(1), stop));
-    scenario.reloads.clear();
-    // The first one may be refused, because the stop takes longer.
-    for number in 0..2 {
-        at += rng.millis(30_000);
-        scenario.reloads.push((at + Duration::from_nanos(200 + number), config.clone()));
-    }
-    for place in [below.index(), middle.index(), top.index(), added] {
-        let of = if rng.once_in(2) { &mut scenario.behaviours } else { &mut scenario.variants };
-        match rng.below(6) {
-            0 => of[place].dies_after = Some((rng.millis(3000), 7)),
-            1 => of[place].ready_after = None,
-            2 => of[place].spawn_fails = Some(127),
-            _ => {}
-        }
-    }
-    let later = at + Duration::from_secs(20);
-    let signals = scenario.signals.iter_mut().map(|(at, _)| at);
-    for at in signals.chain(&mut scenario.drain_requested) {
-        *at += later;
-    }
-}
-
-/// It has a generator of its own.
-fn unready_delay(seed: u64) -> Duration {
-    let rng = &mut Rng::new(seed ^ 0x0E4D);
-    if rng.once_in(3) { rng.millis(15_000) } else { Duration::ZERO }
-}
-
-fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
-    let mut hook = || {
-        let declared = rng.millis(5000) + Duration::from_millis(1);
-        let declared = (!rng.once_in(3)).then_some(declared);
-        rng.once_in(odds.hook).then(|| Wait::new(declared))
-    };
-    HookWaits { pre_start: hook(), pre_stop: hook(), post_stop: hook() }
-}
-
-/// Makes some dependents follow a restart. They have a generator of their own.
-fn follow(seed: u64, processes: &mut [ProcessSpec]) {
-    let rng = &mut Rng::new(seed ^ 0xF011);
-    let once_in = rng.one_of([1, 2, 6, 1_000_000]);
-    for id in 0..processes.len() {
-        for (on, condition) in processes[id].dependencies.clone() {
-            if rng.once_in(once_in) {
-                processes[on.index()].followers.push((ProcessId(id as u16), condition));
-            }
+            connections_end: rng.about(drain),
         }
     }
 }
@@ -548,8 +311,13 @@ fn follow(seed: u64, processes: &mut [ProcessSpec]) {
 /// For each [`Stage`]: when its hook ends, if it does, and whether it succeeds.
 type HookEnds = [Option<(Duration, bool)>; 3];
 
-fn hook_ends(rng: &mut Rng, odds: &Odds) -> HookEnds {
-    [(); 3].map(|()| rng.maybe(odds.hook_hangs, |rng| (rng.millis(4000), !rng.once_in(5))))
+fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
+    [hooks.pre_start, hooks.pre_stop, hooks.post_stop].map(|wait| {
+        let limit = wait.unwrap_or(Wait::DEFAULT).limit;
+        rng.maybe(odds.of(Fault::HookHangs), |rng| {
+            (rng.about(limit), !rng.once_in(odds.of(Fault::HookFails)))
+        })
+    })
 }
 
 /// Requests at random times, often several in a row. They have a generator of their own.
@@ -576,51 +344,23 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     requests
 }
 
-/// Lets processes watch files, and those change at random times, often several in a row. They have
-/// a generator of their own.
-fn changes(seed: u64, processes: &mut [ProcessSpec], odds: &Odds) -> Vec<(Duration, Event)> {
-    let rng = &mut Rng::new(seed ^ 0x3A7C);
-    if rng.once_in(2) {
-        return Vec::new();
-    }
-    let mut watched = Vec::new();
-    for (process, id) in processes.iter_mut().zip(0..) {
-        let count = if process.oneshot { 0 } else { rng.below(3) as usize };
-        for watch in 0..count {
-            let is_signal = rng.once_in(3);
-            let action =
-                if is_signal { WatchAction::Signal(Signal::HUP) } else { WatchAction::Restart };
-            process.watch.push(action);
-            watched.push(Event::FileChanged { process: ProcessId(id), watch });
-        }
-    }
-    if watched.is_empty() {
-        return Vec::new();
-    }
+/// Changes of watched files at random times, often several in a row. They have a generator of their
+/// own.
+fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
+    let rng = &mut Rng::new(seed ^ 0x3A7D);
+    let watched = spec.ids().flat_map(|process| {
+        let files = 0..spec.processes[process.index()].watch.len();
+        files.map(move |watch| Event::FileChanged { process, watch })
+    });
+    let watched: Vec<_> = watched.collect();
     let gap = rng.one_of([20, 1500, odds.signal]);
     let mut at = rng.millis(odds.signal);
     let mut changes = Vec::new();
-    for _ in 0..1 + rng.below(6) {
-        let event = watched[rng.below(watched.len() as u64) as usize];
+    for _ in 0..rng.below(7) {
         // As for requests, and not together with one.
         let off = Duration::from_nanos(100 + changes.len() as u64);
-        changes.push((at + off, event));
+        changes.extend(rng.pick(&watched).map(|event| (at + off, *event)));
         at += rng.millis(gap);
     }
     changes
-}
-
-fn noise(rng: &mut Rng, count: u16) -> Event {
-    let process = ProcessId(rng.below(u64::from(count)) as u16);
-    match rng.below(6) {
-        0 => Event::ListenersClosed(process),
-        1 => Event::HookEnded {
-            hook: HookId { process: Some(process), stage: Stage::PostStop },
-            success: false,
-        },
-        2 => Event::SpawnFailed { process, exit_code: 126 },
-        3 => Event::Condition { process, holds: true },
-        4 => Event::Spawned(process),
-        _ => Event::Tick,
-    }
 }

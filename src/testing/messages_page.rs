@@ -18,6 +18,7 @@ const NOT_SCANNED: &[&str] = &[
     "src/report/drawing.rs",
     "src/report/svg.rs",
     "src/report/text.rs",
+    "src/simulation",
 ];
 
 /// Where a problem has a help, which follows it and is not on the page.

@@ -30,7 +30,7 @@ use crate::types::{ProcessId, Time};
 /// as soon as a `preStop` hook has ended.
 const FOLLOW_UP: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draining {
     pub shutdown: Shutdown,
     /// The drain was requested without a stop.

@@ -10,7 +10,7 @@ use crate::core::spec::{HookId, SWEEP_PAUSE, Stage};
 use crate::core::state::State;
 use crate::types::{AFTER_KILL, Signal, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Finishing {
     pub shutdown: Shutdown,
     step: Step,

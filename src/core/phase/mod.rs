@@ -16,7 +16,7 @@ use crate::core::cause::Cause;
 use crate::core::state::State;
 use crate::types::{ONE_SIGNAL, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Phase {
     Running(Running),
     Draining(Draining),

@@ -29,7 +29,7 @@ use crate::core::slots::Role;
 use crate::core::state::{Lifecycle, Reached, State};
 use crate::types::{ProcessId, Time};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<Asked>,
@@ -75,7 +75,7 @@ pub(crate) struct Judged {
 }
 
 /// A request that is not answered yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     /// The current slot of the process.
     pub(super) process: ProcessId,

@@ -14,7 +14,7 @@ use crate::core::state::{Lifecycle, State};
 use crate::types::ProcessId;
 
 /// A reload that is not answered yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reload {
     /// In order.
     pending: Vec<Step>,

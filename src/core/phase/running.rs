@@ -17,7 +17,7 @@ use crate::core::spec::{HookId, Spec, Stage};
 use crate::core::state::{Lifecycle, Reached, Restarts, State};
 use crate::types::{End, ProcessId, Time};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Running {
     container_hook: ContainerHook,
     /// `Note::AllReady` was given.
@@ -29,7 +29,7 @@ pub struct Running {
 }
 
 /// The `pre_start` hook of the container.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum ContainerHook {
     #[default]
     NotYet,

@@ -11,7 +11,7 @@ use crate::core::spec::Stage;
 use crate::core::state::{Lifecycle, State};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stopping {
     pub shutdown: Shutdown,
     /// Everything is killed without order: after a third signal, or at the deadline.

@@ -1,0 +1,74 @@
+//! Random graphs in both modes. A failure prints its seed. To replay it with all steps:
+//!
+//! ```text
+//! DRAINIT_SIM_SEED=42 cargo test --lib simulation::tests::safety -- --nocapture
+//! DRAINIT_SIM_SEED=42 cargo test --lib simulation::tests::liveness -- --nocapture
+//! ```
+//!
+//! `make simulate` plays more than the default of 100,000 seeds for each mode.
+
+use std::cell::Cell;
+
+use crate::cli::simulate::{count, jobs};
+use crate::simulation::*;
+
+#[test]
+fn safety_every_promise_holds_at_every_step() {
+    play_all("safety", Scenario::new);
+}
+
+#[test]
+fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
+    play_all("liveness", Scenario::live);
+}
+
+/// Plays `DRAINIT_SIM_RUNS` seeds; only `DRAINIT_SIM_SEED` with all steps if it is set.
+fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
+    let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    if let Some(seed) = number("DRAINIT_SIM_SEED") {
+        let scenario = scenario(seed);
+        eprintln!("{scenario:#?}\n{}", story(&scenario));
+        run(&scenario).unwrap();
+        return;
+    }
+    let seeds = 0..number("DRAINIT_SIM_RUNS").unwrap_or(100_000);
+    let count = count(seeds, jobs(None), || {
+        let last = Last(Cell::new(0));
+        move |seed| {
+            last.0.set(seed);
+            scenario(seed)
+        }
+    });
+    eprintln!("{mode}: {count:?}");
+    if let Some(broken) = count.first_broken {
+        let scenario = scenario(broken.seed);
+        panic!("{broken:?}\n{:#?}\n{}", scenario.spec, story(&scenario));
+    }
+}
+
+/// Names the seed of a panic.
+struct Last(Cell<u64>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.0.get());
+        }
+    }
+}
+
+/// All steps, one on each line.
+fn story(scenario: &Scenario) -> String {
+    let mut story = String::new();
+    let _ = watch(scenario, &mut |at, seen| {
+        story.push_str(&format!("{:>12.3} {seen:?}\n", at.0.as_secs_f64() - 1000.0));
+    });
+    story
+}
+
+#[test]
+fn the_same_events_give_the_same_actions() {
+    for seed in 0..500 {
+        assert_eq!(story(&Scenario::new(seed)), story(&Scenario::new(seed)), "seed {seed}");
+    }
+}
