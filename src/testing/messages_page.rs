@@ -64,6 +64,16 @@ const OTHERS: &[&str] = &[
     "standard input",
     "… more",
     "epoch …",
+    // Of `drainit simulate`, explained in docs/simulation.md.
+    "Seed …, in simulated time",
+    "longest, if KILL does not end all",
+    "planned at most",
+    "runs with broken promises",
+    "runs with killed processes",
+    "… (seed …)",
+    "… after the start",
+    "… runs in …, … a second",
+    "…, … processes",
 ];
 
 #[test]
