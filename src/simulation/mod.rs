@@ -22,6 +22,9 @@ mod invariants;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 mod replacements;
 pub(crate) mod scenario;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+mod search;
 mod slots;
 #[cfg(all(test, feature = "tools"))]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
