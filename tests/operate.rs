@@ -62,7 +62,7 @@ fn the_name_of_a_process_with_copies_means_all_of_them() {
             command: [CHILD, 'app-${SCALE_INDEX}', print=serving, 'on=USR1:print:heard-${SCALE_INDEX}']
             scale: 3
             readiness: {log: ^serving$}
-          other: {command: [CHILD, other]}
+          other: {command: [CHILD, other, print=up], update: start-first, readiness: {log: ^up$}}
         ",
     );
     drainit.wait_for_line("everything is ready");
@@ -79,6 +79,9 @@ fn the_name_of_a_process_with_copies_means_all_of_them() {
     for (before, after) in before.iter().zip(copies()) {
         assert!(after.0 == "ready" && after.1 != before.1, "{after:?}");
     }
+    // What is named twice is restarted once.
+    drainit.exec(&["restart", "other", "app-1", "other", "app"]).assert(0, "");
+    drainit.wait_for_line("restart of other, app-1, app-2, app-3 requested");
     drainit.exec(&["stop", "app"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "stopped"));
     drainit.exec(&["start", "app"]).assert(0, "");

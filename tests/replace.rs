@@ -108,3 +108,29 @@ fn a_new_instance_that_does_not_get_ready_is_taken_back() {
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }
+
+#[test]
+fn the_report_names_no_instance_that_is_gone() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, app, print=up]
+            update: start-first
+            readiness: {log: ^up$}
+            restart: always
+            restart_delay: 1ms
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    let named = pid(&drainit);
+    drainit.exec(&["kill", "app"]).assert(0, "");
+    drainit.wait_for_line("app: was ended by SIGKILL; restart 1");
+    drainit.exec(&["health", "--wait", "30s"]).assert(0, "ready");
+    assert_ne!(pid(&drainit), named);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("  stop app: ").assert_no_line(r"stop app \(PID");
+}

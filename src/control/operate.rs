@@ -227,9 +227,9 @@ impl Query {
                     let all = now.processes.iter().enumerate();
                     let copies = all.filter(|(_, p)| p.is_copy_of(value)).map(|(place, _)| place);
                     match now.processes.iter().position(|p| p.is_named(value)) {
-                        Some(place) => query.processes.push(vec![place]),
+                        Some(place) => query.add(vec![place]),
                         None => match copies.collect::<Vec<_>>() {
-                            copies if !copies.is_empty() => query.processes.push(copies),
+                            copies if !copies.is_empty() => query.add(copies),
                             _ if value == OWN => query.own = true,
                             _ => return Err(unknown_process(value, now)),
                         },
@@ -247,6 +247,15 @@ impl Query {
             }
         }
         Ok(query)
+    }
+
+    /// Adds what a name means. What is named twice is meant once.
+    fn add(&mut self, copies: Vec<usize>) {
+        let is_within = |some: &[usize], all: &[usize]| some.iter().all(|one| all.contains(one));
+        if !self.processes.iter().any(|all| is_within(&copies, all)) {
+            self.processes.retain(|some| !is_within(some, &copies));
+            self.processes.push(copies);
+        }
     }
 
     /// The processes that are named, or are copies of one that is.

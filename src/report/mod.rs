@@ -197,9 +197,13 @@ impl Report {
         self.asked.remove(&slot);
     }
 
-    /// Names an instance, beside which another one of its process runs.
-    pub fn name_instance(&mut self, slot: ProcessId, instance: String) {
-        self.instances.insert(slot, instance);
+    /// Names an instance, beside which another one of its process runs. `None` if it is alone: the
+    /// name that the slot had is that of an earlier instance.
+    pub fn name_instance(&mut self, slot: ProcessId, instance: Option<String>) {
+        match instance {
+            Some(instance) => self.instances.insert(slot, instance),
+            None => self.instances.remove(&slot),
+        };
     }
 
     /// The name of a process, and which of its instances it is.

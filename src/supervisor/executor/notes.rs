@@ -25,7 +25,10 @@ impl Executor {
     /// Adds the reason why a process is not ready, and the last lines of a process that failed.
     pub(crate) fn note(&mut self, now: Time, note: &Note) {
         let instance = note.instance().and_then(|process| self.instance_name(process));
-        if let (Some(process), Some(instance)) = (note.instance(), &instance) {
+        // An instance keeps its name when the other one is gone, but does not leave it to the next.
+        if let Some(process) = note.instance()
+            && (instance.is_some() || matches!(note, Note::Started(_)))
+        {
             self.report.borrow_mut().name_instance(process, instance.clone());
         }
         self.report.borrow_mut().note(now, note);
