@@ -120,7 +120,9 @@ impl State {
         spec.hooks = new.hooks;
         for (slot, process) in slots.iter().zip(&new.processes) {
             let of = &mut spec.processes[slot.index()];
-            (of.update, of.handover) = (process.update, process.handover);
+            // The check of the config of a hot restart is a hook.
+            (of.update, of.handover, of.hooks) = (process.update, process.handover, process.hooks);
+            of.base_id.clone_from(&process.base_id);
         }
         // The whole order may differ from that before. Where both together have none, only the new
         // one counts between processes of different configs.

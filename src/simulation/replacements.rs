@@ -1,6 +1,7 @@
 //! Single schedules of replacements and reloads.
 
 use crate::config::RestartPolicy;
+use crate::core::spec::Wait;
 use crate::core::state::Lifecycle;
 use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop};
 use crate::simulation::*;
@@ -166,6 +167,29 @@ fn an_envoy_with_another_base_id_starts_after_the_old_one() {
     play.at(100, Event::Ready(ROUTER));
     let begun = play.reload(1000, &envoy("2"), &plan);
     assert_eq!(begun.last(), Some(&drain_of(ROUTER)));
+}
+
+#[test]
+fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
+    // The check of the config of a hot restart is a `pre_start` hook.
+    let engine = |pre_start: Option<Wait>| {
+        changed(|spec| {
+            let engine = &mut spec.processes[ENGINE.index()];
+            (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
+        })
+    };
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let goes_on = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    let mut play = Play::up(engine(None));
+    play.at(100, Event::Ready(ROUTER));
+    play.reload(1000, &engine(Some(Wait::DEFAULT)), &goes_on);
+    play.at(2000, restart(ENGINE));
+    assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
+    play.at(2200, Event::HookEnded { hook, success: true });
+    play.at(2200, Event::Spawned(ENGINE));
+    play.reload(3000, &engine(None), &goes_on);
+    play.at(4000, restart(ENGINE));
+    assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
 /// The gateway again, with changes.
