@@ -243,6 +243,26 @@ fn a_new_epoch_that_hangs_is_killed_and_the_old_one_goes_on() {
     drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
 }
 
+#[test]
+fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
+    let readiness = "exec: [test, '!', -e, DIR/fails], timeout: 3s";
+    let Some((drainit, address, _memory)) = start(&RealEnvoy { readiness, ..quick() }) else {
+        return;
+    };
+    drainit.wait_until("an answer of Envoy", || {
+        matches!(Client::new(address).request(0).went, RequestResult::Answered { .. })
+    });
+    fs::write(drainit.path("fails"), "").unwrap();
+    let load = Load::start(address, 4, 0);
+    drainit.exec(&["restart", "router"]).assert(0, "");
+    let now = epochs(&drainit);
+    assert_eq!((now.len(), &now[0]["state"], &now[0]["epoch"]), (1, &"ready".into(), &1.into()));
+    let (answered, failed) = load.finish();
+    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
 /// Has Envoy get its clusters from this control plane, and wait for them.
 fn wait_for_clusters(config: &mut Value, control_plane: SocketAddr) {
     let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

@@ -186,8 +186,8 @@ impl<'a> World<'a> {
             Event::Exited { process, end, .. } => {
                 self.procs[process.index()].alive = false;
                 let is_asked = self.asked.contains(&Asked::End(process));
-                let is_fault =
-                    !is_asked && !(self.slots.of(process).oneshot && end == End::Code(0));
+                let is_success = self.slots.of(process).oneshot && end == End::Code(0);
+                let is_fault = !is_asked && !is_success;
                 self.left.faults -= u8::from(is_fault);
                 self.asked.retain(|asked| asked.process() != process);
             }

@@ -27,7 +27,9 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct ReadinessTarget {
     pub(crate) process: Process,
     pub(crate) readiness: Readiness,
-    /// The admin and the epoch of an Envoy that has to take over from another one first.
+    /// The admin and the epoch of an Envoy that takes over from another one. It is ready when it is
+    /// live, whatever `readiness` says: the other one has no listeners any more then, so that nothing
+    /// could go on in its place.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// Counts failed attempts.
@@ -51,12 +53,12 @@ impl Watch {
     ) -> Self {
         let task = spawn_local(async move {
             let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-            if let Some(epoch) = epoch {
-                wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
-            }
-            match (&readiness.probe, log) {
-                (Probe::Log(_), Some(log)) => log.matched().await,
-                (probe, _) => {
+            match (epoch, &readiness.probe, log) {
+                (Some(epoch), ..) => {
+                    wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+                }
+                (None, Probe::Log(_), Some(log)) => log.matched().await,
+                (None, probe, _) => {
                     let run = move |command: &[String]| -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
                         let request = launch::probe(command, &process, &base);
                         Box::pin(run_command::run(request, Rc::clone(&children), EXEC_LIMIT))
