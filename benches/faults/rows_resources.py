@@ -153,7 +153,7 @@ def processes(run):
     survey(run, "nproc", range(1, 21))
 
 
-@row("every size of address space from 16 to 64 MiB", "runs and stops, or refuses with a code that is not 0", NAMELESS,
+@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses with a code that is not 0", NAMELESS,
      alone=True)
 def memory(run):
-    survey(run, "as", [limit << 20 for limit in range(16, 65, 2)])
+    survey(run, "as", [limit << 20 for limit in range(24, 65, 2)])

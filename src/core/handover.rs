@@ -171,12 +171,14 @@ impl State {
         if self.newer(older) != Some(process) || self.epoch(process).is_pending {
             return;
         }
-        if let Lifecycle::Stopping { since, .. } = self.life(older)
+        if let Lifecycle::Stopping { .. } = self.life(older)
             && self.is_left_to_newer(older)
         {
             self.holds.insert(older, Hold::Passed);
             let limit = self.budget.stop(&self.spec, older, self.now, deadline);
-            self.set(older, Lifecycle::Stopping { since, kill_at: self.now + limit });
+            // Not since its hand-over: more than its own limit is time that it has asked for.
+            let since = self.now;
+            self.set(older, Lifecycle::Stopping { since, kill_at: since + limit });
         }
     }
 

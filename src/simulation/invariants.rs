@@ -605,6 +605,7 @@ impl<'a> Checker<'a> {
 
     /// A slot is drained and stopped from now on, whatever needs its process.
     fn leave(&mut self, slot: ProcessId) {
+        self.successors.remove(&slot);
         let place = slot.index();
         self.roles[place] = Role::Leaving;
         self.alone[place] = true;

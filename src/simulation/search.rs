@@ -186,9 +186,8 @@ impl<'a> World<'a> {
             Event::Exited { process, end, .. } => {
                 self.procs[process.index()].alive = false;
                 let is_asked = self.asked.contains(&Asked::End(process));
-                let is_success = self.slots.of(process).oneshot && end == End::Code(0);
-                let is_fault = !is_asked && !is_success;
-                self.left.faults -= u8::from(is_fault);
+                let is_complete = self.slots.of(process).oneshot && end == End::Code(0);
+                self.left.faults -= u8::from(!is_asked && !is_complete);
                 self.asked.retain(|asked| asked.process() != process);
             }
             Event::HookEnded { hook, success } => {
