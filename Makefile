@@ -79,8 +79,8 @@ lint: ## checks format, clippy, and the licences, bans and sources of the depend
 simulate: ## plays ten million schedules of random graphs with the core, in simulated time; RUNS=… of each of two modes
 	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --lib simulation:: -- --nocapture
 
-search: ## visits every state of all graphs of up to three processes
-	$(CARGO) test --locked --profile simulate --lib simulation::search -- --include-ignored --nocapture
+search: ## visits the states of all graphs of up to three processes, breadth first; STATES=… at most of each world
+	DRAINIT_SEARCH_STATES=$(or $(STATES),200000) $(CARGO) test --locked --profile simulate --lib simulation::search -- --nocapture
 
 docs: ## target/book/html/index.html, a site of the docs
 	@command -v mdbook >/dev/null || test -x target/mdbook/bin/mdbook || \

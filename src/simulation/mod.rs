@@ -22,7 +22,7 @@ mod invariants;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 mod replacements;
 pub(crate) mod scenario;
-#[cfg(test)]
+#[cfg(all(test, feature = "tools"))]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 mod search;
 mod slots;
@@ -53,6 +53,9 @@ use crate::types::{End, ProcessId, Signal, Time};
 
 /// Longer than any scenario may take.
 const FOREVER: Duration = Duration::from_secs(3600);
+
+/// More than any scenario has, unless it goes round in a circle at one moment.
+const MOST_EVENTS: u64 = 1_000_000;
 
 /// A promise that a run has broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +127,7 @@ pub(crate) fn watch(
             Some(Next::Nothing) => continue,
             None => return Err(broken(now, "no event and no timer is left")),
         };
-        if now.since(start) > FOREVER {
+        if now.since(start) > FOREVER || events > MOST_EVENTS {
             return Err(broken(now, "it never ends"));
         }
         if let Event::Requested { process, request } = event

@@ -39,9 +39,13 @@ const OPEN: &[(&str, u64, &str)] = &[
     ("liveness", 90009, "stopped, and alive"),
 ];
 
+/// A number in the environment.
+pub(super) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
 /// Plays `DRAINIT_SIM_RUNS` seeds; only `DRAINIT_SIM_SEED` with all steps if it is set.
 fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
-    let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     if let Some(seed) = number("DRAINIT_SIM_SEED") {
         let scenario = scenario(seed);
         eprintln!("{scenario:#?}\n{}", story(&scenario));
