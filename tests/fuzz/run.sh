@@ -14,8 +14,9 @@ failed=0
 for target; do
     kept=$here/corpus/$target new=$out/corpus/$target
     mkdir -p "$new"
-    # Seconds for one input; megabytes for the process and for one allocation; bytes of an input.
-    limits=(-timeout=5 -rss_limit_mb=768 -malloc_limit_mb=256 -max_len=4096)
+    # Seconds for one input, by the clock: a busy machine may stall a process for ten. Megabytes for the process and for
+    # one allocation; bytes of an input.
+    limits=(-timeout=30 -rss_limit_mb=768 -malloc_limit_mb=256 -max_len=4096)
     export DRAINIT_FUZZ_TARGET=$target
     if "$program" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \
         -artifact_prefix="$out/found/$target-" "$new" "$kept" >"$out/$target.log" 2>&1; then
