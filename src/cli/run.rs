@@ -104,8 +104,8 @@ pub(super) fn run(args: RunArgs) -> u8 {
         None => output.recent().forget(),
     }
     subscriber::install(Arc::clone(&output), level);
-    if let Some(warning) = early_kill(&loaded, &environment).filter(|_| is_stopped_by_docker()) {
-        tracing::warn!("{warning}");
+    if is_stopped_by_docker() {
+        say_early_kill(&loaded, &environment);
     }
     match &listeners.missing {
         Some(missing @ NoPrivateSocket::Taken { .. }) => tracing::warn!("{missing}"),
@@ -141,29 +141,35 @@ fn open_events(path: &Path) -> Result<EventFile, String> {
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Warns where Docker may kill before the deadline: no container can learn its stop timeout.
-fn early_kill(loaded: &Loaded, environment: &Environment) -> Option<String> {
+fn say_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;
     let variables = &loaded.grace_variables;
     let is_passed = variables.iter().any(|name| environment.get_non_empty(name).is_some());
-    let is_decided = loaded.has_grace_period && variables.is_empty();
-    if is_passed || is_decided || grace <= DOCKER_STOP_TIMEOUT {
-        return None;
+    if is_passed || grace <= DOCKER_STOP_TIMEOUT {
+        return;
     }
-    let seconds = grace.as_secs();
+    let (seconds, planned) = (grace.as_secs(), human(grace));
     let mend = match variables.first() {
         Some(name) => {
             format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
+        }
+        // It may well fit, so this is no warning.
+        None if loaded.has_grace_period => {
+            tracing::info!(
+                "the shutdown is planned for {planned}: without `--stop-timeout {seconds}`, \
+                 `docker stop` kills after 10s"
+            );
+            return;
         }
         None => format!(
             "pass `--stop-timeout {seconds}` and write `shutdown: {{grace_period: {seconds}s}}`, \
              or write 10s"
         ),
     };
-    Some(format!(
+    tracing::warn!(
         "no grace period was passed: `docker stop` kills after 10s by default, and the shutdown is \
-         planned for {}; {mend}",
-        human(grace)
-    ))
+         planned for {planned}; {mend}"
+    );
 }
 
 fn complain(output: &Output, format: LogFormat, problems: &[Diagnostic]) {

@@ -32,10 +32,10 @@ const CHUNK: u64 = 1000;
 pub struct SimulateArgs {
     #[command(flatten)]
     files: ConfigFiles,
-    /// What happens: the same seed gives the same run with the same version of drainit
+    /// The same number gives the same run, with the same version of drainit
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Count so many runs, from the seed on, instead of showing one
+    /// Count this many runs, from the seed on, instead of showing one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Threads [default: one for each core]
@@ -56,7 +56,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     }
     let Some((config, graph)) = loaded else { return exit_code::CONFIG };
     let spec = Spec::new(config, graph);
-    // What threads share can be no `Rc`.
+    // An `Rc` cannot be shared by threads, so each makes its own.
     let subject = || Subject {
         spec: Rc::new(spec.clone()),
         names: config.processes.iter().map(|process| process.name.clone()).collect(),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
     }
 }
 
-/// What is printed instead of running the command, and the exit code.
+/// A text that is printed instead of running the command, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Answer {
     stream: Stream,

@@ -7,6 +7,9 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
+/// The flags with a number.
+const NUMBERS: [&str; 3] = ["--base-id", "--parent-shutdown-time-s", "--drain-time-s"];
+
 /// The flags that Envoy documents for a hot restart. They are also found inside `sh -c "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
@@ -25,8 +28,12 @@ pub struct EnvoyFlags {
     /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
     /// with `--drain-strategy immediate`.
     pub drain: Duration,
+    /// The file of `-c`, where no `--config-yaml` changes what it says.
+    pub config: Option<String>,
     /// The flags are arguments of the command itself, so that more can be added at its end.
     pub is_direct: bool,
+    /// The first of these flags with which Envoy does not start.
+    pub wrong: Option<&'static str>,
 }
 
 impl EnvoyFlags {
@@ -34,11 +41,12 @@ impl EnvoyFlags {
     pub fn of(command: &[String]) -> Self {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();
-        let seconds = |flag: &str| value(&words, flag)?.parse().ok().map(Duration::from_secs);
+        let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
+        let seconds = |flag: &str| value_of(flag)?.parse().ok().map(Duration::from_secs);
         let has = |flag: &str| words.contains(&flag);
-        let is_immediate = value(&words, "--drain-strategy") == Some("immediate");
+        let is_immediate = value_of("--drain-strategy") == Some("immediate");
         Self {
-            base_id: value(&words, "--base-id").map(str::to_owned),
+            base_id: value_of("--base-id").map(str::to_owned),
             is_base_id_dynamic: has("--use-dynamic-base-id"),
             has_restart_epoch: value(&direct, "--restart-epoch").is_some(),
             is_disabled: has("--disable-hot-restart"),
@@ -48,17 +56,31 @@ impl EnvoyFlags {
                 true => Duration::ZERO,
                 false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
             },
+            config: value(&direct, "-c")
+                .or_else(|| value(&direct, "--config-path"))
+                .filter(|_| value(&direct, "--config-yaml").is_none())
+                .map(str::to_owned),
             is_direct: value(&direct, "--base-id").is_some(),
+            wrong: NUMBERS.into_iter().find(|flag| !is_right(&direct, flag)),
         }
     }
 }
 
-/// The value of `--flag VALUE` or `--flag=VALUE`.
+/// The value of `--flag VALUE`. Envoy does not know `--flag=VALUE`.
 fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
-    words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(flag)? {
-        "" => words.get(index + 1).copied(),
-        rest => rest.strip_prefix('='),
-    })
+    let index = words.iter().position(|word| *word == flag)?;
+    words.get(index + 1).copied()
+}
+
+/// Whether Envoy starts with this flag: it is not there, or once, with a whole number.
+fn is_right(words: &[&str], flag: &str) -> bool {
+    let is_joined = |word: &&str| word.strip_prefix(flag).is_some_and(|end| end.starts_with('='));
+    match words.iter().filter(|word| **word == flag).count() {
+        _ if words.iter().any(is_joined) => false,
+        0 => true,
+        1 => value(words, flag).is_some_and(|value| value.parse::<u32>().is_ok()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -81,15 +103,24 @@ mod tests {
                 skips_parent_stats: false,
                 parent_shutdown: Duration::from_secs(900),
                 drain: Duration::from_secs(600),
+                config: Some("envoy.yaml".to_owned()),
                 is_direct: false,
+                wrong: None,
             }
         );
     }
 
     #[test]
-    fn a_value_follows_its_flag_or_an_equals_sign() {
-        let flags =
-            of(&["envoy", "--base-id=7", "--parent-shutdown-time-s", "20", "--drain-time-s=9"]);
+    fn a_value_follows_its_flag() {
+        let flags = of(&[
+            "envoy",
+            "--base-id",
+            "7",
+            "--parent-shutdown-time-s",
+            "20",
+            "--drain-time-s",
+            "9",
+        ]);
         assert_eq!(flags.base_id.as_deref(), Some("7"));
         assert_eq!(flags.parent_shutdown, Duration::from_secs(20));
         assert_eq!(flags.drain, Duration::from_secs(9));
@@ -99,6 +130,27 @@ mod tests {
         assert!(flags.has_restart_epoch);
         // A longer flag with the same beginning is another one.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
+    }
+
+    /// Tried with Envoy 1.36.4 and 1.40.0. They take an empty value for 0.
+    #[test]
+    fn flags_with_which_envoy_does_not_start_are_found() {
+        let wrong = |flags: &[&str]| of(&[&["envoy"], flags].concat()).wrong;
+        for (flags, is) in [
+            (&["--base-id", "abc"][..], "--base-id"),
+            (&["--base-id", ""], "--base-id"),
+            (&["--base-id"], "--base-id"),
+            (&["--base-id=1"], "--base-id"),
+            (&["--base-id", "1", "--base-id", "1"], "--base-id"),
+            (&["--base-id", "4294967296"], "--base-id"),
+            (&["--base-id", "1", "--parent-shutdown-time-s", "3s"], "--parent-shutdown-time-s"),
+            (&["--drain-time-s", "0.5"], "--drain-time-s"),
+        ] {
+            assert_eq!(wrong(flags), Some(is), "{flags:?}");
+        }
+        assert_eq!(wrong(&["--base-id", "4294967295", "--base-id-path", "/run/id"]), None);
+        // Only the shell knows its variables.
+        assert_eq!(of(&["sh", "-c", "exec envoy --base-id $ID --drain-time-s $TIME"]).wrong, None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Process {
     pub environment: Vec<Variable>,
     /// The files that are written before each start.
     pub render: Vec<Render>,
-    /// What happens when a file changes while it runs.
+    /// Actions for when a file changes while it runs.
     pub watch: Vec<Watch>,
     /// Unset: the working directory of drainit.
     pub working_dir: Option<PathBuf>,

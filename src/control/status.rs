@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::types::ProcessId;
+use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 
 /// The whole container at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -22,7 +22,7 @@ pub struct Status {
     /// `/readyz` answers 200: everything is ready, and no shutdown has begun.
     pub ready: bool,
     /// Since drainit began.
-    #[serde(rename = "uptime_seconds", serialize_with = "seconds")]
+    #[serde(rename = "uptime_seconds", serialize_with = "serialize_seconds")]
     pub uptime: Duration,
     /// The measured start, once everything was ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,8 +86,7 @@ pub struct ProcessStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<String>,
     pub state: ProcessState,
-    /// While it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` unless it runs.
     pub pid: Option<i32>,
     /// Of an Envoy that is hot-restarted: the number of its last start.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +98,7 @@ pub struct ProcessStatus {
     /// Failed liveness probes so far.
     pub probe_failures: u64,
     /// In this state.
-    #[serde(rename = "since_seconds", serialize_with = "seconds")]
+    #[serde(rename = "since_seconds", serialize_with = "serialize_seconds")]
     pub since: Duration,
     /// Whether the container is not ready because of it: one that is not `required` may be down.
     #[serde(skip)]
@@ -110,14 +109,14 @@ pub struct ProcessStatus {
     /// From the start of drainit until it was started for the first time.
     #[serde(
         rename = "started_after_seconds",
-        serialize_with = "some_seconds",
+        serialize_with = "serialize_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub started: Option<Duration>,
     /// From the start of drainit until it was ready for the first time; a oneshot: complete.
     #[serde(
         rename = "ready_after_seconds",
-        serialize_with = "some_seconds",
+        serialize_with = "serialize_some_seconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
@@ -259,7 +258,7 @@ impl ProcessState {
 #[derive(Clone, Debug, Serialize)]
 pub struct StartupStatus {
     /// From the start of drainit until everything was ready.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub took: Duration,
     /// The processes that the container waited for, one after the other.
     pub chain: Vec<ChainLink>,
@@ -271,7 +270,7 @@ pub struct ChainLink {
     /// The process, or `pre_start hook`.
     pub name: String,
     /// The time since the link before it.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub takes: Duration,
 }
 
@@ -281,10 +280,10 @@ pub struct ShutdownStatus {
     /// Its cause: `SIGTERM`, `router exited with code 7`.
     pub cause: String,
     /// Since T0.
-    #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
+    #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
     /// Until the deadline; zero after it.
-    #[serde(rename = "deadline_in_seconds", serialize_with = "seconds")]
+    #[serde(rename = "deadline_in_seconds", serialize_with = "serialize_seconds")]
     pub deadline_in: Duration,
 }
 
@@ -315,23 +314,6 @@ impl Status {
         } else {
             format!("not ready: {}", missing.join(", "))
         }
-    }
-}
-
-/// Writes seconds with milliseconds.
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let millis = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    serializer.serialize_f64(f64::from(millis) / 1000.0)
-}
-
-/// The same for a time that may be missing.
-fn some_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => seconds(duration, serializer),
-        None => serializer.serialize_none(),
     }
 }
 
@@ -407,10 +389,12 @@ mod tests {
             serde_json::json!({"seconds": 1.21, "chain": [{"name": "router", "seconds": 1.2}]})
         );
         status.processes[0].last_exit = Some("exited with code 7".to_owned());
+        status.processes[0].pid = None;
         let drain = DrainStatus { connections: Some(3), requests: None };
         status.processes[0].drain = Some(drain);
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["processes"][0]["last_exit"], "exited with code 7");
+        assert_eq!(json["processes"][0].get("pid"), Some(&serde_json::Value::Null));
         assert_eq!(json["processes"][0]["drain"], serde_json::json!({"connections": 3}));
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),

@@ -18,6 +18,9 @@ pub enum Action {
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
     /// `Event::SpawnFailed`.
     Spawn(ProcessId),
+    /// A new epoch of an Envoy is not ready in time, but may have taken over since it was asked the
+    /// last time: ask it once more, now. Answer with `Event::Ready` or `Event::NotLive`.
+    AskEpoch(ProcessId),
     /// The process is ready: begin its liveness check. Answer with `Event::LivenessProbed`s or
     /// `Event::Unhealthy`.
     WatchLiveness(ProcessId),

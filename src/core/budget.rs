@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Each stop keeps at least this, whatever `min` declares; all together at most a quarter of the
-/// window.
+/// Each stop keeps at least this, or its shorter need. Delays, drains and hooks leave that much for
+/// all later stops together, but at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// The shortest drain after an end that was not asked for, even if `min` is less.
@@ -27,11 +27,15 @@ const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 pub struct Budget {
     /// Stops of this process and, after it, of everything that it depends on.
     stop_path: Vec<Duration>,
+    /// The same without hooks.
+    bare_path: Vec<Duration>,
+    /// The part of it that nothing else may take, as far as it is a quarter of the window.
+    least_path: Vec<Duration>,
     /// The `min`s of the drains that come after the drain of this process.
     drains_after: Vec<Duration>,
     /// Stop of the whole graph.
     stop_all: Duration,
-    /// The part of it that no `min` may take.
+    /// The part of it that nothing else may take.
     stop_least: Duration,
     /// The `min`s of the longest path of drains.
     drain_all: Duration,
@@ -44,22 +48,17 @@ impl Budget {
     pub fn new(spec: &Spec) -> Self {
         let mut stop_path = vec![Duration::ZERO; spec.processes.len()];
         let mut drain_path = vec![Duration::ZERO; spec.processes.len()];
+        let mut bare_path = vec![Duration::ZERO; spec.processes.len()];
         let mut least_path = vec![Duration::ZERO; spec.processes.len()];
         let mut drains_after = vec![Duration::ZERO; spec.processes.len()];
         for id in &spec.order {
             let process = &spec.processes[id.index()];
-            let heaviest = |paths: &[Duration]| {
-                process
-                    .dependencies
-                    .iter()
-                    .map(|(on, _)| paths[on.index()])
-                    .max()
-                    .unwrap_or_default()
-            };
-            stop_path[id.index()] = heaviest(&stop_path).saturating_add(stop_need(process));
+            stop_path[id.index()] =
+                heaviest(process, &stop_path).saturating_add(stop_need(process));
+            bare_path[id.index()] = heaviest(process, &bare_path).saturating_add(process.stop.need);
             least_path[id.index()] =
-                heaviest(&least_path).saturating_add(process.stop.need.min(MIN_STOP));
-            let after = heaviest(&drain_path);
+                heaviest(process, &least_path).saturating_add(least_stop(process));
+            let after = heaviest(process, &drain_path);
             drains_after[id.index()] = after;
             drain_path[id.index()] =
                 after.saturating_add(process.drain.map_or(Duration::ZERO, |d| d.min));
@@ -69,29 +68,38 @@ impl Budget {
         let most = |paths: &[Duration]| paths.iter().copied().max().unwrap_or_default();
         let (stop_all, drain_all) = (most(&stop_path), most(&drain_path));
         let stop_least = most(&least_path).min(spec.window / 4);
-        Self { stop_path, drains_after, stop_all, stop_least, drain_all, drain_rest }
+        Self {
+            stop_path,
+            bare_path,
+            least_path,
+            drains_after,
+            stop_all,
+            stop_least,
+            drain_all,
+            drain_rest,
+        }
     }
 
     /// The time for which `/readyz` answers 503 before the drains begin.
     #[must_use]
     pub fn readiness_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
-        let delay = Wait::new(Some(spec.readiness_delay));
-        share(delay, self.drain_and_stop_all(), deadline.since(now))
+        let (delay, left) = (Wait::new(Some(spec.readiness_delay)), deadline.since(now));
+        share_beside(self.stop_least, delay, self.drain_and_stop_all(), left)
     }
 
     /// The time for which `/readyz` stays good. The first drains go on meanwhile.
     #[must_use]
     pub fn unready_delay(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
         let (delay, left) = (Wait::new(Some(spec.unready_delay)), deadline.since(now));
-        let granted = share(delay, self.drain_rest.saturating_add(self.stop_all), left);
-        granted.min(left.saturating_sub(self.stop_least))
+        let after = self.drain_rest.saturating_add(self.stop_all);
+        share_beside(self.stop_least, delay, after, left)
     }
 
     /// The limit of the container's `pre_stop` hook; `None` if there is none.
     #[must_use]
     pub fn container_pre_stop(&self, spec: &Spec, now: Time, deadline: Time) -> Option<Duration> {
-        let wait = spec.hooks.pre_stop?;
-        Some(share(wait, self.drain_and_stop_all(), deadline.since(now)))
+        let (wait, left) = (spec.hooks.pre_stop?, deadline.since(now));
+        Some(share_beside(self.stop_least, wait, self.drain_and_stop_all(), left))
     }
 
     /// The limit of the container's `post_stop` hook, which may use a part of the reserve; `None`
@@ -147,12 +155,19 @@ impl Budget {
     /// The time from the stop signal to KILL for a process that is asked to stop now.
     ///
     /// A declared time is kept if it fits. Otherwise the wait is the time that all later needs
-    /// leave, but at least its share in proportion to all needs.
+    /// leave, but at least its share in proportion to the needs of all stops, and [`MIN_STOP`] if
+    /// all have that.
     #[must_use]
     pub fn stop(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let process = &spec.processes[id.index()];
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
-        share(process.stop, after, deadline.since(now))
+        let left = deadline.since(now);
+        // Hooks shrink before stops.
+        let stops_after = heaviest(process, &self.bare_path);
+        let least = Some(least_stop(process))
+            .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
+        let own = proportion(process.stop.need, stops_after, left).max(least.unwrap_or_default());
+        process.stop.limit.min(left.saturating_sub(after).max(own))
     }
 
     /// The longest time that a process which is being stopped may still take: what the later needs
@@ -173,9 +188,10 @@ impl Budget {
         now: Time,
         deadline: Time,
     ) -> Option<Duration> {
-        let wait = spec.processes[id.index()].hooks.pre_stop?;
+        let (wait, left) = (spec.processes[id.index()].hooks.pre_stop?, deadline.since(now));
         let after = self.stop_path[id.index()].saturating_sub(wait.need);
-        Some(share(wait, after, deadline.since(now)))
+        let stops = self.least_path[id.index()].min(spec.window / 4);
+        Some(share_beside(stops, wait, after, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
@@ -188,18 +204,14 @@ impl Budget {
         deadline: Time,
     ) -> Option<Duration> {
         let process = &spec.processes[id.index()];
-        let wait = process.hooks.post_stop?;
-        Some(share(wait, self.after_stop(process), deadline.since(now)))
+        let (wait, left) = (process.hooks.post_stop?, deadline.since(now));
+        let stops = heaviest(process, &self.least_path).min(spec.window / 4);
+        Some(share_beside(stops, wait, self.after_stop(process), left))
     }
 
     /// The time needed once this process is gone.
     fn after_stop(&self, process: &ProcessSpec) -> Duration {
-        process
-            .dependencies
-            .iter()
-            .map(|(on, _)| self.stop_path[on.index()])
-            .max()
-            .unwrap_or_default()
+        heaviest(process, &self.stop_path)
     }
 
     /// The time that the drains (at least) and the stop of the whole graph need.
@@ -214,11 +226,11 @@ impl Budget {
         let mut paths = vec![Duration::ZERO; spec.processes.len()];
         for id in &spec.order {
             let process = &spec.processes[id.index()];
-            let before = process.dependencies.iter().map(|(on, _)| paths[on.index()]).max();
+            let before = heaviest(process, &paths);
             let least = if process.stop.is_declared() { Duration::ZERO } else { UNHURRIED_STOP };
             let hooks = stop_need(process).saturating_sub(process.stop.need);
             let own = process.stop.need.max(least).saturating_add(hooks);
-            paths[id.index()] = before.unwrap_or_default().saturating_add(own);
+            paths[id.index()] = before.saturating_add(own);
         }
         paths.into_iter().max().unwrap_or_default()
     }
@@ -230,6 +242,17 @@ impl Budget {
 #[must_use]
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
+}
+
+/// The heaviest of the paths that end at a dependency of this process.
+fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
+    let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
+    needed.max().unwrap_or_default()
+}
+
+/// The time of a stop that nothing else may take.
+fn least_stop(process: &ProcessSpec) -> Duration {
+    process.stop.need.min(MIN_STOP)
 }
 
 /// The time that the stop of one process needs.
@@ -245,13 +268,21 @@ fn need(hook: Option<Wait>) -> Duration {
 /// The limit if it fits; otherwise what `after` leaves of `left`, but at least a share of `left` in
 /// proportion to the need.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
+    limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
+}
+
+/// The same for a wait that is no stop: it takes nothing of `stops`, what the later stops keep.
+fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
+    share(wait, after, left).min(left.saturating_sub(stops))
+}
+
+/// The part of `left` that is for `need` if the rest is for `after`.
+fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
     let total = need.saturating_add(after);
-    let proportion = if total.is_zero() {
-        Duration::ZERO
-    } else {
-        left.mul_f64(need.as_secs_f64() / total.as_secs_f64())
-    };
-    limit.min(left.saturating_sub(after).max(proportion)).min(left)
+    if total.is_zero() {
+        return Duration::ZERO;
+    }
+    left.mul_f64(need.as_secs_f64() / total.as_secs_f64()).min(left)
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ impl Progress {
 
 impl State {
     /// Begins the drain of a process. `full`: for all of `time`, if the deadline allows. `hold`: it
-    /// is not over before, because load balancers send new connections until then.
+    /// is not over before, because load balancers send new connections until then. An old epoch
+    /// drains by itself, and nobody answers for it: it is only waited for.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
@@ -71,7 +72,10 @@ impl State {
         self.drains[process.index()] = match self.process(process).drain {
             Some(drain) => {
                 let wish = budget::drain_wish(drain, full).max(hold);
-                let drain = DrainSpec { min: drain.min.max(hold), ..drain };
+                let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
+                if self.is_left_to_newer(process) {
+                    drain = DrainSpec { closes: false, gradual: false, signal: None, ..drain };
+                }
                 Active::begin(self, process, drain, wish, full, deadline)
             }
             None => Progress::Over,
@@ -238,7 +242,9 @@ impl Active {
             return Progress::Over;
         }
         state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
-        state.act(Action::Drain { process, min, longest });
+        if !state.is_left_to_newer(process) {
+            state.act(Action::Drain { process, min, longest });
+        }
         state.drain_signalled[process.index()] = drain.signal.map(|_| now);
         let spread = if full { min.min(longest / 2) } else { Duration::ZERO };
         let mut active = Self {

@@ -25,6 +25,8 @@ pub enum Event {
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
+    /// The answer to `Action::AskEpoch`: it has not taken over, or does not say so.
+    NotLive(ProcessId),
     /// The process was reaped.
     Exited {
         process: ProcessId,

@@ -8,28 +8,44 @@
 //!
 //! A new epoch takes the sockets and the admin over from the old one, reads its statistics as long
 //! as it lives, and ends it: after `--parent-shutdown-time-s`, and at once when it is asked to end
-//! itself. If the old one is gone before, the new one aborts 10 to 15 s later. So an old epoch is not
-//! signalled while a newer one lives, and one that has not taken over is ended by KILL, which it
-//! cannot pass on.
+//! itself. If the old one is gone before, the new one aborts 10 to 15 s later, and would take a
+//! third one with it: it is an orphan. So an old epoch is not signalled while a newer one lives, and
+//! none starts beside an orphan. One that has not taken over is ended by KILL, which it cannot pass
+//! on; so is an orphan, which hears no other signal.
 //!
-//! Measured with Envoy 1.37.0, 1.38.3 and 1.40.0; `docs/envoy.md` has the details.
+//! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/envoy.md` has the details.
 
 use std::time::Duration;
 
 use crate::config::Update;
 use crate::core::action::Action;
-use crate::core::note::Note;
+use crate::core::note::{Note, RequestError};
 use crate::core::slots::Role;
+use crate::core::spec::{HANDOVER_MARGIN, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
+
+/// The longest wait for the last answer of an epoch that is not ready in time. A probe takes at
+/// most 1 s.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+/// The longest time between KILL and the end of an epoch: its memory is freed meanwhile.
+const LONGEST_END: Duration = Duration::from_secs(1);
+
+/// Envoy aborts an orphan at most this long after the end of the older epoch.
+const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The running instance of a slot, as one of two epochs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Epoch {
-    /// The longest time that it lives beside a newer one; `None` if it is no epoch.
+    /// The longest time that an older one lives beside it; `None` if it is no epoch.
     handover: Option<Duration>,
+    /// When it was started.
+    started: Option<Time>,
     /// It was started beside an older one, and has not taken over from it.
     is_pending: bool,
+    /// It was not ready until then, and is asked once more whether it has taken over.
+    pub(super) overdue: Option<Time>,
     /// A newer one has ended before it took over: Envoy lets no other take over from this one.
     was_failed_on: bool,
 }
@@ -41,7 +57,8 @@ pub(crate) enum Hold {
     HandedOver,
     /// The newer one was asked to end, and passes that on.
     Passed,
-    /// The newer one has not taken over, and is being killed.
+    /// The newer one was asked to end, or is being killed because it has not taken over; this one
+    /// is asked once it is gone.
     Delayed,
 }
 
@@ -99,8 +116,17 @@ impl State {
         let other = self.beside[process.index()].filter(|other| {
             handover.is_some() && self.epoch(*other).handover.is_some() && self.lives(*other)
         });
-        self.epochs[process.index()] =
-            Epoch { handover, is_pending: other.is_some(), was_failed_on: false };
+        if let (None, Some(survivor)) = (other, self.beside[process.index()]) {
+            // It has survived its KILL. Its end, whenever that comes, says nothing about this one,
+            // which was started after it.
+            self.epochs[survivor.index()].is_pending = false;
+        }
+        self.epochs[process.index()] = Epoch {
+            handover,
+            started: Some(self.now),
+            is_pending: other.is_some(),
+            ..Epoch::default()
+        };
         let start = self.process(process).readiness_timeout.unwrap_or_default();
         self.renew_handover(process, start);
     }
@@ -111,9 +137,37 @@ impl State {
         if let Lifecycle::Stopping { since, .. } = self.life(old)
             && self.is_left_to_newer(old)
         {
-            let limit = self.epoch(old).handover.unwrap_or_default() + more;
+            let limit = self.epoch(newer).handover.unwrap_or_default() + more;
             self.note(Note::HandedOver { process: old, to: newer, limit });
             self.set(old, Lifecycle::Stopping { since, kill_at: self.now + limit });
+        }
+    }
+
+    /// Asks an epoch that is not ready in time once more: it may have taken over since the last
+    /// probe, and nobody would listen in its place. Returns whether its answer is waited for.
+    pub(crate) fn ask_epoch(&mut self, process: ProcessId) -> bool {
+        let Lifecycle::Starting { since, ready_by } = self.life(process) else { return false };
+        let epoch = &mut self.epochs[process.index()];
+        if !epoch.is_pending || epoch.overdue.is_some() {
+            return false;
+        }
+        epoch.overdue = Some(ready_by);
+        self.act(Action::AskEpoch(process));
+        self.set(process, Lifecycle::Starting { since, ready_by: self.now + LAST_ANSWER });
+        true
+    }
+
+    /// When the time of a process to get ready was over.
+    pub(crate) fn overdue(&self, process: ProcessId) -> Option<Time> {
+        self.epoch(process).overdue
+    }
+
+    /// An epoch that was asked once more has not taken over.
+    pub(crate) fn not_live(&mut self, process: ProcessId) {
+        if let Lifecycle::Starting { since, .. } = self.life(process)
+            && self.overdue(process).is_some()
+        {
+            self.set(process, Lifecycle::Starting { since, ready_by: self.now });
         }
     }
 
@@ -124,8 +178,21 @@ impl State {
         }
     }
 
-    /// An epoch has ended.
-    pub(crate) fn end_epoch(&mut self, process: ProcessId) {
+    /// An epoch has ended. A newer one that serves, and has not ended it, is an orphan. `remains`:
+    /// the Envoy may be one of its process group that has not ended.
+    pub(crate) fn end_epoch(&mut self, process: ProcessId, remains: bool) {
+        self.orphans.remove(&process);
+        if !remains
+            && let Some(newer) = self.newer(process)
+            && let Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } = self.life(newer)
+            && let Epoch { handover: Some(handover), started: Some(started), .. } =
+                self.epoch(newer)
+            && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
+            && !matches!(self.life(process), Lifecycle::Killed { .. })
+        {
+            self.orphans.insert(newer, self.now + ABORTS_WITHIN);
+            self.note(Note::Orphaned { process: newer, within: ABORTS_WITHIN });
+        }
         if let Some(other) = self.beside[process.index()]
             && self.epoch(process).is_pending
         {
@@ -133,53 +200,75 @@ impl State {
         }
     }
 
-    /// The signal that ends a process, and no other one. TERM to an epoch that has not taken over
-    /// ends the older one, too.
+    /// Why no newer epoch may start beside this one.
+    pub(crate) fn orphaned(&self, process: ProcessId) -> Option<RequestError> {
+        let left = self.orphans.get(&process)?.since(self.now);
+        Some(RequestError::Orphaned { process, left })
+    }
+
+    /// Whether only KILL ends this process, and no other one. TERM to an epoch that has not taken
+    /// over ends the older one, too; an orphan does not hear it.
+    pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
+        self.is_pending(process) || self.orphans.contains_key(&process)
+    }
+
+    /// The signal that ends a process, and no other one.
     pub(crate) fn stop_signal(&self, process: ProcessId) -> Signal {
-        let is_pending = self.epoch(process).is_pending;
-        if is_pending { Signal::KILL } else { self.process(process).stop_signal }
+        if self.needs_kill(process) { Signal::KILL } else { self.process(process).stop_signal }
+    }
+
+    /// The longest time that a process has to end, whatever it declares.
+    pub(crate) fn longest_end(&self, process: ProcessId) -> Duration {
+        if self.needs_kill(process) { LONGEST_END } else { Duration::MAX }
     }
 
     /// Waits for the end of an epoch that is to end, in place of a signal, if a newer one lives or is
-    /// started again. Returns whether that is so. `limit`: its own time to end.
-    pub(crate) fn hold(&mut self, process: ProcessId, limit: Duration) -> bool {
+    /// started again. Returns whether that is so.
+    pub(crate) fn hold(&mut self, process: ProcessId) -> bool {
         let Some(newer) = self.newer(process) else { return false };
         let is_back_soon = matches!(self.life(newer), Lifecycle::Backoff { .. });
         if !self.lives(newer) && !is_back_soon || self.epoch(process).was_failed_on {
             return false;
         }
-        // What is still the current one is asked only if the new one is not wanted any more.
+        // The current one is asked only if the new one is not wanted any more.
         let ends =
             matches!(self.life(newer), Lifecycle::Stopping { .. } | Lifecycle::Killed { .. });
-        let (hold, limit) = if ends || self.role(process) != Role::Leaving {
-            let signal = self.stop_signal(process);
-            self.note(Note::Stopping { process, signal, limit });
-            (Hold::Delayed, limit)
+        let (hold, kill_at) = if ends || self.role(process) != Role::Leaving {
+            // Its time begins with its signal.
+            (Hold::Delayed, Time::NEVER)
         } else {
-            let limit = self.epoch(process).handover.unwrap_or_default();
+            let limit = self.epoch(newer).handover.unwrap_or_default();
             self.note(Note::HandedOver { process, to: newer, limit });
-            (Hold::HandedOver, limit)
+            (Hold::HandedOver, self.now + limit)
         };
         self.holds.insert(process, hold);
-        self.set(process, Lifecycle::Stopping { since: self.now, kill_at: self.now + limit });
+        self.set(process, Lifecycle::Stopping { since: self.now, kill_at });
         true
     }
 
     /// An epoch was asked to end: an older one that it has to end is asked with it.
     pub(crate) fn pass_on(&mut self, process: ProcessId, deadline: Time) {
-        let Some(older) = self.beside[process.index()] else { return };
-        if self.newer(older) != Some(process) || self.epoch(process).is_pending {
-            return;
-        }
-        if let Lifecycle::Stopping { .. } = self.life(older)
-            && self.is_left_to_newer(older)
-        {
-            self.holds.insert(older, Hold::Passed);
-            let limit = self.budget.stop(&self.spec, older, self.now, deadline);
-            // Not since its hand-over: more than its own limit is time that it has asked for.
-            let since = self.now;
-            self.set(older, Lifecycle::Stopping { since, kill_at: since + limit });
-        }
+        let Some(older) = self.older(process).filter(|_| !self.is_pending(process)) else { return };
+        // Not since its hand-over: more than its own limit is time that it has asked for.
+        let since = self.now;
+        let kill_at = since + self.budget.stop(&self.spec, older, self.now, deadline);
+        let life = match self.life(older) {
+            Lifecycle::PreStop { .. } => {
+                self.abort_hook(Some(older), Stage::PreStop);
+                return self.ask(older, deadline);
+            }
+            _ if !self.is_left_to_newer(older) => return,
+            Lifecycle::Stopping { .. } => Lifecycle::Stopping { since, kill_at },
+            Lifecycle::Remains { restart, .. } => Lifecycle::Remains { kill_at, restart },
+            _ => return,
+        };
+        self.holds.insert(older, Hold::Passed);
+        self.set(older, life);
+    }
+
+    /// Whether this epoch gets no signal before the end of a newer one.
+    pub(crate) fn waits_for_newer(&self, process: ProcessId) -> bool {
+        matches!(self.holds.get(&process), Some(Hold::HandedOver | Hold::Delayed))
     }
 
     /// Whether a newer epoch serves, and ends this one.
@@ -187,11 +276,38 @@ impl State {
         self.holds.get(&process) == Some(&Hold::HandedOver)
     }
 
+    /// The old epochs that go on without a newer one that serves.
+    pub(crate) fn left_alone(&self) -> Vec<ProcessId> {
+        let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
+        let is_alone =
+            |id: &ProcessId| self.is_left_to_newer(*id) && !self.newer(*id).is_some_and(serves);
+        self.holds.keys().copied().filter(is_alone).collect()
+    }
+
+    /// The epoch that this one ends.
+    pub(crate) fn older(&self, process: ProcessId) -> Option<ProcessId> {
+        self.beside[process.index()].filter(|older| self.newer(*older) == Some(process))
+    }
+
+    /// Waits for the drains before an old epoch, or the rest of it, is asked to end, and not for a
+    /// newer one.
+    pub(crate) fn wait_alone(&mut self, process: ProcessId) {
+        let kill_at = Time::NEVER;
+        match self.life(process) {
+            Lifecycle::Stopping { since, .. } => {
+                self.set(process, Lifecycle::Stopping { since, kill_at });
+            }
+            Lifecycle::Remains { restart, .. } => {
+                self.set(process, Lifecycle::Remains { kill_at, restart });
+            }
+            _ => {}
+        }
+    }
+
     /// Asks the epochs to end that no newer one ends any more, and starts those that have waited for
     /// the end of another one. `may_stop`: no drain goes on for which an old epoch has to live.
     pub(crate) fn settle_epochs(&mut self, may_stop: bool, deadline: Time) {
         for (process, hold) in self.holds.clone() {
-            let Lifecycle::Stopping { kill_at, .. } = self.life(process) else { continue };
             let newer = self.newer(process);
             let comes_back = newer.is_some_and(|newer| self.comes_back(newer));
             let is_due = match hold {
@@ -199,16 +315,20 @@ impl State {
                 Hold::Passed | Hold::Delayed => true,
                 Hold::HandedOver => may_stop && (self.epoch(process).was_failed_on || !comes_back),
             };
-            if is_due {
-                self.holds.remove(&process);
-                let signal = self.stop_signal(process);
-                self.act(Action::Stop { process, signal });
-                if hold != Hold::Delayed {
-                    let own = self.budget.stop(&self.spec, process, self.now, deadline);
-                    let limit = kill_at.since(self.now).min(own);
-                    self.note(Note::Stopping { process, signal, limit });
-                    let (since, kill_at) = (self.now, self.now + limit);
-                    self.set(process, Lifecycle::Stopping { since, kill_at });
+            let own = self.budget.stop(&self.spec, process, self.now, deadline);
+            match self.life(process) {
+                Lifecycle::Stopping { kill_at, .. } if is_due => {
+                    self.holds.remove(&process);
+                    self.signal_stop(process, kill_at.since(self.now).min(own));
+                    self.kill_if_due(process, deadline);
+                }
+                Lifecycle::Remains { kill_at, restart } if is_due => {
+                    self.holds.remove(&process);
+                    self.stop_rest(process, kill_at.min(self.now + own), restart);
+                }
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {}
+                _ => {
+                    self.holds.remove(&process);
                 }
             }
         }
@@ -225,10 +345,12 @@ impl State {
         let is_epoch = self.process(process).update == Update::HotRestart;
         let waits = self.beside[process.index()].filter(|other| {
             let life = self.life(*other);
-            let ends = matches!(life, Lifecycle::Stopping { .. } | Lifecycle::Killed { .. });
+            // A new one is taken back when the old one has failed.
+            let ends = matches!(life, Lifecycle::Stopping { .. } | Lifecycle::Killed { .. })
+                || self.is_pending(*other);
             let is_epoch = is_epoch && self.epoch(*other).handover.is_some();
-            let serves = self.is_left_to_newer(*other);
-            is_epoch && self.lives(*other) && (ends || life.has_rest()) && !serves
+            let is_left = ends && self.is_left_to_newer(*other);
+            is_epoch && self.lives(*other) && (ends || life.has_rest()) && !is_left
         });
         if waits.is_some() {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });

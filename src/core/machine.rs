@@ -60,6 +60,11 @@ impl Machine {
             Phase::Finishing(finishing) => finishing.handle(state, event),
             Phase::Done => Phase::Done,
         };
+        self.end_step()
+    }
+
+    /// Adds what every step ends with, and returns the actions of this one.
+    fn end_step(&mut self) -> Vec<Action> {
         if self.phase.shutdown().is_some() {
             self.state.release_sockets();
         }
@@ -95,7 +100,7 @@ impl Machine {
             Phase::Running(running) => running.reload(state, new, plan),
             other => other,
         };
-        Ok(std::mem::take(&mut self.state.actions))
+        Ok(self.end_step())
     }
 
     /// Whether [`Self::reload`] would be taken now.
@@ -119,7 +124,7 @@ impl Machine {
     /// are answered by a note.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
-            Phase::Running(running) => running.refuses(&self.state, process, request),
+            Phase::Running(running) => running.operations.refuses(&self.state, process, request),
             _ => None,
         };
         why.map_or(Ok(()), Err)
@@ -132,6 +137,7 @@ impl Machine {
         state.touched.clear();
         state.arrived.clear();
         state.met.clear();
+        state.orphans.retain(|_, until| now < *until);
     }
 
     /// Handles the events that depend on the lifecycle of one process only. Returns
@@ -153,8 +159,10 @@ impl Machine {
                 state.probe_failures[process.index()].total += 1;
             }
             Event::TimeoutExtended { process, by } => {
-                let deadline = self.phase.shutdown().map(|shutdown| shutdown.deadline);
-                state.extend_timeout(process, by, deadline);
+                // While a drain is held, there is none yet.
+                let is_stop = |shutdown: &&Shutdown| shutdown.cause != Cause::DrainRequested;
+                let stop = self.phase.shutdown().filter(is_stop);
+                state.extend_timeout(process, by, stop.map(|stop| stop.deadline));
             }
             _ => {}
         }

@@ -103,6 +103,11 @@ pub enum Note {
         /// Time until KILL.
         limit: Duration,
     },
+    /// The older epoch of this one has ended before its time: Envoy aborts this one, too.
+    Orphaned {
+        process: ProcessId,
+        within: Duration,
+    },
     /// A new instance did not get ready, or is no longer wanted: it is stopped, and the old one goes
     /// on.
     TakenBack {
@@ -217,6 +222,7 @@ impl Note {
             | Self::Ended { process, .. }
             | Self::NotReady { process, .. }
             | Self::HandedOver { process, .. }
+            | Self::Orphaned { process, .. }
             | Self::ProbeFailed { process, .. }
             | Self::TimeoutExtended { process, .. }
             | Self::Unhealthy { process, next: None }
@@ -266,6 +272,9 @@ pub enum RequestError {
     /// Its running instance has ended, or has failed its liveness check, before the new one had taken
     /// over from it, which then cannot.
     OldFailed(ProcessId),
+    /// Its older epoch has ended before its time: Envoy aborts this one within `left`, and one that
+    /// starts beside it.
+    Orphaned { process: ProcessId, left: Duration },
 }
 
 /// The consequence of an end that was not asked for.

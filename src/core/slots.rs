@@ -106,7 +106,7 @@ impl State {
             };
             let slot = self.allocate(spec.clone(), role)?;
             if let Placed::Changed(old) = *placed {
-                self.reach(slot, self.reached(old));
+                self.inherit_conditions(slot, old);
             }
             self.act(Action::Adopt { slot, from: Source::Config(index) });
             slots.push(slot);
@@ -176,13 +176,22 @@ impl State {
         self.restarts[slot.index()] =
             Restarts { total: self.restarts[old.index()].total, in_a_row: 0 };
         self.inherit_probe_failures(slot, old);
-        self.reach(slot, self.reached(old));
+        self.inherit_conditions(slot, old);
         if let Lifecycle::Ready { .. } = self.life(slot) {
             let conditions = [StartCondition::Started, StartCondition::Ready];
             self.met.extend(conditions.map(|condition| (slot, condition)));
         }
         self.missing.remove(&old);
         self.forget_changes(old);
+    }
+
+    /// The conditions that the old instance has met are those of the process, unless it has met them
+    /// all by failing for good.
+    fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
+        let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
+        if !is_down || self.went_well[old.index()] {
+            self.reach(slot, self.reached(old));
+        }
     }
 
     /// Frees a slot that is over for good, and removes it from the graph.
@@ -201,8 +210,9 @@ impl State {
         let spec = Rc::make_mut(&mut self.spec);
         let ProcessSpec { dependencies, dependents, .. } = spec.processes[slot.index()].clone();
         for (on, _) in dependencies {
-            let on = &mut spec.processes[on.index()];
-            on.dependents.retain(|id| *id != slot);
+            spec.processes[on.index()].dependents.retain(|id| *id != slot);
+        }
+        for on in &mut spec.processes {
             on.followers.retain(|(id, _)| *id != slot);
         }
         for dependent in dependents {
@@ -252,10 +262,12 @@ fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bo
         for &(on, condition) in &old.processes[slot.index()].dependencies {
             edges[slot.index()].dependencies.extend(both(on).map(|on| (on, condition)));
         }
+    }
+    // Each instance follows by the rules of its own config.
+    for &slot in &old.order {
         for &(follower, condition) in &old.processes[slot.index()].followers {
-            // Those of the new config follow by its rules.
-            if is_kept[follower.index()] && beside[follower.index()].is_none() {
-                edges[slot.index()].followers.push((follower, condition));
+            for on in both(slot).filter(|_| is_kept[follower.index()]) {
+                edges[on.index()].followers.push((follower, condition));
             }
         }
     }
@@ -265,11 +277,8 @@ fn join(old: &Spec, new: &Spec, plan: &[Placed], slots: &[ProcessId], across: bo
             edges[slot.index()].dependencies.extend(on);
         }
         for &(follower, condition) in &process.followers {
-            // An old instance, too: its replacement may not come to be.
-            let followers: Vec<_> =
-                both(slots[follower.index()]).map(|id| (id, condition)).collect();
-            for slot in both(*slot) {
-                edges[slot.index()].followers.extend(&followers);
+            for on in both(*slot) {
+                edges[on.index()].followers.push((slots[follower.index()], condition));
             }
         }
     }

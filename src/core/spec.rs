@@ -17,7 +17,7 @@ pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The time after `--parent-shutdown-time-s` in which an old epoch of an Envoy has to end. Longer than
 /// the 5 s between two reads of its statistics.
-const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
+pub(crate) const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container.
 #[derive(Clone, Debug)]
@@ -96,8 +96,7 @@ pub struct ProcessSpec {
     pub liveness_retries: Option<u32>,
     /// How a new instance replaces it.
     pub update: Update,
-    /// With hot-restart: the longest time that an old instance lives beside the new one, which ends
-    /// it.
+    /// With hot-restart: the longest time that an old instance lives beside this one, which ends it.
     pub handover: Option<Duration>,
     /// The base ID of an Envoy that is hot-restarted, by which its epochs find each other.
     pub base_id: Option<String>,

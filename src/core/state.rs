@@ -182,6 +182,9 @@ pub struct State {
     pub(super) epochs: Vec<Epoch>,
     /// Epochs that are to end, and are not signalled.
     pub(super) holds: BTreeMap<ProcessId, Hold>,
+    /// Epochs whose older one has ended before they had ended it, and the latest time of the abort
+    /// that Envoy makes of that.
+    pub(super) orphans: BTreeMap<ProcessId, Time>,
     /// Processes whose start waits for the end of their other epoch.
     pub(super) delayed_starts: BTreeSet<ProcessId>,
     lifecycles: Vec<Lifecycle>,
@@ -260,6 +263,7 @@ impl State {
             beside: vec![None; count],
             epochs: vec![Epoch::default(); count],
             holds: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             delayed_starts: BTreeSet::new(),
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
@@ -466,7 +470,7 @@ impl State {
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
             Lifecycle::Starting { ready_by, .. } => (ready_by, Duration::MAX),
-            Lifecycle::Stopping { kill_at, .. } => {
+            Lifecycle::Stopping { kill_at, .. } if !self.needs_kill(id) => {
                 let spare = |at| self.budget.longest_stop(&self.spec, id, self.now, at);
                 (kill_at, deadline.map_or(Duration::MAX, spare))
             }
@@ -478,6 +482,7 @@ impl State {
         }
         match self.life(id) {
             Lifecycle::Starting { since, .. } => {
+                self.epochs[id.index()].overdue = None;
                 self.set(id, Lifecycle::Starting { since, ready_by: longer });
             }
             Lifecycle::Stopping { since, .. } => {
@@ -512,6 +517,12 @@ impl State {
     /// The first timer of a process.
     #[must_use]
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        self.timers.first().map(|(time, _)| *time)
+        self.timers
+            .first()
+            .map(|(time, _)| time)
+            .into_iter()
+            .chain(self.orphans.values())
+            .min()
+            .copied()
     }
 }

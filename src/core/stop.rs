@@ -20,7 +20,7 @@ impl State {
         self.drains[process.index()] = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
             // An epoch that has not taken over serves nobody, and could do so meanwhile.
-            Some(within) if !hurried && !self.is_pending(process) => {
+            Some(within) if !within.is_zero() && !hurried && !self.is_pending(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
             }
@@ -30,20 +30,30 @@ impl State {
 
     /// Asks a process to end.
     pub(crate) fn ask(&mut self, process: ProcessId, deadline: Time) {
-        let limit = self.budget.stop(&self.spec, process, self.now, deadline);
-        if !self.hold(process, limit) {
-            let signal = self.stop_signal(process);
-            self.act(Action::Stop { process, signal });
-            self.note(Note::Stopping { process, signal, limit });
-            let (since, kill_at) = (self.now, self.now + limit);
-            self.set(process, Lifecycle::Stopping { since, kill_at });
+        if !self.hold(process) {
+            let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+            self.signal_stop(process, limit.min(self.longest_end(process)));
             self.pass_on(process, deadline);
         }
+        self.kill_if_due(process, deadline);
+    }
+
+    /// Kills a process that has no time, or no more, to end.
+    pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         if let Lifecycle::Stopping { since, kill_at } = self.life(process)
             && self.is_past(kill_at)
         {
             self.kill(process, Some(since), deadline);
         }
+    }
+
+    /// Sends the stop signal. `limit`: the time until KILL.
+    pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
+        let signal = self.stop_signal(process);
+        self.act(Action::Stop { process, signal });
+        self.note(Note::Stopping { process, signal, limit });
+        let (since, kill_at) = (self.now, self.now + limit);
+        self.set(process, Lifecycle::Stopping { since, kill_at });
     }
 
     /// Asks the processes to end whose `pre_stop` hooks run, without waiting for these any longer.
@@ -106,14 +116,16 @@ impl State {
                     let until = until.min(self.now + limit.unwrap_or_default());
                     self.set(id, Lifecycle::PreStop { until });
                 }
-                // The newer one is asked to end in time.
-                Lifecycle::Stopping { .. } if self.is_left_to_newer(id) => {}
+                // The newer one is asked, or ends, in time.
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
+                    if self.waits_for_newer(id) => {}
                 Lifecycle::Stopping { since, kill_at } => {
+                    let mut limit = self.budget.stop(&self.spec, id, self.now, deadline);
                     // It may have asked for more time than its own.
-                    let limit = match kill_at.since(since) > self.process(id).stop.limit {
-                        true => self.budget.longest_stop(&self.spec, id, self.now, deadline),
-                        false => self.budget.stop(&self.spec, id, self.now, deadline),
-                    };
+                    if kill_at.since(since) > self.process(id).stop.limit {
+                        let spare = self.budget.longest_stop(&self.spec, id, self.now, deadline);
+                        limit = limit.max(spare);
+                    }
                     let kill_at = kill_at.min(self.now + limit);
                     self.set(id, Lifecycle::Stopping { since, kill_at });
                 }
@@ -126,8 +138,9 @@ impl State {
                     let kill_at = kill_at.min(self.now + limit);
                     self.set(id, Lifecycle::Remains { kill_at, restart: None });
                 }
-                Lifecycle::RestKilled { .. } => {
-                    let holds_until = self.after_kill(deadline);
+                Lifecycle::RestKilled { holds_until, .. } => {
+                    let at = self.after_kill(deadline);
+                    let holds_until = holds_until.zip(at).map(|(until, at)| until.min(at));
                     self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
                 }
                 Lifecycle::PostStop { until } => {
@@ -204,7 +217,7 @@ impl State {
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
-        self.end_epoch(id);
+        self.end_epoch(id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         // KILL was sent to the whole group.
         if remains && !killed && !self.process(id).oneshot {
@@ -214,6 +227,7 @@ impl State {
             };
             if is_left_to_newer {
                 // One of them may be the Envoy.
+                self.holds.insert(id, Hold::HandedOver);
                 self.set(id, Lifecycle::Remains { kill_at, restart: None });
             } else {
                 self.stop_rest(id, kill_at, None);
@@ -249,6 +263,8 @@ impl State {
                 self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
+                // That of an old epoch that is left alone.
+                self.end_drain(process, DrainEnd::ProcessGone);
                 self.after_end(process, deadline);
             }
             Event::HookEnded {

@@ -135,7 +135,7 @@ impl XdsStats {
         self.0.iter().find(|stat| stat.name == name)?.value.as_u64()
     }
 
-    /// What is missing of the control plane.
+    /// The part of the control plane that has not answered yet.
     pub(crate) fn missing(&self) -> Option<String> {
         let is_down = |stat: &&Stat| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)

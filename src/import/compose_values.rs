@@ -128,6 +128,9 @@ pub(super) fn depends_on(process: &mut Process, node: &Node) {
         let mut terms = vec![("condition".to_owned(), condition.into())];
         if let Some(restart) = of("restart").filter(|restart| *restart != "false") {
             terms.push(("restart".to_owned(), Value::Text(interpolate(restart))));
+            process.note(
+                "depends_on: with `restart` it follows a crash, too; in Compose only a command",
+            );
         }
         needs.push((name.text.to_string(), Value::Map(terms)));
         if of("required").is_some_and(|required| required != "true") {

@@ -1,5 +1,6 @@
 //! The draft of a config, for a person to review: keys, values and comments, and their YAML.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::types::harmless;
@@ -113,14 +114,18 @@ impl Process {
         self.entries.retain(|entry| entry.key != key);
     }
 
-    fn rename_need(&mut self, old: &str, new: &str) {
+    fn rename_needs(&mut self, renamed: &BTreeMap<String, String>) {
         for entry in self.entries.iter_mut().filter(|entry| entry.key == "depends_on") {
             let names: Vec<&mut String> = match &mut entry.value {
                 Value::List(names) => names.iter_mut().collect(),
                 Value::Map(needs) => needs.iter_mut().map(|(name, _)| name).collect(),
                 Value::Text(_) | Value::Number(_) | Value::Items(_) => Vec::new(),
             };
-            names.into_iter().filter(|name| *name == old).for_each(|name| new.clone_into(name));
+            for name in names {
+                if let Some(new) = renamed.get(name) {
+                    name.clone_from(new);
+                }
+            }
         }
     }
 
@@ -173,28 +178,38 @@ impl Draft {
         self.processes.iter_mut().for_each(notes);
     }
 
-    /// Makes every name valid in a config, and unique.
+    /// Makes every name valid in a config, and unique. Names that are valid stay.
     pub(super) fn fix_names(&mut self) {
-        for index in 0..self.processes.len() {
-            let old = self.processes[index].name.clone();
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            let mut name: String = old.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
-            if let Some(rest) = name.strip_prefix("x-") {
-                // A config ignores keys with this prefix.
-                name = format!("x_{rest}");
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let valid = |name: &str| {
+            let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+            // A config ignores keys with this prefix.
+            name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
+        };
+        let names = self.processes.iter().map(|process| &process.name);
+        let mut kept = BTreeSet::new();
+        kept.extend(names.filter(|name| valid(name) == **name).cloned());
+        // The number that each name has got last.
+        let mut numbers = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        let mut renamed = BTreeMap::new();
+        for process in &mut self.processes {
+            let old = process.name.clone();
+            let plain = valid(&old);
+            let mut name = plain.clone();
+            let number = numbers.entry(plain.clone()).or_insert(1);
+            while name != old && kept.contains(&name) || !taken.insert(name.clone()) {
+                *number += 1;
+                name = format!("{plain}-{number}");
             }
-            while self.processes[..index].iter().any(|other| other.name == name) {
-                name.push_str("-2");
+            if name != old {
+                process.note(format!("renamed from `{old}`"));
+                process.name.clone_from(&name);
             }
-            if name == old {
-                continue;
-            }
-            self.processes[index].note(format!("renamed from `{old}`"));
-            self.processes[index].name.clone_from(&name);
-            for process in &mut self.processes {
-                process.rename_need(&old, &name);
-            }
+            // Of several with one name, the first is meant.
+            renamed.entry(old).or_insert(name);
         }
+        self.processes.iter_mut().for_each(|process| process.rename_needs(&renamed));
     }
 
     pub(super) fn to_yaml(&self, from: &str) -> String {
@@ -208,7 +223,7 @@ impl Draft {
         if !self.env.is_empty() {
             out.push_str("env:\n");
             for (name, value) in last_of_each(&self.env) {
-                let _ = writeln!(out, "  {}: {}", scalar(name), scalar(value));
+                let _ = writeln!(out, "  {} {}", key(2, name), scalar(value));
             }
             out.push('\n');
         }
@@ -218,7 +233,7 @@ impl Draft {
                 out.push('\n');
             }
             comment(&mut out, 2, &process.notes);
-            let _ = writeln!(out, "  {}:", scalar(&process.name));
+            let _ = writeln!(out, "  {}", key(2, &process.name));
             let mut entries: Vec<_> = process.entries.iter().collect();
             entries.sort_by_key(|entry| ORDER.iter().position(|key| *key == entry.key));
             for Entry { key, value, note } in entries {
@@ -266,33 +281,40 @@ fn comment(out: &mut String, indent: usize, notes: &[String]) {
 }
 
 /// Writes an entry, on one line if it fits.
-fn write_entry(out: &mut String, indent: usize, key: &str, value: &Value) {
+fn write_entry(out: &mut String, indent: usize, name: &str, value: &Value) {
     let flow = flow(value);
-    let fits = indent + key.len() + 2 + flow.len() <= WIDTH && !flow.contains('\n');
-    let key = scalar(key);
+    let fits = indent + name.len() + 2 + flow.len() <= WIDTH && !flow.contains('\n');
+    let key = key(indent, name);
     match value {
         Value::List(items) if !fits => {
-            let _ = writeln!(out, "{:indent$}{key}:", "");
+            let _ = writeln!(out, "{:indent$}{key}", "");
             for item in items {
                 let _ = writeln!(out, "{:indent$}  - {}", "", scalar(item));
             }
         }
         Value::Items(items) if !fits => {
-            let _ = writeln!(out, "{:indent$}{key}:", "");
+            let _ = writeln!(out, "{:indent$}{key}", "");
             for item in items {
                 let _ = writeln!(out, "{:indent$}  - {}", "", self::flow(item));
             }
         }
         Value::Map(entries) if !fits => {
-            let _ = writeln!(out, "{:indent$}{key}:", "");
+            let _ = writeln!(out, "{:indent$}{key}", "");
             for (key, value) in last_of_each(entries) {
                 write_entry(out, indent + 2, key, value);
             }
         }
         _ => {
-            let _ = writeln!(out, "{:indent$}{key}: {flow}", "");
+            let _ = writeln!(out, "{:indent$}{key} {flow}", "");
         }
     }
+}
+
+/// A key with its `:`. YAML wants a `?` before one of more than 1024 characters.
+fn key(indent: usize, name: &str) -> String {
+    const LONGEST: usize = 1000;
+    let key = scalar(name);
+    if key.len() > LONGEST { format!("? {key}\n{:indent$}:", "") } else { key + ":" }
 }
 
 fn flow(value: &Value) -> String {

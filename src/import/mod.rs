@@ -52,7 +52,8 @@ impl Format {
 
 /// For programs that keep running when one of their processes exits.
 const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
-                       a process stops the container, which is usually better: the container is restarted.";
+                       a process stops the container, which is usually better: the container is restarted. So does a command that cannot be executed at \
+                       the start, unless the process has `required: false`.";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Imported {

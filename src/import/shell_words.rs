@@ -52,7 +52,7 @@ pub(super) fn read(line: &str) -> Line {
 pub(super) enum Split {
     /// The order makes no difference.
     Words(Vec<String>),
-    /// A word is an unquoted variable, which there becomes any number of words.
+    /// A word has an unquoted variable, which there may have spaces, and so becomes several words.
     Variable(Vec<String>),
     /// The whole line is an unquoted variable.
     OnlyVariable,
@@ -76,8 +76,8 @@ pub(super) fn split(line: &str) -> Split {
         let mut chars = word.chars();
         chars.next().is_some_and(is_mark) && chars.next().is_none()
     };
-    let spread = words.iter().any(|word| alone(word) && bare.contains(word.as_str()));
-    if spread && words.len() == 1 {
+    let spread = bare.contains(is_mark);
+    if spread && words.len() == 1 && alone(&words[0]) {
         return Split::OnlyVariable;
     }
     let unmark = |c: char| match mark_index(c).and_then(|index| variables.get(index)) {
@@ -181,7 +181,8 @@ mod tests {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         for (line, meant) in [
             ("a 'b c'", Split::Words(owned(&["a", "b c"]))),
-            ("a -x ${B:-c d}e", Split::Words(owned(&["a", "-x", "${B:-c d}e"]))),
+            ("a -x ${B:-c d}e", Split::Variable(owned(&["a", "-x", "${B:-c d}e"]))),
+            ("a -x \"${B:-c d}e\"", Split::Words(owned(&["a", "-x", "${B:-c d}e"]))),
             ("a \"${B:-${C:-d e}}\"", Split::Words(owned(&["a", "${B:-${C:-d e}}"]))),
             ("a ${B}", Split::Variable(owned(&["a", "${B}"]))),
             ("${B:-a b}", Split::OnlyVariable),

@@ -49,7 +49,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         }
     };
     let mut draft = Draft::default();
-    let (mut priorities, mut log_keys) = (Vec::new(), Vec::new());
+    let (mut starts, mut log_keys) = (Vec::new(), Vec::new());
     let section = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = section("supervisord");
     for section in &sections {
@@ -65,7 +65,10 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                 for mut process in programs(section, name) {
                     in_directory(&mut process, whole);
                     with_umask(&mut process, whole);
-                    priorities.push(number(section, "priority").unwrap_or(PRIORITY));
+                    starts.push(Start {
+                        priority: number(section, "priority").unwrap_or(PRIORITY),
+                        on_request: section.get("autostart").and_then(truth) == Some(false),
+                    });
                     draft.processes.push(process);
                 }
                 let is_log_key =
@@ -114,7 +117,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     }
     draft.notes.push(crate::import::ON_EXIT.to_owned());
     draft.fix_names();
-    order(&mut draft, &priorities);
+    order(&mut draft, &starts);
     Ok(draft)
 }
 
@@ -176,15 +179,25 @@ fn with_umask(process: &mut Process, whole: Option<&Section>) {
     }
 }
 
-/// supervisord starts a lower priority first, without waiting, and stops it last.
-fn order(draft: &mut Draft, priorities: &[i64]) {
+/// When supervisord starts a program.
+struct Start {
+    priority: i64,
+    on_request: bool,
+}
+
+/// supervisord starts a lower priority first, without waiting, and stops it last. What it starts by
+/// itself comes before what it starts on request, which another program may ask for.
+fn order(draft: &mut Draft, starts: &[Start]) {
     let names: Vec<_> = draft.processes.iter().map(|process| process.name.clone()).collect();
-    for (process, priority) in draft.processes.iter_mut().zip(priorities) {
-        let Some(before) = priorities.iter().filter(|other| *other < priority).max() else {
+    for (process, Start { priority, on_request }) in draft.processes.iter_mut().zip(starts) {
+        let is_before =
+            |other: &&Start| other.priority < *priority && (*on_request || !other.on_request);
+        let Some(before) = starts.iter().filter(is_before).map(|other| other.priority).max() else {
             continue;
         };
         let started = Value::Map(vec![("condition".to_owned(), "started".into())]);
-        let needs = names.iter().zip(priorities).filter(|(_, other)| *other == before);
+        let is_needed = |other: &Start| other.priority == before && is_before(&other);
+        let needs = names.iter().zip(starts).filter(|(_, other)| is_needed(other));
         let needs = needs.map(|(name, _)| (name.clone(), started.clone())).collect();
         process.set_with_note(
             "depends_on",
@@ -256,7 +269,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
             )),
             "numprocs_start" if int(raw).is_some() => {}
             "numprocs_start" => process.note(format!("numprocs_start={raw}: it is 0 here")),
-            "startsecs" if value == "1" => {}
+            "startsecs" if ["0", "1"].contains(&value.as_str()) => {}
             "startsecs" => process.note(format!(
                 "startsecs={value}: supervisord counts it as started after this many seconds; add a `readiness` here"
             )),
@@ -305,6 +318,12 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
         Split::Words(words) => words,
     };
     let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
+    if command.contains("supervisorctl") {
+        process.note(
+            "supervisorctl has nobody to ask here: make this a `type: oneshot` that what it starts depends on, or use \
+             `drainit start`",
+        );
+    }
     if words.first().is_some_and(|word| name(word) == "pidproxy") {
         process.note(
             "pidproxy is part of supervisord: replace it by its program, run in the foreground",
@@ -342,7 +361,8 @@ fn exit_codes(process: &mut Process, value: &str) {
 fn autostart(process: &mut Process, value: &str) {
     match truth(value) {
         Some(false) => process.note(format!(
-            "autostart={value}: supervisord starts it only on request; here it starts with the others"
+            "autostart={value}: supervisord starts it only on request; here it starts with the others, unless it \
+             depends on what requests it there"
         )),
         None if value.contains("${") => {
             let words = TRUTHS.map(str::to_owned).to_vec();

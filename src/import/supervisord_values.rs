@@ -59,7 +59,7 @@ pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
             // The two differ only in a [group:…].
             Some(("program_name" | "group_name", _, len)) => (program.to_owned(), len),
             Some(("process_num", format, len)) => {
-                let width = format.trim_end_matches('d').parse().unwrap_or(0);
+                let width = usize::from(format.trim_end_matches('d').parse().unwrap_or(0_u8));
                 let zeros = format.starts_with('0');
                 let padded = if zeros { format!("{number:0width$}") } else { number.to_string() };
                 (padded, len)

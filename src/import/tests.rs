@@ -259,7 +259,8 @@ command=/bin/bash -l -c 'a; b'
 
   # command: an unquoted variable is one argument here; in the original it may be several
   # pidproxy is part of supervisord: replace it by its program, run in the foreground
-  # autostart=No: supervisord starts it only on request; here it starts with the others
+  # autostart=No: supervisord starts it only on request; here it starts with the others, unless it depends on
+  #   what requests it there
   # command: unknown `%(…)`
   mail:
     command: [/usr/bin/pidproxy, /run/mail.pid, "${MAIL}", "${QUOTED}", "%(unknown)s"]
@@ -283,6 +284,37 @@ command=/bin/bash -l -c 'a; b'
         "{whole}"
     );
     assert!(!whole.contains("supervisord runs as"), "{whole}");
+}
+
+/// Otherwise a draft in which they depend on the setup, as they should, would go round in a circle.
+#[test]
+fn a_setup_does_not_depend_on_what_it_starts_on_request() {
+    let text = "
+[program:setup]
+command=sh -c 'configure; supervisorctl start cron mail'
+[program:mail]
+command=mail
+autostart=false
+priority=20
+[program:cron]
+command=cron
+autostart=false
+[program:log]
+command=log
+priority=10
+";
+    let draft = processes(Format::Supervisord, text);
+    let depends_on = |name: &str| {
+        let (_, process) = draft.split_once(&format!("  {name}:\n")).unwrap();
+        let process = process.split_once("\n\n").map_or(process, |(process, _)| process);
+        let line = process.lines().find_map(|line| line.trim().strip_prefix("depends_on: "));
+        line.unwrap_or_default().replace(": {condition: started}", "")
+    };
+    assert_eq!(
+        ["setup", "mail", "cron", "log"].map(depends_on),
+        ["{log}", "{log}", "{mail}", ""],
+        "{draft}"
+    );
 }
 
 #[test]
@@ -354,6 +386,61 @@ fn unusual_files_become_valid_configs() {
         (Format::Supervisord, "[program:x y]\ncommand=a %(nothing)s %q ${b} $$\nnumprocs=2\n"),
     ] {
         processes(format, text);
+    }
+}
+
+#[test]
+fn names_that_are_repeated_are_numbered() {
+    let text = "a: x\n".repeat(1000);
+    let names: Vec<_> = processes(Format::Procfile, &text)
+        .lines()
+        .filter_map(|line| line.strip_prefix("  a")?.strip_suffix(':').map(str::to_owned))
+        .collect();
+    assert_eq!((&names[0][..], &names[1][..], &names[999][..]), ("", "-2", "-1000"));
+}
+
+#[test]
+fn names_that_become_one_stay_two_with_the_needs_of_each() {
+    let text = "services: {a b: {command: x}, a-b: {command: y}, c: {command: z, depends_on: [a b]}, \
+                d: {command: z, depends_on: [a-b]}, 'x-b': {command: z, depends_on: [a-b, a b]}}";
+    let found = processes(Format::Compose, text);
+    let lines = found.lines().map(str::trim).filter(|line| {
+        line.ends_with(':') || line.contains("depends_on") || line.contains("renamed")
+    });
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [
+            "# renamed from `a b`",
+            "a-b-2:",
+            "a-b:",
+            "c:",
+            "depends_on: [a-b-2]",
+            "d:",
+            "depends_on: [a-b]",
+            "# renamed from `x-b`",
+            "x_b:",
+            "depends_on: [a-b, a-b-2]",
+        ]
+    );
+}
+
+#[test]
+fn keys_may_be_longer_than_yaml_wants_them() {
+    let long = "n".repeat(1500);
+    for (format, text) in [
+        (Format::Procfile, format!("{long}: x\nb: y\n")),
+        (
+            Format::Compose,
+            format!("services: {{a: {{command: x, environment: ['{long}=1', B=2]}}}}"),
+        ),
+        (
+            Format::Supervisord,
+            format!(
+                "[supervisord]\nenvironment={long}=1\n[program:a]\ncommand=x\nenvironment={long}=1,B=2\n"
+            ),
+        ),
+    ] {
+        processes(format, &text);
     }
 }
 

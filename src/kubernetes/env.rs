@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::kubernetes::manifest::{Word, get, items, key, text};
+use crate::kubernetes::manifest::{Word, items, key, text};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Environment;
 use crate::load::span::Span;
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::{Kind, Node, get};
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {

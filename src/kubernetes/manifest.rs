@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::load::span::Span;
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::{Kind, Node, get};
 
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
@@ -164,16 +164,6 @@ pub(super) fn containers(pod: &Node) -> Vec<Container> {
 pub(super) fn mounts(container: &Node) -> Vec<PathBuf> {
     let mounts = items(container, &["volumeMounts"]).iter();
     mounts.filter_map(|mount| Some(text(mount, &["mountPath"])?.text.into())).collect()
-}
-
-/// The value at a path of keys, unless it is empty.
-pub(super) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
-    let (name, rest) = path.split_first()?;
-    let (_, value) = node.entries().iter().find(|(key, _)| &*key.text == *name)?;
-    match rest {
-        [] => (!matches!(value.kind, Kind::Null)).then_some(value),
-        rest => get(value, rest),
-    }
 }
 
 /// The place of a key.

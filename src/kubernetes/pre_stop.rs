@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{is_script_flag, is_shell};
-use crate::kubernetes::manifest::{Word, base, get, items, key, seconds, text, words};
+use crate::kubernetes::manifest::{Word, base, items, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
+use crate::load::yaml::node::get;
 use crate::types::{Signal, human};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod, DrainStrategy};
-use crate::kubernetes::manifest::{Word, base, get, items, seconds, text, words};
+use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
-use crate::load::yaml::node::Node;
+use crate::load::yaml::node::{Node, get};
 use crate::types::human;
 
 /// The defaults of a probe.

@@ -727,6 +727,24 @@ fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
 }
 
 #[test]
+fn an_envoy_alone_beside_another_container_may_carry_its_requests() {
+    let beside = with(
+        MANIFEST,
+        "      containers:\n",
+        "      containers:\n        - {name: app, image: app}\n",
+    );
+    let alone = with(CONFIG, "  engine: {command: [engine], stop_grace_period: 5s}\n", "");
+    let alone = with(&alone, "    depends_on: [engine]\n", "");
+    let found = lines(&check(&alone, &beside, None, &[]));
+    assert!(found[0].contains("if the application goes out through this sidecar"), "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    silent(&with(&alone, "time: 15s", "direction: all, time: 15s"), &beside);
+    silent(&alone, MANIFEST);
+    // A gateway has its own application.
+    silent(CONFIG, &beside);
+}
+
+#[test]
 fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));

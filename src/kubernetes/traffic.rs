@@ -2,9 +2,10 @@
 //! nodes, an application that goes out through a sidecar, and clients that do not leave.
 
 use crate::config::{DrainMethod, Process};
-use crate::kubernetes::manifest::{get, items, text};
+use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::probes::{Port, port_owner};
 use crate::kubernetes::{Context, Severity};
+use crate::load::yaml::node::get;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
     local(ctx);
@@ -31,9 +32,16 @@ fn local(ctx: &mut Context<'_>) {
     );
 }
 
-/// A sidecar's drain closes the egress of the application, too, unless it is told which way.
+/// A sidecar's drain closes the egress of the application, too, unless it is told which way. An
+/// ordinary container that runs nothing but Envoy beside another one is most likely a sidecar.
 fn egress(ctx: &mut Context<'_>) {
-    if !ctx.container.is_sidecar {
+    let is_envoy = |process: &Process| {
+        let method = process.drain.as_ref().map(|drain| &drain.method);
+        matches!(method, Some(DrainMethod::Envoy { .. }))
+    };
+    let is_beside = items(&ctx.workload.pod, &["containers"]).len() > 1
+        && ctx.loaded.config.processes.iter().all(is_envoy);
+    if !ctx.container.is_sidecar && !is_beside {
         return;
     }
     let undecided = |method: &_| matches!(method, DrainMethod::Envoy { direction: None, .. });

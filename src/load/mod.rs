@@ -8,6 +8,7 @@
 pub(crate) mod accounts;
 pub(crate) mod args;
 pub(crate) mod at_start;
+pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod control;
 pub(crate) mod diagnostics;

@@ -248,7 +248,7 @@ fn corpus() -> Vec<String> {
             let literal = literal.text;
             let is_config = ROOT.names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));
-            // What tests add to a process.
+            // Tests add such lines to a process.
             corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
         }
     }

@@ -2,6 +2,7 @@
 //! the value: "`time` is `abc`: not a duration".
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,9 +88,13 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Invalid> {
 }
 
 pub(crate) fn number(text: &str) -> Result<u32, Invalid> {
-    text.trim()
-        .parse()
-        .map_err(|_| Invalid::new("not a whole number", "write a number from 0 up, such as `5`"))
+    let text = text.trim();
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => {
+            Invalid::new("too large", format!("write a number up to {}", u32::MAX))
+        }
+        _ => Invalid::new("not a whole number", "write a number from 0 up, such as `5`"),
+    })
 }
 
 pub(crate) fn exit_code(text: &str) -> Result<u8, Invalid> {
@@ -150,7 +155,10 @@ pub(crate) fn direction(text: &str) -> Result<Direction, Invalid> {
 /// A listener of an Envoy, by name, address or `stat_prefix`.
 pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
     match text.trim() {
-        "" => Err(Invalid::new("empty", "write the name of a listener, such as `prometheus`")),
+        "" => Err(Invalid::new(
+            "the name is missing",
+            "write the name of a listener, such as `prometheus`",
+        )),
         name => Ok(name.to_owned()),
     }
 }

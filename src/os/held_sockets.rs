@@ -1,11 +1,9 @@
 //! Listening sockets that drainit opens for its processes and holds over their restarts: while no
 //! process accepts, connections wait in the kernel's queue instead of being refused.
 
-use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::sys::socket::{
@@ -20,7 +18,7 @@ use crate::os::stale_socket::SocketFile;
 #[derive(Debug)]
 pub(crate) struct HeldSocket {
     descriptor: OwnedFd,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl HeldSocket {
@@ -29,7 +27,7 @@ impl HeldSocket {
         let listener = TcpListener::bind(address)?;
         // A second listen(2) only changes the backlog.
         listen(&listener, queue(backlog))?;
-        Ok(Self { descriptor: listener.into(), _file: None })
+        Ok(Self { descriptor: listener.into(), file: None })
     }
 
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
@@ -48,17 +46,22 @@ impl HeldSocket {
         let bound = bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?);
         umask(before);
         bound?;
-        let held = Self { descriptor, _file: Some(SocketFile::new(path)) };
+        let held = Self { descriptor, file: Some(SocketFile::new(path)) };
         listen(&held.descriptor, queue(backlog))?;
         Ok(held)
     }
 }
 
 impl HeldSocket {
+    /// Whether clients can find it: the file of a Unix socket may have been removed.
+    pub(crate) fn has_address(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+
     /// Changes the permissions of a Unix socket, and the length of the queue.
-    pub(crate) fn adapt(&self, unix: Option<(&Path, u32)>, backlog: Option<u32>) -> io::Result<()> {
-        if let Some((path, mode)) = unix {
-            fs::set_permissions(path, Permissions::from_mode(mode))?;
+    pub(crate) fn adapt(&self, mode: u32, backlog: Option<u32>) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.set_mode(mode)?;
         }
         Ok(listen(&self.descriptor, queue(backlog))?)
     }

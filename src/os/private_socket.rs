@@ -153,10 +153,11 @@ fn table() -> String {
 /// name may be there several times.
 fn others(namespace: u64, table: &str) -> Vec<String> {
     let prefix = format!("@drainit/{namespace}/");
-    let pids: BTreeSet<Pid> = table
-        .lines()
-        .filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&prefix)?.parse().ok())
-        .collect();
+    let pid = |line: &str| -> Option<Pid> {
+        line.rsplit_once(' ')?.1.strip_prefix(&prefix)?.parse().ok()
+    };
+    let mut pids = BTreeSet::new();
+    pids.extend(table.lines().filter_map(pid));
     pids.into_iter().map(|pid| name(namespace, pid)).collect()
 }
 

@@ -5,9 +5,10 @@
 //! could replace it by a symbolic link, and drainit would remove a socket of another program.
 
 use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -70,11 +71,32 @@ impl SocketFile {
     pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), made: identity(path) }
     }
+
+    /// Whether it is still there, so that clients find the socket.
+    pub(crate) fn is_there(&self) -> bool {
+        self.made.is_some() && identity(&self.path) == self.made
+    }
+
+    /// Changes its permissions.
+    ///
+    /// # Errors
+    /// Fails if something else is in its place, or the kernel refuses.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(AT_FDCWD, &self.path, look, Mode::empty())?;
+        let found = fstat(&file)?;
+        if Some((found.st_dev, found.st_ino)) != self.made {
+            return Err(Errno::ENOENT.into());
+        }
+        // By its descriptor, because a link could take its place after that look.
+        let found = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(found, Permissions::from_mode(mode))
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.made.is_some() && identity(&self.path) == self.made {
+        if self.is_there() {
             // Best effort: the next start removes it.
             let _ = remove(&self.path);
         }
@@ -162,7 +184,6 @@ fn errno(error: &io::Error) -> Errno {
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
-    use std::fs;
     use std::os::unix::fs::{lchown, symlink};
     use std::os::unix::net::UnixListener;
 
@@ -209,5 +230,22 @@ mod tests {
         lchown(at("swapped"), Some(0), None).unwrap();
         remove(&at("swapped/s")).unwrap();
         assert!(!at("somebodys/s").exists());
+    }
+
+    #[test]
+    fn only_the_file_that_was_made_gets_the_permissions() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        let mode = |name: &str| at(name).metadata().unwrap().permissions().mode() & 0o777;
+        let _socket = UnixListener::bind(at("s")).unwrap();
+        let file = SocketFile::new(&at("s"));
+        file.set_mode(0o620).unwrap();
+        assert_eq!((mode("s"), file.is_there()), (0o620, true));
+        fs::write(at("secret"), "").unwrap();
+        fs::set_permissions(at("secret"), Permissions::from_mode(0o600)).unwrap();
+        fs::rename(at("s"), at("moved")).unwrap();
+        symlink("secret", at("s")).unwrap();
+        assert!(file.set_mode(0o666).is_err() && !file.is_there());
+        assert_eq!((mode("secret"), mode("moved")), (0o600, 0o620));
     }
 }

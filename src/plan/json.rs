@@ -1,12 +1,11 @@
 //! The plan as JSON. Times are seconds.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::config::StartCondition;
 use crate::plan::Plan;
 use crate::plan::timeline::Timeline;
+use crate::types::seconds;
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -143,9 +142,4 @@ fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
         critical_path: timeline.critical_steps().map(|step| plan.label(step)).collect(),
         steps: steps.collect(),
     }
-}
-
-/// Rounds to milliseconds: finer digits are artefacts of proportional shares.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -176,9 +176,12 @@ impl<'a> Reload<'a> {
                     start(spec)
                 }
             };
+            // The new epoch ends the old one, after a time of its own.
             let ends = |one: &Running<'_>| match effect {
                 Effect::Replaced { update: Update::HotRestart, .. }
-                | Effect::Follows { update: Update::HotRestart, .. } => one.hand_over(),
+                | Effect::Follows { update: Update::HotRestart, .. } => {
+                    one.end(spec.handover.unwrap_or_default())
+                }
                 _ => one.stop(),
             };
             let stops = stops.map(|one| ends(one)).unwrap_or_default();
@@ -344,11 +347,6 @@ impl Running<'_> {
     fn stop(&self) -> Duration {
         let drain = self.spec.drain.map(|drain| drain.time).unwrap_or_default();
         self.end(drain.saturating_add(self.spec.stop.limit))
-    }
-
-    /// The longest time until an old epoch is gone, which the new one ends.
-    fn hand_over(&self) -> Duration {
-        self.end(self.spec.handover.unwrap_or_default())
     }
 
     fn end(&self, within: Duration) -> Duration {

@@ -4,20 +4,18 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
 
 #[cfg(feature = "tools")]
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::core::cause::Cause;
-use crate::core::note::DrainEnd;
 use crate::core::spec::Spec;
 use crate::plan::timeline::{StepKind, Timeline};
 use crate::report::startup::Startup;
 use crate::report::steps::{Key, RealStep};
 use crate::report::{DrainLine, Report, messages};
-use crate::types::{End, ProcessId, Time, harmless};
+use crate::types::{End, ProcessId, Time, harmless, seconds};
 
 /// The version of the format. It grows when a field goes or changes its meaning, not when one is
 /// added.
@@ -94,7 +92,7 @@ pub struct LinkData {
 #[cfg_attr(feature = "tools", derive(Deserialize))]
 pub struct ProcessData {
     pub name: String,
-    /// What tells it from another instance that ran beside it, if there was one.
+    /// Its epoch or PID, where another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The first start; null if there was none.
@@ -217,13 +215,13 @@ impl Report {
         let ends = phases.iter().skip(1).map(|(_, begins)| *begins).chain([now]);
         let phases = phases.iter().zip(ends).map(|((phase, begins), ends)| PhaseData {
             phase: (*phase).into(),
-            begins: seconds(t0, *begins),
-            ends: seconds(t0, ends),
+            begins: between(t0, *begins),
+            ends: between(t0, ends),
         });
         let chain = startup.chain();
         let chain = chain
             .iter()
-            .map(|link| LinkData { name: clean(startup.name(*link)), takes: length(link.takes) });
+            .map(|link| LinkData { name: clean(startup.name(*link)), takes: seconds(link.takes) });
         // In file order, without the slots that are over.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable();
@@ -234,12 +232,12 @@ impl Report {
             exit_code,
             started: stamp(startup.began()),
             t0: stamp(t0),
-            grace_period: length(spec.window.saturating_add(spec.reserve)),
-            deadline: length(window),
-            took: seconds(t0, now),
+            grace_period: seconds(spec.window.saturating_add(spec.reserve)),
+            deadline: seconds(window),
+            took: between(t0, now),
             killed: self.killed(),
             phases: phases.collect(),
-            start: StartData { ready: startup.took().map(length), chain: chain.collect() },
+            start: StartData { ready: startup.took().map(seconds), chain: chain.collect() },
             processes: in_use.into_iter().map(|id| self.process(id, t0, spec, startup)).collect(),
             steps: self.steps(t0, cause, spec, startup),
             warnings: self.remarks.iter().map(|remark| clean(remark)).collect(),
@@ -267,11 +265,11 @@ impl Report {
 
     fn process(&self, id: ProcessId, t0: Time, spec: &Spec, startup: &Startup) -> ProcessData {
         let moments = startup.of(id);
-        let since_start = |at: Time| seconds(startup.began(), at);
+        let since_start = |at: Time| between(startup.began(), at);
         let drain = self.drains.get(id).map(|line| line.data(t0));
         let (stop, asked) = (self.stops.get(id), self.asked.get(&id).copied());
         let end = self.ends.get(&id).map(|(at, end)| EndData {
-            at: seconds(t0, *at),
+            at: between(t0, *at),
             code: if let End::Code(code) = end { Some(*code) } else { None },
             signal: end.signal().map(|signal| signal.to_string()),
             text: end.to_string(),
@@ -281,13 +279,13 @@ impl Report {
             instance: self.instances.get(&id).map(|instance| clean(instance)),
             started: moments.started.map(since_start),
             ready: moments.ready.map(since_start),
-            ready_within: spec.processes[id.index()].readiness_timeout.map(length),
+            ready_within: spec.processes[id.index()].readiness_timeout.map(seconds),
             restarts: self.restarts.get(&id).copied().unwrap_or_default(),
             stop: stop.map(|line| StopData {
-                begins: asked.map(|(at, ..)| seconds(t0, at)),
+                begins: asked.map(|(at, ..)| between(t0, at)),
                 ends: end.as_ref().map(|end| end.at),
                 signal: asked.map(|(_, signal, _)| signal.to_string()),
-                limit: asked.map(|(.., limit)| length(limit)),
+                limit: asked.map(|(.., limit)| seconds(limit)),
                 killed: line.killed,
             }),
             end,
@@ -310,7 +308,7 @@ impl Report {
         let mut planned: HashMap<Key, PlannedData> = HashMap::new();
         let mut order: HashMap<Key, usize> = HashMap::new();
         for (place, step) in plan.steps.iter().enumerate() {
-            let (begins, ends) = (length(step.begins), length(step.ends()));
+            let (begins, ends) = (seconds(step.begins), seconds(step.ends()));
             match step.kind {
                 // In the report it is the end of the drain.
                 StepKind::Close => {
@@ -355,8 +353,8 @@ impl Report {
                 instance: instance.map(|instance| clean(instance)),
                 step: key.0.name().into(),
                 process: name,
-                begins: begins.map(|at| seconds(t0, at)),
-                ends: ends.map(|at| seconds(t0, at)),
+                begins: begins.map(|at| between(t0, at)),
+                ends: ends.map(|at| between(t0, at)),
                 planned: planned.get(&key).copied(),
             }
         });
@@ -386,14 +384,14 @@ impl DrainLine {
     fn data(&self, t0: Time) -> DrainData {
         let counts = self.counts();
         let (why, text) = match self.over {
-            Some((why, _, last)) => (Some(why_name(why).into()), messages::drain_end(why, last)),
+            Some((why, _, last)) => (Some(why.name().into()), messages::drain_end(why, last)),
             None => (None, "not over".to_owned()),
         };
         DrainData {
-            begins: seconds(t0, self.began),
-            ends: self.over_at.map(|at| seconds(t0, at)),
-            min: length(self.min),
-            longest: length(self.longest),
+            begins: between(t0, self.began),
+            ends: self.over_at.map(|at| between(t0, at)),
+            min: seconds(self.min),
+            longest: seconds(self.longest),
             why,
             text,
             connections: counts.map(|counts| ConnectionData {
@@ -404,7 +402,7 @@ impl DrainLine {
             requests: counts.and_then(|counts| {
                 Some(RequestData { completed: counts.completed, cut: counts.in_flight? })
             }),
-            counted_before_end: counts.and_then(|counts| counts.age).map(length),
+            counted_before_end: counts.and_then(|counts| counts.age).map(seconds),
         }
     }
 }
@@ -436,25 +434,7 @@ fn place_of((kind, process): Key) -> u8 {
     }
 }
 
-fn why_name(why: DrainEnd) -> &'static str {
-    match why {
-        DrainEnd::Quiet => "quiet",
-        DrainEnd::Reported => "reported",
-        DrainEnd::TimeOver => "time_over",
-        DrainEnd::MinHeld => "not_accepted",
-        DrainEnd::DeadlineNeedsIt => "deadline",
-        DrainEnd::ProcessGone => "process_gone",
-        DrainEnd::Hurried => "second_signal",
-    }
-}
-
 /// Seconds from one moment to another; negative if it was before.
-fn seconds(from: Time, to: Time) -> f64 {
-    if to >= from { length(to.since(from)) } else { 0.0 - length(from.since(to)) }
-}
-
-/// Seconds, in milliseconds and at most 49 days.
-fn length(duration: Duration) -> f64 {
-    let millis = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    f64::from(millis) / 1000.0
+fn between(from: Time, to: Time) -> f64 {
+    if to >= from { seconds(to.since(from)) } else { 0.0 - seconds(from.since(to)) }
 }

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::config::WatchAction;
 use crate::core::event::{Load, Request, Unit};
 use crate::core::note::{AfterEnd, Hurry, Note};
 use crate::core::spec::HookId;
 use crate::report::messages::{Names, request_error, request_name, stage_name, why};
-use crate::types::{End, EndKind, ProcessId, Signal};
+use crate::types::{End, EndKind, ProcessId, Signal, serialize_some_seconds};
 
 /// One event. A field is left out where the event has no such fact.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -55,13 +55,13 @@ pub struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// The time that what is over has taken.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
     /// The shortest time that what begins will take.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub min_seconds: Option<Duration>,
     /// The longest time that what begins may take.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub max_seconds: Option<Duration>,
     /// Open connections at the end of a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,14 +80,6 @@ impl Event<'_> {
         line.push(b'\n');
         line
     }
-}
-
-/// Writes seconds with milliseconds.
-#[allow(clippy::ref_option)] // serde calls it so
-fn seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    let millis = time.unwrap_or_default().as_millis();
-    let millis = u32::try_from(millis).unwrap_or(u32::MAX);
-    serializer.serialize_f64(f64::from(millis) / 1000.0)
 }
 
 /// The event of a note. Every note has one.
@@ -198,6 +190,9 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::HandedOver { process, limit, .. } => {
             Event { max_seconds: Some(limit), ..of("handed_over", process) }
         }
+        Note::Orphaned { process, within } => {
+            Event { max_seconds: Some(within), ..of("orphaned", process) }
+        }
         Note::Killed { process, after } => Event { seconds: after, ..of("killed", process) },
         Note::LeftoversRemain => plain("leftovers_remain"),
         Note::Stopped { process, end, took, killed, .. } => {
@@ -296,6 +291,7 @@ mod tests {
             Note::Replacing { process, old: process, overlaps: true },
             Note::TakesOver { process, old: process },
             Note::HandedOver { process, to: process, limit: SECOND },
+            Note::Orphaned { process, within: SECOND },
             Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
             Note::Adding(process),
             Note::Removing(process),

@@ -116,7 +116,11 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             Level::Info,
             format!("{}: the new instance takes over, the old one ends", name(process)),
         ),
-        Note::TakenBack { process, why: why @ RequestError::OldFailed(_), .. } => (
+        Note::TakenBack {
+            process,
+            why: why @ (RequestError::OldFailed(_) | RequestError::Superseded(_)),
+            ..
+        } => (
             Level::Warning,
             format!("{}: the new instance is taken back: {}", name(process), request_error(why, names)),
         ),
@@ -126,6 +130,14 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 "{}: drains by itself until the new instance ends it, KILL after {}",
                 name(process),
                 human(limit)
+            ),
+        ),
+        Note::Orphaned { process, within } => (
+            Level::Warning,
+            format!(
+                "{}: Envoy aborts it within {}: the older epoch has ended before its time",
+                name(process),
+                human(within)
             ),
         ),
         Note::TakenBack { process, why, .. } => (
@@ -222,7 +234,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             ),
         ),
         Note::Stopped { process, end, handed_over: true, .. } => {
-            (Level::Info, format!("{}: {end}, ended by the new instance", name(process)))
+            (Level::Info, format!("{}: {}", name(process), after_handover(end)))
         }
         Note::Stopped { process, end, took, killed, .. } => {
             (Level::Info, format!("{}: {}", name(process), stopped(end, took, killed)))
@@ -244,6 +256,12 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 .to_owned(),
         ),
     }
+}
+
+/// The line of [`Note::Replacing`] where no old instance runs.
+#[must_use]
+pub fn changed_while_down(name: &str) -> String {
+    format!("{name}: changed while it was down")
 }
 
 /// The line of [`Note::FileChanged`], with the path of the file.
@@ -317,7 +335,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             name(process)
         ),
         RequestError::Superseded(process) => {
-            format!("a later request stops {}", name(process))
+            format!("{} was asked to stop meanwhile", name(process))
         }
         RequestError::StillStarting => "not everything has been ready yet".to_owned(),
         RequestError::Reloading => {
@@ -351,6 +369,12 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
         RequestError::OldFailed(process) => format!(
             "the running instance of {} failed before the new one had taken over from it",
             name(process)
+        ),
+        RequestError::Orphaned { process, left } => format!(
+            "the older epoch of {} has ended before its time: Envoy aborts the newer one within {}, and one that \
+             starts now with it",
+            name(process),
+            human(left)
         ),
     }
 }
@@ -409,6 +433,12 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
         None if killed => end.to_string(),
         None => format!("{end}, without being asked to"),
     }
+}
+
+/// Describes the end of an old epoch. Whether the newer one has ended it, nobody can tell.
+#[must_use]
+pub fn after_handover(end: End) -> String {
+    format!("{end}, after the new instance had taken over")
 }
 
 fn ended(name: &str, end: End, next: AfterEnd) -> (Level, String) {

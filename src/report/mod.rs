@@ -37,7 +37,7 @@ use crate::types::{End, ProcessId, Signal, Time, harmless, human};
 #[derive(Debug)]
 pub struct Report {
     names: Names,
-    /// What tells the instances of a process from one another, of which there were two at a time.
+    /// The epoch or PID of each instance of which there were two at a time.
     instances: BTreeMap<ProcessId, String>,
     began: Option<(Time, Cause, Duration)>,
     drains: Lines<DrainLine>,
@@ -162,6 +162,8 @@ struct StopLine {
     end: Option<End>,
     took: Option<Duration>,
     killed: bool,
+    /// It was an epoch that a newer one had taken over from.
+    handed_over: bool,
 }
 
 impl Report {
@@ -283,12 +285,12 @@ impl Report {
                 self.ended_before.insert(process, end);
                 self.ends.insert(process, (now, end));
             }
-            Note::Stopped { process, end, took, .. } => {
+            Note::Stopped { process, end, took, handed_over, .. } => {
                 self.stopped(now, process);
                 self.ends.insert(process, (now, end));
                 let line = self.stop(process);
                 line.end = Some(end);
-                line.took = took;
+                (line.took, line.handed_over) = (took, handed_over);
             }
             // That it gave up explains much, and the log may have rotated.
             Note::Ended { process, end, next } => {
@@ -415,7 +417,7 @@ impl Report {
     }
 
     fn stop(&mut self, process: ProcessId) -> &mut StopLine {
-        let line = StopLine { process, end: None, took: None, killed: false };
+        let line = StopLine { process, end: None, took: None, killed: false, handed_over: false };
         self.stops.push(process, line)
     }
 }
@@ -504,6 +506,7 @@ impl StopLine {
         let mut text = match (self.end, self.took) {
             (Some(end), Some(took)) => format!("{}, {end}", human(took)),
             (Some(end), None) if self.killed => end.to_string(),
+            (Some(end), None) if self.handed_over => messages::after_handover(end),
             (Some(end), None) => format!("{end} without being asked to"),
             (None, _) => "not seen to end".to_owned(),
         };

@@ -14,7 +14,7 @@ const MEMBER: &str = "\"report\":";
 /// Finds the last report in a text.
 ///
 /// # Errors
-/// What is wrong, and how to get a report.
+/// Says why there is no report in it, and how to get one.
 pub fn find(text: &str) -> Result<ShutdownReport, String> {
     // A log may put something before each line: the name of the container, or a time.
     let lines = text.lines().rev().filter(|line| line.contains(MEMBER));

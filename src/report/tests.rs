@@ -79,6 +79,26 @@ fn the_report_has_each_phase() {
 }
 
 #[test]
+fn the_end_of_an_old_epoch_reads_alike_in_the_log_and_the_report() {
+    let names = Names(vec!["router".to_owned()]);
+    let at = Time(Duration::from_secs(1));
+    for (end, text) in [
+        (End::Code(0), "exited with code 0, after the new instance had taken over"),
+        (End::Signal(Signal::KILL), "was ended by SIGKILL, after the new instance had taken over"),
+    ] {
+        let mut report = Report::new(names.clone());
+        let cause = Cause::Signal(Signal::TERM);
+        report.note(at, &Note::ShutdownBegan { cause, window: Duration::from_secs(9) });
+        let process = ProcessId(0);
+        let note = Note::Stopped { process, end, took: None, killed: false, handed_over: true };
+        report.note(at, &note);
+        assert_eq!(messages::line(&note, &names).1, format!("router: {text}"));
+        let report = report.text(at, 0);
+        assert!(report.ends_with(&format!("\n  stop router: {text}")), "{report}");
+    }
+}
+
+#[test]
 fn a_drain_without_time_is_reported() {
     let mut report = Report::new(Names(vec!["router".to_owned()]));
     let at = Time(Duration::from_secs(1));
@@ -615,8 +635,8 @@ Shutdown
 fn every_word_of_the_data_is_on_the_page() {
     let page = include_str!("../../docs/shutdown.md");
     let arm = regex_lite::Regex::new(r#"=> \(?"([a-z_]+)""#).unwrap();
-    let words: Vec<_> =
-        arm.captures_iter(include_str!("data.rs")).map(|found| found[1].to_owned()).collect();
+    let words = arm.captures_iter(include_str!("data.rs")).map(|found| found[1].to_owned());
+    let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");
     // A drain that is requested has no report before there is a reason to stop.
     for word in words.iter().filter(|word| *word != "drain_requested") {

@@ -6,7 +6,7 @@ use crate::config::{Restart, RestartPolicy};
 use crate::core::event::Load;
 use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
-use crate::core::spec::DrainSpec;
+use crate::core::spec::{DrainSpec, Wait};
 use crate::simulation::*;
 
 pub(super) const ENGINE: ProcessId = ProcessId(0);
@@ -118,6 +118,11 @@ fn drain(longest: u64) -> Action {
 
 pub(super) fn stop(process: ProcessId) -> Action {
     Action::Stop { process, signal: Signal::TERM }
+}
+
+/// When the next timer is due.
+pub(super) fn wakes_at(play: &Play) -> u64 {
+    play.machine.next_wakeup().unwrap().0.as_millis() as u64
 }
 
 pub(super) fn exited(process: ProcessId) -> Event {
@@ -529,6 +534,27 @@ fn the_examples_of_the_page_have_their_figures() {
         assert_eq!(limit(&play.notes(5000, exited(router))), Some((engine, times[1])));
         assert_eq!(limit(&play.notes(5000, exited(engine))), Some((python, times[2])));
     }
+}
+
+#[test]
+fn hooks_and_delays_shrink_before_stops() {
+    let mut spec = Spec { window: MS(5000), readiness_delay: MS(60_000), ..gateway() };
+    spec.hooks.pre_stop = Some(Wait::new(Some(MS(60_000))));
+    let router = &mut spec.processes[ROUTER.index()];
+    router.drain = None;
+    router.stop = Wait::new(Some(MS(80)));
+    router.hooks.pre_stop = Some(Wait::new(Some(MS(4000))));
+    router.hooks.post_stop = Some(Wait::new(Some(MS(4000))));
+    let mut play = Play::up(spec);
+    play.at(0, Event::Signal(Signal::TERM));
+    let begun = play.machine.next_wakeup().unwrap();
+    // 1.08 s are for the stops.
+    assert_eq!(begun, Time(MS(3920)));
+    let hook = HookId { process: None, stage: Stage::PreStop };
+    let notes = play.notes(3920, Event::HookEnded { hook, success: true });
+    let limit = MS(80);
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit };
+    assert!(notes.contains(&stopping), "{notes:?}");
 }
 
 #[test]
@@ -1277,6 +1303,19 @@ fn requests_for_the_same_process_do_not_mix() {
 }
 
 #[test]
+fn a_start_waits_for_the_answer_of_a_stop_of_what_is_down() {
+    let mut spec = gateway();
+    spec.processes[ENGINE.index()].on_exit = OnExit::Ignore;
+    let mut play = Play::up(spec);
+    play.at(500, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(1000, ask(ENGINE, Request::Stop));
+    let busy = failed(ENGINE, Request::Start, RequestError::Busy(ENGINE));
+    assert_eq!(play.notes(1100, ask(ENGINE, Request::Start)).last(), Some(&busy));
+    let notes = play.notes(1200, exited(ROUTER));
+    assert_eq!(notes.last(), Some(&done(ENGINE, Request::Stop)));
+}
+
+#[test]
 fn a_shutdown_goes_on_where_a_request_has_got() {
     // Its drain is under way.
     let mut play = Play::up(gateway());
@@ -1676,7 +1715,7 @@ fn a_change_in_a_shutdown_has_no_effect() {
 
 /// Processes without drains where each follows the dependencies that are named, and is not ready at
 /// once if it is in `slow`. All are up.
-fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
+pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
     let mut spec = gateway();
     let mut one = undrained(spec.processes).remove(ENGINE.index());
     one.restart.policy = RestartPolicy::Always;
@@ -1704,8 +1743,8 @@ fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
     play
 }
 
-const APP: ProcessId = ProcessId(1);
-const WEB: ProcessId = ProcessId(2);
+pub(super) const APP: ProcessId = ProcessId(1);
+pub(super) const WEB: ProcessId = ProcessId(2);
 
 fn follows(process: ProcessId, on: ProcessId) -> Note {
     Note::Follows { process, on }

@@ -188,7 +188,9 @@ fn watch(seed: u64, processes: &mut [ProcessSpec]) {
 /// Makes a process an Envoy that is hot-restarted.
 fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
     process.update = Update::HotRestart;
-    process.handover = Some(rng.millis(10_000) + Duration::from_millis(1));
+    // Not at the same moment as anything else.
+    let off = Duration::from_nanos(1_000_300);
+    process.handover = Some(rng.millis(10_000) + Duration::from_secs(10) + off);
     process.base_id = Some("0".to_owned());
     // Which `drainit check` demands.
     process.readiness_timeout.get_or_insert(Duration::from_secs(3));

@@ -81,6 +81,8 @@ pub(crate) struct Checker<'a> {
     drained_early: Vec<bool>,
     draining: Vec<bool>,
     drained: Vec<bool>,
+    /// Its drain is over, and not because it has ended; or there was no time for it.
+    drain_over: Vec<bool>,
     /// A gradual drain must ask all clients to leave at this time, or before.
     tells_all_by: Vec<Option<Time>>,
     /// The number of processes that had ended when the drain began.
@@ -114,8 +116,8 @@ pub(crate) struct Checker<'a> {
     serves: Vec<bool>,
     /// Processes that a request has stopped while they ran, until one asks to start them.
     down: Vec<bool>,
-    /// Whether the last process of a request did, before it.
-    alone_before: bool,
+    /// `alone` and `by_request` before the request that has come in this step.
+    before: Option<(Vec<bool>, Vec<bool>)>,
     /// Processes that stop without their dependents: for a restart, or because their start or their
     /// liveness check has failed.
     alone: Vec<bool>,
@@ -133,6 +135,8 @@ pub(crate) struct Checker<'a> {
     pending: Vec<bool>,
     /// Epochs that a newer one ends.
     handed_over: Vec<bool>,
+    /// Epochs that Envoy aborts, because the older one has ended before they have ended it.
+    orphaned: Vec<bool>,
     /// They were sent their stop signal.
     signalled: Vec<bool>,
     /// `Note::Started` was given for the instance.
@@ -146,13 +150,17 @@ pub(crate) struct Checker<'a> {
 }
 
 /// A new config that is not answered yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Reloading {
     plan: Vec<Placed>,
     /// Processes that are not yet as the new config has them.
     left: BTreeSet<usize>,
     /// Slots without any action so far.
     unbegun: BTreeSet<ProcessId>,
+    /// Processes that have followed meanwhile.
+    followed: BTreeSet<usize>,
+    /// Every step has begun, as far as none can begin any more.
+    is_whole: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -202,6 +210,7 @@ impl<'a> Checker<'a> {
             drained_early: vec![false; count],
             draining: vec![false; count],
             drained: vec![false; count],
+            drain_over: vec![false; count],
             tells_all_by: vec![None; count],
             ended_before_drain: vec![0; count],
             last_active: vec![None; count],
@@ -219,7 +228,7 @@ impl<'a> Checker<'a> {
             changed: BTreeSet::new(),
             serves: vec![false; count],
             down: vec![false; scenario.behaviours.len()],
-            alone_before: false,
+            before: None,
             alone: vec![false; count],
             by_request: vec![false; count],
             unhealthy: vec![false; count],
@@ -228,6 +237,7 @@ impl<'a> Checker<'a> {
             gone: vec![false; count],
             pending: vec![false; count],
             handed_over: vec![false; count],
+            orphaned: vec![false; count],
             signalled: vec![false; count],
             started: vec![false; count],
             behind: vec![false; count],
@@ -258,7 +268,8 @@ impl<'a> Checker<'a> {
 
     /// When the core stops waiting for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
-        let left = self.deadline.map_or(Duration::ZERO, |deadline| deadline.since(now));
+        let unlimited = if self.unready { self.scenario.spec.window } else { FOREVER };
+        let left = self.deadline.map_or(unlimited, |deadline| deadline.since(now));
         now + Duration::from_millis(200).min(left / 4)
     }
 
@@ -266,6 +277,7 @@ impl<'a> Checker<'a> {
         self.holds_no_dead_sockets();
         self.holds_no_forgotten_change();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
+        self.before = None;
         match event {
             Event::Signal(signal) if self.scenario.spec.stop_signals.contains(&signal) => {
                 let is_again = self.last_signal.is_some_and(|last| {
@@ -349,18 +361,32 @@ impl<'a> Checker<'a> {
 
     /// The need of the hook after the end of a process, and of the longest path below it.
     fn needed_after(&self, slot: ProcessId) -> Duration {
-        let spec = &self.scenario.spec;
         let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let before = |of: &ProcessSpec| hook(of.hooks.pre_stop) + of.stop.need;
+        let all = self.path_from(slot, |of| before(of) + hook(of.hooks.post_stop));
+        all - before(&self.scenario.spec.processes[self.slots.process(slot)])
+    }
+
+    /// The time that the stops of a process and of the longest path below it keep.
+    fn least_from(&self, slot: ProcessId) -> Duration {
+        self.path_from(slot, least_stop)
+    }
+
+    /// The need of the same stops, without hooks.
+    fn needed_from(&self, slot: ProcessId) -> Duration {
+        self.path_from(slot, |process| process.stop.need)
+    }
+
+    /// The longest path from a process through what it depends on.
+    fn path_from(&self, slot: ProcessId, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
+        let spec = &self.scenario.spec;
         let mut below = vec![Duration::ZERO; spec.processes.len()];
         for id in &spec.order {
             let of = &spec.processes[id.index()];
             let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
-            let own = hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
-            below[id.index()] = deepest.unwrap_or_default() + own;
+            below[id.index()] = deepest.unwrap_or_default() + weight(of);
         }
-        let of = &spec.processes[self.slots.process(slot)];
-        let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
-        deepest.unwrap_or_default() + hook(of.hooks.post_stop)
+        below[self.slots.process(slot)]
     }
 
     fn of(&self, slot: ProcessId) -> &ProcessSpec {
@@ -386,7 +412,7 @@ impl<'a> Checker<'a> {
         self.slots.all().find(|id| self.roles[id.index()] == Role::New { old })
     }
 
-    /// A replacement begins: there is none yet of the process, and the first free slot is used.
+    /// A replacement begins: there is none yet of the process, and a free slot is used.
     fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
@@ -413,10 +439,10 @@ impl<'a> Checker<'a> {
             // A slot of a step that will not begin may be free again.
             reload.unbegun.remove(&slot);
         }
-        let free = self.roles.iter().position(|role| *role == Role::Retired);
-        let is_first = slot.index() == free.unwrap_or(self.slots.count());
+        let is_free = self.roles.get(slot.index()).is_none_or(|role| *role == Role::Retired);
         let reloads = self.reload.is_some() && matches!(from, Source::Copy(_));
-        self.hold(is_first || reloads, "another slot than the first free one");
+        self.hold(is_free || reloads, "a slot is taken that is in use");
+        self.hold(slot.index() < 3 * self.slots.processes(), "slots are not used again");
         let proc = procs.get(slot.index()).copied().unwrap_or_default();
         self.hold(!proc.alive && !proc.group, "a slot is reused while its process is alive");
         if self.broken().is_some() {
@@ -452,6 +478,7 @@ impl<'a> Checker<'a> {
         self.drained_early.push(false);
         self.draining.push(false);
         self.drained.push(false);
+        self.drain_over.push(false);
         self.last_active.push(None);
         self.accepted.push(None);
         self.probe_failures.push(None);
@@ -466,6 +493,7 @@ impl<'a> Checker<'a> {
         self.gone.push(false);
         self.pending.push(false);
         self.handed_over.push(false);
+        self.orphaned.push(false);
         self.signalled.push(false);
         self.started.push(false);
         self.behind.push(false);
@@ -516,7 +544,7 @@ impl<'a> Checker<'a> {
         let left = changed.map(|(_, (process, _))| *process).collect();
         let plan = plan.to_vec();
         self.slots.reload(config, &plan);
-        self.reload = Some(Reloading { plan, left, unbegun: BTreeSet::new() });
+        self.reload = Some(Reloading { plan, left, is_whole: true, ..Reloading::default() });
         self.has_reloaded = true;
         self.window = config.spec.window;
     }
@@ -569,14 +597,38 @@ impl<'a> Checker<'a> {
     /// The reload is answered.
     fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
         self.retire(procs);
+        self.steps_over();
         let Some(reload) = self.reload.take() else { return self.fail("an answer to no reload") };
         if is_done {
             self.hold(self.slots.are_new(), "reloaded, and not as the new config has it");
-            self.hold(reload.unbegun.is_empty(), "reloaded, and a step has not begun");
+            self.hold(reload.is_whole, "reloaded, and a step has not begun");
             let leaves = self.roles.contains(&Role::Leaving);
             self.hold(!leaves, "reloaded, and an old instance lives");
+            for process in &reload.followed {
+                let is_replaced = self.slots_of(*process).count() > 1;
+                let current = self.slots.current(*process).map(ProcessId::index);
+                let moves = current.is_some_and(|it| self.follows[it] || self.on_its_way[it]);
+                self.hold(!is_replaced && !moves, "reloaded, and what follows is not replaced");
+            }
+            for id in self.slots.all() {
+                let has_followed = reload.followed.contains(&self.slots.process(id));
+                let is_behind = self.is_current(id) && self.behind[id.index()] && !has_followed;
+                let waits = self.may_stay_behind(id, procs);
+                self.hold(!is_behind || waits, "reloaded, and a dependent does not follow");
+            }
         }
-        for slot in reload.unbegun {
+        for process in reload.followed.iter().filter_map(|process| self.slots.current(*process)) {
+            // One that survives KILL stays down after that.
+            self.follows[process.index()] &= !procs[process.index()].alive;
+        }
+    }
+
+    /// No further step of a reload begins: after a failure, what has not begun is over.
+    fn steps_over(&mut self) {
+        let Some(reload) = &mut self.reload else { return };
+        let unbegun = std::mem::take(&mut reload.unbegun);
+        reload.is_whole &= unbegun.is_empty();
+        for slot in unbegun {
             self.leave(slot);
             self.slots.remove(slot);
             self.roles[slot.index()] = Role::Retired;
@@ -644,7 +696,7 @@ impl<'a> Checker<'a> {
         self.step(slot);
     }
 
-    /// What serves is drained before it is asked to end, unless there is no time for it.
+    /// A process that serves is drained before it is asked to end, unless there is no time for it.
     fn holds_drained(&self, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.was_serving[slot.index()];
         let is_drained = self.drained[slot.index()] || self.not_drained[slot.index()];
@@ -698,11 +750,16 @@ impl<'a> Checker<'a> {
     /// All actions of a step are carried out.
     pub(crate) fn step_over(&mut self, now: Time, machine: &Machine, procs: &[Proc]) {
         self.holds_followers(procs);
-        self.holds_new_ones(procs);
+        self.holds_new_ones(machine, procs);
         self.holds_pending(procs);
         self.holds_readiness(machine, procs);
         self.holds_answers(machine);
         self.holds_shutdown(now, machine, procs);
+        for slot in self.slots.all().filter(|_| !self.unready) {
+            // An old epoch whose stop has begun may wait for the end of a newer one.
+            let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
+            self.stops_early[slot.index()] |= is_stopping;
+        }
         let is_late = machine.next_wakeup().is_some_and(|wakeup| wakeup <= now);
         self.hold(!is_late, "the next wake-up is not in the future");
     }
@@ -733,7 +790,8 @@ impl<'a> Checker<'a> {
                         is_again || self.is_reached(*on, *condition),
                         "a start before what it depends on",
                     );
-                    self.hold(!self.down[on.index()], "a start without what it depends on");
+                    let is_down = self.down[on.index()] && !is_again;
+                    self.hold(!is_down, "a start without what it depends on");
                 }
                 self.starts += 1;
                 self.started_as[process.index()] = self.starts;
@@ -748,6 +806,7 @@ impl<'a> Checker<'a> {
                         || self.group_killed[other.index()]
                         || self.asked[other.index()].is_some() && !self.handed_over[other.index()];
                     self.hold(!ends, "a start beside an epoch that is about to end");
+                    self.hold(!proc.aborts, "a start beside an epoch that Envoy aborts");
                 }
                 self.successors.remove(&process);
                 self.went_well.remove(&self.slots.process(process));
@@ -767,6 +826,7 @@ impl<'a> Checker<'a> {
                         self.changed.retain(|(of, _)| *of != process);
                         self.follows[process.index()] = false;
                         self.on_its_way[process.index()] = true;
+                        self.stops_early[process.index()] = false;
                     }
                     (Some(process), Stage::PreStop) => self.serves[process.index()] = false,
                     _ => {}
@@ -979,7 +1039,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What a stop signal and the deadline end has ended, and no stop waits for nothing.
+    /// All that a stop signal and the deadline end has ended, and no stop waits for nothing.
     fn holds_shutdown(&self, now: Time, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             self.hold(self.deadline.is_none() || self.exit.is_some(), "ready in a shutdown");
@@ -998,7 +1058,15 @@ impl<'a> Checker<'a> {
             let is_killed = self.survives_at[place].is_some();
             self.hold(!is_over || is_killed, "it lives on after the deadline or a third signal");
             let runs = |id, stage| self.hooks.contains(&HookId { process: Some(id), stage });
-            let is_asked = self.asked[place].is_some() || is_killed || runs(id, Stage::PreStop);
+            let is_asked = self.asked[place].is_some()
+                || is_killed
+                || runs(id, Stage::PreStop)
+                || self.newer_epoch(now, id, procs).is_some()
+                // A newer epoch may be one of its process group.
+                || self.slots_of(self.slots.process(id)).any(|other| {
+                    let is_starting = machine.state().life(other) == Lifecycle::Spawning;
+                    procs[other.index()].group || is_starting
+                });
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
@@ -1009,7 +1077,7 @@ impl<'a> Checker<'a> {
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
             });
-            // What a reload removes may still be needed by what has not begun.
+            // A removed process may still be needed by a step that has not begun.
             let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
             let is_due = is_stopping && !waits;
             self.hold(!is_due || is_asked, "a stop waits for nothing");
@@ -1089,10 +1157,12 @@ impl<'a> Checker<'a> {
         if self.unready || !self.asked_for.is_empty() || self.reload.is_some() {
             return;
         }
-        let mut due = self
-            .changed
-            .iter()
-            .filter(|(process, _)| self.serves[process.index()] && !self.is_replaced(*process));
+        // A stop that has failed because something survives KILL goes on.
+        let rests = |id: ProcessId| {
+            let place = id.index();
+            !self.by_request[place] && !self.is_replaced(id) && !self.orphaned[place]
+        };
+        let mut due = self.changed.iter().filter(|(id, _)| self.serves[id.index()] && rests(*id));
         self.hold(due.next().is_none(), "a change is forgotten");
     }
 
@@ -1137,6 +1207,7 @@ impl<'a> Checker<'a> {
         self.drain[place] = None;
         self.draining[place] = false;
         self.drained[place] = false;
+        self.drain_over[place] = false;
         self.last_active[place] = None;
         self.accepted[place] = None;
         self.alone[place] = false;
@@ -1145,6 +1216,7 @@ impl<'a> Checker<'a> {
         self.stops_early[place] = false;
         self.pending[place] = false;
         self.handed_over[place] = false;
+        self.orphaned[place] = false;
         self.signalled[place] = false;
         self.started[place] = false;
         self.behind[place] = false;
@@ -1161,13 +1233,13 @@ impl<'a> Checker<'a> {
         if !self.is_current(process) {
             return;
         }
-        for (follower, condition) in self.of(process).followers.clone() {
-            for slot in self.slots_of(follower.index()).collect::<Vec<_>>() {
-                let place = slot.index();
-                let is_early = self.stops_early[place] || self.roles[place] == Role::Leaving;
-                let runs = procs[place].alive && self.started[place];
-                self.behind[place] |= condition == met && runs && !is_early;
-            }
+        let on = self.slots.process(process);
+        for slot in self.slots.all().filter(|slot| self.slots.follows(*slot, on, met)) {
+            let place = slot.index();
+            let is_early = self.stops_early[place]
+                || matches!(self.roles[place], Role::Leaving | Role::Retired);
+            let runs = procs[place].alive && self.started[place];
+            self.behind[place] |= runs && !is_early;
         }
     }
 
@@ -1180,33 +1252,47 @@ impl<'a> Checker<'a> {
         })
     }
 
+    /// The same, if it is the newer one.
+    fn newer_epoch(&self, now: Time, slot: ProcessId, procs: &[Proc]) -> Option<ProcessId> {
+        let started = |slot: ProcessId| self.started_as[slot.index()];
+        self.other_epoch(now, slot, procs).filter(|other| started(*other) > started(slot))
+    }
+
     /// An epoch of an Envoy may get a signal now: none that is older than another one, which would
     /// abort; and only KILL, which it cannot pass on, before it has taken over.
     fn holds_epochs(&self, now: Time, slot: ProcessId, signal: Signal, procs: &[Proc]) {
         if !procs[slot.index()].is_epoch {
             return;
         }
-        let other = self.other_epoch(now, slot, procs);
-        let is_newer =
-            |other: &ProcessId| self.started_as[other.index()] > self.started_as[slot.index()];
-        self.hold(!other.is_some_and(|other| is_newer(&other)), "asked before a newer epoch ends");
+        let newer = self.newer_epoch(now, slot, procs);
+        self.hold(newer.is_none(), "asked before a newer epoch ends");
         let is_killed = signal == Signal::KILL;
-        self.hold(
-            is_killed == self.pending[slot.index()],
-            "TERM to an epoch, or KILL, in its turn",
-        );
-        let mut others = self.slots_of(self.slots.process(slot)).filter(|id| *id != slot);
-        let was_told = others.any(|other| self.asked[other.index()].is_some());
-        let is_drain = self.unready && self.draining.contains(&true);
-        let is_cut = is_drain && self.handed_over[slot.index()] && !was_told;
+        let is_due = self.pending[slot.index()] || procs[slot.index()].aborts;
+        self.hold(is_killed == is_due, "TERM to an epoch, or KILL, in its turn");
+        let others: Vec<_> =
+            self.slots_of(self.slots.process(slot)).filter(|id| *id != slot).collect();
+        let is_old = self.unready && self.handed_over[slot.index()];
+        let was_told = others.iter().any(|other| self.asked[other.index()].is_some());
+        let is_cut = self.draining.contains(&true) && is_old && !was_told;
         self.hold(!is_cut, "an old epoch is asked while a drain goes on");
+        // One that has taken over, and was asked to end, has passed that on.
+        let is_passed_on =
+            |other: &ProcessId| self.asked[other.index()].is_some() && !self.pending[other.index()];
+        // An Envoy has a drain, which `drainit check` demands.
+        let is_drained = |id: &ProcessId| {
+            self.drain_over[id.index()] || is_passed_on(id) || self.of(*id).drain.is_none()
+        };
+        let is_left = is_old && self.of(slot).drain.is_some() && self.stop_signals < 2;
+        let is_over = self.drain_over[slot.index()] || others.iter().any(is_drained);
+        self.hold(!is_left || is_over, "an old epoch is asked before its drain is over");
     }
 
     /// An epoch is killed beside a newer one only when that had its time to end it.
     fn holds_handover(&self, now: Time, slot: ProcessId, procs: &[Proc]) {
         let newer = self.other_epoch(now, slot, procs);
         let newer = newer.filter(|_| self.handed_over[slot.index()] && self.stop_signals < 3);
-        let (Some(newer), Some(limit)) = (newer, self.of(slot).handover) else { return };
+        let limit = newer.and_then(|newer| self.of(newer).handover);
+        let (Some(newer), Some(limit)) = (newer, limit) else { return };
         let is_asked = self.asked[newer.index()].is_some() || self.group_killed[newer.index()];
         let had_time = procs[newer.index()].started.is_some_and(|at| at + limit <= now);
         let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
@@ -1241,8 +1327,9 @@ impl<'a> Checker<'a> {
 
     /// Since the begin of a drain or a shutdown, no new instance accepts connections beside the one
     /// that is drained, and no epoch of an Envoy is about to.
-    fn holds_new_ones(&self, procs: &[Proc]) {
-        for id in self.slots.all().filter(|_| self.unready) {
+    fn holds_new_ones(&self, machine: &Machine, procs: &[Proc]) {
+        let is_draining = matches!(machine.phase(), Phase::Draining(_));
+        for id in self.slots.all().filter(|_| is_draining) {
             let place = id.index();
             let is_new =
                 self.is_new(id) && self.of(id).update == Update::StartFirst || self.pending[place];
@@ -1250,7 +1337,8 @@ impl<'a> Checker<'a> {
             let is_stopped = self.asked[place].is_some()
                 || self.group_killed[place]
                 || self.hooks.contains(&hook) && !self.pending[place]
-                || !procs[place].alive;
+                || !procs[place].alive
+                || machine.state().life(id) == Lifecycle::Spawning;
             self.hold(!is_new || is_stopped, "a new instance goes on beside one that is drained");
         }
     }
@@ -1261,14 +1349,8 @@ impl<'a> Checker<'a> {
         self.retire(procs);
         for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
             let place = id.index();
-            let is_excused = self.stops_early[place]
-                || self.by_request[place]
-                || self.draining[place]
-                || self.is_replaced(id)
-                || self.reload.is_some()
-                || self.waits_to_follow(id, procs, |on| {
-                    self.on_its_way[on] || self.alone[on] || self.by_request[on]
-                });
+            let is_excused =
+                self.may_stay_behind(id, procs) || self.reload.is_some() || self.orphaned[place];
             self.hold(!self.behind[place] || is_excused, "a dependent does not follow");
             let is_gone = !procs[place].alive && !procs[place].group;
             let hook = HookId { process: Some(id), stage: Stage::PostStop };
@@ -1276,6 +1358,21 @@ impl<'a> Checker<'a> {
             let is_left = self.follows[place] && is_gone && !ends;
             self.hold(!is_left, "a process that follows is not started again");
         }
+    }
+
+    /// Whether a process is stopped anyway, or waits for another one that is on its way.
+    fn may_stay_behind(&self, id: ProcessId, procs: &[Proc]) -> bool {
+        let place = id.index();
+        self.stops_early[place]
+            || self.by_request[place]
+            || self.draining[place]
+            || self.is_replaced(id)
+            || self.waits_to_follow(id, procs, |on| {
+                let request = (self.slots.process(ProcessId(on as u16)), Request::Start);
+                let is_asked = self.asked_for.contains(&request);
+                let moves = self.on_its_way[on] || self.alone[on] || self.by_request[on];
+                moves || is_asked || self.orphaned[on]
+            })
     }
 
     /// Whether a process that this one follows, itself or through others that run, is on its way or
@@ -1290,9 +1387,8 @@ impl<'a> Checker<'a> {
         let mut next = 0;
         while let Some(process) = found.get(next).copied() {
             for on in 0..self.slots.processes() {
-                let Some(current) = self.slots.current(on) else { continue };
-                let followers = &self.of(current).followers;
-                let is_followed = followers.iter().any(|(id, _)| id.index() == process);
+                let is_followed = self.slots.current(on).is_some()
+                    && self.slots_of(process).any(|slot| self.slots.follows_any(slot, on));
                 if is_followed && !found.contains(&on) {
                     let slots: Vec<_> = self.slots_of(on).map(ProcessId::index).collect();
                     if slots.len() > 1 || slots.iter().any(|slot| waits(*slot)) {
@@ -1339,7 +1435,7 @@ impl<'a> Checker<'a> {
         let base = self.slots.process(process);
         let is_alive = self.slots_of(base).any(|slot| procs[slot.index()].alive);
         self.began.insert((base, request), (self.starts, is_alive));
-        self.alone_before = self.alone[process.index()];
+        self.before = Some((self.alone.clone(), self.by_request.clone()));
         match request {
             Request::Stop => {
                 for id in
@@ -1402,6 +1498,7 @@ impl<'a> Checker<'a> {
             Request::Start => self.hold(is_up, "started, and not alive"),
             Request::Restart => {
                 self.hold(is_up, "restarted, and not alive");
+                self.hold(!self.orphaned[current.index()], "restarted, and Envoy aborts it");
                 self.hold(
                     self.started_as[current.index()] > starts,
                     "restarted, and it is the old one",
@@ -1419,8 +1516,12 @@ impl<'a> Checker<'a> {
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;
             }
-            // It was refused at once.
-            RequestError::Busy(_) => self.alone[process.index()] = self.alone_before,
+            RequestError::Busy(_) | RequestError::Reloading | RequestError::Orphaned { .. } => {
+                // It was refused at once.
+                if let Some(before) = self.before.take() {
+                    (self.alone, self.by_request) = before;
+                }
+            }
             _ => {}
         }
         let is_late = matches!(why, RequestError::ShuttingDown | RequestError::Drained);
@@ -1498,6 +1599,11 @@ impl<'a> Checker<'a> {
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
+                // There is less time for what survives KILL, too.
+                let latest = self.survivor_at(now);
+                for at in self.survives_at.iter_mut().flatten() {
+                    *at = latest.min(*at);
+                }
             }
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
@@ -1522,9 +1628,13 @@ impl<'a> Checker<'a> {
             Note::Ended { process, .. } => {
                 self.hold(self.is_current(process), "the end of what was replaced has an effect");
             }
-            Note::NotDrained(process) => self.not_drained[process.index()] = true,
+            Note::NotDrained(process) => {
+                self.not_drained[process.index()] = true;
+                self.drain_over[process.index()] = true;
+            }
             Note::Follows { process, .. } => {
                 self.retire(procs);
+                self.steps_over();
                 let place = process.index();
                 self.hold(!self.unready, "a restart in a shutdown");
                 self.hold(self.behind[place], "a restart without a reason");
@@ -1536,6 +1646,10 @@ impl<'a> Checker<'a> {
                 self.alone[place] = true;
                 self.follows[place] = true;
                 self.on_its_way[place] = true;
+                let base = self.slots.process(process);
+                let is_first =
+                    self.reload.as_mut().is_none_or(|reload| reload.followed.insert(base));
+                self.hold(is_first, "followed twice in a reload");
             }
             Note::Ready { process, .. } => {
                 self.serves[process.index()] = true;
@@ -1557,6 +1671,10 @@ impl<'a> Checker<'a> {
                 self.handed_over[place] = true;
                 self.stops_early[place] |= !self.unready;
                 self.asked[place] = Some((now, limit));
+            }
+            Note::Orphaned { process, .. } => {
+                self.hold(procs[process.index()].aborts, "Envoy does not abort it");
+                self.orphaned[process.index()] = true;
             }
             Note::Completed { process, .. } => {
                 self.went_well.insert(self.slots.process(process));
@@ -1607,6 +1725,8 @@ impl<'a> Checker<'a> {
             Note::NotReady { process, .. } => {
                 let is_late = self.ready_by[process.index()].is_some_and(|at| at <= now);
                 self.hold(is_late, "not ready before its limit");
+                let is_live = self.pending[process.index()] && procs[process.index()].is_live;
+                self.hold(!is_live, "an epoch that has taken over is given up");
                 self.alone[process.index()] = true;
             }
             Note::EndedUndrained { process, .. } => {
@@ -1614,10 +1734,11 @@ impl<'a> Checker<'a> {
                 self.hold(self.asked[process.index()].is_none(), "by itself, and asked to");
                 self.hold(self.deadline.is_some(), "undrained, and nothing stops");
             }
-            Note::Stopping { process, limit, .. } => {
+            Note::Stopping { process, limit, signal } => {
                 self.asked[process.index()].get_or_insert((now, limit)).1 = limit;
                 self.stops_early[process.index()] |= !self.unready;
                 match self.deadline {
+                    _ if signal == Signal::KILL => {}
                     Some(deadline) => {
                         let (stop, left) = (self.of(process).stop, deadline.since(now));
                         self.hold(limit <= left, "a limit beyond the deadline");
@@ -1627,6 +1748,15 @@ impl<'a> Checker<'a> {
                         let fits = is_usual && self.needed_after(process) + stop.limit <= left;
                         let is_cut = limit < stop.limit;
                         self.hold(!fits || !is_cut, "less time to stop although all fits");
+                        if is_usual {
+                            let least = least_stop(self.of(process));
+                            let fits = self.least_from(process) <= left;
+                            self.hold(!fits || limit >= least, "less to stop than each one keeps");
+                            let share = fraction(stop.need, self.needed_from(process));
+                            let fair = left.mul_f64(share).min(least);
+                            let is_fair = limit + Duration::from_millis(1) >= fair;
+                            self.hold(is_fair, "the time of a stop is kept for hooks");
+                        }
                     }
                     None if self.unready || self.handed_over[process.index()] => {}
                     None => {
@@ -1638,6 +1768,12 @@ impl<'a> Checker<'a> {
             Note::DrainBegan { process, longest, .. } => {
                 self.drain[process.index()] = Some((now, longest));
                 self.drained_early[process.index()] = !self.unready;
+                if self.handed_over[process.index()] {
+                    // It drains by itself, and did so before. Its time to end begins after that.
+                    self.drained_early[process.index()] = true;
+                    self.draining[process.index()] = true;
+                    self.asked[process.index()] = Some((now, Duration::MAX));
+                }
             }
             Note::DrainRequested => {
                 self.held_at = Some(now);
@@ -1645,6 +1781,7 @@ impl<'a> Checker<'a> {
             }
             Note::DrainOver { process, why, .. } => {
                 self.held_over = self.held_over.map(|at| at.max(now));
+                self.drain_over[process.index()] = why != DrainEnd::ProcessGone;
                 let Some(((since, longest), times)) =
                     self.drain[process.index()].zip(self.of(process).drain)
                 else {
@@ -1700,7 +1837,10 @@ impl<'a> Checker<'a> {
         self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
         // A process that hung before may use the time until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
-            self.hold(now <= deadline, "later than the deadline, though all obey");
+            // One that was asked before the faults ended may end with the deadline, and its hook
+            // after it.
+            let moment = Duration::from_millis(10);
+            self.hold(now <= deadline + moment, "later than the deadline, though all obey");
         }
         if let Cause::Signal(_) = cause {
             self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
@@ -1733,7 +1873,8 @@ impl<'a> Checker<'a> {
                     true => self.scenario.spec.window.saturating_sub(later),
                     false => share,
                 };
-                let is_due = now >= at + limit || now >= from + left;
+                let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
+                let is_due = now >= at + limit || now >= from + left || is_over;
                 self.hold(is_due || is_obstructed, "a KILL before its limit");
             }
             Some((at, limit)) => {
@@ -1756,8 +1897,7 @@ impl<'a> Checker<'a> {
             let process = &spec.processes[id.index()];
             hook(process.hooks.pre_stop) + process.stop.need + hook(process.hooks.post_stop)
         };
-        let least =
-            |id: ProcessId| spec.processes[id.index()].stop.need.min(Duration::from_secs(1));
+        let least = |id: ProcessId| least_stop(&spec.processes[id.index()]);
         let min = |id: ProcessId| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         };
@@ -1777,7 +1917,8 @@ impl<'a> Checker<'a> {
         let stop = spec.processes[process.index()].stop;
         // A part of it is for the effect of each KILL.
         let moments = Duration::from_millis(3 * self.slots.count() as u64);
-        left.mul_f64(fraction(stop.need, path)).min(stop.need).saturating_sub(moments)
+        let least = least_stop(&spec.processes[process.index()]);
+        left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)
     }
 
     /// The longest path of dependencies.
@@ -1857,6 +1998,11 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
         | Cause::SpawnFailed { process, .. } => Some(process),
         _ => None,
     }
+}
+
+/// The time that a stop keeps, whatever comes before it.
+fn least_stop(process: &ProcessSpec) -> Duration {
+    process.stop.need.min(Duration::from_secs(1))
 }
 
 fn fraction(part: Duration, whole: Duration) -> f64 {

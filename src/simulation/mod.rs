@@ -20,6 +20,9 @@ mod graphs;
 mod invariants;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+mod rare;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 mod replacements;
 pub(crate) mod scenario;
 #[cfg(all(test, feature = "tools"))]
@@ -176,7 +179,7 @@ pub(crate) fn watch(
             }
             world.carry_out(&action);
             if let Action::Note(Note::ReloadFailed { .. }) = action {
-                // What was not begun is in no config.
+                // A process whose step was not begun is in no config.
                 let is_free = |slot: &ProcessId| machine.state().role(*slot) == Role::Retired;
                 for slot in world.slots.all().filter(is_free) {
                     world.slots.remove(slot);

@@ -3,34 +3,36 @@
 use crate::config::RestartPolicy;
 use crate::core::spec::Wait;
 use crate::core::state::Lifecycle;
-use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop};
+use crate::simulation::cases::{
+    APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
+};
 use crate::simulation::*;
 
 /// The first slot after those of the config, and the one after it.
-const NEW: ProcessId = ProcessId(2);
-const NEXT: ProcessId = ProcessId(3);
+pub(super) const NEW: ProcessId = ProcessId(2);
+pub(super) const NEXT: ProcessId = ProcessId(3);
 
 /// A gateway whose router is ready 1 s after its start at the latest, and overlaps.
-fn overlapping() -> Spec {
+pub(super) fn overlapping() -> Spec {
     let mut spec = gateway();
     spec.processes[ROUTER.index()].update = Update::StartFirst;
     spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
     spec
 }
 
-fn restart(process: ProcessId) -> Event {
+pub(super) fn restart(process: ProcessId) -> Event {
     Event::Requested { process, request: Request::Restart }
 }
 
 /// Everything is ready at 100.
-fn up() -> Play {
+pub(super) fn up() -> Play {
     let mut play = Play::up(overlapping());
     play.at(100, Event::Ready(ROUTER));
     play
 }
 
 /// The same, with a new router that has been started at 1000.
-fn beside() -> Play {
+pub(super) fn beside() -> Play {
     let mut play = up();
     let from = Source::Copy(ROUTER);
     let begun = play.at(1000, restart(ROUTER));
@@ -39,7 +41,7 @@ fn beside() -> Play {
     play
 }
 
-fn drain_of(process: ProcessId) -> Action {
+pub(super) fn drain_of(process: ProcessId) -> Action {
     Action::Drain { process, min: MS(5000), longest: MS(15_000) }
 }
 
@@ -193,7 +195,7 @@ fn a_process_that_goes_on_has_the_hooks_of_its_new_update() {
 }
 
 /// The gateway again, with changes.
-fn changed(change: impl Fn(&mut Spec)) -> Spec {
+pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
     change(&mut spec);
     spec
@@ -317,22 +319,112 @@ fn a_new_process_starts_what_was_stopped_by_hand_with_its_new_definition() {
     assert_eq!(play.notes(8200, Event::Ready(NEXT)).last(), Some(&Note::ReloadDone));
 }
 
-/// A router that is an Envoy, with a new epoch that was started at 1000. An old one lives for 12 s
-/// at most.
-fn epochs() -> Play {
+#[test]
+fn a_reload_is_answered_when_what_it_needs_survives_kill() {
+    let mut play = up();
+    play.at(1000, Event::Requested { process: ENGINE, request: Request::Stop });
+    play.at(7000, Event::Drained(ROUTER));
+    play.at(7100, exited(ROUTER));
+    play.at(7200, exited(ENGINE));
+    // An added process needs the engine, which does not get ready, and stays.
+    let mut new = changed(|spec| spec.processes[ENGINE.index()].readiness_timeout = Some(MS(500)));
+    let mut added = new.processes[ROUTER.index()].clone();
+    added.dependencies = vec![(ENGINE, StartCondition::Ready)];
+    new.processes.push(added);
+    new.processes[ENGINE.index()].dependents.push(ProcessId(2));
+    new.order.push(ProcessId(2));
+    play.reload(8000, &new, &[Placed::Changed(ENGINE), Placed::Same(ROUTER), Placed::New]);
+    play.at(8000, Event::Spawned(NEW));
+    assert_eq!(play.at(8500, Event::Tick), [stop(NEW)]);
+    assert_eq!(play.at(13_500, Event::Tick), [Action::Kill(NEW)]);
+    let notes = play.notes(13_700, Event::Tick);
+    let why = RequestError::NotReady { process: NEW, after: MS(500) };
+    assert_eq!(notes.last(), Some(&Note::ReloadFailed { why }));
+}
+
+#[test]
+fn nothing_follows_in_the_place_of_what_was_replaced() {
     let mut spec = overlapping();
-    let router = &mut spec.processes[ROUTER.index()];
-    router.update = Update::HotRestart;
-    router.handover = Some(MS(12_000));
-    router.restart.policy = RestartPolicy::Always;
-    let mut play = Play::up(spec);
+    spec.processes[ROUTER.index()].dependencies.clear();
+    spec.processes[ENGINE.index()].dependents.clear();
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(0, Event::Spawned(ROUTER));
+    play.at(100, Event::Ready(ROUTER));
+    let follows = vec![(ROUTER, StartCondition::Ready)];
+    let new = changed(|spec| spec.processes[ENGINE.index()].followers = follows.clone());
+    play.reload(1000, &new, &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1500, Event::Ready(NEW));
+    play.at(7000, Event::Drained(ROUTER));
+    play.at(7100, exited(ROUTER));
+    let state = play.machine.state();
+    assert_eq!(state.role(ROUTER), Role::Retired);
+    assert_eq!(state.process(ENGINE).followers, [(NEW, StartCondition::Ready)]);
+}
+
+#[test]
+fn a_reload_that_removes_the_last_process_releases_the_sockets() {
+    let mut spec = overlapping();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.listens) = (true, true);
+    let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(100, exited(ENGINE));
+    play.at(100, Event::Spawned(ROUTER));
+    play.at(200, Event::Ready(ROUTER));
+    play.at(1000, Event::Requested { process: ROUTER, request: Request::Stop });
+    play.at(7000, Event::Drained(ROUTER));
+    play.at(7100, exited(ROUTER));
+    spec.processes.pop();
+    spec.processes[ENGINE.index()].dependents.clear();
+    spec.order = vec![ENGINE];
+    let over = play.reload(8000, &spec, &[Placed::Same(ENGINE)]);
+    assert_eq!(over.last(), Some(&Action::ReleaseSockets(ENGINE)), "{over:?}");
+}
+
+/// A router that is an Envoy, and follows its engine. An old epoch lives for 12 s at most.
+fn envoys() -> Spec {
+    changed(|spec| {
+        spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
+        let router = &mut spec.processes[ROUTER.index()];
+        router.update = Update::HotRestart;
+        router.handover = Some(MS(12_000));
+        router.restart.policy = RestartPolicy::Always;
+        router.watch = vec![WatchAction::Restart];
+    })
+}
+
+/// The same, with a new epoch that was started at 1000.
+pub(super) fn epochs() -> Play {
+    let mut play = Play::up(envoys());
     play.at(100, Event::Ready(ROUTER));
     play.at(1000, restart(ROUTER));
     play.at(1000, Event::Spawned(NEW));
     play
 }
 
-const KILL_OF_THE_NEW_ONE: Action = Action::Stop { process: NEW, signal: Signal::KILL };
+pub(super) const KILL_OF_THE_NEW_ONE: Action = Action::Stop { process: NEW, signal: Signal::KILL };
+
+#[test]
+fn a_new_epoch_is_asked_once_more_before_it_is_given_up() {
+    let ask = [Action::AskEpoch(NEW)];
+    // It has taken over since the last poll.
+    let mut play = epochs();
+    assert_eq!(play.at(2000, Event::Tick), ask);
+    let taken_over = Note::TakesOver { process: NEW, old: ROUTER };
+    assert!(play.notes(2010, Event::Ready(NEW)).contains(&taken_over));
+    let given_up = Note::NotReady { process: NEW, after: MS(1000) };
+    let mut play = epochs();
+    assert_eq!(play.at(2000, Event::Tick), ask);
+    assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
+    // No answer is no, too.
+    let mut play = epochs();
+    assert_eq!(play.at(2000, Event::Tick), ask);
+    assert!(play.notes(4000, Event::Tick).contains(&given_up));
+}
 
 #[test]
 fn an_old_epoch_is_left_to_the_new_one_until_its_time_is_over() {
@@ -354,6 +446,249 @@ fn an_old_epoch_is_asked_only_when_no_newer_one_lives_and_none_comes() {
     assert_eq!(play.at(5200, exited(ROUTER)), [Action::Spawn(NEW)]);
 }
 
+/// The same, with a new epoch that has taken over at 1500, and whose old one was killed at 1700 by
+/// somebody else. Envoy ends the old one at 3000, and aborts the new one at 16,700 at the latest.
+fn orphan() -> Play {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    let notes = play.notes(1700, killed(ROUTER));
+    assert!(notes.contains(&Note::Orphaned { process: NEW, within: MS(15_000) }), "{notes:?}");
+    let why = orphaned(15_000);
+    let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
+    assert_eq!(notes.last(), Some(&failed), "it is of no use");
+    play
+}
+
+fn orphaned(left: u64) -> RequestError {
+    RequestError::Orphaned { process: NEW, left: MS(left) }
+}
+
+#[test]
+fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
+    let mut play = orphan();
+    let why = orphaned(14_700);
+    let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
+    assert_eq!(play.notes(2000, restart(NEW)).last(), Some(&failed));
+    // Then Envoy has not aborted it.
+    let from = Source::Copy(NEW);
+    let begun = play.at(16_700, restart(NEW));
+    assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
+    // The end of an old one that it has ended is nothing special.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    let done = Note::RequestDone { process: NEW, request: Request::Restart };
+    assert_eq!(play.notes(3000, exited(ROUTER)).last(), Some(&done));
+}
+
+#[test]
+fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
+    let adopt = Action::Adopt { slot: ROUTER, from: Source::Copy(NEW) };
+    let begun = [adopt, Action::Spawn(ROUTER)];
+    let mut play = orphan();
+    assert_eq!(play.at(2000, Event::FileChanged { process: NEW, watch: 0 }), []);
+    assert_eq!(wakes_at(&play), 16_700);
+    assert_eq!(play.at(16_700, Event::Tick), begun);
+    // A start after the abort reads the new content.
+    let mut play = orphan();
+    play.at(2000, Event::FileChanged { process: NEW, watch: 0 });
+    assert_eq!(play.at(12_000, killed(NEW)), []);
+    assert_eq!(play.at(13_000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(13_000, Event::Spawned(NEW));
+    assert_eq!(play.at(13_100, Event::Ready(NEW)), []);
+    let mut play = orphan();
+    play.at(2000, restart(ENGINE));
+    play.at(2100, exited(ENGINE));
+    assert_eq!(play.at(2100, Event::Spawned(ENGINE)), []);
+    assert_eq!(play.at(16_700, Event::Tick), begun);
+    let mut play = orphan();
+    let same_engine = [Placed::Same(ENGINE), Placed::Changed(NEW)];
+    let adopted = [Action::Adopt { slot: ROUTER, from: Source::Config(1) }];
+    assert_eq!(play.reload(2000, &envoys(), &same_engine), adopted);
+    assert_eq!(play.at(16_700, Event::Tick), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn an_orphan_is_killed_after_its_drain() {
+    let mut play = orphan();
+    assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
+    play.at(2100, Event::DrainAnswered { process: NEW, accepted: false });
+    let over = play.at(7000, Event::Tick);
+    assert_eq!(over, [Action::EndDrain(NEW), KILL_OF_THE_NEW_ONE], "it hears nothing else");
+    assert_eq!(play.at(7001, killed(NEW)), [stop(ENGINE)]);
+}
+
+/// An app that follows an engine, a web that follows the app, and a reload that replaces the engine.
+fn followed(change: impl Fn(&mut Spec)) -> Play {
+    let mut play = followers(&[&[], &[0], &[1]], &[1, 2]);
+    let mut spec = (*play.machine.state().spec).clone();
+    change(&mut spec);
+    let same = [APP, WEB].map(Placed::Same);
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), same[0], same[1]]);
+    play.at(1100, exited(ENGINE));
+    play
+}
+
+/// The slot of the new engine, and the one after it.
+const NEWER: ProcessId = ProcessId(3);
+const BESIDE: ProcessId = ProcessId(0);
+
+#[test]
+fn a_reload_ends_when_what_follows_is_replaced() {
+    let mut play = followed(|_| {});
+    assert_eq!(play.at(1100, Event::Spawned(NEWER)), [stop(APP)]);
+    play.at(1200, exited(APP));
+    play.at(1200, Event::Spawned(APP));
+    assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+    assert_eq!(play.at(1300, Event::Ready(APP)), [stop(WEB)]);
+    play.at(1400, exited(WEB));
+    play.at(1400, Event::Spawned(WEB));
+    assert_eq!(play.notes(1500, Event::Ready(WEB)).last(), Some(&Note::ReloadDone));
+    assert_eq!(play.machine.may_reload(), Ok(()));
+    // With an overlap, when the old instance is gone.
+    let mut play = followed(|spec| spec.processes[APP.index()].update = Update::StartFirst);
+    let from = Source::Copy(APP);
+    let begun = play.at(1100, Event::Spawned(NEWER));
+    assert_eq!(begun, [Action::Adopt { slot: BESIDE, from }, Action::Spawn(BESIDE)]);
+    play.at(1100, Event::Spawned(BESIDE));
+    assert_eq!(play.at(1200, Event::Ready(BESIDE)), [stop(APP)]);
+    assert_eq!(play.at(1300, exited(APP)), [stop(WEB)]);
+    play.at(1400, exited(WEB));
+    play.at(1400, Event::Spawned(WEB));
+    assert_eq!(play.notes(1500, Event::Ready(WEB)).last(), Some(&Note::ReloadDone));
+}
+
+#[test]
+fn a_reload_fails_with_what_follows() {
+    let mut play = followed(|_| {});
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1200, exited(APP));
+    play.at(1200, Event::Spawned(APP));
+    assert_eq!(play.at(4200, Event::Tick), [stop(APP)], "the container goes on");
+    let why = RequestError::NotReady { process: APP, after: MS(3000) };
+    assert_eq!(play.notes(4300, exited(APP)).last(), Some(&Note::ReloadFailed { why }));
+    assert_eq!(play.machine.state().life(APP), Lifecycle::Stopped { failed: true });
+    // With an overlap the old one goes on.
+    let mut play = followed(|spec| spec.processes[APP.index()].update = Update::StartFirst);
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1100, Event::Spawned(BESIDE));
+    assert_eq!(play.at(4100, Event::Tick), [stop(BESIDE)]);
+    let why = RequestError::NotReady { process: BESIDE, after: MS(3000) };
+    assert_eq!(play.notes(4200, exited(BESIDE)).last(), Some(&Note::ReloadFailed { why }));
+    assert!(play.machine.state().is_current(APP));
+    // A stop wins.
+    let mut play = followed(|_| {});
+    play.at(1100, Event::Spawned(NEWER));
+    let why = RequestError::ShuttingDown;
+    let notes = play.notes(1200, Event::Signal(Signal::TERM));
+    assert!(notes.contains(&Note::ReloadFailed { why }), "{notes:?}");
+}
+
+#[test]
+fn what_follows_in_a_reload_does_so_once() {
+    // The app is changed itself.
+    let mut play = followers(&[&[], &[0]], &[]);
+    let spec = (*play.machine.state().spec).clone();
+    play.reload(1000, &spec, &[ENGINE, APP].map(Placed::Changed));
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(1100, Event::Spawned(NEW)), [stop(APP)]);
+    assert_eq!(play.at(1200, exited(APP)), [Action::Spawn(NEXT)]);
+    assert_eq!(play.notes(1200, Event::Spawned(NEXT)).last(), Some(&Note::ReloadDone));
+    // The engine ends again before the app is ready.
+    let mut play = followed(|_| {});
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1200, exited(APP));
+    play.at(1200, Event::Spawned(APP));
+    play.at(1300, Event::Exited { process: NEWER, end: End::Code(7), remains: false });
+    play.at(2300, Event::Tick);
+    assert_eq!(play.at(2300, Event::Spawned(NEWER)), [], "the reload ends first");
+    let notes = play.notes(2400, Event::Ready(APP));
+    let done = notes.iter().position(|note| *note == Note::ReloadDone).unwrap();
+    assert_eq!(notes[done + 1], Note::Follows { process: APP, on: NEWER });
+}
+
+#[test]
+fn a_reload_does_not_wait_for_what_does_not_follow() {
+    let done = Some(Note::ReloadDone);
+    let stopped = |process| Event::Requested { process, request: Request::Stop };
+    let mut play = followers(&[&[], &[0]], &[]);
+    play.at(500, stopped(APP));
+    play.at(600, exited(APP));
+    let spec = (*play.machine.state().spec).clone();
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), Placed::Same(APP)]);
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.notes(1100, Event::Spawned(NEW)).last(), done.as_ref());
+    // A web that waits for an app that ends again and again.
+    let mut play = followers(&[&[], &[], &[0, 1]], &[]);
+    play.at(900, Event::Exited { process: APP, end: End::Code(7), remains: false });
+    let spec = (*play.machine.state().spec).clone();
+    let same = [APP, WEB].map(Placed::Same);
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), same[0], same[1]]);
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.notes(1100, Event::Spawned(NEWER)).last(), done.as_ref());
+    play.at(1900, Event::Tick);
+    assert_eq!(play.at(1900, Event::Spawned(APP)), [stop(WEB)]);
+}
+
+#[test]
+fn a_reload_waits_for_an_orphan_that_follows() {
+    let mut play = orphan();
+    play.reload(2000, &envoys(), &[Placed::Changed(ENGINE), Placed::Same(NEW)]);
+    play.at(2100, exited(ENGINE));
+    assert_eq!(play.at(2100, Event::Spawned(ROUTER)), []);
+    assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+    play.at(16_700, Event::Tick);
+    play.at(16_700, Event::Spawned(ENGINE));
+    play.at(16_800, Event::Ready(ENGINE));
+    assert_eq!(play.notes(18_800, exited(NEW)).last(), Some(&Note::ReloadDone));
+}
+
+/// The end of a process that somebody else has killed.
+fn killed(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Signal(Signal::KILL), remains: false }
+}
+
+#[test]
+fn the_drain_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
+    let notes = play.notes(4000, killed(NEW));
+    let (longest, min) = (MS(15_000), MS(5000));
+    let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
+    assert_eq!(notes.last(), Some(&began), "its admin is closed: it is not asked");
+    assert_eq!(play.at(18_999, Event::Tick), [], "it is not killed when it would have been over");
+    assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    assert_eq!(play.at(19_100, exited(ROUTER)), [stop(ENGINE)]);
+    // Connections of an old epoch count in the drain of the new one.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::DrainRequested);
+    play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
+    assert_eq!(play.at(7000, Event::Tick), [Action::EndDrain(NEW)], "only min is held");
+    assert_eq!(play.at(8000, killed(NEW)), [stop(ROUTER)]);
+}
+
+#[test]
+fn an_old_epoch_without_a_newer_one_is_drained_at_the_stop_signal() {
+    // The new one has crashed, and is not started again yet, or does not serve yet.
+    for is_started in [false, true] {
+        let mut play = epochs();
+        play.at(1500, Event::Ready(NEW));
+        play.at(2000, killed(NEW));
+        if is_started {
+            assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+            play.at(3000, Event::Spawned(NEW));
+        }
+        let stopped = play.at(3100, Event::Signal(Signal::TERM));
+        let killed_now = if is_started { vec![KILL_OF_THE_NEW_ONE] } else { vec![] };
+        assert_eq!(stopped, [vec![Action::Unready], killed_now].concat());
+        if is_started {
+            assert_eq!(play.at(3200, killed(NEW)), []);
+        }
+        assert_eq!(play.at(18_100, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+    }
+}
+
 #[test]
 fn a_new_epoch_is_killed_at_the_stop_signal() {
     let mut play = epochs();
@@ -366,8 +701,136 @@ fn a_new_epoch_is_taken_back_when_the_old_one_crashes() {
     let mut play = epochs();
     let crash = Event::Exited { process: ROUTER, end: End::Code(7), remains: false };
     assert_eq!(play.at(1200, crash), [KILL_OF_THE_NEW_ONE]);
-    assert_eq!(play.at(2200, Event::Tick), [], "it would be the next epoch");
+    let kill = Action::Kill(NEW);
+    assert_eq!(play.at(2200, Event::Tick), [kill], "the next epoch waits for its end");
     let end = End::Signal(Signal::KILL);
     let gone = Event::Exited { process: NEW, end, remains: false };
     assert_eq!(play.at(2300, gone), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn what_an_old_epoch_leaves_is_asked_when_the_new_one_is_gone() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    let exited = |process, remains| Event::Exited { process, end: End::Code(0), remains };
+    assert_eq!(play.at(2000, exited(ROUTER, true)), [], "one of them may be the Envoy");
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    play.at(3000, Event::Signal(Signal::TERM));
+    assert_eq!(play.at(9000, Event::Drained(NEW)), [Action::EndDrain(NEW), stop(NEW)]);
+    assert_eq!(play.at(9100, exited(NEW, false)), [group]);
+    assert_eq!(play.at(9200, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+}
+
+#[test]
+fn an_epoch_does_not_wait_long_for_a_new_one_that_survives_kill() {
+    let mut play = epochs();
+    let stopped = play.at(1200, Event::Signal(Signal::TERM));
+    assert_eq!(stopped, [Action::Unready, KILL_OF_THE_NEW_ONE, drain_of(ROUTER)]);
+    assert_eq!(play.at(2200, Event::Tick), [Action::Kill(NEW)]);
+    play.at(2400, Event::Tick);
+    assert_eq!(play.at(7000, Event::Drained(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
+
+#[test]
+fn what_is_stopped_after_it_has_completed_has_to_complete_again() {
+    let mut spec = overlapping();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.hooks.post_stop) = (true, Some(Wait::DEFAULT));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(100, exited(ENGINE));
+    play.at(200, Event::Requested { process: ENGINE, request: Request::Stop });
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PostStop };
+    play.at(300, Event::HookEnded { hook, success: true });
+    play.at(300, Event::Spawned(ROUTER));
+    play.at(400, exited(ROUTER));
+    let state = play.machine.state();
+    assert!(!state.reached(ENGINE).completed && !state.went_well[ENGINE.index()]);
+}
+
+#[test]
+fn a_new_instance_of_what_failed_for_good_has_met_no_condition() {
+    let mut spec = overlapping();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.on_exit, engine.readiness_timeout) = (OnExit::Ignore, Some(MS(500)));
+    let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(100, Event::Ready(ENGINE));
+    play.at(100, Event::Spawned(ROUTER));
+    play.at(200, Event::Ready(ROUTER));
+    play.at(300, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
+    assert!(!play.machine.state().reached(NEW).ready);
+}
+
+#[test]
+fn the_pre_stop_hook_of_an_old_epoch_ends_when_the_new_one_is_asked() {
+    let mut spec = overlapping();
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
+    (router.drain, router.hooks.pre_stop) = (None, Some(Wait::new(Some(MS(9000)))));
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook(ROUTER))]);
+    play.at(2000, Event::Requested { process: NEW, request: Request::Stop });
+    // Envoy ends the old one with it.
+    let asked = play.at(2100, Event::HookEnded { hook: hook(NEW), success: true });
+    assert_eq!(asked, [stop(NEW), Action::AbortHook(hook(ROUTER))]);
+    assert_eq!(play.at(2200, exited(NEW)), [stop(ROUTER)]);
+}
+
+#[test]
+fn an_old_epoch_whose_drain_is_over_is_not_killed_while_others_are_drained() {
+    let mut spec = envoys();
+    let drain = spec.processes[ROUTER.index()].drain;
+    spec.processes[ENGINE.index()].drain = drain;
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Signal(Signal::TERM));
+    play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
+    let engine = Action::Drain { process: ENGINE, min: MS(5000), longest: MS(13_000) };
+    assert_eq!(play.at(7000, Event::Tick), [Action::EndDrain(NEW), engine]);
+    assert_eq!(play.at(8000, killed(NEW)), []);
+    assert_eq!(play.at(13_500, Event::Tick), [], "when the new one would have ended it");
+    let over = play.at(13_600, Event::DrainAnswered { process: ENGINE, accepted: false });
+    assert_eq!(over, [Action::EndDrain(ENGINE), stop(ROUTER)]);
+    assert_eq!(play.at(13_700, exited(ROUTER)), [stop(ENGINE)]);
+}
+
+#[test]
+fn the_drain_goes_on_for_what_an_old_epoch_leaves() {
+    let drains = || {
+        let mut play = epochs();
+        play.at(1500, Event::Ready(NEW));
+        play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+        play.at(3000, Event::Signal(Signal::TERM));
+        assert_eq!(play.at(4000, killed(NEW)), [Action::EndDrain(NEW)]);
+        play
+    };
+    let mut play = drains();
+    assert_eq!(play.at(13_500, Event::Tick), [], "when the new one would have ended it");
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), group]);
+    let mut play = drains();
+    let over = [Action::EndDrain(ROUTER), stop(ENGINE)];
+    assert_eq!(play.at(5000, Event::GroupGone(ROUTER)), over, "nothing is left of it");
+}
+
+#[test]
+fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
+    let mut play = Play::up(envoys());
+    play.at(100, Event::Ready(ROUTER));
+    play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1500, Event::Ready(NEW));
+    let failed = Note::ReloadFailed { why: orphaned(15_000) };
+    assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
 }

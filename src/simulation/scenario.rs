@@ -1,4 +1,4 @@
-//! What happens in a run: the behaviour of each process, signals, requests and faults.
+//! The events of a run: the behaviour of each process, signals, requests and faults.
 
 use crate::simulation::*;
 
@@ -203,7 +203,7 @@ impl Scenario {
         self.behaviours.iter().chain(&self.variants).any(|of| of.ends_after_kill.is_none())
     }
 
-    /// What happens to the processes of a config.
+    /// The events of the processes of a config.
     pub(crate) fn of(subject: &Subject, seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let signal = rng.one_of([3000, 60_000]);

@@ -19,12 +19,27 @@ struct Slot {
     process: usize,
     version: u32,
     spec: ProcessSpec,
+    /// The processes that it follows, by the rules of its own config.
+    follows: Vec<(usize, StartCondition)>,
+}
+
+/// The processes that the process with this index follows.
+fn follows(spec: &Spec, index: usize) -> impl Iterator<Item = (usize, StartCondition)> {
+    let of = move |(on, process): (usize, &ProcessSpec)| {
+        let own = process.followers.iter().filter(move |(by, _)| by.index() == index);
+        own.map(move |(_, condition)| (on, *condition)).collect::<Vec<_>>()
+    };
+    spec.processes.iter().enumerate().flat_map(of)
 }
 
 impl Slots {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let specs = scenario.spec.processes.iter().cloned().enumerate();
-        let slots = specs.map(|(process, spec)| Slot { process, version: 0, spec }).collect();
+        let slot = |(process, spec)| {
+            let follows = follows(&scenario.spec, process).collect();
+            Slot { process, version: 0, spec, follows }
+        };
+        let slots = specs.map(slot).collect();
         let mut current: Vec<_> = scenario.spec.ids().map(Some).collect();
         current.resize(scenario.behaviours.len(), None);
         Self { slots, current, config: Vec::new() }
@@ -33,6 +48,16 @@ impl Slots {
     /// Returns the definition of the process of this slot.
     pub(crate) fn of(&self, slot: ProcessId) -> &ProcessSpec {
         &self.slots[slot.index()].spec
+    }
+
+    /// Whether the instance of this slot follows a process that has met this condition.
+    pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
+        self.slots[slot.index()].follows.contains(&(on, met))
+    }
+
+    /// Whether it follows this process at all.
+    pub(crate) fn follows_any(&self, slot: ProcessId, on: usize) -> bool {
+        self.slots[slot.index()].follows.iter().any(|(process, _)| *process == on)
     }
 
     pub(crate) fn process(&self, slot: ProcessId) -> usize {
@@ -74,9 +99,8 @@ impl Slots {
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
-        for ((spec, (place, version)), placed) in
-            config.spec.processes.iter().zip(&config.processes).zip(plan)
-        {
+        let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
+        for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
             if *placed == Placed::New {
                 // An earlier reload may not have come to it.
                 self.current[*place] = None;
@@ -91,10 +115,14 @@ impl Slots {
             for (by, _) in &mut spec.followers {
                 *by = process(*by);
             }
+            let follows: Vec<_> = follows(&config.spec, index)
+                .map(|(on, condition)| (config.processes[on].0, condition))
+                .collect();
             if let Placed::Same(slot) = *placed {
                 self.slots[slot.index()].spec = spec.clone();
+                self.slots[slot.index()].follows.clone_from(&follows);
             }
-            self.config.push(Slot { process: *place, version: *version, spec });
+            self.config.push(Slot { process: *place, version: *version, spec, follows });
         }
     }
 

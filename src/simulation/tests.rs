@@ -8,6 +8,8 @@
 //! `make simulate` plays more than the default of 100,000 seeds for each mode.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::cli::simulate::{count, jobs};
 use crate::simulation::*;
@@ -22,23 +24,6 @@ fn liveness_without_further_faults_every_stop_ends_in_order_and_in_time() {
     play_all("liveness", Scenario::live);
 }
 
-/// Breaches that are not mended yet: faults of the core, or promises that ask for too much. A row goes
-/// with its fault, which becomes a case in `cases`; a change of the generator needs new rows.
-const OPEN: &[(&str, u64, &str)] = &[
-    ("safety", 50988, "stopped, and alive"),
-    ("safety", 79497, "nothing goes on, and a request or a reload is not answered"),
-    ("safety", 80951, "stopped, and alive"),
-    ("safety", 83640, "a change is forgotten"),
-    ("safety", 90009, "stopped, and alive"),
-    ("liveness", 24373, "a restart without a reason"),
-    ("liveness", 50988, "stopped, and alive"),
-    ("liveness", 60688, "asked before a newer epoch ends"),
-    ("liveness", 64288, "connections wait for a process that is gone"),
-    ("liveness", 70184, "a KILL although every process obeys"),
-    ("liveness", 80951, "stopped, and alive"),
-    ("liveness", 90009, "stopped, and alive"),
-];
-
 /// A number in the environment.
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
@@ -52,19 +37,12 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
         run(&scenario).unwrap();
         return;
     }
-    let open = || OPEN.iter().filter(|(of, ..)| *of == mode);
-    for &(_, seed, why) in open() {
-        let found = run(&scenario(seed)).err().map(|broken| broken.why);
-        assert_eq!(found, Some(why), "{mode}, seed {seed}: it is another now, or mended");
-    }
     let seeds = 0..number("DRAINIT_SIM_RUNS").unwrap_or(100_000);
     let count = count(seeds, jobs(None), || {
         let last = Last(Cell::new(0));
         move |seed| {
             last.0.set(seed);
-            // In place of one that is known to fail the first.
-            let is_open = OPEN.iter().any(|(of, known, _)| (*of, *known) == (mode, seed));
-            scenario(if is_open { 0 } else { seed })
+            scenario(seed)
         }
     });
     eprintln!("{mode}: {count:?}");
@@ -74,12 +52,23 @@ fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     }
 }
 
+/// Does something with each of these, in order, on all cores.
+pub(super) fn on_all_cores<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(one);
+        }
+    };
+    thread::scope(|scope| (0..jobs(None)).for_each(|_| drop(scope.spawn(work))));
+}
+
 /// Names the seed of a panic.
 struct Last(Cell<u64>);
 
 impl Drop for Last {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("seed {}", self.0.get());
         }
     }

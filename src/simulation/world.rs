@@ -18,6 +18,10 @@ const SOON: Duration = Duration::from_millis(300);
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
+/// The pause between two questions whether a new epoch of an Envoy has taken over.
+const EPOCH_POLLS: Duration = Duration::from_millis(50);
+/// `ProcessSpec::handover` less the time after which an epoch ends the older one.
+const MARGIN: Duration = Duration::from_secs(10);
 /// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
 const ABORTS_AFTER: Duration = Duration::from_secs(12);
 
@@ -73,6 +77,11 @@ enum Happening {
         process: u16,
         instance: u32,
     },
+    /// The answer to the last question whether an epoch has taken over.
+    LastAnswer {
+        process: u16,
+        instance: u32,
+    },
     Sample {
         process: u16,
     },
@@ -93,7 +102,7 @@ enum Happening {
     },
 }
 
-/// What happens next.
+/// The next thing to happen.
 pub(super) enum Next<'a> {
     Event(Event),
     Reload(&'a NewConfig),
@@ -122,8 +131,12 @@ pub(crate) struct Proc {
     older: Option<(ProcessId, u32)>,
     /// It has taken over from the older one.
     pub(crate) is_live: bool,
+    /// That is known.
+    is_seen: bool,
     /// It has ended the older one.
     has_ended_older: bool,
+    /// The older one has ended before, so it aborts, and hears no signal but KILL.
+    pub(crate) aborts: bool,
     /// A newer one has ended before it took over.
     pub(crate) was_failed_on: bool,
     /// A newer one was asked to end, and has passed that on.
@@ -268,7 +281,11 @@ impl<'a> World<'a> {
             Happening::DeliverTo(key) => self.to_current(self.events[key]),
             Happening::Reload(_) => None,
             Happening::DeliverFrom { key, process, instance } => {
-                (self.procs[usize::from(process)].instance == instance).then_some(self.events[key])
+                let proc = &mut self.procs[usize::from(process)];
+                let event = self.events[key];
+                let is_current = proc.instance == instance;
+                proc.is_seen |= is_current && matches!(event, Event::Ready(_));
+                is_current.then_some(event)
             }
             Happening::Dies { process, instance, end, asked } => {
                 let oneshot = self.spec(ProcessId(process)).oneshot;
@@ -289,8 +306,8 @@ impl<'a> World<'a> {
                         .map_or(End::Code(end), End::Signal),
                 };
                 let id = ProcessId(process);
-                self.epoch_ended(id);
                 let remains = self.behaviour(id).group.is_some() && !self.procs[id.index()].killed;
+                self.epoch_ended(id, remains);
                 self.procs[id.index()].group = remains && !oneshot;
                 Some(Event::Exited { process: id, end, remains })
             }
@@ -305,7 +322,18 @@ impl<'a> World<'a> {
                 if !proc.alive || proc.instance != instance || !self.goes_live(id) {
                     return None;
                 }
+                if proc.older.is_some() {
+                    // The next poll shows it.
+                    self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
+                    return None;
+                }
                 Some(Event::Ready(id))
+            }
+            Happening::LastAnswer { process, instance } => {
+                let (id, proc) = (ProcessId(process), &mut self.procs[usize::from(process)]);
+                proc.is_seen |= proc.is_live;
+                let answer = if proc.is_live { Event::Ready(id) } else { Event::NotLive(id) };
+                (proc.alive && proc.instance == instance).then_some(answer)
             }
             Happening::EndsOlder { process, instance } => {
                 let proc = self.procs[usize::from(process)];
@@ -384,13 +412,19 @@ impl<'a> World<'a> {
                 let probed = Happening::Probed { process: process.0, instance, since: now };
                 self.push(now + PROBES, probed);
             }
-            // Only an epoch that has not taken over.
+            Action::AskEpoch(process) => {
+                let instance = self.procs[process.index()].instance;
+                let answer = Happening::LastAnswer { process: process.0, instance };
+                self.push(now + Duration::from_millis(1), answer);
+            }
+            // Only an epoch that has not taken over, or that aborts.
             Action::Stop { process, signal: Signal::KILL } => {
                 self.procs[process.index()].killed = true;
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
                     self.die(process, after, 200 + 9, true);
                 }
             }
+            Action::Stop { process, .. } if self.procs[process.index()].aborts => {}
             Action::Stop { process, .. } => {
                 self.extend(process);
                 if let Some(older) = self.older(process) {
@@ -539,12 +573,19 @@ impl<'a> World<'a> {
         if self.procs[process.index()].is_live {
             return true;
         }
-        let Some(older) = self.older(process) else { return false };
+        if self.older(process).is_none() {
+            return false;
+        }
         let proc = &mut self.procs[process.index()];
+        if proc.killed {
+            return false;
+        }
         proc.is_live = true;
         let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
-        let after = self.spec(older).handover.unwrap_or_default() / 2;
-        self.push(self.now + after, ends);
+        let started = proc.started.unwrap_or(self.now);
+        let handover = self.spec(process).handover.unwrap_or_default();
+        let seen = self.now + 2 * EPOCH_POLLS;
+        self.push(seen.max(started + (handover - MARGIN)), ends);
         true
     }
 
@@ -558,10 +599,10 @@ impl<'a> World<'a> {
     }
 
     /// An epoch has ended. A newer one that has not ended it aborts, and an older one that has not
-    /// been taken over from lets no other take over.
-    fn epoch_ended(&mut self, process: ProcessId) {
+    /// been taken over from lets no other take over. What remains of its group may be the Envoy.
+    fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
-        let older = self.older(process).filter(|_| !ended.is_live);
+        let older = self.older(process).filter(|_| !ended.is_seen);
         if let Some(older) = older {
             self.procs[older.index()].was_failed_on = true;
         }
@@ -569,8 +610,9 @@ impl<'a> World<'a> {
             let newer = self.procs[newer.index()];
             newer.older == Some((process, ended.instance)) && newer.alive
         };
-        let newer = self.slots.all().find(is_newer);
+        let newer = self.slots.all().find(is_newer).filter(|_| !remains);
         if let Some(newer) = newer.filter(|newer| !self.procs[newer.index()].has_ended_older) {
+            self.procs[newer.index()].aborts = self.procs[newer.index()].is_live;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
     }

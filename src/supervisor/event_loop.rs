@@ -126,12 +126,13 @@ impl EventLoop {
 
     /// Sorts signals that were read together. Nothing may start because of one of them before the
     /// core knows of a stop signal, which is no longer pending.
-    fn stops_first(&mut self, mut received: Vec<ReceivedSignal>) -> Vec<ReceivedSignal> {
+    fn stops_first(&mut self, received: Vec<ReceivedSignal>) -> Vec<ReceivedSignal> {
         let stops = |one: &ReceivedSignal| self.stop_signals & only(one.signal) != 0;
         #[cfg(debug_assertions)]
         self.rules.stop_arrived(received.iter().any(stops));
-        received.sort_by_key(|one| !stops(one));
-        received
+        let (mut sorted, rest): (Vec<_>, Vec<_>) = received.into_iter().partition(stops);
+        sorted.extend(rest);
+        sorted
     }
 
     /// Whether a stop signal is pending that the core does not know yet: a step may start thousands
@@ -311,6 +312,7 @@ impl EventLoop {
             }
             Action::Spawn(process) if self.stop_is_pending() => self.unstarted.push(process),
             Action::Spawn(process) => self.queue.push_back(self.executor.spawn(process)),
+            Action::AskEpoch(process) => self.executor.ask_epoch(process),
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
             Action::Stop { process, signal } => self.executor.stop(process, signal),

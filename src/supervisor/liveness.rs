@@ -7,6 +7,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::Probe;
+use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::readiness::probe::{LastFailure, RunCommand, attempt};
@@ -57,8 +58,9 @@ impl LivenessWatch {
                 let is_alive = result.is_ok();
                 *failure.borrow_mut() = result.err().map(|why| harmless(&why).into_owned());
                 let Instance { process, number } = instance;
+                let event = Event::LivenessProbed { process, is_alive };
                 // Fails only when the event loop has ended.
-                let _ = sender.send(Message::Probed { process, instance: number, is_alive });
+                let _ = sender.send(Message::OfInstance { process, instance: number, event });
             }
         });
         Self { task: task.abort_handle() }

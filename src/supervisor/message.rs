@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -38,8 +37,8 @@ pub(crate) enum Message {
         process: ProcessId,
         instance: u32,
     },
-    /// A drain reports something; ignored if it is of an earlier instance.
-    Drain {
+    /// Something that an instance of a process reports; ignored if it is an earlier one.
+    OfInstance {
         process: ProcessId,
         instance: u32,
         event: Event,
@@ -56,24 +55,6 @@ pub(crate) enum Message {
         process: ProcessId,
         request: Request,
         reply: RequestReply,
-    },
-    /// The result of a liveness probe; ignored if it is of an earlier instance.
-    Probed {
-        process: ProcessId,
-        instance: u32,
-        is_alive: bool,
-    },
-    /// No `WATCHDOG=1` came in time, or `WATCHDOG=trigger` came; ignored if it is of an earlier
-    /// instance.
-    Unhealthy {
-        process: ProcessId,
-        instance: u32,
-    },
-    /// `EXTEND_TIMEOUT_USEC=`; ignored if it is of an earlier instance.
-    TimeoutExtended {
-        process: ProcessId,
-        instance: u32,
-        by: Duration,
     },
     /// A watched file of this process has changed.
     FileChanged {

@@ -181,6 +181,7 @@ impl Rules {
             | Event::DrainSample { process, .. }
             | Event::LivenessProbed { process, .. }
             | Event::Unhealthy(process)
+            | Event::NotLive(process)
             | Event::TimeoutExtended { process, .. } => {
                 let lives = self.due.contains_key(&Fact::Exited(process));
                 self.require(lives, "nothing is reported of an instance that is gone");

@@ -17,6 +17,9 @@ struct Slot {
     identity: ProcessId,
     /// Its place in the file.
     place: usize,
+    /// The other slots of the same process, retired ones too. Kept, because every note asks for them
+    /// and nearly every process has none.
+    others: Vec<ProcessId>,
 }
 
 impl Slots {
@@ -28,6 +31,7 @@ impl Slots {
                 definition: Rc::new(process.clone()),
                 identity,
                 place: identity.index(),
+                others: Vec::new(),
             })
             .collect();
         Self { slots }
@@ -58,7 +62,7 @@ impl Slots {
         let known = others.iter().copied().find(is_known).or(itself);
         let free = || (0..).map(ProcessId).find(|identity| is_free(*identity));
         let identity = known.map(|known| self.identity(known)).or_else(free).unwrap_or(slot);
-        self.put(slot, Slot { definition, identity, place });
+        self.put(slot, Slot { definition, identity, place, others: Vec::new() });
         known
     }
 
@@ -74,7 +78,15 @@ impl Slots {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
     }
 
-    fn put(&mut self, slot: ProcessId, new: Slot) {
+    fn put(&mut self, slot: ProcessId, mut new: Slot) {
+        new.others.clear();
+        for (id, other) in (0..).map(ProcessId).zip(&mut self.slots).filter(|(id, _)| *id != slot) {
+            other.others.retain(|id| *id != slot);
+            if other.identity == new.identity {
+                other.others.push(slot);
+                new.others.push(id);
+            }
+        }
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = new,
             None => self.slots.push(new),
@@ -89,6 +101,11 @@ impl Slots {
         self.slots[slot.index()].identity
     }
 
+    /// The other slots that the process of this slot has or had.
+    pub(crate) fn others(&self, slot: ProcessId) -> Vec<ProcessId> {
+        self.slots[slot.index()].others.clone()
+    }
+
     pub(crate) fn place(&self, slot: ProcessId) -> usize {
         self.slots[slot.index()].place
     }
@@ -96,5 +113,30 @@ impl Slots {
     /// The number of slots.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::load::testing::load;
+
+    #[test]
+    fn a_slot_knows_the_others_of_its_process_until_it_has_another_one() {
+        let [a, b, more] = [0, 1, 2].map(ProcessId);
+        let config = load(&["processes: {a: {command: [a]}, b: {command: [b]}}"], &[]).unwrap();
+        let mut slots = Slots::new(&config.config);
+        let others = |slots: &Slots| [a, b].map(|slot| slots.others(slot));
+        assert_eq!(others(&slots), [vec![], vec![]]);
+        slots.copy(more, a);
+        assert_eq!(others(&slots), [vec![more], vec![]]);
+        assert_eq!(slots.others(more), [a]);
+        slots.copy(more, a);
+        assert_eq!(others(&slots), [vec![more], vec![]]);
+        let definition = slots.definition(b);
+        assert_eq!(slots.define(more, definition, 1, &[a, b]), Some(b));
+        assert_eq!(others(&slots), [vec![], vec![more]]);
+        assert_eq!(slots.others(more), [b]);
     }
 }

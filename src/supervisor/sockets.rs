@@ -32,15 +32,16 @@ pub(crate) fn open<'c>(
     let mut one = |process: &'c Process, wanted: &'c ListenSocket| {
         let ListenSocket { address, mode, backlog, .. } = wanted;
         let known = held.unwrap_or_default().iter().find(|(is, _)| is.address == *address);
+        let is_same = |is: &ListenSocket| (is.mode, is.backlog) == (*mode, *backlog);
         let opened = match (known, address) {
-            (Some((is, socket)), _) => {
-                if (is.mode, is.backlog) != (*mode, *backlog) {
-                    adapted.push((process, wanted, Rc::clone(socket)));
-                }
+            (Some((is, socket)), _) if is_same(is) => Ok(Rc::clone(socket)),
+            // One that has lost its file is opened anew: its process is replaced anyway.
+            (Some((_, socket)), _) if socket.has_address() => {
+                adapted.push((process, wanted, Rc::clone(socket)));
                 Ok(Rc::clone(socket))
             }
-            (None, Address::Tcp(address)) => HeldSocket::tcp(*address, *backlog).map(Rc::new),
-            (None, Address::Unix(path)) => HeldSocket::unix(path, *mode, *backlog).map(Rc::new),
+            (_, Address::Tcp(address)) => HeldSocket::tcp(*address, *backlog).map(Rc::new),
+            (_, Address::Unix(path)) => HeldSocket::unix(path, *mode, *backlog).map(Rc::new),
         };
         opened.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse if held.is_some() => {
@@ -66,11 +67,8 @@ impl Opened<'_> {
     /// As above.
     pub(crate) fn adapt(self) -> Result<Vec<Sockets>, String> {
         for (process, wanted, socket) in self.adapted {
-            let unix = match &wanted.address {
-                Address::Tcp(_) => None,
-                Address::Unix(path) => Some((path.as_path(), wanted.mode)),
-            };
-            socket.adapt(unix, wanted.backlog).map_err(|error| failed(process, wanted, &error))?;
+            let adapted = socket.adapt(wanted.mode, wanted.backlog);
+            adapted.map_err(|error| failed(process, wanted, &error))?;
         }
         Ok(self.sockets)
     }

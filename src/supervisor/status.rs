@@ -220,8 +220,8 @@ impl StatusBoard {
         self.facts.borrow_mut()[process.index()].pid = pid;
     }
 
-    pub(crate) fn set_epoch(&self, process: ProcessId, epoch: u32) {
-        self.facts.borrow_mut()[process.index()].epoch = Some(epoch);
+    pub(crate) fn set_epoch(&self, process: ProcessId, epoch: Option<u32>) {
+        self.facts.borrow_mut()[process.index()].epoch = epoch;
     }
 
     /// The pid of a process that is not reaped yet.

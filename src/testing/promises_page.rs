@@ -12,7 +12,7 @@ use crate::testing::messages_page::{files, root};
 /// Each page, and the letter of its numbers.
 const PAGES: &[(&str, char)] = &[("shutdown.md", 'S'), ("config.md", 'C')];
 
-/// What a writer has to do about a sentence that is on neither list.
+/// Tells a writer what to do about a sentence that is on neither list.
 const ADVICE: &str = "write a test or an invariant that fails without it, and add a row with the \
                       next free number to docs/promises.md, or its first words to \"Sentences that \
                       promise nothing\" if it is a definition, an example, a reason or a fact about \
@@ -136,7 +136,7 @@ fn split(paragraph: &str) -> Vec<String> {
     found
 }
 
-/// What can hold a promise.
+/// Everything that can hold a promise.
 struct Known {
     /// Tests and invariants, with the path of their module: `simulation::cases::a_test`.
     names: Vec<String>,

@@ -12,7 +12,8 @@ pub use printable::{harmless, harmless_lines, visible};
 pub use signal::Signal;
 pub(crate) use signal::{AFTER_KILL, ONE_SIGNAL};
 pub use stream::Stream;
-pub use time::{Time, human};
+pub use time::{Time, human, seconds};
+pub(crate) use time::{serialize_seconds, serialize_some_seconds};
 
 /// A slot of the graph: at first the index of a process in the config file, not a PID. While a
 /// process is replaced it has a second one.

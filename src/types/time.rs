@@ -1,7 +1,9 @@
-//! Points in time, and durations as text.
+//! Points in time, and durations as text and as data.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
+
+use serde::Serializer;
 
 /// The time since boot, on a clock that runs on while the machine is suspended (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +51,28 @@ pub fn human(duration: Duration) -> String {
         };
     }
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+/// Seconds for programs, rounded to milliseconds: finer digits are artefacts.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Writes [`seconds`].
+pub(crate) fn serialize_seconds<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(seconds(*duration))
+}
+
+/// Writes [`seconds`], or null.
+pub(crate) fn serialize_some_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(&duration.map(seconds))
 }
 
 #[cfg(test)]

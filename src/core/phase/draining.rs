@@ -130,6 +130,13 @@ impl Draining {
         // It has served nobody yet.
         let was_pending =
             matches!(event, Event::Exited { process, .. } if state.is_pending(process));
+        // The connections of an older epoch have counted in a drain that is over.
+        if let Event::Exited { process, .. } = event
+            && !was_pending
+            && state.drains[process.index()].is_drained()
+        {
+            self.drained.extend(state.older(process));
+        }
         state.handle_stop(event, deadline);
         state.handle_drain(event);
         match event {
@@ -142,9 +149,7 @@ impl Draining {
                     Some(_) => return self.hurry(state),
                 }
             }
-            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. }
-                if self.hook_until.is_some() =>
-            {
+            Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
                 self.hook_until = None;
             }
             Event::Exited { process, end, .. } => {
@@ -209,7 +214,8 @@ impl Draining {
         if !state.has_begun {
             return;
         }
-        if let Some(within) = state.budget.container_pre_stop(&state.spec, state.now, deadline) {
+        let within = state.budget.container_pre_stop(&state.spec, state.now, deadline);
+        if let Some(within) = within.filter(|within| !within.is_zero()) {
             self.hook_until = Some(state.run_hook(None, Stage::PreStop, within));
         }
     }
@@ -269,6 +275,13 @@ impl Draining {
         let deadline = self.deadline(state);
         state.expire(deadline);
         state.settle_epochs(false, deadline);
+        for process in state.left_alone() {
+            state.wait_alone(process);
+            if !self.drained.contains(&process) {
+                self.begin_drain(state, process);
+                self.drained.push(process);
+            }
+        }
         for &process in &self.new_ones {
             if let Lifecycle::Starting { .. } = state.life(process) {
                 state.begin_stop(process, false, deadline);
@@ -320,12 +333,16 @@ impl Draining {
             let above = spec.processes[process.index()].dependents.iter();
             let above = above.into_iter().any(|id| held[id.index()]);
             if let (false, Progress::NotDue) = (above, state.drains[process.index()]) {
-                let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
-                let hold = self.unready_at.map_or(Duration::ZERO, |at| at.since(state.now));
-                state.begin_drain(process, full, hold, self.shutdown.deadline);
+                self.begin_drain(state, process);
             }
             held[process.index()] = above || !state.drains[process.index()].is_drained();
         }
+    }
+
+    fn begin_drain(&self, state: &mut State, process: ProcessId) {
+        let full = self.shutdown.cause.is_asked() && !self.only_min[process.index()];
+        let hold = self.unready_at.map_or(Duration::ZERO, |at| at.since(state.now));
+        state.begin_drain(process, full, hold, self.shutdown.deadline);
     }
 
     /// Handles a second stop signal: no more waits, the stop begins, in order.

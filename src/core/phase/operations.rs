@@ -91,10 +91,13 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether a request that is not answered yet stops a process, even if it is down already.
-    fn is_busy(&self, process: ProcessId) -> bool {
+    /// Whether a request that is not answered yet stops a process, or would if it ran.
+    fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
-        self.stops(process) || stops.any(|one| one.members.contains(&process))
+        self.stops(process)
+            || stops.any(|one| {
+                one.process == process || state.spec.above(one.process).contains(&process)
+            })
     }
 
     /// Whether a required process is on its way down: the container is not ready.
@@ -189,6 +192,9 @@ impl Operations {
         if self.goals.contains_key(&process) || self.is_replaced(process) {
             return Err(RequestError::Busy(process));
         }
+        if let Some(why) = state.orphaned(process) {
+            return Err(why);
+        }
         Ok(vec![self.bring_anew(state, process, Goal::Again)])
     }
 
@@ -202,13 +208,13 @@ impl Operations {
         let mut needs = vec![process];
         let mut next = 0;
         while let Some(&id) = needs.get(next) {
-            if self.is_busy(id) || self.is_replaced(id) && !runs(state, id) {
+            if self.is_busy(state, id) || self.is_replaced(id) && !runs(state, id) {
                 return Err(RequestError::Busy(id));
             }
             if !runs(state, id) {
                 let needed = spec.processes[id.index()].dependencies.iter();
                 for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
-                    if !needs.contains(on) && (self.is_busy(*on) || !is_fine(state, *on)) {
+                    if !needs.contains(on) && (self.is_busy(state, *on) || !is_fine(state, *on)) {
                         needs.push(*on);
                     }
                 }
@@ -250,7 +256,7 @@ impl Operations {
                 self.requests.iter().any(|one| (one.process, one.request) == (process, request));
             let is_free = !is_asked
                 && !self.goals.contains_key(&process)
-                && !self.is_busy(process)
+                && !self.is_busy(state, process)
                 && !self.is_replaced(process)
                 && self.reload.is_none();
             match (state.life(process), action) {
@@ -258,7 +264,9 @@ impl Operations {
                     state.note(Note::FileChanged { process, watch, action });
                     state.act(Action::Signal { process, signal });
                 }
-                (Lifecycle::Ready { .. }, WatchAction::Restart) if is_free => {
+                (Lifecycle::Ready { .. }, WatchAction::Restart)
+                    if is_free && state.orphaned(process).is_none() =>
+                {
                     state.note(Note::FileChanged { process, watch, action });
                     let members = vec![self.bring_anew(state, process, Goal::Again)];
                     self.requests.push(Asked { process, request, members });
@@ -287,7 +295,9 @@ impl Operations {
     /// Whether a start of this process starts no other.
     fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
-        needs.all(|(on, _)| !state.is_current(*on) || is_fine(state, *on) && !self.is_busy(*on))
+        needs.all(|(on, _)| {
+            !state.is_current(*on) || is_fine(state, *on) && !self.is_busy(state, *on)
+        })
     }
 
     /// Handles a failed liveness check.
@@ -388,8 +398,10 @@ impl Operations {
         loop {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
-            // A dependent, or a step of a reload, may have waited for the end of a replacement.
-            if self.replacements.len() >= replacements && self.steps() >= steps {
+            // A dependent, or a step of a reload, may have waited for the end of a replacement, or
+            // of the reload.
+            let goes_on = self.replacements.len() < replacements || self.steps() < steps;
+            if !goes_on && !self.answer_reload(state) {
                 return judged;
             }
         }
@@ -404,6 +416,7 @@ impl Operations {
         let mut judged = Vec::new();
         self.proceed(state);
         self.give_up(state);
+        self.fail_orphaned(state);
         self.take_over(state);
         self.follow(state);
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
@@ -426,7 +439,7 @@ impl Operations {
             }
         }
         self.answer(state);
-        self.settle(state);
+        self.settle();
         judged
     }
 
@@ -442,6 +455,20 @@ impl Operations {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {
                     self.start_failed(state, slot, RequestError::Unkillable(process));
                 }
+            }
+        }
+    }
+
+    /// Fails the restarts whose new epoch is an orphan, and the reload that has started it.
+    fn fail_orphaned(&mut self, state: &mut State) {
+        for process in state.orphans.keys().copied().collect::<Vec<_>>() {
+            let Some(why) = state.orphaned(process) else { continue };
+            self.fail(state, |asked| {
+                let is_hit = (asked.process, asked.request) == (process, Request::Restart);
+                is_hit.then_some(why)
+            });
+            if let Some(reload) = &mut self.reload {
+                reload.start_failed(process, why);
             }
         }
     }
@@ -462,18 +489,26 @@ impl Operations {
         let mut followers = std::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
         // Each follows once, when all is as the new config has it.
-        if self.reload.is_some() {
+        if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
             self.followers = followers;
             return;
         }
         let mut waits = vec![false; spec.processes.len()];
+        for id in followers.keys() {
+            waits[id.index()] = self.reload.as_ref().is_some_and(|one| one.has_followed(*id));
+        }
         for &process in &spec.order {
-            let has_to_wait = waits[process.index()] || self.is_replaced(process);
+            let has_to_wait = waits[process.index()]
+                || self.is_replaced(process)
+                || state.orphaned(process).is_some();
             if !has_to_wait && let Some(on) = followers.remove(&process) {
                 state.note(Note::Follows { process, on });
-                let is_asked = self.goals.contains_key(&process);
+                let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
                 let goal = if is_asked { Goal::Again } else { Goal::Following };
-                self.bring_anew(state, process, goal);
+                let new = self.bring_anew(state, process, goal);
+                if let Some(reload) = &mut self.reload {
+                    reload.follows(process, new);
+                }
             }
             let is_resting = match (self.goals.get(&process), state.life(process)) {
                 (None | Some(Goal::Up { begun: true }), life) => {
@@ -521,6 +556,7 @@ impl Operations {
             match goal {
                 Goal::Down | Goal::Failed => {
                     state.reach(process, Reached::default());
+                    state.went_well[process.index()] = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
                 Goal::Retired => self.retire(state, process),
@@ -546,6 +582,8 @@ impl Operations {
             let of_process = self.replacements.iter().find(|one| one.old == process);
             if let Some(Replacement { new, overlaps: false, .. }) = of_process.copied() {
                 self.bring_down(state, new, Goal::Failed);
+                // Its turn in this step may be over.
+                return self.descend(state, new, false);
             }
         }
         None

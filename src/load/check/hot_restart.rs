@@ -2,6 +2,7 @@
 //! together with the shutdown.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::config::{Config, DrainMethod, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
@@ -28,6 +29,28 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
             times(problems, config, process, &flags, command);
         }
     }
+    for (process, place) in config.processes.iter().zip(&places.processes) {
+        if process.hot_restart().is_none()
+            && let Some(id) = plain_base_id(process)
+            && let Some(other) = ids.get(&id)
+        {
+            let message = format!("`{}` has the `--base-id {id}` of `{other}`", process.name);
+            problems
+                .error(place.parts.command.unwrap_or(place.name), message)
+                .help("add `--disable-hot-restart` to its `command`, or another number; Envoy's default is 0");
+        }
+    }
+}
+
+/// The base ID of an Envoy without `update: hot-restart`, which has one nevertheless.
+fn plain_base_id(process: &Process) -> Option<String> {
+    let flags = EnvoyFlags::of(&process.command);
+    let is_envoy =
+        || Path::new(process.command.first()?).file_name().filter(|name| *name == "envoy");
+    if flags.is_disabled || flags.is_base_id_dynamic {
+        return None;
+    }
+    flags.base_id.or_else(|| is_envoy().map(|_| "0".to_owned()))
 }
 
 /// Checks what drainit itself needs. Returns whether it is there.
@@ -63,7 +86,12 @@ fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
 /// Checks the flags without which a new epoch cannot take over. Returns whether they are right.
 fn right(problems: &mut Problems, process: &Process, flags: &EnvoyFlags, command: Span) -> bool {
     let name = &process.name;
-    let wrong = if flags.is_disabled {
+    let wrong = if let Some(flag) = flags.wrong {
+        Some((
+            format!("Envoy does not start with this `{flag}` of `{name}`"),
+            "write it once, with a whole number as the next argument: Envoy knows no `=`",
+        ))
+    } else if flags.is_disabled {
         Some((
             format!("`--disable-hot-restart` of `{name}` forbids its `update: hot-restart`"),
             "remove the flag, and add `--base-id 1`: no other Envoy of the pod may have the same number",
@@ -113,9 +141,15 @@ fn times(
             human(window)
         );
         problems.warning(command, message).help(format!(
-            "add `--parent-shutdown-time-s {}`, in which its requests can end",
+            "set `--parent-shutdown-time-s {}`, in which its requests can end",
             process.drain.as_ref().map_or(window, |drain| drain.time.min(window)).as_secs().max(1)
         ));
+    } else if shutdown.is_zero() {
+        let message = format!(
+            "an old epoch of `{name}` is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its \
+             connections are cut"
+        );
+        problems.warning(command, message).help("set a longer time, in which its requests can end");
     } else if flags.drain >= shutdown {
         let message = format!(
             "an old epoch of `{name}` is ended after {} (`--parent-shutdown-time-s`), but Envoy spreads the closing of \

@@ -39,9 +39,23 @@ pub(crate) fn check(
     signals_that_stop(problems, config, places);
     reload_signal(problems, config, places);
     drain_by_hand(problems, config, places);
+    unready_without_drain(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
     hot_restart::check(problems, config, places);
+}
+
+/// Warns of a time that has to pass during the drains where there is none.
+fn unready_without_drain(problems: &mut Problems, config: &Config, places: &Places) {
+    let is_drained = config.processes.iter().any(|process| process.drain.is_some());
+    let delay = config.shutdown.unready_delay;
+    if let Some(span) = places.unready_delay.filter(|_| !delay.is_zero() && !is_drained) {
+        let message =
+            "`unready_delay` has no effect: no process has a `drain`, so the stop begins at once";
+        problems.warning(span, message).help(
+            "add a `drain` to the process that serves, or write `readiness_delay`, after which the stop begins",
+        );
+    }
 }
 
 /// Warns where `drainit drain` would be refused, and where `drain_over_tcp` has no effect.
@@ -288,16 +302,19 @@ fn sum_of(terms: impl Iterator<Item = (String, Duration)>) -> String {
     }
 }
 
-/// Warns where no dependency orders a drained process before others, so that all stop at once.
+/// Warns where no dependency orders a drained process before others, so that all stop at once. An
+/// empty `depends_on` says that it needs none of them.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process) in config.processes.iter().enumerate() {
-        let (Some(_), Some(span)) = (&process.drain, places.processes[index].drain) else {
+        let place = &places.processes[index];
+        let (Some(_), Some(span), None) = (&process.drain, place.drain, place.parts.depends_on)
+        else {
             continue;
         };
         // Of copies, the first stands for all.
         let is_further_copy = process.copy_of.as_ref().is_some_and(|copy| copy.index > 1);
-        if is_further_copy || !graph.dependencies[index].is_empty() || checked == 50 {
+        if is_further_copy || checked == 50 {
             continue;
         }
         checked += 1; // each walks the whole graph
@@ -329,7 +346,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         );
         let problem = problems.warning(span, message);
         problem.help(format!(
-            "add the processes that its last requests need to its `depends_on`; the others are {named}"
+            "write `depends_on` with the processes that its last requests need, `[]` for none; the others are {named}"
         ));
     }
 }

@@ -12,6 +12,7 @@ use crate::load::read::reader::{Fields, Reader};
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
 use crate::plan::timeline::StepKind;
+use crate::types::human;
 
 pub(crate) static KEYS: Keys = Keys { exclusive: DRAINS, others: &[only_if::ROW] };
 
@@ -74,7 +75,7 @@ static ENVOY: Keys = Keys::new(&[
     ),
     Key::new(
         "ignore_listeners",
-        Shape::List(&Shape::Text),
+        Shape::List(&Shape::Path),
         "Listeners whose connections do not count, by name, address or `stat_prefix`.",
     ),
     TIME,
@@ -177,6 +178,14 @@ pub(crate) fn drain(
     let span = at("time").unwrap_or(fields.span);
     place.waits.push(Wait { what: StepKind::Drain, duration: time, span });
     let method = method?;
+    // A `time` from a variable may well be shorter where it runs.
+    if let (Some(written), Some(span), true) =
+        (min.filter(|min| *min > time), place.min, reader.problems.is_check())
+    {
+        let (from, to) = (human(written), human(time));
+        let message = format!("`min` is cut from {from} to {to}, which is the `time` of the drain");
+        reader.problems.warning(span, message).help("write a longer `time`, or a shorter `min`");
+    }
     let min = min.unwrap_or(method.default_min()).min(time);
     if let DrainMethod::Envoy { strategy: DrainStrategy::Gradual, .. } = method
         && min.is_zero()

@@ -13,6 +13,7 @@ pub(crate) struct Places {
     /// The variables that `grace_period` uses.
     pub(crate) grace_variables: Vec<String>,
     pub(crate) has_grace_period: bool,
+    pub(crate) unready_delay: Option<Span>,
     pub(crate) listen: Option<Span>,
     pub(crate) drain_over_tcp: Option<Span>,
     /// The container's own waits.
@@ -33,6 +34,7 @@ impl Places {
             grace_period: shutdown,
             grace_variables,
             has_grace_period: false,
+            unready_delay: None,
             listen,
             drain_over_tcp,
             waits,
@@ -108,6 +110,7 @@ pub(crate) struct Wait {
 pub(crate) struct Parts {
     pub(crate) command: Option<Span>,
     pub(crate) update: Option<Span>,
+    pub(crate) depends_on: Option<Span>,
     pub(crate) working_dir: Option<Span>,
     pub(crate) user: Option<Span>,
     pub(crate) readiness: Option<Span>,

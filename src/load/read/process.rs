@@ -309,6 +309,7 @@ fn process(
     place.parts = Parts {
         command: at("command"),
         update: at("update"),
+        depends_on: at("depends_on"),
         working_dir: at("working_dir"),
         user: at("user"),
         readiness: at("readiness"),
@@ -432,6 +433,7 @@ fn process(
             .unwrap_or_default(),
         update: reader
             .field(&fields, "update", |text| values::choice(text, UPDATES))
+            .filter(|_| kind == ProcessKind::Service)
             .unwrap_or_default(),
         restart: restart(reader, &fields),
         on_exit: reader.field(&fields, "on_exit", on_exit).unwrap_or_default(),

@@ -179,6 +179,7 @@ fn shutdown(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> 
     let readiness_delay = time("readiness_delay", Duration::ZERO);
     let unready_delay = time("unready_delay", Duration::ZERO);
     let at = |name: &str| fields.get(name).map(|node| node.span);
+    places.unready_delay = at("unready_delay");
     if !readiness_delay.is_zero() && !unready_delay.is_zero() {
         let span = at("unready_delay").unwrap_or(fields.span);
         let message = "`readiness_delay` and `unready_delay` exclude each other: \

@@ -48,6 +48,18 @@ fn each_error_names_its_mend() {
         ),
         ("", &[READY, DRAIN], "4:`router` has no `--base-id`", "add `--base-id 1`"),
         (
+            "--base-id abc",
+            &[READY, DRAIN],
+            "4:Envoy does not start with this `--base-id` of `router`",
+            "with a whole number as the next argument",
+        ),
+        (
+            "--base-id 1 --parent-shutdown-time-s 3s",
+            &[READY, DRAIN],
+            "4:Envoy does not start with this `--parent-shutdown-time-s` of `router`",
+            "write it once",
+        ),
+        (
             "--base-id 1 --restart-epoch 3",
             &[READY, DRAIN],
             "4:`--restart-epoch` of `router` is set by drainit",
@@ -67,7 +79,12 @@ fn times_that_cut_connections_or_last_too_long_are_warned_of() {
             "--base-id 1",
             "lives for 15m (`--parent-shutdown-time-s`), and until then nothing else replaces it; a shutdown keeps at \
              most 28s for it",
-            "add `--parent-shutdown-time-s 15`",
+            "set `--parent-shutdown-time-s 15`",
+        ),
+        (
+            "--base-id 1 --drain-strategy immediate --parent-shutdown-time-s 0",
+            "is ended as soon as the new one is live (`--parent-shutdown-time-s 0`): its connections are cut",
+            "set a longer time",
         ),
         (
             "--base-id 1 --parent-shutdown-time-s 20",
@@ -93,4 +110,22 @@ fn each_envoy_has_a_base_id_of_its_own() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].contains("`router-2` has the `--base-id 1` of `router-1`"), "{found:#?}");
     assert!(found[0].contains("${SCALE_INDEX}"), "{found:#?}");
+}
+
+#[test]
+fn an_envoy_that_is_not_hot_restarted_has_a_base_id_too() {
+    let found = |flags: &str, command: &str| {
+        let flags = flags.replace(' ', ", ");
+        let text = format!(
+            "processes:\n  other: {{command: {command}}}\n  router:\n    command: [envoy, {flags}]\n    update: hot-restart\n    {READY}\n    {DRAIN}\n    depends_on: [other]\n"
+        );
+        checked(&text, &[]).into_iter().map(|one| (one.line, one.message)).collect::<Vec<_>>()
+    };
+    let zero = RIGHT.replace("--base-id 1", "--base-id 0");
+    let same = |id: u8| vec![(2, format!("`other` has the `--base-id {id}` of `router`"))];
+    assert_eq!(found(&zero, "[/usr/bin/envoy, -c, /b]"), same(0));
+    assert_eq!(found(RIGHT, "[sh, -c, exec envoy --base-id 1]"), same(1));
+    for right in ["[envoy, --disable-hot-restart]", "[envoy, --base-id, '2']", "[/app/server]"] {
+        assert_eq!(found(&zero, right), []);
+    }
 }

@@ -40,6 +40,15 @@ fn wrong_sockets() {
         ("listen: [{address: 'unix:/a', name: 'a:b'}]", "cannot be the name of a socket"),
         ("listen: [{address: 'unix:/a', backlog: -1}]", "not a whole number"),
         ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` listens on unix:/var/run/a already"),
+        (
+            "listen: ['tcp://0.0.0.0:80', 'tcp://127.0.0.1:80']",
+            "`a` listens on tcp://127.0.0.1:80 already",
+        ),
+        (
+            "listen: ['tcp://[::]:80', 'tcp://0.0.0.0:80']",
+            "`a` listens on tcp://0.0.0.0:80 already",
+        ),
+        ("listen: ['tcp://127.0.0.1:80', 'tcp://[::]:80']", "`a` listens on tcp://[::]:80 already"),
         ("listen: ['unix:/a'], sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
         ("listen: ['unix:/a'], readiness: {unix: /a}", "`readiness` of `a` always holds"),
         (
@@ -52,6 +61,7 @@ fn wrong_sockets() {
         let found = problems(&process_with(&keys));
         assert!(found.len() == 1 && found[0].message.contains(message), "{keys}: {found:#?}");
     }
+    assert!(problems(&process_with("listen: ['tcp://0.0.0.0:80', 'tcp://[::1]:80']")).is_empty());
     let own = "control: {listen: '0.0.0.0:80'}\nprocesses: {a: {command: [b], listen: ['tcp://127.0.0.1:80']}}";
     let found = problems(own);
     assert!(found[0].message.contains("drainit's own address"), "{found:#?}");

@@ -108,6 +108,17 @@ fn every_kind_of_fault_of_a_process() {
         ),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
         ("restart_max: -1", 18, "`restart_max` is `-1`: not a whole number"),
+        ("restart_max: 4294967296", 18, "`restart_max` is `4294967296`: too large"),
+        (
+            "drain: {envoy: {admin: 'unix:/a', ignore_listeners: [a, '']}}",
+            61,
+            "`ignore_listeners` is empty: the name is missing",
+        ),
+        (
+            "drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}",
+            48,
+            "`exit_at` is `99999999999999999999`: too large",
+        ),
         ("on_exit: halt", 14, "`on_exit` is `halt`: not a known value"),
         ("type: job", 11, "`type` is `job`: not a known value"),
         (
@@ -143,6 +154,15 @@ fn every_kind_of_fault_of_a_process() {
     ] {
         let (found_column, found, _) = only(keys);
         assert_eq!((found.as_str(), found_column), (message, column), "{keys}");
+    }
+}
+
+#[test]
+fn the_update_of_a_oneshot_is_reported_once() {
+    for update in ["start-first", "hot-restart"] {
+        let keys = format!("type: oneshot\n    update: {update}");
+        let found = lines(&problems(&process_with(&keys)));
+        assert_eq!(found, ["5:5 a oneshot has no `update`: it exits by itself"]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::testing::load;
+use crate::load::testing::{checked, config, load};
 use crate::load::tests::{lines, problems};
 
 const CHAIN: &str = "
@@ -71,6 +71,22 @@ fn a_default_minimum_is_cut_to_fit() {
 }
 
 #[test]
+fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
+    let text = chain("0", "time: 3s, min: 10s", "min: 16s", "");
+    let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
+    assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 15]));
+    assert_eq!(
+        lines(&checked(&text, &[])),
+        [
+            "4:98 `min` is cut from 10s to 3s, which is the `time` of the drain",
+            "8:44 `min` is cut from 16s to 15s, which is the `time` of the drain",
+        ]
+    );
+    // The default is 5s, and may be cut.
+    assert_eq!(checked(&chain("0", "time: 3s", "time: 4s, min: 4s", ""), &[]), []);
+}
+
+#[test]
 fn declared_waits_are_added_up_along_the_longest_path() {
     let text = "
 hooks: {pre_stop: {command: [x], timeout: 2s}, post_stop: [y]}
@@ -110,6 +126,12 @@ processes:
     assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
+    // An empty `depends_on` says that it needs none.
+    assert!(found[0].help.as_ref().unwrap().contains("`[]` for none"));
+    for none in ["[]", "{}"] {
+        let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
+        assert_eq!(problems(&needs_none), []);
+    }
     // There is no warning if all other processes depend on it.
     assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
@@ -180,6 +202,18 @@ fn an_unready_delay_fits_and_has_no_readiness_delay_beside_it() {
     assert_eq!(
         found("unready_delay: 28s"),
         ["1:27 `unready_delay` (28s) leaves nothing of the 28s until the deadline"]
+    );
+    let undrained = |delay: &str| {
+        lines(&problems(&format!(
+            "shutdown: {{unready_delay: {delay}}}\nprocesses: {{a: {{command: [a]}}}}\n"
+        )))
+    };
+    assert!(undrained("0s").is_empty());
+    assert_eq!(
+        undrained("9s"),
+        [
+            "1:27 `unready_delay` has no effect: no process has a `drain`, so the stop begins at once"
+        ]
     );
     let loaded = load(&[&chain("1s", "time: 5s", "time: 5s", "unready_delay: 9s")], &[]).unwrap();
     assert_eq!(loaded.config.shutdown.unready_delay, Duration::from_secs(9));

@@ -122,3 +122,13 @@ impl Node {
         }
     }
 }
+
+/// The value at a path of keys, unless it is empty.
+pub(crate) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
+    let (name, rest) = path.split_first()?;
+    let (_, value) = node.entries().iter().find(|(key, _)| &*key.text == *name)?;
+    match rest {
+        [] => (!matches!(value.kind, Kind::Null)).then_some(value),
+        rest => get(value, rest),
+    }
+}

@@ -157,11 +157,12 @@ impl SpawnRequest {
         let args = self.command.iter().map(|arg| CString::new(arg.as_bytes()));
         // As a map, in which a later entry replaces an earlier one.
         let env = self.env.as_ref().map(|env| {
-            let env: BTreeMap<_, _> = env.iter().map(|(key, value)| (key, value)).collect();
+            let mut last = BTreeMap::new();
+            last.extend(env.iter().map(|(key, value)| (key, value)));
             let entry = |(key, value): (&OsString, &OsString)| {
                 CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
             };
-            env.into_iter().map(entry).collect::<Result<_, _>>()
+            last.into_iter().map(entry).collect::<Result<_, _>>()
         });
         let program = CString::new(program.as_os_str().as_bytes())?;
         Ok((program, args.collect::<Result<_, _>>()?, env.transpose()?))
@@ -225,12 +226,10 @@ fn difference(user: &User) -> Option<sys::NewUser> {
     if is_uid && is_gid {
         return None;
     }
-    let sorted = |mut groups: Vec<Gid>| {
-        groups.sort_by_key(|gid| gid.as_raw());
-        groups
-    };
-    let groups = sorted(user.groups.iter().copied().map(Gid::from_raw).collect());
-    let has_groups = nix::unistd::getgroups().is_ok_and(|now| sorted(now) == groups);
+    let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    let has_groups = nix::unistd::getgroups().is_ok_and(|now| {
+        now.len() == groups.len() && groups.iter().all(|group| now.contains(group))
+    });
     Some(sys::NewUser {
         groups: (!has_groups).then_some(groups),
         gid: (!is_gid).then_some(gid),

@@ -34,7 +34,7 @@ impl DrainTarget {
     pub(crate) fn send(&self, event: Event) {
         // Fails only when the event loop has ended.
         let (process, instance) = (self.process, self.instance);
-        let _ = self.sender.send(Message::Drain { process, instance, event });
+        let _ = self.sender.send(Message::OfInstance { process, instance, event });
     }
 
     /// Adds a warning to the log and to the report.

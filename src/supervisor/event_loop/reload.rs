@@ -25,8 +25,10 @@ impl EventLoop {
     pub(super) fn reload_asked(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if !self.reloads.is_under_way() => {
+                let why = self.status_board.failure(why);
+                self.refused(&why);
                 // A client that has gone away is not told.
-                let _ = reply.send(Err(self.status_board.failure(why)));
+                let _ = reply.send(Err(why));
             }
             _ => self.reloads.want(Some(reply)),
         }

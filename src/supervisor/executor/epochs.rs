@@ -2,31 +2,28 @@
 //! further one, and the check of the config before. `core/handover.rs` decides in which order they
 //! end.
 
-use std::time::Duration;
+use std::path::Path;
 
 use tokio::task::spawn_local;
 
-use crate::config::{Address, DrainMethod, Process};
+use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
 use crate::core::note::Note;
 use crate::core::slots::Role;
 use crate::core::spec::{HookId, Stage};
-use crate::os::clock;
+use crate::load::bootstrap;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::Message;
-use crate::types::{ProcessId, Time, exit_code};
+use crate::types::{ProcessId, exit_code, harmless};
 
 /// One epoch, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) number: u32,
-    /// It lives this long after the start of the next one.
-    handover: Duration,
-    started: Time,
     /// It has not taken over yet.
     pub(super) is_new: bool,
     /// A newer epoch has ended before it took over.
@@ -41,13 +38,8 @@ fn next(living: impl Iterator<Item = u32>) -> u32 {
 impl Executor {
     /// The other epochs of the process that live.
     fn others(&self, process: ProcessId) -> impl Iterator<Item = (ProcessId, Epoch)> {
-        let owner = self.owner(process);
-        let is_other = move |id: &ProcessId| *id != process && self.owner(*id) == owner;
-        self.slots().filter(is_other).filter_map(|id| Some((id, self.living_epoch(id)?)))
-    }
-
-    fn slots(&self) -> impl Iterator<Item = ProcessId> + use<> {
-        (0..self.instances.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
+        let others = self.other_slots(process).into_iter();
+        others.filter_map(|id| Some((id, self.living_epoch(id)?)))
     }
 
     fn living_epoch(&self, process: ProcessId) -> Option<Epoch> {
@@ -68,7 +60,9 @@ impl Executor {
 
     /// The epoch that starts now; `None` if the process is not hot-restarted.
     pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<Epoch>, StartError> {
-        let Some(flags) = self.process(process).hot_restart() else { return Ok(None) };
+        if self.process(process).hot_restart().is_none() {
+            return Ok(None);
+        }
         if self.others(process).any(|(_, other)| other.was_failed_on) {
             return Err(StartError::Unprepared(
                 "an earlier hot restart of the running Envoy failed, and Envoy permits no other one; `drainit stop` \
@@ -76,24 +70,8 @@ impl Executor {
                     .to_owned(),
             ));
         }
-        let is_foreign = |(id, _): (ProcessId, Epoch)| {
-            self.process(id).hot_restart().is_some_and(|other| other.base_id != flags.base_id)
-        };
-        if self.others(process).any(is_foreign) {
-            return Err(StartError::Unprepared(
-                "its --base-id is not that of the running Envoy, which it cannot replace; `drainit stop` it before \
-                 the reload, and start it then"
-                    .to_owned(),
-            ));
-        }
         let number = next(self.others(process).map(|(_, other)| other.number));
-        Ok(Some(Epoch {
-            number,
-            handover: flags.parent_shutdown,
-            started: clock::now(),
-            is_new: number > 0,
-            was_failed_on: false,
-        }))
+        Ok(Some(Epoch { number, is_new: number > 0, was_failed_on: false }))
     }
 
     /// The admin that a new epoch has to take over.
@@ -118,23 +96,9 @@ impl Executor {
     /// An epoch has ended.
     pub(super) fn epoch_ended(&mut self, process: ProcessId) {
         let Some(ended) = self.instances[process.index()].epoch.take() else { return };
-        let others: Vec<_> = self.others(process).collect();
-        for (id, other) in others {
-            if other.number > ended.number {
-                let is_early = clock::now().since(other.started) < other.handover;
-                if is_early && !other.is_new && !self.instances[id.index()].is_asked {
-                    tracing::warn!(
-                        "{}: epoch {} has ended before epoch {} has ended it: Envoy aborts that one, too, within 15s",
-                        self.names.of(process),
-                        ended.number,
-                        other.number
-                    );
-                }
-                continue;
-            }
-            if ended.is_new
-                && let Some(epoch) = &mut self.instances[id.index()].epoch
-            {
+        let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
+        for (id, _) in others {
+            if let Some(epoch) = &mut self.instances[id.index()].epoch {
                 epoch.was_failed_on = true;
             }
         }
@@ -148,20 +112,15 @@ impl Executor {
         Some(format!("{line}, epoch {}", epoch.number))
     }
 
-    /// What tells this instance from another one of the same process, if there is one: its epoch, or
-    /// its PID.
+    /// The epoch or the PID of this instance, where there is another one of the same process.
     pub(super) fn instance_name(&self, process: ProcessId) -> Option<String> {
         let machine = self.status_board.machine.borrow();
-        let is_other = |other: &ProcessId| {
+        let is_there = |other: &ProcessId| {
             let was_started = self.instances[other.index()].name.is_some();
-            *other != process
-                && was_started
-                && self.owner(*other) == self.owner(process)
-                && machine.state().role(*other) != Role::Retired
+            was_started && machine.state().role(*other) != Role::Retired
         };
-        self.slots()
-            .any(|other| is_other(&other))
-            .then(|| self.instances[process.index()].name.clone())?
+        let is_one_of_two = self.other_slots(process).iter().any(is_there);
+        is_one_of_two.then(|| self.instances[process.index()].name.clone())?
     }
 
     /// Lets Envoy check its config in place of a `pre_start` hook, if another epoch runs. Returns
@@ -176,10 +135,12 @@ impl Executor {
         let status_board = self.status_board.clone();
         let task = spawn_local(async move {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
-            let event = match validate(request, children).await {
+            let checked = validate(request, children).await;
+            let checked =
+                checked.map_err(|reason| format!("Envoy's check of its config failed: {reason}"));
+            let event = match checked.and_then(|()| admin_stays(&wanted, &args)) {
                 Ok(()) => Event::HookEnded { hook, success: true },
                 Err(reason) => {
-                    let reason = format!("Envoy refuses its config: {reason}");
                     tracing::error!("{}: {reason}", wanted.name);
                     status_board.set_message(process, Some(reason));
                     Event::SpawnFailed { process, exit_code: exit_code::NOT_READY }
@@ -201,6 +162,24 @@ impl Executor {
         };
         task.inspect(tokio::task::AbortHandle::abort).is_some()
     }
+}
+
+/// Refuses a config that has the admin elsewhere: drainit would not see that the new epoch has taken
+/// over, and kill it when the old one does not listen any more.
+fn admin_stays(wanted: &Process, args: &[String]) -> Result<(), String> {
+    let command: Vec<String> = wanted.command.iter().chain(args).cloned().collect();
+    let admin = match wanted.drain.as_ref().map(|drain| &drain.method) {
+        Some(DrainMethod::Envoy { admin, .. }) => admin,
+        _ => return Ok(()),
+    };
+    let Some(config) = EnvoyFlags::of(&command).config else { return Ok(()) };
+    let path = wanted.working_dir.as_deref().unwrap_or(Path::new("")).join(config);
+    let Some(other) = bootstrap::other_admin(&path, admin) else { return Ok(()) };
+    Err(format!(
+        "{} has the admin at {other}, but drainit asks {admin}: change `readiness` and `drain`, too, and use \
+         `drainit reload`",
+        harmless(&path.to_string_lossy())
+    ))
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Executor {
         let pids = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
         let line = format!(
             "{name}: not allowed to signal those that live on in its process group{pids}, most likely another user's, so \
-            they are not waited for; run drainit as root, or all of them as one user"
+            they are not waited for; run drainit as root with the capability KILL, or all of them as one user"
         );
         tracing::warn!("{line}");
         self.report.borrow_mut().remark(line);

@@ -34,6 +34,7 @@ use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::termination_log;
 use crate::report::Report;
+use crate::report::messages;
 use crate::report::messages::Names;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
@@ -124,8 +125,6 @@ struct Instance {
     validation: Option<AbortHandle>,
     /// Its readiness was reported.
     is_ready: bool,
-    /// drainit has asked it to end.
-    is_asked: bool,
 }
 
 impl Instance {
@@ -199,7 +198,7 @@ impl Executor {
                     Event::Ready(process)
                 })
             }
-            Message::Drain { process, instance, event } => {
+            Message::OfInstance { process, instance, event } => {
                 self.is_current(process, instance).then_some(event)
             }
             Message::Validated { process, task, event } => {
@@ -210,23 +209,17 @@ impl Executor {
             Message::Request { process, request, reply } => {
                 // Where it is gone, the one who asked sees that the reply was dropped.
                 let process = self.status_board.current(process)?;
+                let name = self.names.of(process);
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {
+                    let why = self.status_board.failure(why);
+                    tracing::warn!("{name}: {} failed: {why}", messages::request_name(request));
                     // A client that has gone away is not told.
-                    let _ = reply.send(Err(self.status_board.failure(why)));
+                    let _ = reply.send(Err(why));
                     return None;
                 }
-                self.status_board.requests.add(self.names.of(process), request, reply);
+                self.status_board.requests.add(name, request, reply);
                 Some(Event::Requested { process, request })
-            }
-            Message::Probed { process, instance, is_alive } => self
-                .is_current(process, instance)
-                .then_some(Event::LivenessProbed { process, is_alive }),
-            Message::Unhealthy { process, instance } => {
-                self.is_current(process, instance).then_some(Event::Unhealthy(process))
-            }
-            Message::TimeoutExtended { process, instance, by } => {
-                self.is_current(process, instance).then_some(Event::TimeoutExtended { process, by })
             }
             Message::FileChanged { name, watch } => {
                 // It may have another definition by now.
@@ -279,13 +272,9 @@ impl Executor {
 
     /// Removes the `sockets` of a process, unless another instance of it may use them.
     fn remove_sockets(&self, slot: ProcessId) {
-        let slots = self.status_board.slots.borrow();
-        let is_same =
-            |other: ProcessId| other != slot && slots.identity(other) == slots.identity(slot);
-        let lives =
-            |(instance, other): (&Instance, ProcessId)| instance.pid.is_some() && is_same(other);
-        if !self.instances.iter().zip((0..).map(ProcessId)).any(lives) {
-            launch::remove_sockets(&slots.definition(slot), &self.config);
+        let lives = |other: &ProcessId| self.instances[other.index()].pid.is_some();
+        if !self.other_slots(slot).iter().any(lives) {
+            launch::remove_sockets(&self.process(slot), &self.config);
         }
     }
 
@@ -415,7 +404,6 @@ impl Executor {
     /// Asks a process to end.
     pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
         self.instances[process.index()].end_probes();
-        self.instances[process.index()].is_asked = true;
         for signal in with_cont(signal) {
             self.signal(process, signal);
         }
@@ -562,6 +550,11 @@ impl Executor {
 
     fn process(&self, slot: ProcessId) -> Rc<Process> {
         self.status_board.slots.borrow().definition(slot)
+    }
+
+    /// The other slots that the process has or had.
+    fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
+        self.status_board.slots.borrow().others(slot)
     }
 
     /// Whose the lines of this slot are.

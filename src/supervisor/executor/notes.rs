@@ -53,6 +53,12 @@ impl Executor {
                 }
                 None
             }
+            Note::Replacing { process, old, overlaps: false }
+                if self.instances[old.index()].pid.is_none() =>
+            {
+                line = messages::changed_while_down(self.names.of(process));
+                None
+            }
             Note::AllReady => {
                 line = self.status_board.with_startup(|startup, _| startup.line());
                 None

@@ -97,7 +97,6 @@ impl Executor {
             Some(epoch) => format!("epoch {}", epoch.number),
             None => format!("PID {pid}"),
         });
-        current.is_asked = false;
         current.log.clone_from(&log);
         current.drain = None;
         self.status_board.set_pid(process, Some(pid));
@@ -140,10 +139,25 @@ impl Executor {
             )),
         };
         current.last_failure = last_failure;
-        if let Some(epoch) = epoch {
-            self.status_board.set_epoch(process, epoch.number);
-        }
+        self.status_board.set_epoch(process, epoch.map(|epoch| epoch.number));
         Ok(())
+    }
+
+    /// Asks a new epoch once more, in place of its readiness probe.
+    pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
+        let wanted = self.with_values(process);
+        let current = &mut self.instances[process.index()];
+        let instance = current.number;
+        current.watch = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
+            let event = Event::NotLive(process);
+            Watch::ask_once(
+                epoch,
+                self.sender.clone(),
+                Rc::clone(&current.last_failure),
+                Message::Ready { process, instance },
+                Message::OfInstance { process, instance, event },
+            )
+        });
     }
 
     /// Begins the liveness check of a process that is ready.

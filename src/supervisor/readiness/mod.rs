@@ -17,7 +17,7 @@ use crate::config::{Address, Probe, Process, Readiness};
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
-use crate::supervisor::readiness::probe::{LastFailure, wait_epoch, wait_ready};
+use crate::supervisor::readiness::probe::{LastFailure, ask_epoch, wait_epoch, wait_ready};
 use crate::supervisor::run_command;
 
 /// The limit of one run of an `exec` probe.
@@ -67,6 +67,21 @@ impl Watch {
                 }
             }
             let _ = sender.send(ready);
+        });
+        Self { task: task.abort_handle() }
+    }
+
+    /// Asks an epoch of an Envoy once, and sends `ready` or `not_live`.
+    pub(crate) fn ask_once(
+        epoch: (Address, u32),
+        sender: MessageSender,
+        failure: LastFailure,
+        ready: Message,
+        not_live: Message,
+    ) -> Self {
+        let task = spawn_local(async move {
+            let is_live = ask_epoch(&epoch, &failure).await.is_ok();
+            let _ = sender.send(if is_live { ready } else { not_live });
         });
         Self { task: task.abort_handle() }
     }

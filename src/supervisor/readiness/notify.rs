@@ -66,9 +66,13 @@ impl Listener {
                     received = socket.recv(accepts) => Some(received),
                     () = watchdog.expired() => None,
                 };
+                // Fails only when the event loop has ended.
+                let report = |event| {
+                    let _ = sender.send(Message::OfInstance { process, instance: number, event });
+                };
                 let unhealthy = |why: String| {
                     *states.unhealthy.borrow_mut() = Some(why);
-                    let _ = sender.send(Message::Unhealthy { process, instance: number });
+                    report(Event::Unhealthy(process));
                 };
                 let message = match received {
                     Some(Ok(message)) => message,
@@ -86,16 +90,14 @@ impl Listener {
                 if let Some(status) = message.status {
                     *states.status.borrow_mut() = Some(format!("it says: {status}"));
                 }
-                // Fails only when the event loop has ended.
                 if message.ready {
                     let _ = sender.send(Message::Ready { process, instance: number });
                 }
                 if message.drained {
-                    let event = Event::Drained(process);
-                    let _ = sender.send(Message::Drain { process, instance: number, event });
+                    report(Event::Drained(process));
                 }
                 if let Some(by) = message.extend {
-                    let _ = sender.send(Message::TimeoutExtended { process, instance: number, by });
+                    report(Event::TimeoutExtended { process, by });
                 }
                 if message.alive {
                     watchdog.is_alive();

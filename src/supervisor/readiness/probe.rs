@@ -97,18 +97,26 @@ pub(crate) async fn wait_ready(
 /// Returns when this epoch of an Envoy has taken over the admin from the one before. Without a
 /// limit, as [`wait_ready`].
 pub(crate) async fn wait_epoch(
-    (admin, epoch): &(Address, u32),
+    epoch: &(Address, u32),
     interval: Duration,
     last_failure: &LastFailure,
     failures: &Cell<u64>,
 ) {
     let try_once = async || {
-        check_epoch(admin, *epoch, ATTEMPT_LIMIT).await.map_err(|reason| {
-            failures.set(failures.get() + 1);
-            *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
-        })
+        let asked = ask_epoch(epoch, last_failure).await;
+        asked.inspect_err(|()| failures.set(failures.get() + 1))
     };
     wait_retrying(interval, try_once).await;
+}
+
+/// Asks once whether this epoch of an Envoy has taken over.
+pub(crate) async fn ask_epoch(
+    (admin, epoch): &(Address, u32),
+    last_failure: &LastFailure,
+) -> Result<(), ()> {
+    check_epoch(admin, *epoch, ATTEMPT_LIMIT).await.map_err(|reason| {
+        *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
+    })
 }
 
 /// Tries once, for at most `limit`; a command has the limit of `run`. The error is the reason, for
