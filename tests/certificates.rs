@@ -67,7 +67,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
         .env(&format!("{prefix}ADDRESS"), &plain.ip().to_string())
         .env(&format!("{prefix}PORT"), &plain.port().to_string())
         .env(&format!("{prefix}TLS_PORT"), &tls.port().to_string())
-        .env(&format!("{prefix}RUN_DIR"), "DIR")
+        .env(&format!("{prefix}RUN_DIR"), "DIR/run")
         .env("ENVOY_BASE_ID", &plain.port().to_string())
         .env("ENVOY", &format!("target/envoy/{}/envoy", envoy::DEFAULT))
         .env("TLS_DIR", "DIR/secret")

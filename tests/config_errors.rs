@@ -222,7 +222,8 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     rig.cwd(directory).run_with(&["run"]).assert_code(4).assert_no_line("DRAINIT_");
 }
 
-/// Fails unless drainit refuses the config with 78, within a second and in 300 MB of address space.
+/// Fails unless drainit refuses the config with 78, in 300 MB of address space, and soon: a bomb would
+/// take minutes.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);
@@ -230,7 +231,7 @@ fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     ended
         .assert_code(78)
         .assert_line(&format!("error: .*{message}"))
-        .assert_took(ended.record.started, ms(0)..ms(1000));
+        .assert_took(ended.record.started, ms(0)..LONG);
     let written: usize = ended.record.lines.iter().map(|line| line.text.len()).sum();
     assert!(written < 64 * 1024, "{written} bytes of complaints");
 }

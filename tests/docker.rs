@@ -2,9 +2,15 @@
 //! Envoy.
 
 mod api_gateway;
+mod compose;
+mod hardened;
 mod matrix;
+mod migrations;
+mod podman;
+mod postgresql;
 mod static_signals;
 mod swarm;
+mod systemd;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -148,7 +154,10 @@ struct Answer {
 impl Client {
     #[track_caller]
     fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::new(TcpStream::connect(address).unwrap())
+    }
+
+    fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(LONG)).unwrap();
         Self(BufReader::new(stream))
     }

@@ -10,7 +10,7 @@ fn root() -> &'static Path {
 }
 
 /// Every Markdown file that is written by hand or by a bench.
-fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
     let mut directories = vec![root().join("docs"), root().join("examples")];
     while let Some(directory) = directories.pop() {
@@ -28,7 +28,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// The text without its code blocks, and the blocks with their language.
-fn split(text: &str) -> (String, Vec<(String, String)>) {
+pub(crate) fn split(text: &str) -> (String, Vec<(String, String)>) {
     let (mut prose, mut blocks) = (String::new(), Vec::new());
     let mut block: Option<(String, String)> = None;
     for line in text.lines() {

@@ -1,6 +1,6 @@
 //! `drainit exec` with one process, which it runs as tini and dumb-init do.
 
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, ms};
 
 fn exec(rig: Rig, command: &[&str]) -> Running {
     let args: Vec<_> = ["exec", "--"].iter().chain(command).copied().collect();
@@ -19,33 +19,6 @@ fn the_code_is_the_commands() {
         let Some(rig) = Rig::new() else { return };
         exec(rig, command).wait_exit(LONG).assert_code(code);
         exec(Rig::not_init(), command).wait_exit(LONG).assert_code(code);
-    }
-}
-
-#[test]
-fn signals_go_to_the_command() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = exec(rig, &["CHILD", "a", "on=TERM:exit:5:0"]);
-    drainit.wait_for_start(&["a"]);
-    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
-        drainit.signal(signal);
-        drainit.wait_for_event("a", &format!("got {signal}"));
-    }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(5);
-}
-
-#[test]
-fn orphans_are_reaped() {
-    for init in [true, false] {
-        let rig = if init { Rig::new() } else { Some(Rig::not_init()) };
-        let Some(rig) = rig else { return };
-        let drainit = exec(rig, &["CHILD", "a", "storm=200", "daemon=b,exit=0"]);
-        drainit.wait_for_event("b", "exit 0");
-        drainit.wait_for_event("a", "daemon");
-        drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-        drainit.signal(Signal::SIGTERM);
-        drainit.wait_exit(LONG).assert_code(0);
     }
 }
 

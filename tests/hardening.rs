@@ -1,10 +1,7 @@
 //! Difficult environments: storms of orphans, no privileges, an ordinary process, closed
 //! descriptors.
 
-use std::os::unix::fs::PermissionsExt;
-
-use crate::support::rig::NOBODY;
-use crate::support::{Duration, LONG, Rig, Running, Signal, ms};
+use crate::support::{Duration, LONG, Rig, Signal, ms};
 
 const PAIR: &str = "
 processes:
@@ -51,18 +48,6 @@ fn a_storm_of_orphans_during_the_stop_delays_nothing_beyond_its_bound() {
 }
 
 #[test]
-fn no_zombie_stays() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit: Running = rig.start(
-        "processes: {a: {command: [CHILD, a, storm=1000, storm=1000, 'daemon=b,exit=0', touch=DIR/done]}}",
-    );
-    drainit.wait_for_event("a", "touch");
-    drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
 fn not_as_pid_1_orphans_still_come_to_drainit_and_nothing_is_left() {
     let drainit = Rig::not_init().start(
         "
@@ -106,36 +91,16 @@ fn a_bystander_is_left_alone() {
 }
 
 #[test]
-fn without_root_and_any_capability() {
+fn without_privileges_it_cannot_become_another_user_and_reports_it() {
     if !nix::unistd::geteuid().is_root() {
         crate::support::namespace::skip_unless(Err("another user needs root".to_owned()));
         return;
     }
     let Some(rig) = Rig::new() else { return };
-    works(rig.without_privileges());
-    works(Rig::not_init().without_privileges());
-    // Without privileges, drainit cannot become another user, and reports it.
-    let Some(rig) = Rig::new() else { return };
     rig.without_privileges()
         .run("processes: {a: {command: [CHILD, a], user: '10001:10001'}}")
         .assert_code(126)
         .assert_line("a: .*10001");
-    // drainit can become the same user.
-    let Some(rig) = Rig::new() else { return };
-    let config =
-        format!("processes: {{a: {{command: [CHILD, a, exit=4], user: '{NOBODY}:{NOBODY}'}}}}");
-    rig.without_privileges().run(&config).assert_code(4);
-}
-
-#[test]
-fn in_a_directory_that_cannot_be_written() {
-    let Some(rig) = Rig::new() else { return };
-    let closed = rig.path("closed");
-    std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let rig = if nix::unistd::geteuid().is_root() { rig.without_privileges() } else { rig };
-    works(rig.cwd(&closed));
-    assert!(!closed.exists() || std::fs::read_dir(&closed).unwrap().next().is_none());
 }
 
 #[test]
@@ -155,20 +120,6 @@ fn with_standard_descriptors_closed() {
 fn a_signal_that_came_ignored_or_blocked_is_heard() {
     let Some(rig) = Rig::new() else { return };
     works(rig.wrapper(&["sh", "-c", "trap '' TERM INT QUIT HUP; exec \"$@\"", "sh"]));
-}
-
-#[test]
-fn a_storm_of_signals_is_no_storm_of_stops() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(PAIR);
-    drainit.wait_for_event("a", "touch");
-    for _ in 0..2000 {
-        for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGWINCH, Signal::SIGCHLD] {
-            drainit.signal(signal);
-        }
-    }
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_stopped_in_order(&["a", "base"]);
 }
 
 #[test]
@@ -250,5 +201,5 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
         .assert_line(refused)
         .assert_line(&format!("   *{refused}"))
         .assert_line("a: exited with code 3; restart 2 in")
-        .assert_line("left over: not allowed to send SIGTERM");
+        .assert_line("left over: not allowed to send SIGTERM .*with the capability KILL");
 }

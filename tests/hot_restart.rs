@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use testkit::envoy;
 
 use crate::support::client::{Client, RequestResult};
-use crate::support::http::{free_address, get};
+use crate::support::http::{free_address, get, get_unix};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -187,7 +188,27 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
     let (answered, failed) = load.finish();
     assert!(answered > 0 && failed.is_empty(), "{failed:?}");
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_line("router: Envoy refuses its config: ");
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("router: Envoy's check of its config failed: ");
+}
+
+#[test]
+fn an_admin_that_moves_is_refused_before_anything_is_started() {
+    let Some((drainit, address, _memory)) = start(&quick()) else { return };
+    let path = drainit.path("envoy.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["admin"]["address"]["pipe"]["path"] =
+        drainit.path("other.sock").to_string_lossy().into();
+    fs::write(path, config.to_string()).unwrap();
+    let load = Load::start(address, 4, 0);
+    drainit.exec(&["restart", "router"]).assert(1, "other.sock, but drainit asks unix:");
+    assert_eq!(epochs(&drainit).len(), 1);
+    let (answered, failed) = load.finish();
+    assert!(answered > 0 && failed.is_empty(), "{failed:?}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]
@@ -263,6 +284,32 @@ fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
     drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
 }
 
+#[test]
+fn a_new_epoch_that_is_live_when_its_time_is_over_has_taken_over() {
+    let readiness = "http: 'unix:DIR/admin.sock:/ready', timeout: 3s";
+    let envoy = RealEnvoy { readiness, later: Some("sleep 1"), ..quick() };
+    let Some((drainit, address, _memory)) = start(&envoy) else { return };
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: started, epoch 1");
+    let started = Instant::now();
+    // It gets live while drainit does not look, and when that does, the time is over.
+    drainit.signal(Signal::SIGSTOP);
+    drainit.wait_until("a live epoch 1", || {
+        let info = get_unix(&drainit.path("admin.sock"), "/server_info");
+        let has = |body: &str, what: &str| body.replace(' ', "").contains(what);
+        info.is_ok_and(|(_, body)| {
+            has(&body, r#""state":"LIVE""#) && has(&body, r#""restart_epoch":1"#)
+        })
+    });
+    drainit.wait_until("the end of its time", || started.elapsed() > ms(3000));
+    drainit.signal(Signal::SIGCONT);
+    assert!(restart.wait().unwrap().success(), "{}", drainit.record());
+    assert_eq!(epochs(&drainit)[0]["epoch"], 1);
+    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
 /// Has Envoy get its clusters from this control plane, and wait for them.
 fn wait_for_clusters(config: &mut Value, control_plane: SocketAddr) {
     let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -319,6 +366,26 @@ fn a_stop_drains_both_epochs() {
 }
 
 #[test]
+fn a_stop_does_not_cut_the_old_epoch_when_the_new_one_is_killed() {
+    let drain = "time: 5s, min: 500ms";
+    let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
+    let mut on_old = Client::new(address);
+    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
+    let request = thread::spawn(move || on_old.request(4000));
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: the new instance takes over");
+    let new = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 1).unwrap();
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line(r"router \(epoch 1\): draining");
+    drainit.exec(&["exec", "--", "kill", "-KILL", &new["pid"].to_string()]).assert(0, "");
+    assert_eq!(request.join().unwrap().went, RequestResult::Answered { closes: true });
+    let ended = drainit.wait_exit(LONG);
+    assert!(!restart.wait().unwrap().success());
+    ended.assert_code(0).assert_nothing_left().assert_no_line("killed");
+    ended.assert_line(r"router \(epoch 0\): drain over after 5(\.\d+)?s: its time is over");
+}
+
+#[test]
 fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
     let drain = "time: 9s, min: 500ms";
     let envoy = RealEnvoy { drain, later: Some("exec sleep 1000"), ..slow() };
@@ -338,27 +405,26 @@ fn a_stop_drains_the_old_epoch_if_the_new_one_has_not_taken_over() {
 
 #[test]
 fn a_new_epoch_does_not_take_over_in_a_drain() {
-    let drain = "time: 5s, min: 3s";
+    let drain = "time: 8s, min: 6s";
     let envoy = RealEnvoy { drain, later: Some("sleep 1"), ..slow() };
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
     let mut restart = begin_restart(&drainit);
     drainit.wait_for_line("router: started, epoch 1");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(r"router \(epoch 1\): SIGKILL");
-    // Every answer says goodbye from the first goodbye on, for longer than the new one would take.
-    let (mut closed, mut client) = (0, Client::new(address));
-    while drainit.record().line(r"router \(epoch 0\): drain over").is_none() {
+    // Every answer says goodbye from the first goodbye on. Ask for longer than the new one would
+    // take, and for less than `min`, so that the end of the drain cannot come between.
+    let (until, mut closed) = (Instant::now() + ms(3000), 0);
+    let mut client = Client::new(address);
+    while Instant::now() < until {
         match client.request(0).went {
             RequestResult::Answered { closes: true } => closed += 1,
             RequestResult::Answered { closes: false } if closed == 0 => {}
-            other if drainit.record().line(r"router \(epoch 0\): drain over").is_none() => {
-                panic!("{other:?} after {closed} goodbyes\n{}", drainit.record())
-            }
-            _ => {}
+            other => panic!("{other:?} after {closed} goodbyes\n{}", drainit.record()),
         }
         thread::sleep(ms(20));
     }
-    assert!(closed > 50, "{closed}");
+    assert!(closed > 0, "no goodbye in 3 s");
     let ended = drainit.wait_exit(LONG);
     assert!(!restart.wait().unwrap().success());
     ended.assert_code(0).assert_nothing_left().assert_no_line("takes over");
@@ -418,6 +484,41 @@ fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
 }
 
 #[test]
+fn a_new_epoch_that_has_lost_the_old_one_is_not_replaced_and_is_killed_in_a_stop() {
+    let drain = "time: 3s, min: 1s";
+    let Some((drainit, _, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
+    let old = epochs(&drainit)[0]["pid"].to_string();
+    let mut restart = begin_restart(&drainit);
+    drainit.wait_for_line("router: the new instance takes over");
+    drainit.exec(&["exec", "--", "kill", "-KILL", &old]).assert(0, "");
+    drainit.wait_for_line("router: Envoy aborts it within 15s");
+    assert!(!restart.wait().unwrap().success());
+    let why = "Envoy aborts the newer one within 1";
+    drainit.exec(&["restart", "router"]).assert(1, why);
+    drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
+    // Its abort would come 10 s after TERM, which is the time that a process has.
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000)).assert_nothing_left();
+    ended.assert_line("router: SIGKILL").assert_no_line("still alive");
+}
+
+#[test]
+fn an_instance_that_is_no_epoch_has_no_number() {
+    let Some((drainit, _, _memory)) = start(&quick()) else { return };
+    drainit.exec(&["restart", "router"]).assert(0, "");
+    let config = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("update: hot-restart", "update: stop-first")).unwrap();
+    drainit.exec(&["reload"]).assert(0, "");
+    assert_eq!(epochs(&drainit)[0]["epoch"], 1, "nothing was replaced");
+    drainit.exec(&["restart", "router"]).assert(0, "");
+    assert_eq!(epochs(&drainit)[0]["epoch"], Value::Null);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();
+}
+
+#[test]
 fn the_example_replaces_its_envoy_when_its_config_changes() {
     let Some(rig) = Rig::new() else { return };
     let address = free_address();
@@ -438,7 +539,9 @@ fn the_example_replaces_its_envoy_when_its_config_changes() {
     fs::write(&config, format!("{text}\n# Changed.\n")).unwrap();
     drainit.wait_for_line("router: the new instance takes over");
     assert_eq!(get(address, "/").unwrap().0, 200);
-    drainit.wait_for_line(r"router \(epoch 0\): exited with code 0, ended by the new instance");
+    drainit.wait_for_line(
+        r"router \(epoch 0\): exited with code 0, after the new instance had taken over",
+    );
     assert_eq!(get(address, "/").unwrap().0, 200);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_nothing_left();

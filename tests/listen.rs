@@ -1,6 +1,6 @@
 //! Tests `listen`: sockets that drainit opens, holds over restarts, and hands over.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Running, Signal};
 
 /// A server on the sockets of sd_listen_fds(3). It answers with its environment, and ends at
 /// `/exit`.
@@ -31,24 +31,27 @@ while True:
             sys.exit(3)
 "#;
 
-fn rig() -> Option<Rig> {
+/// Starts an app whose command is that server, with these further keys.
+fn serve(keys: &str) -> Option<(Running, SocketAddr)> {
     let rig = Rig::new()?;
     rig.write("server.py", SERVER);
-    Some(rig)
+    Some(start(rig, &format!("\n            command: [python3, DIR/server.py]{keys}")))
+}
+
+/// Starts an app with these keys, in which ADDRESS is a free one.
+fn start(rig: Rig, keys: &str) -> (Running, SocketAddr) {
+    let address = free_address();
+    let keys = keys.replace("ADDRESS", &address.to_string());
+    let keys = keys.replace("PORT", &address.port().to_string());
+    (rig.start(&format!("\n        processes:\n          app:{keys}")), address)
 }
 
 #[test]
 fn a_held_socket_that_answers_is_not_taken_for_another_process() {
-    let Some(rig) = rig() else { return };
-    let address = free_address();
-    let config = "
-        processes:
-          app:
-            command: [python3, DIR/server.py]
+    let keys = "
             listen: ['tcp://0.0.0.0:PORT']
-            readiness: {http: 'http://127.0.0.1:PORT/'}
-        ";
-    let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
+            readiness: {http: 'http://127.0.0.1:PORT/'}";
+    let Some((drainit, _)) = serve(keys) else { return };
     drainit.wait_for_line("app: ready");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("answers before the process is started");
@@ -56,22 +59,16 @@ fn a_held_socket_that_answers_is_not_taken_for_another_process() {
 
 #[test]
 fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
-    let Some(rig) = rig() else { return };
-    let address = free_address();
-    let socket = rig.path("app.sock");
-    let config = "
-        processes:
-          app:
-            command: [python3, DIR/server.py]
+    let keys = "
             listen:
               - tcp://ADDRESS
               - {address: 'unix:DIR/app.sock', name: local, mode: '0620', backlog: 5}
             readiness: {log: ^serving$}
             hooks: {pre_start: [CHILD, before, 'report=DIR/before.json', exit=0]}
             liveness: {exec: [CHILD, alive, 'report=DIR/alive.json', exit=0], interval: 10ms}
-          other: {command: [CHILD, other, 'report=DIR/other.json', touch=DIR/done], depends_on: [app]}
-        ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+          other: {command: [CHILD, other, 'report=DIR/other.json', touch=DIR/done], depends_on: [app]}";
+    let Some((drainit, address)) = serve(keys) else { return };
+    let socket = drainit.path("app.sock");
     drainit.wait_for_event("other", "touch");
     drainit.wait_for_event("alive", "exit");
     let (status, tcp) = get(address, "/").unwrap();
@@ -93,17 +90,11 @@ fn a_process_gets_its_sockets_as_sd_listen_fds_has_it() {
 
 #[test]
 fn connections_wait_while_the_process_is_started_again() {
-    let Some(rig) = rig() else { return };
-    let address = free_address();
-    let config = "
-        processes:
-          app:
-            command: [python3, DIR/server.py]
+    let keys = "
             listen: [tcp://ADDRESS]
             restart: always
-            restart_delay: 200ms
-        ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+            restart_delay: 200ms";
+    let Some((drainit, address)) = serve(keys) else { return };
     drainit.wait_for_line("app: started");
     let (_, first) = get(address, "/").unwrap();
     for _ in 0..3 {
@@ -119,7 +110,7 @@ fn connections_wait_while_the_process_is_started_again() {
 
 #[test]
 fn an_address_in_use_is_found_before_anything_starts() {
-    let Some(rig) = rig() else { return };
+    let Some(rig) = Rig::new() else { return };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = "processes: {app: {command: [CHILD, app], listen: ['tcp://ADDRESS']}}";
@@ -131,7 +122,7 @@ fn an_address_in_use_is_found_before_anything_starts() {
 
 #[test]
 fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
-    let Some(rig) = rig() else { return };
+    let Some(rig) = Rig::new() else { return };
     rig.write("app.sock", "precious");
     let config = "processes: {app: {command: [CHILD, app], listen: ['unix:DIR/app.sock']}}";
     rig.run(config).assert_code(78).assert_line("app.sock: it is not a socket");
@@ -145,7 +136,7 @@ fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
 }
 
 fn rig_with_a_stale_socket() -> Option<Rig> {
-    let rig = rig()?;
+    let rig = Rig::new()?;
     drop(std::os::unix::net::UnixListener::bind(rig.path("app.sock")).unwrap());
     Some(rig)
 }
@@ -167,18 +158,14 @@ print("serving", flush=True)
 while True:
     time.sleep(1)
 "#;
-    let Some(rig) = rig() else { return };
+    let Some(rig) = Rig::new() else { return };
     rig.write("graceful.py", GRACEFUL);
-    let address = free_address();
-    let config = "
-        processes:
-          app:
+    let keys = "
             command: [python3, graceful.py]
             working_dir: DIR
             listen: [tcp://ADDRESS]
-            readiness: {log: ^serving$}
-        ";
-    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+            readiness: {log: ^serving$}";
+    let (drainit, address) = start(rig, keys);
     drainit.wait_for_line("app: ready");
     TcpStream::connect(address).unwrap();
     drainit.signal(Signal::SIGTERM);
@@ -190,7 +177,7 @@ while True:
 
 #[test]
 fn at_most_the_backlog_waits() {
-    let Some(rig) = rig() else { return };
+    let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "processes: {app: {command: [CHILD, app], listen: [{address: 'unix:DIR/app.sock', backlog: 2}]}}",
     );

@@ -15,44 +15,6 @@ fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
 }
 
 #[test]
-fn single_processes_are_stopped_started_and_restarted() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          base: {command: [CHILD, base], restart: always}
-          app: {command: [CHILD, app], depends_on: [base]}
-          other: {command: [CHILD, other]}
-        ",
-    );
-    drainit.wait_for_start(&["base", "app", "other"]);
-    drainit.wait_for_line("everything is ready");
-    let other = state(&drainit, "other");
-
-    drainit.exec(&["stop", "base"]).assert(0, "");
-    drainit.wait_for_line(r"stop of base requested by pid \d+ \(uid 0\)");
-    assert_eq!(state(&drainit, "base"), ("stopped".to_owned(), None));
-    assert_eq!(state(&drainit, "app"), ("stopped".to_owned(), None), "a dependent stops first");
-    drainit.exec(&["kill", "-s", "HUP", "base"]).assert(1, "base does not run: it is stopped");
-    drainit.exec(&["stop", "base", "app"]).assert(0, "");
-
-    // Its dependency first.
-    drainit.exec(&["start", "app"]).assert(0, "");
-    let (app, base) = (state(&drainit, "app"), state(&drainit, "base"));
-    assert_eq!((app.0.as_str(), base.0.as_str()), ("ready", "ready"));
-    drainit.exec(&["restart", "app"]).assert(0, "");
-    let again = state(&drainit, "app");
-    assert!(again.0 == "ready" && again.1 != app.1, "{again:?}");
-    assert_eq!((state(&drainit, "base"), state(&drainit, "other")), (base, other));
-
-    drainit.exec(&["stop", "bse"]).assert(1, "there is no process `bse`; did you mean `base`?");
-    drainit.exec(&["restart"]).assert(2, "NAME");
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_order(&["app got SIGTERM", "base got SIGTERM"]);
-}
-
-#[test]
 fn the_name_of_a_process_with_copies_means_all_of_them() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
@@ -121,29 +83,6 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     assert_eq!(state(&drainit, "slow").0, "stopped");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn what_cannot_be_done_is_explained() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        shutdown: {grace_period: 60s}
-        processes:
-          a: {command: [CHILD, a, 'on=TERM:ignore'], stop_grace_period: 50s}
-          b: {command: [CHILD, b, await=DIR/up, touch=DIR/b], readiness: {file: DIR/b, timeout: 300ms}, on_exit: ignore}
-        ",
-    );
-    drainit.touch("up");
-    drainit.wait_for_line("everything is ready");
-    for name in ["up", "b"] {
-        std::fs::remove_file(drainit.path(name)).unwrap();
-    }
-    let said = drainit.exec(&["restart", "b"]);
-    said.assert(1, "b did not become ready within 300ms");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_event("a", "got SIGTERM");
-    drainit.exec(&["start", "b"]).assert(1, "the container is shutting down");
 }
 
 #[test]

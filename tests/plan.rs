@@ -1,6 +1,6 @@
 //! Tests that `drainit plan` prints the figures of a config without starting anything.
 
-use crate::support::Rig;
+use crate::support::{Ended, Rig};
 
 const CONFIG: &str = "
 processes:
@@ -11,11 +11,16 @@ processes:
     drain: {exec: {command: [CHILD, drain], time: 12s}}
 ";
 
-#[test]
-fn the_plan_is_shown_and_nothing_is_started() {
+/// Runs a command of drainit that only reads the config.
+pub(crate) fn read(command: &str, options: &[&str]) -> Ended {
     let rig = Rig::not_init();
     rig.write("drainit.yaml", CONFIG);
-    rig.run_with(&["plan", "-c", "DIR/drainit.yaml"])
+    rig.run_with(&[&[command, "-c", "DIR/drainit.yaml"], options].concat())
+}
+
+#[test]
+fn the_plan_is_shown_and_nothing_is_started() {
+    read("plan", &[])
         .assert_code(0)
         .assert_line(r"^  router +when engine is ready +ready as soon as it runs$")
         .assert_line(r"^  drain router +12s  #+$")
@@ -25,9 +30,7 @@ fn the_plan_is_shown_and_nothing_is_started() {
 
 #[test]
 fn programs_get_json() {
-    let rig = Rig::not_init();
-    rig.write("drainit.yaml", CONFIG);
-    let ended = rig.run_with(&["plan", "-c", "DIR/drainit.yaml", "--format", "json"]);
+    let ended = read("plan", &["--format", "json"]);
     let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();
     let plan: serde_json::Value = serde_json::from_str(&text.concat()).unwrap();
     assert_eq!(plan["shutdown"]["deadline"], 28.0);

@@ -37,7 +37,7 @@ fn assert_ends(output: &Output, code: i32, text: &str) {
 }
 
 /// Renders the chart as `helm template` does, with only the features that the chart needs.
-fn rendered() -> String {
+pub(crate) fn rendered() -> String {
     let chart = examples().join("chart");
     let mut text = fs::read_to_string(chart.join("templates/deployment.yaml")).unwrap();
     let values = fs::read_to_string(chart.join("values.yaml")).unwrap();

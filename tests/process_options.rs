@@ -195,7 +195,7 @@ fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
             command:
               - sh
               - -c
-              - 'head -c 64K /dev/zero >DIR/disk/filler; for i in 1 2 3; do echo lost $i; done;
+              - 'head -c 64K /dev/zero >DIR/disk/filler; seq 3;
                 while ! [ -e DIR/free ]; do sleep 0.01; done; rm DIR/disk/filler; echo kept;
                 exec CHILD a'
             log: {file: DIR/disk/a.log}

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -256,12 +256,39 @@ fn dependents_follow_only_where_they_ask_for_it() {
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("follows db"), "{plan:?}");
     drainit.exec(&["reload"]).assert(0, "");
-    drainit.wait_until("the follower to be another", || {
-        let now = state(&drainit, "follows");
-        now.0 == "ready" && now.1 != Some(before[0])
-    });
+    let after = state(&drainit, "follows");
+    assert!(after.0 == "ready" && after.1 != Some(before[0]), "{after:?}");
     assert_eq!(pid(&drainit, "stays"), before[1]);
     end(drainit);
+}
+
+#[test]
+fn a_reload_fails_with_a_dependent_that_follows() {
+    for (update, after) in [("stop-first", "failed"), ("start-first", "ready")] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("good", "");
+        let drainit = rig.start(&format!(
+            "
+            processes:
+              db: {{command: [CHILD, db, print=one]}}
+              app:
+                command: [CHILD, app, await=DIR/good, print=up]
+                update: {update}
+                depends_on: {{db: {{restart: true}}}}
+                readiness: {{log: ^up$, timeout: 3s}}
+            "
+        ));
+        drainit.wait_for_line("everything is ready");
+        fs::remove_file(drainit.path("good")).unwrap();
+        edit(&drainit, "print=one", "print=two");
+        drainit.exec(&["reload"]).assert(1, "app did not become ready within 3s");
+        assert_eq!(state(&drainit, "app").0, after);
+        fs::write(drainit.path("good"), "").unwrap();
+        edit(&drainit, "print=two", "print=three");
+        drainit.exec(&["reload"]).assert(0, "");
+        assert_eq!(state(&drainit, "app").0, "ready");
+        end(drainit);
+    }
 }
 
 #[test]
@@ -304,6 +331,7 @@ fn a_process_that_was_stopped_by_hand_stays_stopped() {
     assert!(plan.stdout.contains("a  stays stopped"), "{plan:?}");
     drainit.exec(&["reload"]).assert(0, "");
     assert_eq!(state(&drainit, "a"), ("stopped".to_owned(), None));
+    drainit.wait_for_line("a: changed while it was down");
     drainit.exec(&["start", "a"]).assert(0, "");
     drainit.wait_for_line("two");
     end(drainit);
@@ -487,6 +515,7 @@ fn a_plan_is_refused_as_the_reload_would_be() {
     for command in [["plan", "--reload"].as_slice(), &["reload"]] {
         drainit.exec(command).assert(1, "not everything has been ready yet");
     }
+    drainit.wait_for_line("reload failed, nothing was changed: not everything has been ready yet");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG);
 }
@@ -512,6 +541,22 @@ fn an_address_that_a_process_has_opened_itself_is_held_once_it_is_stopped() {
         drainit.exec(command).assert(0, "");
     }
     drainit.wait_for_line("held");
+    end(drainit);
+}
+
+#[test]
+fn a_held_socket_gets_its_new_permissions_and_a_file_that_it_has_lost() {
+    let held = "[{address: 'unix:DIR/app.sock', mode: '0600'}]";
+    let config = format!("processes: {{app: {{command: [CHILD, app], listen: {held}}}}}");
+    let Some(drainit) = started(&config) else { return };
+    let socket = drainit.path("app.sock");
+    for (from, to, mode) in [("'0600'", "'0640'", 0o640), ("'0640'", "'0660'", 0o660)] {
+        edit(&drainit, from, to);
+        drainit.exec(&["reload"]).assert(0, "");
+        assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, mode);
+        // As a server does that removes its socket at its end.
+        fs::remove_file(&socket).unwrap();
+    }
     end(drainit);
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::support::example::is_installed;
 use crate::support::http::{free_address, get};
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
+/// The server of examples/go, once it is built.
+const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");
 /// How often each process is replaced.
 const TIMES: usize = 5;
 /// Clients whose next request follows at once.
@@ -33,6 +36,7 @@ fn start(configs: &[&str], address: SocketAddr) -> Option<Running> {
         .env("ENVOY", &envoy::binary(envoy::DEFAULT).unwrap().display().to_string())
         .env("POLICY_ENGINE", &programs.join("policy-engine").display().to_string())
         .env("SERVER", &programs.join("axum_server").display().to_string())
+        .env("GO_SERVER", GO_SERVER)
         .env("ADDRESS", &address.ip().to_string())
         .env("PORT", &address.port().to_string())
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "30");
@@ -121,6 +125,19 @@ fn assert_nothing_lost(configs: &[&str], names: &[&str]) {
 #[test]
 fn a_server_with_asyncio_loses_nothing() {
     assert_nothing_lost(&["examples/listen/asyncio.yaml"], &["server"]);
+}
+
+#[test]
+fn a_server_in_go_loses_nothing() {
+    if !is_installed("go") {
+        return;
+    }
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache");
+    let mut build = Command::new("go");
+    build.args(["build", "-o", GO_SERVER, "examples/go/main.go"]).env("GOCACHE", cache);
+    assert!(build.current_dir(checkout()).status().unwrap().success());
+    // Its replacement takes so little time that a few would meet hardly any request.
+    assert_nothing_lost(&["examples/go/drainit.yaml"], &["server"; 4]);
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn state(drainit: &Running, name: &str) -> String {
 #[test]
 fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     let Some(drainit) = start(CONFIG) else { return };
+    drainit.exec(&["stop"]).assert(2, "NAME");
     drainit.exec(&["stop", "store"]).assert(0, "");
+    drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
     wait_for(&drainit, "drainer", "start", 1);
     wait_for(&drainit, "app", "got SIGTERM", 1);
     let alive = drainit.wait_for_event("store", "got SIGTERM alive:").what;
@@ -116,6 +118,26 @@ fn a_failed_start_by_request_does_not_end_the_container() {
     drainit.touch("ready");
     drainit.exec(&["start", "app"]).assert(0, "");
     assert_eq!(state(&drainit, "app"), "ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_refused_restart_is_in_the_log_with_its_reason() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("ready", "");
+    let drainit = rig.start(
+        "processes: {app: {command: [CHILD, app], readiness: {file: DIR/ready, timeout: 60s}}}",
+    );
+    drainit.wait_for_line("everything is ready");
+    std::fs::remove_file(drainit.path("ready")).unwrap();
+    let mut first = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+    wait_for(&drainit, "app", "handling", 2);
+    let why = "app is being stopped or restarted already";
+    drainit.exec(&["restart", "app"]).assert(1, why);
+    drainit.wait_for_line(&format!("app: restart failed: {why}"));
+    drainit.touch("ready");
+    assert!(first.wait().unwrap().success());
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }

@@ -10,11 +10,13 @@ use testkit::envoy::checkout;
 use crate::support::example::{Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
 
 const NGINX: Example = Example::new("nginx", "NGINX_");
 const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
 const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
+const PHP_FPM: Example = Example::new("php-fpm", "PHP_");
+const CLASSIC: Example = Example::new("nginx-gunicorn-worker", "NGINX_");
 const AXUM: Example = Example::new("axum", "");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
@@ -82,6 +84,72 @@ fn gunicorn_loses_nothing() {
     let Some(rolled) = roll(&GUNICORN, "") else { return };
     assert_polite(&rolled, "reported by the process", &["gunicorn"]);
     rolled.ended.assert_line("gunicorn: exited with code 0");
+}
+
+/// The overlay that names php-fpm, or `None` if it or nginx is missing; the test is then skipped.
+fn php_fpm() -> Option<String> {
+    let is_php = |name: &String| name.starts_with("php-fpm");
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
+    let mut names = fs::read_dir("/usr/sbin").unwrap().filter_map(|entry| name(entry).ok());
+    // Debian's name has the version.
+    let php = names.find(is_php).unwrap_or_else(|| "php-fpm".to_owned());
+    (is_installed("nginx") && is_installed(&php)).then(|| format!("env: {{PHP_FPM: {php}}}"))
+}
+
+#[test]
+fn nginx_and_php_fpm_lose_nothing() {
+    let Some(php) = php_fpm() else { return };
+    let Some(rolled) = roll(&PHP_FPM, &php) else { return };
+    assert_polite(&rolled, "reported by the process", &["nginx", "php-fpm"]);
+    rolled
+        .ended
+        .assert_line("nginx: exited with code 0")
+        .assert_line("php-fpm: exited with code 0");
+}
+
+/// nginx knows nothing of such work: it has ended before.
+#[test]
+fn php_fpm_finishes_what_a_script_does_after_its_answer() {
+    let Some(php) = php_fpm() else { return };
+    let is_done = |overlay: &str| {
+        let overlay = format!("{{nginx: {{drain: !reset }}, php-fpm: {{{overlay}}}}}");
+        let pod = PHP_FPM.start(&format!("{php}\nprocesses: {overlay}"))?;
+        assert_eq!(get(pod.address, "/?work=1").unwrap(), (200, "hello\n".to_owned()));
+        pod.running.signal(Signal::SIGTERM);
+        let ended = pod.running.wait_exit(LONG);
+        ended.assert_code(0).assert_no_line("killed");
+        Some(ended.record.line(r"^\[php\].*the work after the answer is done").is_some())
+    };
+    in_parallel([("", true), ("stop_signal: TERM", false)], |(overlay, expected)| {
+        let Some(is_done) = is_done(overlay) else { return };
+        assert_eq!(is_done, expected, "{overlay}");
+    });
+}
+
+/// What the old worker has not taken is left for the new one.
+#[test]
+fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
+    if !(is_installed("nginx") && is_installed("gunicorn")) {
+        return;
+    }
+    let queue = TempDir::new();
+    let overlay = format!("env: {{QUEUE: '{}'}}", queue.path().display());
+    let Some(rolled) = roll(&CLASSIC, &overlay) else { return };
+    assert_polite(&rolled, "reported by the process", &["nginx", "gunicorn"]);
+    rolled
+        .ended
+        .assert_line(r"^\[drainit\].*  drain worker: [^;]*reported by the process$")
+        .assert_line("gunicorn: exited with code 0");
+    let mut items = 0;
+    let mut taken_by = 0;
+    for directory in fs::read_dir(queue.path()).unwrap() {
+        let directory = directory.unwrap();
+        items += count(&directory.path());
+        taken_by += usize::from(directory.file_name().to_string_lossy().starts_with("taken-by-"));
+    }
+    // The new worker was killed, whereas the old one has finished what it had taken.
+    assert_eq!((items, taken_by), (rolled.report.total.ok as usize, 1), "{}", rolled.ended.record);
+    assert!(count(&queue.join("done")) > 20, "{}", rolled.ended.record);
 }
 
 #[test]

@@ -149,14 +149,6 @@ fn the_unasked_end_of_the_middle_stops_the_rest_in_order_with_its_code() {
 }
 
 #[test]
-fn a_signal_that_ends_a_process_unasked_gives_128_and_its_number() {
-    let config = GRAPH.replace("touch=DIR/policy]", "touch=DIR/policy, await=DIR/go, die=KILL]");
-    let Some(drainit) = start(&config, &["router"]) else { return };
-    drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(137).assert_stopped_in_order(&["router", "python"]);
-}
-
-#[test]
 fn a_oneshot_that_still_runs_is_stopped_like_a_service() {
     let config = "processes: {a: {command: [CHILD, a, 'on=TERM:exit:0:50'], type: oneshot}}";
     let Some(drainit) = start(config, &["a"]) else { return };

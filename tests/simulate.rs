@@ -1,21 +1,11 @@
 //! Tests that `drainit simulate` plays a config without starting anything.
 
-use crate::support::{Ended, Rig};
-
-const CONFIG: &str = "
-processes:
-  engine: {command: [CHILD, engine], stop_grace_period: 4s}
-  router:
-    command: [CHILD, router]
-    depends_on: [engine]
-    drain: {exec: {command: [CHILD, drain], time: 12s}}
-";
+use crate::plan::read;
+use crate::support::Ended;
 
 /// Plays the config, and returns the result and its lines.
 fn simulate(options: &[&str]) -> (Ended, Vec<String>) {
-    let rig = Rig::not_init();
-    rig.write("drainit.yaml", CONFIG);
-    let ended = rig.run_with(&[&["simulate", "-c", "DIR/drainit.yaml"], options].concat());
+    let ended = read("simulate", options);
     ended.assert_code(0);
     let lines = ended.record.lines.iter().map(|line| line.text.clone()).collect();
     (ended, lines)

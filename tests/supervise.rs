@@ -455,24 +455,6 @@ fn signals_are_forwarded_on_request_and_the_others_end_no_process() {
 }
 
 #[test]
-fn the_stop_signal_is_the_one_of_the_config() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a], stop_signal: INT}
-          b: {command: [CHILD, b], stop_signal: SIGQUIT}
-        ",
-    );
-    drainit.wait_for_start(&["a", "b"]);
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_no_event("a", "got SIGTERM").assert_no_event("b", "got SIGTERM");
-    ended.event("a", "got SIGINT");
-    ended.event("b", "got SIGQUIT");
-}
-
-#[test]
 fn a_stopped_process_is_woken_to_end() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
@@ -534,17 +516,6 @@ fn a_service_that_may_be_missing_does_not_make_the_container_unready() {
     drainit.exec(&["stop", "b"]).assert(0, "");
     assert_eq!(ready(), (503, "not ready: b (stopped: exited with code 0)\n".to_owned()));
     drainit.exec(&["start", "b"]).assert(0, "");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn without_a_limit_it_is_restarted_again_and_again() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {a: {command: [CHILD, a, exit=4], restart: always, restart_delay: 1ms}}",
-    );
-    drainit.wait_for_line("restart 9 in");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
 }

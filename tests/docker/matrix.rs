@@ -243,8 +243,10 @@ fn an_operator_needs_nothing_but_the_container() {
 fn the_stock_time_of_docker_stop_is_said_at_the_start() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();
-    let grace = "shutdown: {grace_period: '${GRACE:-30}'}\n";
-    dir.write("drainit.yaml", grace.to_owned() + CONFIG);
+    let grace = |period: &str| {
+        dir.write("drainit.yaml", format!("shutdown: {{grace_period: '{period}'}}\n{CONFIG}"));
+    };
+    grace("${GRACE:-30}");
     let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
     let start = |options: &[&str]| {
         let options = [options, &[config.as_str()]].concat();
@@ -257,5 +259,13 @@ fn the_stock_time_of_docker_stop_is_said_at_the_start() {
     let logs = start(&[]);
     assert!(logs.contains(said), "{logs}");
     let logs = start(&["--env=GRACE=30"]);
+    assert!(!logs.contains("docker stop"), "{logs}");
+    // A config that decides may fit the time that Docker was given, which nobody can see.
+    grace("30s");
+    let logs = start(&[]);
+    assert!(logs.contains("planned for 30s: without `--stop-timeout 30`, `docker stop`"), "{logs}");
+    assert!(!logs.contains("warning"), "{logs}");
+    // The kubelet waits for the pod's own time.
+    let logs = start(&["--env=KUBERNETES_SERVICE_HOST=10.0.0.1"]);
     assert!(!logs.contains("docker stop"), "{logs}");
 }

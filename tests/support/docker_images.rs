@@ -62,12 +62,67 @@ pub(crate) fn haproxy_image() -> Option<&'static str> {
     static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
     images()?;
     let image = IMAGE.get_or_init(|| {
-        let version = Command::new("haproxy").arg("-v").stdin(Stdio::null()).output();
-        let version = version.map_err(|error| format!("haproxy: {error}"))?;
-        let command = r#"CMD ["haproxy", "-db", "-f", "/etc/haproxy.cfg"]"#;
-        Ok(import("haproxy", &[], command, &version.stdout))
+        package("haproxy", ["haproxy", "-v"], r#"CMD ["haproxy", "-db", "-f", "/etc/haproxy.cfg"]"#)
     });
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
+}
+
+/// Returns an image with PostgreSQL, gunicorn, psycopg2 and supervisord, or `None` if [`images`]
+/// returns `None` or one of them is not installed.
+pub(crate) fn postgresql_image() -> Option<&'static str> {
+    static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
+    images()?;
+    let image = IMAGE.get_or_init(|| {
+        let packages = ["postgresql", "gunicorn", "python3-psycopg2", "supervisor"];
+        let versions = Command::new("dpkg-query").arg("--show").args(packages).output().unwrap();
+        let missing = String::from_utf8_lossy(&versions.stderr).trim().to_owned();
+        if !versions.status.success() {
+            return Err(format!("{missing}; `make deps` installs it"));
+        }
+        let script = "$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)";
+        let bin = Command::new("sh").args(["-c", &format!("echo {script}")]).output().unwrap();
+        let bin = String::from_utf8(bin.stdout).unwrap();
+        let path = format!("ENV PATH=/usr/local/bin:/usr/bin:{}", bin.trim());
+        Ok(import("postgresql", &[], &path, &versions.stdout))
+    });
+    skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
+}
+
+/// Returns an image with systemd as PID 1, the gateway of [`images`] and the unit of
+/// `examples/systemd`. Returns `None` if [`images`] returns `None` or systemd is not installed.
+pub(crate) fn systemd_image() -> Option<&'static str> {
+    static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
+    let images = images()?;
+    let image = IMAGE.get_or_init(|| {
+        let systemd = package("systemd", ["/lib/systemd/systemd", "--version"], "ENTRYPOINT []")?;
+        let dir = TempDir::new();
+        let unit = fs::read(envoy::checkout().join("examples/systemd/gateway.service")).unwrap();
+        dir.write("gateway.service", unit);
+        dir.write(
+            "Dockerfile",
+            format!(
+                "FROM {} AS gateway\nFROM {systemd}\n\
+                COPY --from=gateway /usr/local/bin /usr/local/bin\n\
+                COPY --from=gateway /etc/envoy /etc/envoy\n\
+                COPY --from=gateway /etc/drainit.yaml /etc/\n\
+                COPY gateway.service /etc/systemd/system/\n\
+                ENV container=docker\n\
+                CMD [\"/lib/systemd/systemd\", \"--unit=basic.target\"]\n",
+                images.gateway
+            ),
+        );
+        let path = dir.path().to_str().unwrap();
+        Ok(docker(&["build", "--quiet", "--label", LABEL, path]))
+    });
+    skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
+}
+
+/// Imports the image of a Debian package, or returns why its program cannot be run.
+fn package(name: &str, version: [&str; 2], change: &str) -> Result<String, String> {
+    let [program, option] = version;
+    let version = Command::new(program).arg(option).stdin(Stdio::null()).output();
+    let version = version.map_err(|error| format!("{program}: {error}"))?;
+    Ok(import("package", &[name.into()], change, &(name, version.stdout)))
 }
 
 /// Returns the static binary, copied out of its image, or `None` if [`images`] returns `None`.
@@ -85,7 +140,7 @@ pub(crate) fn static_drainit() -> Option<&'static Path> {
 }
 
 /// Checks that Docker, dpkg and Envoy are available.
-fn possible() -> Result<(), String> {
+pub(crate) fn possible() -> Result<(), String> {
     for (program, args) in
         [("docker", &["version", "--format", "{{.Server.Version}}"][..]), ("dpkg", &["--version"])]
     {

@@ -25,10 +25,10 @@ const RATE: f64 = 3.0;
 
 /// A running pod.
 #[derive(Debug)]
-struct Pod {
-    running: Running,
+pub(crate) struct Pod {
+    pub(crate) running: Running,
     /// The address on which the pod serves.
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// An example that can be started as a pod.
@@ -47,7 +47,7 @@ impl Example {
 
     /// Starts the example with an overlay, which may be empty, and waits until all processes are
     /// ready. Returns `None` if PID namespaces are not permitted; the test is then skipped.
-    fn start(&self, overlay: &str) -> Option<Pod> {
+    pub(crate) fn start(&self, overlay: &str) -> Option<Pod> {
         let address = free_address().unwrap();
         let server =
             Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples/axum_server");

@@ -26,6 +26,7 @@ pub(crate) use fake_admin::{Admin, Answer};
 pub(crate) use record::Stream;
 pub(crate) use rig::Rig;
 pub(crate) use running::{Ended, Running, Said};
+use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
 /// The limit of a wait that is not a measurement. It is far longer than anything here takes.
@@ -40,6 +41,16 @@ pub(crate) fn child() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("child");
     assert!(path.exists(), "no {}: run cargo build --package testkit", path.display());
     path
+}
+
+/// Returns the directory in which `make deps` has installed this program of PyPI, with all that it
+/// needs. Without it, the test is skipped.
+pub(crate) fn python_tool(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir(checkout().join("target").join(name)).into_iter().flatten();
+    let versions = versions.flatten().map(|entry| entry.path());
+    let newest = versions.filter(|path| path.extension().is_none_or(|end| end != "new")).max();
+    let missing = format!("{name} is not installed: make deps");
+    namespace::skip_unless(newest.as_ref().map(drop).ok_or(missing)).then(|| newest.unwrap())
 }
 
 /// Runs all cases of a test in parallel, because most of them wait. Fails if any case fails.

@@ -5,11 +5,12 @@ use std::io::{self, PipeReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use testkit::event::LOG_VARIABLE;
 
 use super::namespace::{self, UNSHARE};
-use super::record::{Recorder, Stream};
+use super::record::{Record, Recorder, Stream};
 use super::running::{Ended, Running};
 use super::temp_dir::TempDir;
 use super::{LONG, child, now};
@@ -151,6 +152,19 @@ impl Rig {
             .replace("DIR", &self.dir.path().display().to_string())
     }
 
+    /// Follows the events of what is run in its directory, by any user.
+    pub(crate) fn recorder(&self) -> Arc<Recorder> {
+        let event_log = self.path("events");
+        let recorder = Recorder::new(event_log.clone());
+        fs::set_permissions(&event_log, fs::Permissions::from_mode(0o666)).unwrap();
+        recorder
+    }
+
+    /// Gives its directory to the result of what something else has run there.
+    pub(crate) fn ended(self, record: Record) -> Ended {
+        Ended::of(record, self.dir)
+    }
+
     /// Starts `drainit run` with this config.
     pub(crate) fn start(self, config: &str) -> Running {
         let config = self.fill(config);
@@ -183,8 +197,7 @@ impl Rig {
         words.extend(args);
         words.append(&mut self.args);
         let event_log = self.path("events");
-        let recorder = Recorder::new(event_log.clone());
-        fs::set_permissions(&event_log, fs::Permissions::from_mode(0o666)).unwrap();
+        let recorder = self.recorder();
 
         let (program, args) = words.split_first().unwrap();
         let mut command = Command::new(program);

@@ -267,6 +267,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// What something else has run in the directory of a rig.
+    pub(crate) fn of(record: Record, dir: TempDir) -> Self {
+        Self { code: 0, record, dir }
+    }
+
     /// Asserts that drainit ended with this code.
     #[track_caller]
     pub(crate) fn assert_code(&self, code: i32) -> &Self {

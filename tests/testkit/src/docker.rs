@@ -1,5 +1,5 @@
-//! Containers of a real Docker. Each is labelled with the test run that made it, and removed at the
-//! end of that run.
+//! Containers of a real Docker, or of Podman, which has the same commands. Each is removed at the
+//! end of the test run that made it; those of Docker are labelled with it.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -14,6 +14,7 @@ pub const LABEL: &str = "drainit-test";
 /// A container, removed on drop with all its processes.
 #[derive(Debug)]
 pub struct Container {
+    engine: &'static str,
     id: String,
 }
 
@@ -42,7 +43,17 @@ impl Container {
     pub fn start(image: &str, options: &[&str], args: &[&str]) -> Self {
         let label = label();
         let all = [&["run", "--detach", "--label", &label], options, &[image], args].concat();
-        Self { id: docker(&all) }
+        Self::of(docker(&all))
+    }
+
+    /// Takes over a container that something else has made.
+    pub fn of(id: String) -> Self {
+        Self { engine: "docker", id }
+    }
+
+    /// Takes over a container that Podman has made.
+    pub fn of_podman(id: String) -> Self {
+        Self { engine: "podman", id }
     }
 
     /// Its id.
@@ -62,7 +73,7 @@ impl Container {
     pub fn await_line_again(&self, text: &str, times: usize) {
         let (lines, output) = io::pipe().unwrap();
         let mut follow = Command::new("timeout");
-        follow.args(["60", "docker", "logs", "--follow", &self.id]).stdin(Stdio::null());
+        follow.args(["60", self.engine, "logs", "--follow", &self.id]).stdin(Stdio::null());
         follow.stdout(output.try_clone().unwrap()).stderr(output);
         let mut following = follow.spawn().unwrap();
         drop(follow); // closes the write ends, so that the lines end
@@ -138,19 +149,19 @@ impl Container {
     /// Its stdout, then its stderr, so far.
     #[track_caller]
     pub fn logs(&self) -> String {
-        let output = command(&["logs", &self.id]).output().unwrap();
-        text(&output)
+        text(&of(self.engine, &["logs", &self.id]).output().unwrap())
     }
 
+    /// What `docker inspect` shows of it, by a Go template.
     #[track_caller]
-    fn inspect(&self, format: &str) -> String {
-        docker(&["inspect", "--format", format, &self.id])
+    pub fn inspect(&self, format: &str) -> String {
+        succeed(self.engine, &["inspect", "--format", format, &self.id])
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        remove(&self.id);
+        let _ = of(self.engine, &["rm", "--force", "--volumes", &self.id]).output();
     }
 }
 
@@ -201,15 +212,21 @@ pub fn mount(file: &Path, inside: &str) -> String {
 /// Runs one Docker command and returns its stdout. If the command fails, the test fails.
 #[track_caller]
 pub fn docker(args: &[&str]) -> String {
-    let output = command(args).output().unwrap();
-    assert!(output.status.success(), "docker {}: {}", args.join(" "), text(&output));
+    succeed("docker", args)
+}
+
+/// Runs one command of Docker or Podman, as [`docker`] does.
+#[track_caller]
+pub fn succeed(engine: &str, args: &[&str]) -> String {
+    let output = of(engine, args).output().unwrap();
+    assert!(output.status.success(), "{engine} {}: {}", args.join(" "), text(&output));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The paths of all files of an image, without the leading slash.
 #[track_caller]
 pub fn files(image: &str) -> Vec<String> {
-    let container = Container { id: docker(&["create", "--label", &label(), image]) };
+    let container = Container::of(docker(&["create", "--label", &label(), image]));
     let mut export = command(&["export", &container.id]).stdout(Stdio::piped()).spawn().unwrap();
     let tar = export.stdout.take().unwrap();
     let list = Command::new("tar").args(["--list", "--file=-"]).stdin(tar).output().unwrap();
@@ -239,7 +256,11 @@ pub(crate) fn label() -> String {
 }
 
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new("docker");
+    of("docker", args)
+}
+
+fn of(engine: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(engine);
     command.args(args).stdin(Stdio::null());
     command
 }

@@ -5,6 +5,7 @@ use std::fs;
 
 use nix::unistd::{getegid, geteuid, getgroups, getpgrp, getppid, getsid};
 use serde_json::{Value, json};
+use testkit::event::now;
 
 /// The inherited values, read before this program opens any descriptor.
 pub(crate) struct Given {
@@ -35,7 +36,8 @@ impl Given {
             "pgid": getpgrp().as_raw(),
             "sid": getsid(None).unwrap().as_raw(),
         });
-        let unfinished = format!("{path}.new");
+        // Copies of a process have the same path, and in containers of their own the same PID.
+        let unfinished = format!("{path}.{}.new", now().as_nanos());
         fs::write(&unfinished, report.to_string()).unwrap();
         fs::rename(unfinished, path).unwrap();
     }

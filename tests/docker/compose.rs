@@ -1,0 +1,151 @@
+//! `examples/compose`, run by a real Docker Compose: version 2 where it is installed, or else
+//! version 1, which Debian has.
+
+use std::process::{Command, Stdio};
+use std::thread::{self, sleep};
+use std::time::Instant;
+
+use testkit::docker::{Container, LABEL};
+use testkit::envoy::checkout;
+
+use super::{Client, PORT};
+use crate::support::docker_images::images;
+use crate::support::namespace::skip_unless;
+use crate::support::temp_dir::TempDir;
+use crate::support::{LONG, ms};
+
+#[test]
+fn compose_waits_for_health_and_stops_the_gateway_first() {
+    let Some(images) = images() else { return };
+    let Some(project) = Project::new(&images.gateway) else { return };
+    project.compose(&["up", "--detach"]);
+    let [app, gateway] = ["app", "gateway"].map(|service| project.container(service));
+    assert_eq!(app.health(), "healthy");
+    // The first check comes after the `interval`, and only it finds the app healthy.
+    let pause = started(&gateway) - started(&app);
+    assert!(pause >= 1.0, "the gateway was started {pause} s after the app: before its check");
+    gateway.await_line("envoy: ready after");
+
+    let began = Instant::now();
+    thread::scope(|scope| {
+        // The connection stays open, so that the drain has something to wait for.
+        let mut client = Client::connect(gateway.address(PORT));
+        client.get();
+        scope.spawn(|| project.compose(&["stop"]));
+        gateway.await_line("envoy: draining");
+        while !client.get().closes {
+            sleep(ms(20));
+        }
+    });
+    assert!(began.elapsed() < 2 * LONG, "it had to be killed: {:?}", began.elapsed());
+    for container in [&app, &gateway] {
+        let logs = container.logs();
+        assert_eq!(container.exit_code(), 0, "{logs}");
+        assert!(logs.contains("drain envoy: "), "not drained:\n{logs}");
+    }
+    let (drained, asked) = (said(&gateway, "exit code 0: "), said(&app, "SIGTERM received"));
+    assert!(drained <= asked, "the app was asked at {asked}, the gateway had gone at {drained}");
+}
+
+#[test]
+fn compose_replaces_a_container_and_takes_the_project_down_without_a_kill() {
+    let Some(images) = images() else { return };
+    let Some(project) = Project::new(&images.gateway) else { return };
+    project.compose(&["up", "--detach"]);
+    let [app, old] = ["app", "gateway"].map(|service| project.container(service));
+    old.await_line("envoy: ready after");
+    thread::scope(|scope| {
+        let old_ended = scope.spawn(|| old.wait());
+        project.compose(&["up", "--detach", "--no-deps", "--force-recreate", "gateway"]);
+        assert_eq!(old_ended.join().unwrap(), 0);
+    });
+
+    let new = project.container("gateway");
+    assert_ne!(new.id(), old.id());
+    new.await_line("envoy: ready after");
+    let ended = thread::scope(|scope| {
+        let ended = [&app, &new].map(|container| scope.spawn(|| container.wait()));
+        project.compose(&["down"]);
+        ended.map(|code| code.join().unwrap())
+    });
+    assert_eq!(ended, [0, 0]);
+}
+
+/// The command of Compose. Without it, the test is skipped, which is an error in CI.
+pub(super) fn installed() -> Option<&'static [&'static str]> {
+    let found = [&["docker", "compose"][..], &["docker-compose"]].into_iter().find(|command| {
+        let mut version = Command::new(command[0]);
+        version.args(&command[1..]).arg("version").stdin(Stdio::null());
+        version.output().is_ok_and(|output| output.status.success())
+    });
+    let missing = "neither `docker compose` nor `docker-compose` is installed".to_owned();
+    skip_unless(found.map(drop).ok_or(missing)).then(|| found.unwrap())
+}
+
+/// When a container was started, as seconds since 1970.
+fn started(container: &Container) -> f64 {
+    let time = container.inspect("{{.State.StartedAt}}");
+    let output = Command::new("date").args(["+%s.%N", "--date", &time]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().expect(&time)
+}
+
+/// The time, in UTC, of drainit's first line with this text.
+#[track_caller]
+fn said(container: &Container, text: &str) -> String {
+    let logs = container.logs();
+    let line = logs.lines().find(|line| line.starts_with("[drainit]") && line.contains(text));
+    let line = line.unwrap_or_else(|| panic!("no {text:?}:\n{logs}"));
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+/// A project of Compose, which is taken down on drop.
+struct Project {
+    command: &'static [&'static str],
+    name: String,
+    image: String,
+    /// Has the labels and the shorter drain of the test, as an overlay.
+    overlay: TempDir,
+}
+
+impl Project {
+    /// Returns `None` if there is no Compose.
+    fn new(image: &str) -> Option<Self> {
+        installed().map(|command| {
+            let overlay = TempDir::new();
+            let name = overlay.path().file_name().unwrap().to_str().unwrap().to_owned();
+            let label = format!("labels: {{{LABEL}: '{}'}}", std::process::id());
+            let both = format!("{{{label}, environment: {{ENVOY_DRAIN_SECONDS: '3'}}}}");
+            overlay.write("test.yaml", format!("services: {{app: {both}, gateway: {both}}}\n"));
+            Self { command, name, image: image.to_owned(), overlay }
+        })
+    }
+
+    /// Runs `docker compose` to its end, which must be good.
+    #[track_caller]
+    fn compose(&self, args: &[&str]) -> String {
+        let mut command = Command::new(self.command[0]);
+        command.args(&self.command[1..]).args(["--project-name", &self.name]).arg("--file");
+        command.arg(checkout().join("examples/compose/compose.yaml"));
+        command.arg("--file").arg(self.overlay.join("test.yaml")).args(args);
+        command.env("APP_IMAGE", &self.image).env("GATEWAY_IMAGE", &self.image);
+        // Any free port.
+        command.env("GATEWAY_PORT", "127.0.0.1:").env("GRACE_SECONDS", "20");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "compose {args:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[track_caller]
+    fn container(&self, service: &str) -> Container {
+        Container::of(self.compose(&["ps", "--quiet", service]))
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // The containers have removed themselves; if the test fails, they have not ended.
+        let network = format!("{}_default", self.name);
+        let _ = Command::new("docker").args(["network", "rm", &network]).output();
+    }
+}

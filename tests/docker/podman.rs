@@ -1,0 +1,224 @@
+//! The Pod manifests of the examples, run by `podman kube play`.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread::{self, sleep};
+use std::time::Instant;
+
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Uid;
+use testkit::docker::{Container, LABEL, docker, succeed};
+use testkit::envoy::checkout;
+
+use super::{Answer, Client, GREETING};
+use crate::pod::rendered;
+use crate::support::docker_gateway::{examples, gateway_images};
+use crate::support::http::free_address;
+use crate::support::namespace::skip_unless;
+use crate::support::temp_dir::TempDir;
+use crate::support::{Duration, in_parallel, ms};
+
+/// How a pod is stopped, and which of its clients are drained then. Before version 5.5,
+/// `podman pod stop` takes the network away from the clients outside before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Of the pod, with a client in its network.
+    Pod,
+    /// Of drainit's container, with a client outside.
+    Container,
+}
+
+#[test]
+fn podman_drains_the_pods_of_the_manifests() {
+    if !skip_unless(possible()) {
+        return;
+    }
+    let Some(image) = Image::new() else { return };
+    let manifest =
+        |name: &str| fs::read_to_string(checkout().join("examples/kubernetes").join(name)).unwrap();
+    let cases = [
+        ("deployment", manifest("deployment.yaml"), Stop::Pod),
+        ("prestop", manifest("deployment-prestop.yaml"), Stop::Container),
+        ("chart", rendered(), Stop::Container),
+    ];
+    in_parallel(cases, |(name, manifest, stop)| {
+        let pod = Pod::play(&image, name, &manifest);
+        let mut client = pod.connect(stop);
+        assert_eq!(client.get(), Answer { body: GREETING.to_owned(), closes: false });
+        let began = Instant::now();
+        let took = thread::scope(|scope| {
+            let stopping = scope.spawn(|| {
+                match stop {
+                    Stop::Pod => podman(&["pod", "stop", "--time", "45", &pod.name]),
+                    Stop::Container => podman(&["stop", "--time", "45", pod.container.id()]),
+                };
+                began.elapsed()
+            });
+            // `podman logs --follow` ends at once while a container is being stopped.
+            while !client.get().closes {
+                sleep(ms(20));
+            }
+            let other = pod.connect(stop).get();
+            assert_eq!(other.body, GREETING, "nobody is served during the drain");
+            stopping.join().unwrap()
+        });
+        let logs = pod.container.logs();
+        assert_eq!(pod.container.exit_code(), 0, "{name}: {logs}");
+        assert!(took >= Duration::from_secs(5), "{name} did not wait for `min`: {took:?}\n{logs}");
+        for part in ["exit code 0: SIGTERM received", "drain router: ", " completed, 0 cut"] {
+            assert!(logs.contains(part), "{name}: no {part:?} in the report:\n{logs}");
+        }
+        assert!(!logs.contains("killed"), "{name}:\n{logs}");
+    });
+}
+
+/// A pod, removed on drop.
+struct Pod {
+    name: String,
+    container: Container,
+    /// Where the host reaches its listener.
+    outside: SocketAddr,
+    _config: TempDir,
+}
+
+impl Pod {
+    /// Starts a pod of this manifest, and waits until it is ready.
+    #[track_caller]
+    fn play(image: &Image, name: &str, manifest: &str) -> Self {
+        let name = format!("drainit-test-{}-{name}", std::process::id());
+        let outside = free_address();
+        let manifest = adapt(manifest, &name, &image.0, outside);
+        let dir = TempDir::new();
+        dir.write("pod.yaml", manifest);
+        // Podman would raise the limits of a container, which not every machine permits.
+        let limits = r#"default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]"#;
+        dir.write("containers.conf", format!("[containers]\n{limits}\nlog_driver = 'k8s-file'\n"));
+        let mut play = Command::new("podman");
+        play.args(["kube", "play", "--network=slirp4netns"]).arg(dir.join("pod.yaml"));
+        let play = play.env("CONTAINERS_CONF", dir.join("containers.conf")).output().unwrap();
+        let pod = Self {
+            container: Container::of_podman(format!("{name}-pod-0-gateway")),
+            name: format!("{name}-pod-0"),
+            outside,
+            _config: dir,
+        };
+        assert!(play.status.success(), "{}", String::from_utf8_lossy(&play.stderr));
+        pod.container.await_line("everything is ready");
+        pod
+    }
+
+    /// Connects to its listener, within its network or from outside.
+    #[track_caller]
+    fn connect(&self, stop: Stop) -> Client {
+        let connect = |address| Client::new(TcpStream::connect(address).unwrap());
+        if stop == Stop::Container {
+            return connect(self.outside);
+        }
+        let namespace = format!("/proc/{}/ns/net", self.container.inspect("{{.State.Pid}}"));
+        // The namespace is that of a thread, and a socket keeps the one in which it was made.
+        let inside = thread::spawn(move || {
+            setns(File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            connect((Ipv4Addr::LOCALHOST, 8080).into())
+        });
+        inside.join().unwrap()
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let remove = ["pod", "rm", "--force", "--time=0", &self.name];
+        let _ = Command::new("podman").args(remove).output();
+        let _ = Command::new("podman").args(["volume", "rm", "--force", &self.name]).output();
+    }
+}
+
+/// The changes of docs/kubernetes.md that Podman needs, and names and ports that nothing else uses.
+fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String {
+    let port = format!("containerPort: 8080, hostIP: 127.0.0.1, hostPort: {}", outside.port());
+    let mut adapted = String::new();
+    let mut lines = manifest.lines();
+    while let Some(line) = lines.next() {
+        match line.trim() {
+            "livenessProbe:" => drop(lines.next()),
+            _ if line.starts_with("  name: ") => adapted += &format!("  name: {name}\n"),
+            _ => adapted += &format!("{line}\n"),
+        }
+    }
+    for (from, to) in [
+        ("registry.example.com/gateway:1", image),
+        ("replicas: 2", "replicas: 1"),
+        ("{name: run, ", &format!("{{name: {name}-pod-0, ")),
+        ("- name: run\n", &format!("- name: {name}-pod-0\n")),
+        ("{name: http, containerPort: 8080}", &format!("{{name: http, {port}}}")),
+        // Not published: podman publishes every port of the container otherwise.
+        ("            - {name: control, containerPort: 9902}\n", ""),
+    ] {
+        assert!(adapted.contains(from), "no {from:?} in:\n{manifest}");
+        adapted = adapted.replace(from, to);
+    }
+    adapted
+}
+
+/// An image of Podman, removed on drop.
+struct Image(String);
+
+impl Image {
+    /// Adds the config of the manifests to the image of the gateway, with the Policy Engine of the
+    /// examples.
+    fn new() -> Option<Self> {
+        let gateway = gateway_images()?;
+        let dir = TempDir::new();
+        fs::copy(examples().join("policy-engine"), dir.join("policy-engine")).unwrap();
+        fs::copy(checkout().join("examples/kubernetes/drainit.yaml"), dir.join("drainit.yaml"))
+            .unwrap();
+        let envoy = include_str!("../fixtures/docker-envoy.yaml").replace("10000", "8080").replace(
+            "socket_address: {address: 0.0.0.0, port_value: 9901}",
+            "pipe: {path: /run/gateway/admin.sock, mode: 384}",
+        );
+        dir.write("envoy.yaml", envoy);
+        fs::create_dir(dir.join("run")).unwrap();
+        // Podman gives an `emptyDir` the owner that the directory has in the image.
+        dir.write(
+            "Dockerfile",
+            format!(
+                "FROM {}\nCOPY policy-engine /app/\nCOPY drainit.yaml /etc/\n\
+                COPY envoy.yaml /etc/envoy/\nCOPY --chown=10001:10001 run /run/gateway\n",
+                gateway.production
+            ),
+        );
+        let built = docker(&["build", "--quiet", "--label", LABEL, dir.path().to_str().unwrap()]);
+        // One layer is imported in a tenth of the time that `podman load` takes for all.
+        let container = Container::of(docker(&["create", "--label", LABEL, &built]));
+        let mut export = Command::new("docker");
+        let mut export =
+            export.args(["export", container.id()]).stdout(Stdio::piped()).spawn().unwrap();
+        let name = format!("localhost/drainit-test-pod:{}", std::process::id());
+        let mut import = Command::new("podman");
+        import.args(["import", "--change=USER 10001:10001", "-", &name]);
+        let import = import.stdin(export.stdout.take().unwrap()).output().unwrap();
+        let exported = export.wait().unwrap().success();
+        assert!(exported && import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        Some(Self(name))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = Command::new("podman").args(["rmi", "--force", &self.0]).output();
+    }
+}
+
+fn podman(args: &[&str]) -> String {
+    succeed("podman", args)
+}
+
+/// Checks that Podman is available, and the network that needs no bridge.
+fn possible() -> Result<(), String> {
+    for program in ["podman", "slirp4netns"] {
+        let output = Command::new(program).arg("--version").output();
+        output.map_err(|error| format!("{program}: {error}; `make deps` installs it"))?;
+    }
+    let is_root = Uid::effective().is_root();
+    is_root.then_some(()).ok_or_else(|| "the network of a pod needs root".to_owned())
+}

@@ -1,0 +1,105 @@
+//! `examples/postgresql` under a plain `docker stop`, which kills after 10 s, and the same processes
+//! under supervisord.
+
+use std::thread;
+use std::time::Instant;
+
+use testkit::docker::{Container, docker, mount};
+use testkit::envoy::checkout;
+
+use crate::support::docker_images::{postgresql_image, static_drainit};
+use crate::support::http::get;
+use crate::support::{Duration, LONG, ms};
+
+/// The time of `docker stop`.
+const STOCK: Duration = Duration::from_secs(10);
+/// PostgreSQL says this at each start after a complete stop.
+const CLEAN: &str = "LOG:  database system was shut down at";
+/// It says one of these after any other one: it recovers, or refuses for the file of the old one.
+const UNCLEAN: [&str; 2] = ["LOG:  database system was interrupted", "FATAL:  lock file"];
+
+#[test]
+fn docker_stop_leaves_nothing_to_recover() {
+    let Some(drainit) = static_drainit() else { return };
+    let drainit = mount(drainit, "/usr/local/bin/drainit");
+    let options = [&drainit, "--entrypoint=/usr/local/bin/drainit"];
+    let config = "/examples/postgresql/drainit.yaml";
+    let Some((container, took)) = stop_with_requests(&options, &["run", "-c", config]) else {
+        return;
+    };
+    let logs = container.logs();
+    assert_eq!(container.exit_code(), 0, "{logs}");
+    assert!(took < STOCK - ms(2000), "{took:?}\n{logs}");
+    let stopped = ["stop app: ", "stop postgres: "].map(|line| logs.find(line).expect(line));
+    assert!(stopped.is_sorted() && !logs.contains("killed"), "{logs}");
+
+    docker(&["start", container.id()]);
+    container.await_line_again("everything is ready", 2);
+    let again = &container.logs()[logs.len()..];
+    assert!(again.contains(CLEAN), "{again}");
+    assert!(!UNCLEAN.iter().any(|line| again.contains(line)), "{again}");
+    // The row of each answer is there, and that of the request that was cut is not.
+    assert_eq!(ask_database(&container, "SELECT count(*) FROM visits"), "4");
+}
+
+/// Measured for docs/docker.md.
+#[test]
+fn supervisord_is_killed_before_it_gets_to_the_database() {
+    if static_drainit().is_none() {
+        return;
+    }
+    let fixture = checkout().join("tests/fixtures/postgresql-supervisord.conf");
+    let fixture = mount(&fixture, "/etc/supervisord.conf");
+    let args = ["supervisord", "-c", "/etc/supervisord.conf"];
+    let Some((container, took)) = stop_with_requests(&[&fixture], &args) else { return };
+    let logs = container.logs();
+    assert_eq!(container.exit_code(), 137, "{logs}");
+    assert!(took >= STOCK, "{took:?}\n{logs}");
+    docker(&["start", container.id()]);
+    let until = Instant::now() + LONG;
+    let again = || container.logs()[logs.len()..].to_owned();
+    while !UNCLEAN.iter().any(|line| again().contains(line)) {
+        assert!(!again().contains(CLEAN) && Instant::now() < until, "{}", again());
+        thread::sleep(ms(50));
+    }
+}
+
+/// Starts a container, and stops it by a plain `docker stop` while three requests of 1 s are under
+/// way, which are answered, and one of a minute. Returns how long that took.
+fn stop_with_requests(options: &[&str], args: &[&str]) -> Option<(Container, Duration)> {
+    let image = postgresql_image()?;
+    let example = mount(&checkout().join("examples/postgresql"), "/examples/postgresql");
+    let options = [options, &[&example, "--publish=127.0.0.1::8080"]].concat();
+    let container = Container::start(image, &options, args);
+    container.await_line("Booting worker");
+    let address = container.address(8080);
+    let ask = |path: &str| get(address, path);
+    assert_eq!(ask("/0").unwrap(), (200, "1\n".to_owned()), "{}", container.logs());
+    let took = thread::scope(|scope| {
+        let hangs = scope.spawn(|| ask("/60"));
+        let asked = [(); 3].map(|()| scope.spawn(|| ask("/1")));
+        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        while ask_database(&container, sleeping) != "4" {
+            assert!(!asked.iter().all(|asked| asked.is_finished()), "{}", container.logs());
+        }
+        let began = Instant::now();
+        docker(&["stop", container.id()]);
+        let took = began.elapsed();
+        assert!(hangs.join().unwrap().is_err(), "{}", container.logs());
+        let answers = asked.map(|asked| asked.join().unwrap());
+        let is_good = |answer: &std::io::Result<(u16, String)>| matches!(answer, Ok((200, _)));
+        assert!(answers.iter().all(is_good), "{answers:?}\n{}", container.logs());
+        took
+    });
+    #[allow(clippy::print_stdout)] // docs/docker.md has its figures
+    {
+        println!("{}: code {}, {took:.1?}", args[0], container.exit_code());
+    }
+    Some((container, took))
+}
+
+#[track_caller]
+fn ask_database(container: &Container, query: &str) -> String {
+    let psql = ["psql", "-h/run/postgresql", "-Upostgres", "-XAtc", query];
+    container.exec(&psql).output.trim().to_owned()
+}

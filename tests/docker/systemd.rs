@@ -1,0 +1,99 @@
+//! The unit of `examples/systemd`, under a systemd that is PID 1 of a container.
+
+use std::path::Path;
+use std::thread::{self, sleep};
+use std::time::Instant;
+
+use testkit::docker::{Container, Finished};
+
+use super::{Client, GREETING, PORT};
+use crate::support::docker_images::systemd_image;
+use crate::support::http::get;
+use crate::support::{LONG, ms};
+
+#[test]
+fn systemctl_stop_drains_the_gateway_and_the_unit_ends_well() {
+    let Some(systemd) = boot() else { return };
+    let verified = systemd.exec(&["systemd-analyze", "verify", UNIT]);
+    assert_eq!((verified.code, &*verified.output), (0, ""));
+    succeeds(&systemd, &["systemctl", "set-environment", "ENVOY_DRAIN_SECONDS=3"]);
+    succeeds(&systemd, &["systemctl", "start", "gateway"]);
+    let address = systemd.address(PORT);
+    assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "started, and not ready");
+    succeeds(&systemd, &["systemctl", "reload", "gateway"]);
+
+    let mut client = Client::connect(address);
+    client.get();
+    thread::scope(|scope| {
+        scope.spawn(|| succeeds(&systemd, &["systemctl", "stop", "gateway"]));
+        while !client.get().closes {
+            sleep(ms(20));
+        }
+        assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "nobody is served");
+    });
+    assert_eq!(ended(&systemd), "success 0 0");
+    let journal = succeeds(&systemd, &["journalctl", "--unit=gateway", "--output=cat"]);
+    for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
+        assert!(journal.contains(part), "no {part:?} in the report:\n{journal}");
+    }
+}
+
+#[test]
+fn systemd_does_not_restart_a_unit_with_a_wrong_config() {
+    let Some(systemd) = boot() else { return };
+    succeeds(&systemd, &["systemctl", "set-environment", "DRAINIT_CONFIG=/missing.yaml"]);
+    let started = systemd.exec(&["systemctl", "start", "gateway"]);
+    assert_ne!(started.code, 0, "{}", started.output);
+    assert_eq!(ended(&systemd), "exit-code 78 0");
+}
+
+const UNIT: &str = "/etc/systemd/system/gateway.service";
+
+/// Starts systemd, and waits until it has booted. It makes cgroups below that of its container.
+fn boot() -> Option<Container> {
+    let image = systemd_image()?;
+    // With version 1 of cgroups, the hierarchy of systemd alone.
+    let cgroups = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
+    let cgroups = cgroups.into_iter().find(|path| Path::new(path).exists()).unwrap();
+    let systemd = Container::start(
+        image,
+        &[
+            "--cap-add=SYS_ADMIN",
+            "--security-opt=seccomp=unconfined",
+            "--security-opt=apparmor=unconfined",
+            "--cgroupns=host",
+            &format!("--volume={cgroups}:{cgroups}:rw"),
+            "--tmpfs=/run",
+            "--tmpfs=/tmp",
+            &format!("--publish=127.0.0.1::{PORT}"),
+        ],
+        &[],
+    );
+    // Nothing listens at first. `degraded` is what misses some of a machine, such as a terminal.
+    let began = Instant::now();
+    loop {
+        let state = systemd.exec(&["systemctl", "is-system-running", "--wait"]);
+        if ["running", "degraded"].contains(&state.output.trim()) {
+            return Some(systemd);
+        }
+        let runs = systemd.inspect("{{.State.Running}}") == "true" && began.elapsed() < 6 * LONG;
+        assert!(runs, "systemd does not boot: {}\n{}", state.output, systemd.logs());
+        sleep(ms(50));
+    }
+}
+
+/// How the unit has ended: the result, the exit code, and how often it was restarted.
+fn ended(systemd: &Container) -> String {
+    let properties = ["Result", "ExecMainStatus", "NRestarts"].map(|name| {
+        let property = format!("--property={name}");
+        succeeds(systemd, &["systemctl", "show", "gateway", "--value", &property]).trim().to_owned()
+    });
+    properties.join(" ")
+}
+
+#[track_caller]
+fn succeeds(systemd: &Container, command_line: &[&str]) -> String {
+    let Finished { code, output } = systemd.exec(command_line);
+    assert_eq!(code, 0, "{command_line:?}: {output}");
+    output
+}

@@ -1,0 +1,64 @@
+//! Validates every manifest of the examples and the docs, and what the chart renders, with
+//! `kubernetes-validate --strict`, which has the schemas of Kubernetes itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use testkit::envoy::checkout;
+
+use crate::docs::{pages, split};
+use crate::pod::rendered;
+use crate::support::python_tool;
+use crate::support::temp_dir::TempDir;
+
+/// The newest version that the tool knows, and the oldest that all manifests are for.
+const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
+
+#[test]
+fn kubernetes_validate_accepts_every_manifest() {
+    let Some(tool) = python_tool("kubernetes-validate") else { return };
+    let dir = TempDir::new();
+    dir.write("chart.yaml", rendered());
+    let mut manifests = vec![dir.join("chart.yaml")];
+    for entry in fs::read_dir(checkout().join("examples/kubernetes")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && fs::read_to_string(&path).unwrap().contains("\napiVersion: ") {
+            manifests.push(path);
+        }
+    }
+    assert_eq!(manifests.len(), 4, "{manifests:?}");
+    for page in pages() {
+        let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
+        for (_, block) in blocks.iter().filter(|(_, block)| block.contains("apiVersion: ")) {
+            let name = format!("{}.yaml", manifests.len());
+            dir.write(&name, block);
+            manifests.push(dir.join(&name));
+        }
+    }
+    for version in VERSIONS {
+        let output = validate(&tool, version, &manifests);
+        assert!(output.status.success(), "{version:?}: {}", text(&output));
+        assert_eq!(text(&output).matches(" passed ").count(), manifests.len(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn kubernetes_validate_finds_a_wrong_key() {
+    let Some(tool) = python_tool("kubernetes-validate") else { return };
+    let dir = TempDir::new();
+    dir.write("wrong.yaml", rendered().replace("readinessProbe", "readyProbe"));
+    let output = validate(&tool, &[], &[dir.join("wrong.yaml")]);
+    assert!(!output.status.success());
+    assert!(text(&output).contains("readyProbe"), "{}", text(&output));
+}
+
+fn validate(tool: &Path, options: &[&str], manifests: &[PathBuf]) -> Output {
+    let mut command = Command::new("python3");
+    command.arg(tool.join("bin/kubernetes-validate")).env("PYTHONPATH", tool);
+    command.arg("--strict").args(options).args(manifests).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat()
+}
