@@ -41,8 +41,17 @@ rollout: static envoy rollout-tools ## replaces two gateway containers under loa
 rollout-swarm: ## replaces three gateways by a rolling update of Docker Swarm, with bash entrypoints and with drainit
 	@$(MAKE) --no-print-directory rollout SWARM=swarm
 
-deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40
-	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool,nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus)
+KUBERNETES_VALIDATE = 1.37.0
+HONCHO = 2.0.0
+PYPI = target/kubernetes-validate/$(KUBERNETES_VALIDATE) target/honcho/$(HONCHO)
+deps: python $(ENVOY_TESTED:%=target/envoy/%/envoy) $(PYPI) ## installs what the tests need: Debian packages, every version of Envoy from 1.36 to 1.40, kubernetes-validate, honcho
+	@$(call need,nginx haproxy gunicorn uvicorn tini dumb-init prometheus promtool supervisord s6-svscan go,\
+		nginx-light haproxy gunicorn uvicorn tini dumb-init prometheus supervisor s6 golang-go)
+	@$(call need,/lib/systemd/systemd git,systemd git ca-certificates)
+	@$(call need,podman catatonit slirp4netns,podman catatonit slirp4netns)
+	@docker compose version >/dev/null 2>&1 || $(call need,docker-compose,docker-compose)
+	@ls /usr/sbin/php-fpm* >/dev/null 2>&1 || $(call install,php-fpm)
+	@dpkg-query --show postgresql python3-psycopg2 >/dev/null 2>&1 || $(call install,postgresql python3-psycopg2)
 	@/usr/bin/python3 -c 'import jsonschema' 2>/dev/null || $(call install,python3 python3-jsonschema)
 	@$(if $(filter-out $(HOST),$(OTHER)),$(MAKE) --no-print-directory cross ARCH=$(OTHER))
 
@@ -79,8 +88,14 @@ lint: ## checks format, clippy, and the licences, bans and sources of the depend
 simulate: ## plays ten million schedules of random graphs with the core, in simulated time; RUNS=… of each of two modes
 	DRAINIT_SIM_RUNS=$(or $(RUNS),5000000) $(CARGO) test --locked --profile simulate --lib simulation:: -- --nocapture
 
-search: ## visits the states of all graphs of up to three processes, breadth first; STATES=… at most of each world
-	DRAINIT_SEARCH_STATES=$(or $(STATES),200000) $(CARGO) test --locked --profile simulate --lib simulation::search -- --nocapture
+search: ## visits every state of small worlds of up to three processes, breadth first; STATES=… at most of each
+	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --lib simulation::search -- --nocapture
+
+mutants: ## changes the core in every small way, and names the changes that no test notices: an hour of processor time; FILES=src/core/stop.rs is one file
+	@command -v cargo-mutants >/dev/null || test -x target/mutants/bin/cargo-mutants || \
+	    $(CARGO) install --quiet --locked --root target/mutants cargo-mutants@$(MUTANTS_VERSION)
+	@PATH="$$PATH:$$PWD/target/mutants/bin" tests/mutants.sh
+MUTANTS_VERSION = 27.1.0
 
 docs: ## target/book/html/index.html, a site of the docs
 	@command -v mdbook >/dev/null || test -x target/mdbook/bin/mdbook || \
@@ -124,14 +139,13 @@ deb: static $(if $(CROSS),cross) ## target/deb/drainit_*.deb: the static binary,
 
 release: python ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums
 	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
-	@test -x target/release-tools/bin/cargo-cyclonedx || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
-		$(CARGO) install --quiet --locked --root target/release-tools cargo-auditable@$(AUDITABLE_VERSION) cargo-cyclonedx@$(CYCLONEDX_VERSION)
+	@PATH="$$PWD/target/release-tools/bin:$$PATH"; $(call installed,cargo-auditable cargo-cyclonedx rust-audit-info) || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+		$(CARGO) install --quiet --locked --root target/release-tools $(RELEASE_TOOLS)
 	@PATH="$$PWD/target/release-tools/bin:$$PATH" packaging/release.sh
-AUDITABLE_VERSION = 0.7.7
-CYCLONEDX_VERSION = 0.5.9
+RELEASE_TOOLS = cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9 rust-audit-info@0.5.4
 
-reproducible: static ## builds the static binary again, in another directory, as another user and with another locale, and compares the bytes
-	@packaging/reproducible.sh $(STATIC)/drainit
+reproducible: ## makes the static binary and the package twice, elsewhere and as another user the second time, and compares the bytes; RELEASE=1: everything of `make release`
+	@packaging/reproducible.sh $(if $(RELEASE),release target/release-files,deb $(STATIC)/drainit target/deb)
 
 msrv: ## checks that the oldest Rust that Cargo.toml permits compiles drainit
 	@rustup toolchain install --profile minimal $(RUST_VERSION) >/dev/null 2>&1 || { echo "Rust $(RUST_VERSION) cannot be installed" >&2; exit 1; }
@@ -175,6 +189,9 @@ static-other:
 
 target/envoy/%/envoy:
 	@examples/gateway/get-envoy.sh $*
+
+$(PYPI):
+	@rm -rf $@.new && python3 -m pip install --quiet --no-compile --only-binary :all: --target $@.new $(notdir $(@D))==$(@F) && mv $@.new $@
 
 .PHONY: python rollout-tools bench-tools bench-peers fault-tools cross valgrind
 python:

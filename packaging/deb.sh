@@ -23,7 +23,7 @@ chmod 755 "$root"
 install -D "$binary" "$root/usr/bin/drainit"
 share=$root/usr/share
 mkdir -p "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" \
-    "$share/fish/vendor_completions.d" "$share/doc/drainit" "$root/DEBIAN"
+    "$share/fish/vendor_completions.d" "$share/doc/drainit" "$share/lintian/overrides" "$root/DEBIAN"
 $emulator "$binary" man | gzip -9n >"$share/man/man1/drainit.1.gz"
 $emulator "$binary" completions bash >"$share/bash-completion/completions/drainit"
 $emulator "$binary" completions zsh >"$share/zsh/vendor-completions/_drainit"
@@ -44,6 +44,12 @@ Copyright: 2026 The drainit authors
 License: Apache-2.0
  On Debian systems the text of the Apache License 2.0 is in
  /usr/share/common-licenses/Apache-2.0.
+END
+cat >"$share/lintian/overrides/drainit" <<END
+# It comes from drainit's own releases, so no bug of Debian asks for it.
+drainit: initial-upload-closes-no-bugs
+# It is a static PIE, which needs no library.
+drainit: shared-library-lacks-prerequisites
 END
 cat >"$root/DEBIAN/control" <<END
 Package: drainit

@@ -27,7 +27,13 @@ for arch in x86_64:amd64 aarch64:arm64; do
     [[ $arch == "$(uname -m)" ]] || static=target/static/$arch/drainit
     install -D "$static" "$out/drainit-$version-linux-$debian"
     mv "target/deb/drainit_$version-1_$debian.deb" "$out"
-    lintian --fail-on error "$out/drainit_$version-1_$debian.deb"
+    lintian --allow-root --fail-on error,warning "$out/drainit_$version-1_$debian.deb"
+    rust-audit-info "$out/drainit-$version-linux-$debian" | python3 -c '
+import json, sys
+packages = {package["name"]: package["version"] for package in json.load(sys.stdin)["packages"]}
+print(len(packages), "packages are listed in the binary")
+sys.exit(packages.get("drainit") != sys.argv[1] or "tokio" not in packages)
+' "$version" || die "the list of dependencies in the binary for $debian is not that of this version"
 done
 
 step "the bill of materials"
@@ -35,6 +41,7 @@ cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override
 # Without the directory of this checkout, so that the file is the same everywhere.
 sed "s#path+file://$PWD#path+file:///src#g" drainit-sbom.json >"$out/drainit-$version.cdx.json"
 find . -name drainit-sbom.json -not -path './target/*' -delete
+! grep -F "$PWD" "$out/drainit-$version.cdx.json" || die "the bill of materials names this directory"
 
 step "one image for both architectures"
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
@@ -58,9 +65,24 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH
     -cf "$out/drainit-$version-oci.tar" .
 rm -r "$out/drainit-$version-image"
 
-step "the crate, built from what is packed"
-cargo package --quiet --locked --allow-dirty --package drainit
+step "the crate, installed and documented from what is packed"
+cargo package --quiet --locked --allow-dirty --no-verify --package drainit
 cp "target/package/drainit-$version.crate" "$out"
+# Elsewhere, because above it there must be no workspace.
+crate=$(mktemp -d)
+trap 'rm -rf "$crate"' EXIT
+tar --extract --gzip --file "$out/drainit-$version.crate" --directory "$crate"
+export CARGO_TARGET_DIR=$PWD/target/package
+(
+    cd "$crate/drainit-$version"
+    cargo install --quiet --locked --debug --path . --root "$crate"
+    # As docs.rs does.
+    RUSTDOCFLAGS="--cfg docsrs --deny warnings" cargo doc --quiet --locked --no-deps --lib
+)
+[[ $("$crate/bin/drainit" --version) == "drainit $version" ]] || die "what the crate installs is not drainit $version"
 
-step "checksums"
+step "checksums, and what the bytes depend on besides the sources"
+{ rustc --version; cc --version; aarch64-linux-gnu-gcc --version; dpkg-deb --version; gzip --version; buildah --version; } |
+    grep -E '[0-9]+\.[0-9]+' >"$out/BUILT-WITH"
+cat "$out/BUILT-WITH"
 (cd "$out" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)

@@ -1,14 +1,20 @@
 #!/bin/bash
-# Builds the static binary of the last commit again, and compares it with this one: packaging/reproducible.sh BINARY
+# Makes a target of the Makefile here and once more elsewhere, from the last commit, and compares every byte of what it
+# leaves: packaging/reproducible.sh TARGET PATH…
 #
-# The directory, the user, the home with its copies of the dependencies, the umask, the time zone and the locale differ;
-# the compiler is the same. Needs root, to become another user.
+# The directory, the user, the home with its copies of the dependencies and the toolchain, the time, the umask, the time
+# zone, the locale and the number of jobs differ; the compiler is the same. Needs root, to become another user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-binary=$PWD/$1
-[[ $(id -u) == 0 ]] || { echo "reproducible: needs root, to build as another user" >&2; exit 1; }
-if ! git diff --quiet HEAD; then echo "reproducible: commit first: the last commit is built" >&2; exit 1; fi
+target=$1 && shift
+die() { echo "reproducible: $*" >&2 && exit 1; }
+
+[[ $(id -u) == 0 ]] || die "needs root, to build as another user"
+git diff --quiet HEAD || die "commit first: the last commit is built"
 user=65534
+
+rm -rf -- "$@"
+make --no-print-directory "$target"
 
 there=$(mktemp -d /var/tmp/another-place.XXXXXX)
 trap 'rm -rf "$there"' EXIT
@@ -17,16 +23,26 @@ cargo=${CARGO_HOME:-$HOME/.cargo}
 mkdir -p "$there/home/crates"
 cp -r "$cargo/registry" "$there/home/crates/"
 [[ ! -e $cargo/config.toml ]] || cp "$cargo/config.toml" "$there/home/crates/"
+# rustup's home may be one that nobody else can enter. The documentation is larger than the rest.
+sysroot=$(rustc --print sysroot)
+mkdir "$there/toolchain"
+cp -r "$sysroot/bin" "$sysroot/lib" "$there/toolchain"
+[[ ! -e target/release-tools ]] || cp -r target/release-tools "$there/tools"
 chown -R $user:$user "$there"
-# rustup's home is where it was, and may be the root user's own, which nobody else can enter.
-toolchain=$(rustc --print sysroot)
-cp -r "$toolchain" "$there/toolchain"
 
-cd "$there/deep/er/sources"
-env -i HOME="$there/home" CARGO_HOME="$there/home/crates" PATH="$there/toolchain/bin:/usr/bin:/bin" CARGO="${CARGO:-cargo}" \
-    TZ=Asia/Kathmandu LC_ALL=C.UTF-8 LANG=tr_TR.UTF-8 CARGO_BUILD_JOBS=1 \
-    setpriv --reuid $user --regid $user --clear-groups \
-    bash -c 'umask 077; make --no-print-directory static CARGO="$CARGO"'
+(
+    cd "$there/deep/er/sources"
+    env -i HOME="$there/home" CARGO_HOME="$there/home/crates" CARGO_NET_OFFLINE=true CARGO_BUILD_JOBS=1 \
+        PATH="$there/toolchain/bin:$there/tools/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
+        TZ=Asia/Kathmandu LC_ALL=C.UTF-8 LANG=tr_TR.UTF-8 \
+        setpriv --reuid $user --regid $user --clear-groups \
+        bash -c 'umask 077; make --no-print-directory "$1"' - "$target"
+)
 
-sha256sum "$binary" target/static/drainit
-cmp "$binary" target/static/drainit && echo "reproducible: the same bytes"
+failed=0
+for path in "$@"; do
+    diff --recursive --brief "$path" "$there/deep/er/sources/$path" || failed=1
+    (cd "$there/deep/er/sources" && find "$path" -type f -exec sha256sum {} +)
+done
+((failed == 0)) || die "the bytes differ: diffoscope shows where"
+echo "reproducible: the same bytes"

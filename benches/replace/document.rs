@@ -59,6 +59,8 @@ const READING: &str = "
 - *Envoy, stop-first* cuts sessions, because clients that return during the drain find no other Envoy and begin new ones.
 - A hot restart loses no stream if `--parent-shutdown-time-s` is longer than the drain time and twice the longest stream: Envoy
   says GOAWAY with the head of a response, so a client hears it with its next stream.
+- *hot-restarter.py* does the same with the sockets. But if the new Envoy ends with an error, for example because its config is
+  wrong, it kills the old one, too; `drainit restart` has the config checked before, and leaves the old one alone.
 ";
 
 /// Returns the whole document.
