@@ -180,7 +180,7 @@ processes:
     let mut problems = Problems::default();
     let file = problems.add_source(Source::new("pod.yaml", manifest));
     let load = |environment: &Environment, _: &[_]| testing::load_in(&[&config], environment);
-    let here = environment();
+    let here = environment(SECRET);
     let checked = crate::kubernetes::check_manifest(problems, file, None, &here, load, |_| {});
     shown(&checked.diagnostics);
 }

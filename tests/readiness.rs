@@ -101,6 +101,31 @@ fn started_does_not_wait_for_readiness() {
 }
 
 #[test]
+fn drainit_itself_notifies_the_supervisor_above_it() {
+    let Some(rig) = Rig::new() else { return };
+    let inner = rig.fill(
+        "
+        processes:
+          app:
+            command: [CHILD, app, sleep=150, touch=DIR/ready]
+            readiness: {file: DIR/ready, timeout: 10s}
+        ",
+    );
+    rig.write("inner.yaml", inner);
+    let outer = "
+        processes:
+          inner:
+            command: [DRAINIT, run, --config, DIR/inner.yaml]
+            readiness: {notify: true, timeout: 10s}
+          after: {command: [CHILD, after], depends_on: {inner: {condition: ready}}}
+    ";
+    let drainit = rig.start(&outer.replace("DRAINIT", env!("CARGO_BIN_EXE_drainit")));
+    drainit.wait_for_start(&["after"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_order(&["app sleep", "after start"]);
+}
+
+#[test]
 fn a_timeout_says_why_the_last_attempt_failed() {
     let address = free_address().to_string();
     for (readiness, step, reason) in [

@@ -14,6 +14,7 @@ pub mod path_watch;
 pub(crate) mod private_socket;
 pub mod reap;
 pub(crate) mod replace_file;
+pub(crate) mod service_manager;
 pub mod signal;
 pub mod spawn;
 pub mod stale_socket;

@@ -4,6 +4,7 @@ use crate::config::Watch;
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{AfterEnd, Note, RequestError};
+use crate::os::service_manager;
 use crate::report::messages;
 use crate::report::messages::Level;
 use crate::supervisor::executor::Executor;
@@ -60,6 +61,7 @@ impl Executor {
                 None
             }
             Note::AllReady => {
+                service_manager::ready();
                 line = self.status_board.with_startup(|startup, _| startup.line());
                 None
             }
