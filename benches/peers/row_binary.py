@@ -5,7 +5,8 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-LIMIT = 3.5
+# That of `make budget`; docs/performance.md says what made it grow.
+LIMIT = 3.75
 
 
 def size(*programs):
