@@ -29,8 +29,9 @@ pub(crate) use running::{Ended, Running, Said};
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
-/// The limit of a wait that is not a measurement. It is far longer than anything here takes.
-pub(crate) const LONG: Duration = Duration::from_secs(10);
+/// The limit of a wait that is not a measurement. It is far longer than anything here takes, also
+/// where the machine pauses for seconds, and shorter than the default grace period.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// The delay after which a second stop signal counts as a further one. drainit merges those within
 /// 20 ms.
