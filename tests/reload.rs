@@ -430,7 +430,8 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
     assert_eq!(third.wait().unwrap().code(), Some(1));
     assert_eq!(fourth.wait().unwrap().code(), Some(1));
-    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+    // The end of PID 1 may be the end of the command, too.
+    drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
 }
 
@@ -465,8 +466,10 @@ fn hundreds_of_reloads_take_no_more_memory() {
             before = (memory(), descriptors());
         }
     }
-    let after = (memory(), descriptors());
-    assert!(after.0 <= before.0 + 1024 && after.1 <= before.1 + 2, "{before:?} -> {after:?}");
+    // The output of the last instance may not have been read to its end yet.
+    drainit.wait_until("all closed", || descriptors() <= before.1 + 2);
+    let after = memory();
+    assert!(after <= before.0 + 1024, "{before:?} -> {after:?}");
     assert_ne!(pid(&drainit, "other"), other);
     end(drainit);
 }

@@ -18,7 +18,7 @@ processes:
     working_dir: DIR
     listen: [tcp://ADDRESS]
     update: start-first
-    readiness: {log: ^serving$, timeout: 3s}
+    readiness: {log: ^serving$, timeout: 8s}
     log: {prefix: app}
   user: {command: [CHILD, user], depends_on: [app]}
 ";
