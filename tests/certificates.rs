@@ -16,7 +16,7 @@ use testkit::load::{IdleClose, Load, Plan, Service};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Over, Rig, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.
@@ -83,6 +83,7 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
 
     let (is_over, handshakes) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         // New connections over TLS, one after the other.
         let client = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {

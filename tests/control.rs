@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::http::{free_address, get, get_unix, request};
-use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, LONG, Over, Rig, Running, Signal, ms};
 
 #[test]
 fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
@@ -193,16 +193,6 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
                     .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
         };
         while is_held(&mut stream) && goes_on() {}
-    }
-}
-
-/// Ends the holders when it is dropped, even if the test fails, because `thread::scope` waits for
-/// them.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

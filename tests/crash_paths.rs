@@ -12,7 +12,7 @@ use testkit::gateway::{Gateway, Runner, Spec};
 use testkit::load::{Failure, IdleClose, Load, Plan, Report, Service};
 use tokio::time::{sleep, sleep_until};
 
-use crate::support::{Signal, ms, namespace};
+use crate::support::{LONG, Signal, ms, namespace};
 
 /// The time under load before the first signal.
 const BEFORE: Duration = ms(1500);
@@ -51,6 +51,7 @@ async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let load = Load::start(&service, plan);
     sleep(BEFORE).await;
     while load.report().open_to(old.address()) < u64::from(CLIENTS) {
+        assert!(load.elapsed() < LONG, "not all are connected: {}", load.report());
         sleep(ms(20)).await;
     }
     let (t0, since_start) = (Instant::now(), load.elapsed());

@@ -28,8 +28,6 @@ use crate::support::{Duration, LONG, ms};
 
 /// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;
-/// The time of `docker stop`.
-const GRACE: Duration = Duration::from_secs(12);
 const GREETING: &str = "hello from the container\n";
 
 #[test]
@@ -78,9 +76,8 @@ fn serve_then_stop(options: &[&str]) {
     });
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(5), "it did not wait for the drain: {took:?}");
-    assert!(took < GRACE, "Docker had to kill it: {took:?}");
     let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "{logs}");
+    assert_eq!(container.exit_code(), 0, "Docker had to kill it after {took:?}:\n{logs}");
     for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
         assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
     }

@@ -113,10 +113,10 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
 #[test]
 fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 1s}}", admin.address());
+    let drain = format!("http: {{url: 'http://{}/drain', time: 2s}}", admin.address());
     let Some(drainit) = start(&drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(1000)..LATE);
+    assert_asked(&ended, t0, ms(2000)..LATE);
     assert_eq!(admin.posts().len(), 1);
 }
 

@@ -59,6 +59,7 @@ fn drained(
         let plan = Plan { clients, rate, length: ms(60_000), idle_close: IdleClose::Noticed };
         let load = Load::start(&service, plan);
         while load.report().open_to(*address) < u64::from(clients) {
+            assert!(load.elapsed() < LONG, "not all are connected: {}", load.report());
             sleep(ms(50)).await;
         }
         service.set(&[next]);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
 use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Over, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
 
@@ -119,6 +119,7 @@ fn under_load(drainit: &Running, address: SocketAddr, then: impl FnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let is_over = &AtomicBool::new(false);
     let report = thread::scope(|scope| {
+        let _over = Over(is_over);
         let load = scope.spawn(move || {
             runtime.block_on(async {
                 let (clients, rate, length) = (8, 200.0, 4 * LONG);

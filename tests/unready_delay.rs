@@ -99,6 +99,7 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
                 Plan { clients: 50, rate: 4.0, length: ms(30_000), idle_close: IdleClose::Noticed };
             let load = Load::start(&service, plan);
             while load.report().total.ok < 100 {
+                assert!(load.elapsed() < LONG, "{}", load.report());
                 sleep(ms(50)).await;
             }
             t0.replace(old.signal(Signal::SIGTERM));
