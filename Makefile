@@ -65,10 +65,10 @@ test: deps static-other ## runs all tests, with five versions of Envoy
 	$(TEST) --test '*' -- --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
-# Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, and run with
-# one thread per core, like the unit tests.
+# Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, such as the
+# half second that an admin has to answer, and run with one thread per core, like the unit tests.
 WAITING = 8
-BUSY = admin_faults:: early_signals:: exec_signals::while_nothing minimal_environment:: preflight:: shutdown:: start::three storm::
+BUSY = admin_faults:: drain_command:: drain_faults:: early_signals:: exec_signals::while_nothing hardening:: minimal_environment:: preflight:: shutdown:: start::three storm::
 
 fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="config pod"; MERGE=1 keeps what they found in the corpus
 	@$(call need,g++,g++)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use testkit::envoy;
@@ -16,7 +16,7 @@ use testkit::load::{IdleClose, Load, Plan, Service};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Over, Rig, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.
@@ -81,19 +81,18 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     drainit.wait_for_line("everything is ready");
     assert_eq!(served(tls).as_deref(), Some("one"));
 
-    let is_over = AtomicBool::new(false);
-    let handshakes = thread::scope(|scope| {
+    let (is_over, handshakes) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
         // New connections over TLS, one after the other.
         let client = scope.spawn(|| {
-            let mut count = 0;
             while !is_over.load(Ordering::Relaxed) {
                 let mut curl = Command::new("curl");
                 curl.args(["-sSkf", "--max-time", "5", &format!("https://{tls}/")]);
                 let said = curl.stdin(Stdio::null()).output().unwrap();
-                assert!(said.status.success(), "request {count}: {said:?}");
-                count += 1;
+                assert!(said.status.success(), "request {handshakes:?}: {said:?}");
+                handshakes.fetch_add(1, Ordering::Relaxed);
             }
-            count
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let report = runtime.block_on(async {
@@ -112,15 +111,20 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
                 in_a_row = if new.as_deref() == Some("two") { in_a_row + 1 } else { 0 };
             }
             assert_eq!(in_a_row, 5, "not the new certificate:\n{}", drainit.record());
+            // Not before there was some load, however slow the machine.
+            let some = || load.report().total.ok > 200 && handshakes.load(Ordering::Relaxed) > 10;
+            while !some() && std::time::Instant::now() < until + LONG {
+                tokio::time::sleep(ms(20)).await;
+            }
             load.end_after(ms(500));
             load.finish().await
         });
         is_over.store(true, Ordering::Relaxed);
         assert!(!keeps || report.total.failed == 0, "{report}\n{}", drainit.record());
         assert!(report.total.ok > 200, "{report}");
-        client.join().unwrap()
+        client.join().unwrap();
     });
-    assert!(handshakes > 10, "only {handshakes}");
+    assert!(handshakes.load(Ordering::Relaxed) > 10, "only {handshakes:?}");
     drainit.wait_for_line(change);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG * 3).assert_code(0);

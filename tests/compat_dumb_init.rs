@@ -10,9 +10,10 @@ const INIT: Invocation<'_> = Invocation { env: &[], init: true };
 /// A script for a shell that waits and prints the signals that it gets.
 const RECORDER: &str = "
     exec 2>/dev/null # what the shell says of its own children, which hear the signals too
-    for n in 1 2 3 10 12 18; do trap \"echo got $n\" $n; done; trap 'echo got 15; exit 5' 15
+    for n in 1 2 3 10 12 18; do trap \"echo got $n; heard=$n\" $n; done; trap 'echo got 15; exit 5' 15
+    hears() { i=0; while [ \"$heard\" != $1 ] && [ $i -lt 900 ]; do sleep 0.01; i=$((i+1)); done; }
     ACT
-    i=0; while [ $i -lt 200 ]; do sleep 0.01; i=$((i+1)); done; exit 9";
+    hears 15; exit 9";
 
 fn recorder(act: &str) -> String {
     RECORDER.replace("ACT", act)
@@ -113,19 +114,19 @@ fn signals_are_passed_on_rewritten_and_dropped() {
         for (options, act, said) in [
             (
                 &[][..],
-                "kill -HUP $PPID; sleep 0.1; kill -USR1 $PPID; sleep 0.1; kill $PPID",
+                "kill -HUP $PPID; hears 1; kill -USR1 $PPID; hears 10; kill $PPID",
                 "got 1\ngot 10\ngot 15\n",
             ),
-            (&["-c"], "kill -INT $PPID; sleep 0.1; kill $PPID", "got 2\ngot 15\n"),
+            (&["-c"], "kill -INT $PPID; hears 2; kill $PPID", "got 2\ngot 15\n"),
             (
                 &["-r", "15:3", "-r", "1:15"],
-                "kill $PPID; sleep 0.1; kill -HUP $PPID",
+                "kill $PPID; hears 3; kill -HUP $PPID",
                 "got 3\ngot 15\n",
             ),
             (&["-r", "1:0"], "kill -HUP $PPID; sleep 0.1; kill $PPID", "got 15\n"),
             (
                 &["-r", "15:10", "-r", "2:15"],
-                "kill $PPID; sleep 0.1; kill -INT $PPID",
+                "kill $PPID; hears 10; kill -INT $PPID",
                 "got 10\ngot 15\n",
             ),
         ] {
@@ -142,13 +143,16 @@ fn the_whole_group_hears_unless_it_is_a_single_child() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     let out = peer.path("out");
     let script = format!(
-        "exec 2>/dev/null; rm -f {0}; sh -c \"trap 'echo inner >{0}; exit' USR1; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \
-        trap : USR1; sleep 0.2; kill -USR1 $PPID; i=0; while [ $i -lt 20 ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!; exit 3",
+        "exec 2>/dev/null; rm -f {0} {0}.ready; sh -c \"trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \
+        trap : USR1; while [ ! -e {0}.ready ]; do sleep 0.01; done; \
+        kill -USR1 $PPID; i=0; while [ ! -s {0} ] && [ $i -lt LOOKS ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!; exit 3",
         out.display()
     );
     for (args, env, heard) in
         [(&[][..], &[][..], "inner\n"), (&["-c"], &[], ""), (&[], &[("DUMB_INIT_SETSID", "0")], "")]
     {
+        // Waits for what is to be heard, and for a moment where nothing is.
+        let script = script.replace("LOOKS", if heard.is_empty() { "20" } else { "300" });
         let args = [args, &["sh", "-c", &script]].concat();
         let did = peer.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!((did.code, did.stdout.as_str()), (3, heard));
@@ -186,7 +190,8 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 fn the_child_is_in_its_place_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
     // The parent of the child runs at the same time.
-    let show = "sleep 0.2; readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
+    let show = "i=0; while [ \"$(readlink /proc/$PPID/cwd)\" != / ] && [ $i -lt 500 ]; do sleep 0.01; i=$((i+1)); done; \
+        readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
         ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";
     for options in [&[][..], &["-c"]] {
         let args = [options, &["bash", "-c", show]].concat();

@@ -110,8 +110,9 @@ fn with_the_group_option_the_whole_group_gets_signals() {
     let Some(tini) = Peer::installed("tini") else { return };
     let dir = tini.path("out");
     let script = format!(
-        "exec 2>/dev/null; rm -f {0}; (trap 'echo inner >{0}; exit' USR1; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done) & \
-        trap : USR1; sleep 0.2; kill -USR1 $PPID; i=0; while [ $i -lt 20 ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!",
+        "exec 2>/dev/null; rm -f {0} {0}.ready; (trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ $((n+=1)) -lt 900 ]; do sleep 0.01; done) & \
+        trap : USR1; while [ ! -e {0}.ready ]; do sleep 0.01; done; \
+        kill -USR1 $PPID; i=0; while [ ! -s {0} ] && [ $i -lt LOOKS ]; do sleep 0.03; i=$((i+1)); done; cat {0} 2>/dev/null; kill $!",
         dir.display()
     );
     for (args, env, heard) in [
@@ -119,6 +120,8 @@ fn with_the_group_option_the_whole_group_gets_signals() {
         (&["-s"], &[("TINI_KILL_PROCESS_GROUP", "")], "inner\n"),
         (&["-s"], &[], ""),
     ] {
+        // Waits for what is to be heard, and for a moment where nothing is.
+        let script = script.replace("LOOKS", if heard.is_empty() { "20" } else { "300" });
         let args = [args, &["--", "sh", "-c", &script]].concat();
         let did = tini.assert_same(&args, Invocation { env, ..PLAIN });
         assert_eq!(did.stdout, heard);

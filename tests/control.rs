@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::http::{free_address, get, get_unix, request};
-use crate::support::{Admin, LONG, Rig, Running, Signal, ms};
+use crate::support::{Admin, LONG, Over, Rig, Running, Signal, ms};
 
 #[test]
 fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
@@ -18,7 +18,7 @@ fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     let Some(rig) = Rig::new() else { return };
     let config = "
         control: {listen: 'ADDRESS', socket: DIR/control.sock}
-        shutdown: {readiness_delay: 700ms}
+        shutdown: {readiness_delay: 3s}
         processes:
           a: {command: [CHILD, a, await=DIR/go, touch=DIR/a], readiness: {file: DIR/a}}
           b: {command: [CHILD, b], depends_on: [a]}
@@ -38,12 +38,12 @@ fn readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped() {
     let t0 = drainit.signal(Signal::SIGTERM);
     let unready = drainit.wait_until("unready", || status("/readyz") != 200);
     assert_eq!((status("/readyz"), status("/livez")), (503, 200));
-    assert!(unready - t0 < ms(500), "{:?}", unready - t0);
+    assert!(unready - t0 < ms(3000), "{:?}", unready - t0);
     assert!(drainit.record().event("b", "got SIGTERM").is_none());
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_stopped_in_order(&["b", "a"]).assert_gone("control.sock");
     let told = ended.event("b", "got SIGTERM").at - t0;
-    assert!(told >= ms(700), "asked after {told:?}:\n{}", ended.record);
+    assert!(told >= ms(3000), "asked after {told:?}:\n{}", ended.record);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
     let Some(rig) = Rig::new() else { return };
     let config = "
         control: {listen: 'ADDRESS', socket: DIR/control.sock}
-        shutdown: {unready_delay: 1500ms}
+        shutdown: {unready_delay: 4s}
         processes:
           a: {command: [CHILD, a], drain: {envoy: {admin: 'ADMIN', time: 8s, min: 200ms}}}
         ";
@@ -69,7 +69,7 @@ fn readyz_and_envoys_health_check_stay_good_while_the_drain_has_begun() {
     // A client that stays until its health check fails.
     admin.set_connections(1);
     let unready = drainit.wait_until("unready", || status("/readyz") != 200);
-    assert!(unready - t0 >= ms(1400), "{:?}", unready - t0);
+    assert!(unready - t0 >= ms(3900), "{:?}", unready - t0);
     admin.wait_for("POST /healthcheck/fail");
     assert!(drainit.record().event("a", "got SIGTERM").is_none());
     admin.set_connections(0);
@@ -162,7 +162,8 @@ fn clients_that_ask_badly_cost_nothing() {
     );
     assert_eq!(get(address, "/livez").unwrap().0, 200);
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1500));
+    // Each of them may stay for 5 s.
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(4000));
 }
 
 /// Bounds the life of the holders, so that they end even if the test fails. No test needs them for
@@ -195,21 +196,16 @@ fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) 
     }
 }
 
-/// Ends the holders when it is dropped, even if the test fails, because `thread::scope` waits for
-/// them.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Runs `drainit health --live`, which waits 1 s for the answer, and returns its exit code and its
-/// output.
+/// Runs `drainit health --live`, and returns its exit code and its output. It waits for an answer
+/// for longer than a busy machine needs, and not for as long as 500 clients could hold the places of
+/// a listener: 64 of them at a time, for 1 s each.
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    let output = command.args(["health", "--live"]).args(args).stdin(Stdio::null()).output();
+    let output = command
+        .args(["health", "--live", "--timeout", "4s"])
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
     let output = output.unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }

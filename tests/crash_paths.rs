@@ -12,7 +12,7 @@ use testkit::gateway::{Gateway, Runner, Spec};
 use testkit::load::{Failure, IdleClose, Load, Plan, Report, Service};
 use tokio::time::{sleep, sleep_until};
 
-use crate::support::{Signal, ms, namespace};
+use crate::support::{LONG, Signal, ms, namespace};
 
 /// The time under load before the first signal.
 const BEFORE: Duration = ms(1500);
@@ -24,7 +24,8 @@ const CLIENTS: u32 = 40;
 /// The number of requests per second of one client.
 const RATE: f64 = 5.0;
 
-/// A signal to a process, sent at this time after T0.
+/// A signal to a process, sent at this time after T0, and if the process is Envoy not before clients
+/// have been told to leave.
 type Blow = (Duration, &'static str, Signal);
 
 struct Outcome {
@@ -49,9 +50,20 @@ async fn strike(drain_seconds: u32, blows: &[Blow]) -> io::Result<Outcome> {
     let plan = Plan { clients: CLIENTS, rate: RATE, length: ms(60_000), idle_close };
     let load = Load::start(&service, plan);
     sleep(BEFORE).await;
+    while load.report().open_to(old.address()) < u64::from(CLIENTS) {
+        assert!(load.elapsed() < LONG, "not all are connected: {}", load.report());
+        sleep(ms(20)).await;
+    }
     let (t0, since_start) = (Instant::now(), load.elapsed());
     let story = async {
         for (after, whom, signal) in blows {
+            if !after.is_zero() && *whom == "router" {
+                while load.report().total.told_to_close == 0 && t0.elapsed() < ms(20_000) {
+                    sleep(ms(20)).await;
+                }
+                // The drain is begun by two calls, and either may tell them.
+                sleep(ms(400)).await;
+            }
             sleep_until((t0 + *after).into()).await;
             let member = old.members().iter().find(|member| member.name == *whom);
             let pid = member.map_or(old.pid(), |member| Pid::from_raw(member.pid));

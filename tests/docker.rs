@@ -43,7 +43,7 @@ fn a_read_only_container_without_privileges_drains_as_well() {
 fn serve_then_stop(options: &[&str]) {
     let Some(images) = images() else { return };
     let publish = format!("--publish=127.0.0.1::{PORT}");
-    let env = ["--env=ENVOY_DRAIN_SECONDS=3", "--env=TERMINATION_GRACE_PERIOD_SECONDS=10"];
+    let env = ["--env=ENVOY_DRAIN_SECONDS=6", "--env=TERMINATION_GRACE_PERIOD_SECONDS=12"];
     let options = [options, &env, &[&publish]].concat();
     let container = Container::start(&images.gateway, &options, &["--envoy.concurrency", "2"]);
     container.await_line("envoy: ready after");
@@ -63,7 +63,7 @@ fn serve_then_stop(options: &[&str]) {
     assert_eq!(client.get(), Answer { body: GREETING.to_owned(), closes: false });
     let began = Instant::now();
     thread::scope(|scope| {
-        scope.spawn(|| container.stop(10));
+        scope.spawn(|| container.stop(12));
         container.await_line("envoy: draining");
         // An answer, not a reset, asks the client to close, and a new client is still served. Every
         // answer closes once the drain has begun, whereas a stock Envoy closes one in a thousand.
@@ -75,10 +75,9 @@ fn serve_then_stop(options: &[&str]) {
         assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()));
     });
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(3), "it did not wait for the drain: {took:?}");
-    assert!(took < LONG, "Docker had to kill it: {took:?}");
+    assert!(took >= Duration::from_secs(5), "it did not wait for the drain: {took:?}");
     let logs = container.logs();
-    assert_eq!(container.exit_code(), 0, "{logs}");
+    assert_eq!(container.exit_code(), 0, "Docker had to kill it after {took:?}:\n{logs}");
     for part in ["exit code 0: SIGTERM received", "drain envoy: ", "stop envoy: "] {
         assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
     }

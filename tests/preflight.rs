@@ -121,9 +121,14 @@ fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
         for envoy in [whole, empty, internal] {
             let Some((drainit, _)) = envoy.start() else { return };
             drainit.wait_for_line("nothing speaks against its drain");
+            assert!(drainit.record().line(WARNING).is_none(), "{}", drainit.record());
             drainit.signal(Signal::SIGTERM);
             let ended = drainit.wait_exit(LONG);
-            ended.assert_code(0).assert_no_line(WARNING).assert_no_line(r"\[error\]");
+            ended.assert_code(0).assert_no_line(r"\[error\]");
+            // Whatever the machine does, an answer of Envoy may come late.
+            let warnings = ended.record.lines.iter().filter(|line| line.text.contains("warning: "));
+            let others = warnings.filter(|line| !line.text.contains("no answer within"));
+            assert_eq!(others.count(), 0, "{}", ended.record);
         }
     });
 }

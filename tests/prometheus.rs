@@ -184,7 +184,7 @@ fn a_real_prometheus_evaluates_every_expression() {
         processes:
           worker: {command: [CHILD, worker, sleep=300, exit=3], restart: always, restart_delay: 100ms}
           router:
-            command: [CHILD, router, sleep=200, touch=DIR/up, 'on=TERM:exit:0:1500']
+            command: [CHILD, router, sleep=200, touch=DIR/up, 'on=TERM:exit:0:3000']
             readiness: {file: DIR/up}
             drain: {envoy: {admin: 'http://ADMIN', time: 2s, min: 1s}}
         ";

@@ -127,8 +127,7 @@ fn drainit_itself_notifies_the_supervisor_above_it() {
 
 #[test]
 fn a_timeout_says_why_the_last_attempt_failed() {
-    let address = free_address().to_string();
-    for (readiness, step, reason) in [
+    let cases = [
         ("unix: DIR/a.sock", "x", "no such file"),
         ("tcp: 'ADDRESS'", "x", "connection refused"),
         ("http: 'http://ADDRESS/'", "http=ADDRESS,1000000", "503"),
@@ -137,21 +136,23 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         ("exec: [sleep, '60']", "x", ""),
         ("log: 'never said'", "x", ""),
         ("notify: true", "notify=STATUS=warming up", "warming up"),
-    ] {
+    ];
+    in_parallel(cases, |(readiness, step, reason)| {
+        let address = free_address().to_string();
         let Some(rig) = Rig::new() else { return };
         let config = format!(
             "
             processes:
               a:
                 command: [CHILD, a, '{step}']
-                readiness: {{{readiness}, timeout: 400ms, interval: 20ms}}
+                readiness: {{{readiness}, timeout: 3s, interval: 20ms}}
                 log: {{prefix: a}}
             "
         );
         let config = config.replace("ADDRESS", &address);
         let reason = reason.replace("ADDRESS", &address);
-        rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 400ms.*{reason}"));
-    }
+        rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
+    });
 }
 
 #[test]

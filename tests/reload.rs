@@ -12,7 +12,7 @@ use serde_json::Value;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
 use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Over, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
 
@@ -119,6 +119,7 @@ fn under_load(drainit: &Running, address: SocketAddr, then: impl FnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let is_over = &AtomicBool::new(false);
     let report = thread::scope(|scope| {
+        let _over = Over(is_over);
         let load = scope.spawn(move || {
             runtime.block_on(async {
                 let (clients, rate, length) = (8, 200.0, 4 * LONG);
@@ -430,7 +431,8 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
     assert_eq!(third.wait().unwrap().code(), Some(1));
     assert_eq!(fourth.wait().unwrap().code(), Some(1));
-    drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+    // The end of PID 1 may be the end of the command, too.
+    drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
 }
 
@@ -465,8 +467,10 @@ fn hundreds_of_reloads_take_no_more_memory() {
             before = (memory(), descriptors());
         }
     }
-    let after = (memory(), descriptors());
-    assert!(after.0 <= before.0 + 1024 && after.1 <= before.1 + 2, "{before:?} -> {after:?}");
+    // The output of the last instance may not have been read to its end yet.
+    drainit.wait_until("all closed", || descriptors() <= before.1 + 2);
+    let after = memory();
+    assert!(after <= before.0 + 1024, "{before:?} -> {after:?}");
     assert_ne!(pid(&drainit, "other"), other);
     end(drainit);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
 use crate::support::http::{free_address, get};
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Over, Rig, Running, Signal, ms};
 
 const SERVER: &str = include_str!("fixtures/polite_server.py");
 
@@ -18,7 +18,7 @@ processes:
     working_dir: DIR
     listen: [tcp://ADDRESS]
     update: start-first
-    readiness: {log: ^serving$, timeout: 3s}
+    readiness: {log: ^serving$, timeout: 8s}
     log: {prefix: app}
   user: {command: [CHILD, user], depends_on: [app]}
 ";
@@ -51,6 +51,7 @@ fn restarts_under_load_fail_and_refuse_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let is_over = &AtomicBool::new(false);
     let report = thread::scope(|scope| {
+        let _over = Over(is_over);
         let load = scope.spawn(move || {
             runtime.block_on(async {
                 let plan = Plan {

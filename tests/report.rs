@@ -31,7 +31,7 @@ fn the_start_is_measured_and_its_critical_chain_named() {
     let names: Vec<_> = chain.iter().map(|link| link["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["engine", "router"], "{status}");
     let sum: f64 = chain.iter().map(|link| seconds(&link["seconds"])).sum();
-    assert!((sum - seconds(&startup["seconds"])).abs() < 0.1, "{status}");
+    assert!((sum - seconds(&startup["seconds"])).abs() < 0.3, "{status}");
     assert!(seconds(&chain[0]["seconds"]) >= 0.4, "{status}");
     for process in processes.as_array().unwrap() {
         let (started, ready) =
@@ -121,10 +121,14 @@ fn the_last_line_of_a_json_log_has_the_report_that_the_file_has() {
     };
     for name in ["router", "policy", "python"] {
         let line = text.lines().find(|line| line.starts_with(&format!("  stop {name}: ")));
-        let took = line.and_then(|line| line.split(": ").nth(1)?.split("ms").next()?.parse().ok());
+        let took = line.and_then(|line| line.split(": ").nth(1)?.split(", ").next());
+        let took = took.and_then(|took| match took.strip_suffix("ms") {
+            Some(millis) => millis.parse().ok(),
+            None => Some(took.strip_suffix('s')?.parse::<f64>().ok()? * 1000.0),
+        });
         let took: f64 = took.unwrap_or_else(|| panic!("{text}"));
-        // Both are measured, a moment apart.
-        assert!((took - millis(name)).abs() <= 100.0, "{name}: {took}, {text}, {report:#}");
+        // Both are measured, a moment apart, in which a busy machine may pause.
+        assert!((took - millis(name)).abs() <= 1000.0, "{name}: {took}, {text}, {report:#}");
     }
     let drain = &process(&report, "router")["drain"];
     assert_eq!((&drain["why"], &drain["longest"]), (&"reported".into(), &3.0.into()), "{report:#}");

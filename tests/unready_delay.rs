@@ -42,8 +42,8 @@ fn start(version: &'static str) -> Option<(Running, SocketAddr)> {
     let envoy = RealEnvoy {
         version,
         flags: &["--concurrency", "1"],
-        drain: "time: 8s, min: 1s",
-        shutdown: "grace_period: 14s, reserve: 2s, unready_delay: 2s",
+        drain: "time: 10s, min: 1s",
+        shutdown: "grace_period: 16s, reserve: 2s, unready_delay: 4s",
         change: with_health_check,
         ..RealEnvoy::default()
     };
@@ -99,6 +99,7 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
                 Plan { clients: 50, rate: 4.0, length: ms(30_000), idle_close: IdleClose::Noticed };
             let load = Load::start(&service, plan);
             while load.report().total.ok < 100 {
+                assert!(load.elapsed() < LONG, "{}", load.report());
                 sleep(ms(50)).await;
             }
             t0.replace(old.signal(Signal::SIGTERM));
@@ -110,15 +111,15 @@ fn a_load_balancer_that_looks_only_at_the_health_check_loses_nothing() {
             (load.finish().await, seen)
         });
         let t0 = t0.into_inner();
-        let began = old.wait_for_line("router: draining, at least 2s, at most 8s").at;
+        let began = old.wait_for_line("router: draining, at least 4s, at most 10s").at;
         let ended = old.wait_exit(LONG);
         let at = |at: Duration| at.saturating_sub(t0);
         let looks: Vec<_> = seen.iter().map(|(when, checks)| (at(*when), *checks)).collect();
         let said = format!("Envoy {version}: {looks:?}\n{report}\n{}", ended.record);
         assert_eq!(report.total.failed, 0, "{said}");
         assert!(report.total.told_to_close >= 20, "{said}");
-        assert!(at(began) < ms(1000), "{said}");
-        let early = looks.iter().filter(|(at, _)| *at < ms(1900));
+        assert!(at(began) < ms(3500), "{said}");
+        let early = looks.iter().filter(|(at, _)| *at < ms(3900));
         assert!(early.clone().count() >= 3, "{said}");
         assert!(early.clone().all(|(_, checks)| *checks == [true; 3]), "{said}");
         assert_eq!(looks.last().unwrap().1, [false; 3], "{said}");

@@ -60,9 +60,9 @@ fn every_kind_of_change_restarts_once() {
             fs::write(volume.join("..1/file"), "new").unwrap();
         }),
         ("burst", |volume| {
-            for number in 0..20 {
+            for number in 0..75 {
                 fs::write(volume.join("..1/file"), number.to_string()).unwrap();
-                thread::sleep(ms(100));
+                thread::sleep(ms(20));
             }
         }),
         ("swap of the link", |volume| {
@@ -176,7 +176,6 @@ fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
     drainit.wait_for_line("hup");
     // Both files are one change.
     fs::write(tls.join("cert"), "2").unwrap();
-    thread::sleep(ms(200));
     fs::write(tls.join("key"), "2").unwrap();
     drainit.wait("the second signal", LONG, |record| (count(record, "hup") >= 2).then_some(()));
     thread::sleep(SETTLED);
@@ -229,14 +228,15 @@ fn what_fails_with_the_new_content_is_started_by_the_next() {
         processes:
           app:
             command: [sh, -c, 'exec CHILD app exit=$(cat DIR/config)']
-            readiness: {exec: [sleep, '0.2'], timeout: 60s}
+            hooks: {pre_start: [rm, -f, DIR/up]}
+            readiness: {file: DIR/up, timeout: 60s}
             watch: [{path: DIR/config, action: restart}]
             on_exit: ignore
           other: {command: [CHILD, other]}
         "
         .replace(
             "exec CHILD app exit=$(cat DIR/config)",
-            "grep -q bad DIR/config && exit 7; exec CHILD app",
+            "grep -q bad DIR/config && exit 7; exec CHILD app touch=DIR/up",
         )
         .as_str(),
     );

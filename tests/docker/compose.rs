@@ -114,7 +114,7 @@ impl Project {
             let overlay = TempDir::new();
             let name = overlay.path().file_name().unwrap().to_str().unwrap().to_owned();
             let label = format!("labels: {{{LABEL}: '{}'}}", std::process::id());
-            let both = format!("{{{label}, environment: {{ENVOY_DRAIN_SECONDS: '3'}}}}");
+            let both = format!("{{{label}, environment: {{ENVOY_DRAIN_SECONDS: '6'}}}}");
             overlay.write("test.yaml", format!("services: {{app: {both}, gateway: {both}}}\n"));
             Self { command, name, image: image.to_owned(), overlay }
         })

@@ -118,12 +118,13 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
         thread::scope(|scope| {
             scope.spawn(|| container.stop(20));
             container.await_line("router: draining");
+            // The connection of the first client holds the drain.
+            let other = Client::connect(address).get();
+            assert_eq!(other.body, GREETING, "{admin:?}: {}", container.logs());
             while !client.get().closes {
                 sleep(ms(20));
             }
             drop(client);
-            let other = Client::connect(address).get();
-            assert_eq!(other.body, GREETING, "{admin:?}: {}", container.logs());
         });
         let logs = container.logs();
         assert_eq!(container.exit_code(), 0, "{admin:?}: {logs}");

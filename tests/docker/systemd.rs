@@ -16,7 +16,7 @@ fn systemctl_stop_drains_the_gateway_and_the_unit_ends_well() {
     let Some(systemd) = boot() else { return };
     let verified = systemd.exec(&["systemd-analyze", "verify", UNIT]);
     assert_eq!((verified.code, &*verified.output), (0, ""));
-    succeeds(&systemd, &["systemctl", "set-environment", "ENVOY_DRAIN_SECONDS=3"]);
+    succeeds(&systemd, &["systemctl", "set-environment", "ENVOY_DRAIN_SECONDS=6"]);
     succeeds(&systemd, &["systemctl", "start", "gateway"]);
     let address = systemd.address(PORT);
     assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "started, and not ready");

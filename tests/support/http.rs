@@ -1,16 +1,16 @@
 //! Sends a single HTTP request over a plain socket, because a client library might hide a retry.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(5);
+use super::LONG;
 
-/// Returns a loopback address on which nothing listens.
+/// Returns a loopback address on which nothing listens, and which no connection or other test takes
+/// before the test does.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap()
+    testkit::gateway::free_address().unwrap()
 }
 
 /// Sends a `GET` and returns the status and the body.
@@ -20,22 +20,22 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> 
 
 /// Sends a request and returns the status and the body.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {
-    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    let stream = TcpStream::connect_timeout(&address, LONG)?;
+    stream.set_read_timeout(Some(LONG))?;
     exchange(stream, method, path)
 }
 
 /// Sends a `GET` through a Unix socket.
 pub(crate) fn get_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(LONG))?;
     exchange(stream, "GET", path)
 }
 
 /// Sends a `POST` through a Unix socket.
 pub(crate) fn post_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(LONG))?;
     exchange(stream, "POST", path)
 }
 

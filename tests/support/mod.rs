@@ -19,6 +19,7 @@ pub(crate) mod terminal;
 
 pub(crate) use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 pub(crate) use std::time::Duration;
 
@@ -29,8 +30,9 @@ pub(crate) use running::{Ended, Running, Said};
 use testkit::envoy::checkout;
 pub(crate) use testkit::event::now;
 
-/// The limit of a wait that is not a measurement. It is far longer than anything here takes.
-pub(crate) const LONG: Duration = Duration::from_secs(10);
+/// The limit of a wait that is not a measurement. It is far longer than anything here takes, also
+/// where the machine pauses for seconds, and shorter than the default grace period.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// The delay after which a second stop signal counts as a further one. drainit merges those within
 /// 20 ms.
@@ -63,6 +65,15 @@ pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: imp
             thread.spawn_scoped(scope, move || test(case)).unwrap();
         }
     });
+}
+
+/// Ends threads when it is dropped, even if the test fails, because `thread::scope` waits for them.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(crate) const fn ms(milliseconds: u64) -> Duration {

@@ -51,6 +51,8 @@ const ENGINE: &str = "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/polic
 const PYTHON: &str = "--env=PYTHON_EXECUTOR_STEPS=unix=/var/run/api-platform/python-executor.sock";
 const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 const SHORT_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=2";
+/// Longer than the calls of a drain are tried again, which is 2 s.
+const REFUSED_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=4";
 const NO_DRAIN: &str = "--env=ROUTER_DRAIN_TIME_SECONDS=0";
 /// The arguments with which drainit drains another process than Envoy.
 const WITH_OVERLAY: &[&str] = &["-c", "/etc/drainit.yaml", "-c", "/out/overlay.yaml"];
@@ -160,7 +162,7 @@ pub(super) fn all() -> Vec<Scenario> {
                 ENGINE,
                 PYTHON,
                 ADMIN,
-                SHORT_DRAIN,
+                REFUSED_DRAIN,
                 "--volume=OUT/envoy.yaml:/etc/envoy/envoy.yaml:ro",
             ],
             act: |live| {
@@ -176,7 +178,7 @@ pub(super) fn all() -> Vec<Scenario> {
                 "--env=POLICY_ENGINE_STEPS=http=127.0.0.1:9955,1000000,500 unix=/var/run/api-platform/policy-engine.sock",
                 PYTHON,
                 ADMIN,
-                SHORT_DRAIN,
+                REFUSED_DRAIN,
             ],
             files: &[(
                 "overlay.yaml",
@@ -187,7 +189,7 @@ pub(super) fn all() -> Vec<Scenario> {
         },
         Scenario {
             name: "hangs",
-            options: &[ENGINE, PYTHON, ADMIN, "--env=ROUTER_DRAIN_TIME_SECONDS=4"],
+            options: &[ENGINE, PYTHON, ADMIN, REFUSED_DRAIN],
             act: |live| {
                 live.await_ready();
                 serving(live);
@@ -198,7 +200,7 @@ pub(super) fn all() -> Vec<Scenario> {
         },
         Scenario {
             name: "unreachable",
-            options: &[ENGINE, PYTHON, ADMIN, SHORT_DRAIN],
+            options: &[ENGINE, PYTHON, ADMIN, REFUSED_DRAIN],
             files: &[(
                 "overlay.yaml",
                 "processes: {router: {drain: {envoy: {admin: 'http://127.0.0.1:1'}}}}",

@@ -290,8 +290,9 @@ impl Client {
         if let (Some(connection), IdleClose::Noticed) = (&mut self.connection, self.idle_close) {
             let mut unasked = [0; 1];
             tokio::select! {
-                () = sleep_until(due) => return,
+                biased; // after a pause of this machine both may have happened, and it notices at once
                 _ = connection.stream.read(&mut unasked) => {}
+                () = sleep_until(due) => return,
             }
             self.count(|counts| counts.idle_closed += 1);
             self.close();

@@ -14,6 +14,9 @@ use crate::load::{IdleClose, Load, Plan, Report, Service};
 /// A stop is abandoned after this time, which is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
+/// The clients have this long for their first request, after which the restart begins anyway.
+const LONGEST_START: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A rolling restart to run.
 #[derive(Clone, Debug)]
@@ -105,7 +108,8 @@ impl RollingRestart {
             },
         );
         let start = Instant::now();
-        let ask = start + self.before;
+        let mut ask = start + self.before;
+        let latest = ask + LONGEST_START;
         let (mut asked, mut learnt, mut ended) = (None, None, None);
         let mut end = ask + LONGEST_STOP;
         let mut seconds = interval_at((start + SECOND).into(), SECOND);
@@ -122,11 +126,17 @@ impl RollingRestart {
                     let open = |gateway: &Gateway| load.report().open_to(gateway.address());
                     watch(&Tick { phase, at: start.elapsed(), report: &load.report(), to_old: open(&old), to_new: open(&new) });
                 }
+                // A busy machine has not served every client by then.
                 () = sleep_until(ask.into()), if asked.is_none() => {
+                    if load.report().open_to(old.address()) < u64::from(self.clients) && ask < latest {
+                        ask += LOOK;
+                        end += LOOK;
+                        continue;
+                    }
                     old.terminate()?;
                     asked = Some(Instant::now());
                 }
-                () = sleep_until((ask + self.learn).into()), if learnt.is_none() => {
+                () = sleep_until((ask + self.learn).into()), if asked.is_some() && learnt.is_none() => {
                     service.set(&[new.address()]);
                     learnt = Some(Instant::now());
                 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use testkit::gateway::free_address;
 use testkit::load::{Counts, Failure, IdleClose, Load, Plan, Report, Service};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -84,7 +85,7 @@ async fn every_kind_of_failure_is_distinguished() {
         [Failure::Nonsense; 4]
     );
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = free_address().unwrap();
     let service = Service::new(&[nobody]);
     let report = four_requests(&service, IdleClose::Noticed).finish().await;
     assert_eq!(failures(&report), [Failure::Refused; 4]);
