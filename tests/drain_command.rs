@@ -492,6 +492,10 @@ fn without_an_address_it_is_78() {
             "control: {socket: off}\nprocesses: {a: {command: [a]}}",
             "socket: off.`, and the drain is not taken over TCP",
         ),
+        (
+            "control: {listen: '127.0.0.1:9', socket: off}\nprocesses: {a: {command: [a]}}",
+            "socket: off.`, and the drain is not taken over TCP",
+        ),
         ("control: {sockt: /a}\nprocesses: {a: {command: [a]}}", "unknown key `sockt`"),
     ] {
         let rig = Rig::not_init();

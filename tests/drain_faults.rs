@@ -75,6 +75,18 @@ fn it_is_drained_then_polled_then_closed_and_only_then_asked_to_end() {
 }
 
 #[test]
+fn a_gradual_drain_fails_the_health_check_when_min_is_over() {
+    let admin = Admin::tcp(5);
+    let Some(drainit) = start(&admin, "time: 7s, min: 1500ms, strategy: gradual") else { return };
+    let t0 = drainit.signal(Signal::SIGTERM);
+    admin.wait_for(DRAIN);
+    let told = admin.wait_for(FAIL) - t0;
+    assert!((ms(1500)..ms(4000)).contains(&told), "after {told:?}:\n{}", drainit.record());
+    admin.set_connections(0);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("drain router: .*no connection left");
+}
+
+#[test]
 fn a_gradual_drain_that_envoy_refuses_asks_all_clients_at_once() {
     let admin = Admin::tcp(5).answer("/drain_listeners", &[Answer::Status(403)]);
     let config = CONFIG.replace("ADMIN", &format!("http://{}", admin.address()));

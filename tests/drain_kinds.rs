@@ -173,9 +173,9 @@ fn a_second_signal_kills_the_command() {
 
 #[test]
 fn the_end_of_the_process_answers_a_signal() {
-    let Some(drainit) = start("signal: {signal: USR2, time: 8s}", "'on=USR2:exit:0:700'") else {
-        return;
-    };
+    let steps = "'on=USR2:exit:0:700', 'spawn=member,on=USR2:ignore'";
+    let Some(drainit) = start("signal: {signal: USR2, time: 8s}", steps) else { return };
+    drainit.wait_for_start(&["member"]);
     let t0 = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended
@@ -183,6 +183,7 @@ fn the_end_of_the_process_answers_a_signal() {
         .assert_took(t0, ms(700)..LATE)
         .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
         .assert_no_event("app", "got SIGTERM")
+        .assert_no_event("member", "got SIGUSR2")
         .assert_line("drain app: [^;]*the process has ended$")
         .assert_line(r"app: exited with code 0, [0-9.]+m?s after it was asked to stop");
 }

@@ -237,6 +237,7 @@ fn what_runs_beside_a_process_has_its_user_and_directory() {
             command: [CHILD, a]
             user: '10001:10002'
             working_dir: /usr
+            readiness: {{exec: [sh, -c, 'test $(id -u):$(pwd) = 10001:/usr'], timeout: 5s}}
             hooks: {{pre_start: {say} before], pre_stop: {say} ending], post_stop: {say} after]}}
             drain: {{exec: {say} drained]}}
             log: {{prefix: a}}

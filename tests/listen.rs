@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -127,6 +127,12 @@ fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
     let config = "processes: {app: {command: [CHILD, app], listen: ['unix:DIR/app.sock']}}";
     rig.run(config).assert_code(78).assert_line("app.sock: it is not a socket");
 
+    let Some(rig) = Rig::new() else { return };
+    let _listener = UnixListener::bind(rig.path("app.sock")).unwrap();
+    let ended = rig.run(config);
+    ended.assert_code(78).assert_line("app.sock: another process listens on it");
+    assert!(ended.path("app.sock").exists());
+
     let Some(rig) = rig_with_a_stale_socket() else { return };
     let drainit = rig.start(config);
     drainit.wait_for_start(&["app"]);
@@ -137,7 +143,7 @@ fn a_socket_without_a_listener_is_replaced_and_another_file_is_not() {
 
 fn rig_with_a_stale_socket() -> Option<Rig> {
     let rig = Rig::new()?;
-    drop(std::os::unix::net::UnixListener::bind(rig.path("app.sock")).unwrap());
+    drop(UnixListener::bind(rig.path("app.sock")).unwrap());
     Some(rig)
 }
 

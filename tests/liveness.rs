@@ -88,6 +88,24 @@ fn a_watchdog_that_is_no_longer_fed_ends_the_container_if_nothing_restarts_the_p
 }
 
 #[test]
+fn the_first_message_is_due_after_the_process_is_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a, sleep=700, notify=READY=1]
+            readiness: {notify: true}
+            liveness: {notify: 500ms}
+        ",
+    );
+    ended.assert_code(1).assert_line("a: failed its liveness check.*: no WATCHDOG=1 within 500ms");
+    let at = |pattern| ended.record.line(pattern).unwrap().at;
+    let took = at("a: failed its liveness check") - at("a: ready after");
+    assert!((ms(450)..ms(2000)).contains(&took), "{took:?}\n{}", ended.record);
+}
+
+#[test]
 fn a_process_can_fail_its_check_itself() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
@@ -121,14 +139,15 @@ fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
         processes:
           a:
             command: [CHILD, a]
-            liveness: {exec: [test, -e, DIR/a], interval: 10ms, retries: 3, start_period: 300ms}
+            liveness: {exec: [test, -e, DIR/a], interval: 200ms, retries: 3, start_period: 300ms}
             on_exit: ignore
           b: {command: [CHILD, b], depends_on: [a]}
         ",
     );
     let failed = drainit.wait_for_line(r"a: failed its liveness check.*: its command exited with");
-    // From before it was ready, because the test may read that line late.
-    assert!(failed.at - drainit.record().started >= ms(300), "{}", drainit.record());
+    // A pause comes before each of the three probes. It is counted from the start, because the test may
+    // read the line that says it is ready late.
+    assert!(failed.at - drainit.record().started >= ms(900), "{}", drainit.record());
     drainit.wait_until("the status", || {
         status(&drainit, 0).is_some_and(|a| a["state"] == "failed" && a["probe_failures"] == 3)
     });
@@ -191,21 +210,27 @@ fn a_process_that_is_busy_saving_gets_longer() {
 #[test]
 fn a_pause_of_the_container_is_no_failure() {
     let Some(rig) = Rig::new() else { return };
-    let config = "
+    let fed = "notify=WATCHDOG=1, sleep=100, ".repeat(200);
+    let config = format!(
+        "
         processes:
           a:
             command: [CHILD, a, 'http=ADDRESS,0']
-            readiness: {http: 'http://ADDRESS/', interval: 20ms}
-            liveness: {http: 'http://ADDRESS/', interval: 20ms, timeout: 2s, retries: 1}
-        ";
+            readiness: {{http: 'http://ADDRESS/', interval: 20ms}}
+            liveness: {{http: 'http://ADDRESS/', interval: 20ms, timeout: 2s, retries: 1}}
+          b: {{command: [CHILD, b, {fed}], liveness: {{notify: 2s}}}}
+        "
+    );
     let drainit = rig.start(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.wait_for_line("everything is ready");
+    drainit.exec(&["kill", "-s", "STOP", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "STOP", "a"]).assert(0, "");
-    // A probe is under way by then, and its time is over during the pause.
+    // A probe is under way by then, and its time is over during the pause, as is that of a message.
     thread::sleep(ms(300));
     drainit.signal(Signal::SIGSTOP);
     thread::sleep(ms(4000));
     drainit.signal(Signal::SIGCONT);
+    drainit.exec(&["kill", "-s", "CONT", "b"]).assert(0, "");
     drainit.exec(&["kill", "-s", "CONT", "a"]).assert(0, "");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("failed its liveness check");

@@ -106,6 +106,29 @@ fn a_detached_process_may_not_notify() {
 }
 
 #[test]
+fn a_sender_that_is_gone_is_believed_only_where_it_can_be_nobody_else() {
+    const GONE: &str = "which had ended before drainit could see whose it was";
+    let config = "
+        processes:
+          a:
+            command: [sh, -c, 'touch DIR/waits; until test -e DIR/go; do sleep 0.05; done; CHILD c notify=READY=1 exit=0; touch DIR/sent; exec sleep 60']
+            readiness: {notify: true, timeout: 5s}
+        ";
+    for (other, is_believed) in [("", true), ("  b: {command: [CHILD, b]}", false)] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(&format!("{config}{other}"));
+        drainit.wait_until("waiting", || drainit.path("waits").exists());
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("go");
+        drainit.wait_until("sent", || drainit.path("sent").exists());
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_for_line(if is_believed { "everything is ready" } else { GONE });
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG).assert_code(0);
+    }
+}
+
+#[test]
 fn a_status_is_one_harmless_line() {
     let Some(rig) = Rig::new() else { return };
     let ended = rig.run(

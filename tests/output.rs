@@ -39,6 +39,23 @@ fn a_last_line_without_newline_is_kept() {
     drainit.wait_for_start(&["a"]);
     drainit.signal(Signal::SIGTERM);
     assert_eq!(drainit.wait_exit(LONG).lines_of(Stream::Stdout, "a"), ["farewell"]);
+
+    // Of processes that outlive those whose output they share.
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {scale: 8, command: [CHILD, a, 'daemon=d,on=TERM:say:farewell'], log: {}}}",
+    );
+    drainit.wait("the daemons", LONG, |record| {
+        let events = record.events.iter();
+        let begun = events.filter(|event| event.name == "d" && event.what.starts_with("handling"));
+        (begun.count() == 8).then_some(())
+    });
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    for number in 1..=8 {
+        let lines = ended.lines_of(Stream::Stdout, &format!("a-{number}"));
+        assert_eq!(lines, ["farewell"], "{}", ended.record);
+    }
 }
 
 #[track_caller]
@@ -213,11 +230,18 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let Some(rig) = Rig::new() else { return };
     // The process writes more than all buffers hold, and ends only after its last line.
     let drainit = rig.stdout(pipe).start(
-        "processes: {a: {command: [CHILD, a, 'on=TERM:say:last', 'lines=60000,much to say'], log: {prefix: a}}}",
+        "
+        processes:
+          a:
+            command: [sh, -c, 'trap \"seq 600000; exit 0\" TERM; touch DIR/a; while :; do sleep 0.05; done']
+            readiness: {file: DIR/a}
+            log: {prefix: a}
+        ",
     );
-    drainit.wait_for_start(&["a"]);
+    drainit.wait_for_line("everything is ready");
     let asked = drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_took(asked, ms(0)..ms(6000));
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(500)..ms(8000));
     drop(unread);
 }
 

@@ -339,6 +339,24 @@ fn a_process_that_was_stopped_by_hand_stays_stopped() {
 }
 
 #[test]
+fn a_signal_reloads_what_nobody_watches() {
+    let Some(rig) = Rig::new() else { return };
+    let config = |number| {
+        format!(
+            "{{reload_signal: USR2, processes: {{app: {{command: [CHILD, app, print=version-{number}]}}}}}}"
+        )
+    };
+    let changed = rig.fill(&config(2));
+    let drainit = rig.start(&config(1));
+    drainit.wait_for_line("everything is ready");
+    fs::write(drainit.path("drainit.yaml"), changed).unwrap();
+    drainit.signal(Signal::SIGUSR2);
+    drainit.wait_for_line("version-2");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn a_signal_and_a_watched_file_reload() {
     let Some(rig) = Rig::new() else { return };
     let volume = rig.path("etc");

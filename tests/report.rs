@@ -246,3 +246,19 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{log}"));
     assert!(at("the report cannot be written") < at("stopped in "), "{log}");
 }
+
+#[test]
+fn the_report_is_what_kubernetes_shows_of_a_container() {
+    let Some(rig) = Rig::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    fs::create_dir(rig.path("dev")).unwrap();
+    rig.write("dev/termination-log", "");
+    let mount = rig.fill("mount --bind DIR/dev /dev && exec \"$@\"");
+    let ended = rig
+        .wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"])
+        .run("processes: {a: {command: [CHILD, a, exit=3]}}");
+    let text = fs::read_to_string(ended.assert_code(3).path("dev/termination-log")).unwrap();
+    assert!(text.starts_with("stopped in ") && text.contains("exit code 3"), "{text}");
+}

@@ -294,6 +294,9 @@ fn processes_that_may_not_be_signalled_are_reported() {
         .assert_code(137)
         .assert_took(asked, ms(1000)..ms(3000))
         .assert_line(r"warning: left over: not allowed to send SIGTERM to \d+ \(child\), ")
+        .assert_line(
+            r"^\[drainit\] \S+   left over: not allowed to send SIGTERM to \d+ \(child\), ",
+        )
         .assert_line("error: leftover processes survive KILL");
 }
 
@@ -327,6 +330,26 @@ fn a_member_of_a_killed_group_goes_with_it() {
         .assert_code(137)
         .assert_line("a: still alive after [0-9.]+m?s, its process group was killed")
         .assert_no_event("member", "got SIGTERM");
+}
+
+#[test]
+fn a_member_that_outlives_its_process_gets_the_same_signal() {
+    let config = "
+        processes:
+          db: {command: [CHILD, db]}
+          a:
+            command: [CHILD, a, 'on=USR1:exit:0', 'spawn=member,on=USR1:exit:0:300']
+            stop_signal: USR1
+            depends_on: [db]
+        ";
+    let Some(drainit) = start(config, &["a", "member"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("was killed").assert_order(&[
+        "a exit 0",
+        "member got SIGUSR1",
+        "member exit 0",
+        "db got SIGTERM",
+    ]);
 }
 
 #[test]

@@ -71,12 +71,16 @@ fn an_end_that_is_ignored_ends_nothing() {
         processes:
           a: {command: [CHILD, a, exit=5], on_exit: ignore}
           b: {command: [CHILD, b]}
+          c: {command: [CHILD, c, exit=0], on_exit: ignore}
         ",
     );
     drainit.wait_for_line("a: exited with code 5");
+    drainit.wait_for_line("c: exited with code 0");
     drainit.wait_for_start(&["b"]);
     drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_order(&["a exit 5", "b got SIGTERM"]);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("stopping: SIGTERM received");
+    ended.assert_order(&["a exit 5", "b got SIGTERM"]);
 }
 
 #[test]

@@ -338,7 +338,7 @@ fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
             render:
               - {from: DIR/app.tmpl, to: DIR/app.conf}
               - {from: DIR/app.tmpl, to: DIR/open.conf, mode: '0644'}
-            hooks: {pre_start: [cat, DIR/app.conf]}
+            hooks: {pre_start: [sh, -c, 'cat DIR/app.conf && echo checked >>DIR/app.conf']}
         ",
     );
     drainit.wait_for_start(&["app"]);
@@ -347,7 +347,7 @@ fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
         assert_eq!((found.uid(), found.mode() & 0o7777), (65534, mode), "{name}");
     }
     let text = fs::read_to_string(drainit.path("app.conf")).unwrap();
-    assert_eq!(text, "token geheim\nadmin ::1\n$ $HOME \n");
+    assert_eq!(text, "token geheim\nadmin ::1\n$ $HOME \nchecked\n");
     stopped(drainit).assert_code(0).assert_line("^admin ::1$").assert_line(
         "warning: app: template `.*/app.tmpl`, line 3: `UNSET` is not set and becomes",
     );

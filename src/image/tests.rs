@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::load::testing;
+use crate::testing::isolated::in_own_process;
 use crate::testing::temp_dir::TempDir;
 
 /// The findings for a config, one line each, after `E` or `W`. `DIR` is the test's directory.
@@ -144,6 +145,10 @@ fn an_earlier_process_or_hook_may_create_a_missing_path() {
         let found = found(&dir, &text, &[]);
         assert!(found.len() == 1 && found[0].starts_with("W `a`"), "{found:?}");
     }
+    // Its own hook may install its program.
+    let text = "processes: {a: {command: [DIR/bin/made], hooks: {pre_start: [good]}}}";
+    let said = found(&dir, text, &[]);
+    assert!(said.len() == 1 && said[0].starts_with("W `a`"), "{said:?}");
     // Not for drainit's own socket, which is bound first.
     let text = "control: {socket: DIR/made/s}\nhooks: {pre_start: [good]}\nprocesses: {a: {command: [good]}}\n";
     let said = "E the directory of `control.socket`, `DIR/made`, does not exist";
@@ -154,6 +159,22 @@ fn an_earlier_process_or_hook_may_create_a_missing_path() {
     // Below the mount point of a volume nothing is checked.
     let mounts = [dir.root().to_owned()];
     assert_eq!(found(&dir, &text, &mounts), [""; 0]);
+}
+
+#[test]
+fn a_user_that_drainit_cannot_become_is_a_warning() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    in_own_process("image::tests::a_user_that_drainit_cannot_become_is_a_warning", || {
+        let dir = image();
+        let nobody = nix::unistd::Uid::from_raw(65534);
+        nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+        let text = "processes: {a: {command: [good], user: '4711:4711'}}";
+        let found = found(&dir, text, &[]);
+        let is_said = |line: &String| line.starts_with('W') && line.contains("cannot become 4711");
+        assert!(found.iter().any(is_said), "{found:?}");
+    });
 }
 
 #[test]

@@ -78,6 +78,13 @@ fn a_disabled_drain_is_still_checked() {
     let keys = "drain: {only_if: {value: x, is: y}, envoy: {admin: 'unix:/a', time: abc}}";
     let errors = load(&[&process_with(keys)], &[]).unwrap_err();
     assert_eq!(errors[0].message, "`time` is `abc`: not a duration");
+    for (value, is_drained) in [("x", false), ("y", true)] {
+        for method in ["envoy: {admin: 'unix:/a', time: 9s}", "exec: [drain]"] {
+            let keys = format!("drain: {{only_if: {{value: {value}, is: y}}, {method}}}");
+            let config = load(&[&process_with(&keys)], &[]).unwrap().config;
+            assert_eq!(config.processes[0].drain.is_some(), is_drained, "{keys}");
+        }
+    }
 }
 
 #[test]

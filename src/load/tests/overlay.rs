@@ -73,6 +73,9 @@ fn lists_grow_and_commands_replace() {
     let loaded = load(&[BASE, "shutdown: {signals: [INT, USR1]}"], &[]).unwrap();
     let usr1 = Signal::USR1;
     assert_eq!(loaded.config.shutdown.signals, [Signal::TERM, Signal::INT, usr1]);
+    let codes = |codes| format!("processes: {{a: {{command: [a], success_codes: {codes}}}}}");
+    let loaded = load(&[&codes("[0, 2]"), &codes("[2, 3]")], &[]).unwrap();
+    assert_eq!(loaded.config.processes[0].success_codes, [0, 2, 3]);
     let base = "processes: {a: {command: [a], readiness: {exec: [x, y]}, hooks: {pre_stop: {command: [p, q], timeout: 3s}}}}";
     let over = "processes: {a: {readiness: {exec: [z]}, hooks: {pre_stop: {command: [r]}}}}";
     let process = &load(&[base, over], &[]).unwrap().config.processes[0];

@@ -34,6 +34,24 @@ fn text_stays_as_it_is_written() {
 }
 
 #[test]
+fn what_is_not_written_has_its_default() {
+    let text = process_with("readiness: {notify: true}\n    restart: always");
+    let config = load(&[&text], &[]).unwrap().config;
+    let shutdown = &config.shutdown;
+    assert_eq!(shutdown.grace_period, Duration::from_secs(30));
+    assert_eq!(shutdown.reserve, Duration::from_secs(2));
+    assert_eq!((shutdown.readiness_delay, shutdown.unready_delay), Default::default());
+    assert_eq!(shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
+    let process = &config.processes[0];
+    let readiness = process.readiness.as_ref().unwrap();
+    let times = (readiness.interval, readiness.timeout);
+    assert_eq!(times, (Duration::from_millis(100), Duration::from_secs(30)));
+    assert_eq!((process.restart.delay, process.restart.max), (Duration::from_secs(1), None));
+    assert!(process.required);
+    assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
+}
+
+#[test]
 fn the_environment_can_be_a_list_and_passes_variables_on() {
     assert_eq!(
         environment("environment: [A=1, B=, HOST, EMPTY, NONE]"),

@@ -347,6 +347,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_attempt_without_an_answer_is_given_up_for_the_next() {
+        let server = Server::tcp(&[Hang, Answer(200, "")]);
+        let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
+        let wait = Wait::on(Probe::Http(target), Duration::from_millis(10));
+        let is_ready = timeout(ATTEMPT_LIMIT * 4, wait.ready).await.is_ok();
+        assert!(is_ready, "{:?}", wait.last);
+    }
+
+    #[tokio::test]
     async fn a_port_is_retried_until_it_listens() {
         let port = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
