@@ -44,11 +44,16 @@ connections = set()
 
 async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    server = await asyncio.start_server(serve, sock=socket.socket(fileno=3))
+    listener = socket.socket(fileno=3)
+    server = await asyncio.start_server(serve, sock=listener)
     print("serving", flush=True)
     await stopping.wait()
+    # close() resets connections that were just accepted (https://github.com/python/cpython/issues/109564). So it
+    # comes when their tasks have begun, which takes a few turns of the loop.
+    asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(10):
+        await asyncio.sleep(0)
     server.close()
-    await asyncio.sleep(0)  # the tasks of connections that were just accepted begin
     while connections:
         await asyncio.wait(connections)
 
