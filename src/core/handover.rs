@@ -9,9 +9,9 @@
 //! A new epoch takes the sockets and the admin over from the old one, reads its statistics as long
 //! as it lives, and ends it: after `--parent-shutdown-time-s`, and at once when it is asked to end
 //! itself. If the old one is gone before, the new one aborts 10 to 15 s later, and would take a
-//! third one with it: it is an orphan. So an old epoch is not signalled while a newer one lives, and
-//! none starts beside an orphan. One that has not taken over is ended by KILL, which it cannot pass
-//! on; so is an orphan, which hears no other signal.
+//! third one with it: it is doomed. So an old epoch is not signalled while a newer one lives, and
+//! none starts beside a doomed one. One that has not taken over is ended by KILL, which it cannot pass
+//! on; so is a doomed one, which hears no other signal.
 //!
 //! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/envoy.md` has the details.
 
@@ -32,7 +32,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// The longest time between KILL and the end of an epoch: its memory is freed meanwhile.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
-/// Envoy aborts an orphan at most this long after the end of the older epoch.
+/// Envoy aborts a doomed epoch at most this long after the end of the older epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The running instance of a slot, as one of two epochs.
@@ -178,10 +178,10 @@ impl State {
         }
     }
 
-    /// An epoch has ended. A newer one that serves, and has not ended it, is an orphan. `remains`:
+    /// An epoch has ended. A newer one that serves, and has not ended it, is doomed. `remains`:
     /// the Envoy may be one of its process group that has not ended.
     pub(crate) fn end_epoch(&mut self, process: ProcessId, remains: bool) {
-        self.orphans.remove(&process);
+        self.doomed.remove(&process);
         if !remains
             && let Some(newer) = self.newer(process)
             && let Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } = self.life(newer)
@@ -190,8 +190,8 @@ impl State {
             && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
             && !matches!(self.life(process), Lifecycle::Killed { .. })
         {
-            self.orphans.insert(newer, self.now + ABORTS_WITHIN);
-            self.note(Note::Orphaned { process: newer, within: ABORTS_WITHIN });
+            self.doomed.insert(newer, self.now + ABORTS_WITHIN);
+            self.note(Note::EpochDoomed { process: newer, within: ABORTS_WITHIN });
         }
         if let Some(other) = self.beside[process.index()]
             && self.epoch(process).is_pending
@@ -201,15 +201,15 @@ impl State {
     }
 
     /// Why no newer epoch may start beside this one.
-    pub(crate) fn orphaned(&self, process: ProcessId) -> Option<RequestError> {
-        let left = self.orphans.get(&process)?.since(self.now);
-        Some(RequestError::Orphaned { process, left })
+    pub(crate) fn doomed(&self, process: ProcessId) -> Option<RequestError> {
+        let left = self.doomed.get(&process)?.since(self.now);
+        Some(RequestError::EpochDoomed { process, left })
     }
 
     /// Whether only KILL ends this process, and no other one. TERM to an epoch that has not taken
-    /// over ends the older one, too; an orphan does not hear it.
+    /// over ends the older one, too; a doomed one does not hear it.
     pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
-        self.is_pending(process) || self.orphans.contains_key(&process)
+        self.is_pending(process) || self.doomed.contains_key(&process)
     }
 
     /// The signal that ends a process, and no other one.

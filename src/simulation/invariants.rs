@@ -136,7 +136,7 @@ pub(crate) struct Checker<'a> {
     /// Epochs that a newer one ends.
     handed_over: Vec<bool>,
     /// Epochs that Envoy aborts, because the older one has ended before they have ended it.
-    orphaned: Vec<bool>,
+    doomed: Vec<bool>,
     /// They were sent their stop signal.
     signalled: Vec<bool>,
     /// `Note::Started` was given for the instance.
@@ -237,7 +237,7 @@ impl<'a> Checker<'a> {
             gone: vec![false; count],
             pending: vec![false; count],
             handed_over: vec![false; count],
-            orphaned: vec![false; count],
+            doomed: vec![false; count],
             signalled: vec![false; count],
             started: vec![false; count],
             behind: vec![false; count],
@@ -493,7 +493,7 @@ impl<'a> Checker<'a> {
         self.gone.push(false);
         self.pending.push(false);
         self.handed_over.push(false);
-        self.orphaned.push(false);
+        self.doomed.push(false);
         self.signalled.push(false);
         self.started.push(false);
         self.behind.push(false);
@@ -1160,7 +1160,7 @@ impl<'a> Checker<'a> {
         // A stop that has failed because something survives KILL goes on.
         let rests = |id: ProcessId| {
             let place = id.index();
-            !self.by_request[place] && !self.is_replaced(id) && !self.orphaned[place]
+            !self.by_request[place] && !self.is_replaced(id) && !self.doomed[place]
         };
         let mut due = self.changed.iter().filter(|(id, _)| self.serves[id.index()] && rests(*id));
         self.hold(due.next().is_none(), "a change is forgotten");
@@ -1216,7 +1216,7 @@ impl<'a> Checker<'a> {
         self.stops_early[place] = false;
         self.pending[place] = false;
         self.handed_over[place] = false;
-        self.orphaned[place] = false;
+        self.doomed[place] = false;
         self.signalled[place] = false;
         self.started[place] = false;
         self.behind[place] = false;
@@ -1350,7 +1350,7 @@ impl<'a> Checker<'a> {
         for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
             let place = id.index();
             let is_excused =
-                self.may_stay_behind(id, procs) || self.reload.is_some() || self.orphaned[place];
+                self.may_stay_behind(id, procs) || self.reload.is_some() || self.doomed[place];
             self.hold(!self.behind[place] || is_excused, "a dependent does not follow");
             let is_gone = !procs[place].alive && !procs[place].group;
             let hook = HookId { process: Some(id), stage: Stage::PostStop };
@@ -1371,7 +1371,7 @@ impl<'a> Checker<'a> {
                 let request = (self.slots.process(ProcessId(on as u16)), Request::Start);
                 let is_asked = self.asked_for.contains(&request);
                 let moves = self.on_its_way[on] || self.alone[on] || self.by_request[on];
-                moves || is_asked || self.orphaned[on]
+                moves || is_asked || self.doomed[on]
             })
     }
 
@@ -1498,7 +1498,7 @@ impl<'a> Checker<'a> {
             Request::Start => self.hold(is_up, "started, and not alive"),
             Request::Restart => {
                 self.hold(is_up, "restarted, and not alive");
-                self.hold(!self.orphaned[current.index()], "restarted, and Envoy aborts it");
+                self.hold(!self.doomed[current.index()], "restarted, and Envoy aborts it");
                 self.hold(
                     self.started_as[current.index()] > starts,
                     "restarted, and it is the old one",
@@ -1516,7 +1516,7 @@ impl<'a> Checker<'a> {
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;
             }
-            RequestError::Busy(_) | RequestError::Reloading | RequestError::Orphaned { .. } => {
+            RequestError::Busy(_) | RequestError::Reloading | RequestError::EpochDoomed { .. } => {
                 // It was refused at once.
                 if let Some(before) = self.before.take() {
                     (self.alone, self.by_request) = before;
@@ -1672,9 +1672,9 @@ impl<'a> Checker<'a> {
                 self.stops_early[place] |= !self.unready;
                 self.asked[place] = Some((now, limit));
             }
-            Note::Orphaned { process, .. } => {
+            Note::EpochDoomed { process, .. } => {
                 self.hold(procs[process.index()].aborts, "Envoy does not abort it");
-                self.orphaned[process.index()] = true;
+                self.doomed[process.index()] = true;
             }
             Note::Completed { process, .. } => {
                 self.went_well.insert(self.slots.process(process));

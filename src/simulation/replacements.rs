@@ -448,25 +448,25 @@ fn an_old_epoch_is_asked_only_when_no_newer_one_lives_and_none_comes() {
 
 /// The same, with a new epoch that has taken over at 1500, and whose old one was killed at 1700 by
 /// somebody else. Envoy ends the old one at 3000, and aborts the new one at 16,700 at the latest.
-fn orphan() -> Play {
+fn doomed() -> Play {
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     let notes = play.notes(1700, killed(ROUTER));
-    assert!(notes.contains(&Note::Orphaned { process: NEW, within: MS(15_000) }), "{notes:?}");
-    let why = orphaned(15_000);
+    assert!(notes.contains(&Note::EpochDoomed { process: NEW, within: MS(15_000) }), "{notes:?}");
+    let why = why_doomed(15_000);
     let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
     assert_eq!(notes.last(), Some(&failed), "it is of no use");
     play
 }
 
-fn orphaned(left: u64) -> RequestError {
-    RequestError::Orphaned { process: NEW, left: MS(left) }
+fn why_doomed(left: u64) -> RequestError {
+    RequestError::EpochDoomed { process: NEW, left: MS(left) }
 }
 
 #[test]
 fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
-    let mut play = orphan();
-    let why = orphaned(14_700);
+    let mut play = doomed();
+    let why = why_doomed(14_700);
     let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
     assert_eq!(play.notes(2000, restart(NEW)).last(), Some(&failed));
     // Then Envoy has not aborted it.
@@ -484,23 +484,23 @@ fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
 fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
     let adopt = Action::Adopt { slot: ROUTER, from: Source::Copy(NEW) };
     let begun = [adopt, Action::Spawn(ROUTER)];
-    let mut play = orphan();
+    let mut play = doomed();
     assert_eq!(play.at(2000, Event::FileChanged { process: NEW, watch: 0 }), []);
     assert_eq!(wakes_at(&play), 16_700);
     assert_eq!(play.at(16_700, Event::Tick), begun);
     // A start after the abort reads the new content.
-    let mut play = orphan();
+    let mut play = doomed();
     play.at(2000, Event::FileChanged { process: NEW, watch: 0 });
     assert_eq!(play.at(12_000, killed(NEW)), []);
     assert_eq!(play.at(13_000, Event::Tick), [Action::Spawn(NEW)]);
     play.at(13_000, Event::Spawned(NEW));
     assert_eq!(play.at(13_100, Event::Ready(NEW)), []);
-    let mut play = orphan();
+    let mut play = doomed();
     play.at(2000, restart(ENGINE));
     play.at(2100, exited(ENGINE));
     assert_eq!(play.at(2100, Event::Spawned(ENGINE)), []);
     assert_eq!(play.at(16_700, Event::Tick), begun);
-    let mut play = orphan();
+    let mut play = doomed();
     let same_engine = [Placed::Same(ENGINE), Placed::Changed(NEW)];
     let adopted = [Action::Adopt { slot: ROUTER, from: Source::Config(1) }];
     assert_eq!(play.reload(2000, &envoys(), &same_engine), adopted);
@@ -508,8 +508,8 @@ fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
 }
 
 #[test]
-fn an_orphan_is_killed_after_its_drain() {
-    let mut play = orphan();
+fn a_doomed_epoch_is_killed_after_its_drain() {
+    let mut play = doomed();
     assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
     play.at(2100, Event::DrainAnswered { process: NEW, accepted: false });
     let over = play.at(7000, Event::Tick);
@@ -630,8 +630,8 @@ fn a_reload_does_not_wait_for_what_does_not_follow() {
 }
 
 #[test]
-fn a_reload_waits_for_an_orphan_that_follows() {
-    let mut play = orphan();
+fn a_reload_waits_for_a_doomed_epoch_that_follows() {
+    let mut play = doomed();
     play.reload(2000, &envoys(), &[Placed::Changed(ENGINE), Placed::Same(NEW)]);
     play.at(2100, exited(ENGINE));
     assert_eq!(play.at(2100, Event::Spawned(ROUTER)), []);
@@ -831,6 +831,6 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     play.at(1000, Event::Spawned(NEW));
     play.at(1500, Event::Ready(NEW));
-    let failed = Note::ReloadFailed { why: orphaned(15_000) };
+    let failed = Note::ReloadFailed { why: why_doomed(15_000) };
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
 }
