@@ -399,7 +399,11 @@ fn envoys() -> Spec {
 
 /// The same, with a new epoch that was started at 1000.
 pub(super) fn epochs() -> Play {
-    let mut play = Play::up(envoys());
+    epochs_of(envoys())
+}
+
+fn epochs_of(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
     play.at(100, Event::Ready(ROUTER));
     play.at(1000, restart(ROUTER));
     play.at(1000, Event::Spawned(NEW));
@@ -833,4 +837,112 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     play.at(1500, Event::Ready(NEW));
     let failed = Note::ReloadFailed { why: why_doomed(15_000) };
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
+}
+
+#[test]
+fn the_drain_of_a_request_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
+    let stopped = |process| Event::Requested { process, request: Request::Stop };
+    let done = Note::RequestDone { process: NEW, request: Request::Stop };
+    let over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(2000, stopped(NEW)), [drain_of(NEW)]);
+    assert_eq!(play.at(4000, killed(NEW)), [Action::EndDrain(NEW)]);
+    assert_eq!(wakes_at(&play), 19_000, "it is not killed when it would have been over");
+    assert_eq!(play.at(19_000, Event::Tick), over);
+    assert_eq!(play.notes(19_100, exited(ROUTER)).last(), Some(&done));
+    // The new one waits for its next start, or has not taken over.
+    for is_started in [false, true] {
+        let mut play = epochs();
+        play.at(1500, Event::Ready(NEW));
+        play.at(2000, killed(NEW));
+        if is_started {
+            play.at(3000, Event::Tick);
+            play.at(3000, Event::Spawned(NEW));
+        }
+        let begun = play.at(3100, stopped(NEW));
+        assert_eq!(begun, if is_started { vec![KILL_OF_THE_NEW_ONE] } else { vec![] });
+        if is_started {
+            assert_eq!(play.at(3200, killed(NEW)), []);
+        }
+        assert_eq!(play.at(18_100, Event::Tick), over);
+    }
+    // A shutdown goes on with it.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, stopped(NEW));
+    play.at(4000, killed(NEW));
+    assert_eq!(play.at(5000, Event::Signal(Signal::TERM)), [Action::Unready]);
+    assert_eq!(play.at(19_000, Event::Tick), over);
+    // It has counted in a drain that is over.
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(9000))));
+    let mut play = epochs_of(spec);
+    let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
+    play.at(1500, Event::Ready(NEW));
+    play.at(1600, Event::HookEnded { hook: hook(ROUTER), success: true });
+    play.at(2000, stopped(NEW));
+    play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
+    let counted = [Action::EndDrain(NEW), Action::RunHook(hook(NEW))];
+    assert_eq!(play.at(7000, Event::Tick), counted);
+    assert_eq!(play.at(8000, killed(NEW)), [Action::AbortHook(hook(NEW)), stop(ROUTER)]);
+}
+
+#[test]
+fn the_drain_goes_on_for_an_old_epoch_while_its_hook_runs() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait { limit: MS(20_000), need: MS(0) });
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    let ended = Event::HookEnded { hook, success: true };
+    let request = Event::Requested { process: NEW, request: Request::Stop };
+    // After `drainit drain` the crash begins the stop, so that only `min` is held.
+    let begins =
+        [(Event::Signal(Signal::TERM), 15_000), (Event::DrainRequested, 5000), (request, 15_000)];
+    for (begin, longest) in begins {
+        let drains = || {
+            let mut play = epochs_of(spec.clone());
+            assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+            play.at(2000, begin);
+            let notes = play.notes(4000, killed(NEW));
+            let (longest, min) = (MS(longest), MS(5000));
+            let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
+            assert!(notes.contains(&began), "{notes:?}");
+            play
+        };
+        let mut play = drains();
+        assert_eq!(play.at(5000, ended), []);
+        let asked = [Action::EndDrain(ROUTER), stop(ROUTER)];
+        assert_eq!(play.at(4000 + longest, Event::Tick), asked, "{begin:?}");
+        // The hook takes longer than the drain.
+        let mut play = drains();
+        assert_eq!(play.at(4000 + longest, Event::Tick), [Action::EndDrain(ROUTER)]);
+        assert_eq!(play.at(20_000, ended), [stop(ROUTER)], "{begin:?}");
+    }
+}
+
+#[test]
+fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(13_000, killed(NEW)), [], "the next one takes over from it");
+    assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
+    assert_eq!(play.at(14_000, Event::Tick), [], "none starts beside one that ends");
+    assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
+    // It has all of its own time to end.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(13_000, killed(NEW));
+    play.at(13_500, Event::Tick);
+    play.at(14_000, Event::Tick);
+    let limit = play.machine.state().process(ROUTER).stop.limit;
+    assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
+    // The same is due to what it leaves.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(13_000, killed(NEW));
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    assert_eq!(play.at(13_500, Event::Tick), [group]);
+    play.at(14_000, Event::Tick);
+    assert_eq!(play.at(14_100, Event::GroupGone(ROUTER)), [Action::Spawn(NEW)]);
 }
