@@ -49,7 +49,7 @@ impl State {
                 let until = self.run_hook(Some(process), Stage::PreStart, wait.limit);
                 self.set(process, Lifecycle::PreStart { until });
             }
-            None => self.start_prepared(process),
+            None => self.spawn(process),
         }
     }
 

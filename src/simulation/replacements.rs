@@ -946,3 +946,31 @@ fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
     play.at(14_000, Event::Tick);
     assert_eq!(play.at(14_100, Event::GroupGone(ROUTER)), [Action::Spawn(NEW)]);
 }
+
+#[test]
+fn none_starts_while_the_hook_of_an_epoch_runs_that_lets_no_other_take_over() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(20_000))));
+    let mut play = epochs_of(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+    play.at(2000, killed(NEW));
+    assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(3000, Event::Spawned(NEW));
+    play.at(3100, killed(NEW));
+    assert_eq!(play.at(5100, Event::Tick), []);
+    assert_eq!(play.at(6000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::Spawn(NEW)]);
+}
+
+#[test]
+fn what_an_old_epoch_leaves_while_its_hook_runs_is_left_to_the_new_one() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(20_000))));
+    let mut play = epochs_of(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+    let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+    assert_eq!(play.at(3000, ended), [Action::AbortHook(hook)], "one of them may be the Envoy");
+    assert_eq!(play.at(15_000, Event::Tick), [Action::Kill(ROUTER)], "it has had its time");
+}

@@ -249,7 +249,7 @@ impl Running {
                 if !success {
                     return self.hook_failed(state, process);
                 }
-                state.start_prepared(process);
+                state.spawn(process);
             }
             (Some(_), Stage::PreStop) => {
                 let event = Event::HookEnded { hook, success };
