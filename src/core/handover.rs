@@ -345,7 +345,7 @@ impl State {
         for (process, hold) in self.holds.clone() {
             let newer = self.newer(process);
             let comes_back = newer.is_some_and(|newer| self.comes_back(newer));
-            if may_stop && hold == Hold::HandedOver {
+            if may_stop {
                 self.step_drain(process, deadline);
             }
             let is_due = match hold {

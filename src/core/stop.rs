@@ -205,15 +205,15 @@ impl State {
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let hold = self.holds.remove(&id);
         let is_left_to_newer = matches!(hold, Some(Hold::HandedOver | Hold::Passed));
-        if let Lifecycle::PreStop { .. } = self.life(id) {
+        let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
+        if in_hook {
             self.abort_hook(Some(id), Stage::PreStop);
         }
         let took = match self.life(id) {
-            _ if is_left_to_newer => None,
+            _ if is_left_to_newer || in_hook => None,
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
             }
-            Lifecycle::PreStop { .. } => None,
             _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
         };
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });

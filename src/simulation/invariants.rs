@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::core::note::AfterEnd;
 use crate::core::phase::Phase;
 use crate::core::slots::Role;
 use crate::core::state::Lifecycle;
@@ -137,6 +138,8 @@ pub(crate) struct Checker<'a> {
     handed_over: Vec<bool>,
     /// Epochs that a newer one has taken over from.
     taken_over: Vec<bool>,
+    /// They have ended, and are not started again.
+    given_up: Vec<bool>,
     /// Epochs that Envoy aborts, because the older one has ended before they have ended it.
     doomed: Vec<bool>,
     /// They were sent their stop signal.
@@ -242,6 +245,7 @@ impl<'a> Checker<'a> {
             pending: vec![false; count],
             handed_over: vec![false; count],
             taken_over: vec![false; count],
+            given_up: vec![false; count],
             doomed: vec![false; count],
             signalled: vec![false; count],
             rest_signalled: vec![false; count],
@@ -500,6 +504,7 @@ impl<'a> Checker<'a> {
         self.pending.push(false);
         self.handed_over.push(false);
         self.taken_over.push(false);
+        self.given_up.push(false);
         self.doomed.push(false);
         self.signalled.push(false);
         self.rest_signalled.push(false);
@@ -1230,6 +1235,7 @@ impl<'a> Checker<'a> {
         self.pending[place] = false;
         self.handed_over[place] = false;
         self.taken_over[place] = false;
+        self.given_up[place] = false;
         self.doomed[place] = false;
         self.signalled[place] = false;
         self.rest_signalled[place] = false;
@@ -1297,7 +1303,9 @@ impl<'a> Checker<'a> {
         let is_drained = |id: &ProcessId| {
             self.drain_over[id.index()] || is_passed_on(id) || self.of(*id).drain.is_none()
         };
-        let is_stopped = self.unready || others.iter().any(|other| self.by_request[other.index()]);
+        // The stop of what has ended for good has no effect.
+        let is_asked = |id: &ProcessId| self.by_request[id.index()] && !self.given_up[id.index()];
+        let is_stopped = self.unready || others.iter().any(is_asked);
         let is_left = is_old && is_stopped && self.of(slot).drain.is_some();
         let is_over = self.drain_over[slot.index()] || others.iter().any(is_drained);
         let is_hurried = self.stop_signals >= 2;
@@ -1665,7 +1673,8 @@ impl<'a> Checker<'a> {
                 self.hold(is_new, "what serves is taken back");
                 self.leave(process);
             }
-            Note::Ended { process, .. } => {
+            Note::Ended { process, next, .. } => {
+                self.given_up[process.index()] = !matches!(next, AfterEnd::Restart { .. });
                 self.hold(self.is_current(process), "the end of what was replaced has an effect");
             }
             Note::NotDrained(process) => {

@@ -723,6 +723,15 @@ fn what_an_old_epoch_leaves_is_asked_when_the_new_one_is_gone() {
     assert_eq!(play.at(9000, Event::Drained(NEW)), [Action::EndDrain(NEW), stop(NEW)]);
     assert_eq!(play.at(9100, exited(NEW, false)), [group]);
     assert_eq!(play.at(9200, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+    // Its own time to end counts from the signal to the new one.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, exited(ROUTER, true));
+    play.at(2100, Event::Signal(Signal::TERM));
+    play.at(2110, Event::DrainAnswered { process: NEW, accepted: false });
+    assert_eq!(play.at(7100, Event::Tick), [Action::EndDrain(NEW), stop(NEW)]);
+    let both = [Action::Kill(ROUTER), Action::Kill(NEW)];
+    assert_eq!(play.at(wakes_at(&play), Event::Tick), both);
 }
 
 #[test]
@@ -820,7 +829,7 @@ fn the_drain_goes_on_for_what_an_old_epoch_leaves() {
         play
     };
     let mut play = drains();
-    assert_eq!(play.at(13_500, Event::Tick), [], "when the new one would have ended it");
+    assert_eq!(wakes_at(&play), 19_000, "the new one would have ended it at 13,500");
     let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
     assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), group]);
     let mut play = drains();
@@ -867,6 +876,13 @@ fn the_drain_of_a_request_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
         }
         assert_eq!(play.at(18_100, Event::Tick), over);
     }
+    // Nothing is left of it.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(3000, stopped(NEW));
+    play.at(4000, killed(NEW));
+    assert_eq!(play.at(5000, Event::GroupGone(ROUTER)), [Action::EndDrain(ROUTER)]);
     // A shutdown goes on with it.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
@@ -972,5 +988,6 @@ fn what_an_old_epoch_leaves_while_its_hook_runs_is_left_to_the_new_one() {
     assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
     let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
     assert_eq!(play.at(3000, ended), [Action::AbortHook(hook)], "one of them may be the Envoy");
-    assert_eq!(play.at(15_000, Event::Tick), [Action::Kill(ROUTER)], "it has had its time");
+    assert_eq!(wakes_at(&play), 15_000, "the new one has all of its time for it");
+    assert_eq!(play.at(15_000, Event::Tick), [Action::Kill(ROUTER)]);
 }

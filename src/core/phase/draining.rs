@@ -92,11 +92,11 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that a request has begun goes on.
+        // Only a ready process can have traffic. A drain that a request has begun goes on, also that of
+        // an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
-            let goes_on = state.is_left_to_newer(process)
-                && matches!(state.drains[process.index()], Progress::Active(_));
+            let goes_on = matches!(state.drains[process.index()], Progress::Active(_));
             if !goes_on && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state.drains[process.index()] = Progress::Over;
             } else if state.process(process).drain.is_some() {
