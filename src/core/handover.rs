@@ -9,9 +9,10 @@
 //! A new epoch takes the sockets and the admin over from the old one, reads its statistics as long
 //! as it lives, and ends it: after `--parent-shutdown-time-s`, and at once when it is asked to end
 //! itself. If the old one is gone before, the new one aborts 10 to 15 s later, and would take a
-//! third one with it: it is an orphan. So an old epoch is not signalled while a newer one lives, and
-//! none starts beside an orphan. One that has not taken over is ended by KILL, which it cannot pass
-//! on; so is an orphan, which hears no other signal.
+//! third one with it: it is doomed. So an old epoch is not signalled while a newer one lives, and
+//! none starts beside a doomed one. One that has not taken over is ended by KILL, which it cannot pass
+//! on; so is a doomed one, which hears no other signal. An old one that no newer one ends any more is
+//! asked, once its drain is over where a stop has begun one.
 //!
 //! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/envoy.md` has the details.
 
@@ -32,7 +33,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// The longest time between KILL and the end of an epoch: its memory is freed meanwhile.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
-/// Envoy aborts an orphan at most this long after the end of the older epoch.
+/// Envoy aborts a doomed epoch at most this long after the end of the older epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The running instance of a slot, as one of two epochs.
@@ -48,6 +49,9 @@ pub(crate) struct Epoch {
     pub(super) overdue: Option<Time>,
     /// A newer one has ended before it took over: Envoy lets no other take over from this one.
     was_failed_on: bool,
+    /// Its connections have counted in a drain of the newer one that is over, or its own drain has
+    /// begun.
+    is_drained: bool,
 }
 
 /// Why an epoch that is to end is not signalled.
@@ -64,7 +68,7 @@ pub(crate) enum Hold {
 
 impl State {
     /// The other slot of the process, if both are epochs and that one is the newer one.
-    fn newer(&self, process: ProcessId) -> Option<ProcessId> {
+    pub(crate) fn newer(&self, process: ProcessId) -> Option<ProcessId> {
         let other = self.beside[process.index()]?;
         let is_newer =
             self.role(process) == Role::Leaving || matches!(self.role(other), Role::New { .. });
@@ -174,14 +178,17 @@ impl State {
     /// A new epoch is ready: it has taken over.
     pub(crate) fn epoch_took_over(&mut self, process: ProcessId) {
         if std::mem::take(&mut self.epochs[process.index()].is_pending) {
+            if let Some(old) = self.beside[process.index()] {
+                self.epochs[old.index()].is_drained = false;
+            }
             self.renew_handover(process, Duration::ZERO);
         }
     }
 
-    /// An epoch has ended. A newer one that serves, and has not ended it, is an orphan. `remains`:
+    /// An epoch has ended. A newer one that serves, and has not ended it, is doomed. `remains`:
     /// the Envoy may be one of its process group that has not ended.
     pub(crate) fn end_epoch(&mut self, process: ProcessId, remains: bool) {
-        self.orphans.remove(&process);
+        self.doomed.remove(&process);
         if !remains
             && let Some(newer) = self.newer(process)
             && let Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } = self.life(newer)
@@ -190,26 +197,28 @@ impl State {
             && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
             && !matches!(self.life(process), Lifecycle::Killed { .. })
         {
-            self.orphans.insert(newer, self.now + ABORTS_WITHIN);
-            self.note(Note::Orphaned { process: newer, within: ABORTS_WITHIN });
+            self.doomed.insert(newer, self.now + ABORTS_WITHIN);
+            self.note(Note::EpochDoomed { process: newer, within: ABORTS_WITHIN });
         }
         if let Some(other) = self.beside[process.index()]
             && self.epoch(process).is_pending
         {
             self.epochs[other.index()].was_failed_on = true;
+        } else if let Some(older) = self.older(process) {
+            self.epochs[older.index()].is_drained |= self.drains[process.index()].is_drained();
         }
     }
 
     /// Why no newer epoch may start beside this one.
-    pub(crate) fn orphaned(&self, process: ProcessId) -> Option<RequestError> {
-        let left = self.orphans.get(&process)?.since(self.now);
-        Some(RequestError::Orphaned { process, left })
+    pub(crate) fn doomed(&self, process: ProcessId) -> Option<RequestError> {
+        let left = self.doomed.get(&process)?.since(self.now);
+        Some(RequestError::EpochDoomed { process, left })
     }
 
     /// Whether only KILL ends this process, and no other one. TERM to an epoch that has not taken
-    /// over ends the older one, too; an orphan does not hear it.
+    /// over ends the older one, too; a doomed one does not hear it.
     pub(crate) fn needs_kill(&self, process: ProcessId) -> bool {
-        self.is_pending(process) || self.orphans.contains_key(&process)
+        self.is_pending(process) || self.doomed.contains_key(&process)
     }
 
     /// The signal that ends a process, and no other one.
@@ -228,7 +237,13 @@ impl State {
         let Some(newer) = self.newer(process) else { return false };
         let is_back_soon = matches!(self.life(newer), Lifecycle::Backoff { .. });
         if !self.lives(newer) && !is_back_soon || self.epoch(process).was_failed_on {
-            return false;
+            // Its hook has run meanwhile; a drain may go on.
+            let is_left = self.is_left_to_newer(process);
+            if is_left {
+                let kill_at = Time::NEVER;
+                self.set(process, Lifecycle::Stopping { since: self.now, kill_at });
+            }
+            return is_left;
         }
         // The current one is asked only if the new one is not wanted any more.
         let ends =
@@ -237,7 +252,7 @@ impl State {
             // Its time begins with its signal.
             (Hold::Delayed, Time::NEVER)
         } else {
-            let limit = self.epoch(newer).handover.unwrap_or_default();
+            let limit = self.handover_of(process);
             self.note(Note::HandedOver { process, to: newer, limit });
             (Hold::HandedOver, self.now + limit)
         };
@@ -276,6 +291,13 @@ impl State {
         self.holds.get(&process) == Some(&Hold::HandedOver)
     }
 
+    /// Leaves an epoch to the newer one that has taken over from it, before its `pre_stop` hook runs.
+    pub(crate) fn leave_to_newer(&mut self, process: ProcessId) {
+        if self.is_handed_over(process) {
+            self.holds.insert(process, Hold::HandedOver);
+        }
+    }
+
     /// The old epochs that go on without a newer one that serves.
     pub(crate) fn left_alone(&self) -> Vec<ProcessId> {
         let serves = |newer| self.life(newer).is_alive() && !self.is_pending(newer);
@@ -289,9 +311,21 @@ impl State {
         self.beside[process.index()].filter(|older| self.newer(*older) == Some(process))
     }
 
+    /// The time that the newer epoch has to end this one.
+    pub(crate) fn handover_of(&self, process: ProcessId) -> Duration {
+        let handover = self.newer(process).and_then(|newer| self.epoch(newer).handover);
+        handover.unwrap_or_default()
+    }
+
+    /// Whether nobody ends this epoch in place of drainit any more.
+    pub(crate) fn is_left_to_nobody(&self, process: ProcessId) -> bool {
+        let lives = |newer| self.lives(newer);
+        self.is_left_to_newer(process) && !self.newer(process).is_some_and(lives)
+    }
+
     /// Waits for the drains before an old epoch, or the rest of it, is asked to end, and not for a
-    /// newer one.
-    pub(crate) fn wait_alone(&mut self, process: ProcessId) {
+    /// newer one. Returns whether its own drain is to begin.
+    pub(crate) fn wait_alone(&mut self, process: ProcessId) -> bool {
         let kill_at = Time::NEVER;
         match self.life(process) {
             Lifecycle::Stopping { since, .. } => {
@@ -302,6 +336,7 @@ impl State {
             }
             _ => {}
         }
+        !std::mem::replace(&mut self.epochs[process.index()].is_drained, true)
     }
 
     /// Asks the epochs to end that no newer one ends any more, and starts those that have waited for
@@ -310,23 +345,41 @@ impl State {
         for (process, hold) in self.holds.clone() {
             let newer = self.newer(process);
             let comes_back = newer.is_some_and(|newer| self.comes_back(newer));
+            if may_stop {
+                self.step_drain(process, deadline);
+            }
             let is_due = match hold {
                 _ if newer.is_some_and(|newer| self.lives(newer)) => false,
                 Hold::Passed | Hold::Delayed => true,
-                Hold::HandedOver => may_stop && (self.epoch(process).was_failed_on || !comes_back),
+                Hold::HandedOver if !self.drains[process.index()].is_drained() => false,
+                Hold::HandedOver => {
+                    may_stop
+                        && (self.epoch(process).was_failed_on
+                            || !comes_back
+                            || self.is_overdue(process))
+                }
             };
             let own = self.budget.stop(&self.spec, process, self.now, deadline);
+            // The newer one has asked it, in its own time.
+            let limit = |kill_at: Time| match hold {
+                Hold::Passed => kill_at.since(self.now).min(own),
+                Hold::HandedOver | Hold::Delayed => own,
+            };
             match self.life(process) {
                 Lifecycle::Stopping { kill_at, .. } if is_due => {
+                    let limit = limit(kill_at);
                     self.holds.remove(&process);
-                    self.signal_stop(process, kill_at.since(self.now).min(own));
+                    self.signal_stop(process, limit);
                     self.kill_if_due(process, deadline);
                 }
                 Lifecycle::Remains { kill_at, restart } if is_due => {
+                    let kill_at = self.now + limit(kill_at);
                     self.holds.remove(&process);
-                    self.stop_rest(process, kill_at.min(self.now + own), restart);
+                    self.stop_rest(process, kill_at, restart);
                 }
-                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {}
+                Lifecycle::PreStop { .. }
+                | Lifecycle::Stopping { .. }
+                | Lifecycle::Remains { .. } => {}
                 _ => {
                     self.holds.remove(&process);
                 }
@@ -339,20 +392,20 @@ impl State {
         }
     }
 
-    /// Starts a process after its pause, once no other epoch of it is about to end: that one could
-    /// neither hand over nor be taken over from. `anew`: from its `only_if` on.
+    /// Whether the time is over in which a newer epoch was to end this one.
+    fn is_overdue(&self, process: ProcessId) -> bool {
+        match self.life(process) {
+            Lifecycle::Stopping { kill_at, .. } | Lifecycle::Remains { kill_at, .. } => {
+                self.is_past(kill_at)
+            }
+            _ => false,
+        }
+    }
+
+    /// Starts a process after its pause, once no other epoch of it is about to end. `anew`: from its
+    /// `only_if` on.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
-        let is_epoch = self.process(process).update == Update::HotRestart;
-        let waits = self.beside[process.index()].filter(|other| {
-            let life = self.life(*other);
-            // A new one is taken back when the old one has failed.
-            let ends = matches!(life, Lifecycle::Stopping { .. } | Lifecycle::Killed { .. })
-                || self.is_pending(*other);
-            let is_epoch = is_epoch && self.epoch(*other).handover.is_some();
-            let is_left = ends && self.is_left_to_newer(*other);
-            is_epoch && self.lives(*other) && (ends || life.has_rest()) && !is_left
-        });
-        if waits.is_some() {
+        if self.waits_for_end(process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
             self.delayed_starts.insert(process);
         } else if anew {
@@ -360,5 +413,22 @@ impl State {
         } else {
             self.spawn(process);
         }
+    }
+
+    /// Whether another epoch is about to end: it could neither hand over to this one nor take over
+    /// from it.
+    fn waits_for_end(&self, process: ProcessId) -> bool {
+        let is_epoch = self.process(process).update == Update::HotRestart;
+        self.beside[process.index()].is_some_and(|other| {
+            let life = self.life(other);
+            let is_spoilt = self.epoch(other).was_failed_on && self.role(other) == Role::Leaving;
+            // A new one is taken back when the old one has failed.
+            let ends = matches!(life, Lifecycle::Stopping { .. } | Lifecycle::Killed { .. })
+                || self.is_pending(other);
+            let is_left = ends && self.is_left_to_newer(other);
+            let is_epoch = is_epoch && self.epoch(other).handover.is_some();
+            let may_start = !ends && !life.has_rest() || is_left;
+            is_epoch && self.lives(other) && (is_spoilt || !may_start)
+        })
     }
 }

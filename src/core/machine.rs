@@ -137,7 +137,7 @@ impl Machine {
         state.touched.clear();
         state.arrived.clear();
         state.met.clear();
-        state.orphans.retain(|_, until| now < *until);
+        state.doomed.retain(|_, until| now < *until);
     }
 
     /// Handles the events that depend on the lifecycle of one process only. Returns

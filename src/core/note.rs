@@ -104,7 +104,7 @@ pub enum Note {
         limit: Duration,
     },
     /// The older epoch of this one has ended before its time: Envoy aborts this one, too.
-    Orphaned {
+    EpochDoomed {
         process: ProcessId,
         within: Duration,
     },
@@ -222,7 +222,7 @@ impl Note {
             | Self::Ended { process, .. }
             | Self::NotReady { process, .. }
             | Self::HandedOver { process, .. }
-            | Self::Orphaned { process, .. }
+            | Self::EpochDoomed { process, .. }
             | Self::ProbeFailed { process, .. }
             | Self::TimeoutExtended { process, .. }
             | Self::Unhealthy { process, next: None }
@@ -274,7 +274,7 @@ pub enum RequestError {
     OldFailed(ProcessId),
     /// Its older epoch has ended before its time: Envoy aborts this one within `left`, and one that
     /// starts beside it.
-    Orphaned { process: ProcessId, left: Duration },
+    EpochDoomed { process: ProcessId, left: Duration },
 }
 
 /// The consequence of an end that was not asked for.

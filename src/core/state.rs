@@ -184,7 +184,7 @@ pub struct State {
     pub(super) holds: BTreeMap<ProcessId, Hold>,
     /// Epochs whose older one has ended before they had ended it, and the latest time of the abort
     /// that Envoy makes of that.
-    pub(super) orphans: BTreeMap<ProcessId, Time>,
+    pub(super) doomed: BTreeMap<ProcessId, Time>,
     /// Processes whose start waits for the end of their other epoch.
     pub(super) delayed_starts: BTreeSet<ProcessId>,
     lifecycles: Vec<Lifecycle>,
@@ -263,7 +263,7 @@ impl State {
             beside: vec![None; count],
             epochs: vec![Epoch::default(); count],
             holds: BTreeMap::new(),
-            orphans: BTreeMap::new(),
+            doomed: BTreeMap::new(),
             delayed_starts: BTreeSet::new(),
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
@@ -521,7 +521,7 @@ impl State {
             .first()
             .map(|(time, _)| time)
             .into_iter()
-            .chain(self.orphans.values())
+            .chain(self.doomed.values())
             .min()
             .copied()
     }

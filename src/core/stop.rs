@@ -23,6 +23,7 @@ impl State {
             Some(within) if !within.is_zero() && !hurried && !self.is_pending(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
+                self.leave_to_newer(process);
             }
             _ => self.ask(process, deadline),
         }
@@ -171,6 +172,9 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask(process, deadline);
                 }
+                // It is asked first.
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
+                    if self.is_left_to_nobody(process) => {}
                 Lifecycle::Stopping { since, .. } => self.kill(process, Some(since), deadline),
                 Lifecycle::Remains { restart, .. } => self.kill_rest(process, restart, deadline),
                 Lifecycle::RestKilled { restart, .. } => {
@@ -201,14 +205,14 @@ impl State {
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
         let hold = self.holds.remove(&id);
         let is_left_to_newer = matches!(hold, Some(Hold::HandedOver | Hold::Passed));
+        let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
+        if in_hook {
+            self.abort_hook(Some(id), Stage::PreStop);
+        }
         let took = match self.life(id) {
-            _ if is_left_to_newer => None,
+            _ if is_left_to_newer || in_hook => None,
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
                 Some(self.now.since(since))
-            }
-            Lifecycle::PreStop { .. } => {
-                self.abort_hook(Some(id), Stage::PreStop);
-                None
             }
             _ => self.drain_signalled[id.index()].map(|since| self.now.since(since)),
         };
@@ -223,6 +227,7 @@ impl State {
         if remains && !killed && !self.process(id).oneshot {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
+                _ if is_left_to_newer => self.now + self.handover_of(id),
                 _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
             };
             if is_left_to_newer {

@@ -190,8 +190,8 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
         Note::HandedOver { process, limit, .. } => {
             Event { max_seconds: Some(limit), ..of("handed_over", process) }
         }
-        Note::Orphaned { process, within } => {
-            Event { max_seconds: Some(within), ..of("orphaned", process) }
+        Note::EpochDoomed { process, within } => {
+            Event { max_seconds: Some(within), ..of("epoch_doomed", process) }
         }
         Note::Killed { process, after } => Event { seconds: after, ..of("killed", process) },
         Note::LeftoversRemain => plain("leftovers_remain"),
@@ -291,7 +291,7 @@ mod tests {
             Note::Replacing { process, old: process, overlaps: true },
             Note::TakesOver { process, old: process },
             Note::HandedOver { process, to: process, limit: SECOND },
-            Note::Orphaned { process, within: SECOND },
+            Note::EpochDoomed { process, within: SECOND },
             Note::TakenBack { process, old: process, why: RequestError::HookFailed(process) },
             Note::Adding(process),
             Note::Removing(process),

@@ -132,7 +132,7 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
                 human(limit)
             ),
         ),
-        Note::Orphaned { process, within } => (
+        Note::EpochDoomed { process, within } => (
             Level::Warning,
             format!(
                 "{}: Envoy aborts it within {}: the older epoch has ended before its time",
@@ -370,7 +370,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             "the running instance of {} failed before the new one had taken over from it",
             name(process)
         ),
-        RequestError::Orphaned { process, left } => format!(
+        RequestError::EpochDoomed { process, left } => format!(
             "the older epoch of {} has ended before its time: Envoy aborts the newer one within {}, and one that \
              starts now with it",
             name(process),

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::core::note::AfterEnd;
 use crate::core::phase::Phase;
 use crate::core::slots::Role;
 use crate::core::state::Lifecycle;
@@ -135,10 +136,16 @@ pub(crate) struct Checker<'a> {
     pending: Vec<bool>,
     /// Epochs that a newer one ends.
     handed_over: Vec<bool>,
+    /// Epochs that a newer one has taken over from.
+    taken_over: Vec<bool>,
+    /// They have ended, and are not started again.
+    given_up: Vec<bool>,
     /// Epochs that Envoy aborts, because the older one has ended before they have ended it.
-    orphaned: Vec<bool>,
+    doomed: Vec<bool>,
     /// They were sent their stop signal.
     signalled: Vec<bool>,
+    /// What is left of their process group was sent it.
+    rest_signalled: Vec<bool>,
     /// `Note::Started` was given for the instance.
     started: Vec<bool>,
     /// A new instance of a dependency that they follow has met its condition since their start.
@@ -237,8 +244,11 @@ impl<'a> Checker<'a> {
             gone: vec![false; count],
             pending: vec![false; count],
             handed_over: vec![false; count],
-            orphaned: vec![false; count],
+            taken_over: vec![false; count],
+            given_up: vec![false; count],
+            doomed: vec![false; count],
             signalled: vec![false; count],
+            rest_signalled: vec![false; count],
             started: vec![false; count],
             behind: vec![false; count],
             follows: vec![false; count],
@@ -493,8 +503,11 @@ impl<'a> Checker<'a> {
         self.gone.push(false);
         self.pending.push(false);
         self.handed_over.push(false);
-        self.orphaned.push(false);
+        self.taken_over.push(false);
+        self.given_up.push(false);
+        self.doomed.push(false);
         self.signalled.push(false);
+        self.rest_signalled.push(false);
         self.started.push(false);
         self.behind.push(false);
         self.follows.push(false);
@@ -646,7 +659,9 @@ impl<'a> Checker<'a> {
         self.roles[new.index()] = Role::Current;
         self.leave(old);
         // It drains by itself from then on.
-        self.not_drained[old.index()] |= procs[old.index()].is_epoch && procs[new.index()].is_epoch;
+        let are_epochs = procs[old.index()].is_epoch && procs[new.index()].is_epoch;
+        self.taken_over[old.index()] = are_epochs;
+        self.not_drained[old.index()] |= are_epochs;
         self.changed.retain(|(of, _)| *of != old);
         if self.serves[new.index()] {
             self.met(new, StartCondition::Started, procs);
@@ -870,8 +885,10 @@ impl<'a> Checker<'a> {
                 let is_killed = signal == Signal::KILL;
                 let is_pending = self.pending[process.index()];
                 self.hold(is_killed == is_pending, "TERM to the rest of an epoch, or KILL");
+                self.rest_signalled[process.index()] = true;
             }
             Action::Kill(process) if procs[process.index()].group => {
+                self.holds_asked(now, process, self.rest_signalled[process.index()], procs);
                 self.killed_in_shutdown[process.index()] |= self.deadline.is_some();
                 self.killed |= self.deadline.is_some();
                 self.survives_at[process.index()] = Some(self.survivor_at(now));
@@ -884,6 +901,7 @@ impl<'a> Checker<'a> {
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
                 self.holds_handover(now, process, procs);
+                self.holds_asked(now, process, self.signalled[process.index()], procs);
                 if self.stop_signals < 3 {
                     self.was_asked_in_time(now, process);
                 }
@@ -1160,7 +1178,7 @@ impl<'a> Checker<'a> {
         // A stop that has failed because something survives KILL goes on.
         let rests = |id: ProcessId| {
             let place = id.index();
-            !self.by_request[place] && !self.is_replaced(id) && !self.orphaned[place]
+            !self.by_request[place] && !self.is_replaced(id) && !self.doomed[place]
         };
         let mut due = self.changed.iter().filter(|(id, _)| self.serves[id.index()] && rests(*id));
         self.hold(due.next().is_none(), "a change is forgotten");
@@ -1216,8 +1234,11 @@ impl<'a> Checker<'a> {
         self.stops_early[place] = false;
         self.pending[place] = false;
         self.handed_over[place] = false;
-        self.orphaned[place] = false;
+        self.taken_over[place] = false;
+        self.given_up[place] = false;
+        self.doomed[place] = false;
         self.signalled[place] = false;
+        self.rest_signalled[place] = false;
         self.started[place] = false;
         self.behind[place] = false;
         self.follows[place] = false;
@@ -1271,9 +1292,9 @@ impl<'a> Checker<'a> {
         self.hold(is_killed == is_due, "TERM to an epoch, or KILL, in its turn");
         let others: Vec<_> =
             self.slots_of(self.slots.process(slot)).filter(|id| *id != slot).collect();
-        let is_old = self.unready && self.handed_over[slot.index()];
+        let is_old = self.is_taken_over(slot);
         let was_told = others.iter().any(|other| self.asked[other.index()].is_some());
-        let is_cut = self.draining.contains(&true) && is_old && !was_told;
+        let is_cut = self.unready && self.draining.contains(&true) && is_old && !was_told;
         self.hold(!is_cut, "an old epoch is asked while a drain goes on");
         // One that has taken over, and was asked to end, has passed that on.
         let is_passed_on =
@@ -1282,9 +1303,21 @@ impl<'a> Checker<'a> {
         let is_drained = |id: &ProcessId| {
             self.drain_over[id.index()] || is_passed_on(id) || self.of(*id).drain.is_none()
         };
-        let is_left = is_old && self.of(slot).drain.is_some() && self.stop_signals < 2;
+        // The stop of what has ended for good has no effect.
+        let is_asked = |id: &ProcessId| self.by_request[id.index()] && !self.given_up[id.index()];
+        let is_stopped = self.unready || others.iter().any(is_asked);
+        let is_left = is_old && is_stopped && self.of(slot).drain.is_some();
         let is_over = self.drain_over[slot.index()] || others.iter().any(is_drained);
-        self.hold(!is_left || is_over, "an old epoch is asked before its drain is over");
+        let is_hurried = self.stop_signals >= 2;
+        self.hold(
+            !is_left || is_over || is_hurried,
+            "an old epoch is asked before its drain is over",
+        );
+    }
+
+    /// Whether a newer epoch has taken over from this one, which drains by itself since.
+    fn is_taken_over(&self, slot: ProcessId) -> bool {
+        self.roles[slot.index()] == Role::Leaving && self.taken_over[slot.index()]
     }
 
     /// An epoch is killed beside a newer one only when that had its time to end it.
@@ -1297,6 +1330,21 @@ impl<'a> Checker<'a> {
         let had_time = procs[newer.index()].started.is_some_and(|at| at + limit <= now);
         let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
         self.hold(is_asked || had_time || is_over, "killed before a newer epoch could end it");
+    }
+
+    /// Nothing is killed that was not asked to end, but by the deadline or a third signal, and but an
+    /// epoch beside a newer one, which ends it in place of drainit.
+    fn holds_asked(&self, now: Time, slot: ProcessId, was_asked: bool, procs: &[Proc]) {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
+        let mut others = self.slots_of(self.slots.process(slot));
+        let is_left = others.any(|other| {
+            let place = other.index();
+            let survives = self.survives_at[place].is_some_and(|at| at <= now);
+            let lives = procs[place].alive || procs[place].group;
+            self.started_as[place] > self.started_as[slot.index()] && lives && !survives
+        });
+        let is_excused = is_over || self.stop_signals >= 3 || is_left;
+        self.hold(was_asked || is_excused, "killed, and nobody has asked it to end");
     }
 
     /// An epoch that is asked to end ends the older one with it.
@@ -1350,7 +1398,7 @@ impl<'a> Checker<'a> {
         for id in self.slots.all().filter(|id| !self.unready && self.is_current(*id)) {
             let place = id.index();
             let is_excused =
-                self.may_stay_behind(id, procs) || self.reload.is_some() || self.orphaned[place];
+                self.may_stay_behind(id, procs) || self.reload.is_some() || self.doomed[place];
             self.hold(!self.behind[place] || is_excused, "a dependent does not follow");
             let is_gone = !procs[place].alive && !procs[place].group;
             let hook = HookId { process: Some(id), stage: Stage::PostStop };
@@ -1371,7 +1419,7 @@ impl<'a> Checker<'a> {
                 let request = (self.slots.process(ProcessId(on as u16)), Request::Start);
                 let is_asked = self.asked_for.contains(&request);
                 let moves = self.on_its_way[on] || self.alone[on] || self.by_request[on];
-                moves || is_asked || self.orphaned[on]
+                moves || is_asked || self.doomed[on]
             })
     }
 
@@ -1498,7 +1546,7 @@ impl<'a> Checker<'a> {
             Request::Start => self.hold(is_up, "started, and not alive"),
             Request::Restart => {
                 self.hold(is_up, "restarted, and not alive");
-                self.hold(!self.orphaned[current.index()], "restarted, and Envoy aborts it");
+                self.hold(!self.doomed[current.index()], "restarted, and Envoy aborts it");
                 self.hold(
                     self.started_as[current.index()] > starts,
                     "restarted, and it is the old one",
@@ -1516,7 +1564,7 @@ impl<'a> Checker<'a> {
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.alone[process.index()] = false;
             }
-            RequestError::Busy(_) | RequestError::Reloading | RequestError::Orphaned { .. } => {
+            RequestError::Busy(_) | RequestError::Reloading | RequestError::EpochDoomed { .. } => {
                 // It was refused at once.
                 if let Some(before) = self.before.take() {
                     (self.alone, self.by_request) = before;
@@ -1625,7 +1673,8 @@ impl<'a> Checker<'a> {
                 self.hold(is_new, "what serves is taken back");
                 self.leave(process);
             }
-            Note::Ended { process, .. } => {
+            Note::Ended { process, next, .. } => {
+                self.given_up[process.index()] = !matches!(next, AfterEnd::Restart { .. });
                 self.hold(self.is_current(process), "the end of what was replaced has an effect");
             }
             Note::NotDrained(process) => {
@@ -1672,9 +1721,9 @@ impl<'a> Checker<'a> {
                 self.stops_early[place] |= !self.unready;
                 self.asked[place] = Some((now, limit));
             }
-            Note::Orphaned { process, .. } => {
+            Note::EpochDoomed { process, .. } => {
                 self.hold(procs[process.index()].aborts, "Envoy does not abort it");
-                self.orphaned[process.index()] = true;
+                self.doomed[process.index()] = true;
             }
             Note::Completed { process, .. } => {
                 self.went_well.insert(self.slots.process(process));
@@ -1768,11 +1817,14 @@ impl<'a> Checker<'a> {
             Note::DrainBegan { process, longest, .. } => {
                 self.drain[process.index()] = Some((now, longest));
                 self.drained_early[process.index()] = !self.unready;
-                if self.handed_over[process.index()] {
+                if self.is_taken_over(process) {
                     // It drains by itself, and did so before. Its time to end begins after that.
                     self.drained_early[process.index()] = true;
                     self.draining[process.index()] = true;
-                    self.asked[process.index()] = Some((now, Duration::MAX));
+                    // Its `pre_stop` hook may run until later.
+                    if self.handed_over[process.index()] {
+                        self.asked[process.index()] = Some((now, Duration::MAX));
+                    }
                 }
             }
             Note::DrainRequested => {

@@ -1232,3 +1232,21 @@ fn a_new_definition_inherits_what_its_process_has_reached() {
     play.reload(1000, &plain(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
     assert!(play.machine.state().is_current(NEW) && play.machine.state().reached(NEW).ready);
 }
+
+#[test]
+fn an_end_while_the_hook_runs_answers_no_signal() {
+    let mut spec = gateway();
+    let router = &mut spec.processes[ROUTER.index()];
+    let mut drain = router.drain.unwrap();
+    (drain.closes, drain.signal) = (false, Some(Signal::TERM));
+    (router.drain, router.hooks.pre_stop) = (Some(drain), Some(Wait::DEFAULT));
+    let mut play = Play::up(spec);
+    play.at(1000, TERM);
+    let pre_stop = hook(Some(ROUTER), Stage::PreStop);
+    let over = [Action::EndDrain(ROUTER), Action::RunHook(pre_stop)];
+    assert_eq!(play.at(7000, Event::Drained(ROUTER)), over);
+    let notes = play.notes(7100, exited(ROUTER));
+    let is_end = |note: &&Note| matches!(note, Note::Stopped { process: ROUTER, .. });
+    let stopped = notes.iter().find(is_end);
+    assert!(matches!(stopped, Some(Note::Stopped { took: None, .. })), "{notes:?}");
+}

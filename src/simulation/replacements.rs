@@ -399,7 +399,11 @@ fn envoys() -> Spec {
 
 /// The same, with a new epoch that was started at 1000.
 pub(super) fn epochs() -> Play {
-    let mut play = Play::up(envoys());
+    epochs_of(envoys())
+}
+
+fn epochs_of(spec: Spec) -> Play {
+    let mut play = Play::up(spec);
     play.at(100, Event::Ready(ROUTER));
     play.at(1000, restart(ROUTER));
     play.at(1000, Event::Spawned(NEW));
@@ -448,25 +452,25 @@ fn an_old_epoch_is_asked_only_when_no_newer_one_lives_and_none_comes() {
 
 /// The same, with a new epoch that has taken over at 1500, and whose old one was killed at 1700 by
 /// somebody else. Envoy ends the old one at 3000, and aborts the new one at 16,700 at the latest.
-fn orphan() -> Play {
+fn doomed() -> Play {
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     let notes = play.notes(1700, killed(ROUTER));
-    assert!(notes.contains(&Note::Orphaned { process: NEW, within: MS(15_000) }), "{notes:?}");
-    let why = orphaned(15_000);
+    assert!(notes.contains(&Note::EpochDoomed { process: NEW, within: MS(15_000) }), "{notes:?}");
+    let why = why_doomed(15_000);
     let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
     assert_eq!(notes.last(), Some(&failed), "it is of no use");
     play
 }
 
-fn orphaned(left: u64) -> RequestError {
-    RequestError::Orphaned { process: NEW, left: MS(left) }
+fn why_doomed(left: u64) -> RequestError {
+    RequestError::EpochDoomed { process: NEW, left: MS(left) }
 }
 
 #[test]
 fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
-    let mut play = orphan();
-    let why = orphaned(14_700);
+    let mut play = doomed();
+    let why = why_doomed(14_700);
     let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
     assert_eq!(play.notes(2000, restart(NEW)).last(), Some(&failed));
     // Then Envoy has not aborted it.
@@ -484,23 +488,23 @@ fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
 fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
     let adopt = Action::Adopt { slot: ROUTER, from: Source::Copy(NEW) };
     let begun = [adopt, Action::Spawn(ROUTER)];
-    let mut play = orphan();
+    let mut play = doomed();
     assert_eq!(play.at(2000, Event::FileChanged { process: NEW, watch: 0 }), []);
     assert_eq!(wakes_at(&play), 16_700);
     assert_eq!(play.at(16_700, Event::Tick), begun);
     // A start after the abort reads the new content.
-    let mut play = orphan();
+    let mut play = doomed();
     play.at(2000, Event::FileChanged { process: NEW, watch: 0 });
     assert_eq!(play.at(12_000, killed(NEW)), []);
     assert_eq!(play.at(13_000, Event::Tick), [Action::Spawn(NEW)]);
     play.at(13_000, Event::Spawned(NEW));
     assert_eq!(play.at(13_100, Event::Ready(NEW)), []);
-    let mut play = orphan();
+    let mut play = doomed();
     play.at(2000, restart(ENGINE));
     play.at(2100, exited(ENGINE));
     assert_eq!(play.at(2100, Event::Spawned(ENGINE)), []);
     assert_eq!(play.at(16_700, Event::Tick), begun);
-    let mut play = orphan();
+    let mut play = doomed();
     let same_engine = [Placed::Same(ENGINE), Placed::Changed(NEW)];
     let adopted = [Action::Adopt { slot: ROUTER, from: Source::Config(1) }];
     assert_eq!(play.reload(2000, &envoys(), &same_engine), adopted);
@@ -508,8 +512,8 @@ fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
 }
 
 #[test]
-fn an_orphan_is_killed_after_its_drain() {
-    let mut play = orphan();
+fn a_doomed_epoch_is_killed_after_its_drain() {
+    let mut play = doomed();
     assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
     play.at(2100, Event::DrainAnswered { process: NEW, accepted: false });
     let over = play.at(7000, Event::Tick);
@@ -630,8 +634,8 @@ fn a_reload_does_not_wait_for_what_does_not_follow() {
 }
 
 #[test]
-fn a_reload_waits_for_an_orphan_that_follows() {
-    let mut play = orphan();
+fn a_reload_waits_for_a_doomed_epoch_that_follows() {
+    let mut play = doomed();
     play.reload(2000, &envoys(), &[Placed::Changed(ENGINE), Placed::Same(NEW)]);
     play.at(2100, exited(ENGINE));
     assert_eq!(play.at(2100, Event::Spawned(ROUTER)), []);
@@ -719,6 +723,15 @@ fn what_an_old_epoch_leaves_is_asked_when_the_new_one_is_gone() {
     assert_eq!(play.at(9000, Event::Drained(NEW)), [Action::EndDrain(NEW), stop(NEW)]);
     assert_eq!(play.at(9100, exited(NEW, false)), [group]);
     assert_eq!(play.at(9200, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+    // Its own time to end counts from the signal to the new one.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, exited(ROUTER, true));
+    play.at(2100, Event::Signal(Signal::TERM));
+    play.at(2110, Event::DrainAnswered { process: NEW, accepted: false });
+    assert_eq!(play.at(7100, Event::Tick), [Action::EndDrain(NEW), stop(NEW)]);
+    let both = [Action::Kill(ROUTER), Action::Kill(NEW)];
+    assert_eq!(play.at(wakes_at(&play), Event::Tick), both);
 }
 
 #[test]
@@ -816,7 +829,7 @@ fn the_drain_goes_on_for_what_an_old_epoch_leaves() {
         play
     };
     let mut play = drains();
-    assert_eq!(play.at(13_500, Event::Tick), [], "when the new one would have ended it");
+    assert_eq!(wakes_at(&play), 19_000, "the new one would have ended it at 13,500");
     let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
     assert_eq!(play.at(19_000, Event::Tick), [Action::EndDrain(ROUTER), group]);
     let mut play = drains();
@@ -831,6 +844,150 @@ fn a_reload_fails_when_envoy_is_about_to_abort_its_new_epoch() {
     play.reload(1000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     play.at(1000, Event::Spawned(NEW));
     play.at(1500, Event::Ready(NEW));
-    let failed = Note::ReloadFailed { why: orphaned(15_000) };
+    let failed = Note::ReloadFailed { why: why_doomed(15_000) };
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
+}
+
+#[test]
+fn the_drain_of_a_request_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
+    let stopped = |process| Event::Requested { process, request: Request::Stop };
+    let done = Note::RequestDone { process: NEW, request: Request::Stop };
+    let over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(2000, stopped(NEW)), [drain_of(NEW)]);
+    assert_eq!(play.at(4000, killed(NEW)), [Action::EndDrain(NEW)]);
+    assert_eq!(wakes_at(&play), 19_000, "it is not killed when it would have been over");
+    assert_eq!(play.at(19_000, Event::Tick), over);
+    assert_eq!(play.notes(19_100, exited(ROUTER)).last(), Some(&done));
+    // The new one waits for its next start, or has not taken over.
+    for is_started in [false, true] {
+        let mut play = epochs();
+        play.at(1500, Event::Ready(NEW));
+        play.at(2000, killed(NEW));
+        if is_started {
+            play.at(3000, Event::Tick);
+            play.at(3000, Event::Spawned(NEW));
+        }
+        let begun = play.at(3100, stopped(NEW));
+        assert_eq!(begun, if is_started { vec![KILL_OF_THE_NEW_ONE] } else { vec![] });
+        if is_started {
+            assert_eq!(play.at(3200, killed(NEW)), []);
+        }
+        assert_eq!(play.at(18_100, Event::Tick), over);
+    }
+    // Nothing is left of it.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(3000, stopped(NEW));
+    play.at(4000, killed(NEW));
+    assert_eq!(play.at(5000, Event::GroupGone(ROUTER)), [Action::EndDrain(ROUTER)]);
+    // A shutdown goes on with it.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, stopped(NEW));
+    play.at(4000, killed(NEW));
+    assert_eq!(play.at(5000, Event::Signal(Signal::TERM)), [Action::Unready]);
+    assert_eq!(play.at(19_000, Event::Tick), over);
+    // It has counted in a drain that is over.
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(9000))));
+    let mut play = epochs_of(spec);
+    let hook = |slot| HookId { process: Some(slot), stage: Stage::PreStop };
+    play.at(1500, Event::Ready(NEW));
+    play.at(1600, Event::HookEnded { hook: hook(ROUTER), success: true });
+    play.at(2000, stopped(NEW));
+    play.at(2010, Event::DrainAnswered { process: NEW, accepted: false });
+    let counted = [Action::EndDrain(NEW), Action::RunHook(hook(NEW))];
+    assert_eq!(play.at(7000, Event::Tick), counted);
+    assert_eq!(play.at(8000, killed(NEW)), [Action::AbortHook(hook(NEW)), stop(ROUTER)]);
+}
+
+#[test]
+fn the_drain_goes_on_for_an_old_epoch_while_its_hook_runs() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait { limit: MS(20_000), need: MS(0) });
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    let ended = Event::HookEnded { hook, success: true };
+    let request = Event::Requested { process: NEW, request: Request::Stop };
+    // After `drainit drain` the crash begins the stop, so that only `min` is held.
+    let begins =
+        [(Event::Signal(Signal::TERM), 15_000), (Event::DrainRequested, 5000), (request, 15_000)];
+    for (begin, longest) in begins {
+        let drains = || {
+            let mut play = epochs_of(spec.clone());
+            assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+            play.at(2000, begin);
+            let notes = play.notes(4000, killed(NEW));
+            let (longest, min) = (MS(longest), MS(5000));
+            let began = Note::DrainBegan { process: ROUTER, longest, min, counted: false };
+            assert!(notes.contains(&began), "{notes:?}");
+            play
+        };
+        let mut play = drains();
+        assert_eq!(play.at(5000, ended), []);
+        let asked = [Action::EndDrain(ROUTER), stop(ROUTER)];
+        assert_eq!(play.at(4000 + longest, Event::Tick), asked, "{begin:?}");
+        // The hook takes longer than the drain.
+        let mut play = drains();
+        assert_eq!(play.at(4000 + longest, Event::Tick), [Action::EndDrain(ROUTER)]);
+        assert_eq!(play.at(20_000, ended), [stop(ROUTER)], "{begin:?}");
+    }
+}
+
+#[test]
+fn an_old_epoch_without_a_newer_one_is_asked_when_its_time_is_over() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    assert_eq!(play.at(13_000, killed(NEW)), [], "the next one takes over from it");
+    assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
+    assert_eq!(play.at(14_000, Event::Tick), [], "none starts beside one that ends");
+    assert_eq!(play.at(14_100, exited(ROUTER)), [Action::Spawn(NEW)]);
+    // It has all of its own time to end.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(13_000, killed(NEW));
+    play.at(13_500, Event::Tick);
+    play.at(14_000, Event::Tick);
+    let limit = play.machine.state().process(ROUTER).stop.limit;
+    assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
+    // The same is due to what it leaves.
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(13_000, killed(NEW));
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    assert_eq!(play.at(13_500, Event::Tick), [group]);
+    play.at(14_000, Event::Tick);
+    assert_eq!(play.at(14_100, Event::GroupGone(ROUTER)), [Action::Spawn(NEW)]);
+}
+
+#[test]
+fn none_starts_while_the_hook_of_an_epoch_runs_that_lets_no_other_take_over() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(20_000))));
+    let mut play = epochs_of(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+    play.at(2000, killed(NEW));
+    assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(3000, Event::Spawned(NEW));
+    play.at(3100, killed(NEW));
+    assert_eq!(play.at(5100, Event::Tick), []);
+    assert_eq!(play.at(6000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
+    assert_eq!(play.at(6100, exited(ROUTER)), [Action::Spawn(NEW)]);
+}
+
+#[test]
+fn what_an_old_epoch_leaves_while_its_hook_runs_is_left_to_the_new_one() {
+    let mut spec = envoys();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(20_000))));
+    let mut play = epochs_of(spec);
+    let hook = HookId { process: Some(ROUTER), stage: Stage::PreStop };
+    assert_eq!(play.at(1500, Event::Ready(NEW)), [Action::RunHook(hook)]);
+    let ended = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+    assert_eq!(play.at(3000, ended), [Action::AbortHook(hook)], "one of them may be the Envoy");
+    assert_eq!(wakes_at(&play), 15_000, "the new one has all of its time for it");
+    assert_eq!(play.at(15_000, Event::Tick), [Action::Kill(ROUTER)]);
 }

@@ -92,10 +92,12 @@ impl Draining {
         }
         let delay = state.budget.readiness_delay(&state.spec, state.now, shutdown.deadline);
         let delay_until = was_ready.then(|| state.now + delay);
-        // Only a ready process can have traffic. A drain that a request has begun goes on.
+        // Only a ready process can have traffic. A drain that a request has begun goes on, also that of
+        // an old epoch.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
-            if !matches!(state.life(process), Lifecycle::Ready { .. }) {
+            let goes_on = matches!(state.drains[process.index()], Progress::Active(_));
+            if !goes_on && !matches!(state.life(process), Lifecycle::Ready { .. }) {
                 state.drains[process.index()] = Progress::Over;
             } else if state.process(process).drain.is_some() {
                 state.fit_drain(process, shutdown.deadline);
@@ -130,13 +132,6 @@ impl Draining {
         // It has served nobody yet.
         let was_pending =
             matches!(event, Event::Exited { process, .. } if state.is_pending(process));
-        // The connections of an older epoch have counted in a drain that is over.
-        if let Event::Exited { process, .. } = event
-            && !was_pending
-            && state.drains[process.index()].is_drained()
-        {
-            self.drained.extend(state.older(process));
-        }
         state.handle_stop(event, deadline);
         state.handle_drain(event);
         match event {
@@ -276,8 +271,7 @@ impl Draining {
         state.expire(deadline);
         state.settle_epochs(false, deadline);
         for process in state.left_alone() {
-            state.wait_alone(process);
-            if !self.drained.contains(&process) {
+            if state.wait_alone(process) {
                 self.begin_drain(state, process);
                 self.drained.push(process);
             }

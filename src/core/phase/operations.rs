@@ -192,7 +192,7 @@ impl Operations {
         if self.goals.contains_key(&process) || self.is_replaced(process) {
             return Err(RequestError::Busy(process));
         }
-        if let Some(why) = state.orphaned(process) {
+        if let Some(why) = state.doomed(process) {
             return Err(why);
         }
         Ok(vec![self.bring_anew(state, process, Goal::Again)])
@@ -265,7 +265,7 @@ impl Operations {
                     state.act(Action::Signal { process, signal });
                 }
                 (Lifecycle::Ready { .. }, WatchAction::Restart)
-                    if is_free && state.orphaned(process).is_none() =>
+                    if is_free && state.doomed(process).is_none() =>
                 {
                     state.note(Note::FileChanged { process, watch, action });
                     let members = vec![self.bring_anew(state, process, Goal::Again)];
@@ -416,7 +416,7 @@ impl Operations {
         let mut judged = Vec::new();
         self.proceed(state);
         self.give_up(state);
-        self.fail_orphaned(state);
+        self.fail_doomed(state);
         self.take_over(state);
         self.follow(state);
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
@@ -459,10 +459,10 @@ impl Operations {
         }
     }
 
-    /// Fails the restarts whose new epoch is an orphan, and the reload that has started it.
-    fn fail_orphaned(&mut self, state: &mut State) {
-        for process in state.orphans.keys().copied().collect::<Vec<_>>() {
-            let Some(why) = state.orphaned(process) else { continue };
+    /// Fails the restarts whose new epoch is doomed, and the reload that has started it.
+    fn fail_doomed(&mut self, state: &mut State) {
+        for process in state.doomed.keys().copied().collect::<Vec<_>>() {
+            let Some(why) = state.doomed(process) else { continue };
             self.fail(state, |asked| {
                 let is_hit = (asked.process, asked.request) == (process, Request::Restart);
                 is_hit.then_some(why)
@@ -500,7 +500,7 @@ impl Operations {
         for &process in &spec.order {
             let has_to_wait = waits[process.index()]
                 || self.is_replaced(process)
-                || state.orphaned(process).is_some();
+                || state.doomed(process).is_some();
             if !has_to_wait && let Some(on) = followers.remove(&process) {
                 state.note(Note::Follows { process, on });
                 let is_asked = self.reload.is_some() || self.goals.contains_key(&process);

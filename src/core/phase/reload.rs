@@ -160,7 +160,7 @@ impl Operations {
                 needs.all(|on| waits.binary_search(&on).is_err())
             };
             let is_due = match step {
-                Step::Replace { old, new } => needs_no_other(new) && state.orphaned(old).is_none(),
+                Step::Replace { old, new } => needs_no_other(new) && state.doomed(old).is_none(),
                 Step::Add(new) => needs_no_other(new) && !is_removing,
                 Step::Remove(old) => state.process(old).dependents.is_empty(),
             };
@@ -248,7 +248,7 @@ impl Operations {
     /// Answers when no step is left. Returns whether it does.
     pub(super) fn answer_reload(&mut self, state: &mut State) -> bool {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
-            let waits = |id: &ProcessId| state.orphaned(*id).is_some() && !reload.has_followed(*id);
+            let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);
             reload.left() == 0
                 && !reload.others.iter().any(|step| self.is_under_way(*step))
                 && !self.followers.keys().any(waits)

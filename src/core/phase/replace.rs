@@ -9,6 +9,8 @@
 //! Until the new one is ready, the old one serves and nothing happens to it. If it ends by itself
 //! meanwhile, its `restart` and `on_exit` decide as ever.
 
+use std::time::Duration;
+
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError};
 use crate::core::phase::operations::{Goal, Operations};
@@ -111,6 +113,17 @@ impl Operations {
             && self.goals.contains_key(&new)
         {
             self.start_failed(state, new, RequestError::OldFailed(old));
+        }
+    }
+
+    /// Begins the drains of old epochs whose newer one a request stops, and which has ended before its
+    /// own drain was over: their connections counted in that.
+    pub(crate) fn drain_old_epochs(&self, state: &mut State) {
+        for old in state.left_alone() {
+            let newer = state.newer(old).and_then(|newer| self.goals.get(&newer));
+            if newer == Some(&Goal::Down) && state.wait_alone(old) {
+                state.begin_drain(old, true, Duration::ZERO, state.no_deadline());
+            }
         }
     }
 

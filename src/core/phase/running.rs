@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{OnExit, StartCondition};
 use crate::core::cause::Cause;
 use crate::core::event::Event;
-use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
+use crate::core::note::{AfterEnd, DrainEnd, Note, RequestError, StartFailure};
 use crate::core::phase::draining::Draining;
 use crate::core::phase::operations::{Failure, Judged, Operations};
 use crate::core::phase::{Phase, Shutdown};
@@ -223,6 +223,7 @@ impl Running {
                     state.set(process, Lifecycle::Backoff { until, anew: false });
                 }
                 Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => {
+                    state.end_drain(process, DrainEnd::ProcessGone);
                     state.after_end(process, state.no_deadline());
                 }
                 _ => {}
@@ -279,6 +280,7 @@ impl Running {
     /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
         state.expire(state.no_deadline());
+        self.operations.drain_old_epochs(state);
         state.settle_epochs(true, state.no_deadline());
         if let ContainerHook::Runs { until } = self.container_hook
             && state.is_past(until)
