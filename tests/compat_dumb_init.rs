@@ -249,10 +249,8 @@ fn it_stops_itself_with_its_child_and_goes_on_with_it() {
 #[test]
 fn in_a_first_line_it_runs_a_script() {
     let peer = Peer::by_name("dumb-init");
-    let script = peer.path("script");
     let text = format!("#!{} /bin/sh\necho \"$0 $1\"; exit 6\n", peer.drainit().display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = peer.write_script(&text);
     let output = std::process::Command::new(&script).arg("x").output().unwrap();
     assert_eq!(output.status.code(), Some(6));
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} x\n", script.display()));

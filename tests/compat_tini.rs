@@ -155,10 +155,7 @@ fn what_the_child_is_given_is_what_tini_gives() {
 fn a_script_without_a_first_line_is_the_shells() {
     for (name, options) in [("tini", &["-s", "--"][..]), ("dumb-init", &[])] {
         let Some(peer) = Peer::installed(name) else { return };
-        let script = peer.path("script");
-        std::fs::write(&script, "echo \"$0 $1\"; exit 5\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&script, mode).unwrap();
+        let script = peer.write_script("echo \"$0 $1\"; exit 5\n");
         let args = [options, &[script.to_str().unwrap(), "x"]].concat();
         assert_eq!(peer.assert_same(&args, PLAIN).code, 5);
     }

@@ -1,8 +1,7 @@
 //! Files of other supervisors, with the features that well-known images use, converted by `drainit
 //! import` or by docs/migrating.md. The original runs, too, where it can, and both behave alike.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -227,8 +226,7 @@ fn copy_programs(rig: &Rig, from: &Path, to: &str) {
             fs::create_dir(rig.path(&name)).unwrap();
             copy_programs(rig, &entry.path(), &format!("{name}/"));
         } else {
-            rig.write(&name, rig.fill(&fs::read_to_string(entry.path()).unwrap()));
-            fs::set_permissions(rig.path(&name), Permissions::from_mode(0o755)).unwrap();
+            rig.write_program(&name, rig.fill(&fs::read_to_string(entry.path()).unwrap()));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! forwarded signals.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use serde_json::json;
@@ -123,8 +123,7 @@ fn success_is_no_failure() {
 fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
     let Some(rig) = Rig::new() else { return };
     for (name, script) in [("app", "rm \"$0\"; exit 3"), ("next", "exec sleep 60")] {
-        rig.write(name, format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(rig.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        rig.write_program(name, format!("#!/bin/sh\n{script}\n"));
     }
     let drainit = rig.start(
         "processes: {a: {command: [DIR/app], restart: on-failure, restart_delay: 20ms, restart_max: 1000}}",

@@ -64,6 +64,12 @@ impl Peer {
         &self.drainit
     }
 
+    /// Writes a script into the directory of the test, and returns its path.
+    pub(crate) fn write_script(&self, text: &str) -> PathBuf {
+        self.dir.write_program("script", text);
+        self.path("script")
+    }
+
     /// Returns a path in the directory of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

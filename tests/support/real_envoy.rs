@@ -1,9 +1,7 @@
 //! Runs a real Envoy under drainit, in front of a server that answers after a given delay.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
@@ -78,9 +76,8 @@ impl RealEnvoy {
         let program = envoy::binary(self.version).unwrap();
         let mut program = program.display().to_string();
         if let Some(first) = self.later {
-            rig.write("envoy", LATER.replace("ENVOY", &program).replace("FIRST", first));
+            rig.write_program("envoy", LATER.replace("ENVOY", &program).replace("FIRST", first));
             program = rig.fill("DIR/envoy");
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let mut command = vec![program, "-c".to_owned(), "DIR/envoy.json".to_owned()];
         command.extend(["--log-level", "warning"].map(str::to_owned));

@@ -146,6 +146,11 @@ impl Rig {
         self.dir.write(name, content);
     }
 
+    /// Writes a program into the directory of the test.
+    pub(crate) fn write_program(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.dir.write_program(name, content);
+    }
+
     /// Replaces `DIR` and `CHILD` in a text.
     pub(crate) fn fill(&self, text: &str) -> String {
         text.replace("CHILD", &self.child.display().to_string())

@@ -1,8 +1,10 @@
 //! Temporary directories and file locks.
 
 use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -32,6 +34,16 @@ impl TempDir {
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.join(name), content).unwrap();
+    }
+
+    /// Writes a program. Another process does it: a program that somebody has open for writing cannot
+    /// be executed ("text file busy"), and a fork of another test would inherit our descriptor.
+    pub(crate) fn write_program(&self, name: &str, content: impl AsRef<[u8]>) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(self.join(name));
+        let mut shell = shell.stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+        assert!(shell.wait().unwrap().success(), "{name}");
     }
 }
 
