@@ -608,6 +608,25 @@ fn what_follows_in_a_reload_does_so_once() {
     let notes = play.notes(2400, Event::Ready(APP));
     let done = notes.iter().position(|note| *note == Note::ReloadDone).unwrap();
     assert_eq!(notes[done + 1], Note::Follows { process: APP, on: NEWER });
+    // The same after its new instance was taken back, while the reload waits for another process.
+    let mut play = followers(&[&[], &[0], &[0]], &[1, 2]);
+    let mut spec = (*play.machine.state().spec).clone();
+    spec.processes[APP.index()].update = Update::StartFirst;
+    let same = [APP, WEB].map(Placed::Same);
+    play.reload(1000, &spec, &[Placed::Changed(ENGINE), same[0], same[1]]);
+    play.at(1100, exited(ENGINE));
+    play.at(1100, Event::Spawned(NEWER));
+    play.at(1100, Event::Spawned(BESIDE));
+    play.at(3000, exited(WEB));
+    play.at(3000, Event::Spawned(WEB));
+    assert_eq!(play.at(4100, Event::Tick), [stop(BESIDE)]);
+    play.at(4200, exited(BESIDE));
+    play.at(4300, Event::Exited { process: NEWER, end: End::Code(7), remains: false });
+    assert_eq!(play.at(5300, Event::Tick), [Action::Spawn(NEWER)]);
+    assert_eq!(play.at(5300, Event::Spawned(NEWER)), [], "the reload ends first");
+    let notes = play.notes(5400, Event::Ready(WEB));
+    let failed = notes.iter().position(|note| matches!(note, Note::ReloadFailed { .. })).unwrap();
+    assert_eq!(notes[failed + 1], Note::Follows { process: APP, on: NEWER });
 }
 
 #[test]

@@ -64,6 +64,13 @@ impl Reload {
         self.others.push(Step::Replace { old, new });
     }
 
+    /// A new instance was taken back and is over: its process has followed where the old one is.
+    pub(super) fn taken_back(&mut self, slot: ProcessId, old: ProcessId) {
+        for step in self.others.iter_mut().filter(|step| step.new_slot() == Some(slot)) {
+            *step = Step::Replace { old, new: old };
+        }
+    }
+
     /// Whether a process has followed already.
     pub(super) fn has_followed(&self, slot: ProcessId) -> bool {
         self.others.iter().any(|one| matches!(one, Step::Replace { new, .. } if *new == slot))

@@ -141,6 +141,9 @@ impl Operations {
     pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
         self.replacements.retain(|one| !one.has(slot));
         self.followers.remove(&slot);
+        if let (Some(reload), Role::New { old }) = (&mut self.reload, state.role(slot)) {
+            reload.taken_back(slot, old);
+        }
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);
         }
