@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::config::Update;
 use crate::core::action::Action;
-use crate::core::note::{Note, RequestError};
+use crate::core::note::{DrainEnd, Note, RequestError};
 use crate::core::slots::Role;
 use crate::core::spec::{HANDOVER_MARGIN, Stage};
 use crate::core::state::{Lifecycle, State};
@@ -348,17 +348,19 @@ impl State {
             if may_stop {
                 self.step_drain(process, deadline);
             }
+            let is_overdue = self.is_overdue(process);
+            let is_drained = self.drains[process.index()].is_drained();
             let is_due = match hold {
                 _ if newer.is_some_and(|newer| self.lives(newer)) => false,
                 Hold::Passed | Hold::Delayed => true,
-                Hold::HandedOver if !self.drains[process.index()].is_drained() => false,
+                Hold::HandedOver if !is_drained && !is_overdue => false,
                 Hold::HandedOver => {
-                    may_stop
-                        && (self.epoch(process).was_failed_on
-                            || !comes_back
-                            || self.is_overdue(process))
+                    may_stop && (self.epoch(process).was_failed_on || !comes_back || is_overdue)
                 }
             };
+            if is_due {
+                self.end_drain(process, DrainEnd::TimeOver);
+            }
             let own = self.budget.stop(&self.spec, process, self.now, deadline);
             // The newer one has asked it, in its own time.
             let limit = |kill_at: Time| match hold {

@@ -924,6 +924,55 @@ fn the_drain_of_a_request_goes_on_for_an_old_epoch_when_the_new_one_crashes() {
 }
 
 #[test]
+fn the_drain_of_an_unhealthy_epoch_goes_on_for_the_old_one() {
+    let over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let drains = |spec: Spec| {
+        let mut play = epochs_of(spec);
+        play.at(1500, Event::Ready(NEW));
+        let min = Action::Drain { process: NEW, min: MS(5000), longest: MS(5000) };
+        assert_eq!(play.at(2000, Event::Unhealthy(NEW)), [min]);
+        assert_eq!(play.at(3000, killed(NEW)), [Action::EndDrain(NEW)]);
+        play
+    };
+    // The next one takes over from it.
+    let mut play = drains(envoys());
+    assert_eq!(play.at(4000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(4000, Event::Spawned(NEW));
+    assert_eq!(play.at(4100, Event::Ready(NEW)), []);
+    assert_eq!(play.at(8000, Event::Tick), [Action::EndDrain(ROUTER)]);
+    assert_eq!(play.at(16_100, Event::Tick), [Action::Kill(ROUTER)]);
+    // None comes, or only after that.
+    for on_exit in [OnExit::Ignore, OnExit::Shutdown] {
+        let mut spec = envoys();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.restart.policy, router.on_exit) = (RestartPolicy::No, on_exit);
+        let mut play = epochs_of(spec);
+        play.at(1500, Event::Ready(NEW));
+        play.at(2000, Event::Unhealthy(NEW));
+        play.at(3000, killed(NEW));
+        assert_eq!(play.at(7999, Event::Tick), [], "{on_exit:?}");
+        assert_eq!(play.at(8000, Event::Tick), over, "{on_exit:?}");
+    }
+    // The next one ends it in its own time, or is gone by then.
+    let mut spec = envoys();
+    let drain = spec.processes[ROUTER.index()].drain.as_mut().unwrap();
+    (drain.min, drain.time) = (MS(20_000), MS(20_000));
+    let mut play = epochs_of(spec);
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Unhealthy(NEW));
+    play.at(3000, killed(NEW));
+    play.at(4000, Event::Tick);
+    play.at(4000, Event::Spawned(NEW));
+    play.at(4100, Event::Ready(NEW));
+    play.at(16_000, killed(NEW));
+    assert_eq!(play.at(16_100, Event::Tick), over);
+    // A stop goes on with it.
+    let mut play = drains(envoys());
+    assert_eq!(play.at(3500, Event::Signal(Signal::TERM)), [Action::Unready]);
+    assert_eq!(play.at(8000, Event::Tick), over);
+}
+
+#[test]
 fn the_drain_goes_on_for_an_old_epoch_while_its_hook_runs() {
     let mut spec = envoys();
     spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait { limit: MS(20_000), need: MS(0) });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::core::event::Request;
 use crate::core::note::{Note, RequestError};
-use crate::core::phase::operations::{Goal, Operations};
+use crate::core::phase::operations::{Failure, Goal, Operations};
 use crate::core::slots::Role;
 use crate::core::state::{Lifecycle, State};
 use crate::types::ProcessId;
@@ -116,13 +116,17 @@ impl Operations {
         }
     }
 
-    /// Begins the drains of old epochs whose newer one a request stops, and which has ended before its
-    /// own drain was over: their connections counted in that.
+    /// Begins the drains of old epochs whose newer one a request or a failed liveness check stops, and
+    /// which has ended before its own drain was over: their connections counted in that.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.left_alone() {
-            let newer = state.newer(old).and_then(|newer| self.goals.get(&newer));
-            if newer == Some(&Goal::Down) && state.wait_alone(old) {
-                state.begin_drain(old, true, Duration::ZERO, state.no_deadline());
+            let full = match state.newer(old).and_then(|newer| self.goals.get(&newer)) {
+                Some(Goal::Down) => true,
+                Some(Goal::Judged { why: Failure::Unhealthy, .. }) => false,
+                _ => continue,
+            };
+            if state.wait_alone(old) {
+                state.begin_drain(old, full, Duration::ZERO, state.no_deadline());
             }
         }
     }
