@@ -191,7 +191,8 @@ impl State {
         self.doomed.remove(&process);
         if !remains
             && let Some(newer) = self.newer(process)
-            && let Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } = self.life(newer)
+            && (matches!(self.life(newer), Lifecycle::Ready { .. } | Lifecycle::PreStop { .. })
+                || self.starts_after_crash(newer))
             && let Epoch { handover: Some(handover), started: Some(started), .. } =
                 self.epoch(newer)
             && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
@@ -207,6 +208,11 @@ impl State {
         } else if let Some(older) = self.older(process) {
             self.epochs[older.index()].is_drained |= self.drains[process.index()].is_drained();
         }
+    }
+
+    /// Whether the current instance, and not one that would be taken back, starts as an epoch.
+    fn starts_after_crash(&self, process: ProcessId) -> bool {
+        self.is_current(process) && matches!(self.life(process), Lifecycle::Starting { .. })
     }
 
     /// Why no newer epoch may start beside this one.

@@ -512,6 +512,21 @@ fn a_change_a_follower_and_a_reload_wait_until_envoy_has_aborted_an_epoch() {
 }
 
 #[test]
+fn the_next_epoch_after_a_crash_is_doomed_when_it_loses_its_old_one() {
+    let mut play = epochs();
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, killed(NEW));
+    assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
+    play.at(3000, Event::Spawned(NEW));
+    let notes = play.notes(3200, killed(ROUTER));
+    assert!(notes.contains(&Note::EpochDoomed { process: NEW, within: MS(15_000) }), "{notes:?}");
+    play.at(3300, Event::Ready(NEW));
+    let failed =
+        Note::RequestFailed { process: NEW, request: Request::Restart, why: why_doomed(14_200) };
+    assert_eq!(play.notes(4000, restart(NEW)).last(), Some(&failed));
+}
+
+#[test]
 fn a_doomed_epoch_is_killed_after_its_drain() {
     let mut play = doomed();
     assert_eq!(play.at(2000, Event::Signal(Signal::TERM)), [Action::Unready, drain_of(NEW)]);
