@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use testkit::envoy;
 
-use crate::support::client::{Client, RequestResult};
+use crate::support::client::{Client, Request, RequestResult};
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{LONG, Rig, Running, Signal, ms};
@@ -116,6 +116,20 @@ fn epochs(drainit: &Running) -> Vec<Value> {
 /// Starts a restart whose end is not waited for.
 fn begin_restart(drainit: &Running) -> std::process::Child {
     drainit.exec_as(None, &["restart", "router"]).spawn().unwrap()
+}
+
+/// Restarts an Envoy that serves a client, until the new epoch has taken over. The client's connection
+/// stays with the old one, which answers its next request after these milliseconds.
+fn taken_over(
+    drainit: &Running,
+    address: SocketAddr,
+    answer_after: u64,
+) -> (std::process::Child, JoinHandle<Request>) {
+    let mut on_old = Client::new(address);
+    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
+    let restart = begin_restart(drainit);
+    drainit.wait_for_line("router: the new instance takes over");
+    (restart, thread::spawn(move || on_old.request(answer_after)))
 }
 
 #[track_caller]
@@ -345,12 +359,8 @@ fn wait_for_clusters(config: &mut Value, control_plane: SocketAddr) {
 fn a_stop_drains_both_epochs() {
     let drain = "time: 9s, min: 500ms";
     let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
-    let (mut on_old, mut on_new) = (Client::new(address), Client::new(address));
-    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: the new instance takes over");
-    // Its connection stays with the old one.
-    let request = thread::spawn(move || on_old.request(2500));
+    let (mut restart, request) = taken_over(&drainit, address, 2500);
+    let mut on_new = Client::new(address);
     assert_eq!(on_new.request(0).went, RequestResult::Answered { closes: false });
     let now = epochs(&drainit);
     assert_eq!(now.len(), 2, "{now:?}");
@@ -375,12 +385,7 @@ fn a_stop_drains_both_epochs() {
 fn a_stop_does_not_cut_the_old_epoch_when_the_new_one_is_killed() {
     let drain = "time: 5s, min: 500ms";
     let Some((drainit, address, _memory)) = start(&RealEnvoy { drain, ..slow() }) else { return };
-    let mut on_old = Client::new(address);
-    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: the new instance takes over");
-    // Its connection stays with the old one.
-    let request = thread::spawn(move || on_old.request(3000));
+    let (mut restart, request) = taken_over(&drainit, address, 3000);
     let new = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 1).unwrap();
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(r"router \(epoch 1\): draining");
@@ -470,12 +475,7 @@ fn a_crash_of_the_new_epoch_leaves_the_old_one_which_hands_over_again() {
         ..slow()
     };
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let mut on_old = Client::new(address);
-    assert_eq!(on_old.request(0).went, RequestResult::Answered { closes: false });
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: the new instance takes over");
-    // Its connection stays with the old one.
-    let request = thread::spawn(move || on_old.request(3000));
+    let (mut restart, request) = taken_over(&drainit, address, 3000);
     let new = epochs(&drainit).into_iter().find(|epoch| epoch["epoch"] == 1).unwrap();
     drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
     drainit.wait_until("another instance of epoch 1", || {
