@@ -285,6 +285,7 @@ impl State {
         };
         self.holds.insert(older, Hold::Passed);
         self.set(older, life);
+        self.kill_if_due(older, deadline);
     }
 
     /// Whether this epoch gets no signal before the end of a newer one.

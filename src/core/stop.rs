@@ -39,12 +39,16 @@ impl State {
         self.kill_if_due(process, deadline);
     }
 
-    /// Kills a process that has no time, or no more, to end.
+    /// Kills a process, or what is left of its group, that has no time, or no more, to end.
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
-        if let Lifecycle::Stopping { since, kill_at } = self.life(process)
-            && self.is_past(kill_at)
-        {
-            self.kill(process, Some(since), deadline);
+        match self.life(process) {
+            Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
+                self.kill(process, Some(since), deadline);
+            }
+            Lifecycle::Remains { kill_at, restart } if self.is_past(kill_at) => {
+                self.kill_rest(process, restart, deadline);
+            }
+            _ => {}
         }
     }
 
@@ -108,6 +112,14 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at, restart });
     }
 
+    /// The longest time that the rest of a process group has to end. An older epoch that is asked
+    /// only after it has as much.
+    fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
+        let limit = self.budget.stop(&self.spec, process, self.now, deadline);
+        let waits = self.older(process).is_some_and(|older| self.is_left_to_newer(older));
+        if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
+    }
+
     /// Fits waits that began before the shutdown, or while a drain was held, into its deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         for id in self.spec.ids() {
@@ -135,8 +147,7 @@ impl State {
                     self.set(id, Lifecycle::Killed { asked, holds_until });
                 }
                 Lifecycle::Remains { kill_at, .. } => {
-                    let limit = self.budget.stop(&self.spec, id, self.now, deadline);
-                    let kill_at = kill_at.min(self.now + limit);
+                    let kill_at = kill_at.min(self.now + self.rest_limit(id, deadline));
                     self.set(id, Lifecycle::Remains { kill_at, restart: None });
                 }
                 Lifecycle::RestKilled { holds_until, .. } => {
@@ -228,7 +239,7 @@ impl State {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
                 _ if is_left_to_newer => self.now + self.handover_of(id),
-                _ => self.now + self.budget.stop(&self.spec, id, self.now, deadline),
+                _ => self.now + self.rest_limit(id, deadline),
             };
             if is_left_to_newer {
                 // One of them may be the Envoy.

@@ -357,9 +357,11 @@ impl<'a> Checker<'a> {
             true => Duration::ZERO,
             false => self.needed_after(process),
         };
+        // One that was asked by KILL has nothing left to ask for.
+        let is_killed = self.group_killed[index] || self.pending[index] || self.doomed[index];
         if let Some((asked, limit)) = self.asked[index]
             && now < asked + limit
-            && !self.group_killed[index]
+            && !is_killed
         {
             let spare = |deadline: Time| deadline.since(now).saturating_sub(later);
             let granted = by.min(self.deadline.map_or(Duration::MAX, spare));

@@ -568,25 +568,26 @@ impl<'a> World<'a> {
     }
 
     /// A process becomes ready. Returns whether it can: an epoch needs the older one for it, which
-    /// it ends some time later.
+    /// has to answer, and which it ends some time later.
     fn goes_live(&mut self, process: ProcessId) -> bool {
         if self.procs[process.index()].is_live {
             return true;
         }
-        if self.older(process).is_none() {
-            return false;
-        }
+        let Some(older) = self.older(process) else { return false };
+        let answers = !self.procs[older.index()].killed;
         let proc = &mut self.procs[process.index()];
-        if proc.killed {
+        if proc.killed || !answers {
             return false;
         }
         proc.is_live = true;
         let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
-        let started = proc.started.unwrap_or(self.now);
-        let handover = self.spec(process).handover.unwrap_or_default();
-        let seen = self.now + 2 * EPOCH_POLLS;
-        self.push(seen.max(started + (handover - MARGIN)), ends);
+        self.push(self.now + self.lives_on(process).max(2 * EPOCH_POLLS), ends);
         true
+    }
+
+    /// The time after which an epoch that is live ends the older one.
+    fn lives_on(&self, newer: ProcessId) -> Duration {
+        self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
     /// An epoch ends the older one: after its time, or because it is asked to end itself.
@@ -611,8 +612,15 @@ impl<'a> World<'a> {
             newer.older == Some((process, ended.instance)) && newer.alive
         };
         let newer = self.slots.all().find(is_newer).filter(|_| !remains);
-        if let Some(newer) = newer.filter(|newer| !self.procs[newer.index()].has_ended_older) {
-            self.procs[newer.index()].aborts = self.procs[newer.index()].is_live;
+        // Nobody can tell an end in the last moments from one that the newer one has brought about.
+        let is_ended = |newer: &ProcessId| {
+            let proc = self.procs[newer.index()];
+            let from = proc.started.map(|started| started + self.lives_on(*newer));
+            proc.has_ended_older || proc.is_seen && from.is_some_and(|from| from <= self.now)
+        };
+        if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
+            // One that waits for the answer of a killed one has nothing to abort for, but its limit.
+            self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }
     }

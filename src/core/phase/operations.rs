@@ -151,13 +151,16 @@ impl Operations {
     }
 
     fn stop(&mut self, state: &mut State, process: ProcessId) -> Vec<ProcessId> {
-        let is_idle = !self.goals.contains_key(&process) && !self.is_replaced(process);
-        if is_gone(state.life(process)) && is_idle {
-            if state.went_well[process.index()] {
+        if is_gone(state.life(process)) && !self.goals.contains_key(&process) {
+            let went_well = state.went_well[process.index()];
+            if went_well && !self.is_replaced(process) {
                 return Vec::new();
             }
-            // No change of a watched file starts it any more. What runs without it is stopped.
-            state.set(process, Lifecycle::Stopped { failed: false });
+            if !went_well {
+                // Neither a reload nor a change of a watched file starts it any more. What runs
+                // without it is stopped, and so is another instance of it.
+                state.set(process, Lifecycle::Stopped { failed: false });
+            }
         }
         let mut stopped = state.spec.above(process);
         stopped.push(process);
