@@ -95,6 +95,11 @@ impl State {
         )
     }
 
+    /// Whether a process has ended, and is not started again by itself.
+    pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
+        !self.lives(process) && !self.comes_back(process)
+    }
+
     /// Whether this epoch drains by itself, because a newer one has taken over.
     pub(crate) fn is_handed_over(&self, process: ProcessId) -> bool {
         let is_live = |newer| self.lives(newer) && !self.epoch(newer).is_pending;

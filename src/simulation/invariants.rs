@@ -1305,8 +1305,7 @@ impl<'a> Checker<'a> {
         let is_drained = |id: &ProcessId| {
             self.drain_over[id.index()] || is_passed_on(id) || self.of(*id).drain.is_none()
         };
-        // The stop of what has ended for good has no effect.
-        let is_asked = |id: &ProcessId| self.by_request[id.index()] && !self.given_up[id.index()];
+        let is_asked = |id: &ProcessId| self.by_request[id.index()] || self.given_up[id.index()];
         let is_stopped = self.unready || others.iter().any(is_asked);
         let is_left = is_old && is_stopped && self.of(slot).drain.is_some();
         let is_over = self.drain_over[slot.index()] || others.iter().any(is_drained);

@@ -461,12 +461,13 @@ fn taken_over(change: impl Fn(&mut ProcessSpec)) -> Play {
 }
 
 #[test]
-fn an_old_epoch_is_asked_when_no_newer_one_comes() {
+fn an_old_epoch_is_asked_after_its_drain_when_no_newer_one_comes() {
     let gone = |router: &mut ProcessSpec| {
         (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
     };
     let mut play = taken_over(gone);
-    assert_eq!(play.at(2000, CRASH(NEW)), [stop(ROUTER)]);
+    assert_eq!(play.at(2000, CRASH(NEW)), []);
+    assert_eq!(play.at(17_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     // It has a hook before its stop meanwhile.
     let before = hook(Some(ROUTER), Stage::PreStop);
     let hooked = |router: &mut ProcessSpec| router.hooks.pre_stop = Some(Wait::new(None));
@@ -476,9 +477,9 @@ fn an_old_epoch_is_asked_when_no_newer_one_comes() {
         hooked(router);
     });
     play.at(1600, CRASH(NEW));
-    let notes = play.machine.handle(Time(MS(1700)), ended);
-    let handed = |action: &Action| matches!(action, Action::Note(Note::HandedOver { .. }));
-    assert!(notes.contains(&stop(ROUTER)) && !notes.iter().any(handed), "{notes:?}");
+    let notes = play.notes(1700, ended);
+    assert!(!notes.iter().any(|note| matches!(note, Note::HandedOver { .. })), "{notes:?}");
+    assert_eq!(play.at(16_600, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     // One that comes takes over from it.
     let mut play = taken_over(hooked);
     play.at(1600, CRASH(NEW));
@@ -1222,8 +1223,9 @@ fn the_rest_of_an_old_epoch_is_asked_when_no_newer_one_comes() {
         (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
     });
     assert_eq!(play.at(2000, remaining(ROUTER)), [], "one of them may be the Envoy");
-    assert_eq!(play.at(3000, CRASH(NEW)), [stop_group(ROUTER)]);
-    assert_eq!(wakes_at(&play), 8000);
+    assert_eq!(play.at(3000, CRASH(NEW)), []);
+    assert_eq!(play.at(18_000, Event::Tick), [Action::EndDrain(ROUTER), stop_group(ROUTER)]);
+    assert_eq!(wakes_at(&play), 23_000);
 }
 
 #[test]
@@ -1249,4 +1251,42 @@ fn an_end_while_the_hook_runs_answers_no_signal() {
     let is_end = |note: &&Note| matches!(note, Note::Stopped { process: ROUTER, .. });
     let stopped = notes.iter().find(is_end);
     assert!(matches!(stopped, Some(Note::Stopped { took: None, .. })), "{notes:?}");
+}
+
+#[test]
+fn what_is_stopped_by_hand_with_its_old_epoch_stays_down() {
+    let mut play = taken_over(|router| {
+        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
+    });
+    play.at(2000, CRASH(NEW));
+    play.at(2100, ask_to_stop(NEW));
+    let done = Note::RequestDone { process: NEW, request: Request::Stop };
+    assert_eq!(play.notes(2200, CRASH(ROUTER)).last(), Some(&done));
+    let mut spec = (*play.machine.state().spec).clone();
+    spec.processes.truncate(2);
+    let plan = [Placed::Same(ENGINE), Placed::Changed(NEW)];
+    let reloaded = play.reload(3000, &spec, &plan);
+    assert!(!reloaded.iter().any(|action| matches!(action, Action::Spawn(_))), "{reloaded:?}");
+}
+
+#[test]
+fn the_rest_of_a_new_epoch_takes_no_time_from_the_old_one() {
+    let mut play = taken_over(|router| {
+        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
+        router.stop = Wait::new(Some(MS(100_000)));
+    });
+    assert_eq!(play.at(2000, remaining(NEW)), [stop_group(NEW)]);
+    play.at(2100, TERM);
+    let half = 2100 + 14_000;
+    assert_eq!(play.at(half - 1, Event::Tick), [Action::EndDrain(ROUTER)], "its drain is over");
+    assert_eq!(play.at(half, Event::Tick), [Action::Kill(NEW)]);
+}
+
+#[test]
+fn an_old_epoch_without_time_to_end_is_killed_with_the_new_one() {
+    let mut play = taken_over(|router| router.stop = Wait::new(Some(Duration::ZERO)));
+    play.at(2000, TERM);
+    let stopped = play.at(3000, TERM);
+    let killed = [stop(NEW), Action::Kill(ROUTER), Action::Kill(NEW)];
+    assert!(stopped.ends_with(&killed), "{stopped:?}");
 }

@@ -117,12 +117,15 @@ impl Operations {
     }
 
     /// Begins the drains of old epochs whose newer one a request or a failed liveness check stops, and
-    /// which has ended before its own drain was over: their connections counted in that.
+    /// which has ended before its own drain was over: their connections counted in that. So of those
+    /// whose newer one has ended for good.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.left_alone() {
-            let full = match state.newer(old).and_then(|newer| self.goals.get(&newer)) {
+            let Some(newer) = state.newer(old) else { continue };
+            let full = match self.goals.get(&newer) {
                 Some(Goal::Down) => true,
                 Some(Goal::Judged { why: Failure::Unhealthy, .. }) => false,
+                None if state.has_given_up(newer) => true,
                 _ => continue,
             };
             if state.wait_alone(old) {
