@@ -23,7 +23,7 @@ pub struct EnvoyFlags {
     pub is_disabled: bool,
     /// `--skip-hot-restart-parent-stats`
     pub skips_parent_stats: bool,
-    /// `--parent-shutdown-time-s`: the old epoch is ended this long after the start of the new one.
+    /// `--parent-shutdown-time-s`: the old epoch is ended this long after the new one is live.
     pub parent_shutdown: Duration,
     /// `--drain-time-s`: the old epoch spreads the closing of its connections over this time; zero
     /// with `--drain-strategy immediate`.
@@ -48,7 +48,9 @@ impl EnvoyFlags {
         Self {
             base_id: value_of("--base-id").map(str::to_owned),
             is_base_id_dynamic: has("--use-dynamic-base-id"),
-            has_restart_epoch: value(&direct, "--restart-epoch").is_some(),
+            has_restart_epoch: direct
+                .iter()
+                .any(|word| word.split('=').next() == Some("--restart-epoch")),
             is_disabled: has("--disable-hot-restart"),
             skips_parent_stats: has("--skip-hot-restart-parent-stats"),
             parent_shutdown: seconds("--parent-shutdown-time-s").unwrap_or(PARENT_SHUTDOWN),
@@ -128,6 +130,7 @@ mod tests {
         let flags = of(&["envoy", "--drain-strategy", "immediate", "--restart-epoch", "0"]);
         assert_eq!(flags.drain, Duration::ZERO);
         assert!(flags.has_restart_epoch);
+        assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
         // A longer flag with the same beginning is another one.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
     }
