@@ -195,13 +195,9 @@ impl State {
     pub(crate) fn end_epoch(&mut self, process: ProcessId, remains: bool) {
         self.doomed.remove(&process);
         if !remains
-            && let Some(newer) = self.newer(process)
-            && (matches!(self.life(newer), Lifecycle::Ready { .. } | Lifecycle::PreStop { .. })
-                || self.starts_after_crash(newer))
-            && let Epoch { handover: Some(handover), started: Some(started), .. } =
-                self.epoch(newer)
-            && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
             && !matches!(self.life(process), Lifecycle::Killed { .. })
+            && let Some(newer) = self.newer(process)
+            && self.needs_older(newer)
         {
             self.doomed.insert(newer, self.now + ABORTS_WITHIN);
             self.note(Note::EpochDoomed { process: newer, within: ABORTS_WITHIN });
@@ -215,9 +211,20 @@ impl State {
         }
     }
 
-    /// Whether the current instance, and not one that would be taken back, starts as an epoch.
-    fn starts_after_crash(&self, process: ProcessId) -> bool {
-        self.is_current(process) && matches!(self.life(process), Lifecycle::Starting { .. })
+    /// Whether Envoy aborts this epoch if the older one ends now. Once it has taken over and its time
+    /// is over, it has ended that itself. One that would be taken back is ended by that.
+    fn needs_older(&self, process: ProcessId) -> bool {
+        let Epoch { handover: Some(handover), started: Some(started), .. } = self.epoch(process)
+        else {
+            return false;
+        };
+        match self.life(process) {
+            Lifecycle::Starting { .. } => self.is_current(process),
+            Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } => {
+                self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
+            }
+            _ => false,
+        }
     }
 
     /// Why no newer epoch may start beside this one.
