@@ -54,6 +54,28 @@ fn limits_hold_for_the_process_and_its_hooks_only() {
 }
 
 #[test]
+fn limits_hold_for_a_probe_and_a_drain_too() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            ulimits: {nofile: {soft: 200, hard: max}}
+            readiness: {exec: [sh, -c, 'ulimit -Sn >DIR/probe']}
+            drain: {exec: [sh, -c, 'ulimit -Sn >DIR/drain']}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    for file in ["probe", "drain"] {
+        let said = fs::read_to_string(ended.path(file)).unwrap();
+        assert_eq!(said, "200\n", "{file}\n{}", ended.record);
+    }
+}
+
+#[test]
 fn a_limit_may_be_raised_before_the_user_is_changed() {
     if !may_raise_limits() {
         return;
