@@ -350,6 +350,10 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_event("hook", "start");
     ended.assert_line("slow: did not become ready within 100ms .on_exit: ignore., and stays down");
+    // The lines of the report are indented.
+    for name in ["missing", "hook", "slow"] {
+        ended.assert_line(&format!(r"^\[drainit\] \S+   {name}: .*, and stays down"));
+    }
     ended.event("slow", "got SIGTERM");
 }
 
