@@ -108,19 +108,21 @@ fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
 
 #[test]
 fn output_can_be_dropped() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        processes:
-          a:
-            command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
-            log: {mode: none}
-            hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
-        ",
-    );
-    ended.assert_code(0).assert_no_line("^out$").assert_no_line("^err$");
-    for descriptor in ["1", "2"] {
-        assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null");
+    for format in ["text", "json"] {
+        let Some(rig) = Rig::new() else { return };
+        let ended = rig.env("DRAINIT_LOG_FORMAT", format).run(
+            "
+            processes:
+              a:
+                command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
+                log: {mode: none}
+                hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
+            ",
+        );
+        ended.assert_code(0).assert_no_line("\\bout\\b").assert_no_line("\\berr\\b");
+        for descriptor in ["1", "2"] {
+            assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null", "{format}");
+        }
     }
 }
 
