@@ -145,8 +145,10 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
 fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.log", "of before\n");
-    let drainit = rig.start(
-        "
+    // drainit opens the file, in a directory that this user may not write to.
+    let user = if nix::unistd::geteuid().is_root() { ", user: '65534:65534'" } else { "" };
+    let drainit = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).start(
+        &"
         processes:
           a:
             command: [CHILD, a, print=1, eprint=2, touch=DIR/first, await=DIR/rotated, print=3]
@@ -155,7 +157,10 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
           b:
             command: [CHILD, b, print=of b, raw=tail]
             log: {file: DIR/new.log, prefix: pb}
-        ",
+            depends_on: [c]
+          c: {command: [echo, of c], type: oneshot, log: {file: DIR/new.log}USER}
+        "
+        .replace("USER", user),
     );
     let read = |name: &str| fs::read_to_string(drainit.path(name)).unwrap_or_default();
     drainit.wait_until("written", || read("a.log") == "of before\n0\n1\n2\n");
@@ -163,12 +168,13 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     drainit.touch("rotated");
     drainit.wait_until("made anew", || read("a.log") == "3\n");
     assert_eq!(read("a.log.1"), "of before\n0\n1\n2\n");
+    drainit.wait_for_event("b", "raw");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("^of b").assert_no_line("^1$");
     let new = ended.path("new.log");
-    assert_eq!(fs::read_to_string(&new).unwrap(), "[pb] of b\n[pb] tail\n");
-    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o137, 0);
+    assert_eq!(fs::read_to_string(&new).unwrap(), "of c\n[pb] of b\n[pb] tail\n");
+    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o7777, 0o640);
 }
 
 #[test]
