@@ -213,6 +213,11 @@ fn the_config_comes_from_the_variable_where_no_file_is_named() {
     let rig = Rig::not_init();
     rig.write("other.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=3]}}"));
     rig.env("DRAINIT_CONFIG", "DIR/other.yaml").run_with(&["run"]).assert_code(3);
+    // Of a directory.
+    let rig = Rig::not_init();
+    fs::create_dir(rig.path("conf.d")).unwrap();
+    rig.write("conf.d/a.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=5]}}"));
+    rig.env("DRAINIT_CONFIG", "DIR/conf.d").run_with(&["run"]).assert_code(5);
     // An empty one is none.
     let rig = Rig::not_init();
     rig.write("drainit.yaml", rig.fill("processes: {a: {command: [CHILD, a, exit=4]}}"));

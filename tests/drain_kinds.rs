@@ -83,10 +83,19 @@ fn a_request_may_be_any_and_go_to_a_unix_socket() {
 #[test]
 fn min_is_held_however_soon_the_answer_comes() {
     let admin = Admin::tcp(0);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 800ms}}", admin.address());
-    let Some(drainit) = start(&drain, "") else { return };
-    let (ended, t0) = stop(drainit, "reported by the process");
-    assert_asked(&ended, t0, ms(800)..LATE);
+    let url = format!("http://{}/drain", admin.address());
+    for (drain, steps) in [
+        (format!("http: {{url: '{url}', time: 8s, min: 800ms}}"), ""),
+        // It keeps running after its answer.
+        (
+            "notify: {signal: USR1, time: 8s, min: 800ms}".to_owned(),
+            "await=DIR/told, notify=DRAINED=1",
+        ),
+    ] {
+        let Some(drainit) = start(&drain, steps) else { return };
+        let (ended, t0) = stop(drainit, "reported by the process");
+        assert_asked(&ended, t0, ms(800)..LATE);
+    }
 }
 
 #[test]
@@ -174,18 +183,21 @@ fn a_second_signal_kills_the_command() {
 #[test]
 fn the_end_of_the_process_answers_a_signal() {
     let steps = "'on=USR2:exit:0:700', 'spawn=member,on=USR2:ignore'";
-    let Some(drainit) = start("signal: {signal: USR2, time: 8s}", steps) else { return };
-    drainit.wait_for_start(&["member"]);
-    let t0 = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(0)
-        .assert_took(t0, ms(700)..LATE)
-        .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
-        .assert_no_event("app", "got SIGTERM")
-        .assert_no_event("member", "got SIGUSR2")
-        .assert_line("drain app: [^;]*the process has ended$")
-        .assert_line(r"app: exited with code 0, [0-9.]+m?s after it was asked to stop");
+    for kind in ["signal", "notify"] {
+        let drain = format!("{kind}: {{signal: USR2, time: 8s}}");
+        let Some(drainit) = start(&drain, steps) else { return };
+        drainit.wait_for_start(&["member"]);
+        let t0 = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_took(t0, ms(700)..LATE)
+            .assert_order(&["app got SIGUSR2", "app exit 0", "store got SIGTERM"])
+            .assert_no_event("app", "got SIGTERM")
+            .assert_no_event("member", "got SIGUSR2")
+            .assert_line("drain app: [^;]*the process has ended$")
+            .assert_line(r"app: exited with code 0, [0-9.]+m?s after it was asked to stop");
+    }
 }
 
 #[test]
@@ -204,13 +216,14 @@ fn a_signal_without_effect_costs_its_time() {
 fn a_notification_answers_and_its_status_is_shown_meanwhile() {
     let address = free_address();
     let Some(rig) = Rig::new() else { return };
-    let steps = "await=DIR/told, notify=STATUS=3 items left, await=DIR/go, notify=DRAINED=1";
+    let steps = "'spawn=member,on=USR1:ignore', await=DIR/told, notify=STATUS=3 items left, \
+                 await=DIR/go, notify=DRAINED=1";
     let config = CONFIG
         .replace("STEPS", steps)
         .replace("HOW", "notify: {signal: USR1, time: 8s}")
         .replace("processes:", &format!("control: {{listen: '{address}'}}\nprocesses:"));
     let drainit = rig.start(&config);
-    drainit.wait_for_start(&["app"]);
+    drainit.wait_for_start(&["app", "member"]);
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_until("a status", || {
@@ -228,6 +241,7 @@ fn a_notification_answers_and_its_status_is_shown_meanwhile() {
     ended
         .assert_code(0)
         .assert_line("drain app: [^;]*reported by the process$")
+        .assert_no_event("member", "got SIGUSR1")
         .assert_stopped_in_order(&["app", "store"]);
     assert_asked(&ended, told, ms(0)..LATE);
 }

@@ -208,7 +208,8 @@ fn a_request_has_its_method_and_goes_to_a_unix_socket_as_well() {
 #[test]
 fn a_command_that_has_drained_it_ends() {
     for rig in both() {
-        let drain = "CHILD drainer 'touch=DIR/one word' await=DIR/go exit=0";
+        // No variable is expanded.
+        let drain = "CHILD drainer 'touch=DIR/one word' 'print=${PATH}' await=DIR/go exit=0";
         let drainit = start(rig, &["--drain-exec", drain], &[]);
         drainit.signal(Signal::SIGTERM);
         drainit.wait_for_event("drainer", "touch");
@@ -216,6 +217,7 @@ fn a_command_that_has_drained_it_ends() {
         drainit.touch("go");
         let ended = drainit.wait_exit(LONG);
         ended.assert_code(0).assert_order(&["drainer exit 0", "a got SIGTERM"]);
+        ended.assert_line(r"^\$\{PATH\}$");
         ended.assert_line("drain child: [^;]*reported by the process$");
     }
 }

@@ -45,6 +45,29 @@ fn hooks_run_at_their_moments() {
 }
 
 #[test]
+fn each_start_by_request_runs_pre_start_before_it() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            hooks: {pre_start: {command: [CHILD, before-a, exit=0]}}
+          b: {command: [CHILD, b]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["restart", "a"]).assert(0, "");
+    drainit.exec(&["stop", "a"]).assert(0, "");
+    drainit.exec(&["start", "a"]).assert(0, "");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let events = ended.assert_code(0).record.events.iter().filter(|event| event.what == "start");
+    let started: Vec<_> = events.map(|event| &*event.name).filter(|name| *name != "b").collect();
+    assert_eq!(started, ["before-a", "a"].repeat(3), "{}", ended.record);
+}
+
+#[test]
 fn the_dependency_goes_only_after_the_post_stop_of_its_dependent() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

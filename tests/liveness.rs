@@ -160,20 +160,65 @@ fn a_failed_check_counts_as_a_failure_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_shutdown_checks_nothing() {
+fn a_socket_that_nobody_listens_on_is_a_failure() {
+    for probe in ["unix: DIR/a.sock".to_owned(), format!("tcp: '{}'", free_address())] {
+        let Some(rig) = Rig::new() else { return };
+        let ended = rig.run(&format!(
+            "processes: {{a: {{command: [CHILD, a], liveness: {{{probe}, interval: 20ms, retries: 1}}}}}}"
+        ));
+        ended.assert_code(1).assert_line("stopping: a failed its liveness check");
+    }
+}
+
+#[test]
+fn the_reason_is_shown_while_the_last_probe_has_failed() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
         "
+        control: {socket: DIR/control.sock}
         processes:
           a:
-            command: [CHILD, a, 'on=TERM:touch:DIR/told', await=DIR/told, sleep=700, exit=0]
-            liveness: {exec: [test, '!', -e, DIR/told], interval: 20ms, retries: 1}
-            restart: always
+            command: [CHILD, a]
+            liveness: {exec: [test, -e, DIR/a], interval: 10ms, retries: 100000}
         ",
     );
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("liveness");
+    let message = "its command exited with code 1";
+    drainit.wait_until("the reason", || {
+        status(&drainit, 0).is_some_and(|a| a["message"] == message && a["state"] == "ready")
+    });
+    drainit.touch("a");
+    drainit.wait_until("no reason", || {
+        status(&drainit, 0).is_some_and(|a| a["message"].is_null() && a["probe_failures"] != 0)
+    });
+}
+
+#[test]
+fn a_shutdown_checks_nothing() {
+    for is_drained_first in [false, true] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(
+            "
+            processes:
+              a:
+                command: [CHILD, a, 'on=TERM:touch:DIR/told', await=DIR/told, sleep=700, exit=0]
+                liveness:
+                  exec: [sh, -c, 'test -e DIR/told || exit 0; sleep 0.2; touch DIR/probed; exit 1']
+                  interval: 20ms
+                  retries: 1
+                restart: always
+            ",
+        );
+        drainit.wait_for_line("everything is ready");
+        if is_drained_first {
+            drainit.exec(&["drain"]).assert(0, "");
+            drainit.touch("told");
+        } else {
+            drainit.signal(Signal::SIGTERM);
+        }
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_no_line("liveness");
+        assert!(!ended.path("probed").exists(), "{}", ended.record);
+    }
 }
 
 #[test]

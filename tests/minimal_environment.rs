@@ -123,6 +123,28 @@ fn what_a_process_says_of_itself_is_heard_without_a_proc_as_well() {
         drainit.signal(Signal::SIGTERM);
         drainit.wait_exit(LONG).assert_code(0).assert_line("reported by the process");
     }
+    // Other senders are known by their process group only.
+    for (command, is_believed) in [
+        ("[sh, -c, 'CHILD c notify=READY=1 & wait']", true),
+        ("[sh, -c, 'setsid CHILD c notify=READY=1 & wait']", false),
+    ] {
+        for rig in [Rig::new(), Some(Rig::not_init())].into_iter().flatten() {
+            let config = format!(
+                "
+                processes:
+                  a: {{command: {command}, readiness: {{notify: true, timeout: 4s}}}}
+                  b: {{command: [CHILD, b]}}
+                "
+            );
+            let drainit = after(rig, NO_PROC).start(&config);
+            let expected = if is_believed { "everything is ready" } else { "is not believed" };
+            drainit.wait_for_line(expected);
+            drainit.signal(Signal::SIGTERM);
+            let ended = drainit.wait_exit(LONG);
+            let unexpected = if is_believed { "is not believed" } else { "everything is ready" };
+            ended.assert_no_line(unexpected).event("c", "notify");
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,18 @@ fn the_plan_is_shown_and_nothing_is_started() {
 }
 
 #[test]
+fn no_variable_sets_the_grace_period_of_a_config_without_one() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {command: [a]}}");
+    let names = ["TERMINATION_GRACE_PERIOD_SECONDS", "GRACE_PERIOD", "DRAINIT_GRACE_PERIOD"];
+    let rig = names.into_iter().fold(rig, |rig, name| rig.env(name, "7"));
+    let ended = rig.run_with(&["plan", "-c", "DIR/drainit.yaml", "--format", "json"]);
+    let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();
+    let plan: serde_json::Value = serde_json::from_str(&text.concat()).unwrap();
+    assert_eq!(plan["shutdown"]["deadline"], 28.0);
+}
+
+#[test]
 fn programs_get_json() {
     let ended = read("plan", &["--format", "json"]);
     let text: Vec<_> = ended.record.lines.iter().map(|line| line.text.as_str()).collect();

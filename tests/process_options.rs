@@ -54,6 +54,28 @@ fn limits_hold_for_the_process_and_its_hooks_only() {
 }
 
 #[test]
+fn limits_hold_for_a_probe_and_a_drain_too() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            ulimits: {nofile: {soft: 200, hard: max}}
+            readiness: {exec: [sh, -c, 'ulimit -Sn >DIR/probe']}
+            drain: {exec: [sh, -c, 'ulimit -Sn >DIR/drain']}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    for file in ["probe", "drain"] {
+        let said = fs::read_to_string(ended.path(file)).unwrap();
+        assert_eq!(said, "200\n", "{file}\n{}", ended.record);
+    }
+}
+
+#[test]
 fn a_limit_may_be_raised_before_the_user_is_changed() {
     if !may_raise_limits() {
         return;
@@ -86,19 +108,21 @@ fn a_limit_that_may_not_be_raised_is_a_failed_start_that_names_it() {
 
 #[test]
 fn output_can_be_dropped() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.run(
-        "
-        processes:
-          a:
-            command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
-            log: {mode: none}
-            hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
-        ",
-    );
-    ended.assert_code(0).assert_no_line("^out$").assert_no_line("^err$");
-    for descriptor in ["1", "2"] {
-        assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null");
+    for format in ["text", "json"] {
+        let Some(rig) = Rig::new() else { return };
+        let ended = rig.env("DRAINIT_LOG_FORMAT", format).run(
+            "
+            processes:
+              a:
+                command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
+                log: {mode: none}
+                hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
+            ",
+        );
+        ended.assert_code(0).assert_no_line("\\bout\\b").assert_no_line("\\berr\\b");
+        for descriptor in ["1", "2"] {
+            assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null", "{format}");
+        }
     }
 }
 
@@ -121,8 +145,10 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
 fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     let Some(rig) = Rig::new() else { return };
     rig.write("a.log", "of before\n");
-    let drainit = rig.start(
-        "
+    // drainit opens the file, in a directory that this user may not write to.
+    let user = if nix::unistd::geteuid().is_root() { ", user: '65534:65534'" } else { "" };
+    let drainit = rig.wrapper(&["sh", "-c", "umask 022; exec \"$@\"", "sh"]).start(
+        &"
         processes:
           a:
             command: [CHILD, a, print=1, eprint=2, touch=DIR/first, await=DIR/rotated, print=3]
@@ -131,7 +157,10 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
           b:
             command: [CHILD, b, print=of b, raw=tail]
             log: {file: DIR/new.log, prefix: pb}
-        ",
+            depends_on: [c]
+          c: {command: [echo, of c], type: oneshot, log: {file: DIR/new.log}USER}
+        "
+        .replace("USER", user),
     );
     let read = |name: &str| fs::read_to_string(drainit.path(name)).unwrap_or_default();
     drainit.wait_until("written", || read("a.log") == "of before\n0\n1\n2\n");
@@ -139,12 +168,13 @@ fn a_log_file_is_appended_to_and_made_anew_after_a_rotation() {
     drainit.touch("rotated");
     drainit.wait_until("made anew", || read("a.log") == "3\n");
     assert_eq!(read("a.log.1"), "of before\n0\n1\n2\n");
+    drainit.wait_for_event("b", "raw");
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_line("^of b").assert_no_line("^1$");
     let new = ended.path("new.log");
-    assert_eq!(fs::read_to_string(&new).unwrap(), "[pb] of b\n[pb] tail\n");
-    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o137, 0);
+    assert_eq!(fs::read_to_string(&new).unwrap(), "of c\n[pb] of b\n[pb] tail\n");
+    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o7777, 0o640);
 }
 
 #[test]
@@ -328,6 +358,10 @@ fn the_container_goes_on_without_a_process_that_may_be_missing() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_no_event("hook", "start");
     ended.assert_line("slow: did not become ready within 100ms .on_exit: ignore., and stays down");
+    // The lines of the report are indented.
+    for name in ["missing", "hook", "slow"] {
+        ended.assert_line(&format!(r"^\[drainit\] \S+   {name}: .*, and stays down"));
+    }
     ended.event("slow", "got SIGTERM");
 }
 

@@ -64,6 +64,16 @@ fn log() {
 }
 
 #[test]
+fn the_output_is_read_without_a_log_too() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a, print=listening], readiness: {log: '^listening$', timeout: 10s}}}",
+    );
+    drainit.wait_for_line("a: ready after");
+    drainit.wait_for_line("^listening$");
+}
+
+#[test]
 fn notify() {
     gates("notify: true", "notify=READY=1");
 }

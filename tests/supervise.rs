@@ -303,6 +303,9 @@ fn a_user_is_taken_with_its_groups_and_nothing_of_roots() {
         assert_ne!(report["uid"], 0, "{user}: {report}");
         // The supplementary groups may or may not contain the primary group.
         assert!(report["groups"] == groups || report["groups"] == json!([]), "{user}: {report}");
+        for variable in ["HOME", "USER", "LOGNAME", "SHELL"] {
+            assert!(report["env"][variable].is_null(), "{user}: {report}");
+        }
     }
 }
 

@@ -354,6 +354,27 @@ fn a_template_is_rendered_before_pre_start_for_the_user_of_the_process() {
 }
 
 #[test]
+fn the_directory_of_a_rendered_file_may_be_made_before_the_start() {
+    for before in [
+        "hooks: {pre_start: [mkdir, DIR/made]}\nprocesses:\n  task: {command: ['true'], type: oneshot}",
+        "processes:\n  task: {command: [mkdir, DIR/made], type: oneshot}",
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        rig.write("app.tmpl", "it is ${A:-there}\n");
+        let ended = rig.run(&format!(
+            "{before}
+  app:
+    command: [cat, DIR/made/app.conf]
+    type: oneshot
+    depends_on: [task]
+    render: [{{from: DIR/app.tmpl, to: DIR/made/app.conf}}]
+"
+        ));
+        ended.assert_code(0).assert_line("^it is there$");
+    }
+}
+
+#[test]
 fn a_directory_is_a_config_in_pieces() {
     let rig = Rig::not_init();
     fs::create_dir(rig.path("conf.d")).unwrap();

@@ -159,13 +159,13 @@ fn a_signal_goes_to_what_is_ready_and_to_nobody_else() {
         "
         processes:
           app:
-            command: [CHILD, app, 'on=HUP:print:hup', await=DIR/go, touch=DIR/up]
+            command: [CHILD, app, 'on=HUP:print:hup', 'spawn=member,on=HUP:print:wrong', await=DIR/go, touch=DIR/up]
             readiness: {file: DIR/up, timeout: 60s}
             watch: [{path: DIR/tls, action: HUP}]
           other: {command: [CHILD, other, 'on=HUP:print:wrong']}
         ",
     );
-    drainit.wait_for_start(&["app", "other"]);
+    drainit.wait_for_start(&["app", "member", "other"]);
     let tls = drainit.path("tls");
     fs::create_dir(&tls).unwrap();
     fs::write(tls.join("cert"), "1").unwrap();

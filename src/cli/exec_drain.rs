@@ -172,3 +172,32 @@ fn told(text: &str) -> Result<DrainMethod, String> {
 fn asked(text: &str) -> Result<DrainMethod, String> {
     values::catchable_signal(text).map(DrainMethod::Notify).map_err(explain)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+    use crate::load::read::drain::{DRAINS, ENVOY, EXEC, HTTP, SIGNAL};
+
+    #[test]
+    fn each_key_of_a_drain_has_an_option() {
+        let command = DrainArgs::augment_args(Command::new("exec"));
+        let options: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        let mut keys: Vec<_> = DRAINS.iter().map(|key| key.name).collect();
+        // The option of the kind has the value of its main key.
+        for (table, main) in
+            [(&ENVOY, "admin"), (&HTTP, "url"), (&EXEC, "command"), (&SIGNAL, "signal")]
+        {
+            keys.extend(table.names().filter(|key| *key != main));
+        }
+        for key in keys {
+            // An option of a list is given once for each item.
+            let word = key.replace('_', "-").trim_end_matches('s').to_owned();
+            let is_there = [format!("drain-{word}"), format!("no-{word}")]
+                .iter()
+                .any(|option| options.contains(&option.as_str()));
+            assert!(is_there, "{key}: {options:?}");
+        }
+    }
+}

@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn options(grace: Option<u64>, rewrites: &[&str]) -> ExecOptions {
-        let mut options = ExecOptions::new(vec!["/usr/bin/envoy".into(), "-c".into()]);
+        let mut options = ExecOptions::new(vec!["/usr/bin/envoy".into(), "${PATH}".into()]);
         options.grace_period = grace.map(seconds);
         options.rewrites = rewrites.iter().map(|text| text.parse::<Rewrite>().unwrap()).collect();
         options
@@ -239,16 +239,21 @@ mod tests {
 
     #[test]
     fn the_options_become_a_config() {
-        let config = config(&options(Some(60), &["TERM:QUIT", "HUP:0"]), &drain(15, None)).unwrap();
+        let mut options = options(Some(60), &["TERM:QUIT", "HUP:0"]);
+        options.signal_delay = seconds(3);
+        let config = config(&options, &drain(15, None)).unwrap();
         let process = &config.processes[0];
-        assert_eq!((process.name.as_str(), process.command.len()), ("envoy", 2));
+        assert_eq!(process.name, "envoy");
+        // Variables are not expanded.
+        assert_eq!(process.command, ["/usr/bin/envoy", "${PATH}"]);
         assert_eq!(process.stop_signal, Signal::QUIT);
         assert_eq!(config.shutdown.grace_period, seconds(60));
         assert_eq!(config.shutdown.reserve, seconds(2));
+        assert_eq!(config.shutdown.readiness_delay, seconds(3));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
         // All that the longest drain leaves.
-        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15)));
+        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 3 - 15)));
         for (signal, forwarded) in
             [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
         {
@@ -288,7 +293,11 @@ mod tests {
                 let drain = DrainOptions { method: method.clone(), time: None, min };
                 config(&options(None, &[]), &drain).unwrap().processes.remove(0).drain.unwrap()
             };
-            assert_eq!(said(None).min, seconds(min), "{method:?}");
+            assert_eq!(
+                (said(None).time, said(None).min),
+                (seconds(15), seconds(min)),
+                "{method:?}"
+            );
             assert_eq!(said(Some(seconds(8))).min, seconds(8), "{method:?}");
             assert_eq!(format!("{:?}", said(None).method), format!("{method:?}"));
         }

@@ -46,7 +46,7 @@ const MIN: Key = Key::new(
 /// The address of an admin, or a list of which the first chosen one counts.
 pub(crate) const ADMIN: Shape = Shape::Either(&[Shape::Url, Shape::List(&FIRST_CHOSEN_ADMIN)]);
 
-static ENVOY: Keys = Keys::new(&[
+pub(crate) static ENVOY: Keys = Keys::new(&[
     Key::new("admin", ADMIN, "Envoy's admin address: `http://HOST:PORT` or `unix:/SOCKET`."),
     Key::new(
         "fail_healthcheck",
@@ -90,17 +90,17 @@ pub(crate) static FIRST_CHOSEN: Keys = Keys {
     others: &[only_if::ROW],
 };
 
-static HTTP: Keys = Keys::new(&[
+pub(crate) static HTTP: Keys = Keys::new(&[
     Key::new("url", Shape::Url, "The URL of the request."),
     Key::new("method", Shape::Word(&values::HTTP_METHODS), "The method. Default: POST."),
     TIME,
     MIN,
 ]);
 
-static EXEC: Keys =
+pub(crate) static EXEC: Keys =
     Keys::new(&[Key::new("command", COMMAND, "The command that drains it."), TIME, MIN]);
 
-static SIGNAL: Keys = Keys::new(&[
+pub(crate) static SIGNAL: Keys = Keys::new(&[
     Key::new(
         "signal",
         Shape::Signal(values::catchable_signal),

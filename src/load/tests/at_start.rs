@@ -148,8 +148,10 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
             let error = at_start(&keys, &[]).unwrap_err();
             assert!(error.contains(expected) && error.contains("/drainit-"), "{keys}: {error}");
         }
+        let start = Instant::now();
         let error = at_start::render(Path::new(&path), &Environment::default()).unwrap_err();
         assert!(error.contains(expected.split(';').next().unwrap()), "{path}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(1), "{path}: {:?}", start.elapsed());
     }
     let link = dir.path("link");
     let found = at_start(&format!("environment: {{T: {{file: {}}}}}", link.display()), &[]);
@@ -229,6 +231,12 @@ fn a_template_gets_the_variables_and_its_errors_have_a_place() {
     assert!(render("\n\n${B:?why}").unwrap_err().contains("line 3: `B` is not set: why; set B"));
     assert!(render("\n${A").unwrap_err().contains("line 2: `${` without its `}`"));
     assert!(render("a\n\0").unwrap_err().contains("line 2, has a NUL byte"));
+    let latin = dir.write("t", b"a\n\xe4");
+    let error = at_start::render(&latin, &environment).unwrap_err();
+    assert!(error.contains("line 2, is not UTF-8"), "{error}");
+    let longest = 4 * 1024 * 1024;
+    assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
+    assert!(render(&"x".repeat(longest + 1)).unwrap_err().contains("is larger than 4 MiB"));
     // Longer than any argument of a process could be.
     assert_eq!(render(&"${A}\n".repeat(200_000)).unwrap().text.len(), 400_000);
     let long = "x".repeat(100_000);

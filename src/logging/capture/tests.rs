@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 use crate::logging::Flushed;
 use crate::logging::capture::*;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES};
+use crate::logging::writer::BOUND;
 
 struct Rig {
     output: Arc<Output>,
@@ -171,8 +172,16 @@ fn a_reader_that_stalls_loses_nothing() {
         let (log, ends) = rig.open(Form::prefix("p"));
         let writer = write_numbers(ends.stdout, LINES);
         drop(ends.stderr);
-        let bounded = tokio::time::timeout(Duration::from_millis(100), log.finished()).await;
-        assert!(bounded.is_err() && !writer.is_finished(), "it waits for the reader");
+        let has_room = async || {
+            let room = rig.output.room(Stream::Stdout);
+            tokio::time::timeout(Duration::from_millis(100), room).await.is_ok()
+        };
+        while has_room().await {
+            yield_now().await;
+        }
+        let held = rig.output.stdout.pending();
+        assert!((BOUND..2 * BOUND).contains(&held), "{held} bytes wait for the reader");
+        assert!(!writer.is_finished(), "the process waits for the reader");
         let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
         let reader = thread::spawn(move || text_of(&mut { stdout }));
         log.finished().await;
