@@ -1284,9 +1284,14 @@ fn the_rest_of_a_new_epoch_takes_no_time_from_the_old_one() {
 
 #[test]
 fn an_old_epoch_without_time_to_end_is_killed_with_the_new_one() {
-    let mut play = taken_over(|router| router.stop = Wait::new(Some(Duration::ZERO)));
-    play.at(2000, TERM);
-    let stopped = play.at(3000, TERM);
     let killed = [stop(NEW), Action::Kill(ROUTER), Action::Kill(NEW)];
-    assert!(stopped.ends_with(&killed), "{stopped:?}");
+    for ends_before in [false, true] {
+        let mut play = taken_over(|router| router.stop = Wait::new(Some(Duration::ZERO)));
+        if ends_before {
+            play.at(1900, remaining(ROUTER));
+        }
+        play.at(2000, TERM);
+        let stopped = play.at(3000, TERM);
+        assert!(stopped.ends_with(&killed), "{stopped:?}");
+    }
 }
