@@ -1270,6 +1270,18 @@ fn what_is_stopped_by_hand_with_its_old_epoch_stays_down() {
 }
 
 #[test]
+fn a_stop_of_what_has_completed_stops_nothing() {
+    let mut spec = gateway();
+    spec.processes[ENGINE.index()].oneshot = true;
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Started)];
+    let mut play = Play::up(spec);
+    play.at(100, exited(ENGINE));
+    let done = Note::RequestDone { process: ENGINE, request: Request::Stop };
+    assert_eq!(play.notes(200, ask_to_stop(ENGINE)).last(), Some(&done));
+    assert!(matches!(play.machine.state().life(ROUTER), Lifecycle::Ready { .. }));
+}
+
+#[test]
 fn the_rest_of_a_new_epoch_takes_no_time_from_the_old_one() {
     let mut play = taken_over(|router| {
         (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
