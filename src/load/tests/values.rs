@@ -8,6 +8,7 @@ use crate::config::{
 };
 use crate::load;
 use crate::load::Environment;
+use crate::load::read::process::KEYS;
 use crate::load::testing::{load, variables};
 use crate::load::tests::process_with;
 use crate::testing::temp_dir::TempDir;
@@ -31,6 +32,21 @@ fn text_stays_as_it_is_written() {
     );
     assert_eq!(variables(&process), ["A=no", "B=0777", "C=1.10", "D=h: #x", "E=${F}", "H=null"]);
     assert_eq!(self::process("restart: no").restart.policy, RestartPolicy::No);
+}
+
+#[test]
+fn a_key_without_a_value_counts_as_absent() {
+    let absent = format!("{:?}", process(""));
+    for key in KEYS.names().filter(|key| *key != "command") {
+        assert_eq!(format!("{:?}", process(&format!("{key}:"))), absent, "{key}");
+    }
+    let keys = ["env", "shutdown", "control", "logging", "reload_signal", "hooks"];
+    let nested = ["shutdown: {grace_period: , signals: }", "control: {listen: , socket: }"];
+    for empty in keys.map(|key| format!("{key}:")).into_iter().chain(nested.map(str::to_owned)) {
+        let loaded = load(&[&format!("{empty}\n{}", process_with(""))], &[]).unwrap();
+        let without = load(&[&process_with("")], &[]).unwrap();
+        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", without.config), "{empty}");
+    }
 }
 
 #[test]
