@@ -97,10 +97,12 @@ fn a_command_can_be_a_string() {
     for (command, words) in [
         ("envoy -c '/etc/e x.yaml'", &["envoy", "-c", "/etc/e x.yaml"][..]),
         ("${PROC} \"${HOST} ${HOST}\"", &["proc", "h h"]),
+        ("${PROC} ${WORDS}", &["proc", "one", "two"]),
     ] {
         let text =
             format!("processes: {{a: {{command: {}}}}}", serde_json::to_string(command).unwrap());
-        let loaded = load(&[&text], &[("HOST", "h"), ("PROC", "proc")]).unwrap();
+        let variables = [("HOST", "h"), ("PROC", "proc"), ("WORDS", "one two")];
+        let loaded = load(&[&text], &variables).unwrap();
         assert_eq!(loaded.config.processes[0].command, words);
     }
     // In a list, a value is one argument, regardless of its content.
@@ -302,6 +304,33 @@ fn values_of_variables_are_only_text() {
         load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
     assert_eq!(loaded.config.processes.len(), 1);
     assert_eq!(loaded.config.processes[0].command[1], "]}\n  b: ${Y}");
+}
+
+#[test]
+fn variables_are_not_put_into_keys() {
+    let process = process("environment: {'${HOST}': x}");
+    assert_eq!(variables(&process), ["${HOST}=x"]);
+    let text = format!("env: {{'${{HOST}}': x}}\n{}", process_with(""));
+    assert_eq!(load(&[&text], &[("HOST", "h")]).unwrap().config.env[0].0, "${HOST}");
+    for text in [
+        "processes: {'${HOST}': {command: [a]}}",
+        "processes: {a: {command: [a], 'stop_${HOST}': TERM}}",
+    ] {
+        let problems = load(&[text], &[("HOST", "signal")]).unwrap_err();
+        assert!(problems[0].message.contains("${HOST}"), "{text}: {}", problems[0].message);
+    }
+}
+
+#[test]
+fn variables_do_not_see_the_environment_of_a_process() {
+    let seen =
+        "B: '${A:-none}'}\n    working_dir: '${A:-none}'\n    hooks: {pre_stop: ['${A:-none}']}";
+    for environment in ["environment: {A: x, ", "environment: {A: !reset , "] {
+        let process = process(&format!("{environment}{seen}"));
+        assert_eq!(variables(&process)[1], "B=none");
+        assert_eq!(process.working_dir, Some("none".into()));
+        assert_eq!(process.hooks.pre_stop.unwrap().command, ["none"]);
+    }
 }
 
 #[test]
