@@ -142,7 +142,7 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
 fn success_codes_and_a_timeout() {
     assert_eq!(process("x-a: b").success_codes, [0]);
     assert_eq!(process("success_codes: [0, 2, 143]").success_codes, [0, 2, 143]);
-    assert_eq!(process("success_codes: [3]").success_codes, [3]);
+    assert_eq!(process("success_codes: [3, 255]").success_codes, [3, 255]);
     assert_eq!(process("type: oneshot").timeout, None);
     let timeout = process("type: oneshot\n    timeout: 1m 30s").timeout;
     assert_eq!(timeout, Some(Duration::from_secs(90)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{
     Address, Direction, DrainMethod, DrainStrategy, DrainUntil, Hook, HttpMethod, Liveness,
-    LogMode, Probe, Process, ProcessKind, RestartPolicy, StartCondition,
+    LogMode, OnExit, Probe, Process, ProcessKind, RestartPolicy, StartCondition,
 };
 use crate::load;
 use crate::load::Environment;
@@ -64,6 +64,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(times, (Duration::from_millis(100), Duration::from_secs(30)));
     assert_eq!((process.restart.delay, process.restart.max), (Duration::from_secs(1), None));
     assert!(process.required);
+    assert_eq!(process.on_exit, OnExit::Shutdown);
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
 }
 
