@@ -2,6 +2,8 @@
 //! nothing. It does so quickly for every file.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use crate::support::{Ended, LONG, Rig, Signal, ms};
 
@@ -177,6 +179,65 @@ processes:
         .wait_exit(LONG)
         .assert_code(0)
         .assert_line("warning: `readiness` of `b` probes .*like that of `a`");
+}
+
+#[test]
+fn check_knows_whether_it_is_in_the_image() {
+    const CONFIG: &str = "processes: {a: {command: [no-such-program]}}";
+    const MISSING: &str = "`a` cannot be started: `no-such-program` is in none of the directories";
+    let rig = || {
+        let rig = Rig::new()?;
+        rig.write("drainit.yaml", CONFIG);
+        Some(rig)
+    };
+    let check = ["check", "-c", "DIR/drainit.yaml"];
+    let link = |link: &Path| symlink(env!("CARGO_BIN_EXE_drainit"), link).unwrap();
+
+    // It is PID 1, whatever its name; but not in an image that has no other program.
+    let Some(other_name) = rig() else { return };
+    let init = other_name.path("init");
+    link(&init);
+    other_name.drainit(&init).run_with(&check).assert_code(78).assert_line(MISSING);
+    let Some(bare) = rig() else { return };
+    std::fs::create_dir(bare.path("bin")).unwrap();
+    link(&bare.path("bin/drainit"));
+    let path = bare.fill("PATH=DIR/bin");
+    let ended = bare.wrapper(&["env", &path]).run_with(&check);
+    ended.assert_code(0).assert_line("not looked at: `no-such-program`");
+
+    // It is the child of an init; drainit is one by the name of tini.
+    let Some(child) = rig() else { return };
+    let tini = child.path("tini");
+    link(&tini);
+    child
+        .wrapper(&[tini.to_str().unwrap(), "--"])
+        .run_with(&check)
+        .assert_code(78)
+        .assert_line(MISSING);
+
+    // PID 1 is a drainit.
+    let Some(beside) = rig() else { return };
+    let drainit = beside.start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_start(&["a"]);
+    std::fs::write(drainit.path("other.yaml"), CONFIG).unwrap();
+    let other = drainit.path("other.yaml");
+    drainit.exec(&["check", "-c", other.to_str().unwrap()]).assert(78, MISSING);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+
+    // The config is at its default path, and there is a mark of a container.
+    for (config, is_image) in [("/etc/drainit.yaml", true), ("DIR/drainit.yaml", false)] {
+        let Some(rig) = rig() else { return };
+        let script =
+            rig.fill("mount -t tmpfs none /etc && cp DIR/drainit.yaml /etc && \"$@\"; exit $?");
+        let rig = rig.wrapper(&["sh", "-c", &script, "sh"]);
+        let rig = rig.env("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        let ended = rig.run_with(&["check", "-c", config]);
+        match is_image {
+            true => ended.assert_code(78).assert_line(MISSING),
+            false => ended.assert_code(0).assert_line("not looked at: `no-such-program`"),
+        };
+    }
 }
 
 #[test]

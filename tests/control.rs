@@ -90,20 +90,26 @@ fn status_tells_how_each_process_is() {
           done: {type: oneshot, command: [CHILD, done, exit=0]}
           out: {command: [CHILD, out], only_if: {path_exists: DIR/none}}
           up: {command: [CHILD, up, 'on=TERM:exit:0:600'], depends_on: [done]}
-          failed: {command: [CHILD, failed, exit=4], on_exit: ignore}
+          failed: {command: [CHILD, failed, exit=4], on_exit: ignore, restart: on-failure:1, restart_delay: 0}
           hangs: {command: [CHILD, hangs], readiness: {unix: DIR/never.sock}}
         ";
     let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
     drainit.wait_for_start(&["up", "hangs"]);
-    drainit.wait_for_line("failed: exited with code 4");
+    drainit.wait_for_line("failed: exited with code 4, and restart_max is reached");
     let status = || -> Value { serde_json::from_str(&get(address, "/status").unwrap().1).unwrap() };
     let now = status();
-    let state = |now: &Value, name: &str| {
+    let process = |now: &Value, name: &str| {
         let processes = now["processes"].as_array().unwrap();
-        let found = processes.iter().find(|process| process["name"] == name).unwrap();
-        found["state"].as_str().unwrap().to_owned()
+        processes.iter().find(|process| process["name"] == name).unwrap().clone()
     };
-    assert_eq!(now["ready"], false, "{now}");
+    let state = |now: &Value, name: &str| process(now, name)["state"].as_str().unwrap().to_owned();
+    assert_eq!((&now["ready"], &now["phase"]), (&false.into(), &"starting".into()), "{now}");
+    assert!(now["uptime_seconds"].as_f64().unwrap() > 0.0, "{now}");
+    let pid = drainit.record().event("up", "start").unwrap().pid;
+    assert_eq!(process(&now, "up")["pid"], pid, "{now}");
+    let failed = process(&now, "failed");
+    let expected = (&Value::Null, &1.into(), &"exited with code 4".into());
+    assert_eq!((&failed["pid"], &failed["restarts"], &failed["last_exit"]), expected, "{now}");
     for (name, expected) in [
         ("done", "done"),
         ("out", "skipped"),

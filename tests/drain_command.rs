@@ -315,6 +315,17 @@ fn a_drain_by_hand_takes_no_time_from_the_stop() {
 }
 
 #[test]
+fn without_control_it_asks_at_the_private_socket() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start("processes: {a: {command: [CHILD, a]}}");
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["drain"]).assert(0, "");
+    drainit.wait_for_line("drain requested; nothing is stopped yet");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn over_tcp_it_is_refused_whatever_the_address() {
     let admin = Admin::tcp(0);
     let listen = free_address();
@@ -460,6 +471,15 @@ fn only_a_supervisor_that_is_gone_has_been_stopped() {
     // The request was never accepted.
     let (code, said) = drain_against(&[Closes], None);
     assert!(code == 1 && said.contains("connection refused"), "{code} {said}");
+}
+
+#[test]
+fn a_supervisor_that_stops_its_processes_has_drained_them() {
+    const STOPPING: Does =
+        Does::Says(r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.1}}"#);
+    const OVERDUE: Does =
+        Does::Says(r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.0}}"#);
+    assert_eq!(drain_against(&[Does::Accepts, STOPPING], Some(OVERDUE)), (0, String::new()));
 }
 
 #[test]

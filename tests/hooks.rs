@@ -19,10 +19,10 @@ fn hooks_run_at_their_moments() {
               pre_start: {command: [CHILD, before-a, exit=0]}
               pre_stop: {command: [CHILD, ending-a, exit=0]}
               post_stop: {command: [CHILD, after-a, exit=0]}
-          b: {command: [CHILD, b], depends_on: [a]}
+          b: {command: [CHILD, b, 'daemon=rest,on=TERM:exit:0:50'], depends_on: [a]}
         ",
     );
-    drainit.wait_for_start(&["a", "b"]);
+    drainit.wait_for_start(&["a", "b", "rest"]);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0).assert_order(&[
         "first start",
@@ -39,6 +39,7 @@ fn hooks_run_at_their_moments() {
         "a exit",
         "after-a start",
         "after-a exit",
+        "rest exit",
         "last start",
         "last exit",
     ]);
@@ -196,9 +197,9 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
         .assert_code(0)
         .assert_took(asked, ms(1200)..ms(8000))
         .assert_line("pre_stop hook: killed, it took too long")
-        .assert_line("a: pre_stop hook: exited with code 8")
+        .assert_line("warning: a: pre_stop hook: exited with code 8")
         .assert_line("a: post_stop hook: killed, it took too long")
-        .assert_line("post_stop hook: exited with code 9")
+        .assert_line("warning: post_stop hook: exited with code 9")
         .assert_order(&[
             "ending start",
             "ending-a exit",

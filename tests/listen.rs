@@ -1,5 +1,6 @@
 //! Tests `listen`: sockets that drainit opens, holds over restarts, and hands over.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -103,6 +104,32 @@ fn connections_wait_while_the_process_is_started_again() {
         assert_eq!(status, 200);
         assert_ne!(first, next);
     }
+    // By hand, too, and while it is stopped.
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    assert_eq!(get(address, "/").unwrap().0, 200);
+    drainit.exec(&["stop", "app"]).assert(0, "");
+    let mut waits = TcpStream::connect(address).unwrap();
+    waits.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    drainit.exec(&["start", "app"]).assert(0, "");
+    let mut answer = String::new();
+    waits.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn connections_wait_when_the_process_has_failed_for_good() {
+    let keys = "
+            listen: [tcp://ADDRESS]
+            on_exit: ignore
+          other: {command: [CHILD, other]}";
+    let Some((drainit, address)) = serve(keys) else { return };
+    drainit.wait_for_line("app: started");
+    get(address, "/exit").unwrap();
+    drainit.wait_for_line("app: exited with code 3 .*, and stays down");
+    TcpStream::connect(address).unwrap();
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG);
     assert!(TcpStream::connect(address).is_err());

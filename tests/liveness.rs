@@ -329,6 +329,34 @@ fn what_a_process_says_of_itself_is_shown_as_long_as_it_runs() {
 }
 
 #[test]
+fn the_failure_of_the_last_probe_is_shown_as_long_as_the_process_runs() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a:
+            command: [CHILD, a]
+            readiness: {exec: [test, -e, DIR/ready], interval: 10ms}
+            liveness: {exec: [test, -e, DIR/alive], interval: 10ms, retries: 1000000}
+        ",
+    );
+    let says = |state: &str, message: Option<&str>| {
+        drainit.wait_until(state, || {
+            status(&drainit, 0)
+                .is_some_and(|it| it["state"] == state && it["message"].as_str() == message)
+        });
+    };
+    says("starting", Some("its command exited with code 1"));
+    drainit.touch("ready");
+    says("ready", Some("its command exited with code 1"));
+    drainit.touch("alive");
+    says("ready", None);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn nobody_gets_longer_than_the_deadline() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

@@ -145,6 +145,30 @@ fn a_program_that_is_missing_at_a_restart_is_tried_again_as_restart_says() {
 }
 
 #[test]
+fn a_condition_that_held_once_stays_fulfilled() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, touch=DIR/a, await=DIR/fail, exit=1]
+            readiness: {file: DIR/a}
+            restart: always
+            restart_delay: 60s
+          b: {command: [CHILD, b, await=DIR/go, touch=DIR/b], readiness: {file: DIR/b}}
+          c: {command: [CHILD, c], depends_on: [a, b]}
+        ",
+    );
+    drainit.wait_for_line("a: ready");
+    drainit.touch("fail");
+    drainit.wait_for_line("a: exited with code 1; restart 1 in 1m");
+    drainit.touch("go");
+    drainit.wait_for_start(&["c"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn always_restarts_after_success_too_and_dependents_are_not_disturbed() {
     let Some(rig) = Rig::new() else { return };
     let ended = rig.run(

@@ -29,6 +29,12 @@ fn image() -> TempDir {
     dir.file("bin/env", 0o755, "#!/usr/bin/env no-such-program\n");
     dir.file("bin/text", 0o755, "echo hello\n");
     dir.file("bin/empty", 0o755, "");
+    let mut other_libc = fs::read("/bin/sh").unwrap();
+    let at = other_libc.windows(7).position(|bytes| bytes == b"/lib64/");
+    if let Some(at) = at {
+        other_libc[at + 1..at + 4].copy_from_slice(b"nix");
+        dir.file("bin/libc", 0o755, &other_libc);
+    }
     dir.file("other/far", 0o755, "#!/bin/sh\n");
     dir
 }
@@ -131,6 +137,51 @@ fn a_process_that_could_not_be_started_is_reported() {
         let text = format!("processes:\n  a: {{{process}}}\n");
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
     }
+    if dir.path("bin/libc").exists() {
+        let found = found(&dir, "processes: {a: {command: [libc]}}", &[]);
+        let why = "E `a` cannot be started: `DIR/bin/libc` exists, but it is linked for the loader";
+        assert!(found.len() == 1 && found[0].starts_with(why), "{found:?}");
+    }
+}
+
+#[test]
+fn the_hooks_of_the_container_are_looked_for() {
+    let dir = image();
+    for stage in ["pre_start", "pre_stop", "post_stop"] {
+        let text = format!("hooks: {{{stage}: [DIR/none]}}\nprocesses: {{a: {{command: [good]}}}}");
+        let said = "E a hook of the container cannot run: `DIR/none` does not exist";
+        assert_eq!(found(&dir, &text, &[]), [said], "{stage}");
+    }
+}
+
+#[test]
+fn a_directory_that_drainit_may_not_write_to_is_reported() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    in_own_process("image::tests::a_directory_that_drainit_may_not_write_to_is_reported", || {
+        let dir = image();
+        dir.file("a.tmpl", 0o644, "x");
+        // It is root again before it removes the directory.
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
+        for (top, keys, said) in [
+            ("control: {socket: DIR/bin/s}", "", "the directory of `control.socket`, `DIR/bin`,"),
+            (
+                "",
+                ", render: [{from: DIR/a.tmpl, to: DIR/bin/a}]",
+                "`a` cannot be started: the directory of the rendered file `DIR/bin/a`",
+            ),
+            (
+                "",
+                ", log: {file: DIR/bin/log}",
+                "`a` cannot be started: the directory of its log file `DIR/bin/log`",
+            ),
+        ] {
+            let text = format!("{top}\nprocesses: {{a: {{command: [good]{keys}}}}}");
+            assert_eq!(found(&dir, &text, &[]), [format!("E {said} cannot be written to")]);
+        }
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
+    });
 }
 
 #[test]

@@ -83,6 +83,23 @@ fn check_and_the_schema_agree() {
     assert!(right > 300 && refused > 300, "{right} are right, {refused} refused");
 }
 
+/// Any key may be in the file that this one is laid over.
+#[test]
+fn the_schema_requires_no_key() {
+    fn requires_a_key(schema: &Value) -> bool {
+        match schema {
+            Value::Object(keys) => {
+                keys.get("required").is_some_and(Value::is_array)
+                    || keys.contains_key("minProperties")
+                    || keys.values().any(requires_a_key)
+            }
+            Value::Array(items) => items.iter().any(requires_a_key),
+            _ => false,
+        }
+    }
+    assert!(!requires_a_key(&schema()));
+}
+
 /// Each row of a table is read: a value of a wrong form is an error of the reader.
 #[test]
 fn every_key_of_the_tables_is_read() {

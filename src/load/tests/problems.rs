@@ -158,11 +158,18 @@ fn every_kind_of_fault_of_a_process() {
 }
 
 #[test]
-fn the_update_of_a_oneshot_is_reported_once() {
-    for update in ["start-first", "hot-restart"] {
-        let keys = format!("type: oneshot\n    update: {update}");
+fn what_a_oneshot_does_not_have_is_reported_once() {
+    for (key, value) in [
+        ("readiness", "{file: /a}"),
+        ("liveness", "{exec: [a]}"),
+        ("drain", "{signal: {signal: USR1}}"),
+        ("watch", "[{path: /a, action: HUP}]"),
+        ("update", "start-first"),
+        ("update", "hot-restart"),
+    ] {
+        let keys = format!("type: oneshot\n    {key}: {value}");
         let found = lines(&problems(&process_with(&keys)));
-        assert_eq!(found, ["5:5 a oneshot has no `update`: it exits by itself"]);
+        assert_eq!(found, [format!("5:5 a oneshot has no `{key}`: it exits by itself")]);
     }
 }
 

@@ -142,7 +142,7 @@ fn output_goes_to_a_file_or_nowhere_and_stderr_to_stdout() {
 fn success_codes_and_a_timeout() {
     assert_eq!(process("x-a: b").success_codes, [0]);
     assert_eq!(process("success_codes: [0, 2, 143]").success_codes, [0, 2, 143]);
-    assert_eq!(process("success_codes: [3]").success_codes, [3]);
+    assert_eq!(process("success_codes: [3, 255]").success_codes, [3, 255]);
     assert_eq!(process("type: oneshot").timeout, None);
     let timeout = process("type: oneshot\n    timeout: 1m 30s").timeout;
     assert_eq!(timeout, Some(Duration::from_secs(90)));
@@ -154,6 +154,38 @@ fn success_codes_and_a_timeout() {
         ("timeout: 5s", 5, "only a oneshot has a `timeout`"),
         ("timeout: 0", 14, "`timeout` is `0`: must be longer than 0"),
     ]);
+}
+
+#[test]
+fn a_written_timeout_of_a_hook_is_time_that_the_stop_needs() {
+    let waits = |hooks: &str| {
+        let process = format!("processes: {{a: {{command: [a], hooks: {{{hooks}}}}}}}");
+        let config = load(&[&format!("hooks: {{{hooks}}}\n{process}")], &[]).unwrap().config;
+        let spec = Spec::new(&config, &Graph::build(&config.processes).unwrap());
+        [spec.hooks, spec.processes[0].hooks].map(|hooks| {
+            [hooks.pre_stop, hooks.post_stop].map(|wait| wait.map(|wait| (wait.limit, wait.need)))
+        })
+    };
+    let seconds = Duration::from_secs;
+    let written = Some((seconds(4), seconds(4)));
+    let unset = Some((seconds(10), seconds(1)));
+    let first = waits("pre_stop: {command: [a], timeout: 4s}, post_stop: [a]");
+    assert_eq!(first, [[written, unset]; 2]);
+    let last = waits("pre_stop: [a], post_stop: {command: [a], timeout: 4s}");
+    assert_eq!(last, [[unset, written]; 2]);
+}
+
+#[test]
+fn a_stop_grace_period_of_0_is_not_that_of_one_unset() {
+    for (keys, limit, need) in [
+        ("stop_grace_period: 0", 0, 0),
+        ("stop_grace_period: 25s", 25, 25),
+        ("stop_grace_period:", 10, 1),
+    ] {
+        let config = load(&[&process_with(keys)], &[]).unwrap().config;
+        let stop = Spec::new(&config, &Graph::build(&config.processes).unwrap()).processes[0].stop;
+        assert_eq!((stop.limit.as_secs(), stop.need.as_secs()), (limit, need), "{keys}");
+    }
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::config::{
     Address, Direction, DrainMethod, DrainStrategy, DrainUntil, Hook, HttpMethod, Liveness,
-    LogMode, Probe, Process, ProcessKind, RestartPolicy, StartCondition,
+    LogMode, OnExit, Probe, Process, ProcessKind, RestartPolicy, StartCondition,
 };
 use crate::load;
 use crate::load::Environment;
+use crate::load::read::process::KEYS;
 use crate::load::testing::{load, variables};
 use crate::load::tests::process_with;
 use crate::testing::temp_dir::TempDir;
@@ -34,6 +35,21 @@ fn text_stays_as_it_is_written() {
 }
 
 #[test]
+fn a_key_without_a_value_counts_as_absent() {
+    let absent = format!("{:?}", process(""));
+    for key in KEYS.names().filter(|key| *key != "command") {
+        assert_eq!(format!("{:?}", process(&format!("{key}:"))), absent, "{key}");
+    }
+    let keys = ["env", "shutdown", "control", "logging", "reload_signal", "hooks"];
+    let nested = ["shutdown: {grace_period: , signals: }", "control: {listen: , socket: }"];
+    for empty in keys.map(|key| format!("{key}:")).into_iter().chain(nested.map(str::to_owned)) {
+        let loaded = load(&[&format!("{empty}\n{}", process_with(""))], &[]).unwrap();
+        let without = load(&[&process_with("")], &[]).unwrap();
+        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", without.config), "{empty}");
+    }
+}
+
+#[test]
 fn what_is_not_written_has_its_default() {
     let text = process_with("readiness: {notify: true}\n    restart: always");
     let config = load(&[&text], &[]).unwrap().config;
@@ -48,6 +64,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(times, (Duration::from_millis(100), Duration::from_secs(30)));
     assert_eq!((process.restart.delay, process.restart.max), (Duration::from_secs(1), None));
     assert!(process.required);
+    assert_eq!(process.on_exit, OnExit::Shutdown);
     assert_eq!((process.stop_signal, process.stop_grace_period), (Signal::TERM, None));
 }
 
@@ -81,10 +98,12 @@ fn a_command_can_be_a_string() {
     for (command, words) in [
         ("envoy -c '/etc/e x.yaml'", &["envoy", "-c", "/etc/e x.yaml"][..]),
         ("${PROC} \"${HOST} ${HOST}\"", &["proc", "h h"]),
+        ("${PROC} ${WORDS}", &["proc", "one", "two"]),
     ] {
         let text =
             format!("processes: {{a: {{command: {}}}}}", serde_json::to_string(command).unwrap());
-        let loaded = load(&[&text], &[("HOST", "h"), ("PROC", "proc")]).unwrap();
+        let variables = [("HOST", "h"), ("PROC", "proc"), ("WORDS", "one two")];
+        let loaded = load(&[&text], &variables).unwrap();
         assert_eq!(loaded.config.processes[0].command, words);
     }
     // In a list, a value is one argument, regardless of its content.
@@ -286,6 +305,33 @@ fn values_of_variables_are_only_text() {
         load(&["processes: {a: {command: [a, \"${X}\"]}}"], &[("X", "]}\n  b: ${Y}")]).unwrap();
     assert_eq!(loaded.config.processes.len(), 1);
     assert_eq!(loaded.config.processes[0].command[1], "]}\n  b: ${Y}");
+}
+
+#[test]
+fn variables_are_not_put_into_keys() {
+    let process = process("environment: {'${HOST}': x}");
+    assert_eq!(variables(&process), ["${HOST}=x"]);
+    let text = format!("env: {{'${{HOST}}': x}}\n{}", process_with(""));
+    assert_eq!(load(&[&text], &[("HOST", "h")]).unwrap().config.env[0].0, "${HOST}");
+    for text in [
+        "processes: {'${HOST}': {command: [a]}}",
+        "processes: {a: {command: [a], 'stop_${HOST}': TERM}}",
+    ] {
+        let problems = load(&[text], &[("HOST", "signal")]).unwrap_err();
+        assert!(problems[0].message.contains("${HOST}"), "{text}: {}", problems[0].message);
+    }
+}
+
+#[test]
+fn variables_do_not_see_the_environment_of_a_process() {
+    let seen =
+        "B: '${A:-none}'}\n    working_dir: '${A:-none}'\n    hooks: {pre_stop: ['${A:-none}']}";
+    for environment in ["environment: {A: x, ", "environment: {A: !reset , "] {
+        let process = process(&format!("{environment}{seen}"));
+        assert_eq!(variables(&process)[1], "B=none");
+        assert_eq!(process.working_dir, Some("none".into()));
+        assert_eq!(process.hooks.pre_stop.unwrap().command, ["none"]);
+    }
 }
 
 #[test]

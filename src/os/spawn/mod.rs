@@ -286,6 +286,11 @@ mod tests {
                 tool.env = Some(env.map(|(key, value)| (key.into(), value.into())).into());
                 tool.working_dir = Some(dir.root().into());
                 let expected = format!("bin/tool x y 2\n{}\n", dir.root().display());
+                assert_eq!(run(tool), (expected.clone(), End::Code(3)));
+                // A name with a slash counts from the directory of the process as well.
+                let mut tool = request(&["bin/tool", "x y"]);
+                tool.env = Some(vec![("PATH".into(), path.into()), ("A".into(), "2".into())]);
+                tool.working_dir = Some(dir.root().into());
                 assert_eq!(run(tool), (expected, End::Code(3)));
             },
         );
