@@ -161,10 +161,11 @@ fn where_drainit_itself_cannot_go_on_all_processes_are_stopped() {
     drainit.wait_for_start(&["base", "a", "b"]);
     drainit.wait_for_line("everything is ready");
     // SIGTERM is the first event for which drainit sets a timer.
-    drainit.signal(Signal::SIGTERM);
+    let asked = drainit.signal(Signal::SIGTERM);
     drainit
         .wait_exit(LONG)
         .assert_code(70)
+        .assert_took(asked, Duration::from_secs(2)..Duration::from_secs(7))
         .assert_line("error: drainit cannot go on: .*; all processes are stopped")
         .assert_nothing_left()
         .event("b", "got SIGTERM");

@@ -33,6 +33,7 @@ fn the_start_is_measured_and_its_critical_chain_named() {
     let sum: f64 = chain.iter().map(|link| seconds(&link["seconds"])).sum();
     assert!((sum - seconds(&startup["seconds"])).abs() < 0.3, "{status}");
     assert!(seconds(&chain[0]["seconds"]) >= 0.4, "{status}");
+    assert!(seconds(&processes[0]["ready_after_seconds"]) >= 0.4, "{status}");
     for process in processes.as_array().unwrap() {
         let (started, ready) =
             (seconds(&process["started_after_seconds"]), seconds(&process["ready_after_seconds"]));

@@ -105,6 +105,10 @@ mod tests {
         // After it, a small one is asked as often as is useful.
         let (asked, part) = polls(0, 1000, 1, |_| 3);
         assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
+        for (min, took, pause) in [(0, 20, 600), (60_000, 20, 600), (0, 1, 30), (60_000, 1, 250)] {
+            let after = Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3));
+            assert_eq!(after, ms(pause), "{min} {took}");
+        }
     }
 
     #[test]

@@ -33,10 +33,17 @@ pub(crate) fn replace_within(
     content: String,
     mode: u32,
 ) -> io::Result<()> {
+    wait_for(within, move || replace(&path, content.as_bytes(), mode, None))
+}
+
+fn wait_for(
+    within: Duration,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("replace".to_owned()).spawn(move || {
         // Fails only when nobody waits any more.
-        let _ = sender.send(replace(&path, content.as_bytes(), mode, None));
+        let _ = sender.send(work());
     })?;
     receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -170,6 +177,15 @@ mod tests {
         assert_eq!(missing.unwrap_err().to_string(), "its directory does not exist");
         assert!(replace(Path::new("/"), b"new", 0o600, None).is_err());
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_system_that_hangs_is_not_waited_for() {
+        let (answer, hangs) = mpsc::channel::<()>();
+        let waited =
+            wait_for(Duration::from_millis(10), move || hangs.recv().map_err(io::Error::other));
+        assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        answer.send(()).unwrap();
     }
 
     #[test]

@@ -81,8 +81,13 @@ fn cuts_are_reported() {
     let shown = text::text(&plan(GATEWAY, &[("GRACE", "20")]));
     let cut = "  drain router                    8.5s of 15s  ";
     assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
-    let cut = "  Cut, because the waits do not fit: drain router gets 8.5s of 15s,";
-    assert!(shown.lines().any(|line| line.starts_with(cut)), "{shown}");
+    // The stop of the router gets 3.82 s of 10 s, which are not declared.
+    let cuts = "
+  Cut, because the waits do not fit: drain router gets 8.5s of 15s,
+    post_stop router gets 478ms of 500ms, stop engine gets 4.78s of 5s
+
+";
+    assert!(shown.contains(cuts), "{shown}");
 }
 
 #[test]
@@ -117,6 +122,139 @@ fn the_json_has_every_time() {
     );
     assert_eq!(shutdown["after_unasked_end"]["fits"], true);
     assert_eq!(shutdown["after_unasked_end"]["steps"][2]["takes"], 4.0);
+}
+
+/// Every kind of step, and every word of the start.
+const WHOLE: &str = "
+shutdown: {grace_period: 12s, reserve: 2s, readiness_delay: 1s}
+hooks:
+  pre_start: {command: [x], timeout: 3s}
+  pre_stop: {command: [x], timeout: 500ms}
+  post_stop: {command: [x], timeout: 1s}
+processes:
+  router:
+    command: [a]
+    depends_on: {engine: {condition: started}}
+    hooks: {pre_stop: {command: [b], timeout: 500ms}, post_stop: {command: [b], timeout: 250ms}}
+    drain: {envoy: {admin: 'unix:/run/c.sock', time: 4s, min: 1s}}
+    readiness: {tcp: '127.0.0.1:1', timeout: 2s}
+  side:
+    command: [a]
+    depends_on: [engine, migrate]
+    drain: {envoy: {admin: 'unix:/run/d.sock', time: 2s}}
+    stop_grace_period: 1s
+  engine:
+    command: [a]
+    only_if: {path_exists: /app/plugin}
+    hooks: {pre_start: {command: [b], timeout: 1s}}
+    stop_grace_period: 1s
+  debug: {command: [a], only_if: {value: x, is: y}}
+  migrate: {command: [a], type: oneshot}
+";
+
+#[test]
+fn the_json_has_every_word_of_the_start() {
+    let text = |text: &str| json::json(&plan(text, &[]));
+    let value: serde_json::Value = serde_json::from_str(&text(WHOLE)).unwrap();
+    let needs = |process, condition| json!({"process": process, "condition": condition});
+    let nothing = json!({
+        "name": "", "type": "service", "waits_for": [], "only_if_path_exists": null,
+        "left_out": false, "pre_start": null, "readiness": null, "ready_within": null,
+        "ready_by": null,
+    });
+    let with = |but: serde_json::Value| {
+        let mut process = nothing.clone();
+        process.as_object_mut().unwrap().append(&mut but.as_object().unwrap().clone());
+        process
+    };
+    let expected = json!({
+        "ready_by": null,
+        "pre_start": 3.0,
+        "processes": [
+            with(json!({
+                "name": "engine", "only_if_path_exists": "/app/plugin", "pre_start": 1.0, "ready_by": 4.0,
+            })),
+            with(json!({
+                "name": "router", "waits_for": [needs("engine", "started")], "readiness": "tcp",
+                "ready_within": 2.0, "ready_by": 6.0,
+            })),
+            with(json!({"name": "debug", "left_out": true, "ready_by": 3.0})),
+            with(json!({"name": "migrate", "type": "oneshot"})),
+            with(json!({
+                "name": "side",
+                "waits_for": [needs("engine", "ready"), needs("migrate", "completed")],
+            })),
+        ],
+    });
+    assert_eq!(value["start"], expected, "{value:#}");
+    // Nothing waits for a task.
+    let services = text(&WHOLE.replace(", type: oneshot", ""));
+    let value: serde_json::Value = serde_json::from_str(&services).unwrap();
+    assert_eq!(value["start"]["ready_by"], 6.0);
+    let shown = super::text::text(&plan(&WHOLE.replace(", type: oneshot", ""), &[]));
+    assert!(shown.contains("  ready (tcp) within 2s, by 6s\n"), "{shown}");
+}
+
+#[test]
+fn the_json_has_every_step() {
+    let value: serde_json::Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();
+    let shutdown = &value["shutdown"];
+    let times = ["grace_period", "reserve", "deadline"].map(|key| shutdown[key].as_f64().unwrap());
+    assert_eq!(times, [12.0, 2.0, 10.0]);
+    let path = |case: &str| {
+        let case = &shutdown[case];
+        let names =
+            case["critical_path"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        (
+            case["total"].as_f64().unwrap(),
+            case["fits"].as_bool().unwrap(),
+            names.collect::<Vec<_>>().join(", "),
+        )
+    };
+    let rest =
+        "pre_stop router, stop router, post_stop router, stop engine, post_stop of the container";
+    let first = "readiness_delay, drain router, close router, count side";
+    assert_eq!(path("after_signal"), (10.5, false, format!("{first}, {rest}")));
+    let first = "readiness_delay, drain side, close side, count router";
+    assert_eq!(path("after_unasked_end"), (10.5, false, format!("{first}, {rest}")));
+    // The begin, the length, what is wanted, and whether it is declared, cut and critical.
+    let (no, yes) = (false, true);
+    let expected = [
+        ("readiness_delay", None, 0.0, 1.0, 1.0, [yes, no, yes], None),
+        ("pre_stop", None, 0.0, 0.5, 0.5, [yes, no, no], None),
+        ("drain", Some("side"), 1.0, 2.0, 2.0, [yes, no, no], Some(2.0)),
+        ("close", Some("side"), 3.0, 0.25, 0.25, [no, no, no], None),
+        ("drain", Some("router"), 1.0, 4.0, 4.0, [yes, no, yes], Some(1.0)),
+        ("close", Some("router"), 5.0, 0.25, 0.25, [no, no, yes], None),
+        ("count", Some("side"), 5.25, 0.25, 0.25, [no, no, yes], None),
+        ("stop", Some("side"), 5.5, 1.0, 1.0, [yes, no, no], None),
+        ("pre_stop", Some("router"), 5.5, 0.5, 0.5, [yes, no, yes], None),
+        ("stop", Some("router"), 6.0, 2.75, 10.0, [no, no, yes], None),
+        ("post_stop", Some("router"), 8.75, 0.25, 0.25, [yes, no, yes], None),
+        ("stop", Some("engine"), 9.0, 1.0, 1.0, [yes, no, yes], None),
+        ("leftovers", None, 10.0, 0.0, 0.0, [no, no, yes], None),
+        ("post_stop", None, 10.0, 0.5, 1.0, [yes, yes, yes], None),
+    ];
+    let steps = shutdown["after_signal"]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), expected.len());
+    for (step, (kind, process, begins, takes, wanted, [declared, cut, critical], min)) in
+        steps.iter().zip(expected)
+    {
+        let name = match (kind, process) {
+            ("readiness_delay", _) => kind.to_owned(),
+            ("leftovers", _) => "leftover processes".to_owned(),
+            (_, Some(process)) => format!("{kind} {process}"),
+            (_, None) => format!("{kind} of the container"),
+        };
+        let mut expected = json!({
+            "name": name, "step": kind, "process": process, "begins": begins, "ends": begins + takes,
+            "takes": takes, "wanted": wanted, "declared": declared, "cut": cut, "critical": critical,
+        });
+        if let Some(min) = min {
+            expected["min"] = json!(min);
+        }
+        assert_eq!(*step, expected);
+    }
 }
 
 #[test]

@@ -280,7 +280,8 @@ processes:
             start.ready(1100, "executor");
             start.note(migrated.max(1100), "engine", Note::Started);
             start.ready(1500, "engine");
-            start.note(1501, "router", Note::Started);
+            // Its `pre_start` hook took a second.
+            start.note(2500, "router", Note::Started);
             start.ready(3200, "router");
             assert!(start.startup.chain().is_empty(), "not everything is ready yet");
             assert_eq!(start.line(3200), format!("everything is ready after 3.2s: {chain}"));

@@ -99,6 +99,27 @@ fn the_end_of_an_old_epoch_reads_alike_in_the_log_and_the_report() {
 }
 
 #[test]
+fn what_went_wrong_comes_after_the_stops() {
+    let mut report = Report::new(Names(vec!["app".to_owned()]));
+    let (at, process, limit) = (Time(Duration::from_secs(1)), ProcessId(0), Duration::from_secs(2));
+    let hook = |stage| Note::HookTimedOut(HookId { process: Some(process), stage });
+    report.note(at, &Note::ShutdownBegan { cause: Cause::Signal(Signal::TERM), window: limit });
+    report.note(at, &hook(Stage::PreStop));
+    report.remark("app: POST /drain_listeners: answered 403 Forbidden".to_owned());
+    report.note(at, &Note::Stopping { process, signal: Signal::TERM, limit });
+    report.note(at, &Note::Killed { process, after: Some(limit) });
+    report.note(at, &hook(Stage::PostStop));
+    report.note(at, &Note::LeftoversRemain);
+    let text = report.text(at, 137);
+    let lines: Vec<_> = text.lines().skip(1).map(|line| line.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(lines, ["stop", "killed:", "app:", "app:", "app:", "leftover"], "{text}");
+    let words = ["pre_stop", "403 Forbidden", "post_stop", "leftover processes survive KILL"];
+    for (line, word) in text.lines().skip(3).zip(words) {
+        assert!(line.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
 fn a_drain_without_time_is_reported() {
     let mut report = Report::new(Names(vec!["router".to_owned()]));
     let at = Time(Duration::from_secs(1));
@@ -469,6 +490,199 @@ fn an_unasked_end_names_its_process_and_plans_short_drains() {
     let planned = data::PlannedData { begins: 1.0, ends: 2.0 };
     assert_eq!((drain.ends, drain.planned), (Some(1.5), Some(planned)));
     assert_eq!(report.processes[1].drain.as_ref().unwrap().why.as_deref(), Some("process_gone"));
+}
+
+#[test]
+fn each_cause_has_its_word_and_its_process() {
+    let (process, end) = (ProcessId(0), End::Code(7));
+    let ended =
+        Cause::Ended { process, end, is_success: false, before_ready: false, is_failure: false };
+    let loaded = load(&["processes: {app: {command: [a]}}"], &[]).unwrap();
+    let spec = Spec::new(&loaded.config, &loaded.graph);
+    let (at, names) = (Time(Duration::from_secs(1)), Names(vec!["app".to_owned()]));
+    for (cause, kind, process) in [
+        (Cause::Signal(Signal::TERM), "signal", None),
+        (ended, "ended", Some("app")),
+        (Cause::NotReady(process), "not_ready", Some("app")),
+        (Cause::TimedOut(process), "timed_out", Some("app")),
+        (Cause::SpawnFailed { process, exit_code: 126 }, "not_started", Some("app")),
+        (Cause::Unhealthy(process), "unhealthy", Some("app")),
+        (Cause::HookFailed(Some(process)), "hook_failed", Some("app")),
+        (Cause::HookFailed(None), "hook_failed", None),
+        (Cause::AllEnded, "all_ended", None),
+    ] {
+        let mut report = Report::new(names.clone());
+        report.note(at, &Note::ShutdownBegan { cause, window: Duration::from_secs(9) });
+        let startup = Startup::new(names.clone(), at);
+        let data = report.data(at, 0, &spec, &startup, |_| String::new()).unwrap();
+        let found = data.cause;
+        assert_eq!((&*found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
+        assert_eq!(found.text, messages::why(cause, &names));
+    }
+}
+
+#[test]
+fn what_did_not_happen_is_missing_and_processes_are_in_file_order() {
+    let config = "
+shutdown: {grace_period: 12s, reserve: 2s}
+processes:
+  router: {command: [a], depends_on: [engine]}
+  engine: {command: [a], restart: always, restart_delay: 1s}
+  extra: {command: [a], readiness: {unix: /run/x.sock, timeout: 60s}}
+";
+    let report = played(config, |app| {
+        app.at(0, Event::Start);
+        app.exits(500, 1, End::Code(3));
+        app.at(1500, Event::Tick);
+        app.at(5000, Event::Signal(Signal::TERM));
+        app.exits(5100, 2, End::Code(0));
+        app.at(5200, Event::Signal(Signal::TERM));
+        app.exits(5300, 0, End::Code(0));
+        app.exits(5400, 1, End::Code(0));
+    });
+    let names: Vec<_> = report.processes.iter().map(|process| &*process.name).collect();
+    assert_eq!(names, ["router", "engine", "extra"]);
+    let engine = &report.processes[1];
+    assert_eq!((engine.started, engine.restarts), (Some(0.0), 1), "the first start");
+    assert_eq!((report.processes[0].restarts, report.processes[2].ready), (0, None));
+    assert_eq!((report.start.ready, report.start.chain.len()), (None, 0));
+    // There was nothing to drain.
+    let phases: Vec<_> = report.phases.iter().map(|phase| &*phase.phase).collect();
+    assert_eq!(phases, ["stopping", "finishing"]);
+    assert_eq!(report.warnings, ["second stop signal: waits are cut short, the order is kept"]);
+}
+
+#[test]
+fn an_instance_is_named_where_another_ran_beside_it() {
+    let report = played(GATEWAY, |gateway| {
+        gateway.report.name_instance(ProcessId(1), Some("epoch 1".to_owned()));
+        gateway.at(0, Event::Start);
+        gateway.at(100, Event::Signal(Signal::TERM));
+        gateway.exits(200, 0, End::Code(0));
+        let hook = HookId { process: None, stage: Stage::PostStop };
+        gateway.at(300, Event::HookEnded { hook, success: true });
+    });
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report["processes"][0].get("instance"), None);
+    assert_eq!(report["processes"][1]["instance"], "epoch 1");
+}
+
+#[test]
+fn a_drain_that_was_requested_earlier_has_negative_times() {
+    let report = played(GATEWAY, |gateway| {
+        gateway.at(0, Event::Start);
+        gateway.at(100, Event::Ready(ProcessId(0)));
+        gateway.at(2000, Event::DrainRequested);
+        gateway.at(3000, Event::Tick);
+        gateway.at(4500, Event::Drained(ProcessId(1)));
+        gateway.at(60_000, Event::Signal(Signal::TERM));
+        let hook = HookId { process: Some(ProcessId(1)), stage: Stage::PreStop };
+        gateway.at(60_100, Event::HookEnded { hook, success: true });
+        gateway.exits(60_200, 1, End::Code(0));
+        gateway.exits(60_300, 0, End::Code(0));
+        let hook = HookId { process: None, stage: Stage::PostStop };
+        gateway.at(60_400, Event::HookEnded { hook, success: true });
+    });
+    let drain = report.processes[1].drain.as_ref().unwrap();
+    assert_eq!((drain.begins, drain.ends), (-57.0, Some(-55.5)));
+    assert_eq!((report.phases[0].begins, report.phases[0].ends), (-58.0, 0.0));
+    assert_eq!(report.steps[0].begins, Some(-57.0), "there was no readiness_delay");
+}
+
+#[test]
+fn a_drain_without_time_has_no_begin() {
+    let config = "
+shutdown: {grace_period: 12s, reserve: 2s}
+processes:
+  engine: {command: [a], stop_grace_period: 5s}
+  router:
+    command: [a]
+    depends_on: [engine]
+    drain: {exec: {command: [c], time: 4s, min: 0s}}
+    stop_grace_period: 5s
+";
+    let report = played(config, |app| {
+        app.at(0, Event::Start);
+        app.at(5000, Event::Signal(Signal::TERM));
+        app.exits(5100, 1, End::Code(0));
+        app.exits(5200, 0, End::Code(0));
+    });
+    let drain = &report.steps[0];
+    assert_eq!((&*drain.step, drain.begins, drain.ends), ("drain", None, None));
+    assert!(drain.planned.is_some() && report.processes[1].drain.is_none());
+    assert_eq!(report.warnings, ["router: not drained, the stop needs all the remaining time"]);
+}
+
+#[test]
+fn the_counts_of_envoys_are_in_the_data() {
+    let config = "
+shutdown: {grace_period: 12s, reserve: 2s}
+processes:
+  first: {command: [a], drain: {envoy: {admin: 'unix:/run/a.sock', time: 4s, min: 1s}}}
+  second: {command: [a], drain: {envoy: {admin: 'unix:/run/b.sock', time: 4s, min: 1s}}}
+";
+    let (first, second) = (ProcessId(0), ProcessId(1));
+    let report = played(config, |envoys| {
+        let at = |millis| Time(Duration::from_secs(100) + Duration::from_millis(millis));
+        let quiet = Load { active: Some(0), total: Some(7), ..Load::default() };
+        envoys.at(0, Event::Start);
+        envoys.at(5000, Event::Signal(Signal::TERM));
+        for process in [first, second] {
+            envoys.at(5000, Event::DrainAnswered { process, accepted: true });
+            envoys.report.traffic(at(5000), process, seen(9, 100, 5), Moment::Start);
+        }
+        for millis in [5750, 6000] {
+            envoys.at(millis, Event::DrainSample { process: first, load: quiet });
+        }
+        envoys.at(6010, Event::ListenersClosed(first));
+        envoys.at(6020, Event::DrainSample { process: first, load: quiet });
+        let last = Traffic { accepted: Some(11), ..seen(2, 130, 1) };
+        envoys.report.traffic(at(8000), second, last, Moment::Meanwhile);
+        envoys.at(9000, Event::Tick);
+        envoys.at(9010, Event::ListenersClosed(second));
+        envoys.report.traffic(at(9010), first, seen(0, 120, 3), Moment::Closed);
+        envoys.at(9020, Event::ListenersClosed(first));
+        envoys.exits(9100, 0, End::Code(0));
+        envoys.exits(9100, 1, End::Code(0));
+    });
+    let drains = report.processes.iter().map(|process| {
+        let drain = serde_json::to_value(process.drain.as_ref().unwrap()).unwrap();
+        ["why", "ends", "connections", "requests", "counted_before_end"]
+            .map(|key| drain[key].clone())
+    });
+    let json = |value: serde_json::Value| value;
+    let expected = [
+        [
+            json("quiet".into()),
+            json(1.02.into()),
+            serde_json::json!({"start": 9, "end": 0, "new": 0}),
+            serde_json::json!({"completed": 22, "cut": 3}),
+            serde_json::Value::Null,
+        ],
+        [
+            json("time_over".into()),
+            json(4.01.into()),
+            serde_json::json!({"start": 9, "end": 2, "new": 4}),
+            serde_json::json!({"completed": 34, "cut": 1}),
+            json(1.02.into()),
+        ],
+    ];
+    assert_eq!(drains.collect::<Vec<_>>(), expected);
+    // The close of a drain is part of it, and the last count a step of its own.
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .filter(|step| step.process.as_deref() == Some("first"))
+        .map(|step| (&*step.name, step.begins, step.ends, step.planned.map(|planned| planned.ends)))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("drain first", Some(0.0), Some(1.02), Some(4.25)),
+            ("count first", Some(4.01), Some(4.02), None),
+            ("stop first", Some(4.02), Some(4.1), Some(10.0)),
+        ]
+    );
 }
 
 #[cfg(feature = "tools")]
