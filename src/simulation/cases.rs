@@ -248,6 +248,9 @@ fn a_broadcast_signal_is_recognised() {
         let mut play = Play::up(gateway());
         assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
         assert_eq!(told(play.notes(1020, end)), Some(Evidence::OtherEnds));
+        let mut play = Play::up(gateway());
+        assert_eq!(told(play.notes(1000, exited(ENGINE))), None);
+        assert_eq!(told(play.notes(1501, end)), None, "another reason");
         // Long after or before the signal: another reason.
         let mut play = Play::up(gateway());
         play.at(1000, term);
@@ -537,6 +540,43 @@ fn the_examples_of_the_page_have_their_figures() {
 }
 
 #[test]
+fn a_drain_leaves_later_drains_their_min() {
+    let mut spec = Spec { window: MS(10_000), ..gateway() };
+    for (process, min) in [(ENGINE, 3000), (ROUTER, 1000)] {
+        let drain =
+            DrainSpec { min: MS(min), ..gateway().processes[ROUTER.index()].drain.unwrap() };
+        spec.processes[process.index()].drain = Some(drain);
+        spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
+    }
+    let mut play = Play::up(spec);
+    let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(5000) };
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
+}
+
+#[test]
+fn the_heaviest_of_several_paths_counts() {
+    let mut spec = Spec { window: MS(8000), ..gateway() };
+    spec.processes = undrained(spec.processes);
+    // Two that are stopped at the same time, after the router.
+    let light = ProcessId(2);
+    spec.processes.push(spec.processes[ENGINE.index()].clone());
+    spec.processes[light.index()].stop = Wait::new(Some(MS(1000)));
+    let router = &mut spec.processes[ROUTER.index()];
+    router.dependencies.push((light, StartCondition::Ready));
+    router.stop = Wait::new(Some(MS(5000)));
+    spec.order = vec![ENGINE, light, ROUTER];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for id in [ENGINE, light, ROUTER] {
+        play.at(0, Event::Spawned(id));
+    }
+    let notes = play.notes(0, Event::Signal(Signal::TERM));
+    // 5 s and 5 s were declared, and 8 s are left.
+    let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit: MS(4000) };
+    assert!(notes.contains(&stopping), "{notes:?}");
+}
+
+#[test]
 fn hooks_and_delays_shrink_before_stops() {
     let mut spec = Spec { window: MS(5000), readiness_delay: MS(60_000), ..gateway() };
     spec.hooks.pre_stop = Some(Wait::new(Some(MS(60_000))));
@@ -555,6 +595,10 @@ fn hooks_and_delays_shrink_before_stops() {
     let limit = MS(80);
     let stopping = Note::Stopping { process: ROUTER, signal: Signal::TERM, limit };
     assert!(notes.contains(&stopping), "{notes:?}");
+    // Together the stops keep at most a quarter.
+    let mut play = Play::up(Spec { window: MS(2000), readiness_delay: MS(60_000), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    assert_eq!(wakes_at(&play), 1500);
 }
 
 #[test]
@@ -605,6 +649,10 @@ fn it_stays_ready_for_a_while_and_refuses_nobody_meanwhile() {
     assert_eq!(play.at(1000, exited(ENGINE)), [Action::Unready]);
     let mut play = Play::up(spec.clone());
     assert_eq!(play.at(0, exited(ENGINE)), [Action::Unready, drain(5000)]);
+    // Without a drain there is nothing to stay ready for.
+    let processes = undrained(gateway().processes);
+    let mut play = Play::up(Spec { processes, ..spec.clone() });
+    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, stop(ROUTER)]);
     // If it is longer than `time`, the drain is, too.
     let mut play = Play::up(Spec { unready_delay: MS(17_000), ..spec });
     let all = Action::Drain { process: ROUTER, min: MS(17_000), longest: MS(17_000) };
