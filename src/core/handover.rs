@@ -12,7 +12,7 @@
 //! third one with it: it is doomed. So an old epoch is not signalled while a newer one lives, and
 //! none starts beside a doomed one. One that has not taken over is ended by KILL, which it cannot pass
 //! on; so is a doomed one, which hears no other signal. An old one that no newer one ends any more is
-//! asked, once its drain is over where a stop has begun one.
+//! asked, once its drain is over where there is one: a stop begins it, or that no newer one comes.
 //!
 //! Measured with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0; `docs/envoy.md` has the details.
 
@@ -26,9 +26,11 @@ use crate::core::spec::{HANDOVER_MARGIN, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The longest wait for the last answer of an epoch that is not ready in time. A probe takes at
-/// most 1 s.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// The longest time that a probe takes.
+const LONGEST_PROBE: Duration = Duration::from_secs(1);
+
+/// The longest wait for the last answer of an epoch that is not ready in time.
+const LAST_ANSWER: Duration = LONGEST_PROBE.saturating_mul(2);
 
 /// The longest time between KILL and the end of an epoch: its memory is freed meanwhile.
 const LONGEST_END: Duration = Duration::from_secs(1);
@@ -43,6 +45,8 @@ pub(crate) struct Epoch {
     handover: Option<Duration>,
     /// When it was started.
     started: Option<Time>,
+    /// When it was known to have taken over from an older one.
+    live: Option<Time>,
     /// It was started beside an older one, and has not taken over from it.
     is_pending: bool,
     /// It was not ready until then, and is asked once more whether it has taken over.
@@ -95,7 +99,7 @@ impl State {
         )
     }
 
-    /// Whether a process has ended, and is not started again by itself.
+    /// Whether a process that was started has ended, and is not started again by itself.
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
         !self.lives(process) && !self.comes_back(process)
     }
@@ -183,6 +187,7 @@ impl State {
     /// A new epoch is ready: it has taken over.
     pub(crate) fn epoch_took_over(&mut self, process: ProcessId) {
         if std::mem::take(&mut self.epochs[process.index()].is_pending) {
+            self.epochs[process.index()].live = Some(self.now);
             if let Some(old) = self.beside[process.index()] {
                 self.epochs[old.index()].is_drained = false;
             }
@@ -190,8 +195,8 @@ impl State {
         }
     }
 
-    /// An epoch has ended. A newer one that serves, and has not ended it, is doomed. `remains`:
-    /// the Envoy may be one of its process group that has not ended.
+    /// An epoch has ended. A newer one that needs it is doomed. `remains`: the Envoy may be one of its
+    /// process group that has not ended.
     pub(crate) fn end_epoch(&mut self, process: ProcessId, remains: bool) {
         self.doomed.remove(&process);
         if !remains
@@ -211,20 +216,24 @@ impl State {
         }
     }
 
-    /// Whether Envoy aborts this epoch if the older one ends now. Once it has taken over and its time
-    /// is over, it has ended that itself. One that would be taken back is ended by that.
+    /// Whether Envoy aborts this epoch if the older one ends now, and not because this one has ended
+    /// it, which comes some time after this one is live. A new one beside a current one needs it, too,
+    /// but is taken back.
     fn needs_older(&self, process: ProcessId) -> bool {
-        let Epoch { handover: Some(handover), started: Some(started), .. } = self.epoch(process)
+        let Epoch { handover: Some(handover), started: Some(started), live, .. } =
+            self.epoch(process)
         else {
             return false;
         };
-        match self.life(process) {
+        let needs = match self.life(process) {
             Lifecycle::Starting { .. } => self.is_current(process),
-            Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } => {
-                self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
-            }
+            Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } => live.is_some(),
             _ => false,
-        }
+        };
+        // The pause between two probes is an eighth of the time waited so far.
+        let waited = live.unwrap_or(self.now).since(started);
+        let not_live_until = started + (waited * 7 / 8).saturating_sub(LONGEST_PROBE);
+        needs && self.now < not_live_until + handover.saturating_sub(HANDOVER_MARGIN)
     }
 
     /// Why no newer epoch may start beside this one.
@@ -338,8 +347,8 @@ impl State {
 
     /// Whether nobody ends this epoch in place of drainit any more.
     pub(crate) fn is_left_to_nobody(&self, process: ProcessId) -> bool {
-        let lives = |newer| self.lives(newer);
-        self.is_left_to_newer(process) && !self.newer(process).is_some_and(lives)
+        let serves = |newer| self.lives(newer) && !self.life(newer).has_rest();
+        self.is_left_to_newer(process) && !self.newer(process).is_some_and(serves)
     }
 
     /// Waits for the drains before an old epoch, or the rest of it, is asked to end, and not for a
@@ -370,7 +379,7 @@ impl State {
             let is_overdue = self.is_overdue(process);
             let is_drained = self.drains[process.index()].is_drained();
             let is_due = match hold {
-                _ if newer.is_some_and(|newer| self.lives(newer)) => false,
+                _ if newer.is_some_and(|newer| self.holds_up(newer, is_overdue)) => false,
                 Hold::Passed | Hold::Delayed => true,
                 Hold::HandedOver if !is_drained && !is_overdue => false,
                 Hold::HandedOver => {
@@ -411,6 +420,12 @@ impl State {
                 self.start_again(process, anew);
             }
         }
+    }
+
+    /// Whether an older epoch waits for this one, or for what is left of its group, which has been asked
+    /// to end. It does not wait for that beyond its own time.
+    fn holds_up(&self, newer: ProcessId, is_overdue: bool) -> bool {
+        self.lives(newer) && !(is_overdue && self.life(newer).has_rest())
     }
 
     /// Whether the time is over in which a newer epoch was to end this one.

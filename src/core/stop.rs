@@ -112,8 +112,8 @@ impl State {
         self.set(process, Lifecycle::Remains { kill_at, restart });
     }
 
-    /// The longest time that the rest of a process group has to end. An older epoch that is asked
-    /// only after it has as much.
+    /// The longest time that the rest of a process group has to end: where an older epoch waits for
+    /// it, at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(&self.spec, process, self.now, deadline);
         let waits = self.older(process).is_some_and(|older| self.is_left_to_newer(older));

@@ -1341,8 +1341,10 @@ impl<'a> Checker<'a> {
         let is_left = others.any(|other| {
             let place = other.index();
             let survives = self.survives_at[place].is_some_and(|at| at <= now);
-            let lives = procs[place].alive || procs[place].group;
-            self.started_as[place] > self.started_as[slot.index()] && lives && !survives
+            let is_newer = self.started_as[place] > self.started_as[slot.index()];
+            // One that was asked has passed that on.
+            let lives = procs[place].alive || procs[place].group && self.signalled[place];
+            is_newer && lives && !survives
         });
         let is_excused = is_over || self.stop_signals >= 3 || is_left;
         self.hold(was_asked || is_excused, "killed, and nobody has asked it to end");

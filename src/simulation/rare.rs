@@ -1307,3 +1307,37 @@ fn an_old_epoch_without_time_to_end_is_killed_with_the_new_one() {
         assert!(stopped.ends_with(&killed), "{stopped:?}");
     }
 }
+
+#[test]
+fn an_old_epoch_waits_for_the_rest_of_a_new_one_only_for_its_time() {
+    for policy in [RestartPolicy::No, RestartPolicy::Always] {
+        let mut play = taken_over(|router| {
+            (router.restart.policy, router.on_exit) = (policy, OnExit::Ignore);
+            router.stop = Wait::new(Some(MS(60_000)));
+        });
+        assert_eq!(play.at(2000, remaining(NEW)), [stop_group(NEW)]);
+        assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
+        assert_eq!(play.at(62_000, Event::Tick), [Action::Kill(NEW)]);
+        assert_eq!(play.at(73_500, Event::Tick), [Action::Kill(ROUTER)]);
+    }
+}
+
+#[test]
+fn the_time_to_end_the_old_one_counts_from_when_the_new_one_is_live() {
+    let live = |crash: u64| {
+        let mut spec = overlapping();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.update, router.handover) = (Update::HotRestart, Some(MS(30_000)));
+        router.readiness_timeout = Some(MS(60_000));
+        let mut play = Play::up(spec);
+        play.at(100, Event::Ready(ROUTER));
+        play.at(1000, restart(ROUTER));
+        play.at(1000, Event::Spawned(NEW));
+        play.at(25_000, Event::Ready(NEW));
+        let notes = play.notes(crash, CRASH(ROUTER));
+        notes.iter().any(|note| matches!(note, Note::EpochDoomed { .. }))
+    };
+    assert!(live(25_100) && live(40_999));
+    // 20 s after it was live at the earliest: a probe and the pause before it took 4 s at most.
+    assert!(!live(41_000));
+}

@@ -117,7 +117,7 @@ impl Operations {
     }
 
     /// Begins the drains of old epochs whose newer one a request or a failed liveness check stops, and
-    /// which has ended before its own drain was over: their connections counted in that. So of those
+    /// which has ended before its own drain was over: their connections counted in that. And of those
     /// whose newer one has ended for good.
     pub(crate) fn drain_old_epochs(&self, state: &mut State) {
         for old in state.left_alone() {
