@@ -99,9 +99,15 @@ impl State {
         )
     }
 
-    /// Whether a process that was started has ended, and is not started again by itself.
+    /// Whether a process that was started has ended, but for the rest of its process group, and is not
+    /// started again by itself.
     pub(crate) fn has_given_up(&self, process: ProcessId) -> bool {
-        !self.lives(process) && !self.comes_back(process)
+        match self.life(process) {
+            Lifecycle::Remains { restart, .. } | Lifecycle::RestKilled { restart, .. } => {
+                restart.is_none()
+            }
+            _ => !self.lives(process) && !self.comes_back(process),
+        }
     }
 
     /// Whether this epoch drains by itself, because a newer one has taken over.

@@ -1310,16 +1310,22 @@ fn an_old_epoch_without_time_to_end_is_killed_with_the_new_one() {
 
 #[test]
 fn an_old_epoch_waits_for_the_rest_of_a_new_one_only_for_its_time() {
-    for policy in [RestartPolicy::No, RestartPolicy::Always] {
+    let crashed = |policy| {
         let mut play = taken_over(|router| {
             (router.restart.policy, router.on_exit) = (policy, OnExit::Ignore);
             router.stop = Wait::new(Some(MS(60_000)));
         });
         assert_eq!(play.at(2000, remaining(NEW)), [stop_group(NEW)]);
-        assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
-        assert_eq!(play.at(62_000, Event::Tick), [Action::Kill(NEW)]);
-        assert_eq!(play.at(73_500, Event::Tick), [Action::Kill(ROUTER)]);
-    }
+        play
+    };
+    let mut play = crashed(RestartPolicy::Always);
+    assert_eq!(play.at(13_500, Event::Tick), [stop(ROUTER)]);
+    assert_eq!(play.at(62_000, Event::Tick), [Action::Kill(NEW)]);
+    assert_eq!(play.at(73_500, Event::Tick), [Action::Kill(ROUTER)]);
+    // No other one comes, so it is drained, and asked after the rest.
+    let mut play = crashed(RestartPolicy::No);
+    assert_eq!(play.at(17_000, Event::Tick), [Action::EndDrain(ROUTER)]);
+    assert_eq!(play.at(18_000, Event::GroupGone(NEW)), [stop(ROUTER)]);
 }
 
 #[test]
