@@ -26,11 +26,9 @@ use crate::core::spec::{HANDOVER_MARGIN, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The longest time that a probe takes.
-const LONGEST_PROBE: Duration = Duration::from_secs(1);
-
-/// The longest wait for the last answer of an epoch that is not ready in time.
-const LAST_ANSWER: Duration = LONGEST_PROBE.saturating_mul(2);
+/// The longest wait for the last answer of an epoch that is not ready in time. A probe takes at
+/// most 1 s.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// The longest time between KILL and the end of an epoch: its memory is freed meanwhile.
 const LONGEST_END: Duration = Duration::from_secs(1);
@@ -45,8 +43,6 @@ pub(crate) struct Epoch {
     handover: Option<Duration>,
     /// When it was started.
     started: Option<Time>,
-    /// When it was known to have taken over from an older one.
-    live: Option<Time>,
     /// It was started beside an older one, and has not taken over from it.
     is_pending: bool,
     /// It was not ready until then, and is asked once more whether it has taken over.
@@ -193,7 +189,6 @@ impl State {
     /// A new epoch is ready: it has taken over.
     pub(crate) fn epoch_took_over(&mut self, process: ProcessId) {
         if std::mem::take(&mut self.epochs[process.index()].is_pending) {
-            self.epochs[process.index()].live = Some(self.now);
             if let Some(old) = self.beside[process.index()] {
                 self.epochs[old.index()].is_drained = false;
             }
@@ -223,23 +218,19 @@ impl State {
     }
 
     /// Whether Envoy aborts this epoch if the older one ends now, and not because this one has ended
-    /// it, which comes some time after this one is live. A new one beside a current one needs it, too,
-    /// but is taken back.
+    /// it. That comes some time after this one is live, which may be long before drainit sees it, as
+    /// the machine may sleep: its start is known. A new one beside a current one needs it, too, but is
+    /// taken back.
     fn needs_older(&self, process: ProcessId) -> bool {
-        let Epoch { handover: Some(handover), started: Some(started), live, .. } =
-            self.epoch(process)
+        let Epoch { handover: Some(handover), started: Some(started), .. } = self.epoch(process)
         else {
             return false;
         };
         let needs = match self.life(process) {
             Lifecycle::Starting { .. } => self.is_current(process),
-            Lifecycle::Ready { .. } | Lifecycle::PreStop { .. } => live.is_some(),
-            _ => false,
+            life => matches!(life, Lifecycle::Ready { .. } | Lifecycle::PreStop { .. }),
         };
-        // The pause between two probes is an eighth of the time waited so far.
-        let waited = live.unwrap_or(self.now).since(started);
-        let not_live_until = started + (waited * 7 / 8).saturating_sub(LONGEST_PROBE);
-        needs && self.now < not_live_until + handover.saturating_sub(HANDOVER_MARGIN)
+        needs && self.now < started + handover.saturating_sub(HANDOVER_MARGIN)
     }
 
     /// Why no newer epoch may start beside this one.

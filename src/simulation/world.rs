@@ -20,8 +20,6 @@ const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 const PROBES: Duration = Duration::from_millis(400);
 /// The pause between two questions whether a new epoch of an Envoy has taken over.
 const EPOCH_POLLS: Duration = Duration::from_millis(50);
-/// The longest time that a probe takes.
-const LONGEST_PROBE: Duration = Duration::from_secs(1);
 /// `ProcessSpec::handover` less the time after which an epoch ends the older one.
 const MARGIN: Duration = Duration::from_secs(10);
 /// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
@@ -133,8 +131,8 @@ pub(crate) struct Proc {
     older: Option<(ProcessId, u32)>,
     /// It has taken over from the older one.
     pub(crate) is_live: bool,
-    /// When that was known.
-    seen: Option<Time>,
+    /// That is known.
+    is_seen: bool,
     /// It has ended the older one.
     has_ended_older: bool,
     /// The older one has ended before, so it aborts, and hears no signal but KILL.
@@ -286,9 +284,7 @@ impl<'a> World<'a> {
                 let proc = &mut self.procs[usize::from(process)];
                 let event = self.events[key];
                 let is_current = proc.instance == instance;
-                if is_current && matches!(event, Event::Ready(_)) {
-                    proc.seen = proc.seen.or(Some(self.now));
-                }
+                proc.is_seen |= is_current && matches!(event, Event::Ready(_));
                 is_current.then_some(event)
             }
             Happening::Dies { process, instance, end, asked } => {
@@ -335,7 +331,7 @@ impl<'a> World<'a> {
             }
             Happening::LastAnswer { process, instance } => {
                 let (id, proc) = (ProcessId(process), &mut self.procs[usize::from(process)]);
-                proc.seen = proc.seen.or(proc.is_live.then_some(self.now));
+                proc.is_seen |= proc.is_live;
                 let answer = if proc.is_live { Event::Ready(id) } else { Event::NotLive(id) };
                 (proc.alive && proc.instance == instance).then_some(answer)
             }
@@ -607,7 +603,7 @@ impl<'a> World<'a> {
     /// been taken over from lets no other take over. What remains of its group may be the Envoy.
     fn epoch_ended(&mut self, process: ProcessId, remains: bool) {
         let ended = self.procs[process.index()];
-        let older = self.older(process).filter(|_| ended.seen.is_none());
+        let older = self.older(process).filter(|_| !ended.is_seen);
         if let Some(older) = older {
             self.procs[older.index()].was_failed_on = true;
         }
@@ -616,15 +612,12 @@ impl<'a> World<'a> {
             newer.older == Some((process, ended.instance)) && newer.alive
         };
         let newer = self.slots.all().find(is_newer).filter(|_| !remains);
-        // Nobody can tell an end in the last moments from one that the newer one has brought about: it
-        // may have been live for as long as a probe and the pause before it take.
+        // Nobody can tell an end in the last moments from one that the newer one has brought about,
+        // because nobody knows since when that is live.
         let is_ended = |newer: &ProcessId| {
             let proc = self.procs[newer.index()];
-            let started = proc.started.unwrap_or(self.now);
-            let waited = proc.seen.unwrap_or(self.now).since(started);
-            let from = started + (waited * 7 / 8).saturating_sub(LONGEST_PROBE);
-            let may_be_ended = proc.is_live && from + self.lives_on(*newer) <= self.now;
-            proc.has_ended_older || may_be_ended
+            let from = proc.started.map(|started| started + self.lives_on(*newer));
+            proc.has_ended_older || proc.is_live && from.is_some_and(|from| from <= self.now)
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
             // One that waits for the answer of a killed one has nothing to abort for, but its limit.
