@@ -321,7 +321,7 @@ mod tests {
             restart: false,
         });
         assert_eq!(Graph::build(&list).unwrap_err().len(), 1);
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(start.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

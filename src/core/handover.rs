@@ -344,8 +344,8 @@ impl State {
 
     /// Whether nobody ends this epoch in place of drainit any more.
     pub(crate) fn is_left_to_nobody(&self, process: ProcessId) -> bool {
-        let serves = |newer| self.lives(newer) && !self.life(newer).has_rest();
-        self.is_left_to_newer(process) && !self.newer(process).is_some_and(serves)
+        let holds_up = |newer| self.holds_up(newer, true);
+        self.is_left_to_newer(process) && !self.newer(process).is_some_and(holds_up)
     }
 
     /// Waits for the drains before an old epoch, or the rest of it, is asked to end, and not for a

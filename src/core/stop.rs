@@ -186,8 +186,9 @@ impl State {
                 // It is asked first.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if self.is_left_to_nobody(process) => {}
-                Lifecycle::Stopping { since, .. } => self.kill(process, Some(since), deadline),
-                Lifecycle::Remains { restart, .. } => self.kill_rest(process, restart, deadline),
+                Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
+                    self.kill_if_due(process, deadline);
+                }
                 Lifecycle::RestKilled { restart, .. } => {
                     self.set(process, Lifecycle::RestKilled { holds_until: None, restart });
                 }

@@ -317,7 +317,7 @@ mod tests {
     fn message(path: &Path) -> String {
         let start = Instant::now();
         let error = Source::read(path).unwrap_err();
-        assert!(start.elapsed() < Duration::from_millis(100), "{path:?}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{path:?}: {:?}", start.elapsed());
         error.message
     }
 

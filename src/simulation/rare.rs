@@ -460,12 +460,14 @@ fn taken_over(change: impl Fn(&mut ProcessSpec)) -> Play {
     play
 }
 
+/// It is not started again, and the container goes on without it.
+fn ends_for_good(router: &mut ProcessSpec) {
+    (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
+}
+
 #[test]
 fn an_old_epoch_is_asked_after_its_drain_when_no_newer_one_comes() {
-    let gone = |router: &mut ProcessSpec| {
-        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
-    };
-    let mut play = taken_over(gone);
+    let mut play = taken_over(ends_for_good);
     assert_eq!(play.at(2000, CRASH(NEW)), []);
     assert_eq!(play.at(17_000, Event::Tick), [Action::EndDrain(ROUTER), stop(ROUTER)]);
     // It has a hook before its stop meanwhile.
@@ -473,7 +475,7 @@ fn an_old_epoch_is_asked_after_its_drain_when_no_newer_one_comes() {
     let hooked = |router: &mut ProcessSpec| router.hooks.pre_stop = Some(Wait::new(None));
     let ended = Event::HookEnded { hook: before, success: true };
     let mut play = taken_over(|router| {
-        gone(router);
+        ends_for_good(router);
         hooked(router);
     });
     play.at(1600, CRASH(NEW));
@@ -1219,9 +1221,7 @@ fn a_note_is_about_one_instance_or_about_none() {
 
 #[test]
 fn the_rest_of_an_old_epoch_is_asked_when_no_newer_one_comes() {
-    let mut play = taken_over(|router| {
-        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
-    });
+    let mut play = taken_over(ends_for_good);
     assert_eq!(play.at(2000, remaining(ROUTER)), [], "one of them may be the Envoy");
     assert_eq!(play.at(3000, CRASH(NEW)), []);
     assert_eq!(play.at(18_000, Event::Tick), [Action::EndDrain(ROUTER), stop_group(ROUTER)]);
@@ -1255,9 +1255,7 @@ fn an_end_while_the_hook_runs_answers_no_signal() {
 
 #[test]
 fn what_is_stopped_by_hand_with_its_old_epoch_stays_down() {
-    let mut play = taken_over(|router| {
-        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
-    });
+    let mut play = taken_over(ends_for_good);
     play.at(2000, CRASH(NEW));
     play.at(2100, ask_to_stop(NEW));
     let done = Note::RequestDone { process: NEW, request: Request::Stop };
@@ -1284,7 +1282,7 @@ fn a_stop_of_what_has_completed_stops_nothing() {
 #[test]
 fn the_rest_of_a_new_epoch_takes_no_time_from_the_old_one() {
     let mut play = taken_over(|router| {
-        (router.restart.policy, router.on_exit) = (RestartPolicy::No, OnExit::Ignore);
+        ends_for_good(router);
         router.stop = Wait::new(Some(MS(100_000)));
     });
     assert_eq!(play.at(2000, remaining(NEW)), [stop_group(NEW)]);

@@ -23,7 +23,7 @@ fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, Strin
     let start = Instant::now();
     let env = [("DEFAULT".to_owned(), "d".to_owned())];
     let found = at_start::variables(&process, &env, &container.iter().copied().collect());
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     process.environment = found?;
     Ok(variables(&process))
 }
@@ -151,7 +151,7 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
         let start = Instant::now();
         let error = at_start::render(Path::new(&path), &Environment::default()).unwrap_err();
         assert!(error.contains(expected.split(';').next().unwrap()), "{path}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(1), "{path}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(5), "{path}: {:?}", start.elapsed());
     }
     let link = dir.path("link");
     let found = at_start(&format!("environment: {{T: {{file: {}}}}}", link.display()), &[]);

@@ -297,9 +297,7 @@ mod tests {
             Probe::Tcp(port),
             Probe::Http(target),
         ] {
-            let begin = Instant::now();
-            Wait::on(probe.clone(), NEVER).ready().await;
-            assert!(begin.elapsed() < Duration::from_millis(50), "{probe:?} {:?}", begin.elapsed());
+            Wait::on(probe, NEVER).ready().await;
         }
     }
 
