@@ -1,7 +1,7 @@
 //! Reads a report that drainit has written: the file of `shutdown.report`, or a log in JSON, of
 //! which one of the last lines has it. The input may be anything.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::report::data::{ShutdownReport, VERSION};
 use crate::types::harmless;
@@ -20,11 +20,13 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
     let lines = text.lines().rev().filter(|line| line.contains(MEMBER));
     for line in lines {
         let json = line.find('{').map(|at| &line[at..]).unwrap_or_default();
-        if let Ok(Line { report }) = serde_json::from_str(json) {
-            return checked(report);
+        if let Ok(mut line) = serde_json::from_str::<Value>(json)
+            && let Some(report) = line.get_mut("report")
+        {
+            return checked(report.take());
         }
     }
-    match serde_json::from_str::<serde_json::Value>(text) {
+    match serde_json::from_str::<Value>(text) {
         // Such a line that somebody has made readable.
         Ok(mut value) => match value.get_mut("report") {
             Some(report) => checked(report.take()),
@@ -41,14 +43,8 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
     }
 }
 
-/// A line of a log.
-#[derive(Deserialize)]
-struct Line {
-    report: serde_json::Value,
-}
-
-fn checked(value: serde_json::Value) -> Result<ShutdownReport, String> {
-    match value.get("version").map(serde_json::Value::as_u64) {
+fn checked(value: Value) -> Result<ShutdownReport, String> {
+    match value.get("version").map(Value::as_u64) {
         Some(Some(version)) if version == u64::from(VERSION) => {}
         Some(Some(version)) => {
             return Err(format!(
