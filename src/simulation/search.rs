@@ -10,7 +10,7 @@
 //! often as its [`Limits`] say. States are told apart by their `Debug` form, in which every time is
 //! relative to the present.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -21,6 +21,7 @@ use crate::simulation::cases::gateway;
 use crate::simulation::scenario::Subject;
 use crate::simulation::slots::Slots;
 use crate::simulation::tests::{number, on_all_cores};
+use crate::simulation::world::{ABORTS_AFTER, MARGIN};
 use crate::simulation::*;
 
 /// How often something may still happen.
@@ -44,6 +45,8 @@ struct Shape {
     restarts: bool,
     /// A new instance starts before the old one is stopped.
     overlaps: bool,
+    /// They are Envoys that are hot-restarted.
+    epochs: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ struct World<'a> {
     at_once: VecDeque<Answer>,
     hooks: BTreeSet<HookId>,
     asked: BTreeSet<Asked>,
+    /// When an Envoy aborts that has lost the older one.
+    aborts_at: BTreeMap<ProcessId, Time>,
     left: Limits,
 }
 
@@ -71,6 +76,8 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     BeReady(ProcessId),
+    /// Say for the last time whether it has taken over.
+    BeLive(ProcessId),
     End(ProcessId),
     Drain(ProcessId),
     AnswerDrain(ProcessId),
@@ -96,6 +103,7 @@ impl<'a> World<'a> {
             at_once: [Answer::Start].into(),
             hooks: BTreeSet::new(),
             asked: BTreeSet::new(),
+            aborts_at: BTreeMap::new(),
             left,
         }
     }
@@ -106,6 +114,9 @@ impl<'a> World<'a> {
         match self.at_once.front() {
             Some(Answer::Start) => return vec![Event::Start],
             Some(Answer::Sweep) => return vec![Event::Leftovers(0)],
+            Some(Answer::Spawn(process)) if self.is_refused(*process) => {
+                return vec![Event::SpawnFailed { process: *process, exit_code: 126 }];
+            }
             Some(Answer::Spawn(process)) => {
                 let failed = Event::SpawnFailed { process: *process, exit_code: 127 };
                 let failed = may_fail.then_some(failed);
@@ -129,7 +140,7 @@ impl<'a> World<'a> {
             }
         }
         for slot in self.slots.all().filter(|slot| self.procs[slot.index()].alive) {
-            let is_asked = self.asked.contains(&Asked::End(slot));
+            let is_asked = self.may_end(slot);
             if is_asked || self.slots.of(slot).oneshot || may_fail {
                 let end = End::Code(0);
                 events.push(Event::Exited { process: slot, end, remains: false });
@@ -147,7 +158,9 @@ impl<'a> World<'a> {
         }
         for asked in &self.asked {
             match *asked {
+                Asked::BeReady(process) if !self.can_be_ready(process) => {}
                 Asked::BeReady(process) => events.push(Event::Ready(process)),
+                Asked::BeLive(process) => events.push(Event::NotLive(process)),
                 Asked::End(_) => {}
                 Asked::AnswerDrain(process) => {
                     events.push(Event::DrainAnswered { process, accepted: true });
@@ -160,33 +173,123 @@ impl<'a> World<'a> {
                 Asked::Close(process) => events.push(Event::ListenersClosed(process)),
             }
         }
-        // KILL works at once.
-        let is_killed = self.procs.iter().any(|proc| proc.alive && proc.killed);
-        if self.machine.next_wakeup().is_some() && !is_killed {
+        let must_end = self.slots.all().any(|slot| self.must_end(slot));
+        if self.next_time().is_some() && !must_end {
             events.push(Event::Tick);
         }
         events
+    }
+
+    /// KILL works at once, and an Envoy aborts at its time.
+    fn must_end(&self, slot: ProcessId) -> bool {
+        let proc = &self.procs[slot.index()];
+        proc.alive && (proc.killed || self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now))
+    }
+
+    /// It was asked to end, or has a reason of its own.
+    fn may_end(&self, slot: ProcessId) -> bool {
+        let newer = self.newer(slot).filter(|newer| self.ends_older_at(*newer) <= Some(self.now));
+        let is_ended = newer.is_some_and(|newer| self.procs[newer.index()].is_live);
+        is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
+    }
+
+    /// The next timer, or the next time of an Envoy.
+    fn next_time(&self) -> Option<Time> {
+        let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
+        let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
+        own.chain(self.machine.next_wakeup()).min()
+    }
+
+    /// When an epoch may end the older one.
+    fn ends_older_at(&self, slot: ProcessId) -> Option<Time> {
+        let proc = &self.procs[slot.index()];
+        let lives_on = self.slots.of(slot).handover?.saturating_sub(MARGIN);
+        proc.started.filter(|_| proc.alive && proc.older.is_some()).map(|at| at + lives_on)
+    }
+
+    /// The epoch that was started beside this one.
+    fn newer(&self, slot: ProcessId) -> Option<ProcessId> {
+        let is_newer = |newer: &ProcessId| {
+            let newer = &self.procs[newer.index()];
+            newer.alive && newer.older.is_some_and(|(older, _)| older == slot)
+        };
+        self.slots.all().find(is_newer)
+    }
+
+    /// A new epoch needs the answer of the older one.
+    fn can_be_ready(&self, slot: ProcessId) -> bool {
+        let proc = &self.procs[slot.index()];
+        let answers = |(older, _): (ProcessId, u32)| !self.procs[older.index()].killed;
+        proc.is_live || !proc.killed && proc.older.is_some_and(answers)
+    }
+
+    /// The epoch that runs beside this one.
+    fn other_epoch(&self, slot: ProcessId) -> Option<ProcessId> {
+        let process = self.slots.process(slot);
+        let is_other = |other: &ProcessId| {
+            let is_alive = *other != slot && self.procs[other.index()].alive;
+            is_alive && self.slots.process(*other) == process
+        };
+        let is_epoch = self.slots.of(slot).update == Update::HotRestart;
+        self.slots.all().find(is_other).filter(|_| is_epoch)
+    }
+
+    /// It cannot be started beside an epoch that lets no other take over.
+    fn is_refused(&self, slot: ProcessId) -> bool {
+        self.other_epoch(slot).is_some_and(|other| self.procs[other.index()].was_failed_on)
+    }
+
+    /// It runs now; as an epoch, beside the one that runs.
+    fn starts(&mut self, slot: ProcessId) {
+        let older = self.other_epoch(slot);
+        let is_epoch = self.slots.of(slot).update == Update::HotRestart;
+        let proc = &mut self.procs[slot.index()];
+        *proc = Proc::default();
+        (proc.alive, proc.is_epoch, proc.is_live) = (true, is_epoch, older.is_none());
+        proc.older = older.map(|older| (older, 0));
+        proc.started = is_epoch.then_some(self.now);
+    }
+
+    /// It has ended. An epoch that has not ended the older one itself aborts without it, and one that
+    /// has not been taken over from lets no other take over.
+    fn ends(&mut self, slot: ProcessId) {
+        let newer = self.newer(slot);
+        self.procs[slot.index()].alive = false;
+        let ended = self.procs[slot.index()];
+        self.aborts_at.remove(&slot);
+        if let Some((older, _)) = ended.older.filter(|_| !ended.is_live) {
+            self.procs[older.index()].was_failed_on = true;
+        }
+        let Some(newer) = newer else { return };
+        let at = self.ends_older_at(newer);
+        let proc = &mut self.procs[newer.index()];
+        proc.older = None;
+        if !proc.has_ended_older && !(proc.is_live && at <= Some(self.now)) {
+            proc.aborts = proc.is_live || !ended.killed;
+            self.aborts_at.insert(newer, self.now + ABORTS_AFTER);
+        }
     }
 
     /// Lets something happen. A tick is the next timer.
     fn step(&mut self, event: Event) {
         self.at_once.pop_front();
         match event {
-            Event::Tick => self.now = self.machine.next_wakeup().unwrap(),
+            Event::Tick => self.now = self.next_time().unwrap(),
             Event::Signal(_) => self.left.stop_signals -= 1,
             Event::DrainRequested => self.left.drain_requests -= 1,
             Event::Requested { .. } => self.left.requests -= 1,
             Event::Spawned(process) => {
-                self.procs[process.index()] = Proc::default();
-                self.procs[process.index()].alive = true;
+                self.starts(process);
                 if self.slots.of(process).readiness_timeout.is_some() {
                     self.asked.insert(Asked::BeReady(process));
                 }
             }
-            Event::SpawnFailed { .. } => self.left.faults -= 1,
+            Event::SpawnFailed { process, .. } => {
+                self.left.faults -= u8::from(!self.is_refused(process));
+            }
             Event::Exited { process, end, .. } => {
-                self.procs[process.index()].alive = false;
-                let is_asked = self.asked.contains(&Asked::End(process));
+                let is_asked = self.may_end(process);
+                self.ends(process);
                 let is_complete = self.slots.of(process).oneshot && end == End::Code(0);
                 self.left.faults -= u8::from(!is_asked && !is_complete);
                 self.asked.retain(|asked| asked.process() != process);
@@ -196,7 +299,12 @@ impl<'a> World<'a> {
                 self.left.faults -= u8::from(!success);
             }
             Event::Ready(process) => {
+                self.procs[process.index()].is_live = true;
                 self.asked.remove(&Asked::BeReady(process));
+                self.asked.remove(&Asked::BeLive(process));
+            }
+            Event::NotLive(process) => {
+                self.asked.remove(&Asked::BeLive(process));
             }
             Event::DrainAnswered { process, .. } => {
                 self.asked.remove(&Asked::AnswerDrain(process));
@@ -227,10 +335,21 @@ impl<'a> World<'a> {
         match *action {
             Action::Spawn(process) => self.at_once.push_back(Answer::Spawn(process)),
             Action::Sweep(_) => self.at_once.push_back(Answer::Sweep),
-            Action::Stop { process, .. } => {
-                self.asked.insert(Asked::End(process));
+            Action::AskEpoch(process) => {
+                self.asked.insert(Asked::BeLive(process));
             }
-            Action::Kill(process) => {
+            Action::Stop { process, signal } if signal != Signal::KILL => {
+                if self.procs[process.index()].aborts {
+                    return;
+                }
+                self.asked.insert(Asked::End(process));
+                if let Some((older, _)) = self.procs[process.index()].older {
+                    self.procs[process.index()].has_ended_older = true;
+                    self.procs[older.index()].is_told = true;
+                    self.asked.insert(Asked::End(older));
+                }
+            }
+            Action::Stop { process, .. } | Action::Kill(process) => {
                 self.procs[process.index()].killed = true;
                 self.asked.insert(Asked::End(process));
             }
@@ -270,15 +389,16 @@ impl<'a> World<'a> {
     }
 
     /// A stop signal comes, and no process does more than it must. `obeys`: they end when they are
-    /// asked to; otherwise when they are killed. Returns what is wrong.
-    fn stops(mut self, obeys: bool) -> Option<&'static str> {
+    /// asked to; otherwise when they are killed. Returns what is wrong, and when.
+    fn stops(mut self, obeys: bool) -> Result<(), Breach> {
+        let mut path = Vec::new();
         self.left = Limits { stop_signals: 1, ..Limits::default() };
         let mut is_asked = self.has_been_asked();
         for _ in 0..200 {
             let possible = self.possible();
             let answer = !self.at_once.is_empty();
             let end = |event: &Event| match event {
-                Event::Exited { process, .. } => obeys || self.procs[process.index()].killed,
+                Event::Exited { process, .. } => obeys || self.must_end(*process),
                 Event::HookEnded { .. } | Event::DrainAnswered { .. } => obeys,
                 _ => false,
             };
@@ -289,17 +409,18 @@ impl<'a> World<'a> {
                     Event::Signal(Signal::TERM)
                 }
                 None if possible.contains(&Event::Tick) => Event::Tick,
-                None => return Some("nothing is left to happen after a stop signal"),
+                None => return Err(Breach { why: "nothing can happen after a stop signal", path }),
             };
+            path.push(next);
             self.step(next);
             if let Some(why) = self.checker.broken() {
-                return Some(why);
+                return Err(Breach { why, path });
             }
             if self.is_over() {
-                return None;
+                return Ok(());
             }
         }
-        Some("a stop does not end")
+        Err(Breach { why: "a stop does not end", path })
     }
 
     /// Equal for states from which the same can happen.
@@ -314,6 +435,7 @@ impl Asked {
     fn process(self) -> ProcessId {
         match self {
             Self::BeReady(process)
+            | Self::BeLive(process)
             | Self::End(process)
             | Self::Drain(process)
             | Self::AnswerDrain(process)
@@ -355,27 +477,25 @@ fn search(
     let mut known = HashSet::from([first.digest()]);
     let mut reached_by: Vec<(usize, Option<Event>)> = vec![(0, None)];
     let mut next = VecDeque::from([(0, first)]);
-    let breach = |why, place: usize, last: Option<Event>, reached_by: &[(usize, Option<Event>)]| {
-        let mut path: Vec<_> = last.into_iter().collect();
-        let mut place = place;
+    let breach = |last: Breach, mut place: usize, reached_by: &[(usize, Option<Event>)]| {
+        let mut path = VecDeque::from(last.path);
         while let (before, Some(event)) = reached_by[place] {
-            path.push(event);
+            path.push_front(event);
             place = before;
         }
-        path.reverse();
-        Breach { why, path }
+        Breach { why: last.why, path: path.into() }
     };
     while let Some((place, world)) = next.pop_front() {
         for obeys in [true, false] {
-            if let Some(why) = world.clone().stops(obeys) {
-                return Err(breach(why, place, None, &reached_by));
+            if let Err(last) = world.clone().stops(obeys) {
+                return Err(breach(last, place, &reached_by));
             }
         }
         for event in world.possible() {
             let mut after = world.clone();
             after.step(event);
             if let Some(why) = after.checker.broken() {
-                return Err(breach(why, place, Some(event), &reached_by));
+                return Err(breach(Breach { why, path: vec![event] }, place, &reached_by));
             }
             if !after.is_over() && known.len() < most && known.insert(after.digest()) {
                 reached_by.push((place, Some(event)));
@@ -426,6 +546,10 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     if shape.overlaps {
         process.update = Update::StartFirst;
     }
+    if shape.epochs {
+        process.update = Update::HotRestart;
+        process.handover = Some(MARGIN + Duration::from_secs(3));
+    }
     spec.processes = vec![process; count];
     for &(by, on, condition) in edges {
         spec.processes[by].dependencies.push((ProcessId(on as u16), condition));
@@ -475,12 +599,18 @@ fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
     eprintln!("{count} processes, {shape:?}, {left:?}: {states} states, all: {is_whole}");
 }
 
-const PLAIN: Shape =
-    Shape { probes: false, hooks: false, drains: false, restarts: false, overlaps: false };
+const PLAIN: Shape = Shape {
+    probes: false,
+    hooks: false,
+    drains: false,
+    restarts: false,
+    overlaps: false,
+    epochs: false,
+};
 const LEFT: Limits = Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 17] = [
+const WORLDS: [(usize, Shape, Limits); 22] = [
     (
         1,
         Shape { hooks: true, drains: true, ..PLAIN },
@@ -492,6 +622,18 @@ const WORLDS: [(usize, Shape, Limits); 17] = [
         Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
         Limits { requests: 1, ..LEFT },
     ),
+    (
+        1,
+        Shape { epochs: true, probes: true, drains: true, restarts: true, ..PLAIN },
+        Limits { requests: 2, faults: 2, ..LEFT },
+    ),
+    (
+        1,
+        Shape { epochs: true, probes: true, hooks: true, restarts: true, ..PLAIN },
+        Limits { requests: 1, faults: 2, ..LEFT },
+    ),
+    (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
+    (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
     (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2 }),
     (2, Shape { probes: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
     (2, Shape { hooks: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
@@ -502,6 +644,7 @@ const WORLDS: [(usize, Shape, Limits); 17] = [
     (2, Shape { overlaps: true, drains: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, PLAIN, Limits { stop_signals: 2, ..LEFT }),
     (3, PLAIN, Limits { requests: 1, faults: 0, ..LEFT }),
+    (3, Shape { overlaps: true, probes: true, ..PLAIN }, Limits { requests: 1, faults: 0, ..LEFT }),
     (3, Shape { probes: true, ..PLAIN }, LEFT),
     (3, Shape { hooks: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),
     (3, Shape { drains: true, ..PLAIN }, Limits { faults: 0, ..LEFT }),

@@ -21,9 +21,9 @@ const PROBES: Duration = Duration::from_millis(400);
 /// The pause between two questions whether a new epoch of an Envoy has taken over.
 const EPOCH_POLLS: Duration = Duration::from_millis(50);
 /// `ProcessSpec::handover` less the time after which an epoch ends the older one.
-const MARGIN: Duration = Duration::from_secs(10);
+pub(super) const MARGIN: Duration = Duration::from_secs(10);
 /// An epoch of an Envoy aborts this long after an older one that it has not ended itself.
-const ABORTS_AFTER: Duration = Duration::from_secs(12);
+pub(super) const ABORTS_AFTER: Duration = Duration::from_secs(12);
 
 /// The simulated world of one run.
 pub(super) struct World<'a> {
@@ -128,13 +128,13 @@ pub(crate) struct Proc {
     /// An epoch of an Envoy that is hot-restarted.
     pub(crate) is_epoch: bool,
     /// The epoch that it was started beside, as an instance of a slot.
-    older: Option<(ProcessId, u32)>,
+    pub(super) older: Option<(ProcessId, u32)>,
     /// It has taken over from the older one.
     pub(crate) is_live: bool,
     /// That is known.
     is_seen: bool,
     /// It has ended the older one.
-    has_ended_older: bool,
+    pub(super) has_ended_older: bool,
     /// The older one has ended before, so it aborts, and hears no signal but KILL.
     pub(crate) aborts: bool,
     /// A newer one has ended before it took over.
