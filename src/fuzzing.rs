@@ -320,7 +320,6 @@ fn notify(bytes: &[u8]) {
 /// size of a read, and [`NEXT`] a long part of a line.
 fn logs(bytes: &[u8]) {
     let Some((at_once, bytes)) = bytes.split_first() else { return };
-    let long = "é".repeat(LONGEST_LINE / 3);
     let mut output = Vec::new();
     let mut longs = 0;
     for byte in bytes {
@@ -328,7 +327,7 @@ fn logs(bytes: &[u8]) {
             // Two make a line of two pieces.
             NEXT if longs < 2 => {
                 longs += 1;
-                output.extend_from_slice(long.as_bytes());
+                output.extend_from_slice("é".repeat(LONGEST_LINE / 3).as_bytes());
             }
             other => output.push(other),
         }
