@@ -77,6 +77,9 @@ fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="con
 # The coverage that libFuzzer follows; no more than stable Rust has.
 FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
 
+sanitize: ## runs the tests of src/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize os::
+
 lint: ## checks format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	$(CARGO) fmt --all --check

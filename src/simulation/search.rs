@@ -582,9 +582,9 @@ fn scenario(spec: Spec) -> Scenario {
     scenario
 }
 
-/// Searches all graphs of a world, at most so many states.
+/// Searches all graphs of a world, at most so many states, but some of each graph.
 fn search_world(&(count, shape, left): &(usize, Shape, Limits), most: usize) {
-    let of_each = most / 4_usize.pow((count * (count - 1) / 2) as u32);
+    let of_each = (most / 4_usize.pow((count * (count - 1) / 2) as u32)).max(30);
     let (mut states, mut is_whole) = (0, true);
     for edges in graphs(count) {
         let scenario = scenario(spec(count, &edges, shape));

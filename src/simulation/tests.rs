@@ -14,6 +14,10 @@ use std::thread;
 use crate::cli::simulate::{count, jobs};
 use crate::simulation::*;
 
+/// Seeds above those of `cargo test` that have broken a promise. Each has a case as well, because a
+/// change of the generator makes another schedule of a seed.
+const FAILED: [u64; 7] = [818_183, 1_040_371, 2_244_741, 4_529_269, 4_588_601, 4_955_626, 4_989_017];
+
 #[test]
 fn safety_every_promise_holds_at_every_step() {
     play_all("safety", Scenario::new);
@@ -29,13 +33,18 @@ pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-/// Plays `DRAINIT_SIM_RUNS` seeds; only `DRAINIT_SIM_SEED` with all steps if it is set.
+/// Plays `DRAINIT_SIM_RUNS` seeds and those that have failed; only `DRAINIT_SIM_SEED` with all steps if it is set.
 fn play_all(mode: &str, scenario: impl Fn(u64) -> Scenario + Copy + Sync) {
     if let Some(seed) = number("DRAINIT_SIM_SEED") {
         let scenario = scenario(seed);
         eprintln!("{scenario:#?}\n{}", story(&scenario));
         run(&scenario).unwrap();
         return;
+    }
+    for seed in FAILED {
+        if let Err(broken) = run(&scenario(seed)) {
+            panic!("seed {seed}: {broken:?}\n{}", story(&scenario(seed)));
+        }
     }
     let seeds = 0..number("DRAINIT_SIM_RUNS").unwrap_or(100_000);
     let count = count(seeds, jobs(None), || {
