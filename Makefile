@@ -32,7 +32,8 @@ static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
 
 demo: build envoy python ## replaces a gateway under traffic without a failed request
-	@$(CARGO) run --release --locked --quiet --example demo -- $(MODE)
+	$(CARGO) build --release --locked --example demo
+	@target/release/examples/demo $(MODE)
 
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
 	$(CARGO) build --locked --quiet --example policy-engine

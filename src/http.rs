@@ -118,6 +118,10 @@ pub fn describe_io(error: &io::Error) -> String {
         // EAGAIN of connect(2) on a Unix socket: the backlog of the listener is full.
         return "does not accept connections (its backlog is full)".to_owned();
     }
+    if error.kind() == io::ErrorKind::AddrInUse && error.raw_os_error().is_some() {
+        // The words of musl and glibc differ.
+        return "address already in use, by another process or container of the pod".to_owned();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

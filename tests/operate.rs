@@ -58,6 +58,19 @@ fn the_name_of_a_process_with_copies_means_all_of_them() {
 }
 
 #[test]
+fn what_was_stopped_by_hand_stays_stopped_in_a_drain() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start("processes: {a: {command: [sleep, 60]}, b: {command: [CHILD, b]}}");
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["stop", "a"]).assert(0, "");
+    assert_eq!(state(&drainit, "a").0, "stopped");
+    drainit.exec(&["drain"]).assert(0, "");
+    assert_eq!(state(&drainit, "a").0, "stopped", "SIGTERM, as it was asked to, is no failure");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
 fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

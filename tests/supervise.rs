@@ -434,6 +434,16 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
     assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
 }
 
+#[test]
+fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
+    let Some(rig) = Rig::new() else { return };
+    let _other = UnixListener::bind(rig.path("a.sock")).unwrap();
+    let drainit = rig.start("processes: {a: {command: [CHILD, a], sockets: [DIR/a.sock]}}");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(1).assert_line("a: cannot be started: another process listens on .*a.sock");
+    assert!(ended.path("a.sock").exists());
+}
+
 /// Checks paths that `check` can compare only as they are written, and that only the running
 /// drainit can resolve.
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn run(args: &ImportArgs) -> u8 {
     let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
         let _ = writeln!(
             err,
-            "error: cannot tell by its name whose file {file} is\n  = help: say it: --format procfile, compose or supervisord"
+            "error: the name of {file} does not tell its format\n  = help: add --format procfile, compose or supervisord"
         );
         return exit_code::USAGE;
     };

@@ -323,12 +323,12 @@ Options:
   -w         Warn of every process that was reaped.
   -g         Send signals to the process group of the child.
   -e CODE    End with 0 where the child ends with CODE (0 to 255); may be repeated.
-  -l         Say the licence, and exit.
+  -l         Print the licence, and exit.
 
 Environment:
 
   TINI_SUBREAPER           As -s, whatever its value.
-  TINI_VERBOSITY           How much is said (1 unless set).
+  TINI_VERBOSITY           How much is logged, 0 to 3 (1 unless set).
   TINI_KILL_PROCESS_GROUP  As -g, whatever its value.
 
 "

@@ -40,7 +40,7 @@ pub enum DrainMethod {
         /// When that is.
         strategy: DrainStrategy,
         until: DrainUntil,
-        /// Drained when no more than so many connections (or requests) are left. `None` where the
+        /// Drained when at most this number of connections (or requests) is left. `None` where the
         /// config does not say: 0.
         exit_at: Option<u32>,
         /// `None` where the config does not say.

@@ -125,7 +125,7 @@ pub struct DrainSpec {
     pub min: Duration,
     /// Its connections can be counted, and it can be made to refuse new ones (Envoy).
     pub closes: bool,
-    /// It is quiet with no more than so many connections (or requests).
+    /// It is quiet with at most this number of connections (or requests).
     pub exit_at: u64,
     /// It asks only some of its clients to leave at first, and all of them when its health check
     /// fails.

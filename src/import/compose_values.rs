@@ -236,7 +236,7 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     process.set_with_note(
         "readiness",
         Value::Map(probe),
-        "probed until it is ready, not after that",
+        "probed each second until it is ready, not after that",
     );
 }
 

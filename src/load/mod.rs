@@ -145,7 +145,7 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
         "correct $DRAINIT_CONFIG, or name the file with -c".to_owned()
     } else if path == Path::new("/etc/drainit.yaml") {
-        "put a config there, where it is looked for without -c and $DRAINIT_CONFIG, or name one; \
+        "put a config there, where it is looked for without -c and $DRAINIT_CONFIG, or name one with -c; \
          there is no ./drainit.yaml either"
             .to_owned()
     } else {

@@ -57,6 +57,13 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether another process than this one listens on the socket at `path`; `own` is that of drainit.
+/// What cannot be asked, such as a datagram socket, is nobody's.
+pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {
+    let is_own = own.and_then(identity).is_some_and(|own| identity(path) == Some(own));
+    !is_own && is_listening(path).unwrap_or(false)
+}
+
 /// The file of a socket that drainit has made. Dropping this removes it, but nothing that has taken
 /// its place.
 #[derive(Debug)]

@@ -264,7 +264,8 @@ impl<'a> World<'a> {
         let at = self.ends_older_at(newer);
         let proc = &mut self.procs[newer.index()];
         proc.older = None;
-        if !proc.has_ended_older && !(proc.is_live && at <= Some(self.now)) {
+        let is_ended = proc.has_ended_older || proc.is_live && at <= Some(self.now);
+        if !is_ended {
             proc.aborts = proc.is_live || !ended.killed;
             self.aborts_at.insert(newer, self.now + ABORTS_AFTER);
         }

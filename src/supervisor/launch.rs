@@ -15,6 +15,7 @@ use crate::config::{
     Config, Drain, DrainMethod, Hook, Liveness, LogFormat, LogMode, OnlyIf, Probe, Process,
     Readiness, Render, Variable,
 };
+use crate::http::describe_io;
 use crate::load::Environment;
 use crate::load::at_start;
 use crate::logging::Output;
@@ -35,7 +36,7 @@ pub(crate) enum StartError {
     Resources(#[from] io::Error),
     #[error("{}", harmless(&.0.to_string()))]
     Spawn(#[from] SpawnError),
-    #[error("cannot open its log file {path}: {error}")]
+    #[error("cannot open its log file {path}: {}", describe_io(.error))]
     LogFile { path: String, error: io::Error },
     /// A value is missing that is read at the start, or a template cannot be rendered.
     #[error("cannot be started: {}", harmless(.0))]
@@ -301,6 +302,19 @@ pub(crate) fn holds(only_if: &OnlyIf) -> bool {
         // A path that drainit cannot stat (EACCES) counts as missing.
         OnlyIf::PathExists(path) => path.exists(),
         OnlyIf::Never => false,
+    }
+}
+
+/// Refuses the first start of a process while another program listens on one of its `sockets`: that
+/// is most likely of a second drainit in the same container, which would lose it.
+pub(crate) fn check_sockets(process: &Process, config: &Config) -> Result<(), StartError> {
+    let own = config.control.socket.path();
+    match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {
+        None => Ok(()),
+        Some(path) => Err(StartError::Unprepared(format!(
+            "another process listens on {}: does another drainit run here?",
+            path.display()
+        ))),
     }
 }
 

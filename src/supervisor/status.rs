@@ -455,6 +455,8 @@ fn state(life: Lifecycle, fact: &ProcessFacts, succeeded: bool) -> ProcessState 
         Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
         Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
             _ if fact.gave_up => ProcessState::Failed,
+            // By hand, before the shutdown began.
+            (_, ProcessState::Stopped) => ProcessState::Stopped,
             (None, _) => ProcessState::Done,
             _ if succeeded => ProcessState::Done,
             // Ended by the signal that asked it to.

@@ -72,6 +72,15 @@ impl Reader<'_> {
             problem.help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
+        if let [word] = &*words
+            && matches!(node.kind, Kind::Sequence(_))
+            && word.contains(char::is_whitespace)
+            && !Path::new(word).exists()
+        {
+            let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
+            let problem = self.problems.warning(node.span, message);
+            problem.help("write each argument as an element of its own");
+        }
         if !words.iter().any(|word| reads_dollars(word)) {
             self.check_dollars(first, what);
             for word in &words {

@@ -66,7 +66,7 @@ pub(crate) static ENVOY: Keys = Keys::new(&[
     Key::new(
         "exit_at",
         Shape::Count,
-        "Drained when no more than so many connections, or requests, are left. Default: 0.",
+        "Drained when at most this number of connections, or requests, is left. Default: 0.",
     ),
     Key::new(
         "direction",

@@ -217,6 +217,10 @@ fn a_process_needs_a_command() {
         ("processes: {a: {command: ''}}", "1:26 `command` names no program"),
         ("processes: {a: {command: ['']}}", "1:26 `command` names no program"),
         (
+            "processes: {a: {command: [sleep 10]}}",
+            "1:26 `command` is one word, `sleep 10`: a program of that name",
+        ),
+        (
             "processes: {a: {command: [a, null]}}",
             "1:30 `command` must be a single value, not empty",
         ),

@@ -272,10 +272,24 @@ impl Executor {
 
     /// Removes the `sockets` of a process, unless another instance of it may use them.
     fn remove_sockets(&self, slot: ProcessId) {
-        let lives = |other: &ProcessId| self.instances[other.index()].pid.is_some();
-        if !self.other_slots(slot).iter().any(lives) {
+        if !self.has_other_instance(slot) {
             launch::remove_sockets(&self.process(slot), &self.config);
         }
+    }
+
+    /// Fails if a program that is no instance of the process listens on one of its `sockets`.
+    fn check_sockets(&self, slot: ProcessId) -> Result<(), StartError> {
+        if self.has_other_instance(slot) {
+            Ok(())
+        } else {
+            launch::check_sockets(&self.process(slot), &self.config)
+        }
+    }
+
+    /// Whether an instance of the process runs in another slot.
+    fn has_other_instance(&self, slot: ProcessId) -> bool {
+        let lives = |other: &ProcessId| self.instances[other.index()].pid.is_some();
+        self.other_slots(slot).iter().any(lives)
     }
 
     /// Whether this instance of the process runs.

@@ -32,6 +32,10 @@ impl Executor {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
+        let is_first = self.instances[process.index()].number == 0;
+        if is_first && let Err(error) = self.check_sockets(process) {
+            return self.spawn_failed(process, &error);
+        }
         self.remove_sockets(process);
         let started = self.prepare(process).and_then(|()| {
             let with_values = self.with_values(process);
