@@ -106,6 +106,21 @@ fn the_first_message_is_due_after_the_process_is_ready() {
 }
 
 #[test]
+fn ready_1_is_no_readiness_where_another_probe_is_asked_for() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command: [CHILD, a, notify=READY=1]
+            readiness: {file: DIR/never, timeout: 1s}
+            liveness: {notify: 30s}
+        ",
+    );
+    ended.assert_code(1).assert_line("a: not ready after 1s");
+}
+
+#[test]
 fn a_process_can_fail_its_check_itself() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

@@ -71,6 +71,36 @@ fn what_was_stopped_by_hand_stays_stopped_in_a_drain() {
 }
 
 #[test]
+fn what_one_run_of_a_oneshot_has_left_is_not_killed_with_the_next() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          setup:
+            type: oneshot
+            command:
+              - sh
+              - -c
+              - |
+                if [ -e DIR/again ]; then trap '' TERM; while :; do sleep 1; done; fi
+                touch DIR/again
+                CHILD left &
+            timeout: 1s
+            stop_grace_period: 100ms
+            on_exit: ignore
+          other: {command: [CHILD, other]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_start(&["left"]);
+    drainit.exec(&["restart", "setup"]);
+    drainit.wait_for_line("setup.*(KILL|killed)");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_order(&["other got SIGTERM", "left got SIGTERM"]);
+}
+
+#[test]
 fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(

@@ -403,6 +403,7 @@ impl State {
                     let kill_at = self.now + limit(kill_at);
                     self.holds.remove(&process);
                     self.stop_rest(process, kill_at, restart);
+                    self.kill_if_due(process, deadline);
                 }
                 Lifecycle::PreStop { .. }
                 | Lifecycle::Stopping { .. }

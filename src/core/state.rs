@@ -334,6 +334,11 @@ impl State {
         self.is_current(id) && !life.is_settled(self.process(id).required)
     }
 
+    /// Whether an instance runs in the other slot of the process.
+    pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
+        self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())
+    }
+
     pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
         let total = self.probe_failures[old.index()].total;
         self.probe_failures[slot.index()] = ProbeFailures { total, in_a_row: 0 };
@@ -469,7 +474,10 @@ impl State {
     /// its time is over. A shutdown grants no more than the later stops can spare.
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
-            Lifecycle::Starting { ready_by, .. } => (ready_by, Duration::MAX),
+            // The time of an epoch that is asked once more is over.
+            Lifecycle::Starting { ready_by, .. } if self.overdue(id).is_none() => {
+                (ready_by, Duration::MAX)
+            }
             Lifecycle::Stopping { kill_at, .. } if !self.needs_kill(id) => {
                 let spare = |at| self.budget.longest_stop(&self.spec, id, self.now, at);
                 (kill_at, deadline.map_or(Duration::MAX, spare))
@@ -482,7 +490,6 @@ impl State {
         }
         match self.life(id) {
             Lifecycle::Starting { since, .. } => {
-                self.epochs[id.index()].overdue = None;
                 self.set(id, Lifecycle::Starting { since, ready_by: longer });
             }
             Lifecycle::Stopping { since, .. } => {

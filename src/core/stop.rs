@@ -235,8 +235,12 @@ impl State {
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
         self.end_epoch(id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
-        // KILL was sent to the whole group.
-        if remains && !killed && !self.process(id).oneshot {
+        if !remains || self.process(id).oneshot {
+            self.after_end(id, deadline);
+        } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
+            // The KILL was for its group, too, of which some are not gone yet.
+            self.set(id, Lifecycle::RestKilled { holds_until, restart: None });
+        } else {
             let kill_at = match self.life(id) {
                 Lifecycle::Stopping { kill_at, .. } => kill_at,
                 _ if is_left_to_newer => self.now + self.handover_of(id),
@@ -249,8 +253,6 @@ impl State {
             } else {
                 self.stop_rest(id, kill_at, None);
             }
-        } else {
-            self.after_end(id, deadline);
         }
     }
 

@@ -1325,3 +1325,47 @@ fn an_old_epoch_waits_for_the_rest_of_a_new_one_only_for_its_time() {
     assert_eq!(play.at(17_000, Event::Tick), [Action::EndDrain(ROUTER)]);
     assert_eq!(play.at(18_000, Event::GroupGone(NEW)), [stop(ROUTER)]);
 }
+
+/// The leader of a process group has ended by KILL, before another member of it.
+fn killed_before_its_group(process: ProcessId) -> Event {
+    Event::Exited { process, end: End::Signal(Signal::KILL), remains: true }
+}
+
+#[test]
+fn a_restart_waits_for_the_rest_of_a_killed_group() {
+    let mut play = Play::up(plain());
+    assert_eq!(play.at(0, restart(ROUTER)), [stop(ROUTER)]);
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.at(5001, killed_before_its_group(ROUTER)), []);
+    assert_eq!(play.at(5050, Event::GroupGone(ROUTER)), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn a_stop_waits_for_the_rest_of_a_killed_group() {
+    let mut play = Play::up(plain());
+    assert_eq!(play.at(0, TERM), [Action::Unready, stop(ROUTER)]);
+    assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.at(5001, killed_before_its_group(ROUTER)), []);
+    assert_eq!(play.at(5050, Event::GroupGone(ROUTER)), [stop(ENGINE)]);
+}
+
+#[test]
+fn what_ends_before_it_is_ready_gives_1_with_a_held_drain_too() {
+    for is_drained in [false, true] {
+        let mut spec = overlapping();
+        let router = &mut spec.processes[ROUTER.index()];
+        router.update = Update::StopFirst;
+        router.restart.policy = RestartPolicy::OnFailure;
+        let mut play = Play::up(spec);
+        play.at(100, Event::Ready(ROUTER));
+        play.at(1000, CRASH(ROUTER));
+        assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(ROUTER)]);
+        play.at(2000, Event::Spawned(ROUTER));
+        if is_drained {
+            play.at(2050, Event::DrainRequested);
+        }
+        play.at(2100, exited(ROUTER));
+        play.at(3000, exited(ENGINE));
+        assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(1)], "{is_drained}");
+    }
+}

@@ -1074,3 +1074,46 @@ fn what_an_old_epoch_leaves_while_its_hook_runs_is_left_to_the_new_one() {
     assert_eq!(wakes_at(&play), 15_000, "the new one has all of its time for it");
     assert_eq!(play.at(15_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
+
+#[test]
+fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency() {
+    let end_of_drain = |mut play: Play| {
+        play.at(1600, Event::Signal(Signal::TERM));
+        play.at(1610, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(1700, exited(ENGINE));
+        wakes_at(&play)
+    };
+    let mut play = up();
+    assert_eq!(play.at(1500, restart(ENGINE)), [stop(ENGINE)]);
+    assert_eq!(end_of_drain(play), 6600);
+    let mut play = up();
+    play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
+    assert_eq!(end_of_drain(play), 6600);
+}
+
+#[test]
+fn the_rest_of_an_old_epoch_without_any_time_is_killed_at_once() {
+    let mut spec = overlapping();
+    let router = &mut spec.processes[ROUTER.index()];
+    (router.update, router.handover) = (Update::HotRestart, Some(MS(12_000)));
+    (router.restart.policy, router.on_exit) = (RestartPolicy::Always, OnExit::Ignore);
+    (router.stop, router.drain) = (Wait::new(Some(Duration::ZERO)), None);
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    play.at(1500, Event::Ready(NEW));
+    play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+    play.at(13_000, Event::Exited { process: NEW, end: End::Code(7), remains: false });
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    assert_eq!(play.at(13_500, Event::Tick)[..2], [group, Action::Kill(ROUTER)]);
+}
+
+#[test]
+fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
+    let mut play = epochs();
+    assert_eq!(play.at(2000, Event::Tick), [Action::AskEpoch(NEW)]);
+    play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
+    let given_up = Note::NotReady { process: NEW, after: MS(1000) };
+    assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
+}

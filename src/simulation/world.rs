@@ -306,7 +306,11 @@ impl<'a> World<'a> {
                         .map_or(End::Code(end), End::Signal),
                 };
                 let id = ProcessId(process);
-                let remains = self.behaviour(id).group.is_some() && !self.procs[id.index()].killed;
+                let remains = self.behaviour(id).group.is_some();
+                if remains && self.procs[id.index()].killed {
+                    // They had the same KILL.
+                    self.end_group(id, Duration::from_millis(1));
+                }
                 self.epoch_ended(id, remains);
                 self.procs[id.index()].group = remains && !oneshot;
                 Some(Event::Exited { process: id, end, remains })

@@ -129,6 +129,9 @@ impl Draining {
         // A request had begun to stop it before the drain was requested.
         let was_stopped = matches!(event, Event::Exited { process, .. }
             if state.life(process).is_being_stopped());
+        let before_ready = matches!(event, Event::Exited { process, .. }
+            if state.process(process).readiness_timeout.is_some()
+                && matches!(state.life(process), Lifecycle::Starting { .. }));
         // It has served nobody yet.
         let was_pending =
             matches!(event, Event::Exited { process, .. } if state.is_pending(process));
@@ -160,7 +163,7 @@ impl Draining {
                     let is_success = spec.is_success(end);
                     self.stop(
                         state,
-                        Cause::Ended { process, end, is_success, before_ready: false, is_failure },
+                        Cause::Ended { process, end, is_success, before_ready, is_failure },
                     );
                 }
             }
@@ -242,8 +245,10 @@ impl Draining {
     /// Handles the end of a process: those that send requests to it are drained only for `min`.
     fn exited(&mut self, state: &mut State, gone: ProcessId) {
         let spec = state.process(gone);
-        // Of two slots, the other one serves.
-        if spec.oneshot || spec.on_exit == OnExit::Ignore || !state.is_current(gone) {
+        // Of two slots, the other one serves, unless it has not been started yet.
+        let is_covered =
+            !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
+        if spec.oneshot || spec.on_exit == OnExit::Ignore || is_covered {
             return;
         }
         // The rest of the container may not be able to serve.

@@ -41,6 +41,8 @@ pub(crate) struct NotifySender {
     pub(crate) instance: u32,
     pub(crate) pid: Pid,
     pub(crate) children: SharedChildren,
+    /// Its readiness is `READY=1`, and not another probe.
+    pub(crate) tells_readiness: bool,
     /// The config has no other process.
     pub(crate) is_only_process: bool,
 }
@@ -90,7 +92,7 @@ impl Listener {
                 if let Some(status) = message.status {
                     *states.status.borrow_mut() = Some(format!("it says: {status}"));
                 }
-                if message.ready {
+                if message.ready && instance.tells_readiness {
                     let _ = sender.send(Message::Ready { process, instance: number });
                 }
                 if message.drained {
