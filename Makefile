@@ -126,7 +126,7 @@ budget-update: static static-lean python valgrind ## writes benches/budget.toml 
 	@benches/budget.py --update $(STATIC)/drainit
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores TERM" selects rows by name
-	$(CARGO) build --locked --quiet --package testkit
+	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B benches/faults/main.py $(if $(ROW),"$(ROW)")
 
 bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
@@ -210,8 +210,7 @@ valgrind:
 bench-tools:
 	@$(call need,ip nft nsenter wrk,iproute2 nftables util-linux wrk)
 fault-tools:
-	@test -e /usr/lib/$$(uname -m)-linux-gnu/faketime/libfaketime.so.1 || $(call install,libfaketime)
-	@$(call need,setpriv prlimit execlineb,util-linux execline)
+	@$(call need,cc setpriv prlimit execlineb,gcc libc6-dev util-linux execline)
 # Builds and runs the binary of another architecture.
 cross:
 	@$(call need,$(CROSS)-linux-gnu-gcc qemu-$(CROSS)-static,\

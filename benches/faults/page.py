@@ -36,7 +36,7 @@ start, get a signal and end. A process gets {stop} s to end where the tool has a
 of the documentation of each tool, and lie in `benches/faults/tools.py`:
 
 - **drainit**: `drainit run` with a config. The time of a row that a test of the project tries is that of the whole
-  test.
+  test. The clock is shifted for the binary of `target/debug`, because a static one takes no preload.
 - **tini**: `tini -- COMMAND`. It runs one process, and leaves the time to end to the container runtime: so a process
   that ignores TERM is *killed at {grace} s* by design.
 - **s6**: s6-svscan with a `run` and a `finish` script for each service, `timeout-kill`, and `notification-fd` with

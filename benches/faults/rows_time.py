@@ -2,47 +2,62 @@
 
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from glob import glob
+from pathlib import Path
 
+import kit
 from matrix import SUPERVISORS, US, Skip, group
 from run import Fault, Run
 from tools import Service
 
 row, tested = group("Time")
 READY = ("drainit", "s6", "Horust")
+DAY = 86400
 
 
 @row("a machine that has been up for 100 days (time namespace)", "runs and stops, 0")
 def uptime(run):
-    offset = str(100 * 86400)
+    offset = str(100 * DAY)
     run.start(run.service("a"), options=["--time", "--boottime", offset, "--monotonic", offset])
     run.wait("a").stop().ended_well("a")
 
 
-@row("the wall clock jumps a day back, two days forth, and back during the stop (libfaketime)",
-     "restarts go on, KILL comes in time", SUPERVISORS)
+def with_loader():
+    """A drainit that takes a preload, which a static one does not."""
+    programs = [Path(kit.DRAINIT), *(kit.ROOT / "target" / profile / "drainit" for profile in ("debug", "release"))]
+    for program in programs:
+        # The path of the loader of glibc is at the beginning of the file.
+        if program.exists() and b"/ld-linux" in program.read_bytes()[:4096]:
+            return str(program)
+    raise Skip(f"none of {', '.join(str(program) for program in programs)} is linked dynamically with glibc")
+
+
+@row("the wall clock jumps a day back, two days forth, and back during the stop", "restarts go on, KILL comes in time",
+     SUPERVISORS)
 def wall_clock(run):
-    library = next(iter(glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
-    if not library:
-        raise Skip("no libfaketime")
-    if run.tool == US:
-        # Its times are on the boot clock, and it reads the wall clock only for what it logs.
-        raise Skip("libfaketime shifts timers of the boot clock, too")
-    clock = run.dir / "clock"
-    clock.write_text("+0")
-    fake = ["env", f"LD_PRELOAD={library}", f"FAKETIME_TIMESTAMP_FILE={clock}", "FAKETIME_NO_CACHE=1",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+    run.drainit = with_loader() if run.tool == US else run.drainit
+    clock, library = run.dir / "clock", run.dir / "wall_clock.so"
+    source = Path(__file__).with_name("wall_clock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    clock.write_text("0")
     run.start(run.service("a", "on=TERM:ignore", restart=True), run.service("b", "sleep=300", "exit=1", restart=True),
-              prefix=fake).wait("a")
-    for jump in ("-86400", "+86400"):
-        clock.write_text(jump)
-        before = len(run.events("start", "b"))
+              prefix=["env", f"LD_PRELOAD={library}", f"WALL_CLOCK={clock}"]).wait("a")
+    run.check(str(library) in Path(f"/proc/{run.pid}/maps").read_text(), "does not take the preload")
+    for jump in (-DAY, DAY):
+        # In the pause before a restart.
+        ends = len(run.events("exit", "b"))
+        run.until(lambda: len(run.events("exit", "b")) > ends, "end", 15)
+        clock.write_text(str(jump))
+        before, said = len(run.events("start", "b")), len(run.text())
         run.until(lambda: len(run.events("start", "b")) > before, f"restart after {jump} s", 15)
+        if run.tool == US:
+            run.until(lambda: time.strftime(" %FT", time.gmtime(time.time() + jump)).encode() in run.text()[said:],
+                      f"line with the time after {jump} s")
     run.signal()
     time.sleep(0.3)
-    clock.write_text("-86400")
+    clock.write_text(str(-DAY))
     run.end()
 
 
