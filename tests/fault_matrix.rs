@@ -1,16 +1,17 @@
 //! Runs drainit's column of the fault matrix, `benches/faults`. Its rows for the peers are tried by
 //! `make faults` only.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use testkit::envoy::checkout;
 
 use crate::support::{child, namespace};
 
-fn matrix(options: &[&str]) -> Output {
+fn matrix(options: &[&str]) -> Command {
     let mut python = Command::new("python3");
     python.args(["-B", "benches/faults/main.py"]).args(options).current_dir(checkout());
-    python.env("DRAINIT", env!("CARGO_BIN_EXE_drainit")).env("CHILD", child()).output().unwrap()
+    python.env("DRAINIT", env!("CARGO_BIN_EXE_drainit")).env("CHILD", child());
+    python
 }
 
 #[test]
@@ -22,7 +23,7 @@ fn drainit_passes_every_row() {
     if !namespace::is_possible() {
         return;
     }
-    let tried = matrix(&["--tool", "drainit"]);
+    let tried = matrix(&["--tool", "drainit"]).output().unwrap();
     let said = String::from_utf8_lossy(&tried.stdout);
     let failed: Vec<_> = said.lines().filter(|line| !line.contains(": pass, ")).collect();
     assert!(tried.status.success(), "{failed:#?}\n{}", String::from_utf8_lossy(&tried.stderr));
@@ -33,7 +34,19 @@ fn drainit_passes_every_row() {
 fn the_tests_that_it_names_exist() {
     let tests = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
     let tests = String::from_utf8_lossy(&tests.stdout).into_owned();
-    for name in String::from_utf8_lossy(&matrix(&["--tests"]).stdout).lines() {
+    let named = matrix(&["--tests"]).output().unwrap();
+    for name in String::from_utf8_lossy(&named.stdout).lines() {
         assert!(tests.lines().any(|line| line == format!("{name}: test")), "no test {name}");
+    }
+}
+
+#[test]
+fn a_row_that_is_skipped_fails_in_ci() {
+    for (ci, passes) in [("true", false), ("", true)] {
+        let mut one = matrix(&["--tool", "drainit", "`docker stop`"]);
+        let tried = one.env("CI", ci).env("DOCKER_HOST", "unix:///none").output().unwrap();
+        let said = String::from_utf8_lossy(&tried.stderr);
+        assert_eq!(tried.status.success(), passes, "{said}");
+        assert_eq!(said.contains("CI: `docker stop`: no Docker"), !passes, "{said}");
     }
 }
