@@ -22,10 +22,10 @@ column of drainit (`tests/fault_matrix.rs`).
 {versions}
 
 A cell is *pass* and the time from the fault or the signal to the end, or the word for what went wrong. An empty cell
-(–) means that the tool does not have what the row is about. *killed at {grace} s* means that the tool was still there
-when a container runtime kills the container, which is after {grace} s here; *killed cold* that a process got no TERM,
-or no time after it; *runs on* that the tool stays although it should end. The last column names the test of the
-project that tries a row with drainit, with more assertions than fit here.
+(–) means that the tool does not have what the row is about, or that only a test of the project tries it. *killed at
+{grace} s* means that the tool was still there when a container runtime kills the container, which is after {grace} s
+here; *killed cold* that a process got no TERM, or no time after it; *runs on* that the tool stays although it should
+end. The last column names the test of the project that tries a row with drainit, with more assertions than fit here.
 
 {tables}
 

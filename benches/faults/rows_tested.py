@@ -1,4 +1,4 @@
-"""Faults of what only drainit has, above all the drain: each is a test of the project."""
+"""Faults of what only drainit has, above all the drain, and those that a test of the project tries closer."""
 
 from matrix import group
 
@@ -24,6 +24,9 @@ tested("the statistics hang or are garbage during the drain", "bounded, and repo
 tested("the last count fails", "bounded, and reported", "admin_faults::a_failing_last_count_is_bounded_and_reported")
 tested("there is no admin", "bounded, and reported",
        "admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
+# The admin of these tests is as strict as Envoy's.
+tested("a GET in place of a POST to the admin (405)", "the calls are POSTs, in their order",
+       "drain_faults::it_is_drained_then_polled_then_closed_and_only_then_asked_to_end")
 tested("the admin refuses once", "tried again", "drain_faults::a_single_refusal_is_tried_again")
 # mongodb-kubernetes#1278
 tested("the admin answers 403", "reported before the drain",
@@ -58,6 +61,66 @@ tested("a drain command hangs", "killed when its time is over", "drain_kinds::a_
 tested("a drain request is never answered", "given up when its time is over",
        "drain_kinds::a_request_without_an_answer_is_given_up_when_its_time_is_over")
 
+_, tested = group("Ends that nobody asked for, and failed starts")
+
+tested("a oneshot fails", "what needs it never starts, the container ends with its code",
+       "supervise::a_task_that_fails_ends_the_container_with_its_code")
+tested("a oneshot takes its time", "what needs it starts after it has completed",
+       "supervise::what_waits_for_a_task_starts_when_it_has_completed")
+tested("a process holds up the start", "`status` shows what is ready and what starts",
+       "status::without_a_word_of_control_it_shows_every_process")
+
+_, tested = group("Signals, and processes that do not obey")
+
+tested("independent processes", "asked to end at the same time",
+       "shutdown::each_process_is_asked_when_its_dependents_are_gone_and_independent_ones_at_the_same_time")
+tested("a second and a third TERM", "the second keeps the order, the third kills all, 137",
+       "shutdown::a_second_signal_keeps_the_order_and_a_third_kills")
+tested("a process and its child ignore TERM", "KILL to the whole group, 137",
+       "shutdown::a_member_of_a_killed_group_goes_with_it")
+tested("`exec`: a signal to the whole process group (`-g`), or to its leader", "the child gets it, or does not",
+       "exec_signals::a_group_gets_every_signal")
+tested("`exec`: signals that the program would take amiss (`--rewrite`)", "rewritten or dropped",
+       "exec_signals::signals_are_rewritten_and_dropped")
+tested("`exec`: the program ends with 143 (`--remap-exit`)", "the container ends with 0",
+       "exec_options::codes_become_0_where_asked")
+
+_, tested = group("Processes that nobody waits for, and many of them")
+
+tested("not as PID 1: beside processes of others", "they are left alone", "hardening::a_bystander_is_left_alone")
+
+_, tested = group("Output")
+
+tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
+       "output::lines_get_their_prefix_and_keep_their_stream")
+tested("32 processes write to stdout and stderr at the same time", "no line is mixed with another, and none is lost",
+       "output::lines_of_several_processes_are_never_mixed_and_none_is_lost")
+
+_, tested = group("Too little of something")
+
+tested("the parent leaves a descriptor open", "no process inherits it", "supervise::a_process_starts_clean")
+tested("30 restarts of a process with a log", "no descriptor stays open",
+       "hardening::restarts_leave_no_descriptor_open")
+
+_, tested = group("Time")
+
+# istio#34855
+tested("20 s to end in a grace period of 10 s", "a warning with its line, and an error of `check --strict`",
+       "config_errors::a_warning_stops_nothing_unless_check_is_strict")
+
+_, tested = group("In a Docker container")
+
+tested("the PID namespace of another container (`--pid`)", "it runs and stops, and touches no process of the other",
+       "docker::matrix::in_the_pid_namespace_of_another_container")
+tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
+       "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
+tested("an API gateway with children that are ready at once", "Envoy starts within 1 s of them",
+       "docker::api_gateway::faults::children_that_are_ready_at_once_let_the_router_start_after_milliseconds")
+tested("an API gateway writes 27,000 lines", "all arrive, for less CPU time than the pipes of a shell script take",
+       "docker::api_gateway::faults::many_log_lines_through_one_prefixer_cost_less_than_in_the_script")
+tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
+       "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy")
+
 _, tested = group("What only drainit has, beside the drain")
 
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
@@ -66,7 +129,12 @@ tested("a start hook hangs", "killed with its group, the start has failed",
        "hooks::a_pre_start_that_takes_too_long_is_killed_with_its_group")
 tested("a value or an `env_file` is missing", "a failed start, which names it",
        "values_at_start::a_missing_value_is_a_failed_start")
-tested("configs that are empty, binary, huge, recursive or never end", "refused with its place in 78",
+tested("a config that is empty, or only a comment", "refused soon, 78", "config_errors::an_empty_file")
+tested("a binary for a config", "refused soon, 78", "config_errors::a_binary")
+tested("a config of 10 MB", "refused soon in 300 MB of memory, 78", "config_errors::ten_megabytes")
+tested("a config of 100,000 brackets, each in the other", "refused soon, 78",
+       "config_errors::brackets_a_hundred_thousand_deep")
+tested("a config that never ends (a FIFO without a writer, `/dev/zero`)", "refused soon, 78",
        "config_errors::a_pipe_without_a_writer_and_a_device")
 tested("an alias bomb in the config", "refused at once", "config_errors::an_alias_bomb")
 tested("500 silent connections to the control port", "no client waits",
