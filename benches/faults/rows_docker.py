@@ -40,6 +40,22 @@ def memory(run):
     start(run, run.service("a", "sleep=1000", "hog=300"), options=limits).end(137)
 
 
+@row("no process can be forked (`--pids-limit`) when one is to be restarted",
+     "tried again until it can; the others run on", ("drainit", "s6", "supervisord"), alone=True)
+def pids(run):
+    go = run.dir / "go"
+    start(run, run.service("a", restart=True), run.service("b", f"await={go}", "exit=1", restart=True),
+          options=["--pids-limit=100"]).wait("a")
+    run.docker("update", "--pids-limit=1")
+    go.touch()
+    run.until(lambda: run.events("exit", "b"), "end")
+    go.unlink()
+    time.sleep(1.5)
+    run.check(len(run.events("start", "b")) == 1, "has forked").docker("update", "--pids-limit=100")
+    run.until(lambda: len(run.events("handling", "b")) == 2, "restart within 20 s")
+    run.check(len(run.events("start", "a")) == 1, "restarted a").docker("stop").end(0).ended_well("a")
+
+
 @row("read-only, any user, no capabilities, no new privileges", "TERM, 300 ms, 0", alone=True)
 def hardened(run):
     run.as_user()

@@ -30,8 +30,8 @@ def empty(filler):
     filler.wait()
 
 
-@row("no process can be forked (pids limit) when one is to be restarted", "tried again until it can; the others run on",
-     ("drainit", "s6", "supervisord"))
+@row("no process can be forked (`prlimit --nproc`) when one is to be restarted",
+     "tried again until it can; the others run on", ("drainit", "s6", "supervisord"))
 def no_fork(run):
     run.as_user(limits=["prlimit", "--nproc=60"])
     run.start(run.service("a", restart=True), run.service("b", restart=True)).wait("a", "b")

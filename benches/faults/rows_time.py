@@ -72,7 +72,7 @@ def suspend(run, seconds):
     run.since = since
 
 
-@row("everything is suspended for 3 s (docker pause)", "goes on, nothing is restarted, 0")
+@row("everything is suspended for 3 s (SIGSTOP and SIGCONT to all)", "goes on, nothing is restarted, 0")
 def suspended(run):
     run.start(run.service("a")).wait("a")
     suspend(run, 3)
