@@ -40,7 +40,8 @@ def test_program():
     command = ["cargo", "test", "--quiet", "--locked", "--test", "main", "--no-run", "--message-format=json"]
     lines = subprocess.run(command, cwd=kit.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     artifacts = [json.loads(line) for line in lines]
-    return next(each["executable"] for each in artifacts if each.get("executable"))
+    # cargo names drainit, too, in no certain order.
+    return next(each["executable"] for each in artifacts if each.get("executable") and each["profile"]["test"])
 
 
 def by_test(program, name):
