@@ -20,7 +20,7 @@ What goes wrong in containers, tried with drainit and with its peers: {rows} fau
 rows with that text in their name anew. It exits with 1 if drainit fails a row. The tests of the project try the
 column of drainit (`tests/fault_matrix.rs`).
 
-{when}, on {machine}..
+{when}, on {machine}.
 
 {versions}
 
