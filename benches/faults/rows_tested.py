@@ -114,6 +114,12 @@ tested("the PID namespace of another container (`--pid`)", "it runs and stops, a
        "docker::matrix::in_the_pid_namespace_of_another_container")
 tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
        "docker::matrix::the_stock_time_of_docker_stop_is_said_at_the_start")
+tested("an API gateway with children that are ready at once", "Envoy starts within 1 s of them",
+       "docker::api_gateway::faults::children_that_are_ready_at_once_let_the_router_start_after_milliseconds")
+tested("an API gateway writes 27,000 lines", "all arrive, for less CPU time than the pipes of a shell script take",
+       "docker::api_gateway::faults::many_log_lines_through_one_prefixer_cost_less_than_in_the_script")
+tested("HUP, USR1 and USR2 to an API gateway", "nothing ends, and Envoy gets USR1",
+       "docker::api_gateway::faults::hup_usr1_and_usr2_kill_nothing_and_usr1_reaches_envoy")
 
 _, tested = group("What only drainit has, beside the drain")
 
