@@ -41,8 +41,8 @@ pub enum Action {
     StayReady,
     /// The shutdown has begun: `/readyz` turns 503, probes end.
     Unready,
-    /// Drain the process. Answer with `Event::DrainAnswered`, then send `Event::DrainSample`s:
-    /// seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.
+    /// Drain the process. Of an Envoy, answer with `Event::DrainAnswered`, then send
+    /// `Event::DrainSample`s; of others, `Event::Drained` when it is complete. The samples come seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: no sample ends the drain before.

@@ -44,7 +44,7 @@ pub enum Event {
     },
     /// drainit received a signal.
     Signal(Signal),
-    /// `Action::Drain` has reached the process, or was given up.
+    /// The requests to drain an Envoy were answered or given up, or another kind of drain has failed.
     DrainAnswered {
         process: ProcessId,
         /// At least one of the requests to drain succeeded.

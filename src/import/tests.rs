@@ -87,7 +87,7 @@ services:
     # replace this by the ENTRYPOINT and CMD of postgres:17
     command: [db]
     environment: {A: "1"}
-    # probed until it is ready, not after that; also web
+    # probed each second until it is ready, not after that; also web
     readiness: {exec: [pg_isready], interval: 1s, timeout: 20s}
     restart: always
     on_exit: ignore
@@ -187,7 +187,7 @@ services:
   db:
     # replace this by the ENTRYPOINT and CMD of postgres
     command: [db]
-    # probed until it is ready, not after that
+    # probed each second until it is ready, not after that
     readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
     on_exit: ignore
     log: {prefix: db}
