@@ -120,7 +120,7 @@ pub fn describe_io(error: &io::Error) -> String {
     }
     if error.kind() == io::ErrorKind::AddrInUse && error.raw_os_error().is_some() {
         // The words of musl and glibc differ.
-        return "address already in use, by another process or container of the pod".to_owned();
+        return error.kind().to_string();
     }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

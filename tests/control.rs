@@ -141,7 +141,7 @@ fn a_port_in_use_is_found_before_anything_starts() {
     Rig::not_init()
         .run(&config)
         .assert_code(78)
-        .assert_line(&format!("control.listen {address}: address already in use, by another process or container of the pod"))
+        .assert_line(&format!("control.listen {address}: address in use"))
         .assert_no_event("a", "start");
 }
 

@@ -143,7 +143,7 @@ fn an_address_in_use_is_found_before_anything_starts() {
     let config = "processes: {app: {command: [CHILD, app], listen: ['tcp://ADDRESS']}}";
     rig.run(&config.replace("ADDRESS", &address))
         .assert_code(78)
-        .assert_line(&format!("app: `listen` tcp://{address}: address already in use, by another process or container of the pod"))
+        .assert_line(&format!("app: `listen` tcp://{address}: address in use"))
         .assert_no_event("app", "start");
 }
 

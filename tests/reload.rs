@@ -192,7 +192,7 @@ fn a_config_that_cannot_be_used_changes_nothing_and_is_explained() {
         ("  b: {", "  b: {depends_on: [c], ", "did you mean"),
         ("processes:", "env: {A: b}\nprocesses:", "`env` differs"),
         ("processes:", "control: {listen: '127.0.0.1:1'}\nprocesses:", "`control` differs"),
-        ("  a: {", &listen, "address already in use"),
+        ("  a: {", &listen, "address in use"),
     ] {
         edit(&drainit, from, to);
         for command in [["reload"].as_slice(), &["plan", "--reload"]] {

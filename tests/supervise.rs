@@ -440,7 +440,9 @@ fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
     let _other = UnixListener::bind(rig.path("a.sock")).unwrap();
     let drainit = rig.start("processes: {a: {command: [CHILD, a], sockets: [DIR/a.sock]}}");
     let ended = drainit.wait_exit(LONG);
-    ended.assert_code(1).assert_line("a: cannot be started: another process listens on .*a.sock");
+    ended
+        .assert_code(1)
+        .assert_line("a: cannot be started: .*a.sock: another process listens on it");
     assert!(ended.path("a.sock").exists());
 }
 

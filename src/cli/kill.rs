@@ -13,8 +13,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// Options of `kill`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The signal goes to the process, not to its children. If it ends by it, `restart` and `on_exit` decide, \
-        as after every end that was not asked for; `drainit stop` stops a process."
+    after_help = "The signal goes to the process, not to its children. If that ends it, `restart` and `on_exit` decide; \
+        `drainit stop` stops a process."
 )]
 pub struct KillArgs {
     #[command(flatten)]

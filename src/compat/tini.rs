@@ -328,7 +328,7 @@ Options:
 Environment:
 
   TINI_SUBREAPER           As -s, whatever its value.
-  TINI_VERBOSITY           How much is logged, 0 to 3 (1 unless set).
+  TINI_VERBOSITY           Log level, 0 to 3 (1 unless set).
   TINI_KILL_PROCESS_GROUP  As -g, whatever its value.
 
 "

@@ -247,11 +247,6 @@ mod tests {
         let socket = ControlSocket::Off;
         let control = Control { listen: Some(address), socket, ..Control::default() };
         let error = Listeners::bind(&control).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!(
-                "control.listen {address}: address already in use, by another process or container of the pod"
-            )
-        );
+        assert_eq!(error, format!("control.listen {address}: address in use"));
     }
 }

@@ -33,8 +33,7 @@ impl HeldSocket {
     /// Listens on a Unix socket with these permissions. Replaces a socket without a listener.
     pub(crate) fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
         if stale_socket::is_listening(path)? {
-            let why = "another process listens on it";
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
         }
         stale_socket::remove(path)?;
         let descriptor =

@@ -57,6 +57,9 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Why a socket cannot be taken.
+pub(crate) const IN_USE: &str = "another process listens on it";
+
 /// Whether another process than this one listens on the socket at `path`; `own` is that of drainit.
 /// What cannot be asked, such as a datagram socket, is nobody's.
 pub(crate) fn is_taken(path: &Path, own: Option<&Path>) -> bool {

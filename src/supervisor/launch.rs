@@ -311,10 +311,10 @@ pub(crate) fn check_sockets(process: &Process, config: &Config) -> Result<(), St
     let own = config.control.socket.path();
     match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {
         None => Ok(()),
-        Some(path) => Err(StartError::Unprepared(format!(
-            "another process listens on {}: does another drainit run here?",
-            path.display()
-        ))),
+        Some(path) => {
+            let path = path.display();
+            Err(StartError::Unprepared(format!("{path}: {}", stale_socket::IN_USE)))
+        }
     }
 }
 

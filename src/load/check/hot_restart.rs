@@ -73,7 +73,7 @@ fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
     let asks = |readiness: &Readiness| readiness.probe != Probe::Notify;
     if !process.readiness.as_ref().is_some_and(asks) {
         let message = format!(
-            "`update: hot-restart` of `{name}` needs a `readiness` by which Envoy is asked: without it a new epoch that cannot serve would \
+            "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that cannot serve would \
              not be taken back"
         );
         problems.error(update, message).help(

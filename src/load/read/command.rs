@@ -79,7 +79,7 @@ impl Reader<'_> {
         {
             let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
             let problem = self.problems.warning(node.span, message);
-            problem.help("write each argument as an element of its own");
+            problem.help("write `[PROGRAM, ARGUMENT, …]`");
         }
         if !words.iter().any(|word| reads_dollars(word)) {
             self.check_dollars(first, what);

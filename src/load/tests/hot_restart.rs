@@ -31,7 +31,7 @@ fn each_error_names_its_mend() {
         (
             RIGHT,
             &[DRAIN],
-            "5:`update: hot-restart` of `router` needs a `readiness` by which Envoy is asked",
+            "5:`update: hot-restart` of `router` needs a `readiness` that asks Envoy",
             "add `readiness",
         ),
         (
