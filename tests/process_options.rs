@@ -201,7 +201,7 @@ processes:
 #[test]
 fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
     for (file, why) in [
-        ("DIR/no/such.log", "No such file or directory"),
+        ("DIR/no/such.log", "no such file or directory"),
         ("/dev/zero", "it is not a regular file"),
     ] {
         let Some(rig) = Rig::new() else { return };
