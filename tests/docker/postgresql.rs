@@ -64,7 +64,7 @@ fn supervisord_is_killed_before_it_gets_to_the_database() {
     }
 }
 
-/// Starts a container, and stops it by a plain `docker stop` while three requests of 1 s are under
+/// Starts a container, and stops it by a plain `docker stop` while three requests of 2 s are under
 /// way, which are answered, and one of a minute. Returns how long that took.
 fn stop_with_requests(options: &[&str], args: &[&str]) -> Option<(Container, Duration)> {
     let image = postgresql_image()?;
@@ -77,7 +77,7 @@ fn stop_with_requests(options: &[&str], args: &[&str]) -> Option<(Container, Dur
     assert_eq!(ask("/0").unwrap(), (200, "1\n".to_owned()), "{}", container.logs());
     let took = thread::scope(|scope| {
         let hangs = scope.spawn(|| ask("/60"));
-        let asked = [(); 3].map(|()| scope.spawn(|| ask("/1")));
+        let asked = [(); 3].map(|()| scope.spawn(|| ask("/2")));
         let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
         while ask_database(&container, sleeping) != "4" {
             assert!(!asked.iter().all(|asked| asked.is_finished()), "{}", container.logs());
