@@ -42,7 +42,8 @@ pub enum Action {
     /// The shutdown has begun: `/readyz` turns 503, probes end.
     Unready,
     /// Drain the process. Of an Envoy, answer with `Event::DrainAnswered`, then send
-    /// `Event::DrainSample`s; of others, `Event::Drained` when it is complete. The samples come seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before `min` is over.
+    /// `Event::DrainSample`s: seldom at first, often from [`QUIET`](crate::core::drain::QUIET) before
+    /// `min` is over. Of others, answer with `Event::Drained` when it is complete.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: no sample ends the drain before.
