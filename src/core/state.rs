@@ -334,6 +334,12 @@ impl State {
         self.is_current(id) && !life.is_settled(self.process(id).required)
     }
 
+    /// Whether the process runs, and its readiness is waited for.
+    pub(super) fn awaits_ready(&self, id: ProcessId) -> bool {
+        let is_starting = matches!(self.life(id), Lifecycle::Starting { .. });
+        is_starting && self.process(id).readiness_timeout.is_some()
+    }
+
     /// Whether an instance runs in the other slot of the process.
     pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
         self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())

@@ -129,9 +129,8 @@ impl Draining {
         // A request had begun to stop it before the drain was requested.
         let was_stopped = matches!(event, Event::Exited { process, .. }
             if state.life(process).is_being_stopped());
-        let before_ready = matches!(event, Event::Exited { process, .. }
-            if state.process(process).readiness_timeout.is_some()
-                && matches!(state.life(process), Lifecycle::Starting { .. }));
+        let before_ready =
+            matches!(event, Event::Exited { process, .. } if state.awaits_ready(process));
         // It has served nobody yet.
         let was_pending =
             matches!(event, Event::Exited { process, .. } if state.is_pending(process));

@@ -372,13 +372,11 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
 
 /// Handles an end that was not asked for.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
-    let (since, before_ready) = match state.life(process) {
-        Lifecycle::Starting { since, .. } => {
-            (since, state.process(process).readiness_timeout.is_some())
-        }
-        Lifecycle::Ready { since } => (since, false),
-        _ => return Ok(()),
+    let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
+    else {
+        return Ok(());
     };
+    let before_ready = state.awaits_ready(process);
     let lived = state.now.since(since);
     let spec = state.process(process);
     let (oneshot, on_exit, is_success) = (spec.oneshot, spec.on_exit, spec.is_success(end));
