@@ -181,6 +181,15 @@ fn a_second_signal_kills_the_command() {
 }
 
 #[test]
+fn drained_1_ends_no_drain_of_another_kind() {
+    let drain = "signal: {signal: USR1, time: 1s}}\n    readiness: {notify: true";
+    let steps = "notify=READY=1, await=DIR/told, notify=DRAINED=1";
+    let Some(drainit) = start(drain, steps) else { return };
+    let (ended, t0) = stop(drainit, "its time is over");
+    assert_asked(&ended, t0, ms(1000)..LATE);
+}
+
+#[test]
 fn the_end_of_the_process_answers_a_signal() {
     let steps = "'on=USR2:exit:0:700', 'spawn=member,on=USR2:ignore'";
     for kind in ["signal", "notify"] {

@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::fail;
+use crate::config::Process;
 use crate::core::action::Action;
 use crate::core::spec::Spec;
 use crate::load;
@@ -21,7 +22,6 @@ use crate::report::text;
 use crate::simulation::count::{Count, Worst};
 use crate::simulation::scenario::{Scenario, Subject};
 use crate::simulation::{Broken, Seen, watch};
-use crate::supervisor::launch::uses_notify;
 use crate::types::{Time, exit_code, human};
 
 /// A thread takes so many seeds at a time.
@@ -60,7 +60,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     let subject = || Subject {
         spec: Rc::new(spec.clone()),
         names: config.processes.iter().map(|process| process.name.clone()).collect(),
-        notifies: config.processes.iter().map(uses_notify).collect(),
+        notifies: config.processes.iter().map(Process::uses_notify).collect(),
     };
     let result = match args.runs {
         None => show(&subject(), args.seed),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    CopyOf, Drain, EnvoyFlags, Hooks, ListenSocket, Liveness, Readiness, Render, Ulimit, Variable,
-    Watch,
+    CopyOf, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Probe, Readiness,
+    Render, Ulimit, Variable, Watch,
 };
 use crate::types::{Signal, exit_code};
 
@@ -83,6 +83,25 @@ impl Process {
     #[must_use]
     pub fn hot_restart(&self) -> Option<EnvoyFlags> {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
+    }
+
+    /// Whether it reports its readiness itself, with `READY=1`.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        matches!(self.readiness, Some(Readiness { probe: Probe::Notify, .. }))
+    }
+
+    /// Whether it reports the end of its drain itself, with `DRAINED=1`.
+    #[must_use]
+    pub fn tells_drained(&self) -> bool {
+        matches!(self.drain, Some(Drain { method: DrainMethod::Notify(_), .. }))
+    }
+
+    /// Whether it gets a `NOTIFY_SOCKET`.
+    #[must_use]
+    pub fn uses_notify(&self) -> bool {
+        let tells_life = matches!(self.liveness, Some(Liveness::Notify(_)));
+        self.tells_readiness() || self.tells_drained() || tells_life
     }
 
     /// Whether drainit lets Envoy check its config before each hot restart: without a `pre_start`,

@@ -187,7 +187,7 @@ fn decoded(path: &str) -> Option<PathBuf> {
     Some(OsString::from_vec(bytes).into())
 }
 
-/// Another version of drainit knows more, or less.
+/// Refuses a path that this version of drainit does not know; another one may.
 pub(crate) fn unknown_path(path: &str) -> Response<AnswerBody> {
     let version = env!("CARGO_PKG_VERSION");
     let body =
@@ -297,11 +297,11 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
     }
     for ProcessStatus { name, slot, .. } in targets {
         let Peer { pid, uid } = peer;
-        tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
         if let Err(error) = supervisor.signal(*slot, signal) {
             let reason = format!("{name}: cannot send {signal}: {error}\n");
             return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
         }
+        tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
     }
     Answered::Now(response(StatusCode::OK, TEXT, "sent\n".to_owned()))
 }

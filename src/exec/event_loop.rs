@@ -24,7 +24,7 @@ const BATCH: Duration = Duration::from_micros(300);
 /// The signals that stop a process, as Ctrl-Z does.
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
-/// See the module.
+/// Runs the command until it has ended, and carries out what the machine decides.
 pub(crate) struct CommandLoop<'a> {
     options: &'a ExecOptions,
     signals: &'a BlockedSignals,

@@ -90,7 +90,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// See the module.
+/// Decides what happens with the command, its signals and its leftovers.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     options: &'a ExecOptions,

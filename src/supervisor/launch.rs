@@ -12,8 +12,7 @@ use regex_lite::Regex;
 use thiserror::Error;
 
 use crate::config::{
-    Config, Drain, DrainMethod, Hook, Liveness, LogFormat, LogMode, OnlyIf, Probe, Process,
-    Readiness, Render, Variable,
+    Config, Hook, Liveness, LogFormat, LogMode, OnlyIf, Probe, Process, Render, Variable,
 };
 use crate::http::describe_io;
 use crate::load::Environment;
@@ -75,14 +74,6 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let own = std::env::vars_os().filter(|(name, _)| !of_drainit.iter().any(|own| name == own));
     let defaults = config.env.iter().map(|(name, value)| (name.into(), value.into()));
     own.chain(defaults).collect()
-}
-
-/// Whether a process gets a `NOTIFY_SOCKET`.
-pub(crate) fn uses_notify(process: &Process) -> bool {
-    let ready = matches!(process.readiness, Some(Readiness { probe: Probe::Notify, .. }));
-    let drained = matches!(process.drain, Some(Drain { method: DrainMethod::Notify(_), .. }));
-    let alive = matches!(process.liveness, Some(Liveness::Notify(_)));
-    ready || drained || alive
 }
 
 /// The process with the values that are read at its start; `None` where it has none.

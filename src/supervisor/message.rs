@@ -18,7 +18,7 @@ pub(crate) type MessageSender = UnboundedSender<Message>;
 /// The answer to a request of the operator; the error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
-/// The same, with a text.
+/// The answer to a request that has a text, as a plan is one.
 pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// Why drainit has started a child.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::config::{Config, DrainMethod, EnvoyFlags, Probe, Process, Readiness};
+use crate::config::{Config, DrainMethod, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 use crate::load::span::Span;
@@ -70,8 +70,7 @@ fn needs(problems: &mut Problems, process: &Process, update: Span) -> bool {
         );
         return false;
     }
-    let asks = |readiness: &Readiness| readiness.probe != Probe::Notify;
-    if !process.readiness.as_ref().is_some_and(asks) {
+    if process.readiness.is_none() || process.tells_readiness() {
         let message = format!(
             "`update: hot-restart` of `{name}` needs a `readiness` that asks Envoy: without it a new epoch that cannot serve would \
              not be taken back"

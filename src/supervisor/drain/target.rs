@@ -13,7 +13,7 @@ use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, harmless};
 
-/// See the module.
+/// The process to drain, and the way to report about it.
 pub(crate) struct DrainTarget {
     pub(crate) process: ProcessId,
     pub(crate) instance: u32,

@@ -571,7 +571,7 @@ impl Executor {
         self.status_board.slots.borrow().others(slot)
     }
 
-    /// Whose the lines of this slot are.
+    /// The process that the lines of this slot belong to: one for all its instances.
     fn owner(&self, slot: ProcessId) -> ProcessId {
         self.status_board.slots.borrow().identity(slot)
     }

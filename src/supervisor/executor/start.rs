@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 
-use crate::config::{Liveness, Probe, Process, Readiness};
+use crate::config::{Liveness, Process};
 use crate::core::event::Event;
 use crate::os::notify_socket::NotifySocket;
 use crate::supervisor::executor::Executor;
@@ -78,8 +78,7 @@ impl Executor {
     }
 
     fn try_spawn(&mut self, process: ProcessId, wanted: &Process) -> Result<(), StartError> {
-        let socket =
-            if launch::uses_notify(wanted) { Some(NotifySocket::bind(process)?) } else { None };
+        let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
         let launcher = self.launcher(Some(wanted))?;
         let handed = Handed {
@@ -119,10 +118,8 @@ impl Executor {
                 instance,
                 pid,
                 children: Rc::clone(&self.children),
-                tells_readiness: matches!(
-                    wanted.readiness,
-                    Some(Readiness { probe: Probe::Notify, .. })
-                ),
+                tells_readiness: wanted.tells_readiness(),
+                tells_drained: wanted.tells_drained(),
                 is_only_process: self.config.processes.len() == 1,
             };
             let states = States {
@@ -132,7 +129,8 @@ impl Executor {
             Listener::begin(socket, sender, states, self.sender.clone())
         });
         current.watch = match &wanted.readiness {
-            Some(Readiness { probe: Probe::Notify, .. }) | None => None,
+            None => None,
+            Some(_) if wanted.tells_readiness() => None,
             Some(readiness) => Some(Watch::begin(
                 ReadinessTarget {
                     process: wanted.clone(),

@@ -43,6 +43,8 @@ pub(crate) struct NotifySender {
     pub(crate) children: SharedChildren,
     /// Its readiness is `READY=1`, and not another probe.
     pub(crate) tells_readiness: bool,
+    /// Its drain ends with `DRAINED=1`, and not with an answer or a count.
+    pub(crate) tells_drained: bool,
     /// The config has no other process.
     pub(crate) is_only_process: bool,
 }
@@ -95,7 +97,7 @@ impl Listener {
                 if message.ready && instance.tells_readiness {
                     let _ = sender.send(Message::Ready { process, instance: number });
                 }
-                if message.drained {
+                if message.drained && instance.tells_drained {
                     report(Event::Drained(process));
                 }
                 if let Some(by) = message.extend {
