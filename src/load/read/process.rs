@@ -251,7 +251,7 @@ pub(crate) fn processes(
         reader.variables.set_copy(None);
         scaling.add(&key.text, names);
     }
-    if processes.is_empty() {
+    if processes.is_empty() && !root.has_unknown {
         let span = root.key("processes").unwrap_or(Span::whole(root.span.file()));
         if without_copies.is_empty() {
             let problem = reader.problems.error(span, "there is no process");
@@ -300,7 +300,7 @@ fn process(
         _ => reader.fields(node, what, &KEYS).unwrap_or_else(|| Fields::empty(place.name)),
     };
     let is_mapping = matches!(node.kind, Kind::Mapping(_) | Kind::Null);
-    if fields.get("command").is_none() && is_mapping {
+    if fields.get("command").is_none() && is_mapping && !fields.has_unknown {
         let problem =
             reader.problems.error(place.name, format!("process {} has no `command`", quote(key)));
         problem.help("add `command: [PROGRAM, ARGUMENT, …]`");

@@ -234,6 +234,7 @@ fn a_process_needs_a_command() {
         ("processes: {}", "1:1 there is no process"),
         ("processes:", "1:1 there is no process"),
         ("shutdown: {}", "0:0 there is no process"),
+        ("process: {a: {command: [a]}}", "1:1 unknown key `process` at the top level"),
         ("processes: [a]", "1:12 `processes` must be a mapping, not a list"),
         ("[a]", "1:1 a config must be a mapping, not a list"),
     ] {
@@ -314,7 +315,6 @@ processes:
             "2:17 `grace_period` is `abc`: not a duration",
             "4:3 duplicate key `reserve`",
             "10:18 circular dependency `engine -> router -> engine`",
-            "11:3 process `router` has no `command`",
             "12:5 unknown key `comand` in `processes.router`",
             "13:20 process `engine` already has the prefix `--x.`",
             "14:15 process `engine` already has the socket `/run/x.sock`",

@@ -51,7 +51,7 @@ fn without_copies_nobody_waits_for_them() {
     assert!(config.processes[1].depends_on.is_empty());
     // The entry must be valid nevertheless.
     let found = lines(&problems("processes: {a: {command: [a]}, b: {scale: 0, comand: [b]}}"));
-    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found, ["1:46 unknown key `comand` in `processes.b`"]);
     let found = problems("processes: {a: {command: [a], scale: 0}}");
     assert_eq!(lines(&found), ["1:1 there is nothing to start: every `scale` is 0"]);
     assert!(!found[0].is_error());
