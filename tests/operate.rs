@@ -1,10 +1,39 @@
-//! `drainit stop`, `start`, `restart` and `kill`, and signals to drainit itself that nobody gets.
+//! `drainit stop`, `start` and `restart`.
 
 use std::process::Stdio;
 
 use serde_json::Value;
+use testkit::event::Event;
 
 use crate::support::{LONG, Rig, Running, Said, Signal};
+
+/// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
+const CONFIG: &str = "
+shutdown: {grace_period: 20s, reserve: 1s}
+processes:
+  store: {command: [CHILD, store]}
+  app:
+    command: [CHILD, app]
+    depends_on: [store]
+    drain: {exec: {command: [CHILD, drainer, exit=0], time: 8s}}
+  other: {command: [CHILD, other]}
+";
+
+fn start(config: &str) -> Option<Running> {
+    let drainit = Rig::new()?.start(config);
+    drainit.wait_for_start(&["store", "app", "other"]);
+    drainit.wait_for_line("everything is ready");
+    Some(drainit)
+}
+
+/// Waits until a child has recorded exactly so many events that begin with `what`.
+#[track_caller]
+fn wait_for(drainit: &Running, name: &str, what: &str, times: usize) {
+    drainit.wait(&format!("{times} times `{name} {what}`"), LONG, |record| {
+        let is_one = |event: &&Event| event.name == name && event.what.starts_with(what);
+        (record.events.iter().filter(is_one).count() == times).then_some(())
+    });
+}
 
 /// The state and the pid of a process.
 fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
@@ -12,6 +41,181 @@ fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
     let status: Value = serde_json::from_str(&said.stdout).unwrap();
     let process = &status["processes"][0];
     (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
+}
+
+#[test]
+fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
+    let Some(drainit) = start(CONFIG) else { return };
+    drainit.exec(&["stop"]).assert(2, "NAME");
+    drainit.exec(&["stop", "store"]).assert(0, "");
+    drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
+    wait_for(&drainit, "drainer", "start", 1);
+    wait_for(&drainit, "app", "got SIGTERM", 1);
+    let alive = drainit.wait_for_event("store", "got SIGTERM alive:").what;
+    assert_eq!(alive, "got SIGTERM alive:other", "the app was gone");
+    for name in ["store", "app"] {
+        assert_eq!(state(&drainit, name).0, "stopped");
+    }
+    drainit.exec(&["health"]).assert(1, "store (stopped");
+    drainit.exec(&["stop", "store"]).assert(0, "");
+    drainit.exec(&["start", "app"]).assert(0, "");
+    for name in ["store", "app"] {
+        assert_eq!(state(&drainit, name).0, "ready");
+        wait_for(&drainit, name, "handling", 2);
+    }
+    drainit.exec(&["health"]).assert(0, "");
+    drainit.exec(&["stop", "nobody"]).assert(1, "there is no process");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*reported by the process$");
+}
+
+#[test]
+fn the_container_outlives_a_stop_of_everything() {
+    let Some(drainit) = start(CONFIG) else { return };
+    drainit.exec(&["stop", "app"]).assert(0, "");
+    drainit.exec(&["stop", "other"]).assert(0, "");
+    drainit.exec(&["stop", "store"]).assert(0, "");
+    for name in ["store", "app", "other"] {
+        assert_eq!(state(&drainit, name).0, "stopped");
+    }
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("  stop ");
+}
+
+#[test]
+fn a_restart_drains_and_replaces_one_process_alone() {
+    let Some(drainit) = start(CONFIG) else { return };
+    for times in 1..=2 {
+        drainit.exec(&["restart", "app"]).assert(0, "");
+        wait_for(&drainit, "drainer", "start", times);
+        wait_for(&drainit, "app", "handling", times + 1);
+    }
+    drainit.exec(&["restart", "store"]).assert(0, "");
+    wait_for(&drainit, "store", "handling", 2);
+    wait_for(&drainit, "app", "got SIGTERM", 2);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_failed_start_by_request_does_not_end_the_container() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("ready", "");
+    let drainit = rig.start(
+        "
+        processes:
+          app:
+            command: [CHILD, app, 'await=DIR/ready', 'unix=DIR/app.sock']
+            sockets: [DIR/app.sock]
+            readiness: {unix: DIR/app.sock, timeout: 3s}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    std::fs::remove_file(drainit.path("ready")).unwrap();
+    let line = "app did not become ready within 3s";
+    drainit.exec(&["restart", "app"]).assert(1, line);
+    drainit.wait_until("stopped after it", || state(&drainit, "app").0 == "failed");
+    drainit.exec(&["health"]).assert(1, "app (failed");
+    drainit.touch("ready");
+    drainit.exec(&["start", "app"]).assert(0, "");
+    assert_eq!(state(&drainit, "app").0, "ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_refused_restart_is_in_the_log_with_its_reason() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("ready", "");
+    let drainit = rig.start(
+        "processes: {app: {command: [CHILD, app], readiness: {file: DIR/ready, timeout: 60s}}}",
+    );
+    drainit.wait_for_line("everything is ready");
+    std::fs::remove_file(drainit.path("ready")).unwrap();
+    let mut first = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+    wait_for(&drainit, "app", "handling", 2);
+    let why = "app is being stopped or restarted already";
+    drainit.exec(&["restart", "app"]).assert(1, why);
+    drainit.wait_for_line(&format!("app: restart failed: {why}"));
+    drainit.touch("ready");
+    assert!(first.wait().unwrap().success());
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
+#[test]
+fn a_stop_of_the_container_goes_on_where_a_request_has_got() {
+    let config = CONFIG.replace("drainer, exit=0", "drainer, 'await=DIR/drained', exit=0");
+    let Some(drainit) = start(&config) else { return };
+    let asked = drainit.exec_as(None, &["restart", "app"]).stderr(Stdio::piped()).spawn().unwrap();
+    drainit.wait_for_event("drainer", "start");
+    drainit.exec(&["start", "app"]).assert(1, "app is being stopped or restarted already");
+    drainit.signal(Signal::SIGTERM);
+    Said::of(asked.wait_with_output().unwrap()).assert(1, "the container is shutting down");
+    drainit.touch("drained");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*reported by the process$");
+    let starts = |name: &str| {
+        ended.record.events.iter().filter(|one| one.name == name && one.what == "start").count()
+    };
+    assert_eq!((starts("drainer"), starts("app")), (1, 1));
+}
+
+#[test]
+fn a_dependent_that_asks_for_it_is_restarted_after_its_dependency() {
+    let Some(rig) = Rig::new() else { return };
+    // Only the first instance of the store ends when it is told to.
+    let drainit = rig.start(
+        "
+        processes:
+          store:
+            command:
+              - sh
+              - -c
+              - 'test -e DIR/crash && exec CHILD store unix=DIR/store.sock;
+                exec CHILD store unix=DIR/store.sock await=DIR/crash exit=7'
+            sockets: [DIR/store.sock]
+            readiness: {unix: DIR/store.sock}
+            restart: on-failure
+            restart_delay: 10ms
+          app:
+            command: [CHILD, app]
+            depends_on: {store: {restart: true}}
+            drain: {exec: {command: [CHILD, drainer, exit=0], time: 8s}}
+          web: {command: [CHILD, web], depends_on: {app: {restart: true}}}
+          other: {command: [CHILD, other], depends_on: [store, app]}
+        ",
+    );
+    drainit.wait_for_start(&["store", "app", "web", "other"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.touch("crash");
+    for name in ["app", "web"] {
+        wait_for(&drainit, name, "handling", 2);
+    }
+    wait_for(&drainit, "drainer", "start", 1);
+    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
+    let status = drainit.exec(&["status", "--format", "json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let processes = status["processes"].as_array().unwrap().iter();
+    let restarts: Vec<_> = processes.map(|one| one["restarts"].as_u64().unwrap()).collect();
+    assert_eq!(restarts, [1, 0, 0, 0], "only the crash is counted");
+    // The same after a restart by hand.
+    drainit.exec(&["restart", "store"]).assert(0, "");
+    for name in ["store", "app", "web"] {
+        wait_for(&drainit, name, "handling", 3);
+    }
+    drainit.wait_until("it is ready again", || drainit.exec(&["health"]).code == 0);
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line("app: restarting it, because store was started again")
+        .assert_line("web: restarting it, because app was started again")
+        .assert_order(&["store exit 7", "drainer start", "app got SIGTERM", "web got SIGTERM"]);
+    let starts = ended.record.events.iter();
+    let starts = starts.filter(|one| one.name == "other" && one.what == "start").count();
+    assert_eq!(starts, 1, "the other did not ask for it");
 }
 
 #[test]
@@ -126,71 +330,6 @@ fn a_command_that_waits_blocks_nobody_and_its_end_does_not_cancel() {
     assert_eq!(state(&drainit, "slow").0, "stopped");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_exit(LONG).assert_code(0);
-}
-
-#[test]
-fn a_signal_goes_to_the_process_alone() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a: {command: [CHILD, a, 'on=HUP:print:reloaded']}
-          b: {command: [CHILD, b, 'on=HUP:print:wrong']}
-          task: {type: oneshot, command: [CHILD, task, exit=0]}
-        ",
-    );
-    drainit.wait_for_start(&["a", "b"]);
-    drainit.wait_for_line("everything is ready");
-    drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
-    drainit.wait_for_line("reloaded");
-    drainit.wait_for_line(r"a: SIGHUP sent, requested by pid \d+ \(uid 0\)");
-    drainit.exec(&["kill", "-s", "1", "task"]).assert(1, "task does not run: it is done");
-    drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as HUP");
-    drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
-    drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_exit(LONG).assert_code(0).assert_no_line("wrong");
-}
-
-#[test]
-fn without_a_signal_it_kills_and_the_policy_decides() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {a: {command: [CHILD, a], restart: always, restart_delay: 10ms}, b: {command: [CHILD, b]}}",
-    );
-    drainit.wait_for_line("everything is ready");
-    drainit.exec(&["kill", "a"]).assert(0, "");
-    drainit.wait_for_line("a: was ended by SIGKILL");
-    drainit.wait_until("restarted", || {
-        drainit.exec(&["status"]).stdout.contains("last exit: was ended by SIGKILL")
-    });
-    // The end of PID 1 may be the end of the command, too.
-    drainit.exec(&["kill", "b"]);
-    drainit.wait_exit(LONG).assert_code(137);
-}
-
-#[test]
-fn a_signal_to_drainit_that_nobody_gets_is_reported() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",
-    );
-    drainit.wait_for_start(&["a"]);
-    drainit.wait_for_line("everything is ready");
-    drainit.signal(Signal::SIGUSR1);
-    drainit.wait_for_line("got");
-    drainit.signal(Signal::SIGWINCH);
-    drainit.signal(Signal::SIGHUP);
-    drainit.wait_for_line(
-        "warning: SIGHUP has no effect: no process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to one",
-    );
-    drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(0)
-        .assert_no_line("SIGUSR1 has no effect")
-        .assert_no_line("SIGWINCH has no effect");
-    ended.assert_no_line("SIGTERM has no effect");
 }
 
 #[test]

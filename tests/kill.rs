@@ -1,0 +1,68 @@
+//! `drainit kill`, and signals to drainit itself that nobody gets.
+
+use crate::support::{LONG, Rig, Signal};
+
+#[test]
+fn a_signal_goes_to_the_process_alone() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, 'on=HUP:print:reloaded']}
+          b: {command: [CHILD, b, 'on=HUP:print:wrong']}
+          task: {type: oneshot, command: [CHILD, task, exit=0]}
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
+    drainit.wait_for_line("reloaded");
+    drainit.wait_for_line(r"a: SIGHUP sent, requested by pid \d+ \(uid 0\)");
+    drainit.exec(&["kill", "-s", "1", "task"]).assert(1, "task does not run: it is done");
+    drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as HUP");
+    drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
+    drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("wrong");
+}
+
+#[test]
+fn without_a_signal_it_kills_and_the_policy_decides() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a], restart: always, restart_delay: 10ms}, b: {command: [CHILD, b]}}",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["kill", "a"]).assert(0, "");
+    drainit.wait_for_line("a: was ended by SIGKILL");
+    drainit.wait_until("restarted", || {
+        drainit.exec(&["status"]).stdout.contains("last exit: was ended by SIGKILL")
+    });
+    // The end of PID 1 may be the end of the command, too.
+    drainit.exec(&["kill", "b"]);
+    drainit.wait_exit(LONG).assert_code(137);
+}
+
+#[test]
+fn a_signal_to_drainit_that_nobody_gets_is_reported() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "processes: {a: {command: [CHILD, a, 'on=USR1:print:got'], forward_signals: [USR1]}}",
+    );
+    drainit.wait_for_start(&["a"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGUSR1);
+    drainit.wait_for_line("got");
+    drainit.signal(Signal::SIGWINCH);
+    drainit.signal(Signal::SIGHUP);
+    drainit.wait_for_line(
+        "warning: SIGHUP has no effect: no process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to one",
+    );
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_no_line("SIGUSR1 has no effect")
+        .assert_no_line("SIGWINCH has no effect");
+    ended.assert_no_line("SIGTERM has no effect");
+}
