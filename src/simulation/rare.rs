@@ -1351,7 +1351,7 @@ fn a_stop_waits_for_the_rest_of_a_killed_group() {
 
 #[test]
 fn what_ends_before_it_is_ready_gives_1_with_a_held_drain_too() {
-    for is_drained in [false, true] {
+    for (is_drained, is_ready) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut spec = overlapping();
         let router = &mut spec.processes[ROUTER.index()];
         router.update = Update::StopFirst;
@@ -1361,11 +1361,15 @@ fn what_ends_before_it_is_ready_gives_1_with_a_held_drain_too() {
         play.at(1000, CRASH(ROUTER));
         assert_eq!(play.at(2000, Event::Tick), [Action::Spawn(ROUTER)]);
         play.at(2000, Event::Spawned(ROUTER));
+        if is_ready {
+            play.at(2040, Event::Ready(ROUTER));
+        }
         if is_drained {
             play.at(2050, Event::DrainRequested);
         }
         play.at(2100, exited(ROUTER));
         play.at(3000, exited(ENGINE));
-        assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(1)], "{is_drained}");
+        let code = u8::from(!is_ready);
+        assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(code)], "{is_drained}");
     }
 }

@@ -1089,6 +1089,14 @@ fn a_drain_lasts_only_for_min_when_a_reload_was_about_to_replace_the_dependency(
     let mut play = up();
     play.reload(1500, &overlapping(), &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
     assert_eq!(end_of_drain(play), 6600);
+    // A new instance serves already.
+    let mut spec = overlapping();
+    spec.processes[ENGINE.index()].update = Update::StartFirst;
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1500, restart(ENGINE));
+    play.at(1500, Event::Spawned(NEW));
+    assert_eq!(end_of_drain(play), 16_600);
 }
 
 #[test]
@@ -1116,4 +1124,9 @@ fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     let given_up = Note::NotReady { process: NEW, after: MS(1000) };
     assert!(play.notes(2010, Event::NotLive(NEW)).contains(&given_up));
+    // Nor if it does not answer.
+    let mut play = epochs();
+    play.at(2000, Event::Tick);
+    play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
+    assert!(play.notes(4000, Event::Tick).contains(&given_up));
 }
