@@ -154,6 +154,10 @@ impl<'a> CommandLoop<'a> {
             // A stopped process would not act on it.
             let _ = kill_group(self.child, Signal::CONT);
         }
+        // It may have left its group.
+        if !self.machine.has_ended() {
+            let _ = kill(self.child, signal);
+        }
     }
 
     /// Scans for new descendants now, and again after a pause. Among thousands of them a scan takes

@@ -124,9 +124,7 @@ impl<'a> Machine<'a> {
     /// Takes one event, and returns the actions in their order. `now` must not go back.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
-            Event::Signal(signal) if self.options.stop_signals.contains(&signal) => {
-                self.stop(now, signal);
-            }
+            Event::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
             Event::Signal(signal) => self.forward(signal),
             Event::Ended(end, leftover) => self.ended(now, end, leftover),
             Event::Reaped(leftover) => self.exit_if_done(leftover),

@@ -69,6 +69,12 @@ impl ExecOptions {
         }
     }
 
+    /// Whether this signal stops the command: one that is dropped begins nothing.
+    #[must_use]
+    pub fn stops(&self, signal: Signal) -> bool {
+        self.stop_signals.contains(&signal) && self.rewrites.of(signal).is_some()
+    }
+
     fn code(&self, code: u8) -> u8 {
         if self.remap_exit.contains(&code) { exit_code::OK } else { code }
     }

@@ -136,7 +136,8 @@ impl Run<'_> {
 
     /// A signal arrives at drainit. Notes what it must lead to.
     fn signal(&mut self, signal: Signal) {
-        if !self.options.stop_signals.contains(&signal) {
+        let is_dropped = self.options.rewrites.of(signal).is_none();
+        if is_dropped || !self.options.stop_signals.contains(&signal) {
             let expected = self.options.rewrites.of(signal).filter(|_| !self.machine.has_ended());
             self.forwarded = None;
             self.handle(Event::Signal(signal));
@@ -149,7 +150,7 @@ impl Run<'_> {
         let is_first = self.first_stop.is_none();
         if self.command_end.is_some() {
             self.stop_signals_after_end += u32::from(!is_same && !is_first);
-        } else if self.options.rewrites.of(signal).is_some() && (is_first || !is_same) {
+        } else if is_first || !is_same {
             let by = if is_first { self.now + delay } else { self.now };
             self.owed.push((signal, by));
         }

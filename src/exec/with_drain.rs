@@ -100,7 +100,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         reserve: Shutdown::DEFAULT_RESERVE.min(grace_period / 10),
         readiness_delay: options.signal_delay,
         unready_delay: Duration::ZERO,
-        signals: options.stop_signals.clone(),
+        signals: options.stop_signals.iter().copied().filter(|one| options.stops(*one)).collect(),
         report: None,
     };
     let (window, delay) = (shutdown.window(), shutdown.readiness_delay);
@@ -163,16 +163,25 @@ fn cut_short(config: &Config, drain: &DrainOptions) -> Option<String> {
     })
 }
 
-/// The stop signal of the process. A config has one, whichever stop signal arrives.
+/// The stop signal of the process: what the first stop signal becomes. A config has one, whichever
+/// stop signal arrives, so another one cannot become anything else.
 fn stop_signal(options: &ExecOptions) -> Result<Signal, String> {
-    let of = |signal: &Signal| options.rewrites.of(*signal);
-    let first = options.stop_signals.first().map_or(Some(Signal::TERM), of);
-    let rewritten = options.stop_signals.iter().find(|signal| of(signal) != Some(**signal));
-    match rewritten.map_or(first, of) {
-        Some(signal) => Ok(signal),
-        None => Err("a stop signal that is dropped leaves nothing to stop the process with \
-            when it is drained"
-            .to_owned()),
+    let of = |signal: &Signal| Some((*signal, options.rewrites.of(*signal)?));
+    let mut kept = options.stop_signals.iter().filter_map(of);
+    let Some((first, stop_signal)) = kept.next() else {
+        return Err(
+            "stop signals that are all dropped leave nothing to stop the process with".to_owned()
+        );
+    };
+    if stop_signal == Signal::STOP {
+        return Err(format!("{first} cannot become {stop_signal}, which only suspends a process"));
+    }
+    match kept.find(|(signal, becomes)| becomes != signal && *becomes != stop_signal) {
+        Some((signal, becomes)) => Err(format!(
+            "{signal} cannot become {becomes}: where the command is drained, every stop signal stops it with \
+             what {first} becomes, {stop_signal}"
+        )),
+        None => Ok(stop_signal),
     }
 }
 
@@ -258,6 +267,30 @@ mod tests {
             [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
         {
             assert_eq!(process.forward_signals.contains(&signal), forwarded, "{signal}");
+        }
+    }
+
+    #[test]
+    fn the_command_has_one_stop_signal() {
+        for (rewrites, expected) in [
+            (&["INT:0"][..], Ok((Signal::TERM, 1))),
+            (&["TERM:QUIT", "INT:QUIT"], Ok((Signal::QUIT, 2))),
+            (&["TERM:0", "INT:QUIT"], Ok((Signal::QUIT, 1))),
+            (&["INT:KILL"], Err("SIGINT cannot become SIGKILL")),
+            (&["TERM:QUIT", "INT:TERM"], Err("what SIGTERM becomes, SIGQUIT")),
+            (&["TERM:STOP"], Err("SIGTERM cannot become SIGSTOP")),
+            (&["TERM:0", "INT:0"], Err("all dropped")),
+        ] {
+            let mut options = options(None, rewrites);
+            options.stop_signals = vec![Signal::TERM, Signal::INT];
+            match (config(&options, &drain(15, None)), expected) {
+                (Ok(config), Ok((signal, count))) => {
+                    assert_eq!(config.processes[0].stop_signal, signal, "{rewrites:?}");
+                    assert_eq!(config.shutdown.signals.len(), count, "{rewrites:?}");
+                }
+                (Err(error), Err(why)) => assert!(error.contains(why), "{error}"),
+                (found, _) => panic!("{rewrites:?}: {found:?}"),
+            }
         }
     }
 

@@ -42,14 +42,19 @@ pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>
         if option.is_empty() {
             return Err(ArgsError::NoOption { arg: arg.clone() });
         }
-        let name = option.split_once('=').map_or(option, |(name, _)| name);
-        let refused = entry.args.iter().flat_map(|route| &route.refuse);
-        if refused.into_iter().any(|refused| refused.trim_start_matches('-') == name) {
-            let (option, process) = (name.to_owned(), entry.key().to_owned());
-            return Err(ArgsError::Refused { arg: arg.clone(), option, process });
-        }
         let value =
             args.next_if(|next| !next.starts_with("--") && claim(config, next).is_none()).cloned();
+        // After an option without a value, one with a single dash is an option as well.
+        let further = value.as_ref().filter(|value| value.starts_with('-'));
+        for (arg, option) in
+            [(arg, option)].into_iter().chain(further.map(|arg| (arg, arg.as_str())))
+        {
+            let mut refused = entry.args.iter().flat_map(|route| &route.refuse);
+            if refused.any(|refused| name(refused) == name(option)) {
+                let (option, process) = (name(option).to_owned(), entry.key().to_owned());
+                return Err(ArgsError::Refused { arg: arg.clone(), option, process });
+            }
+        }
         // Copies have the same prefix, and all of them get the argument.
         for (other, out) in config.processes.iter().zip(&mut routed) {
             if prefix(other) == prefix(entry) {
@@ -59,6 +64,12 @@ pub(crate) fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>
         }
     }
     Ok(routed)
+}
+
+/// The name of an option, without its dashes and its value.
+fn name(option: &str) -> &str {
+    let option = option.trim_start_matches('-');
+    option.split_once('=').map_or(option, |(name, _)| name)
 }
 
 fn prefix(process: &Process) -> Option<&str> {
@@ -183,6 +194,13 @@ mod tests {
         for arg in ["--py.socket", "--py.socket=x", "--py.listen"] {
             assert!(matches!(routed(&[arg]), Err(ArgsError::Refused { .. })), "{arg}");
         }
-        assert!(routed(&["--py.sockets", "--rtr.socket"]).is_ok());
+        for value in ["-socket", "-socket=x", "-listen"] {
+            let refused = routed(&["--py.verbose", value]);
+            assert!(matches!(refused, Err(ArgsError::Refused { .. })), "{value}");
+        }
+        assert!(matches!(routed(&["--py.-socket"]), Err(ArgsError::Refused { .. })));
+        assert!(
+            routed(&["--py.sockets", "--rtr.socket", "-socket", "--py.port", "socket"]).is_ok()
+        );
     }
 }
