@@ -410,6 +410,29 @@ fn a_group_that_hangs_since_before_the_stop_leaves_its_dependencies_their_time()
 }
 
 #[test]
+fn a_group_of_zombies_that_nobody_reaps_is_gone() {
+    // The parent of `true` becomes a daemon that does not reap it.
+    let config = "
+        processes:
+          db: {command: [CHILD, db]}
+          app:
+            command: [sh, -c, '(true & exec setsid CHILD keeper) & exec CHILD app']
+            depends_on: [db]
+            stop_grace_period: 8s
+        ";
+    let Some(drainit) = start(config, &["db", "app", "keeper"]) else { return };
+    drainit.wait_for_line("everything is ready");
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_order(&["app exit 0", "db got SIGTERM", "keeper got SIGTERM"])
+        .assert_line("app: others of its process group are alive")
+        .assert_no_line("its process group was killed");
+}
+
+#[test]
 fn times_are_of_the_clock_that_runs_on_while_the_machine_sleeps() {
     // The other clock is far ahead, as after a suspend it is behind.
     let ahead = ["unshare", "--time", "--monotonic", "1000000", "--fork"];

@@ -340,6 +340,15 @@ impl State {
         is_starting && self.process(id).readiness_timeout.is_some()
     }
 
+    /// Whether it, or the rest of its process group, survives KILL: it is not waited for any more.
+    pub(super) fn survives_kill(&self, id: ProcessId) -> bool {
+        matches!(
+            self.life(id),
+            Lifecycle::Killed { holds_until: None, .. }
+                | Lifecycle::RestKilled { holds_until: None, .. }
+        )
+    }
+
     /// Whether an instance runs in the other slot of the process.
     pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
         self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())

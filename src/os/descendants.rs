@@ -92,11 +92,23 @@ pub(super) fn living_children() -> Vec<Descendant> {
 /// The living members of a process group; empty where there is no `/proc`.
 #[must_use]
 pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
+    let alive = group_members(leader).into_iter().filter(|stat| stat.is_alive);
+    alive.map(|stat| stat.process).collect()
+}
+
+/// Whether all members of a process group have ended, and their parents, which are not drainit, do
+/// not reap them. False where there is no `/proc` of our PID namespace.
+#[must_use]
+pub(crate) fn has_only_zombies(leader: Pid) -> bool {
+    let members = group_members(leader);
+    is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)
+}
+
+fn group_members(leader: Pid) -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name());
     let pids = names.filter_map(|name| name.to_str()?.parse().ok());
-    let members = pids.filter_map(Stat::read).filter(|stat| stat.is_alive && stat.group == leader);
-    members.map(|stat| stat.process).collect()
+    pids.filter_map(Stat::read).filter(|stat| stat.group == leader).collect()
 }
 
 /// Whether a process belongs to a child of drainit.

@@ -1640,8 +1640,11 @@ impl<'a> Checker<'a> {
                 }
                 // The core waits until the deadline for a process that survives the KILL of an
                 // earlier stop.
-                let mut earlier = procs.iter().zip(&self.group_killed);
-                self.has_hung |= earlier.any(|(proc, killed)| proc.alive && *killed);
+                let mut earlier = procs.iter().zip(&self.survives_at);
+                let survives = |(proc, killed): (&Proc, &Option<Time>)| {
+                    (proc.alive || proc.group) && killed.is_some()
+                };
+                self.has_hung |= earlier.any(survives);
                 if let Some(process) = failed_start(cause) {
                     let spec = self.of(process);
                     let may_be_missing = !spec.required && spec.on_exit == OnExit::Ignore;

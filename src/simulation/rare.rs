@@ -1373,3 +1373,30 @@ fn what_ends_before_it_is_ready_gives_1_with_a_held_drain_too() {
         assert_eq!(play.at(3100, Event::Leftovers(0)), [Action::Exit(code)], "{is_drained}");
     }
 }
+
+#[test]
+fn a_start_fails_where_the_rest_of_a_group_survives_kill() {
+    for (policy, asked) in [
+        (RestartPolicy::Always, Request::Restart),
+        (RestartPolicy::Always, Request::Start),
+        (RestartPolicy::No, Request::Start),
+    ] {
+        let mut spec = plain();
+        let router = &mut spec.processes[ROUTER.index()];
+        (router.restart.policy, router.on_exit) = (policy, OnExit::Ignore);
+        let mut play = Play::up(spec);
+        play.at(1000, remaining(ROUTER));
+        assert_eq!(play.at(6000, Event::Tick), [Action::Kill(ROUTER)]);
+        play.at(6010, Event::Requested { process: ROUTER, request: asked });
+        let why = RequestError::Unkillable(ROUTER);
+        let failed = Note::RequestFailed { process: ROUTER, request: asked, why };
+        assert!(play.notes(6200, Event::Tick).contains(&failed), "{policy:?} {asked:?}");
+        let again = play.notes(7000, Event::Requested { process: ROUTER, request: asked });
+        assert!(again.contains(&failed), "{policy:?} {asked:?}");
+        // Its restart goes on once the rest is gone.
+        let mut next = play.at(8000, Event::GroupGone(ROUTER));
+        next.extend(play.at(9000, Event::Tick));
+        let restarts = policy == RestartPolicy::Always;
+        assert_eq!(next.contains(&Action::Spawn(ROUTER)), restarts, "{policy:?} {asked:?}");
+    }
+}

@@ -446,7 +446,9 @@ impl<'a> World<'a> {
                 }
             }
             Action::Kill(process) if self.procs[process.index()].group => {
-                self.end_group(process, Duration::from_millis(1));
+                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
+                    self.end_group(process, after);
+                }
             }
             Action::Kill(process) => {
                 self.procs[process.index()].killed = true;

@@ -211,6 +211,9 @@ impl Operations {
         let mut needs = vec![process];
         let mut next = 0;
         while let Some(&id) = needs.get(next) {
+            if state.survives_kill(id) {
+                return Err(RequestError::Unkillable(id));
+            }
             if self.is_busy(state, id) || self.is_replaced(id) && !runs(state, id) {
                 return Err(RequestError::Busy(id));
             }
@@ -446,9 +449,14 @@ impl Operations {
         judged
     }
 
-    /// Fails the starts that wait for the next start of a process that KILL does not end: those of a
-    /// reload.
+    /// Fails the starts that wait for the next start of a process that KILL does not end.
     fn give_up(&mut self, state: &mut State) {
+        let is_asked = !self.requests.is_empty() || self.reload.is_some();
+        for process in state.spec.ids().filter(|_| is_asked) {
+            if state.survives_kill(process) && !self.stops(process) {
+                self.start_failed(state, process, RequestError::Unkillable(process));
+            }
+        }
         let survives = |id: &ProcessId| {
             let life = state.life(*id);
             self.stops(*id) && life.releases_dependencies() && !is_gone(life)

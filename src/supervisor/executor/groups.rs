@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use crate::config::ProcessKind;
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::descendants::{list, members_of_group};
+use crate::os::descendants::{has_only_zombies, list, members_of_group};
 use crate::os::kill::{Group, group, kill_group};
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
@@ -15,6 +16,8 @@ use crate::types::{ProcessId, Signal, Time};
 /// The pause between two scans of the groups. Their members need not be descendants of drainit, and
 /// the kernel reports only the ends of descendants.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two searches of `/proc` for a living member of a group.
+const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// A process group that outlives the process that led it.
 pub(super) struct LeftGroup {
@@ -22,6 +25,32 @@ pub(super) struct LeftGroup {
     leader: Pid,
     /// Since when drainit may signal none of its members (EPERM).
     refuses: Option<Time>,
+    /// When to search for a living member, and the pause after that.
+    search: (Time, Duration),
+    /// The last search has found none.
+    was_dead: bool,
+}
+
+impl LeftGroup {
+    fn new(process: ProcessId, leader: Pid, now: Time) -> Self {
+        let search = (now + SCAN_PAUSE, SCAN_PAUSE);
+        Self { process, leader, refuses: None, search, was_dead: false }
+    }
+
+    /// Whether its members have ended, but for the reaping by their parents: the kernel takes a
+    /// zombie for a member, and its parent may never reap it.
+    fn is_dead(&mut self, now: Time) -> bool {
+        let (at, pause) = self.search;
+        if now < at {
+            return false;
+        }
+        let is_dead = has_only_zombies(self.leader);
+        // Twice, because one search may miss what a member starts before its own end.
+        let was_dead = std::mem::replace(&mut self.was_dead, is_dead);
+        let pause = if is_dead { SCAN_PAUSE } else { MAX_SEARCH_PAUSE.min(2 * pause) };
+        self.search = (now + pause, pause);
+        is_dead && was_dead
+    }
 }
 
 impl Executor {
@@ -29,9 +58,11 @@ impl Executor {
     /// from now on.
     pub(crate) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
-        let remains = group(ended.pid) != Group::Gone;
+        // What a oneshot leaves behind is a leftover, which nobody waits for.
+        let is_service = self.process(process).kind != ProcessKind::Oneshot;
+        let remains = is_service && group(ended.pid) != Group::Gone;
         if remains {
-            self.groups.push(LeftGroup { process, leader: ended.pid, refuses: None });
+            self.groups.push(LeftGroup::new(process, ended.pid, clock::now()));
             self.scan_groups();
         }
         remains
@@ -54,14 +85,18 @@ impl Executor {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops the groups that are empty, or hold only processes that drainit may not signal; returns
-    /// the process of each.
+    /// Drops the groups that are empty, or hold only zombies or processes that drainit may not
+    /// signal; returns the process of each.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let now = clock::now();
         let mut gone = Vec::new();
         for mut left in std::mem::take(&mut self.groups) {
             left.refuses = match group(left.leader) {
                 Group::Gone => {
+                    gone.push(left.process);
+                    continue;
+                }
+                Group::Lives if left.is_dead(now) => {
                     gone.push(left.process);
                     continue;
                 }

@@ -89,8 +89,6 @@ impl Executor {
         };
         let (request, log) = launcher.process(self.owner(process), wanted, handed)?;
         self.warn_if_ready_already(process, wanted);
-        // What an earlier run of a oneshot has left is of no group of this one, and is not killed with it.
-        self.groups.retain(|left| left.process != process);
         let pid = self.children.borrow_mut().spawn(request, Role::Process(process))?;
         self.keep_open(log.as_ref());
         let current = &mut self.instances[process.index()];
