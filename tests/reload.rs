@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -563,6 +564,22 @@ fn an_address_that_a_process_has_opened_itself_is_held_once_it_is_stopped() {
         drainit.exec(command).assert(0, "");
     }
     drainit.wait_for_line("held");
+    end(drainit);
+}
+
+#[test]
+fn a_new_process_takes_no_socket_away_in_the_place_of_a_replaced_one() {
+    let Some(drainit) = started("processes: {app: {command: [CHILD, app], update: start-first}}")
+    else {
+        return;
+    };
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    let path = drainit.path("foreign.sock");
+    let _foreign = UnixListener::bind(&path).unwrap();
+    let new = format!("second: {{command: [CHILD, b], sockets: [{}]}}, app:", path.display());
+    edit(&drainit, "app:", &new);
+    drainit.exec(&["reload"]).assert(1, "another process listens on it");
+    assert!(path.exists());
     end(drainit);
 }
 

@@ -220,6 +220,34 @@ fn a_change_during_a_restart_is_followed_by_another() {
 }
 
 #[test]
+fn a_change_during_a_reload_is_followed_by_the_new_instance() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        reload_signal: HUP
+        processes:
+          app:
+            command: [CHILD, old]
+            update: start-first
+            readiness: {file: DIR/old-up, interval: 20ms, timeout: 60s}
+            watch: [{path: DIR/config, action: restart}]
+        ",
+    );
+    drainit.touch("old-up");
+    drainit.wait_for_line("everything is ready");
+    let path = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("old]", "new]").replace("old-up", "new-up")).unwrap();
+    drainit.signal(Signal::SIGHUP);
+    wait_for_starts(&drainit, "new", 1);
+    fs::write(drainit.path("config"), "1").unwrap();
+    thread::sleep(SETTLED);
+    drainit.touch("new-up");
+    wait_for_starts(&drainit, "new", 2);
+    assert_eq!(starts(&drainit.record(), "old"), 1);
+}
+
+#[test]
 fn what_fails_with_the_new_content_is_started_by_the_next() {
     let Some(rig) = Rig::new() else { return };
     rig.write("config", "0");

@@ -316,10 +316,7 @@ impl<'a> Checker<'a> {
                 }
             }
             Event::FileChanged { process, watch } => {
-                // A new instance may have read what was there before.
-                let new = self.new_beside(process).filter(|_| self.reload.is_none());
-                self.changed
-                    .extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
+                self.changed.insert((process, watch));
             }
             Event::HookEnded { hook, .. } => {
                 self.hooks.remove(&hook);
@@ -418,10 +415,6 @@ impl<'a> Checker<'a> {
     /// Whether the process of this slot has two.
     fn is_replaced(&self, slot: ProcessId) -> bool {
         self.slots_of(self.slots.process(slot)).count() > 1
-    }
-
-    fn new_beside(&self, old: ProcessId) -> Option<ProcessId> {
-        self.slots.all().find(|id| self.roles[id.index()] == Role::New { old })
     }
 
     /// A replacement begins: there is none yet of the process, and a free slot is used.

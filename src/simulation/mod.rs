@@ -139,6 +139,13 @@ pub(crate) fn watch(
             checker.refused(process, request);
             continue;
         }
+        if let Event::FileChanged { process: old, watch } = event {
+            // An instance that is about to replace this one watches its files, too.
+            let state = machine.state();
+            let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
+            let new = new.filter(|id| watch < state.process(*id).watch.len());
+            first.extend(new.map(|process| Event::FileChanged { process, watch }));
+        }
         checker.event(now, event);
         startup.event(now, event);
         let actions = match reload {

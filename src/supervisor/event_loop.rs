@@ -195,6 +195,11 @@ impl EventLoop {
             Message::FileChanged { name, watch } if watch.action == WatchAction::Reload => {
                 self.reload_file_changed(&name, &watch);
             }
+            Message::FileChanged { name, watch } => {
+                for (process, watch) in self.executor.watches_of(&name, &watch) {
+                    self.step(Event::FileChanged { process, watch })?;
+                }
+            }
             other => {
                 if let Some(event) = self.executor.event(other) {
                     self.step(event)?;

@@ -182,6 +182,15 @@ impl StatusBoard {
         current.find(|(slot, _)| slots.identity(*slot) == identity).map(|(slot, _)| slot)
     }
 
+    /// The instances of the process of this name, without one that was replaced; the current one first.
+    pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
+        let rows = self.rows(self.machine.borrow().state());
+        let names = self.names.borrow();
+        let of_name =
+            |(slot, part): &(ProcessId, Part)| *part != Part::Old && names.of(*slot) == name;
+        rows.into_iter().filter(of_name).map(|(slot, _)| slot).collect()
+    }
+
     /// The process of this name.
     pub(crate) fn process(&self, name: &str) -> Option<ProcessId> {
         let rows = self.rows(self.machine.borrow().state());

@@ -156,13 +156,4 @@ impl Operations {
         }
         state.retire(slot);
     }
-
-    /// A watched file has changed. An instance that is about to replace this one may have read the
-    /// content before or after the change.
-    pub(crate) fn file_changed(&self, state: &mut State, process: ProcessId, watch: usize) {
-        // One with another definition watches its own files.
-        let of_process = self.replacements.iter().find(|one| one.old == process && !one.is_changed);
-        let new = of_process.map(|one| one.new).filter(|new| !state.is_current(*new));
-        state.changed.extend([Some(process), new].into_iter().flatten().map(|id| (id, watch)));
-    }
 }

@@ -128,7 +128,7 @@ impl Running {
                 self.operations.request(state, process, request);
             }
             Event::FileChanged { process, watch } => {
-                self.operations.file_changed(state, process, watch);
+                state.changed.insert((process, watch));
             }
             Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),

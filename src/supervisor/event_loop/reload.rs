@@ -36,11 +36,11 @@ impl EventLoop {
 
     /// A file has changed whose action is a reload.
     pub(super) fn reload_file_changed(&mut self, name: &str, watch: &Watch) {
-        let Some(process) = self.status_board.process(name) else { return };
-        if let Some(place) = self.executor.watch_place(process, watch)
+        let watches = self.executor.watches_of(name, watch);
+        if let Some(&(process, watch_place)) = watches.first()
             && !self.is_over()
         {
-            let note = Note::FileChanged { process, watch: place, action: watch.action };
+            let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
             self.executor.note(clock::now(), &note);
             self.reloads.want(None);
         }

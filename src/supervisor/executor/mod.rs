@@ -100,8 +100,10 @@ pub(crate) struct Executor {
 /// The running instance of a process, or the one that ran last.
 #[derive(Default)]
 struct Instance {
-    /// The number of starts of the process.
+    /// Tells messages of this instance from those of earlier ones.
     number: u32,
+    /// An instance of the process has been started, in this slot or in another.
+    was_started: bool,
     /// With the values that were read at its start; `None` where it has none.
     with_values: Option<Rc<Process>>,
     /// The files of `render` are written for the start under way.
@@ -221,13 +223,8 @@ impl Executor {
                 self.status_board.requests.add(name, request, reply);
                 Some(Event::Requested { process, request })
             }
-            Message::FileChanged { name, watch } => {
-                // It may have another definition by now.
-                let process = self.status_board.process(&name)?;
-                let watch = self.watch_place(process, &watch)?;
-                Some(Event::FileChanged { process, watch })
-            }
-            Message::Wake
+            Message::FileChanged { .. }
+            | Message::Wake
             | Message::Reload { .. }
             | Message::PlanReload { .. }
             | Message::Prepared(_) => None,
@@ -268,6 +265,9 @@ impl Executor {
             self.args[slot.index()] = args;
             self.sockets[slot.index()] = sockets;
         }
+        let was_started = |other: &ProcessId| self.instances[other.index()].was_started;
+        let was_started = self.other_slots(slot).iter().any(was_started);
+        self.instances[slot.index()].was_started = was_started;
     }
 
     /// Removes the `sockets` of a process, unless another instance of it may use them.

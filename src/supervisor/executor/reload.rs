@@ -96,9 +96,13 @@ impl Executor {
         self.file_watches.keep(&watched);
     }
 
-    /// The place of an entry in the `watch` of a process.
-    pub(crate) fn watch_place(&self, slot: ProcessId, watch: &Watch) -> Option<usize> {
-        self.process(slot).watch.iter().position(|one| one == watch)
+    /// The instances of a process that have this entry in their `watch`, each with its place: the
+    /// current one, and one that is about to replace it, which may have read what was there before.
+    pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
+        let place =
+            |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);
+        let slots = self.status_board.watching(name);
+        slots.into_iter().filter_map(|slot| Some((slot, place(&slot)?))).collect()
     }
 
     /// Writes the event of a reload that has changed nothing.

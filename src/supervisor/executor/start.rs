@@ -32,8 +32,9 @@ impl Executor {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Event {
-        let is_first = self.instances[process.index()].number == 0;
-        if is_first && let Err(error) = self.check_sockets(process) {
+        if !self.instances[process.index()].was_started
+            && let Err(error) = self.check_sockets(process)
+        {
             return self.spawn_failed(process, &error);
         }
         self.remove_sockets(process);
@@ -93,6 +94,7 @@ impl Executor {
         self.keep_open(log.as_ref());
         let current = &mut self.instances[process.index()];
         current.number += 1;
+        current.was_started = true;
         current.pid = Some(pid);
         current.epoch = epoch;
         current.is_ready = false;
@@ -202,10 +204,8 @@ impl Executor {
     /// Warns if something answers the readiness probe of a process before its first start. Later it
     /// may be a leftover of its earlier instance.
     fn warn_if_ready_already(&self, process: ProcessId, wanted: &Process) {
-        let slots = self.status_board.slots.borrow();
-        let is_first =
-            slots.identity(process) == process && self.instances[process.index()].number == 0;
-        let readiness = wanted.readiness.as_ref().filter(|_| is_first);
+        let was_started = self.instances[process.index()].was_started;
+        let readiness = wanted.readiness.as_ref().filter(|_| !was_started);
         let answers = |probe| answered_already(probe, &wanted.listen);
         if let Some(address) = readiness.and_then(|wanted| answers(&wanted.probe)) {
             tracing::warn!(
