@@ -435,6 +435,26 @@ fn sockets_are_removed_before_the_start_and_after_the_end() {
 }
 
 #[test]
+fn sockets_stay_while_others_of_the_process_group_serve() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'CHILD server unix=DIR/a.sock on=TERM:touch:DIR/told await=DIR/go exit=0; true']
+            sockets: [DIR/a.sock]
+            readiness: {unix: DIR/a.sock, timeout: 5s}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("a: others of its process group are alive");
+    assert!(drainit.path("a.sock").exists());
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(0).assert_gone("a.sock");
+}
+
+#[test]
 fn the_socket_of_another_program_is_not_taken_away_at_the_first_start() {
     let Some(rig) = Rig::new() else { return };
     let _other = UnixListener::bind(rig.path("a.sock")).unwrap();

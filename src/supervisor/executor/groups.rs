@@ -86,7 +86,7 @@ impl Executor {
     }
 
     /// Drops the groups that are empty, or hold only zombies or processes that drainit may not
-    /// signal; returns the process of each.
+    /// signal; returns the process of each, whose sockets are removed.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let now = clock::now();
         let mut gone = Vec::new();
@@ -116,6 +116,7 @@ impl Executor {
         {
             scan.abort();
         }
+        gone.iter().for_each(|process| self.remove_sockets(*process));
         gone
     }
 

@@ -353,7 +353,10 @@ impl Executor {
                 None
             }
             Some(Role::Process(process)) => {
-                self.remove_sockets(process);
+                // The rest of its group may still serve on them.
+                if !remains {
+                    self.remove_sockets(process);
+                }
                 self.epoch_ended(process);
                 let current = &mut self.instances[process.index()];
                 current.pid = None;
