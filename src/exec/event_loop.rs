@@ -191,8 +191,12 @@ impl<'a> CommandLoop<'a> {
                 kill_group(self.child, Signal::CONT)?;
             }
         } else if self.terminal.is_lent() || wants_terminal || by == Signal::TSTP {
-            self.terminal.forget();
-            self.signals.stop_self()?;
+            if self.signals.stop_self()? {
+                self.terminal.forget();
+            } else if !is_meant && by == Signal::TSTP {
+                // The same below a script, which is no shell with jobs.
+                kill_group(self.child, Signal::CONT)?;
+            }
         }
         Ok(())
     }

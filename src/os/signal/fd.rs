@@ -116,7 +116,7 @@ impl SignalStream {
     /// # Errors
     /// None that the kernel documents.
     pub fn stop_self(&self) -> io::Result<()> {
-        self.blocked.stop_self()
+        self.blocked.stop_self().map(drop)
     }
 }
 

@@ -120,14 +120,16 @@ impl BlockedSignals {
     }
 
     /// Stops drainit as Ctrl-Z would, until it is continued. PID 1 goes on, and so does a process
-    /// without a shell that could continue it.
+    /// without a shell that could continue it. Returns whether it was stopped: the CONT that has
+    /// continued it is pending.
     ///
     /// # Errors
     /// None that the kernel documents.
-    pub(crate) fn stop_self(&self) -> io::Result<()> {
+    pub(crate) fn stop_self(&self) -> io::Result<bool> {
         sys::kill(std::process::id().cast_signed(), Signal::TSTP)?;
         sys::set_mask(ALL & !only(Signal::TSTP))?;
-        sys::set_mask(ALL).map(drop)
+        sys::set_mask(ALL)?;
+        Ok(sys::pending_signals() & only(Signal::CONT) != 0)
     }
 
     /// Stops drainit even without a shell that could continue it. Only PID 1 goes on.
