@@ -38,6 +38,29 @@ fn codes_become_0_where_asked() {
 }
 
 #[test]
+fn a_command_that_has_left_its_group_is_killed_as_well() {
+    let script = "setpgrp(0, getpgrp(getppid())); $SIG{TERM} = 'IGNORE'; $| = 1; print qq(ready\\n); sleep 60";
+    let options = ["--grace-period", "300ms"];
+    let drainit = exec(Rig::not_init(), &options, &["perl", "-e", script]);
+    drainit.wait_for_line("ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(137).assert_no_line("survived KILL");
+}
+
+#[test]
+fn a_dropped_signal_begins_no_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let command = ["CHILD", "a", "await=DIR/go", "exit=5"];
+    let drainit = exec(rig, &["--grace-period", "200ms", "-v", "-r", "TERM:0"], &command);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("SIGTERM dropped");
+    thread::sleep(ms(600));
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(5);
+}
+
+#[test]
 fn a_command_that_does_not_stop_is_killed_with_its_group_when_the_grace_period_is_over() {
     let Some(rig) = Rig::new() else { return };
     let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "on=TERM:ignore"];
