@@ -33,6 +33,8 @@ struct Limits {
     drain_requests: u8,
     /// Ends that nobody asked for, failed starts and failed hooks.
     faults: u8,
+    /// Process groups that outlive their service.
+    rests: u8,
 }
 
 /// The features of the processes of a world.
@@ -149,7 +151,13 @@ impl<'a> World<'a> {
                 let end = End::Code(7);
                 events.push(Event::Exited { process: slot, end, remains: false });
             }
+            if self.left.rests > 0 && !self.slots.of(slot).oneshot && (is_asked || may_fail) {
+                let end = End::Code(0);
+                events.push(Event::Exited { process: slot, end, remains: true });
+            }
         }
+        let rests = self.slots.all().filter(|slot| self.procs[slot.index()].group);
+        events.extend(rests.map(Event::GroupGone));
         for &hook in &self.hooks {
             events.push(Event::HookEnded { hook, success: true });
             if may_fail {
@@ -183,7 +191,9 @@ impl<'a> World<'a> {
     /// KILL works at once, and an Envoy aborts at its time.
     fn must_end(&self, slot: ProcessId) -> bool {
         let proc = &self.procs[slot.index()];
-        proc.alive && (proc.killed || self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now))
+        proc.group && proc.killed
+            || proc.alive
+                && (proc.killed || self.aborts_at.get(&slot).is_some_and(|at| *at <= self.now))
     }
 
     /// It was asked to end, or has a reason of its own.
@@ -288,9 +298,11 @@ impl<'a> World<'a> {
             Event::SpawnFailed { process, .. } => {
                 self.left.faults -= u8::from(!self.is_refused(process));
             }
-            Event::Exited { process, end, .. } => {
+            Event::Exited { process, end, remains } => {
                 let is_asked = self.may_end(process);
                 self.ends(process);
+                self.procs[process.index()].group = remains;
+                self.left.rests -= u8::from(remains);
                 let is_complete = self.slots.of(process).oneshot && end == End::Code(0);
                 self.left.faults -= u8::from(!is_asked && !is_complete);
                 self.asked.retain(|asked| asked.process() != process);
@@ -298,6 +310,10 @@ impl<'a> World<'a> {
             Event::HookEnded { hook, success } => {
                 self.hooks.remove(&hook);
                 self.left.faults -= u8::from(!success);
+            }
+            Event::GroupGone(process) => {
+                let proc = &mut self.procs[process.index()];
+                (proc.group, proc.killed) = (false, false);
             }
             Event::Ready(process) => {
                 self.procs[process.index()].is_live = true;
@@ -350,6 +366,9 @@ impl<'a> World<'a> {
                     self.asked.insert(Asked::End(older));
                 }
             }
+            Action::Kill(process) if self.procs[process.index()].group => {
+                self.procs[process.index()].killed = true;
+            }
             Action::Stop { process, .. } | Action::Kill(process) => {
                 self.procs[process.index()].killed = true;
                 self.asked.insert(Asked::End(process));
@@ -399,7 +418,9 @@ impl<'a> World<'a> {
             let possible = self.possible();
             let answer = !self.at_once.is_empty();
             let end = |event: &Event| match event {
-                Event::Exited { process, .. } => obeys || self.must_end(*process),
+                Event::Exited { process, .. } | Event::GroupGone(process) => {
+                    obeys || self.must_end(*process)
+                }
                 Event::HookEnded { .. } | Event::DrainAnswered { .. } => obeys,
                 _ => false,
             };
@@ -608,10 +629,21 @@ const PLAIN: Shape = Shape {
     overlaps: false,
     epochs: false,
 };
-const LEFT: Limits = Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1 };
+const LEFT: Limits =
+    Limits { stop_signals: 1, requests: 0, drain_requests: 0, faults: 1, rests: 0 };
 
 /// The worlds of `make search`.
-const WORLDS: [(usize, Shape, Limits); 22] = [
+const WORLDS: [(usize, Shape, Limits); 27] = [
+    (
+        1,
+        Shape { probes: true, restarts: true, hooks: true, ..PLAIN },
+        Limits { requests: 2, faults: 2, rests: 2, ..LEFT },
+    ),
+    (
+        1,
+        Shape { probes: true, drains: true, overlaps: true, ..PLAIN },
+        Limits { requests: 1, rests: 2, ..LEFT },
+    ),
     (
         1,
         Shape { hooks: true, drains: true, ..PLAIN },
@@ -635,7 +667,10 @@ const WORLDS: [(usize, Shape, Limits); 22] = [
     ),
     (1, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 3, faults: 2, ..LEFT }),
     (2, Shape { epochs: true, probes: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
-    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2 }),
+    (2, PLAIN, Limits { stop_signals: 3, requests: 1, drain_requests: 1, faults: 2, rests: 0 }),
+    (2, PLAIN, Limits { stop_signals: 2, requests: 1, drain_requests: 1, rests: 1, ..LEFT }),
+    (2, Shape { restarts: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
+    (2, Shape { overlaps: true, ..PLAIN }, Limits { requests: 1, rests: 1, ..LEFT }),
     (2, Shape { probes: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
     (2, Shape { hooks: true, ..PLAIN }, Limits { stop_signals: 2, requests: 1, ..LEFT }),
     (2, Shape { drains: true, ..PLAIN }, Limits { requests: 1, ..LEFT }),
