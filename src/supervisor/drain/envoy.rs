@@ -60,6 +60,10 @@ pub(crate) struct EnvoyDrain {
     /// Envoy has confirmed that its listeners are closed.
     pub(crate) is_closed: Cell<bool>,
     pub(crate) accepted: Cell<Accepted>,
+    /// The number of tasks that make calls, any of which may still be accepted.
+    pub(crate) awaited: Cell<u32>,
+    /// The core knows whether the drain was accepted.
+    pub(crate) is_answered: Cell<bool>,
     /// Samples from now on do not belong to the drain.
     pub(crate) is_over: Cell<bool>,
 }
@@ -121,18 +125,18 @@ impl EnvoyDrain {
 
     async fn begin(&self) {
         let fails = self.fail_healthcheck && !self.stays_good();
-        let mut accepted = self.told(begin_drain(&self.admin, self.direction, fails).await);
-        if !accepted && self.spreads.replace(false) && !self.stays_good() {
+        self.told(begin_drain(&self.admin, self.direction, fails).await);
+        if !self.is_accepted() && self.spreads.replace(false) && !self.stays_good() {
             // Envoy does not ask anybody to leave by itself.
-            accepted = self.told(fail_healthcheck(&self.admin).await);
+            self.told(fail_healthcheck(&self.admin).await);
         }
-        self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
+        self.answer();
         // The watch counts from the first poll after this.
         self.again.notify_one();
     }
 
-    /// Warns of failed calls. Returns whether any was accepted.
-    fn told(&self, outcomes: Vec<CallOutcome>) -> bool {
+    /// Warns of failed calls.
+    fn told(&self, outcomes: Vec<CallOutcome>) {
         let mut accepted = Accepted::Nothing;
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
@@ -142,7 +146,22 @@ impl EnvoyDrain {
             }
         }
         self.accepted.set(accepted.max(self.accepted.get()));
-        accepted != Accepted::Nothing
+    }
+
+    /// Whether at least one call was accepted.
+    fn is_accepted(&self) -> bool {
+        self.accepted.get() > Accepted::Nothing
+    }
+
+    /// Tells the core whether the drain was accepted, once. If nothing was, that is not known before
+    /// the call that fails the health check later.
+    fn answer(&self) {
+        self.awaited.set(self.awaited.get() - 1);
+        let accepted = self.is_accepted();
+        let is_last = self.awaited.get() == 0 && !self.stays_good();
+        if (accepted || is_last) && !self.is_over.get() && !self.is_answered.replace(true) {
+            self.target.send(Event::DrainAnswered { process: self.target.process, accepted });
+        }
     }
 
     /// Fails the health check, if that has stayed good so far.
@@ -159,8 +178,10 @@ impl EnvoyDrain {
     fn no_longer(self: &Rc<Self>, reason: &Cell<bool>) {
         if reason.replace(false) && !self.stays_good() && !self.is_over.get() {
             let drain = Rc::clone(self);
+            self.awaited.set(self.awaited.get() + 1);
             spawn_local(async move {
-                let _ = drain.told(fail_healthcheck(&drain.admin).await);
+                drain.told(fail_healthcheck(&drain.admin).await);
+                drain.answer();
             });
         }
     }
@@ -199,7 +220,7 @@ impl EnvoyDrain {
                     failing = false;
                     self.record(began_at, &sample, moment);
                     // While it stays good, few connections have to close.
-                    if self.accepted.get() > Accepted::Nothing
+                    if self.is_accepted()
                         && !self.stays_good()
                         && let Some(requests) = watch.check(Instant::now(), &sample)
                     {

@@ -73,6 +73,8 @@ impl RunningDrain {
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
                     accepted: Cell::default(),
+                    awaited: Cell::new(1),
+                    is_answered: Cell::default(),
                     is_over: Cell::default(),
                 });
                 let task = spawn_local(Rc::clone(&drainer).run());
