@@ -41,14 +41,6 @@ pub struct Response {
 }
 
 impl Response {
-    /// Checks for a 2xx.
-    ///
-    /// # Errors
-    /// [`RequestError::Status`] for every other status.
-    pub fn into_success(self) -> Result<(), RequestError> {
-        if self.status.is_success() { Ok(()) } else { Err(RequestError::Status(self.status)) }
-    }
-
     /// The body of a 200; anything else is an error.
     ///
     /// # Errors
@@ -186,16 +178,17 @@ pub async fn stream(
     .await
 }
 
-/// Sends a `GET` and returns its status without waiting for the body.
+/// Sends a request and returns its status without waiting for the body.
 ///
 /// # Errors
 /// Whenever there is no head of an answer within `limit`.
-pub async fn get_status(
+pub async fn status(
     address: &Address,
+    method: Method,
     path: &str,
     limit: Duration,
 ) -> Result<StatusCode, RequestError> {
-    let request = build(address, Method::GET, path)?;
+    let request = build(address, method, path)?;
     within(limit, async {
         Ok(Connection::open(address).await?.exchange(request, None).await?.status)
     })
@@ -438,9 +431,9 @@ mod tests {
     #[tokio::test]
     async fn a_status_is_known_before_the_body_arrives() {
         let server = Server::tcp(&[Endless]);
-        assert_eq!(get_status(&server.address, "/", LIMIT).await.unwrap(), StatusCode::OK);
+        assert_eq!(status(&server.address, Method::GET, "/", LIMIT).await.unwrap(), StatusCode::OK);
         let server = Server::tcp(&[Hang]);
-        assert!(get_status(&server.address, "/", LIMIT).await.is_err());
+        assert!(status(&server.address, Method::GET, "/", LIMIT).await.is_err());
     }
 
     #[tokio::test]

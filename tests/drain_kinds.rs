@@ -120,6 +120,18 @@ fn a_request_that_is_refused_is_tried_again_for_2_s_and_then_only_min_is_held() 
 }
 
 #[test]
+fn the_body_of_an_answer_does_not_matter() {
+    for body in [Answer::Gigabyte, Answer::Endless, Answer::HalfWay] {
+        let admin = Admin::tcp(0).answer("/drain", &[body]);
+        let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", admin.address());
+        let Some(drainit) = start(&drain, "") else { return };
+        let (ended, _) = stop(drainit, "reported by the process");
+        ended.assert_no_line("warning");
+        assert_eq!(admin.posts().len(), 1);
+    }
+}
+
+#[test]
 fn a_request_without_an_answer_is_given_up_when_its_time_is_over() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Hang]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 2s}}", admin.address());

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction};
 use crate::envoy::admin::{begin_drain, close_listeners, sample};
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::stats::Sample;
-use crate::http::{Client, get_status};
+use crate::http::{Client, status};
 use crate::testing::temp_dir::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -58,7 +58,8 @@ impl Envoy {
             .unwrap();
         let envoy = Self { child, admin: Address::Unix(socket), port, _dir: dir };
         let begin = Instant::now();
-        while get_status(&envoy.admin, "/ready", LIMIT).await.ok() != Some(StatusCode::OK) {
+        while status(&envoy.admin, Method::GET, "/ready", LIMIT).await.ok() != Some(StatusCode::OK)
+        {
             assert!(begin.elapsed() < Duration::from_secs(20), "Envoy is not ready");
             sleep(Duration::from_millis(20)).await;
         }

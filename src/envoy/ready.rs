@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -42,7 +42,7 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
 /// # Errors
 /// Why there is no answer, for people.
 pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), String> {
-    let answer = crate::http::get_status(admin, READY, limit).await;
+    let answer = crate::http::status(admin, Method::GET, READY, limit).await;
     answer.map(drop).map_err(|error| error.to_string())
 }
 

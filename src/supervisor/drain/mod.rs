@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
-use crate::http::{RequestError, request};
+use crate::http::{RequestError, status};
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;
@@ -25,8 +25,6 @@ use crate::supervisor::run_command;
 /// A failed request is retried for this long.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// The largest answer to a drain request.
-const MAX_REPLY: usize = 64 * 1024;
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
@@ -158,11 +156,15 @@ async fn send_request(
     let began = Instant::now();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        let answer = request(&target.address, method.clone(), &target.path, left, MAX_REPLY).await;
-        match answer.and_then(|response| response.into_success()) {
-            Ok(()) => return Ok(()),
-            Err(error) if began.elapsed() + RETRY_PAUSE > RETRY.min(limit) => return Err(error),
-            Err(_) => sleep(RETRY_PAUSE).await,
+        // A refusal is retried, and what was accepted must not be sent again: the body does not matter.
+        let error = match status(&target.address, method.clone(), &target.path, left).await {
+            Ok(status) if status.is_success() => return Ok(()),
+            Ok(status) => RequestError::Status(status),
+            Err(error) => error,
+        };
+        if began.elapsed() + RETRY_PAUSE > RETRY.min(limit) {
+            return Err(error);
         }
+        sleep(RETRY_PAUSE).await;
     }
 }

@@ -12,12 +12,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::Method;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, ListenSocket, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
-use crate::http::{describe_io, get_status};
+use crate::http::{describe_io, status};
 use crate::os::path_watch::PathWatch;
 use crate::types::{harmless, human};
 
@@ -222,7 +223,7 @@ fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
 }
 
 async fn get(target: &HttpTarget, limit: Duration) -> Result<(), String> {
-    match get_status(&target.address, &target.path, limit).await {
+    match status(&target.address, Method::GET, &target.path, limit).await {
         Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
         Ok(status) => Err(format!("answered {status}")),
         Err(error) => Err(error.to_string()),
