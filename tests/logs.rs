@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::thread;
 
-use crate::support::{LONG, Rig, Running, Signal};
+use crate::support::http::get_unix;
+use crate::support::{LONG, Rig, Running, Signal, Stream};
 
 const CONFIG: &str = "
 processes:
@@ -70,6 +72,31 @@ fn what_follows_is_shown_until_drainit_ends() {
     drainit.wait_exit(LONG).assert_code(0);
     assert_eq!(lines.next(), None);
     following.wait().unwrap();
+}
+
+/// Follows from outside: a command in the container may be killed with PID 1 before it prints.
+#[test]
+fn the_last_lines_of_drainit_are_followed_too() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "{control: {socket: DIR/control.sock}, processes: {a: {command: [CHILD, a, print=one], log: {}}}}",
+    );
+    drainit.wait_for_line("everything is ready");
+    let socket = drainit.path("control.sock");
+    let following = thread::spawn(move || get_unix(&socket, "/v1/logs?follow").unwrap());
+    drainit.wait_until("followed", || {
+        // Its own connection and the one that follows.
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/unix", drainit.pid())).unwrap();
+        let path = drainit.path("control.sock").display().to_string();
+        sockets.lines().filter(|line| line.ends_with(&path)).count() > 1
+    });
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    let (_, followed) = following.join().unwrap();
+    let lines = || ended.record.lines.iter().filter(|line| line.stream == Stream::Stderr);
+    let last = &lines().next_back().unwrap().text;
+    assert!(followed.contains(&format!("{last}\n")), "no {last:?} in\n{followed}");
 }
 
 #[test]

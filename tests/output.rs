@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::thread;
 
 use serde_json::Value;
 
+use crate::support::http::get_unix;
 use crate::support::rig::full_pipe;
-use crate::support::{Ended, LONG, Rig, Signal, Stream, ms};
+use crate::support::{Ended, LONG, Rig, Signal, Stream, ms, now};
 
 #[test]
 fn lines_get_their_prefix_and_keep_their_stream() {
@@ -243,6 +246,38 @@ fn a_process_that_is_stuck_in_its_output_can_go_on_to_its_end() {
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(500)..ms(8000));
     drop(unread);
+}
+
+#[test]
+fn drainit_answers_while_a_slow_reader_takes_the_last_lines() {
+    let (mut reader, pipe) = std::io::pipe().unwrap();
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.stdout(pipe).start(
+        "
+        shutdown: {grace_period: 30s, reserve: 10s}
+        control: {socket: DIR/control.sock}
+        processes: {a: {command: [CHILD, a, 'lines=12000,of many', touch=DIR/done], log: {}}}
+        ",
+    );
+    // The queue holds them all.
+    drainit.wait_for_event("a", "touch");
+    let asked = drainit.signal(Signal::SIGTERM);
+    let reading = thread::spawn(move || {
+        let mut page = [0; 4096];
+        while reader.read(&mut page).is_ok_and(|count| count > 0) {
+            thread::sleep(ms(100));
+        }
+    });
+    let (socket, mut answered) = (drainit.path("control.sock"), asked);
+    while get_unix(&socket, "/livez").is_ok_and(|(code, _)| code == 200) {
+        answered = now();
+        thread::sleep(ms(10));
+    }
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0);
+    assert!(answered - asked > ms(1500), "{:?}\n{}", answered - asked, ended.record);
+    assert!(ended.at() - answered < ms(3000), "{:?}", ended.at() - answered);
+    reading.join().unwrap();
 }
 
 #[test]

@@ -183,6 +183,31 @@ fn a_shutdown_shows_its_progress_and_watch_ends_with_it() {
 }
 
 #[test]
+fn watch_ends_where_drainit_ends_before_it_answers() {
+    let dir = TempDir::new();
+    let socket = dir.join("control.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let command = Command::new(env!("CARGO_BIN_EXE_drainit"))
+        .args(["status", "--watch", "--socket", socket.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asked = BufReader::new(listener.accept().unwrap().0);
+    let mut line = String::new();
+    while asked.read_line(&mut line).unwrap() > 2 {}
+    let status = br#"{"phase":"stopping"}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", status.len());
+    asked.get_mut().write_all(&[head.as_bytes(), status].concat()).unwrap();
+    // As a connection that was made just before the exit.
+    drop(listener.accept().unwrap());
+    let said = Said::of(command.wait_with_output().unwrap());
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+    assert!(said.stdout.ends_with("drainit has ended\n"), "{said:?}");
+}
+
+#[test]
 fn a_drain_shows_the_traffic_that_is_left() {
     let admin = Admin::tcp(3);
     let Some(rig) = Rig::new() else { return };

@@ -96,3 +96,13 @@ pub(super) fn is_nobody(error: &RequestError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
+
+/// Whether the connection was closed before an answer: drainit has ended meanwhile.
+pub(super) fn is_cut(error: &RequestError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match error {
+        RequestError::Incomplete => true,
+        RequestError::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset),
+        _ => false,
+    }
+}

@@ -14,7 +14,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{LIMIT, answer_of, is_nobody, query, run};
+use crate::cli::ask::{LIMIT, answer_of, is_cut, is_nobody, query, run};
 use crate::cli::control_address::{Found, Whom, of_operator};
 use crate::cli::fail;
 use crate::http::request;
@@ -61,7 +61,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
     };
     run(async {
         let mut meter = Meter::default();
-        let text = show(args, &found, &mut meter).await?.ok_or_else(|| nobody(&found))?;
+        let text = show(args, &found, &mut meter, false).await?.ok_or_else(|| nobody(&found))?;
         let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
         print(&text, screen);
         if !args.watch {
@@ -69,7 +69,7 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
         }
         loop {
             sleep(PAUSE).await;
-            match show(args, &found, &mut meter).await? {
+            match show(args, &found, &mut meter, true).await? {
                 Some(text) => print(&text, screen),
                 None => break,
             }
@@ -89,16 +89,17 @@ fn nobody(found: &Found) -> String {
     }
 }
 
-/// Asks once; `None` if nobody listens.
+/// Asks once; `None` if nobody listens, or `again` if drainit ends before it answers.
 async fn show(
     args: &StatusArgs,
     found: &Found,
     meter: &mut Meter,
+    again: bool,
 ) -> Result<Option<String>, String> {
     let Ok(address) = found.address() else { return Ok(None) };
     let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
     let answer = request(&address, Method::GET, &path, LIMIT, MAX_STATUS).await;
-    if answer.as_ref().is_err_and(is_nobody) {
+    if answer.as_ref().is_err_and(|error| is_nobody(error) || again && is_cut(error)) {
         return Ok(None);
     }
     let body = answer_of(answer, &address, &path, found)?;

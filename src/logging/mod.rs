@@ -21,11 +21,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
 use crate::config::LogFormat;
 use crate::logging::file::LogFile;
 use crate::logging::recent::Recent;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
+
+/// [`Output::flush_patiently`] blocks its thread for this long, and then lets others run for so long
+/// that a fast reader is not waited for in vain.
+const FLUSH_SLICE: Duration = Duration::from_millis(20);
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Both streams; shared between threads.
 pub struct Output {
@@ -130,17 +137,17 @@ impl Output {
     }
 
     /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
-    /// for `longest`.
-    pub fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
-        let end = Instant::now() + longest;
+    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment.
+    pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
+        let began = Instant::now();
         loop {
-            let before = self.stdout.pending() + self.stderr.pending();
-            let left = end.saturating_duration_since(Instant::now());
-            let flushed = self.flush(patience.min(left));
-            let is_read = self.stdout.pending() + self.stderr.pending() < before;
-            if flushed == Flushed::Yes || !is_read || left <= patience {
+            let flushed = self.flush(FLUSH_SLICE.min(longest.saturating_sub(began.elapsed())));
+            let took = began.elapsed();
+            let quiet = took.min(self.stdout.quiet()).min(self.stderr.quiet());
+            if flushed == Flushed::Yes || quiet >= patience || took >= longest {
                 return flushed;
             }
+            sleep(FLUSH_PAUSE).await;
         }
     }
 
@@ -351,6 +358,39 @@ mod tests {
         assert_eq!(output.dropped(Stream::Stdout), 0);
         drop(go);
         reader.join().unwrap();
+    }
+
+    #[test]
+    fn the_last_flush_waits_for_a_slow_reader_and_lets_others_run() {
+        let (output, mut stdout, _stderr) = output();
+        // Far more than a pipe holds, so that one buffer takes the thread for seconds.
+        output.push_process(Stream::Stdout, &b"a line\n".repeat(30_000));
+        let reader = thread::spawn(move || {
+            let (mut page, mut read) = ([0; 4096], 0);
+            while let count @ 1.. = stdout.read(&mut page).unwrap() {
+                read += count;
+                thread::sleep(Duration::from_millis(20));
+            }
+            read
+        });
+        let served = std::cell::Cell::new(0);
+        let patience = Duration::from_millis(400);
+        let flushed = block_on(async {
+            let others = async {
+                loop {
+                    tokio::time::sleep(FLUSH_PAUSE).await;
+                    served.set(served.get() + 1);
+                }
+            };
+            tokio::select! {
+                flushed = output.flush_patiently(patience, Duration::from_secs(20)) => flushed,
+                () = others => unreachable!(),
+            }
+        });
+        assert_eq!(flushed, Flushed::Yes);
+        assert!(served.get() >= 5, "{}", served.get());
+        drop(output);
+        assert_eq!(reader.join().unwrap(), 210_000);
     }
 
     #[test]

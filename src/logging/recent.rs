@@ -217,6 +217,11 @@ impl Recent {
         Follower { recent: Arc::clone(self), number }
     }
 
+    /// Whether lines wait for a follower.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.lock().followers.values().any(|queue| !queue.bytes.is_empty())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

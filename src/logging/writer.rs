@@ -256,7 +256,10 @@ impl StreamWriter {
             let within = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             match self.sink.wait_for_room(within) {
                 Ok(true) => match self.sink.write(&rest[..slice_of_lines(rest).min(SLICE)]) {
-                    Ok(count) if count > 0 => written += count,
+                    Ok(count) if count > 0 => {
+                        written += count;
+                        self.made_progress();
+                    }
                     Err(Errno::EINTR | Errno::EAGAIN) if !left.is_zero() => {}
                     Ok(_) | Err(_) => break,
                 },
@@ -270,6 +273,7 @@ impl StreamWriter {
     }
 
     /// Bytes that wait to be written.
+    #[cfg(test)]
     pub(crate) fn pending(&self) -> usize {
         self.lock().pending.len()
     }
@@ -305,7 +309,7 @@ impl StreamWriter {
     }
 
     /// Time since the last progress of the thread.
-    fn quiet(&self) -> Duration {
+    pub(crate) fn quiet(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.progress.load(Relaxed)))
     }
 
