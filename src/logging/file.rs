@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -62,11 +62,12 @@ impl LogFiles {
         self.0.values().for_each(|output| output.stop_waiting());
     }
 
-    /// Writes what is queued, at most for `within`, and reports what could not be written.
+    /// Writes what is queued, at most for `within` in all, and reports what could not be written.
     pub(crate) fn finish(&self, within: Duration) {
+        let deadline = Instant::now() + within;
         for (path, output) in &self.0 {
-            let _ = output.flush(within);
-            let lines = output.unreported();
+            let _ = output.flush(deadline.saturating_duration_since(Instant::now()));
+            let lines = output.unwritten();
             if lines > 0 {
                 tracing::warn!("{}", dropped(path, lines, None));
             }
@@ -155,6 +156,10 @@ impl Sink for LogFile {
     /// A file that was moved or removed meanwhile would stay open until the next line.
     fn let_go(&self) {
         self.current().file = None;
+    }
+
+    fn counts(&self) -> bool {
+        true
     }
 
     fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
@@ -320,7 +325,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         write("3\n");
-        assert_eq!(output.unreported(), 1);
+        assert_eq!(output.unwritten(), 1);
         fs::remove_dir(&path).unwrap();
         write("4\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
@@ -356,6 +361,33 @@ mod tests {
     }
 
     #[test]
+    fn files_that_hang_share_one_deadline_and_their_lines_are_counted() {
+        let mut files = LogFiles::default();
+        let mut readers = Vec::new();
+        for number in 0..6 {
+            // A write to it hangs as one to a file system that does not answer.
+            let (reader, writer) = io::pipe().unwrap();
+            readers.push(reader);
+            let file = File::from(std::os::fd::OwnedFd::from(writer));
+            let current = Mutex::new(Current::new((file, (0, 0))));
+            let path = PathBuf::from(format!("/nonexistent/{number}.log"));
+            let file = LogFile { path: path.clone(), current };
+            files.0.insert(path, Output::file(file, Arc::default()));
+        }
+        let lines = "line\n".repeat(40_000);
+        for output in files.0.values() {
+            output.push_process(Stream::Stdout, lines.as_bytes());
+        }
+        let began = Instant::now();
+        files.finish(Duration::from_millis(400));
+        assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+        for output in files.0.values() {
+            let unwritten = output.unwritten();
+            assert!(unwritten > 20_000 && unwritten < 40_000, "{unwritten}");
+        }
+    }
+
+    #[test]
     fn a_full_disk_drops_and_counts_lines() {
         // Opened by hand, because it is no regular file.
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -367,6 +399,6 @@ mod tests {
             output.push_process(Stream::Stdout, b"1\n2\n");
             assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
         }
-        assert_eq!(output.unreported(), 6);
+        assert_eq!(output.unwritten(), 6);
     }
 }

@@ -151,9 +151,9 @@ impl Output {
         }
     }
 
-    /// The number of lines that were dropped on stdout and not reported.
-    pub(crate) fn unreported(&self) -> u64 {
-        self.stdout.unreported()
+    /// The number of lines that were dropped on stdout and not reported, or are not written yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.stdout.unwritten()
     }
 
     /// The number of dropped lines.

@@ -84,6 +84,11 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
+    /// Whether lines that are not written at the end are reported.
+    fn counts(&self) -> bool {
+        false
+    }
+
     /// The line about dropped lines that stands between the lines; `None` for that of the log.
     fn dropped_line(&self, _lines: u64) -> Option<Vec<u8>> {
         None
@@ -123,6 +128,8 @@ pub(crate) struct StreamWriter {
     born: Instant,
     /// When the thread last took or wrote bytes, in milliseconds after `born`.
     progress: AtomicU64,
+    /// Lines that the thread has taken and not written yet, if the sink counts them.
+    taken: AtomicU64,
 }
 
 #[derive(Default)]
@@ -151,7 +158,7 @@ struct State {
 
 impl State {
     fn drop_lines(&mut self, bytes: &[u8]) {
-        let lines = memchr_iter(b'\n', bytes).count() as u64;
+        let lines = count_lines(bytes);
         self.dropped += lines;
         self.lost += lines;
     }
@@ -173,6 +180,7 @@ impl StreamWriter {
             room: Notify::new(),
             born: Instant::now(),
             progress: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         })
     }
 
@@ -278,9 +286,10 @@ impl StreamWriter {
         self.lock().pending.len()
     }
 
-    /// Lines dropped since the last report.
-    pub(crate) fn unreported(&self) -> u64 {
-        self.lock().dropped
+    /// Lines dropped since the last report, and those that are not written yet.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let state = self.lock();
+        state.dropped + count_lines(&state.pending) + self.taken.load(Relaxed)
     }
 
     /// All dropped lines.
@@ -330,6 +339,7 @@ impl StreamWriter {
             if let Err(errno) = result {
                 let mut state = self.lock();
                 state.drop_lines(&buffer[written..]);
+                self.taken.store(0, Relaxed);
                 state.failed = Some(errno);
                 if !self.sink.may_recover(errno) {
                     return self.die(state);
@@ -357,6 +367,9 @@ impl StreamWriter {
         mem::swap(&mut state.pending, buffer);
         (state.own, state.process) = (0, 0);
         state.busy = true;
+        if self.sink.counts() {
+            self.taken.store(count_lines(buffer), Relaxed);
+        }
         self.made_progress();
         let dropped = state.dropped;
         drop(state);
@@ -428,6 +441,11 @@ impl StreamWriter {
                 Ok(0) => return (written, Err(Errno::EIO)),
                 Ok(count) => {
                     written += count;
+                    let taken = self.taken.load(Relaxed);
+                    if taken > 0 {
+                        let left = taken.saturating_sub(count_lines(&rest[..count]));
+                        self.taken.store(left, Relaxed);
+                    }
                     self.made_progress();
                 }
                 Err(Errno::EINTR) => {}
@@ -450,6 +468,10 @@ impl StreamWriter {
         self.idle.notify_all();
         self.room.notify_waiters();
     }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// The length of the next write: whole lines up to [`SLICE`], or one longer line.
