@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::http::get_unix;
+use crate::support::http::{get_unix, post_unix};
 use crate::support::rig::full_pipe;
 use crate::support::{Ended, LONG, Rig, Signal, Stream, ms, now};
 
@@ -278,6 +278,35 @@ fn drainit_answers_while_a_slow_reader_takes_the_last_lines() {
     assert!(answered - asked > ms(1500), "{:?}\n{}", answered - asked, ended.record);
     assert!(ended.at() - answered < ms(3000), "{:?}", ended.at() - answered);
     reading.join().unwrap();
+}
+
+#[test]
+fn a_drain_on_request_drops_no_lines() {
+    let (mut reader, pipe) = full_pipe();
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.stdout(pipe).start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a: {command: [CHILD, a, await=DIR/go, 'lines=200000,of many', touch=DIR/done], log: {}}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    assert_eq!(post_unix(&drainit.path("control.sock"), "/drain").unwrap().0, 202);
+    drainit.wait_for_line("a drain was requested|drain requested");
+    drainit.touch("go");
+    // More than the time in which a shutdown waits for the reader.
+    thread::sleep(ms(1500));
+    let reading = thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text.lines().filter(|line| line.contains("[a] of many ")).count()
+    });
+    drainit.wait_for_event("a", "touch");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("dropped");
+    assert_eq!(reading.join().unwrap(), 200_000);
 }
 
 #[test]

@@ -408,8 +408,6 @@ impl Executor {
     /// Ends the probes and preflights when the shutdown begins.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
-        self.output.stop_waiting();
-        self.files.stop_waiting();
         for current in &mut self.instances {
             current.end_probes();
             if let Some(drain) = &current.drain {

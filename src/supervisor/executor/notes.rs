@@ -47,6 +47,11 @@ impl Executor {
                 self.verify(process);
                 None
             }
+            Note::ShutdownBegan { .. } => {
+                self.output.stop_waiting();
+                self.files.stop_waiting();
+                None
+            }
             Note::FileChanged { process, watch, action } => {
                 if let Some(Watch { path, .. }) = self.process(process).watch.get(watch) {
                     let name = self.names.of(process);
