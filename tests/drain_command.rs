@@ -524,3 +524,30 @@ fn without_an_address_it_is_78() {
     }
     Rig::not_init().run_with(&["drain", "-c", "DIR/none.yaml"]).assert_code(78);
 }
+
+#[test]
+fn a_drain_that_is_over_and_held_has_no_deadline() {
+    let admin = Admin::tcp(0);
+    let address = free_address();
+    let how = format!("envoy: {{admin: 'http://{}', time: 8s, min: 100ms}}", admin.address());
+    let config = CONFIG.replace("DRAIN", &how).replace("LISTEN", &address.to_string());
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config);
+    drainit.wait_for_line("everything is ready");
+    assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
+    let socket = drainit.path("control.sock");
+    let status: Value = serde_json::from_str(&get_unix(&socket, "/status").unwrap().1).unwrap();
+    assert_eq!(status["phase"], "drained");
+    assert!(status["shutdown"]["elapsed_seconds"].is_number(), "{status}");
+    assert!(status["shutdown"]["deadline_in_seconds"].is_null(), "{status}");
+    let said = drainit.exec(&["status"]).stdout;
+    assert!(said.starts_with("drained (") && !said.contains(" left"), "{said}");
+    let metrics = get_unix(&socket, "/metrics").unwrap().1;
+    assert!(metrics.contains("\ndrainit_shutting_down 0\n"), "{metrics}");
+    assert!(!metrics.contains("drainit_shutdown_deadline_seconds "), "{metrics}");
+    let (code, why) = get_unix(&socket, "/readyz").unwrap();
+    assert!(code == 503 && why == "not ready: drain requested\n", "{why}");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("stopping: ");
+    drainit.wait_exit(LONG).assert_code(0);
+}

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::example::is_installed;
 use crate::support::http::{free_address, get};
-use crate::support::{Admin, LONG, Rig, Signal, ms, now};
+use crate::support::{Admin, Answer, LONG, Rig, Signal, ms, now};
 
 /// Asserts that Prometheus accepts a text of metrics and finds no fault with its names.
 #[track_caller]
@@ -102,6 +102,42 @@ fn a_drain_is_shown_until_the_end() {
             assert_no_lint(text);
         }
     }
+}
+
+#[test]
+fn a_drain_that_is_refused_and_not_counted_shows_what_is_known() {
+    let (address, admin) = (free_address(), Admin::tcp(3));
+    let admin = admin.answer("/drain_listeners", &[Answer::Status(403)]);
+    let admin = admin.answer("/healthcheck/fail", &[Answer::Status(403)]);
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        shutdown: {grace_period: 60s}
+        control: {listen: 'ADDRESS'}
+        processes:
+          router:
+            command: [CHILD, router]
+            drain: {envoy: {admin: 'http://ADMIN', time: 50s, min: 10s}}
+        ";
+    let config = config.replace("ADDRESS", &address.to_string());
+    let drainit = rig.start(&config.replace("ADMIN", &admin.address().to_string()));
+    drainit.wait_for_line("everything is ready");
+    admin.wait_verified();
+    drainit.signal(Signal::SIGTERM);
+    let wait = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        drainit.wait_until(what, || metrics(address).is_some_and(|text| is_so(&text)));
+    };
+    let left = "drainit_drain_left_seconds{process=\"router\"}";
+    let connections = "drainit_drain_connections_active{process=\"router\"}";
+    wait("the whole time is left", &|text| value(text, left) > Some(20.0));
+    wait("the connections are known", &|text| value(text, connections) == Some(3.0));
+    wait("only min is left", &|text| {
+        value(text, left).is_some_and(|left| left > 0.0 && left < 10.0)
+    });
+    admin.answer_looks(Answer::Status(500));
+    let is_draining = |text: &str| value(text, "drainit_phase{phase=\"draining\"}") == Some(1.0);
+    wait("unknown", &|text| is_draining(text) && value(text, connections).is_none());
+    drainit.signal_again(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]

@@ -22,11 +22,13 @@ pub(crate) fn render(status: &Status, measures: &Measures) -> String {
     text.family("drainit_ready", "gauge", "1 while /readyz answers 200.");
     text.sample("drainit_ready", &[], status.ready);
     text.family("drainit_shutting_down", "gauge", "1 from the beginning of the shutdown.");
-    text.sample("drainit_shutting_down", &[], status.shutdown.is_some());
-    if let Some(shutdown) = &status.shutdown {
+    // A drain on request stops nothing.
+    let shutdown = status.shutdown.as_ref().filter(|shutdown| !shutdown.is_held);
+    text.sample("drainit_shutting_down", &[], shutdown.is_some());
+    if let Some(deadline_in) = shutdown.and_then(|shutdown| shutdown.deadline_in) {
         const NAME: &str = "drainit_shutdown_deadline_seconds";
         text.family(NAME, "gauge", "Time left for the shutdown.");
-        text.sample(NAME, &[], shutdown.deadline_in.as_secs_f64());
+        text.sample(NAME, &[], deadline_in.as_secs_f64());
     }
     container(&mut text, measures);
 
@@ -369,7 +371,8 @@ mod tests {
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::from_secs(1),
-            deadline_in: Duration::from_secs(26),
+            deadline_in: Some(Duration::from_secs(26)),
+            is_held: false,
         });
         let text = render(&status, &measured());
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -414,7 +417,8 @@ mod tests {
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::from_secs(1),
-            deadline_in: Duration::from_millis(26_500),
+            deadline_in: Some(Duration::from_millis(26_500)),
+            is_held: false,
         });
         let text = render(&status, &measured());
         for line in

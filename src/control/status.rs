@@ -282,9 +282,17 @@ pub struct ShutdownStatus {
     /// Since T0.
     #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
-    /// Until the deadline; zero after it.
-    #[serde(rename = "deadline_in_seconds", serialize_with = "serialize_seconds")]
-    pub deadline_in: Duration,
+    /// Until the deadline; zero after it. `None` where a requested drain is over, and no shutdown has
+    /// begun.
+    #[serde(
+        rename = "deadline_in_seconds",
+        serialize_with = "serialize_some_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline_in: Option<Duration>,
+    /// It is a requested drain, which stops nothing.
+    #[serde(skip)]
+    pub is_held: bool,
 }
 
 impl Status {
@@ -298,7 +306,10 @@ impl Status {
     #[must_use]
     pub fn not_ready_reason(&self) -> String {
         if let Some(shutdown) = &self.shutdown {
-            return format!("shutting down: {}", shutdown.cause);
+            return match shutdown.is_held {
+                true => format!("not ready: {}", shutdown.cause),
+                false => format!("shutting down: {}", shutdown.cause),
+            };
         }
         let missing: Vec<_> = self
             .processes
@@ -399,7 +410,8 @@ mod tests {
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::from_millis(500),
-            deadline_in: Duration::from_millis(27_500),
+            deadline_in: Some(Duration::from_millis(27_500)),
+            is_held: false,
         });
         assert_eq!(
             serde_json::to_value(&status).unwrap()["shutdown"],
@@ -449,7 +461,8 @@ mod tests {
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::ZERO,
-            deadline_in: Duration::from_secs(28),
+            deadline_in: Some(Duration::from_secs(28)),
+            is_held: false,
         });
         assert_eq!(status.not_ready_reason(), "shutting down: SIGTERM");
     }

@@ -125,7 +125,8 @@ async fn readyz_follows_the_status() {
             status.shutdown = Some(ShutdownStatus {
                 cause: "SIGTERM".to_owned(),
                 elapsed: Duration::ZERO,
-                deadline_in: Duration::from_secs(28),
+                deadline_in: Some(Duration::from_secs(28)),
+                is_held: false,
             });
         }
         let expected = (503, "shutting down: SIGTERM\n".to_owned());

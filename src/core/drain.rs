@@ -146,6 +146,14 @@ impl State {
         }
     }
 
+    /// When the longest wait for a drain under way is over.
+    pub(crate) fn drained_by(&self, process: ProcessId) -> Option<Time> {
+        match &self.drains[process.index()] {
+            Progress::Active(active) => Some(active.until),
+            _ => None,
+        }
+    }
+
     /// Takes what a drain reports.
     pub(crate) fn handle_drain(&mut self, event: Event) {
         let process = match event {

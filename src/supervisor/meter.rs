@@ -41,7 +41,6 @@ struct ProcessMeter {
 #[derive(Debug)]
 struct DrainMeter {
     began: Time,
-    longest: Duration,
     /// How long it took, once it is over.
     took: Option<Duration>,
     traffic: Traffic,
@@ -127,9 +126,8 @@ impl Meter {
             }
             Note::Ended { process, end, .. } => self.ended(process, end, false),
             Note::Stopped { process, end, killed, .. } => self.ended(process, end, killed),
-            Note::DrainBegan { process, longest, .. } => {
-                let traffic = Traffic::default();
-                let drain = DrainMeter { began: now, longest, took: None, traffic };
+            Note::DrainBegan { process, .. } => {
+                let drain = DrainMeter { began: now, took: None, traffic: Traffic::default() };
                 self.of(process).drain = Some(drain);
             }
             Note::DrainOver { process, why, took, .. } => {
@@ -163,6 +161,7 @@ impl Meter {
     }
 
     /// Everything so far, except what the core and the output know, of the processes of these slots.
+    /// How much time is left for a drain is known to the core.
     pub(crate) fn measures(&self, now: Time, slots: &[ProcessId]) -> Measures {
         let of = |slot: &ProcessId| {
             let process = *self.identities.get(slot.index())?;
@@ -199,13 +198,11 @@ impl ProcessMeter {
 
 impl DrainMeter {
     fn now(&self, now: Time) -> LastDrain {
-        let elapsed = self.took.unwrap_or_else(|| now.since(self.began));
-        let is_over = self.took.is_some();
         LastDrain {
             connections: self.traffic.connections,
             requests: self.traffic.requests,
-            elapsed,
-            left: if is_over { Duration::ZERO } else { self.longest.saturating_sub(elapsed) },
+            elapsed: self.took.unwrap_or_else(|| now.since(self.began)),
+            left: Duration::ZERO,
         }
     }
 }
@@ -238,13 +235,13 @@ mod tests {
             connections: Some(3),
             requests: None,
             elapsed: Duration::from_secs(2),
-            left: Duration::from_secs(8),
+            left: Duration::ZERO,
         };
         assert_eq!(last(&meter, 3).and_then(|drain| drain.last), Some(expected));
 
         let (why, took) = (DrainEnd::DeadlineNeedsIt, Duration::from_secs(4));
         meter.note(second(5), &Note::DrainOver { process: ONE, why, took, last: Load::default() });
-        let expected = LastDrain { elapsed: took, left: Duration::ZERO, ..expected };
+        let expected = LastDrain { elapsed: took, ..expected };
         assert_eq!(last(&meter, 60).and_then(|drain| drain.last), Some(expected));
         let over = last(&meter, 60).map(|drain| drain.over).unwrap_or_default();
         assert!(over.contains(&("deadline", 1)) && over.contains(&("quiet", 0)), "{over:?}");

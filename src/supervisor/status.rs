@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::{Config, Process};
 use crate::control::measures::Measures;
@@ -9,6 +10,7 @@ use crate::control::status::{
     ChainLink, ContainerPhase, Part, ProcessState, ProcessStatus, ShutdownStatus, StartupStatus,
     Status,
 };
+use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::note::{AfterEnd, Note, RequestError, StartFailure};
@@ -349,6 +351,11 @@ impl StatusBoard {
             process.liveness_failures = failures;
             process.is_replaced =
                 others.iter().any(|(slot, _)| slots.identity(*slot) == process.process);
+            let own = rows.iter().filter(|(slot, _)| slots.identity(*slot) == process.process);
+            let until = own.filter_map(|(slot, _)| world.drained_by(*slot)).max();
+            if let Some(last) = process.drain.as_mut().and_then(|drain| drain.last.as_mut()) {
+                last.left = until.map_or(Duration::ZERO, |until| until.since(now));
+            }
         }
         measures
     }
@@ -399,10 +406,16 @@ impl StatusBoard {
             }
         });
         let processes = rows.collect();
-        let shutdown = machine.phase().shutdown().map(|shutdown| ShutdownStatus {
-            cause: messages::why(shutdown.cause, &names),
-            elapsed: now.since(shutdown.t0),
-            deadline_in: shutdown.deadline.since(now),
+        let shutdown = machine.phase().shutdown().map(|shutdown| {
+            let is_held = shutdown.cause == Cause::DrainRequested;
+            // A stop that comes later has a grace period of its own.
+            let has_deadline = !is_held || phase != ContainerPhase::Drained;
+            ShutdownStatus {
+                cause: messages::why(shutdown.cause, &names),
+                elapsed: now.since(shutdown.t0),
+                deadline_in: has_deadline.then(|| shutdown.deadline.since(now)),
+                is_held,
+            }
         });
         let startup = startup.took().map(|took| StartupStatus {
             took,

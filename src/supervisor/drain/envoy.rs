@@ -235,6 +235,10 @@ impl EnvoyDrain {
                             self.target.name
                         );
                     }
+                    if !self.is_over.get() {
+                        let mut meter = self.target.status_board.meter.borrow_mut();
+                        meter.traffic(self.target.process, Traffic::default());
+                    }
                     let load = Load::default();
                     self.target.send(Event::DrainSample { process: self.target.process, load });
                 }
