@@ -419,3 +419,19 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
         assert_refused(options, message);
     }
 }
+
+#[test]
+fn the_format_of_the_log_is_that_of_the_environment() {
+    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
+    let drainit = exec(rig, &["--drain-signal", "USR1"], &["CHILD", "a", "print=of the command"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.wait_for_line(r#""process":"child","stream":"stdout","message":"of the command""#);
+    drainit.signal(Signal::SIGTERM);
+    drainit.signal_again(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line(r#"^\{.*"process":"drainit".*"report":\{"#).assert_no_line(r"^\[drainit\]");
+
+    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "xml");
+    let ended = exec(rig, &["--drain-signal", "USR1"], &["CHILD", "a"]).wait_exit(LONG);
+    ended.assert_code(78).assert_no_event("a", "start").assert_line("neither `text` nor `json`");
+}

@@ -1,12 +1,15 @@
 //! `exec` with a drain: the supervisor of `run` with a config of one process, so that drain,
 //! deadline, second and third stop signal and report are the same.
 
+use std::env::VarError;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Control, Drain, DrainMethod, Hooks, Logging, Process, Shutdown};
+use crate::config::{
+    Config, Control, Drain, DrainMethod, Hooks, LogFormat, Logging, Process, Shutdown,
+};
 use crate::core::spec::Wait;
 use crate::exec::{ExecOptions, tell};
 use crate::graph::Graph;
@@ -41,12 +44,18 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     if let Some(Err(error)) = options.parent_death_signal.map(boot::set_parent_death_signal) {
         return fail(&format!("cannot set up: {error}"), exit_code::SOFTWARE);
     }
-    let config = match config(options, drain) {
+    let mut config = match config(options, drain) {
         Ok(config) => config,
         Err(error) => return fail(&error, exit_code::USAGE),
     };
+    config.logging.format = match std::env::var("DRAINIT_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        Ok("" | "text") | Err(VarError::NotPresent) => LogFormat::Text,
+        _ => return fail("`DRAINIT_LOG_FORMAT` is neither `text` nor `json`", exit_code::CONFIG),
+    };
     let graph = Graph::edgeless(config.processes.len());
     let output = Output::stdio();
+    output.set_format(config.logging.format);
     let level = subscriber::level(std::env::var(subscriber::LEVEL_VARIABLE).ok().as_deref());
     let level = level.unwrap_or_else(|error| {
         tell(&format!("warning: {error}"));
