@@ -148,3 +148,25 @@ fn a_file_that_cannot_be_written_is_found_before_anything_starts() {
             .assert_no_event("a", "start");
     }
 }
+
+#[test]
+fn an_end_has_the_pid_of_its_own_instance_or_none() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write_program("app", "#!/bin/sh\nrm \"$0\"\nexit 3\n");
+    let drainit = rig.start(
+        "
+        logging: {events: DIR/events.jsonl}
+        processes: {a: {command: [DIR/app], restart: always, restart_delay: 100ms}}
+        ",
+    );
+    drainit.wait_for_line("restart 2");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    let told = events(&ended.path("events.jsonl"));
+    let pids = |what: &str| {
+        let of = told.iter().filter(|event| event["event"] == what);
+        of.map(|event| event["pid"].as_i64()).collect::<Vec<_>>()
+    };
+    assert_eq!(pids("started").len(), 1, "{told:?}");
+    assert_eq!(pids("ended")[..2], [pids("started")[0], None], "{told:?}");
+}

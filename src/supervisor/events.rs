@@ -16,7 +16,7 @@ use crate::types::ProcessId;
 pub(crate) struct EventLog {
     file: Rc<EventFile>,
     names: Names,
-    /// The PID of the last instance of each process: its end no longer has one.
+    /// The PID of the last instance of each process, which its end still names.
     pids: Vec<Option<Pid>>,
 }
 
@@ -31,6 +31,11 @@ impl EventLog {
         self.names.set(slot, name);
         self.pids.resize(self.names.0.len(), None);
         self.pids[slot.index()] = None;
+    }
+
+    /// A start has failed: what follows is of no instance.
+    pub(crate) fn start_failed(&mut self, process: ProcessId) {
+        self.pids[process.index()] = None;
     }
 
     /// Writes an event. `pid` is that of a process that has one now.

@@ -13,7 +13,10 @@ use crate::types::Time;
 
 impl Executor {
     /// Adds an event that the machine has handled to the report.
-    pub(crate) fn handled(&self, now: Time, event: Event) {
+    pub(crate) fn handled(&mut self, now: Time, event: Event) {
+        if let (Event::SpawnFailed { process, .. }, Some(events)) = (event, &mut self.events) {
+            events.start_failed(process);
+        }
         let machine = self.status_board.machine.borrow();
         self.report.borrow_mut().event(now, event, machine.phase());
     }
