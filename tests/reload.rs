@@ -220,7 +220,11 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     let Some(drainit) = started(
         "
         processes:
-          app: {command: [CHILD, app, print=up], update: start-first, readiness: {log: ^up$}}
+          app:
+            command: [CHILD, app, 'on=USR1:print:got', print=up]
+            update: start-first
+            readiness: {log: ^up$}
+            forward_signals: [USR1]
           other: {command: [CHILD, other, print=one], depends_on: [app]}
         ",
     ) else {
@@ -228,7 +232,11 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     };
     let before = ["app", "other"].map(|name| pid(&drainit, name));
     edit(&drainit, "print=up", "exit=3");
+    edit(&drainit, "[USR1]", "[USR2]");
     drainit.exec(&["reload"]).assert(1, "app exited with code 3");
+    drainit.signal(Signal::SIGUSR1);
+    drainit.wait_for_line("got");
+    edit(&drainit, "[USR2]", "[USR1]");
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
     // It has its old definition: the same change is a change once more, and none is no change.
@@ -238,7 +246,8 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     drainit.exec(&["plan", "--reload"]).assert(0, "");
     assert_eq!(drainit.exec(&["plan", "--reload"]).stdout, "nothing has changed\n");
     drainit.exec(&["restart", "app"]).assert(0, "");
-    end(drainit);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("USR1 has no effect");
 }
 
 #[test]

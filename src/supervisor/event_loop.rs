@@ -47,8 +47,6 @@ pub(crate) struct EventLoop {
     /// Processes that were not started because a stop signal had arrived, which the core does not
     /// know yet.
     unstarted: Vec<ProcessId>,
-    /// Those that are stop signals, or are forwarded to a process.
-    handled: SignalSet,
     timer: Timer,
     receiver: UnboundedReceiver<Message>,
     reloads: Reloads,
@@ -79,7 +77,6 @@ impl EventLoop {
             signals: signals.into_stream()?,
             stop_signals: 0,
             unstarted: Vec::new(),
-            handled: 0,
             timer: Timer::new()?,
             receiver,
             reloads,
@@ -97,10 +94,8 @@ impl EventLoop {
 
     /// Takes over the meaning of each signal from a config.
     fn take_signals(&mut self, config: &Config) {
-        let stop_signals = &config.shutdown.signals;
-        let handled = config.processes.iter().flat_map(|p| &p.forward_signals).chain(stop_signals);
-        self.stop_signals = stop_signals.iter().copied().map(only).fold(0, BitOr::bitor);
-        self.handled = handled.copied().map(only).fold(0, BitOr::bitor);
+        let stop_signals = config.shutdown.signals.iter().copied();
+        self.stop_signals = stop_signals.map(only).fold(0, BitOr::bitor);
         self.reload_signal = config.reload_signal;
     }
 
@@ -209,8 +204,13 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Whether a signal is a stop signal, or forwarded to a process. The slots say so: a reload that
+    /// was taken back leaves another config.
     fn handles(&self, signal: Signal) -> bool {
-        self.handled & only(signal) != 0
+        let machine = self.status_board.machine.borrow();
+        let processes = &machine.state().spec.processes;
+        self.stop_signals & only(signal) != 0
+            || processes.iter().any(|process| process.forward_signals.contains(&signal))
     }
 
     fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {
