@@ -86,6 +86,29 @@ fn descendants_of_a_process_may_notify_for_it() {
     }
 }
 
+#[test]
+fn a_message_may_come_with_descriptors() {
+    // As sd_pid_notify_with_fds does for FDSTORE=1.
+    const SCRIPT: &str = "import array, os, socket, time
+fds = array.array('i', [0, 1])
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendmsg(
+    [b'READY=1\\nFDSTORE=1\\nFDNAME=a'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)], 0,
+    '\\0' + os.environ['NOTIFY_SOCKET'][1:])
+time.sleep(60)
+";
+    if !has("python3") {
+        return;
+    }
+    for rig in both() {
+        rig.write("store.py", SCRIPT);
+        let drainit = rig
+            .start("processes: {a: {command: [python3, DIR/store.py], readiness: {notify: true}}}");
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_exit(LONG);
+    }
+}
+
 fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).exists())
