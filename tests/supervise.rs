@@ -4,13 +4,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::thread;
 
 use serde_json::json;
 
 use crate::support::http::get_unix;
 use crate::support::record::Record;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal, in_parallel, ms};
 
 #[test]
 fn the_code_of_a_process_that_ends_becomes_the_containers() {
@@ -599,4 +600,42 @@ fn a_process_that_was_reaped_together_with_another_is_not_signalled() {
     drainit.signal(Signal::SIGCONT);
     // The end of either stops the other one; debug builds of drainit check the PID.
     drainit.wait_exit(LONG).assert_code(3).assert_line("(a|b): SIGTERM");
+}
+
+#[test]
+fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
+    // The timer of the limit comes before the signals in some of the runs.
+    in_parallel(0..4, |_| {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(
+            "
+            processes:
+              a:
+                command: [CHILD, a, await=DIR/up, notify=READY=1, touch=DIR/a, 'on=TERM:touch:DIR/asked', await=DIR/end, exit=0]
+                readiness: {notify: true, timeout: 4s}
+                stop_grace_period: 3s
+              b:
+                command: [CHILD, b, await=DIR/up, print=up, touch=DIR/b, 'on=TERM:touch:DIR/asked', await=DIR/end, exit=0]
+                readiness: {log: ^up$, timeout: 4s}
+                stop_grace_period: 3s
+            ",
+        );
+        drainit.wait_for_start(&["a", "b"]);
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("up");
+        drainit.wait_until("up", || ["a", "b"].iter().all(|name| drainit.path(name).exists()));
+        thread::sleep(ms(4500));
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGTERM);
+        drainit.wait_for_line("a: SIGTERM");
+        drainit.wait_for_line("b: SIGTERM");
+        drainit.wait_until("asked", || drainit.path("asked").exists());
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("end");
+        drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
+        thread::sleep(ms(3500));
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_exit(LONG).assert_code(0).assert_no_line("killed");
+    });
 }

@@ -37,6 +37,13 @@ impl Machine {
     ///
     /// `now` must not go back. Timers that have expired by `now` are handled in the same step.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.state.timers_at = self.state.timers_at.max(now);
+        self.handle_early(now, event)
+    }
+
+    /// Handles one event, and leaves the timers that have expired since the last step to a later
+    /// one. For an event that is handled after a limit, and may have happened before it.
+    pub(crate) fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
         if let Event::Signal(signal) = event
@@ -94,6 +101,7 @@ impl Machine {
         plan: &[Placed],
     ) -> Result<Vec<Action>, RequestError> {
         self.may_reload()?;
+        self.state.timers_at = self.state.timers_at.max(now);
         self.begin_step(now);
         let state = &mut self.state;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
@@ -195,7 +203,8 @@ impl Machine {
         }
     }
 
-    /// When [`Event::Tick`] is due if no other event comes first. Always later than the last `now`.
+    /// When [`Event::Tick`] is due if no other event comes first. Later than the last `now`, except
+    /// after [`Self::handle_early`].
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {

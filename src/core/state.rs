@@ -226,6 +226,10 @@ pub struct State {
     pub drain_signalled: Vec<Option<Time>>,
     /// The end of the grace period; set with the exit.
     pub grace_end: Option<Time>,
+    /// Timers until then have expired: `now`, or earlier in [`Machine::handle_early`].
+    ///
+    /// [`Machine::handle_early`]: crate::core::machine::Machine::handle_early
+    pub(crate) timers_at: Time,
     /// The actions of the current step.
     pub actions: Vec<Action>,
 }
@@ -286,6 +290,7 @@ impl State {
             killed: false,
             drain_signalled: vec![None; count],
             grace_end: None,
+            timers_at: now,
             actions: Vec::new(),
             spec,
         }
@@ -418,7 +423,7 @@ impl State {
 
     /// The processes whose timer has expired.
     pub fn due(&self) -> impl Iterator<Item = ProcessId> {
-        self.timers.iter().take_while(|(time, _)| *time <= self.now).map(|(_, id)| *id)
+        self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
     }
 
     /// A deadline for waits while no shutdown is under way: they get all of their declared time.
@@ -456,7 +461,7 @@ impl State {
 
     #[must_use]
     pub fn is_past(&self, time: Time) -> bool {
-        time <= self.now
+        time <= self.timers_at
     }
 
     pub fn act(&mut self, action: Action) {

@@ -130,6 +130,29 @@ pub(super) fn exited(process: ProcessId) -> Event {
 }
 
 #[test]
+fn ends_before_a_limit_count_although_they_are_seen_after_it() {
+    let late = |handle: fn(&mut Machine, Time, Event) -> Vec<Action>| {
+        let mut spec = gateway();
+        for process in &mut spec.processes {
+            (process.dependencies, process.dependents, process.drain) = Default::default();
+        }
+        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        for event in [Event::Start, Event::Spawned(ENGINE), Event::Spawned(ROUTER)] {
+            play.at(0, event);
+        }
+        play.at(100, Event::Signal(Signal::TERM));
+        let ended = [ROUTER, ENGINE].map(|process| {
+            let event = Event::Exited { process, end: End::Code(0), remains: false };
+            handle(&mut play.machine, Time(MS(60_000)), event)
+        });
+        let last = play.machine.handle(Time(MS(60_000)), Event::Tick);
+        let all = ended.into_iter().flatten().chain(last);
+        all.filter(|action| matches!(action, Action::Kill(_))).count()
+    };
+    assert_eq!((late(Machine::handle), late(Machine::handle_early)), (1, 0));
+}
+
+#[test]
 fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);

@@ -770,7 +770,8 @@ impl<'a> Checker<'a> {
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
             self.stops_early[slot.index()] |= is_stopping;
         }
-        let is_late = machine.next_wakeup().is_some_and(|wakeup| wakeup <= now);
+        let expired = machine.state().timers_at;
+        let is_late = machine.next_wakeup().is_some_and(|wakeup| wakeup <= expired);
         self.hold(!is_late, "the next wake-up is not in the future");
     }
 
@@ -1064,7 +1065,9 @@ impl<'a> Checker<'a> {
             self.hold(!self.draining.contains(&true), "a drain after a second signal");
             self.hold(!runs(Stage::PreStop), "a pre_stop hook after a second signal");
         }
-        let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= now);
+        // What happens at the deadline comes before it.
+        let expired = machine.state().timers_at;
+        let is_over = self.stop_signals >= 3 || self.deadline.is_some_and(|at| at <= expired);
         for id in self.slots.all().filter(|id| procs[id.index()].alive && self.started[id.index()])
         {
             let place = id.index();

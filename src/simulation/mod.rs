@@ -161,7 +161,13 @@ pub(crate) fn watch(
             }
             None => {
                 seen(now, Seen::Event(event));
-                machine.handle(now, event)
+                // As the supervisor does: what happens at a limit comes before it.
+                match machine.next_wakeup() {
+                    Some(due) if due <= now && event != Event::Tick => {
+                        machine.handle_early(now, event)
+                    }
+                    _ => machine.handle(now, event),
+                }
             }
         };
         report.event(now, event, machine.phase());

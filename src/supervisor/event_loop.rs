@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::BitOr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -35,6 +36,11 @@ use crate::supervisor::rules::Rules;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code};
 
+/// A limit is seen this late only when drainit was stopped or had no processor time.
+const LATE: Duration = Duration::from_millis(50);
+/// The turns that local tasks get before a limit that is seen late. In each, a part of them runs.
+const TURNS: usize = 16;
+
 /// The terminal or its shell sends these, and nobody expects an effect.
 const OF_A_TERMINAL: [Signal; 5] =
     [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
@@ -48,6 +54,8 @@ pub(crate) struct EventLoop {
     /// know yet.
     unstarted: Vec<ProcessId>,
     timer: Timer,
+    /// When the timer fires.
+    wakes_at: Option<Time>,
     receiver: UnboundedReceiver<Message>,
     reloads: Reloads,
     reload_signal: Option<Signal>,
@@ -78,6 +86,7 @@ impl EventLoop {
             stop_signals: 0,
             unstarted: Vec::new(),
             timer: Timer::new()?,
+            wakes_at: None,
             receiver,
             reloads,
             reload_signal: None,
@@ -164,24 +173,49 @@ impl EventLoop {
             }
             fired = self.timer.fired() => {
                 fired?;
+                self.catch_up().await?;
                 self.step(Event::Tick)?;
             }
-            Some(message) = self.receiver.recv() => {
-                self.has_ended |= matches!(message, Message::Wake);
-                self.message(message)?;
-            }
+            Some(message) = self.receiver.recv() => self.message(message)?,
         }
         // Only when needed: waitid(2) searches all children for one that has ended. During the
         // sweep it also reports when there are none left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
+        // Another reap was asked for meanwhile.
+        if self.has_ended {
+            self.executor.wake_loop();
+        }
         self.begin_reload();
+        Ok(())
+    }
+
+    /// When a limit is due, what has happened before it and is not seen yet still counts: ends, and
+    /// if drainit itself did not run for a while, what the processes said meanwhile.
+    async fn catch_up(&mut self) -> io::Result<()> {
+        self.reap()?;
+        if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+                self.messages()?;
+            }
+            self.reap()?;
+        }
+        Ok(())
+    }
+
+    /// Handles the messages that wait.
+    fn messages(&mut self) -> io::Result<()> {
+        while let Ok(message) = self.receiver.try_recv() {
+            self.message(message)?;
+        }
         Ok(())
     }
 
     fn message(&mut self, message: Message) -> io::Result<()> {
         match message {
+            Message::Wake => self.has_ended = true,
             Message::Reload { reply } => self.reload_asked(reply),
             Message::PlanReload { paths, is_json, reply } => {
                 self.reloads.begin_plan(paths, is_json, reply);
@@ -285,17 +319,25 @@ impl EventLoop {
     /// As [`Self::step`], for an event of this time, or of the last step's if that was later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
+        // A limit that is due takes effect in a tick, which comes next.
+        let is_early = event != Event::Tick && self.wakes_at.is_some_and(|due| due <= now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             self.status_board.event(now, event);
-            let actions = self.status_board.machine.borrow_mut().handle(now, event);
+            let mut machine = self.status_board.machine.borrow_mut();
+            let actions = match is_early {
+                true => machine.handle_early(now, event),
+                false => machine.handle(now, event),
+            };
+            drop(machine);
             #[cfg(debug_assertions)]
-            self.rules.event(now, event, &self.status_board.machine.borrow());
+            self.rules.event(now, event, is_early, &self.status_board.machine.borrow());
             self.executor.handled(now, event);
             self.carry_out_all(now, actions);
             now = clock::now();
         }
-        self.timer.set(self.status_board.machine.borrow().next_wakeup())
+        self.wakes_at = self.status_board.machine.borrow().next_wakeup();
+        self.timer.set(self.wakes_at)
     }
 
     fn carry_out_all(&mut self, now: Time, actions: Vec<Action>) {

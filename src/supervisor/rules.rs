@@ -77,9 +77,12 @@ impl Rules {
         }
     }
 
-    /// Checks an event that the machine has just handled.
-    pub(crate) fn event(&mut self, now: Time, event: Event, machine: &Machine) {
-        let actions = self.replica.handle(now, event);
+    /// Checks an event that the machine has just handled, perhaps early.
+    pub(crate) fn event(&mut self, now: Time, event: Event, is_early: bool, machine: &Machine) {
+        let actions = match is_early {
+            true => self.replica.handle_early(now, event),
+            false => self.replica.handle(now, event),
+        };
         self.step(now, Step::Event(event, actions.clone()), actions, machine);
         let is_answer = matches!(event, Event::Leftovers(_) | Event::Tick);
         let swept = std::mem::take(&mut self.sweeps);
@@ -269,7 +272,7 @@ mod tests {
 
         fn handle(&mut self, event: Event) -> Vec<Action> {
             let actions = self.machine.handle(self.now, event);
-            self.rules.event(self.now, event, &self.machine);
+            self.rules.event(self.now, event, false, &self.machine);
             actions
         }
 

@@ -268,7 +268,7 @@ impl Draining {
             self.hook_until = None;
             state.time_out_hook(None, Stage::PreStop);
         }
-        if state.is_done() || self.unready_at.is_some_and(|at| state.is_past(at)) {
+        if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
             self.turn_unready(state);
         }
         let deadline = self.deadline(state);
