@@ -639,3 +639,20 @@ fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
         drainit.wait_exit(LONG).assert_code(0).assert_no_line("killed");
     });
 }
+
+#[test]
+fn a_process_that_ends_right_after_its_readiness_was_ready() {
+    for (says, readiness) in [("notify=READY=1", "{notify: true}"), ("print=up", "{log: ^up$}")] {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(&format!(
+            "processes: {{a: {{command: [CHILD, a, await=DIR/go, {says}, exit=0], readiness: {readiness}}}}}"
+        ));
+        drainit.wait_for_start(&["a"]);
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("go");
+        drainit.wait_until("ended", || drainit.children_in_state('Z') == 1);
+        drainit.signal(Signal::SIGCONT);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("a: ready").assert_no_line("before it was ready");
+    }
+}

@@ -27,6 +27,10 @@ use crate::types::{ProcessId, harmless};
 /// The limit of systemd.
 const MAX_DATAGRAM: usize = 4096;
 
+/// At most this many datagrams are taken at once: the kernel keeps fewer by default
+/// (`net.unix.max_dgram_qlen`), and a descendant may go on to send.
+const MAX_WAITING: usize = 512;
+
 /// The assignments of a datagram that drainit knows. One with none of them is not reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifyMessage {
@@ -139,17 +143,37 @@ impl NotifySocket {
         loop {
             let fd = self.socket.as_raw_fd();
             let received = self.socket.async_io(Interest::READABLE, || receive(fd)).await?;
-            if let Some((sender, message)) = received
-                && message != NotifyMessage::default()
-                && sender > 0
-                && accepts(sender, &message)
-            {
+            if let Some(message) = accepted(received, &accepts) {
                 return Ok(message);
             }
             // A flood of refused messages must not block the other tasks.
             tokio::task::yield_now().await;
         }
     }
+
+    /// Takes the messages that have arrived, as [`Self::recv`] does, without waiting.
+    pub(crate) fn take_all(
+        &self,
+        accepts: impl Fn(i32, &NotifyMessage) -> bool,
+    ) -> Vec<NotifyMessage> {
+        let mut messages = Vec::new();
+        // A direct read: the runtime may not know yet that the socket is readable.
+        for _ in 0..MAX_WAITING {
+            let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
+            messages.extend(accepted(received, &accepts));
+        }
+        messages
+    }
+}
+
+/// Returns a message that has a content, and a sender that `accepts` accepts.
+fn accepted(
+    received: Option<(i32, NotifyMessage)>,
+    accepts: &impl Fn(i32, &NotifyMessage) -> bool,
+) -> Option<NotifyMessage> {
+    let (sender, message) = received?;
+    let is_one = message != NotifyMessage::default() && sender > 0 && accepts(sender, &message);
+    is_one.then_some(message)
 }
 
 /// Receives one datagram with its sender; `None` if it is too long or without credentials. The
@@ -286,6 +310,19 @@ mod tests {
         assert!(next(&socket).await.unwrap().ready);
         // The end of the pipe: its other end is closed everywhere.
         assert_eq!(io::Read::read(&mut read, &mut [0]).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_arrived_is_taken_without_waiting() {
+        let socket = listener();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(socket.take_all(|_, _| true), []);
+        for datagram in ["STATUS=a", "MAINPID=7", "READY=1"] {
+            send(&socket, datagram.as_bytes());
+        }
+        let taken = socket.take_all(|pid, _| pid == own);
+        let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
+        assert_eq!(taken, ["STATUS=", "READY=1"]);
     }
 
     #[tokio::test]

@@ -293,10 +293,15 @@ impl EventLoop {
             // Their SIGCHLD may have been consumed already.
             self.executor.wake_loop();
         }
+        let has_words = self.executor.last_words(&ended);
         // Before the core decides anything: the id of a group that is gone may be reused from now
         // on. After the reaping: members that ended together with their leader do not outlive it.
         let gone = self.executor.groups_gone();
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_a_group(one)).collect();
+        // What a process said before its end comes before it.
+        if has_words {
+            self.messages()?;
+        }
         for (one, remains) in ended.into_iter().zip(remains) {
             if let Some(event) = self.executor.ended(one, remains) {
                 self.step(event)?;

@@ -180,9 +180,15 @@ impl OutputCapture {
         self.sides.iter().all(Side::has_ended)
     }
 
+    /// Whether a line has matched the pattern.
+    #[must_use]
+    pub fn has_matched(&self) -> bool {
+        self.matched.get()
+    }
+
     /// Resolves when a line has matched the pattern.
     pub async fn matched(&self) {
-        self.wait_until(|| self.matched.get()).await;
+        self.wait_until(|| self.has_matched()).await;
     }
 
     /// Writes last lines without a newline.

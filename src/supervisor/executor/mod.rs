@@ -326,6 +326,30 @@ impl Executor {
             .filter(|pid| self.children.borrow().role(*pid).is_some_and(is_its_own))
     }
 
+    /// Takes what the processes that have ended said before, which may still be in a pipe or a
+    /// socket: messages about them wait in the queue now. Returns whether there may be some.
+    pub(crate) fn last_words(&self, ended: &[Ended<Role>]) -> bool {
+        let mut is_any = false;
+        for one in ended {
+            let Some(Role::Process(process)) = one.role else { continue };
+            let current = &self.instances[process.index()];
+            if current.pid != Some(one.pid) {
+                continue;
+            }
+            is_any = true;
+            if let Some(log) = &current.log {
+                log.pump();
+                if log.has_matched() && current.watch.is_some() {
+                    let _ = self.sender.send(Message::Ready { process, instance: current.number });
+                }
+            }
+            if let Some(listener) = &current.listener {
+                listener.take_all();
+            }
+        }
+        is_any
+    }
+
     /// Handles the end of a child. `remains`: its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
         let Ended { pid, end, role } = ended;
@@ -364,9 +388,6 @@ impl Executor {
                 current.verification = None;
                 current.listener = None;
                 current.liveness = None;
-                if let Some(log) = &current.log {
-                    log.pump();
-                }
                 self.status_board.set_pid(process, None);
                 Some(Event::Exited { process, end, remains })
             }

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -24,6 +25,16 @@ use crate::types::{ProcessId, human};
 pub(crate) struct Listener {
     task: AbortHandle,
     watchdog: watch::Sender<Option<Duration>>,
+    source: Rc<Source>,
+}
+
+/// The socket of an instance, and who hears what arrives there.
+struct Source {
+    socket: NotifySocket,
+    instance: NotifySender,
+    states: States,
+    sender: MessageSender,
+    has_warned: Cell<bool>,
 }
 
 /// The state of the instance, as its messages report it.
@@ -57,61 +68,49 @@ impl Listener {
         sender: MessageSender,
     ) -> Self {
         let (watchdog, limit) = watch::channel(None);
-        let task = spawn_local(async move {
-            let has_warned = Cell::new(false);
-            let mut watchdog = Watchdog { limit, alive_by: None };
-            let (process, number) = (instance.process, instance.instance);
-            loop {
-                let accepts =
-                    |pid, message: &NotifyMessage| instance.accepts(pid, message, &has_warned);
-                let received = tokio::select! {
-                    // Messages that have arrived already count before the watchdog expires.
-                    biased;
-                    received = socket.recv(accepts) => Some(received),
-                    () = watchdog.expired() => None,
-                };
-                // Fails only when the event loop has ended.
-                let report = |event| {
-                    let _ = sender.send(Message::OfInstance { process, instance: number, event });
-                };
-                let unhealthy = |why: String| {
-                    *states.unhealthy.borrow_mut() = Some(why);
-                    report(Event::Unhealthy(process));
-                };
-                let message = match received {
-                    Some(Ok(message)) => message,
-                    Some(Err(error)) => {
-                        let why = format!("its notify socket is broken: {error}");
-                        *states.status.borrow_mut() = Some(why);
-                        return;
+        let has_warned = Cell::new(false);
+        let source = Rc::new(Source { socket, instance, states, sender, has_warned });
+        let task = spawn_local({
+            let source = Rc::clone(&source);
+            async move {
+                let mut watchdog = Watchdog { limit, alive_by: None };
+                loop {
+                    let accepts = |pid, message: &NotifyMessage| source.accepts(pid, message);
+                    let received = tokio::select! {
+                        // Messages that have arrived already count before the watchdog expires.
+                        biased;
+                        received = source.socket.recv(accepts) => Some(received),
+                        () = watchdog.expired() => None,
+                    };
+                    match received {
+                        Some(Ok(message)) => {
+                            if message.alive {
+                                watchdog.is_alive();
+                            }
+                            source.take(message);
+                        }
+                        Some(Err(error)) => {
+                            let why = format!("its notify socket is broken: {error}");
+                            *source.states.status.borrow_mut() = Some(why);
+                            return;
+                        }
+                        None => {
+                            let limit = watchdog.limit.borrow().unwrap_or_default();
+                            source.unhealthy(format!("no WATCHDOG=1 within {}", human(limit)));
+                        }
                     }
-                    None => {
-                        let limit = watchdog.limit.borrow().unwrap_or_default();
-                        unhealthy(format!("no WATCHDOG=1 within {}", human(limit)));
-                        continue;
-                    }
-                };
-                if let Some(status) = message.status {
-                    *states.status.borrow_mut() = Some(format!("it says: {status}"));
-                }
-                if message.ready && instance.tells_readiness {
-                    let _ = sender.send(Message::Ready { process, instance: number });
-                }
-                if message.drained && instance.tells_drained {
-                    report(Event::Drained(process));
-                }
-                if let Some(by) = message.extend {
-                    report(Event::TimeoutExtended { process, by });
-                }
-                if message.alive {
-                    watchdog.is_alive();
-                }
-                if message.trigger {
-                    unhealthy("it sent WATCHDOG=trigger".to_owned());
                 }
             }
         });
-        Self { task: task.abort_handle(), watchdog }
+        Self { task: task.abort_handle(), watchdog, source }
+    }
+
+    /// Takes the messages that have arrived.
+    pub(crate) fn take_all(&self) {
+        let accepts = |pid, message: &NotifyMessage| self.source.accepts(pid, message);
+        for message in self.source.socket.take_all(accepts) {
+            self.source.take(message);
+        }
     }
 
     /// From now on a `WATCHDOG=1` must come at least this often.
@@ -164,14 +163,47 @@ impl Drop for Listener {
     }
 }
 
-impl NotifySender {
+impl Source {
+    /// Reports a message of the instance.
+    fn take(&self, message: NotifyMessage) {
+        let NotifySender { process, instance, .. } = self.instance;
+        if let Some(status) = message.status {
+            *self.states.status.borrow_mut() = Some(format!("it says: {status}"));
+        }
+        if message.ready && self.instance.tells_readiness {
+            // Fails only when the event loop has ended.
+            let _ = self.sender.send(Message::Ready { process, instance });
+        }
+        if message.drained && self.instance.tells_drained {
+            self.report(Event::Drained(process));
+        }
+        if let Some(by) = message.extend {
+            self.report(Event::TimeoutExtended { process, by });
+        }
+        if message.trigger {
+            self.unhealthy("it sent WATCHDOG=trigger".to_owned());
+        }
+    }
+
+    fn unhealthy(&self, why: String) {
+        *self.states.unhealthy.borrow_mut() = Some(why);
+        self.report(Event::Unhealthy(self.instance.process));
+    }
+
+    fn report(&self, event: Event) {
+        let NotifySender { process, instance, .. } = self.instance;
+        // As above.
+        let _ = self.sender.send(Message::OfInstance { process, instance, event });
+    }
+
     /// Whether a message is from the process or belongs to it. Warns the first time it does not.
-    fn accepts(&self, sender: Pid, message: &NotifyMessage, has_warned: &Cell<bool>) -> bool {
-        let is_child = |pid| self.children.borrow().role(pid).is_some();
-        let why = match kin(sender, self.pid, is_child) {
+    fn accepts(&self, sender: Pid, message: &NotifyMessage) -> bool {
+        let instance = &self.instance;
+        let is_child = |pid| instance.children.borrow().role(pid).is_some();
+        let why = match kin(sender, instance.pid, is_child) {
             Kin::Own => return true,
             // No process outside the PID namespace of PID 1 can send, so it is the only candidate.
-            Kin::Gone if self.is_only_process && std::process::id() == 1 => return true,
+            Kin::Gone if instance.is_only_process && std::process::id() == 1 => return true,
             Kin::Gone => {
                 "which had ended before drainit could see whose it was; let the sender wait as `systemd-notify` does without \
                  --no-block, or send from the process itself"
@@ -182,10 +214,10 @@ impl NotifySender {
         };
         let line = format!(
             "{}: {message} is not believed: it comes from pid {}, {why}",
-            self.name,
+            instance.name,
             describe(sender)
         );
-        if has_warned.replace(true) {
+        if self.has_warned.replace(true) {
             tracing::debug!("{line}");
         } else {
             tracing::warn!("{line}");
