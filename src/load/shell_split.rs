@@ -4,7 +4,13 @@ use crate::load::values::Invalid;
 
 const NOT_CLOSED: &str = "a quote is not closed, or the last character is a backslash";
 
+const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as a comment";
+
+/// Splits a command, in which variables are inserted.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
+    if has_comment(text) {
+        return Err(Invalid::new(COMMENT, "put it into quotes, or write a list of words"));
+    }
     shlex::split(text)
         .ok_or_else(|| Invalid::new(NOT_CLOSED, "close the quote, or write a list of words"))
 }
@@ -19,6 +25,9 @@ pub(crate) fn program(text: &str) -> Result<Vec<String>, Invalid> {
             "write `sh -c {shell}` if a shell is meant, or put the `{operator}` into quotes"
         );
         return Err(Invalid::new(no_shell(operator), help));
+    }
+    if has_comment(text) {
+        return Err(Invalid::new(COMMENT, "put it into quotes"));
     }
     let words = shlex::split(text).ok_or_else(|| Invalid::new(NOT_CLOSED, "close the quote"))?;
     match words.first() {
@@ -68,6 +77,24 @@ fn shell_operator(text: &str) -> Option<&'static str> {
     None
 }
 
+/// Whether a `#` begins a word outside quotes. `shlex` takes it for a comment, even where it comes
+/// from a variable, which no shell does.
+fn has_comment(text: &str) -> bool {
+    let (mut quote, mut begins) = (None, true);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '#') if begins => return true,
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None | Some('"'), '\\') => drop(chars.next()),
+            _ => {}
+        }
+        begins = quote.is_none() && c.is_ascii_whitespace();
+    }
+    false
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -84,6 +111,16 @@ mod tests {
         ] {
             assert_eq!(split(text).unwrap(), words, "{text}");
         }
+    }
+
+    #[test]
+    fn a_comment_is_refused_and_no_other_number_sign() {
+        for text in ["#", "a #1 --port 80", "a\t#b", "a 'b' #c", "a\n# b\nc", "a \"b\\\"\" #c"] {
+            assert_eq!(split(text).unwrap_err().why, COMMENT, "{text}");
+            assert_eq!(program(text).unwrap_err().why, COMMENT, "{text}");
+        }
+        let words = ["a", "b#c", "#d", "#e", "#f g", "h #i", "\" #j"];
+        assert_eq!(split("a b#c '#d' \\#e \"#f g\" 'h #i' \"\\\" #j\"").unwrap(), words);
     }
 
     #[test]
