@@ -1,11 +1,9 @@
 //! `drainit completions`: prints a script that completes drainit's command line in a shell.
 
-use std::io::{self, Write};
-
 use clap::{Args, CommandFactory, ValueEnum};
 use clap_complete::shells;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, print};
 use crate::types::exit_code;
 
 /// Options of `completions`.
@@ -32,7 +30,6 @@ pub(super) fn run(args: &CompletionsArgs) -> u8 {
         Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, "drainit", &mut script),
         Shell::Fish => clap_complete::generate(shells::Fish, &mut command, "drainit", &mut script),
     }
-    // Best effort: the reader may have closed the pipe.
-    let _ = io::stdout().write_all(&script);
+    print(&script);
     exit_code::OK
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::print;
 use crate::cli::values::plural;
 use crate::import::{Format, import};
 use crate::types::exit_code;
@@ -32,8 +33,7 @@ pub(super) fn run(args: &ImportArgs) -> u8 {
     };
     match import(&args.file, format) {
         Ok(imported) => {
-            // Best effort: the reader may have closed the pipe.
-            let _ = io::stdout().write_all(imported.text.as_bytes());
+            print(imported.text.as_bytes());
             let _ = writeln!(
                 err,
                 "{} to be read; then try it with `drainit check -c FILE`",

@@ -11,7 +11,7 @@ use tokio::io::Interest;
 
 use crate::cli::ask::{LIMIT, answer_of, query, run};
 use crate::cli::control_address::{Whom, of_operator};
-use crate::cli::fail;
+use crate::cli::{fail, print};
 use crate::control::operate::INHERITED;
 use crate::http::{RequestError, stream};
 use crate::os::sys;
@@ -101,18 +101,18 @@ struct Printer {
 impl Printer {
     fn print(&mut self, bytes: &[u8]) {
         if !io::stdout().is_terminal() {
-            return write(bytes);
+            return print(bytes);
         }
         self.partial.extend_from_slice(bytes);
         if let Some(end) = memrchr(b'\n', &self.partial) {
             let rest = self.partial.split_off(end + 1);
             let lines = std::mem::replace(&mut self.partial, rest);
-            write(harmless_lines(&String::from_utf8_lossy(&lines)).as_bytes());
+            print(harmless_lines(&String::from_utf8_lossy(&lines)).as_bytes());
         }
     }
 
     fn finish(&mut self) {
-        write(harmless_lines(&String::from_utf8_lossy(&self.partial)).as_bytes());
+        print(harmless_lines(&String::from_utf8_lossy(&self.partial)).as_bytes());
         self.partial.clear();
     }
 }
@@ -125,13 +125,5 @@ async fn reader_gone() {
     match stdout.and_then(|stdout| sys::watch(stdout, Interest::ERROR)) {
         Ok(pipe) => drop(pipe.ready(Interest::ERROR).await),
         Err(_) => pending().await,
-    }
-}
-
-/// Ends the command where nobody reads any more, as `head` does.
-fn write(bytes: &[u8]) {
-    let mut stdout = io::stdout();
-    if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(exit_code::OK.into());
     }
 }

@@ -1,12 +1,12 @@
 //! `drainit man`: prints the manual page, made of the help of all commands.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, print};
 use crate::types::exit_code;
 
 const DESCRIPTION: &str = "drainit is an init for containers. It starts the processes of a config in \
@@ -41,8 +41,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
 
 /// Prints the manual page.
 pub(super) fn run() -> u8 {
-    // Best effort: the reader may have closed the pipe.
-    let _ = io::stdout().write_all(page().unwrap_or_default().as_bytes());
+    print(page().unwrap_or_default().as_bytes());
     exit_code::OK
 }
 

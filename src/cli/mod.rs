@@ -182,6 +182,19 @@ pub(crate) fn parse(args: Vec<OsString>) {
     }
 }
 
+/// Prints what was asked for. Ends the command where nobody reads any more, as `head` does, and where
+/// stdout cannot be written.
+fn print(text: &[u8]) {
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {
+        let code = match error.kind() {
+            io::ErrorKind::BrokenPipe => exit_code::OK,
+            _ => fail(&format!("stdout cannot be written: {error}"), 1),
+        };
+        std::process::exit(code.into());
+    }
+}
+
 /// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
     // Best effort: stderr may have no reader.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::{control_address, fail, reload};
+use crate::cli::{control_address, fail, print, reload};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::plan::{Plan, text};
@@ -79,7 +79,7 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
             return crate::cli::left_out::report("the formats of `plan` other than `text`");
         }
     };
-    let _ = writeln!(io::stdout(), "{}", shown.trim_end());
+    print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK
 }
 

@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode};
 
 use crate::cli::ask::{answer_of, run};
 use crate::cli::control_address::{Found, Whom, of_operator};
-use crate::cli::fail;
+use crate::cli::{fail, print};
 use crate::http::request;
 use crate::types::{exit_code, harmless_lines};
 
@@ -54,8 +54,7 @@ pub(super) fn plan(found: &Found, paths: &[PathBuf], is_json: bool) -> u8 {
         query.extend(is_json.then(|| "format=json".to_owned()));
         let path = format!("/v1/reload?{}", query.join("&"));
         let plan = ask(found, Method::GET, &path, LIMIT).await?;
-        // As above.
-        let _ = io::stdout().write_all(harmless_lines(&plan).as_bytes());
+        print(harmless_lines(&plan).as_bytes());
         Ok(())
     })
 }

@@ -1,12 +1,12 @@
 //! `drainit report`: draws the report of a shutdown that has happened.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::fail;
+use crate::cli::{fail, print};
 use crate::report::{read, svg, text};
 use crate::types::exit_code;
 
@@ -45,8 +45,7 @@ pub(super) fn report(args: &ReportArgs) -> u8 {
         Format::Text => text::text(&report),
         Format::Svg => svg::svg(&report),
     };
-    // Best effort: the reader may have closed the pipe.
-    let _ = writeln!(io::stdout(), "{}", shown.trim_end());
+    print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK
 }
 

@@ -1,13 +1,11 @@
 //! `drainit schema`: prints the JSON Schema of a config.
 
-use std::io::{self, Write};
-
+use crate::cli::print;
 use crate::load::schema::schema;
 use crate::types::exit_code;
 
 /// Prints the schema.
 pub(super) fn run() -> u8 {
-    // Best effort: the reader may have closed the pipe.
-    let _ = writeln!(io::stdout(), "{:#}", schema());
+    print(format!("{:#}\n", schema()).as_bytes());
     exit_code::OK
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{LIMIT, answer_of, is_cut, is_nobody, query, run};
 use crate::cli::control_address::{Found, Whom, of_operator};
-use crate::cli::fail;
+use crate::cli::{fail, print};
 use crate::http::request;
 use crate::os::{private_socket, sys};
 use crate::types::{exit_code, harmless, human};
@@ -63,18 +63,18 @@ pub(super) fn status(args: &StatusArgs) -> u8 {
         let mut meter = Meter::default();
         let text = show(args, &found, &mut meter, false).await?.ok_or_else(|| nobody(&found))?;
         let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
-        print(&text, screen);
+        show_text(&text, screen);
         if !args.watch {
             return Ok(());
         }
         loop {
             sleep(PAUSE).await;
             match show(args, &found, &mut meter, true).await? {
-                Some(text) => print(&text, screen),
+                Some(text) => show_text(&text, screen),
                 None => break,
             }
         }
-        print("drainit has ended\n", false);
+        print(b"drainit has ended\n");
         Ok(())
     })
 }
@@ -124,15 +124,10 @@ async fn show(
     }))
 }
 
-/// Ends the command where nobody reads any more.
-fn print(text: &str, screen: bool) {
-    let mut stdout = io::stdout();
+fn show_text(text: &str, screen: bool) {
     // Home, and clear what is below.
     let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
-    let printed = stdout.write_all(format!("{clear}{text}").as_bytes());
-    if printed.and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(exit_code::OK.into());
-    }
+    print(format!("{clear}{text}").as_bytes());
 }
 
 /// Reads the memory and the CPU time of processes, and keeps the latter for the next time.
