@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::import::compose_values::{
-    depends_on, environment, has_alternative, interpolate, readiness, ulimits, words,
+    depends_on, environment, has_mark, interpolate, readiness, ulimits, words,
 };
 use crate::import::draft::{Draft, Process, Value};
 use crate::import::input::InputFile;
@@ -155,7 +155,11 @@ fn process(name: &str, service: Entries<'_>) -> Process {
             key => lost.push(key.to_owned()),
         }
     }
-    if service.iter().any(|(_, node)| has_alternative(node)) {
+    let uses = |marks: &[&str]| service.iter().any(|(_, node)| has_mark(node, marks));
+    if uses(&["-", "?"]) {
+        process.note("`${A-b}` and `${A?b}` are `${A:-b}` and `${A:?b}` here: an empty variable counts as unset");
+    }
+    if uses(&["+", ":+"]) {
         process.note("`${A:+b}` has no counterpart and is plain text here: replace it by a value");
     }
     process.set("on_exit", "ignore".into());

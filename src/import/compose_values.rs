@@ -67,15 +67,15 @@ pub(super) fn words(process: &mut Process, node: &Node) -> Vec<String> {
     }
 }
 
-/// Whether a text uses `${A:+b}` or `${A+b}`, which a config does not have.
-pub(super) fn has_alternative(node: &Node) -> bool {
+/// Whether a text has a variable with one of these marks after its name, as `${A:+b}` has.
+pub(super) fn has_mark(node: &Node, marks: &[&str]) -> bool {
     match &node.kind {
         Kind::Scalar { text, .. } => text.replace("$$", "").split("${").skip(1).any(|rest| {
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
-            rest.starts_with('+') || rest.starts_with(":+")
+            marks.iter().any(|mark| rest.starts_with(mark))
         }),
-        Kind::Sequence(items) => items.iter().any(|item| has_alternative(item)),
-        Kind::Mapping(entries) => entries.iter().any(|(_, value)| has_alternative(value)),
+        Kind::Sequence(items) => items.iter().any(|item| has_mark(item, marks)),
+        Kind::Mapping(entries) => entries.iter().any(|(_, value)| has_mark(value, marks)),
         Kind::Null => false,
     }
 }

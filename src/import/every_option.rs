@@ -159,7 +159,7 @@ fn every_key_of_a_service_of_compose() {
     let keys: Vec<[&str; 1]> = plain.iter().map(|(_, key)| [*key]).collect();
     let mut rows: Vec<(&str, &[&str])> =
         plain.iter().zip(&keys).map(|((option, _), words)| (option.as_str(), &words[..])).collect();
-    rows.extend::<[(&str, &[&str]); 46]>([
+    rows.extend::<[(&str, &[&str]); 47]>([
         ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
         (
             "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
@@ -210,6 +210,7 @@ fn every_key_of_a_service_of_compose() {
         ("stop_grace_period: 1m30s", &["1m30s"]),
         ("user: www", &["user: www"]),
         ("working_dir: /srv", &["/srv"]),
+        ("working_dir: '${A-/b}'", &["an empty variable counts as unset"]),
         ("working_dir: '${A:+b}'", &["`${A:+b}` has no counterpart"]),
         ("command: [/bin/other]", &["/bin/other"]),
     ]);
