@@ -165,8 +165,8 @@ impl Tini {
         let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Other ignored signals stay ignored, as `nohup` needs. Rust's runtime ignores PIPE for
-            // drainit.
+            // Other ignored signals stay ignored, as `nohup` needs, but for TSTP, which drainit itself
+            // no longer ignores. Rust's runtime ignores PIPE for drainit.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,
