@@ -435,3 +435,14 @@ fn the_format_of_the_log_is_that_of_the_environment() {
     let ended = exec(rig, &["--drain-signal", "USR1"], &["CHILD", "a"]).wait_exit(LONG);
     ended.assert_code(78).assert_no_event("a", "start").assert_line("neither `text` nor `json`");
 }
+
+#[test]
+fn a_drain_that_begins_after_a_delay_has_all_of_its_time() {
+    let Some(rig) = Rig::new() else { return };
+    let options = ["--signal-delay", "200ms", "--drain-exec", "sleep 60", "--drain-time", "1s"];
+    let drainit = exec(rig, &options, &["CHILD", "a"]);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("child: drain over after .*: its time is over");
+}

@@ -21,6 +21,9 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
+/// The time that neither the drain nor the stop claims.
+const SLACK: Duration = Duration::from_secs(1);
+
 /// The method of the drain, and its length.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
@@ -134,8 +137,9 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let method = drain.method.clone();
     let process = Process {
         stop_signal: stop_signal(options)?,
-        // The time that the longest drain leaves, if that is more than the default.
-        stop_grace_period: Some(room.saturating_sub(time))
+        // The time that the longest drain leaves, if that is more than the default. A drain that
+        // begins a moment late must not be cut short for it.
+        stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: forwarded(options)?,
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
@@ -271,7 +275,7 @@ mod tests {
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
         // All that the longest drain leaves.
-        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 3 - 15)));
+        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 3 - 15 - 1)));
         for (signal, forwarded) in
             [(Signal::USR1, true), (Signal::HUP, false), (Signal::INT, false)]
         {
