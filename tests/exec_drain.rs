@@ -382,7 +382,8 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
             (&["--drain-min", "9s", "--grace-period", "9s"], "--drain-min 9s does not fit"),
             (&["--signal-delay", "28s"], "leaves nothing of the 28s of --grace-period 30s"),
             (&["--signal-delay", "8.2s", "--grace-period", "9s"], "leaves nothing of the 8.1s"),
-            (&["-r", "TERM:0"], "leaves nothing to stop the process with"),
+            (&["-r", "TERM:0", "-r", "INT:0", "-r", "QUIT:0"], "leave nothing to stop the process"),
+            (&["-r", "INT:KILL"], "SIGINT cannot become SIGKILL"),
             (&["-r", "HUP:USR1"], "only stop signals are rewritten"),
             (&["-p", "KILL"], "leaves no time to drain"),
         ] {
