@@ -33,6 +33,10 @@ use crate::types::Stream;
 /// that a fast reader is not waited for in vain.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
+/// The longest wait for a follower of the lines, and the pause in which it reads them: it may end
+/// together with drainit.
+const FOLLOWER: Duration = Duration::from_millis(200);
+const FOLLOWER_PAUSE: Duration = Duration::from_millis(10);
 
 /// Both streams; shared between threads.
 pub struct Output {
@@ -137,17 +141,20 @@ impl Output {
     }
 
     /// As [`Output::flush`], as long as the reader makes progress within each `patience`, at most
-    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment.
+    /// for `longest`. Other tasks of the thread run meanwhile, if it takes more than a moment. Who
+    /// follows the lines gets the last ones, too.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> Flushed {
         let began = Instant::now();
         loop {
             let flushed = self.flush(FLUSH_SLICE.min(longest.saturating_sub(began.elapsed())));
             let took = began.elapsed();
             let quiet = took.min(self.stdout.quiet()).min(self.stderr.quiet());
-            if flushed == Flushed::Yes || quiet >= patience || took >= longest {
+            let is_followed = took < FOLLOWER && self.recent.has_unread();
+            let is_done = flushed == Flushed::Yes && !is_followed;
+            if is_done || quiet >= patience || took >= longest {
                 return flushed;
             }
-            sleep(FLUSH_PAUSE).await;
+            sleep(if is_followed { FOLLOWER_PAUSE } else { FLUSH_PAUSE }).await;
         }
     }
 

@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::control::listen::Listeners;
@@ -65,9 +64,6 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 const REPORT_FILE: Duration = Duration::from_millis(500);
 /// The longest wait for the reader of drainit's output at the exit.
 const FLUSH: Duration = Duration::from_millis(500);
-
-/// The pause in which a follower of the lines reads them: it may end together with drainit.
-const FOLLOWER: Duration = Duration::from_millis(10);
 
 /// Everything that a run needs, made and checked before anything starts.
 pub struct Setup {
@@ -181,14 +177,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     // Best effort: a log line about it would have no reader either.
     let reserve = event_loop.executor.config().shutdown.reserve;
     let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
-    // Those who run `drainit logs -f` get them, too.
-    let followed = async {
-        while output.recent().has_unread() {
-            sleep(FOLLOWER).await;
-        }
-    };
-    let flush = output.flush_patiently(within(FLUSH), within(longest));
-    let _ = tokio::join!(flush, timeout(within(LAST_LINES), followed));
+    let _ = output.flush_patiently(within(FLUSH), within(longest)).await;
     Ok(code)
 }
 
