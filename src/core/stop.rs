@@ -14,6 +14,10 @@ use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, State};
 use crate::types::{End, ProcessId, Time};
 
+/// The longest wait for the end of a killed process while no deadline presses. To free the memory of
+/// a large one takes the kernel seconds.
+const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
+
 impl State {
     /// Begins to stop a process that runs. `hurried`: its `pre_stop` hook is skipped.
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
@@ -169,7 +173,10 @@ impl State {
     /// When to stop waiting for the end of a process that is killed now.
     #[must_use]
     pub fn after_kill(&self, deadline: Time) -> Option<Time> {
-        let wait = Budget::after_kill(self.now, deadline);
+        let wait = match deadline == self.no_deadline() {
+            true => UNHURRIED_AFTER_KILL,
+            false => Budget::after_kill(self.now, deadline),
+        };
         (!wait.is_zero()).then_some(self.now + wait)
     }
 

@@ -96,9 +96,8 @@ impl<'c> Plan<'c> {
     /// limit.
     #[must_use]
     pub fn ready_by(&self) -> Option<Duration> {
-        let services = self.start.iter().filter(|start| !start.is_oneshot);
         let first = self.pre_start.unwrap_or_default();
-        services.map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
+        self.start.iter().map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
     }
 
     /// The name of a step: `drain router`, `stop router`, `readiness_delay`.

@@ -185,6 +185,12 @@ impl<'a> Reload<'a> {
                 _ => one.stop(),
             };
             let stops = stops.map(|one| ends(one)).unwrap_or_default();
+            let given_up = if is_new[id.index()] { give_up(spec) } else { Duration::ZERO };
+            // Beside the old one, either of the two is stopped.
+            let stops = match process.update {
+                Update::StopFirst => stops.saturating_add(given_up),
+                Update::StartFirst | Update::HotRestart => stops.max(given_up),
+            };
             let longest = starts.map(|starts| starts.saturating_add(stops));
             steps.push(Step { name: &process.name, effect, longest });
         }
@@ -362,11 +368,17 @@ impl Running<'_> {
 /// The longest time of a start, from its `pre_start` hook on; `None` where it has no limit.
 fn start(spec: &ProcessSpec) -> Option<Duration> {
     let hook = spec.hooks.pre_start.map(|wait| wait.limit).unwrap_or_default();
-    let ready = match spec.oneshot {
-        true => spec.timeout?.saturating_add(spec.stop.limit),
-        false => spec.readiness_timeout.unwrap_or_default(),
-    };
-    Some(hook.saturating_add(ready))
+    let within = if spec.oneshot { Some(spec.timeout?) } else { spec.readiness_timeout };
+    Some(hook.saturating_add(within.unwrap_or_default()))
+}
+
+/// The longest time to stop what is not ready in time, before the reload fails.
+fn give_up(spec: &ProcessSpec) -> Duration {
+    if spec.readiness_timeout.or(spec.timeout).is_none() {
+        return Duration::ZERO;
+    }
+    let hooks = [spec.hooks.pre_stop, spec.hooks.post_stop].into_iter().flatten();
+    hooks.fold(spec.stop.limit, |all, hook| all.saturating_add(hook.limit))
 }
 
 /// Names what was stopped by hand and starts nevertheless, because a process that starts needs it.

@@ -274,6 +274,10 @@ processes:
     let by: Vec<_> = plan.start.iter().map(|start| start.ready_by.unwrap().as_secs()).collect();
     assert_eq!(by, [7, 12, 10]);
     assert_eq!(plan.ready_by().unwrap().as_secs(), 12);
+    // Everything waits for a oneshot, too, though nobody needs it.
+    let plan =
+        self::plan("processes: {a: {command: [a]}, task: {type: oneshot, command: [b]}}", &[]);
+    assert_eq!(plan.ready_by(), None);
 }
 
 #[test]

@@ -278,8 +278,10 @@ impl<'a> Checker<'a> {
 
     /// When the core stops waiting for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
-        let unlimited = if self.unready { self.scenario.spec.window } else { FOREVER };
-        let left = self.deadline.map_or(unlimited, |deadline| deadline.since(now));
+        if !self.unready {
+            return now + Duration::from_secs(5);
+        }
+        let left = self.deadline.map_or(self.scenario.spec.window, |deadline| deadline.since(now));
         now + Duration::from_millis(200).min(left / 4)
     }
 

@@ -337,7 +337,7 @@ fn a_reload_is_answered_when_what_it_needs_survives_kill() {
     play.at(8000, Event::Spawned(NEW));
     assert_eq!(play.at(8500, Event::Tick), [stop(NEW)]);
     assert_eq!(play.at(13_500, Event::Tick), [Action::Kill(NEW)]);
-    let notes = play.notes(13_700, Event::Tick);
+    let notes = play.notes(18_500, Event::Tick);
     let why = RequestError::NotReady { process: NEW, after: MS(500) };
     assert_eq!(notes.last(), Some(&Note::ReloadFailed { why }));
 }

@@ -106,6 +106,14 @@ impl Operations {
         self.goals.keys().any(|id| self.stops(*id) && is_missed(*id))
     }
 
+    /// Whether a process is on its way down because it has failed, and its `restart` decides. The
+    /// container is not ready, as while a process waits for its restart.
+    pub(crate) fn judges(&self, state: &State) -> bool {
+        let is_judged = |goal: &Goal| matches!(goal, Goal::Judged { .. });
+        let is_waited_for = |id| state.is_current(id) && !state.survives_kill(id);
+        self.goals.iter().any(|(id, goal)| is_judged(goal) && is_waited_for(*id))
+    }
+
     /// The next timer of a drain.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.goals.keys().map(|id| &state.drains[id.index()]);
@@ -197,6 +205,10 @@ impl Operations {
         }
         if let Some(why) = state.doomed(process) {
             return Err(why);
+        }
+        let mut needs = state.process(process).dependencies.iter().map(|(on, _)| *on);
+        if let Some(on) = needs.find(|on| state.is_current(*on) && self.is_busy(state, *on)) {
+            return Err(RequestError::Busy(on));
         }
         Ok(vec![self.bring_anew(state, process, Goal::Again)])
     }

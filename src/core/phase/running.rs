@@ -106,6 +106,7 @@ impl Running {
             && state.is_settled()
             && state.missing.is_empty()
             && !self.operations.miss_one(state)
+            && !self.operations.judges(state)
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
@@ -354,7 +355,8 @@ impl Running {
         if state.is_done() {
             return Err(Cause::AllEnded);
         }
-        if state.is_settled() && state.missing.is_empty() && !self.all_ready {
+        let is_settled = state.is_settled() && !self.operations.judges(state);
+        if is_settled && state.missing.is_empty() && !self.all_ready {
             self.all_ready = true;
             state.note(Note::AllReady);
         }
