@@ -278,11 +278,19 @@ impl<'a> Checker<'a> {
 
     /// When the core stops waiting for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
-        if !self.unready {
-            return now + Duration::from_secs(5);
+        let held = self.unready.then_some(self.scenario.spec.window);
+        match self.deadline.map(|deadline| deadline.since(now)).or(held) {
+            Some(left) => now + Duration::from_millis(200).min(left / 4),
+            None => now + Duration::from_secs(5),
         }
-        let left = self.deadline.map_or(self.scenario.spec.window, |deadline| deadline.since(now));
-        now + Duration::from_millis(200).min(left / 4)
+    }
+
+    /// There is less time for what survives KILL, too.
+    fn fit_survivors(&mut self, now: Time, left: Duration) {
+        let latest = now + Duration::from_millis(200).min(left / 4);
+        for at in self.survives_at.iter_mut().flatten() {
+            *at = latest.min(*at);
+        }
     }
 
     pub(crate) fn event(&mut self, now: Time, event: Event) {
@@ -349,7 +357,8 @@ impl<'a> Checker<'a> {
         if let Some(ready_by) = self.ready_by[index].filter(|at| now < *at) {
             self.ready_by[index] = Some(ready_by.max(now + by));
         }
-        if let Some(complete_by) = self.complete_by[index].filter(|at| now < *at) {
+        // What happens at the limit comes before it.
+        if let Some(complete_by) = self.complete_by[index].filter(|at| now <= *at) {
             self.complete_by[index] = Some(complete_by.max(now + by));
         }
         let later = match self.has_reloaded {
@@ -1651,11 +1660,7 @@ impl<'a> Checker<'a> {
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
-                // There is less time for what survives KILL, too.
-                let latest = self.survivor_at(now);
-                for at in self.survives_at.iter_mut().flatten() {
-                    *at = latest.min(*at);
-                }
+                self.fit_survivors(now, window);
             }
             Note::FileChanged { process, watch, action } => {
                 self.changed(process, watch, action, procs);
@@ -1834,6 +1839,7 @@ impl<'a> Checker<'a> {
             Note::DrainRequested => {
                 self.held_at = Some(now);
                 self.held_over = Some(now + self.scenario.spec.readiness_delay);
+                self.fit_survivors(now, self.scenario.spec.window);
             }
             Note::DrainOver { process, why, .. } => {
                 self.held_over = self.held_over.map(|at| at.max(now));
