@@ -65,6 +65,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                 for mut process in programs(section, name) {
                     in_directory(&mut process, whole);
                     with_umask(&mut process, whole);
+                    with_environment(&mut process, whole);
                     starts.push(Start {
                         priority: number(section, "priority").unwrap_or(PRIORITY),
                         on_request: section.get("autostart").and_then(truth) == Some(false),
@@ -80,7 +81,14 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
                     }
                 }
             }
-            "supervisord" => global_section(&mut draft, section),
+            "supervisord" => {
+                let is_used = |name: &str| {
+                    let mention = format!("%(ENV_{name})");
+                    let programs = sections.iter().filter(|section| section.name != "supervisord");
+                    programs.flat_map(|it| &it.entries).any(|(_, value)| value.contains(&mention))
+                };
+                global_section(&mut draft, section, is_used);
+            }
             "eventlistener" => draft.notes.push(format!(
                 "[{}] is not converted. If it stops the container when a program has died: remove `on_exit: ignore` \
                  instead.",
@@ -121,9 +129,14 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-fn global_section(draft: &mut Draft, section: &Section) {
+/// `is_used` tells whether a program has the variable as `%(ENV_NAME)s`.
+fn global_section(draft: &mut Draft, section: &Section, is_used: impl Fn(&str) -> bool) {
     let (variables, odd) = variables(section.get("environment").unwrap_or_default());
-    for (name, value) in variables {
+    // A `${…}` does not see the `environment` of a process, so these are defaults, too.
+    for (name, value) in variables.into_iter().filter(|(name, _)| is_used(name)) {
+        draft.notes.push(format!(
+            "[supervisord] environment: where the container has {name}, its value counts in the `%(ENV_{name})s` of a program."
+        ));
         draft.env.push((name, expand(&value, "", 0)));
     }
     if !odd.is_empty() {
@@ -176,6 +189,20 @@ fn with_umask(process: &mut Process, whole: Option<&Section>) {
         && process.get("umask").is_none()
     {
         process.set("umask", Value::Text(expand(umask, "", 0)));
+    }
+}
+
+/// A program gets the variables of supervisord before its own. They override the container's, which
+/// the config's `env` would not.
+fn with_environment(process: &mut Process, whole: Option<&Section>) {
+    let raw = whole.and_then(|section| section.get("environment")).unwrap_or_default();
+    let entry = |(name, value): (String, String)| (name, Value::Text(expand(&value, "", 0)));
+    let mut all: Vec<_> = variables(raw).0.into_iter().map(entry).collect();
+    if let Some(Value::Map(own)) = process.get("environment") {
+        all.extend(own.iter().cloned());
+    }
+    if !all.is_empty() {
+        process.set("environment", Value::Map(all));
     }
 }
 

@@ -120,7 +120,7 @@ fn a_supervisord_conf() {
     let text = r#"
 [supervisord]
 nodaemon=true
-environment=ALL="x"
+environment=ALL="x",HOME="%(ENV_BASE)s"
 
 [program: nginx ]
 command=/usr/sbin/nginx -g "daemon off;" ; a comment
@@ -147,7 +147,7 @@ command=quit.sh
         format!(
             "  php_00{number}:
     command: [/usr/sbin/php-fpm, \"-p\", \"100%\", \"-w\", \"{number}\"]
-    environment: {{HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
+    environment: {{ALL: x, HOME: \"/a,b\", PORT: \"${{PORT}}\"}}
     umask: \"022\"
     restart: on-failure
     on_exit: ignore
@@ -157,6 +157,7 @@ command=quit.sh
     };
     let nginx = r#"  nginx:
     command: [/usr/sbin/nginx, "-g", "daemon off;"]
+    environment: {ALL: x, HOME: "${BASE}"}
     # by priority (10 before 900); replace these by what it really needs, each with a `readiness`
     depends_on: {php_000: {condition: started}, php_001: {condition: started}}
     restart: always
@@ -284,6 +285,29 @@ command=/bin/bash -l -c 'a; b'
         "{whole}"
     );
     assert!(!whole.contains("supervisord runs as"), "{whole}");
+}
+
+/// They override the container's, as no `env` does; but only an `env` is seen by a `${…}`.
+#[test]
+fn variables_of_supervisord_are_those_of_each_program() {
+    let text = "
+[supervisord]
+environment=PATH=/opt/bin:%(ENV_PATH)s,OPTIONS=-v
+[program:a]
+command=a %(ENV_OPTIONS)s
+";
+    let meant = r#"  # command: an unquoted variable is one argument here; in the original it may be several
+  a:
+    command: [a, "${OPTIONS}"]
+    environment: {PATH: "/opt/bin:${PATH}", OPTIONS: "-v"}
+    restart: on-failure
+    on_exit: ignore
+    log: {prefix: a}
+"#;
+    assert_eq!(processes(Format::Supervisord, text), meant);
+    let whole = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap().text;
+    let env = "\n\nenv:\n  OPTIONS: \"-v\"\n\nprocesses:\n";
+    assert!(whole.contains(env) && whole.contains("where the container has OPTIONS"), "{whole}");
 }
 
 /// Otherwise a draft in which they depend on the setup, as they should, would go round in a circle.
