@@ -198,7 +198,10 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
             procfile::set_command(&mut probe, &script);
             match probe.get("command") {
                 Some(Value::List(words))
-                    if probe.get("environment").is_none() && words[0] != "sh" =>
+                    if probe.get("environment").is_none()
+                        && words[0] != "sh"
+                        // Compose expands variables in single quotes, too.
+                        && !script.contains('$') =>
                 {
                     words.clone()
                 }

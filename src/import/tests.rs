@@ -170,6 +170,20 @@ command=quit.sh
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
+/// Compose expands variables in a string before it is split, and its quotes do not prevent that.
+#[test]
+fn a_healthcheck_of_compose_has_its_variables() {
+    let of = |test: &str| {
+        let text = format!("services: {{a: {{command: x, healthcheck: {{test: {test}}}}}}}");
+        let draft = processes(Format::Compose, &text);
+        let (_, probe) = draft.split_once("exec: ").unwrap();
+        probe.split_once(", interval").unwrap().0.to_owned()
+    };
+    assert_eq!(of(r#""probe '${A}'""#), r#"[sh, "-c", "probe '${A}'"]"#);
+    assert_eq!(of(r#""probe '$${A}'""#), r#"[sh, "-c", "probe '$${A}'"]"#);
+    assert_eq!(of(r#""probe 'a b'""#), r#"[probe, "a b"]"#);
+}
+
 #[test]
 fn differences_from_compose_are_noted() {
     let text = r#"
