@@ -180,6 +180,12 @@ fn command(process: &mut Process, service: Entries<'_>) {
             entrypoint.extend(command.unwrap_or_default());
             process.set("command", Value::List(entrypoint));
         }
+        // An empty `entrypoint` clears that of the image.
+        (None, Some(command))
+            if get(service, "entrypoint").is_some_and(|node| !matches!(node.kind, Kind::Null)) =>
+        {
+            process.set("command", Value::List(command));
+        }
         (None, Some(command)) => {
             let note = format!("if {image} has an ENTRYPOINT, insert it before");
             process.set_with_note("command", Value::List(command), note);

@@ -35,6 +35,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
         if content.is_empty() || content.starts_with([';', '#']) {
             continue;
         }
+        if raw.starts_with([' ', '\t'])
+            && let Some((_, value)) = sections.get_mut(current).and_then(|it| it.entries.last_mut())
+        {
+            value.push('\n');
+            value.push_str(without_comment(content));
+            continue;
+        }
         if let Some(name) = content.strip_prefix('[') {
             let Some((name, _)) = name.split_once(']') else {
                 return Err(bad("this section header is not closed", "add the `]`"));
@@ -54,13 +61,6 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
             ));
         };
         let content = without_comment(content);
-        if raw.starts_with([' ', '\t'])
-            && let Some((_, value)) = section.entries.last_mut()
-        {
-            value.push('\n');
-            value.push_str(content);
-            continue;
-        }
         let Some((key, value)) = content.split_once(['=', ':']) else {
             return Err(bad(
                 "this line is neither a section nor a key with a value",
@@ -92,6 +92,13 @@ mod tests {
         assert_eq!(sections.len(), 2);
         assert_eq!((sections[0].get("x"), sections[0].get("y")), (Some("1#2"), Some("2,\n3;4")));
         assert_eq!((sections[1].line, sections[1].get("x")), (7, Some("5")));
+    }
+
+    #[test]
+    fn an_indented_bracket_continues_the_value() {
+        let sections = read("[a]\nx=sh -c \"\n  [ -f /b ] && c\"\ny=1\n").unwrap();
+        assert_eq!(sections.len(), 1);
+        assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
     }
 
     #[test]

@@ -16,15 +16,17 @@ const EXPANDS: [char; 7] = ['$', '`', '*', '?', '[', '~', '{'];
 /// Operators of a shell.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '\n'];
 
+/// Words that only a shell understands as a command.
+const BUILTINS: [&str; 23] = [
+    "!", ".", ":", "builtin", "case", "cd", "command", "eval", "exit", "export", "for", "if",
+    "local", "read", "readonly", "set", "source", "trap", "ulimit", "umask", "unset", "until",
+    "while",
+];
+
 /// Classifies a command line.
 pub(super) fn read(line: &str) -> Line {
     let bare = without_quoted(line);
-    let starts = |word: &str| line.split_whitespace().next() == Some(word);
-    if bare.contains(JOINS)
-        || ["cd", "if", "for", "while", ".", "source", "set", "export"]
-            .iter()
-            .any(|word| starts(word))
-    {
+    if bare.contains(JOINS) {
         return Line::Script;
     }
     // A shell expands these in double quotes too.
@@ -32,11 +34,13 @@ pub(super) fn read(line: &str) -> Line {
     let Some(mut words) = shlex::split(line).filter(|words| !words.is_empty()) else {
         return Line::Script;
     };
-    if starts("exec") && words.len() > 1 {
-        words.remove(0);
-    }
     let assignments = words.iter().take_while(|word| assignment(word).is_some()).count();
-    if assignments == words.len() {
+    if words.get(assignments).is_some_and(|word| word == "exec") && words.len() > assignments + 1 {
+        words.remove(assignments);
+    }
+    // An option here is one of `exec`.
+    let needs_shell = |word: &String| BUILTINS.contains(&word.as_str()) || word.starts_with('-');
+    if words.get(assignments).is_none_or(needs_shell) {
         return Line::Script;
     }
     if expands {
@@ -69,6 +73,8 @@ pub(super) const ONE_ARGUMENT: &str =
 /// defaults contain.
 pub(super) fn split(line: &str) -> Split {
     let (marked, variables) = mark_variables(line);
+    // Neither of the two has comments in a command line, as shlex has.
+    let marked = marked.replace('#', HASH);
     let Some(words) = shlex::split(&marked) else { return Split::Words(vec![line.to_owned()]) };
     let bare = without_quoted(&marked);
     let is_mark = |c: char| mark_index(c).is_some_and(|index| index < variables.len());
@@ -82,6 +88,7 @@ pub(super) fn split(line: &str) -> Split {
     }
     let unmark = |c: char| match mark_index(c).and_then(|index| variables.get(index)) {
         Some(variable) => (*variable).to_owned(),
+        None if HASH.starts_with(c) => "#".to_owned(),
         None => c.to_string(),
     };
     let words = words.iter().map(|word| word.chars().map(unmark).collect()).collect();
@@ -90,6 +97,8 @@ pub(super) fn split(line: &str) -> Split {
 
 /// The first of the private-use characters that stand for variables while a line is split.
 const MARK: u32 = 0xF_0000;
+/// Stands for a `#`.
+const HASH: &str = "\u{FFFF}";
 
 fn mark_index(c: char) -> Option<usize> {
     usize::try_from(u32::from(c).checked_sub(MARK)?).ok()
@@ -190,6 +199,8 @@ mod tests {
             ("a $${B c}", Split::Words(owned(&["a", "$${B", "c}"]))),
             ("a ${B", Split::Words(owned(&["a", "${B"]))),
             ("a 'b", Split::Words(owned(&["a 'b"]))),
+            ("a #b '#c' d#e", Split::Words(owned(&["a", "#b", "#c", "d#e"]))),
+            ("a #${B}", Split::Variable(owned(&["a", "#${B}"]))),
         ] {
             assert_eq!(split(line), meant, "{line}");
         }
@@ -214,10 +225,19 @@ mod tests {
             ("A=1", Line::Script),
             ("A=$B web", Line::Script),
             ("'not closed", Line::Script),
+            ("exec", Line::Simple(Vec::new(), vec!["exec".to_owned()])),
+            ("exec -a b web", Line::Script),
+            ("eval web", Line::Script),
+            ("command web", Line::Script),
+            ("ulimit -n 1024", Line::Script),
+            ("A=1 umask $B", Line::Script),
+            ("! web", Line::Script),
         ] {
             assert_eq!(read(line), meant, "{line}");
         }
         let env = vec![("A".to_owned(), "b c".to_owned())];
-        assert_eq!(read("A='b c' web"), Line::Simple(env, vec!["web".to_owned()]));
+        let with_env = Line::Simple(env, vec!["web".to_owned()]);
+        assert_eq!(read("A='b c' web"), with_env);
+        assert_eq!(read("A='b c' exec web"), with_env);
     }
 }

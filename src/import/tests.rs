@@ -184,6 +184,21 @@ fn a_healthcheck_of_compose_has_its_variables() {
     assert_eq!(of(r#""probe 'a b'""#), r#"[probe, "a b"]"#);
 }
 
+/// Both are as Compose has them: a `#` in a command is no comment.
+#[test]
+fn words_of_compose_are_kept() {
+    for (keys, note, command) in [
+        ("{command: 'echo foo #bar'}", true, r##"[echo, foo, "#bar"]"##),
+        ("{entrypoint: null, command: [web]}", true, "[web]"),
+        ("{entrypoint: [], command: [web]}", false, "[web]"),
+        ("{entrypoint: '', command: web}", false, "[web]"),
+    ] {
+        let draft = processes(Format::Compose, &format!("services: {{a: {keys}}}"));
+        assert!(draft.contains(&format!("    command: {command}\n")), "{keys}\n{draft}");
+        assert_eq!(draft.contains("has an ENTRYPOINT"), note, "{keys}\n{draft}");
+    }
+}
+
 #[test]
 fn differences_from_compose_are_noted() {
     let text = r#"
