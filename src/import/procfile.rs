@@ -7,13 +7,12 @@ use crate::import::shell_words::Line;
 use crate::load::Diagnostic;
 
 /// Foreman's PORT for the first process.
-const PORT: &str = "5000";
+const PORT: usize = 5000;
 /// Heroku runs this process alone, before a deployment.
 const RELEASE: &str = "release";
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     let mut draft = Draft::default();
-    let mut ported = 0_u32;
     for (index, line) in file.text().lines().enumerate() {
         let text = line.trim();
         if text.is_empty() || text.starts_with('#') {
@@ -26,14 +25,14 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         };
         let mut process = Process::new(name);
         set_command(&mut process, command);
-        if ["$PORT", "${PORT"].iter().any(|port| command.contains(port)) {
-            if ported > 0 {
-                let port = 5000 + 100 * ported;
-                process.note(format!(
-                    "Foreman sets PORT={port} for it; here every process has the same PORT"
-                ));
+        // Foreman numbers the ports by the place of the process.
+        if !draft.processes.is_empty() {
+            let port = (PORT + 100 * draft.processes.len()).to_string();
+            let mut all = vec![("PORT".to_owned(), Value::Text(port))];
+            if let Some(Value::Map(own)) = process.get("environment") {
+                all.extend(own.iter().cloned());
             }
-            ported += 1;
+            process.set("environment", Value::Map(all));
         }
         if name == RELEASE {
             process.set("type", "oneshot".into());
@@ -56,12 +55,11 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let others = draft.processes.iter_mut().filter(|process| process.name != RELEASE);
         others.for_each(|process| process.set("depends_on", Value::List(vec![RELEASE.to_owned()])));
     }
-    if ported > 0 {
-        draft.env.push(("PORT".to_owned(), PORT.to_owned()));
-    }
+    draft.env.push(("PORT".to_owned(), PORT.to_string()));
     draft.notes.push(
         "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
-         No .env is read: add it as `env_file` where it is needed."
+         No .env is read: add it as `env_file` where it is needed. PORT is numbered as by Foreman; the container's \
+         PORT counts for the first process only."
             .to_owned(),
     );
     draft.fix_names();

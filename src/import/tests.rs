@@ -40,13 +40,14 @@ release: rake db:migrate
 
   worker:
     command: [bundle, exec, sidekiq]
-    environment: {QUEUE: "a b"}
+    environment: {PORT: "5100", QUEUE: "a b"}
     depends_on: [release]
     log: {prefix: worker}
 
   logs:
     # the shell gets the signals, not its child: start its last command with `exec`
     command: [sh, "-c", "tail -f a | grep \"$${b}\" $$$"]
+    environment: {PORT: "5200"}
     depends_on: [release]
     log: {prefix: logs}
 
@@ -54,9 +55,12 @@ release: rake db:migrate
   release:
     type: oneshot
     command: [rake, "db:migrate"]
+    environment: {PORT: "5300"}
     log: {prefix: release}
 "#;
     assert_eq!(processes(Format::Procfile, text), meant);
+    let whole = convert(InputFile::new("FILE", "a: b\n"), "FILE", Format::Procfile).unwrap().text;
+    assert!(whole.contains("\nenv:\n  PORT: \"5000\"\n"), "{whole}");
 }
 
 #[test]
