@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Shutdown;
 use crate::kubernetes::env::Value;
-use crate::kubernetes::manifest::{key, seconds};
+use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
 use crate::load::values;
@@ -84,16 +84,19 @@ fn variable(
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
     // Where one is in the default of another, the first that is set counts.
     let names = ctx.loaded.grace_variables.clone();
-    let known = names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(_)));
+    let is_set = |word: &Word| !word.text.is_empty();
+    let known =
+        names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
     let config = ctx.plan.grace_period;
     // The rest for drainit after a hook that sleeps.
     let left = given.saturating_sub(before.sleeps).as_secs();
     let raised = config.saturating_add(before.sleeps).as_secs();
     let (message, span, help) = match ctx.env.get(name) {
-        Value::Known(word) => {
+        Value::Known(word) if is_set(word) => {
             let span = word.span;
-            let Ok(value) = values::duration(&word.text) else { return true };
+            // It may be a part of the time, which the caller compares.
+            let Ok(value) = values::duration(&word.text) else { return false };
             // The value may be without the time of a hook that sleeps.
             if value == given || value.saturating_add(before.sleeps) == given {
                 return false;
@@ -110,17 +113,19 @@ fn variable(
         }
         // Already reported.
         Value::Unknown(_) => return true,
-        Value::Missing => {
-            let from = match ctx.env.from {
-                Some(_) => ", unless `envFrom` has it",
-                None => "",
+        // For a config, an empty one counts as unset.
+        Value::Missing | Value::Known(_) => {
+            let (from, span) = match (ctx.env.get(name), ctx.env.from) {
+                (Value::Known(word), _) => (" that is not empty", word.span),
+                (_, Some(_)) => (", unless `envFrom` has it", ctx.container.span),
+                _ => ("", ctx.container.span),
             };
             let message = format!(
                 "`{}` has no `{name}`{from}, which the config's `grace_period` uses: a container cannot read {NAME}",
                 ctx.container.name
             );
             let entry = |value| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
-            let meant = nearest(name, ctx.env.names());
+            let meant = nearest(name, ctx.env.names().filter(|other| other != name));
             let help = match meant {
                 Some(other) => {
                     format!("rename `{other}` to `{name}`, with the value \"{left}\"")
@@ -133,7 +138,7 @@ fn variable(
                 ),
                 None => format!("write {}", entry(left)),
             };
-            (message, ctx.container.span, help)
+            (message, span, help)
         }
     };
     ctx.add(severity, span, message).help(help);

@@ -115,6 +115,20 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         (
             "value: \"45\"",
+            "value: \"\"",
+            &[
+                "14:63 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS` that is not empty, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
+            "value:",
+            &[
+                "14:22 W `gateway` has no `TERMINATION_GRACE_PERIOD_SECONDS` that is not empty, which the config's `grace_period` uses: a container cannot read terminationGracePeriodSeconds",
+            ],
+        ),
+        (
+            "value: \"45\"",
             "value: 45",
             &[
                 "14:63 E the value of `TERMINATION_GRACE_PERIOD_SECONDS` is not a string, which Kubernetes refuses",
@@ -444,6 +458,10 @@ fn the_help_for_a_grace_period_fits_the_cause() {
         let helps: Vec<_> = checked.diagnostics.iter().filter_map(|p| p.help.as_deref()).collect();
         assert!(helps.contains(&help.as_str()), "{help}\n{helps:#?}");
     }
+    let empty = with(MANIFEST, "value: \"45\"", "value: \"\"");
+    let checked = check(CONFIG, &empty, None, &[]);
+    let help = format!("write `{{name: {name}, value: \"45\"}}` under `env`");
+    assert_eq!(checked.diagnostics[0].help, Some(help));
     // Of two variables, the one that is set counts.
     silent(&nested, MANIFEST);
 }
