@@ -28,7 +28,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
 use crate::load::source::Source;
 use crate::load::span::Span;
-use crate::load::{Diagnostic, Environment, Loaded, Severity, yaml};
+use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
 use crate::plan::Plan;
 use crate::types::suggest::list;
 
@@ -75,12 +75,22 @@ pub(crate) fn check(
             crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
         },
         |names| {
+            let files = |path: &PathBuf| match directory::files(path) {
+                Some(files) => files.unwrap_or_default(),
+                None => vec![path.clone()],
+            };
             let text =
-                |path: &PathBuf| Source::read(path).map(|source| source.text).unwrap_or_default();
-            let texts: Vec<_> = configs.iter().map(text).collect();
-            names.retain(|name| texts.iter().any(|text| text.contains(&format!("${{{name}"))));
+                |path: PathBuf| Source::read(&path).map(|source| source.text).unwrap_or_default();
+            let texts: Vec<_> = configs.iter().flat_map(files).map(text).collect();
+            names.retain(|name| texts.iter().any(|text| mentions(text, name)));
         },
     )
+}
+
+/// Whether a config has `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
+fn mentions(config: &str, name: &str) -> bool {
+    let mut rests = config.split("${").filter_map(|rest| rest.strip_prefix(name));
+    rests.any(|rest| rest.starts_with(['}', ':']))
 }
 
 /// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables

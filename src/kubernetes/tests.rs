@@ -1,9 +1,11 @@
 //! Tests manifests: a correct one has no problems, and each fault is reported at its place.
 
 use crate::kubernetes::{PodCheck, check_manifest};
+use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, testing};
+use crate::testing::temp_dir::TempDir;
 
 const CONFIG: &str = "
 shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
@@ -44,8 +46,7 @@ fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]
     let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
         testing::load_in(&[config], environment)
     };
-    let mentioned =
-        |names: &mut Vec<&str>| names.retain(|name| config.contains(&format!("${{{name}")));
+    let mentioned = |names: &mut Vec<&str>| names.retain(|name| super::mentions(config, name));
     check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentioned)
 }
 
@@ -796,6 +797,31 @@ fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
     let manifest =
         with(MANIFEST, "      containers:", "      hostNetwork: true\n      containers:");
     silent(&config, &manifest.replace("httpGet: {", "httpGet: {host: 127.0.0.1, "));
+}
+
+#[test]
+fn the_variables_of_a_directory_are_seen() {
+    let dir = TempDir::new();
+    let (settings, processes) = CONFIG.split_once("processes:").unwrap();
+    dir.write("10.yaml", settings.as_bytes());
+    dir.write("20.yaml", format!("processes:{processes}").as_bytes());
+    let from = "valueFrom: {configMapKeyRef: {name: a, key: b}}";
+    let more = format!("{from}}}\n            - {{name: DEL, {from}");
+    let manifest = dir.write("pod", with(MANIFEST, "value: \"45\"", &more).as_bytes());
+    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), mounts: &[] };
+    let checked = super::check(
+        &[dir.root().to_owned()],
+        &manifest,
+        None,
+        &crate::load::Environment::default(),
+        lookup,
+    );
+    assert_eq!(
+        lines(&checked),
+        [
+            "14:56 W the config uses `TERMINATION_GRACE_PERIOD_SECONDS`, whose value is not known here: it counts as unset"
+        ]
+    );
 }
 
 #[test]
