@@ -151,16 +151,7 @@ fn sleep_time(text: &str) -> Option<Duration> {
 /// Checks that drainit answers at the address of `drainit drain`.
 fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
     let control = ctx.loaded.config.control.clone();
-    let socket = options.iter().position(|word| *word == "--socket");
-    let socket = socket.and_then(|place| options.get(place + 1)).copied();
-    let socket = socket.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")));
-    match socket {
-        Some(path) if control.socket.path() != Some(std::path::Path::new(path)) => {
-            let message = format!("`drainit drain` gets no answer at {path}");
-            ctx.add(Severity::Error, span, message).help(format!(
-                "set `control: {{socket: {path}}}` in the config, or write its socket here"
-            ));
-        }
+    match other_socket(ctx, "drain", options, span) {
         None if control.socket == ControlSocket::Off => {
             let message = match control.listen {
                 None => "`drainit drain` gets no answer: the config has `control: {socket: off}`",
@@ -173,6 +164,25 @@ fn drain_command(ctx: &mut Context<'_>, options: &[&str], span: Span) {
         }
         _ => {}
     }
+}
+
+/// Checks the `--socket` of a command, if it has one, and returns it.
+pub(super) fn other_socket<'w>(
+    ctx: &mut Context<'_>,
+    command: &str,
+    options: &[&'w str],
+    span: Span,
+) -> Option<&'w str> {
+    let place = options.iter().position(|word| *word == "--socket");
+    let place = place.and_then(|place| options.get(place + 1)).copied();
+    let path = place.or_else(|| options.iter().find_map(|word| word.strip_prefix("--socket=")))?;
+    if ctx.loaded.config.control.socket.path() != Some(std::path::Path::new(path)) {
+        let message = format!("`drainit {command}` gets no answer at {path}");
+        ctx.add(Severity::Error, span, message).help(format!(
+            "set `control: {{socket: {path}}}` in the config, or write its socket here"
+        ));
+    }
+    Some(path)
 }
 
 /// A sidecar gets TERM after the main containers have exited, but its `preStop` hook runs at once.

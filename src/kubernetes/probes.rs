@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod, DrainStrategy};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
+use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Node, get};
@@ -125,12 +126,13 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
             .into_iter()
             .find(|path| words.iter().any(|word| word.ends_with(path)));
     }
-    let control = &ctx.loaded.config.control;
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
     if has("--url") {
         return None;
     }
-    if control.socket == ControlSocket::Off && control.listen.is_none() && !has("--socket") {
+    let socket = other_socket(ctx, "health", &words, span);
+    let control = &ctx.loaded.config.control;
+    if control.socket == ControlSocket::Off && control.listen.is_none() && socket.is_none() {
         let message = "`drainit health` gets no answer: the config has `control: {socket: off}`";
         ctx.add(Severity::Error, span, message).help("remove `socket: off` from the config");
     }

@@ -81,6 +81,7 @@ fn a_correct_manifest_has_no_problems() {
 fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     let live = "{path: /livez, port: control}";
     let ready = "{path: /readyz, port: 9902}";
+    let ready_probe = "{httpGet: {path: /readyz, port: 9902}}";
     let image = "          image: gateway\n";
     let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
     let pod = "      terminationGracePeriodSeconds: 45\n";
@@ -182,6 +183,12 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["10:50 E `drainit drain` gets no answer at /tmp/x.sock"],
         ),
         (image, &hook("{exec: {command: [drainit, drain]}}"), &[]),
+        (
+            ready_probe,
+            "{exec: {command: [drainit, health, --socket, /wrong.sock]}}",
+            &["18:45 E `drainit health` gets no answer at /wrong.sock"],
+        ),
+        (ready_probe, "{exec: {command: [drainit, health, --socket=/run/drainit.sock]}}", &[]),
         (
             image,
             &hook("{httpGet: {path: /drain, port: control}}"),
