@@ -5,6 +5,9 @@ use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
+/// Between the commands of a script.
+pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
+
 /// The program that the container runs, as far as the manifest shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -57,13 +60,16 @@ pub(super) fn is_script_flag(word: &str) -> bool {
 
 /// `exec drainit …` replaces the shell; without `exec` the shell stays as the parent.
 fn of_script(script: &Word) -> Entry {
-    let words: Vec<_> = script.text.split_whitespace().collect();
+    let text = script.text.replace("\\\n", " ");
     // Only with a subcommand: a script may also copy the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    let Some(place) = words.windows(2).position(starts) else {
+    let commands = text.split(JOINS).map(|command| command.split_whitespace().collect::<Vec<_>>());
+    let place = |words: Vec<_>| words.windows(2).position(starts).map(|place| (words, place));
+    let Some((words, place)) = commands.filter_map(place).next() else {
         return Entry::Other(script.clone());
     };
-    if place == 0 || words[place - 1] != "exec" {
+    // Programs such as `env` and `su-exec` may stand between: they do not stay either.
+    if !words[..place].contains(&"exec") {
         return Entry::ShellChild(script.clone());
     }
     // The shell expands the further arguments, so they are unknown.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::ControlSocket;
-use crate::kubernetes::entry::{is_script_flag, is_shell};
+use crate::kubernetes::entry::{JOINS, is_script_flag, is_shell};
 use crate::kubernetes::manifest::{Word, base, items, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
@@ -106,10 +106,11 @@ fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
             found.is_unknown = true;
             return;
         };
-        let parts = script.text.split([';', '\n', '&', '|']);
+        let parts = script.text.split(JOINS);
         for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
             let words: Vec<_> = part.split_whitespace().collect();
-            one_command(ctx, &words, script.span, found);
+            let words = words.strip_prefix(&["exec"][..]).unwrap_or(&words);
+            one_command(ctx, words, script.span, found);
         }
     } else if let Some(first) = command.first() {
         let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();

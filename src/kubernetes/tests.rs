@@ -227,6 +227,16 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         ("[drainit, run]", "[sh, -c, 'prepare && exec drainit run -- \"$@\"', x]", &[]),
         ("[drainit, run]", "[sh, -c, 'cp /drainit /tmp && exec /tmp/drainit run']", &[]),
+        (image, &hook("{exec: {command: [sh, -c, 'exec drainit drain']}}"), &[]),
+        ("[drainit, run]", "[sh, -c, 'exec su-exec 1000 drainit run']", &[]),
+        ("[drainit, run]", "[sh, -c, 'exec env A=1 drainit run']", &[]),
+        ("[drainit, run]", "[sh, -c, 'prepare; exec drainit run;']", &[]),
+        ("[drainit, run]", "[sh, -c, \"exec env \\\\\\n A=1 drainit run\"]", &[]),
+        (
+            "[drainit, run]",
+            "[sh, -c, 'exec 2>/dev/null; drainit run']",
+            &["11:29 E the shell gets the signals, and drainit, its child, does not"],
+        ),
         (
             "[drainit, run]",
             "[/entrypoint.sh]",
