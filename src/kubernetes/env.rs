@@ -122,9 +122,20 @@ fn text_or_empty(item: &Node, otherwise: Span) -> Word {
     text(item, &["value"]).unwrap_or(Word { text: String::new(), span: otherwise })
 }
 
-/// Whether YAML parses this text, without quotes, as a number or a boolean.
+/// Whether YAML 1.1 parses this text, without quotes, as a number or a boolean.
 fn is_not_string(text: &str) -> bool {
-    matches!(text, "true" | "false" | "True" | "False" | "yes" | "no" | "on" | "off")
-        || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-            && text.parse::<f64>().is_ok()
+    let lower = text.to_ascii_lowercase();
+    if matches!(&*lower, "true" | "false" | "yes" | "no" | "on" | "off") {
+        // `TRUE` and `True`, but not `tRUE`.
+        return text == lower || text == text.to_ascii_uppercase() || text[1..] == lower[1..];
+    }
+    let digits = lower.trim_start_matches(['-', '+']).replace('_', "");
+    let is_in = |prefix, radix| {
+        digits.strip_prefix(prefix).is_some_and(|rest| u64::from_str_radix(rest, radix).is_ok())
+    };
+    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+        && (text.replace('_', "").parse::<f64>().is_ok()
+            || is_in("0x", 16)
+            || is_in("0o", 8)
+            || is_in("0b", 2))
 }

@@ -808,6 +808,23 @@ fn the_config_sees_the_variables_of_the_manifest() {
     silent(CONFIG, &unused);
 }
 
+/// As the YAML 1.1 of kubectl and Helm reads them.
+#[test]
+fn a_value_that_is_no_string_is_refused() {
+    let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let refused = |value: &str| {
+        let more = format!("{variable}            - {{name: A, value: {value}}}\n");
+        let found = lines(&check(CONFIG, &with(MANIFEST, variable, &more), None, &[]));
+        found.iter().any(|line| line.contains("the value of `A` is not a string"))
+    };
+    for value in ["TRUE", "True", "Yes", "NO", "On", "off", "0x1F", "-0b1", "1_000", "1e3", ".5"] {
+        assert!(refused(value), "{value}");
+    }
+    for value in ["tRUE", "yess", "0xg", "1.2.3", "1_000s", "'0x1F'", "-", "_1", "null"] {
+        assert!(!refused(value), "{value}");
+    }
+}
+
 #[test]
 fn the_network_of_the_node_has_the_loopback_address_of_the_kubelet() {
     let config = with(CONFIG, "0.0.0.0", "127.0.0.1");
