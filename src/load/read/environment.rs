@@ -226,7 +226,11 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
             }
             env_file::Value::Literal(value) => value,
             env_file::Value::Template(template) => {
-                match env_file::expanded(&template, &reader.variables) {
+                // A message of `:?` may hold another value of the file.
+                reader.variables.are_secret = true;
+                let expanded = env_file::expanded(&template, &reader.variables);
+                reader.variables.are_secret = false;
+                match expanded {
                     Ok(value) => value,
                     Err(bad) => {
                         reader.problems.error(at, bad.why).help(bad.help);

@@ -104,10 +104,14 @@ fn check_template(
 ) {
     let environment = known_variables(reader.variables.container(), env, process);
     let (malformed, unset) = match &environment {
-        Some(environment) => match expand_template(&source, &Variables::new(environment)) {
-            Ok(expanded) => (None, expanded.unset),
-            Err(malformed) => (Some(malformed), Vec::new()),
-        },
+        Some(environment) => {
+            let mut variables = Variables::new(environment);
+            variables.are_secret = true;
+            match expand_template(&source, &variables) {
+                Ok(expanded) => (None, expanded.unset),
+                Err(malformed) => (Some(malformed), Vec::new()),
+            }
+        }
         None => (check_syntax(&source.text).err(), Vec::new()),
     };
     let file = reader.problems.add_source(source);

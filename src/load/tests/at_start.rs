@@ -260,6 +260,8 @@ fn check_reads_the_templates_that_are_there() {
     assert_eq!(problems(&process_with(&keys)).len(), 0, "`run` reads it at the start");
     dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n${X:?why}");
     assert_eq!(found(&keys), ["3:1 `X` is not set: why"]);
+    dir.write("t", b"${X:?not ${MINE}}");
+    assert_eq!(found(&keys), ["1:1 `X` is not set"], "no value is shown");
     dir.write("t", b"${A}\n${SECRET}${MINE}${NONE}\n");
     assert_eq!(found(&keys), ["2:17 `NONE` is not set and becomes empty"]);
     // Nobody knows yet which variables a file will have.

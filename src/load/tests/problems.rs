@@ -424,6 +424,9 @@ fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
     assert_eq!(errors.iter().map(|d| d.line).collect::<Vec<_>>(), [2, 3]);
     assert!(errors[0].file.ends_with("a.env"));
     assert!(!shown.join("").contains("hunter2"), "{shown:?}");
+    dir.write("a.env", b"A=hunter2\nB=${X:?not ${A}}\n");
+    let errors = load(&[dir.path("c.yaml")], &Environment::default()).unwrap_err();
+    assert_eq!(lines(&errors), ["2:1 `X` is not set"]);
 }
 
 #[test]
