@@ -37,13 +37,6 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 let message = format!("`listen` of `{name}` has drainit's own address {socket}");
                 problems.error(*span, message).help("give one of them another address");
             }
-            let is_removed = |path| process.sockets.iter().any(|other| is_same(other, path));
-            if let Address::Unix(path) = &socket.address
-                && is_removed(path)
-            {
-                let message = format!("`sockets` of `{name}` would remove {socket} at each start");
-                problems.error(*span, message).help("remove it from `sockets`: drainit makes it");
-            }
         }
         let readiness = process.readiness.as_ref().map(|readiness| &readiness.probe);
         let liveness = process.liveness.as_ref().and_then(Liveness::probe);

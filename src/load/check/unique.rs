@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::config::Config;
+use crate::config::{Address, Config, OnlyIf};
 use crate::load::check::own_address::normal;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
@@ -70,6 +70,18 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 problem.help(first.help(copies, "give each its own file"));
             } else {
                 rendered.insert(normal(&render.to), owner);
+            }
+        }
+    }
+    let listens = config.processes.iter().zip(&places.processes);
+    for (process, place) in listens.filter(|(it, _)| it.only_if != Some(OnlyIf::Never)) {
+        for (socket, span) in process.listen.iter().zip(&place.listen) {
+            // One that is left out removes its `sockets`, too.
+            if let Address::Unix(path) = &socket.address
+                && let Some(Owner { name, .. }) = sockets.get(&normal(path))
+            {
+                let message = format!("`sockets` of `{name}` would remove {socket} at each start");
+                problems.error(*span, message).help("remove it from `sockets`: drainit makes it");
             }
         }
     }

@@ -62,6 +62,13 @@ fn wrong_sockets() {
         assert!(found.len() == 1 && found[0].message.contains(message), "{keys}: {found:#?}");
     }
     assert!(problems(&process_with("listen: ['tcp://0.0.0.0:80', 'tcp://[::1]:80']")).is_empty());
+    for only_if in ["", ", only_if: {value: '', is: x}"] {
+        let found = problems(&format!(
+            "processes: {{a: {{command: [b], listen: ['unix:/run/a']}}, b: {{command: [b], sockets: [/var/run/a]{only_if}}}}}"
+        ));
+        let message = "`sockets` of `b` would remove unix:/run/a";
+        assert!(found.len() == 1 && found[0].message.contains(message), "{only_if}: {found:#?}");
+    }
     let own = "control: {listen: '0.0.0.0:80'}\nprocesses: {a: {command: [b], listen: ['tcp://127.0.0.1:80']}}";
     let found = problems(own);
     assert!(found[0].message.contains("drainit's own address"), "{found:#?}");
