@@ -12,7 +12,7 @@ pub(crate) mod unique;
 
 use std::time::Duration;
 
-use crate::config::{Config, ControlSocket, ProcessKind};
+use crate::config::{Config, ControlSocket, OnlyIf, ProcessKind};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
@@ -228,7 +228,9 @@ fn shrink_default_minima(
         let index = id.index();
         let process = &mut config.processes[index];
         let mut taken = above[index];
-        if let Some(drain) = &mut process.drain {
+        // One that is left out takes no time.
+        let is_left_out = process.only_if == Some(OnlyIf::Never);
+        if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
             // `below` includes this process, whose explicit `min` is 0 here.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if let (None, Some(span), true) =

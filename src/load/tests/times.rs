@@ -71,6 +71,14 @@ fn a_default_minimum_is_cut_to_fit() {
 }
 
 #[test]
+fn a_process_that_is_left_out_cuts_no_default_minimum() {
+    let both = chain("0", "time: 6s", "time: 6s, min: 4s", "grace_period: 6s, reserve: 1s");
+    let alone = both.replace("[envoy]", "[envoy]\n    only_if: {value: '', is: x}");
+    let min = |text: &str| config(text).processes[1].drain.as_ref().unwrap().min;
+    assert_eq!((min(&both), min(&alone)), (Duration::from_secs(1), Duration::from_secs(5)));
+}
+
+#[test]
 fn a_minimum_that_is_longer_than_its_time_is_cut_with_a_warning() {
     let text = chain("0", "time: 3s, min: 10s", "min: 16s", "");
     let drains = config(&text).processes.into_iter().filter_map(|process| process.drain);
