@@ -198,13 +198,14 @@ impl<'a> Checker<'a> {
     }
 
     /// A warning where something that runs before the process may create what it needs, such as
-    /// `pre_start: [mkdir, -p, /run/app]`.
+    /// `pre_start: [mkdir, -p, /run/app]`, or where the container goes on without the process.
     fn severity(&self, index: usize) -> Severity {
         let others = self.config.processes.iter().enumerate().filter(|(other, _)| *other != index);
         let mut before = others
             .map(|(_, other)| other)
             .filter(|other| other.kind == ProcessKind::Oneshot || other.hooks.pre_start.is_some());
-        match self.config.hooks.pre_start.is_some() || before.next().is_some() {
+        let may_be_missing = !self.config.processes[index].required;
+        match may_be_missing || self.config.hooks.pre_start.is_some() || before.next().is_some() {
             true => Severity::Warning,
             false => Severity::Error,
         }

@@ -133,6 +133,11 @@ fn a_process_that_could_not_be_started_is_reported() {
             "command: [DIR/none], hooks: {pre_start: [good]}",
             &["W `a` cannot be started: `DIR/none` does not exist"],
         ),
+        // The container goes on without it.
+        (
+            "command: [DIR/none], required: false, on_exit: ignore",
+            &["W `a` cannot be started: `DIR/none` does not exist"],
+        ),
     ] {
         let text = format!("processes:\n  a: {{{process}}}\n");
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
