@@ -110,6 +110,16 @@ impl Process {
         self.entries.push(Entry { key, value, note: Some(note.into()) });
     }
 
+    /// Adds variables before its own, which override them.
+    pub(super) fn with_environment(&mut self, mut variables: Vec<(String, Value)>) {
+        if let Some(Value::Map(own)) = self.get("environment") {
+            variables.extend_from_slice(own);
+        }
+        if !variables.is_empty() {
+            self.set("environment", Value::Map(variables));
+        }
+    }
+
     pub(super) fn remove(&mut self, key: &str) {
         self.entries.retain(|entry| entry.key != key);
     }

@@ -35,11 +35,12 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
         if content.is_empty() || content.starts_with([';', '#']) {
             continue;
         }
+        let content = without_comment(content);
         if raw.starts_with([' ', '\t'])
             && let Some((_, value)) = sections.get_mut(current).and_then(|it| it.entries.last_mut())
         {
             value.push('\n');
-            value.push_str(without_comment(content));
+            value.push_str(content);
             continue;
         }
         if let Some(name) = content.strip_prefix('[') {
@@ -60,7 +61,6 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
                 "start with a section such as [supervisord]",
             ));
         };
-        let content = without_comment(content);
         let Some((key, value)) = content.split_once(['=', ':']) else {
             return Err(bad(
                 "this line is neither a section nor a key with a value",

@@ -28,11 +28,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         // Foreman numbers the ports by the place of the process.
         if !draft.processes.is_empty() {
             let port = (PORT + 100 * draft.processes.len()).to_string();
-            let mut all = vec![("PORT".to_owned(), Value::Text(port))];
-            if let Some(Value::Map(own)) = process.get("environment") {
-                all.extend(own.iter().cloned());
-            }
-            process.set("environment", Value::Map(all));
+            process.with_environment(vec![("PORT".to_owned(), Value::Text(port))]);
         }
         if name == RELEASE {
             process.set("type", "oneshot".into());

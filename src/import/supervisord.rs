@@ -84,8 +84,10 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
             "supervisord" => {
                 let is_used = |name: &str| {
                     let mention = format!("%(ENV_{name})");
-                    let programs = sections.iter().filter(|section| section.name != "supervisord");
-                    programs.flat_map(|it| &it.entries).any(|(_, value)| value.contains(&mention))
+                    sections.iter().any(|it| {
+                        it.name != "supervisord"
+                            && it.entries.iter().any(|(_, value)| value.contains(&mention))
+                    })
                 };
                 global_section(&mut draft, section, is_used);
             }
@@ -196,14 +198,15 @@ fn with_umask(process: &mut Process, whole: Option<&Section>) {
 /// the config's `env` would not.
 fn with_environment(process: &mut Process, whole: Option<&Section>) {
     let raw = whole.and_then(|section| section.get("environment")).unwrap_or_default();
-    let entry = |(name, value): (String, String)| (name, Value::Text(expand(&value, "", 0)));
-    let mut all: Vec<_> = variables(raw).0.into_iter().map(entry).collect();
-    if let Some(Value::Map(own)) = process.get("environment") {
-        all.extend(own.iter().cloned());
-    }
-    if !all.is_empty() {
-        process.set("environment", Value::Map(all));
-    }
+    process.with_environment(environment(raw, "", 0).0);
+}
+
+/// Reads `environment`. Also returns the parts that are not `NAME=VALUE`.
+fn environment(raw: &str, program: &str, number: i64) -> (Vec<(String, Value)>, Vec<String>) {
+    let (variables, odd) = variables(raw);
+    let entry =
+        |(name, value): (String, String)| (name, Value::Text(expand(&value, program, number)));
+    (variables.into_iter().map(entry).collect(), odd)
 }
 
 /// When supervisord starts a program.
@@ -277,11 +280,8 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
             "stopwaitsecs" => process.set("stop_grace_period", Value::Text(format!("{value}s"))),
             "environment" => {
                 let raw = section.get("environment").unwrap_or_default();
-                let entry = |(name, value): (String, String)| {
-                    (name, Value::Text(expand(&value, program, number)))
-                };
-                let (variables, odd) = variables(raw);
-                process.set("environment", Value::Map(variables.into_iter().map(entry).collect()));
+                let (variables, odd) = environment(raw, program, number);
+                process.set("environment", Value::Map(variables));
                 if !odd.is_empty() {
                     process.note(format!("environment: {}: not `NAME=VALUE`", odd.join(", ")));
                 }

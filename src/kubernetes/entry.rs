@@ -63,18 +63,18 @@ fn of_script(script: &Word) -> Entry {
     let text = script.text.replace("\\\n", " ");
     // Only with a subcommand: a script may also copy the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    let commands = text.split(JOINS).map(|command| command.split_whitespace().collect::<Vec<_>>());
-    let place = |words: Vec<_>| words.windows(2).position(starts).map(|place| (words, place));
-    let Some((words, place)) = commands.filter_map(place).next() else {
-        return Entry::Other(script.clone());
-    };
-    // Programs such as `env` and `su-exec` may stand between: they do not stay either.
-    if !words[..place].contains(&"exec") {
-        return Entry::ShellChild(script.clone());
+    for command in text.split(JOINS) {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let Some(place) = words.windows(2).position(starts) else { continue };
+        // Programs such as `env` and `su-exec` may stand between: they do not stay either.
+        if !words[..place].contains(&"exec") {
+            return Entry::ShellChild(script.clone());
+        }
+        // The shell expands the further arguments, so they are unknown.
+        let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
+        return Entry::Drainit(vec![subcommand]);
     }
-    // The shell expands the further arguments, so they are unknown.
-    let word = |text: &&str| Word { text: (*text).to_owned(), span: script.span };
-    Entry::Drainit(words.get(place + 1).iter().map(|text| word(text)).collect())
+    Entry::Other(script.clone())
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) {

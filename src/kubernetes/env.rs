@@ -129,13 +129,9 @@ fn is_not_string(text: &str) -> bool {
         // `TRUE` and `True`, but not `tRUE`.
         return text == lower || text == text.to_ascii_uppercase() || text[1..] == lower[1..];
     }
-    let digits = lower.trim_start_matches(['-', '+']).replace('_', "");
-    let is_in = |prefix, radix| {
-        digits.strip_prefix(prefix).is_some_and(|rest| u64::from_str_radix(rest, radix).is_ok())
-    };
+    let plain = lower.replace('_', "");
+    let hex = plain.trim_start_matches(['-', '+']).strip_prefix("0x");
     text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-        && (text.replace('_', "").parse::<f64>().is_ok()
-            || is_in("0x", 16)
-            || is_in("0o", 8)
-            || is_in("0b", 2))
+        && (plain.parse::<f64>().is_ok()
+            || hex.is_some_and(|hex| u64::from_str_radix(hex, 16).is_ok()))
 }

@@ -75,22 +75,21 @@ pub(crate) fn check(
             crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
         },
         |names| {
-            let files = |path: &PathBuf| match directory::files(path) {
-                Some(files) => files.unwrap_or_default(),
-                None => vec![path.clone()],
-            };
-            let text =
-                |path: PathBuf| Source::read(&path).map(|source| source.text).unwrap_or_default();
-            let texts: Vec<_> = configs.iter().flat_map(files).map(text).collect();
-            names.retain(|name| texts.iter().any(|text| mentions(text, name)));
+            let mut text = String::new();
+            for path in configs {
+                let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+                for path in files.unwrap_or_default() {
+                    text += &Source::read(&path).map(|source| source.text).unwrap_or_default();
+                }
+            }
+            names.retain(|name| mentions(&text, name));
         },
     )
 }
 
 /// Whether a config has `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
 fn mentions(config: &str, name: &str) -> bool {
-    let mut rests = config.split("${").filter_map(|rest| rest.strip_prefix(name));
-    rests.any(|rest| rest.starts_with(['}', ':']))
+    config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
 /// Checks against a parsed manifest. `load` reads the config; `mentioned` retains the variables
