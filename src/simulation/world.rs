@@ -185,7 +185,8 @@ impl<'a> World<'a> {
     pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
         let queued = self.queue.peek().map(|Reverse((at, ..))| *at);
         if let Some(wakeup) = wakeup.filter(|wakeup| queued.is_none_or(|at| *wakeup < at)) {
-            self.now = wakeup;
+            // After what was handled early, a limit may be over already.
+            self.now = self.now.max(wakeup);
             return Some(Next::Event(Event::Tick));
         }
         let Reverse((at, _, happening)) = self.queue.pop()?;
