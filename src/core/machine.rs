@@ -226,6 +226,16 @@ impl Machine {
     pub fn state(&self) -> &State {
         &self.state
     }
+
+    /// Whether the container is not ready because of this process, although it is not required: it is
+    /// not ready yet, is to be started again, or is stopped for that.
+    pub(crate) fn waits_for(&self, process: ProcessId) -> bool {
+        let is_judged = match &self.phase {
+            Phase::Running(running) => running.is_judged(&self.state, process),
+            _ => false,
+        };
+        is_judged || self.state.waits_for(process)
+    }
 }
 
 /// Why no request is taken in a shutdown.

@@ -226,7 +226,8 @@ pub struct State {
     pub drain_signalled: Vec<Option<Time>>,
     /// The end of the grace period; set with the exit.
     pub grace_end: Option<Time>,
-    /// Timers until then have expired: `now`, or earlier in [`Machine::handle_early`].
+    /// Timers up to this time take effect: `now`; in [`Machine::handle_early`], the time of the last
+    /// step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::core::machine::Machine::handle_early
     pub(crate) timers_at: Time,

@@ -29,8 +29,8 @@ use crate::logging::recent::Recent;
 use crate::logging::writer::{Source, StreamWriter};
 use crate::types::Stream;
 
-/// [`Output::flush_patiently`] blocks its thread for this long, and then lets others run for so long
-/// that a fast reader is not waited for in vain.
+/// [`Output::flush_patiently`] blocks its thread for at most this long at a time. Between two such
+/// slices other tasks run, only briefly, so that a fast reader does not wait for drainit.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 /// The longest wait for a follower of the lines, and the pause in which it reads them: it may end

@@ -1407,19 +1407,11 @@ fn a_process_that_is_stopped_because_it_has_failed_is_waited_for() {
     assert!(is_ready(&play));
     play.at(4000, Event::Unhealthy(ENGINE));
     assert!(!is_ready(&play));
+    assert!(play.machine.waits_for(ENGINE));
     // It is not waited for if KILL does not end it.
     play.at(9000, Event::Tick);
     play.at(14_000, Event::Tick);
     assert!(is_ready(&play));
-}
-
-#[test]
-fn a_restart_is_refused_while_a_dependency_is_restarted() {
-    let mut play = Play::up(plain());
-    assert_eq!(play.at(0, restart(ENGINE)), [stop(ENGINE)]);
-    let why = RequestError::Busy(ENGINE);
-    let failed = Note::RequestFailed { process: ROUTER, request: Request::Restart, why };
-    assert!(play.notes(100, restart(ROUTER)).contains(&failed));
 }
 
 #[test]

@@ -194,6 +194,12 @@ impl EventLoop {
     /// When a limit is due, what has happened before it and is not seen yet still counts: ends, and
     /// if drainit itself did not run for a while, what the processes said meanwhile.
     async fn catch_up(&mut self) -> io::Result<()> {
+        let pending = self.signals.take_pending()?;
+        for one in self.stops_first(pending) {
+            self.has_ended |= one.signal == Signal::CHLD;
+            self.signal(one, clock::now())?;
+        }
+        self.report_unstarted()?;
         self.reap()?;
         if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
             for _ in 0..TURNS {

@@ -388,7 +388,7 @@ impl StatusBoard {
                 is_missed: part == Part::Current
                     && match world.process(slot).required {
                         true => !fact.state.is_settled(),
-                        false => world.waits_for(slot),
+                        false => machine.waits_for(slot),
                     },
                 message: match fact.state {
                     ProcessState::Starting | ProcessState::Draining => {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::WatchAction;
+use crate::config::{RestartPolicy, WatchAction};
 use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
@@ -106,12 +106,20 @@ impl Operations {
         self.goals.keys().any(|id| self.stops(*id) && is_missed(*id))
     }
 
-    /// Whether a process is on its way down because it has failed, and its `restart` decides. The
+    /// Whether a process is on its way down because it has failed, and is required or restarted. The
     /// container is not ready, as while a process waits for its restart.
+    pub(crate) fn is_judged(&self, state: &State, process: ProcessId) -> bool {
+        let spec = state.process(process);
+        let goal = self.goals.get(&process);
+        goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
+            && state.is_current(process)
+            && !state.survives_kill(process)
+            && (spec.required || spec.restart.policy != RestartPolicy::No)
+    }
+
+    /// Whether there is such a process.
     pub(crate) fn judges(&self, state: &State) -> bool {
-        let is_judged = |goal: &Goal| matches!(goal, Goal::Judged { .. });
-        let is_waited_for = |id| state.is_current(id) && !state.survives_kill(id);
-        self.goals.iter().any(|(id, goal)| is_judged(goal) && is_waited_for(*id))
+        self.goals.keys().any(|process| self.is_judged(state, *process))
     }
 
     /// The next timer of a drain.
@@ -205,10 +213,6 @@ impl Operations {
         }
         if let Some(why) = state.doomed(process) {
             return Err(why);
-        }
-        let mut needs = state.process(process).dependencies.iter().map(|(on, _)| *on);
-        if let Some(on) = needs.find(|on| state.is_current(*on) && self.is_busy(state, *on)) {
-            return Err(RequestError::Busy(on));
         }
         Ok(vec![self.bring_anew(state, process, Goal::Again)])
     }

@@ -99,6 +99,11 @@ impl Running {
         self.all_ready
     }
 
+    /// Whether a process is being stopped because it has failed, and is waited for.
+    pub(crate) fn is_judged(&self, state: &State, process: ProcessId) -> bool {
+        self.operations.is_judged(state, process)
+    }
+
     /// Whether every process is ready or complete now.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
