@@ -25,8 +25,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         };
         let mut process = Process::new(name);
         set_command(&mut process, command);
-        // Foreman numbers the ports by the place of the process.
-        if !draft.processes.is_empty() {
+        // Foreman numbers the ports by the place of the process. The platform's PORT is for the first
+        // one that stays.
+        if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.with_environment(vec![("PORT".to_owned(), Value::Text(port))]);
         }
@@ -55,7 +56,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     draft.notes.push(
         "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
          No .env is read: add it as `env_file` where it is needed. PORT is numbered as by Foreman; the container's \
-         PORT counts for the first process only."
+         PORT counts for the first process but `release` only."
             .to_owned(),
     );
     draft.fix_names();
