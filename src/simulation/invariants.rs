@@ -1088,7 +1088,7 @@ impl<'a> Checker<'a> {
             let is_asked = self.asked[place].is_some()
                 || is_killed
                 || runs(id, Stage::PreStop)
-                || self.newer_epoch(now, id, procs).is_some()
+                || self.newer_epoch(expired, id, procs).is_some()
                 // A newer epoch may be one of its process group.
                 || self.slots_of(self.slots.process(id)).any(|other| {
                     let is_starting = machine.state().life(other) == Lifecycle::Spawning;
