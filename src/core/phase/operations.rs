@@ -467,10 +467,11 @@ impl Operations {
 
     /// Fails the starts that wait for the next start of a process that KILL does not end.
     fn give_up(&mut self, state: &mut State) {
-        let is_asked = !self.requests.is_empty() || self.reload.is_some();
-        for process in state.spec.ids().filter(|_| is_asked) {
-            if state.survives_kill(process) && !self.stops(process) {
-                self.start_failed(state, process, RequestError::Unkillable(process));
+        if !self.requests.is_empty() || self.reload.is_some() {
+            for process in state.spec.ids() {
+                if state.survives_kill(process) && !self.stops(process) {
+                    self.start_failed(state, process, RequestError::Unkillable(process));
+                }
             }
         }
         let survives = |id: &ProcessId| {
