@@ -105,15 +105,18 @@ fn a_gradual_drain_that_envoy_refuses_asks_all_clients_at_once() {
 
 #[test]
 fn a_drain_that_envoy_refuses_waits_for_the_health_check_of_an_unready_delay() {
+    let asked_to_stop = |admin: &Admin| {
+        let config = CONFIG.replace("reserve: 1s", "reserve: 1s, unready_delay: 3s");
+        let config = config.replace("ADMIN", &format!("http://{}", admin.address()));
+        // Nothing is accepted before `min` is over, which is as long as the delay.
+        let drainit = Rig::new()?.start(&config.replace("TIMES", "time: 14s, min: 3s"));
+        drainit.wait_for_line("everything is ready");
+        admin.wait_verified();
+        let t0 = drainit.signal(Signal::SIGTERM);
+        Some((drainit, t0))
+    };
     let admin = Admin::tcp(5).answer("/drain_listeners", &[Answer::Status(403)]);
-    let config = CONFIG.replace("reserve: 1s", "reserve: 1s, unready_delay: 3s");
-    let config = config.replace("ADMIN", &format!("http://{}", admin.address()));
-    let Some(rig) = Rig::new() else { return };
-    // Nothing is accepted before `min` is over, which is as long as the delay.
-    let drainit = rig.start(&config.replace("TIMES", "time: 14s, min: 3s"));
-    drainit.wait_for_line("everything is ready");
-    admin.wait_verified();
-    let t0 = drainit.signal(Signal::SIGTERM);
+    let Some((drainit, t0)) = asked_to_stop(&admin) else { return };
     let told = admin.wait_for(FAIL) - t0;
     assert!(told >= ms(2900), "after {told:?}:\n{}", drainit.record());
     admin.set_connections(0);
@@ -122,13 +125,7 @@ fn a_drain_that_envoy_refuses_waits_for_the_health_check_of_an_unready_delay() {
 
     // The health check is refused, too.
     let admin = Admin::tcp(5).answer_all(Answer::Status(403)).answer("/stats", &[Answer::Ok]);
-    let config = CONFIG.replace("reserve: 1s", "reserve: 1s, unready_delay: 3s");
-    let config = config.replace("ADMIN", &format!("http://{}", admin.address()));
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config.replace("TIMES", "time: 14s, min: 3s"));
-    drainit.wait_for_line("everything is ready");
-    admin.wait_verified();
-    let t0 = drainit.signal(Signal::SIGTERM);
+    let Some((drainit, t0)) = asked_to_stop(&admin) else { return };
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_line("drain router: .*it did not accept the drain");
     assert_between(&ended, drained_for(&ended, t0), ms(3000)..ms(10_000));

@@ -143,12 +143,16 @@ impl Lifecycle {
     /// Whether its dependencies need not wait for it: it is gone, or survives KILL.
     #[must_use]
     pub fn releases_dependencies(self) -> bool {
+        matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
+    }
+
+    /// Whether the process, or the rest of its process group, survives KILL: it is not waited for any
+    /// more.
+    #[must_use]
+    pub fn survives_kill(self) -> bool {
         matches!(
             self,
-            Self::Done
-                | Self::Stopped { .. }
-                | Self::Killed { holds_until: None, .. }
-                | Self::RestKilled { holds_until: None, .. }
+            Self::Killed { holds_until: None, .. } | Self::RestKilled { holds_until: None, .. }
         )
     }
 }
@@ -344,15 +348,6 @@ impl State {
     pub(super) fn awaits_ready(&self, id: ProcessId) -> bool {
         let is_starting = matches!(self.life(id), Lifecycle::Starting { .. });
         is_starting && self.process(id).readiness_timeout.is_some()
-    }
-
-    /// Whether it, or the rest of its process group, survives KILL: it is not waited for any more.
-    pub(super) fn survives_kill(&self, id: ProcessId) -> bool {
-        matches!(
-            self.life(id),
-            Lifecycle::Killed { holds_until: None, .. }
-                | Lifecycle::RestKilled { holds_until: None, .. }
-        )
     }
 
     /// Whether an instance runs in the other slot of the process.

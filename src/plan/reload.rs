@@ -359,9 +359,7 @@ impl Running<'_> {
         if self.life != Life::Runs {
             return Duration::ZERO;
         }
-        let hooks = &self.spec.hooks;
-        let hooks = [hooks.pre_stop, hooks.post_stop].into_iter().flatten();
-        hooks.fold(within, |all, hook| all.saturating_add(hook.limit))
+        with_stop_hooks(self.spec, within)
     }
 }
 
@@ -377,8 +375,13 @@ fn give_up(spec: &ProcessSpec) -> Duration {
     if spec.readiness_timeout.or(spec.timeout).is_none() {
         return Duration::ZERO;
     }
+    with_stop_hooks(spec, spec.stop.limit)
+}
+
+/// A time with those of the hooks around a stop.
+fn with_stop_hooks(spec: &ProcessSpec, within: Duration) -> Duration {
     let hooks = [spec.hooks.pre_stop, spec.hooks.post_stop].into_iter().flatten();
-    hooks.fold(spec.stop.limit, |all, hook| all.saturating_add(hook.limit))
+    hooks.fold(within, |all, hook| all.saturating_add(hook.limit))
 }
 
 /// Names what was stopped by hand and starts nevertheless, because a process that starts needs it.

@@ -280,14 +280,14 @@ impl<'a> Checker<'a> {
     fn survivor_at(&self, now: Time) -> Time {
         let held = self.unready.then_some(self.scenario.spec.window);
         match self.deadline.map(|deadline| deadline.since(now)).or(held) {
-            Some(left) => now + Duration::from_millis(200).min(left / 4),
+            Some(left) => now + wait_after_kill(left),
             None => now + Duration::from_secs(5),
         }
     }
 
     /// There is less time for what survives KILL, too.
     fn fit_survivors(&mut self, now: Time, left: Duration) {
-        let latest = now + Duration::from_millis(200).min(left / 4);
+        let latest = now + wait_after_kill(left);
         for at in self.survives_at.iter_mut().flatten() {
             *at = latest.min(*at);
         }
@@ -2060,6 +2060,11 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
         | Cause::SpawnFailed { process, .. } => Some(process),
         _ => None,
     }
+}
+
+/// The wait for the end of a killed process, with so much time left to the deadline.
+fn wait_after_kill(left: Duration) -> Duration {
+    Duration::from_millis(200).min(left / 4)
 }
 
 /// The time that a stop keeps, whatever comes before it.

@@ -162,12 +162,7 @@ impl EventLoop {
         // Not `biased`: a flood of signals must not keep the other branches from their turn.
         tokio::select! {
             received = self.signals.next() => {
-                let received = self.stops_first(received?);
-                for one in received {
-                    self.has_ended |= one.signal == Signal::CHLD;
-                    self.signal(one, clock::now())?;
-                }
-                self.report_unstarted()?;
+                self.received(received?)?;
                 // Nor local tasks from theirs, which they get only while this future waits.
                 tokio::task::yield_now().await;
             }
@@ -195,11 +190,7 @@ impl EventLoop {
     /// if drainit itself did not run for a while, what the processes said meanwhile.
     async fn catch_up(&mut self) -> io::Result<()> {
         let pending = self.signals.take_pending()?;
-        for one in self.stops_first(pending) {
-            self.has_ended |= one.signal == Signal::CHLD;
-            self.signal(one, clock::now())?;
-        }
-        self.report_unstarted()?;
+        self.received(pending)?;
         self.reap()?;
         if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
             for _ in 0..TURNS {
@@ -251,6 +242,15 @@ impl EventLoop {
         let processes = &machine.state().spec.processes;
         self.stop_signals & only(signal) != 0
             || processes.iter().any(|process| process.forward_signals.contains(&signal))
+    }
+
+    /// Handles signals that were read together.
+    fn received(&mut self, received: Vec<ReceivedSignal>) -> io::Result<()> {
+        for one in self.stops_first(received) {
+            self.has_ended |= one.signal == Signal::CHLD;
+            self.signal(one, clock::now())?;
+        }
+        self.report_unstarted()
     }
 
     fn signal(&mut self, received: ReceivedSignal, at: Time) -> io::Result<()> {

@@ -113,7 +113,7 @@ impl Operations {
         let goal = self.goals.get(&process);
         goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
             && state.is_current(process)
-            && !state.survives_kill(process)
+            && !state.life(process).survives_kill()
             && (spec.required || spec.restart.policy != RestartPolicy::No)
     }
 
@@ -227,7 +227,7 @@ impl Operations {
         let mut needs = vec![process];
         let mut next = 0;
         while let Some(&id) = needs.get(next) {
-            if state.survives_kill(id) {
+            if state.life(id).survives_kill() {
                 return Err(RequestError::Unkillable(id));
             }
             if self.is_busy(state, id) || self.is_replaced(id) && !runs(state, id) {
@@ -469,15 +469,12 @@ impl Operations {
     fn give_up(&mut self, state: &mut State) {
         if !self.requests.is_empty() || self.reload.is_some() {
             for process in state.spec.ids() {
-                if state.survives_kill(process) && !self.stops(process) {
+                if state.life(process).survives_kill() && !self.stops(process) {
                     self.start_failed(state, process, RequestError::Unkillable(process));
                 }
             }
         }
-        let survives = |id: &ProcessId| {
-            let life = state.life(*id);
-            self.stops(*id) && life.releases_dependencies() && !is_gone(life)
-        };
+        let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
             for slot in state.waiting_for(process) {
                 if matches!(self.goals.get(&slot), Some(Goal::Up { .. })) {

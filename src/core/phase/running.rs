@@ -107,11 +107,12 @@ impl Running {
     /// Whether every process is ready or complete now.
     #[must_use]
     pub fn is_ready(&self, state: &State) -> bool {
-        self.all_ready
-            && state.is_settled()
-            && state.missing.is_empty()
-            && !self.operations.miss_one(state)
-            && !self.operations.judges(state)
+        self.all_ready && self.is_settled(state) && !self.operations.miss_one(state)
+    }
+
+    /// Whether no process is waited for.
+    fn is_settled(&self, state: &State) -> bool {
+        state.is_settled() && state.missing.is_empty() && !self.operations.judges(state)
     }
 
     fn take(&mut self, state: &mut State, event: Event) -> Step {
@@ -360,8 +361,7 @@ impl Running {
         if state.is_done() {
             return Err(Cause::AllEnded);
         }
-        let is_settled = state.is_settled() && !self.operations.judges(state);
-        if is_settled && state.missing.is_empty() && !self.all_ready {
+        if !self.all_ready && self.is_settled(state) {
             self.all_ready = true;
             state.note(Note::AllReady);
         }
