@@ -183,6 +183,25 @@ fn what_a_oneshot_leaves_behind_is_a_leftover() {
 }
 
 #[test]
+fn what_a_oneshot_that_is_stopped_leaves_ends_before_its_dependencies() {
+    let config = "
+        processes:
+          db: {command: [CHILD, db]}
+          task:
+            type: oneshot
+            command: [CHILD, task, 'spawn=worker,on=TERM:exit:0:300', 'on=TERM:exit:0']
+            depends_on: {db: {condition: started}}
+        ";
+    let Some(drainit) = start(config, &["db", "worker"]) else { return };
+    drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_line("task: others of its process group are alive, asking them to end")
+        .assert_order(&["task exit", "worker exit", "db got SIGTERM"]);
+}
+
+#[test]
 fn a_daemon_that_is_left_gets_term_after_all_others() {
     let config = "processes: {a: {command: [CHILD, a, 'daemon=daemon,on=TERM:exit:0:50']}}";
     let Some(drainit) = start(config, &["daemon"]) else { return };

@@ -603,6 +603,29 @@ fn a_process_that_was_reaped_together_with_another_is_not_signalled() {
 }
 
 #[test]
+fn of_two_that_were_reaped_together_the_one_that_failed_is_the_reason() {
+    for failed in ["a", "b"] {
+        let Some(rig) = Rig::new() else { return };
+        let code = |name| if name == failed { 3 } else { 0 };
+        let drainit = rig.start(&format!(
+            "
+            processes:
+              a: {{command: [CHILD, a, await=DIR/end, exit={}]}}
+              b: {{command: [CHILD, b, await=DIR/end, exit={}]}}
+            ",
+            code("a"),
+            code("b"),
+        ));
+        drainit.wait_for_line("everything is ready");
+        drainit.signal(Signal::SIGSTOP);
+        drainit.touch("end");
+        drainit.wait_until("ended", || drainit.children_in_state('Z') == 2);
+        drainit.signal(Signal::SIGCONT);
+        drainit.wait_exit(LONG).assert_code(3);
+    }
+}
+
+#[test]
 fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
     // The timer of the limit comes before the signals in some of the runs.
     in_parallel(0..4, |_| {

@@ -117,6 +117,11 @@ impl State {
         self.epoch(process).is_pending
     }
 
+    /// Whether this is an instance that has not taken over from the one that it was to replace.
+    pub(super) fn is_taken_back(&self, process: ProcessId) -> bool {
+        self.is_pending(process) || matches!(self.role(process), Role::New { .. })
+    }
+
     /// The new epoch that is about to take over from this process, started or not.
     pub(crate) fn pending_beside(&self, process: ProcessId) -> Option<ProcessId> {
         let other = self.beside[process.index()]?;

@@ -13,7 +13,7 @@ use crate::core::handover::{Epoch, Hold};
 use crate::core::note::Note;
 use crate::core::slots::Role;
 use crate::core::spec::{HookId, ProcessSpec, Spec, Stage};
-use crate::types::{ProcessId, Time};
+use crate::types::{End, ProcessId, Time};
 
 /// Longer than any wait, and short enough to calculate with.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
@@ -350,9 +350,29 @@ impl State {
         is_starting && self.process(id).readiness_timeout.is_some()
     }
 
+    /// Whether this end completes a oneshot. What it leaves behind then are leftovers, which nobody
+    /// waits for; what one that has failed or was asked to end leaves has to end with it.
+    #[must_use]
+    pub fn completes(&self, id: ProcessId, end: End) -> bool {
+        let spec = self.process(id);
+        let is_asked =
+            matches!(self.life(id), Lifecycle::Stopping { .. } | Lifecycle::Killed { .. });
+        spec.oneshot && spec.is_success(end) && !is_asked
+    }
+
     /// Whether an instance runs in the other slot of the process.
     pub(super) fn runs_beside(&self, id: ProcessId) -> bool {
         self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())
+    }
+
+    /// Whether another instance of the process runs, or is started again.
+    pub(super) fn goes_on_beside(&self, id: ProcessId) -> bool {
+        let goes_on = |life: Lifecycle| {
+            life.is_alive()
+                || life.has_rest()
+                || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. })
+        };
+        self.beside[id.index()].is_some_and(|other| goes_on(self.life(other)))
     }
 
     pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {
@@ -500,8 +520,10 @@ impl State {
             }
             _ => return,
         };
-        let longer = self.now + by.min(longest);
-        if self.is_past(before) || longer <= before {
+        let granted = by.min(longest);
+        let longer = self.now + granted;
+        // A limit that is seen late may lie before now.
+        if granted.is_zero() || self.is_past(before) || longer <= before {
             return;
         }
         match self.life(id) {

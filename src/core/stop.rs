@@ -23,8 +23,8 @@ impl State {
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self.drains[process.index()] = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
-            // An epoch that has not taken over serves nobody, and could do so meanwhile.
-            Some(within) if !within.is_zero() && !hurried && !self.is_pending(process) => {
+            // A new instance that has not taken over serves nobody, and could do so meanwhile.
+            Some(within) if !within.is_zero() && !hurried && !self.is_taken_back(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
                 self.leave_to_newer(process);
@@ -242,7 +242,7 @@ impl State {
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
         self.end_epoch(id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
-        if !remains || self.process(id).oneshot {
+        if !remains {
             self.after_end(id, deadline);
         } else if let Lifecycle::Killed { holds_until, .. } = self.life(id) {
             // The KILL was for its group, too, of which some are not gone yet.
@@ -271,10 +271,10 @@ impl State {
             && (self.process(id).is_success(end) || Some(end) == signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good.
+    /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
-            Some(within) if !within.is_zero() => {
+            Some(within) if !within.is_zero() && !self.goes_on_beside(id) => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Lifecycle::PostStop { until });
             }
@@ -305,7 +305,11 @@ impl State {
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
             }
             Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {
-                self.set(process, Lifecycle::Done);
+                if self.reached(process).started {
+                    self.after_end(process, deadline);
+                } else {
+                    self.set(process, Lifecycle::Done);
+                }
             }
             Event::HookEnded {
                 hook: HookId { process: Some(process), stage: Stage::PostStop },

@@ -153,6 +153,16 @@ fn ends_before_a_limit_count_although_they_are_seen_after_it() {
 }
 
 #[test]
+fn after_the_deadline_there_is_no_more_time_to_ask_for() {
+    let mut play = Play::up(gateway());
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, Event::Signal(Signal::TERM));
+    let asked = Event::TimeoutExtended { process: ROUTER, by: MS(5000) };
+    let late = play.machine.handle_early(Time(MS(600_000)), asked);
+    assert!(late.is_empty(), "{late:?}");
+}
+
+#[test]
 fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain(15_000)]);

@@ -53,6 +53,10 @@ pub(crate) struct Checker<'a> {
     has_begun: bool,
     start: Time,
     t0: Option<Time>,
+    /// A process has ended unasked since a `POST /drain`.
+    has_lost_one: bool,
+    /// Processes that have run since their last `post_stop` hook.
+    owes_post_stop: BTreeSet<usize>,
     /// When the last drain of a `POST /drain` was over.
     held_over: Option<Time>,
     deadline: Option<Time>,
@@ -194,6 +198,8 @@ impl<'a> Checker<'a> {
             has_begun: false,
             start: now,
             t0: None,
+            has_lost_one: false,
+            owes_post_stop: BTreeSet::new(),
             held_over: None,
             deadline: None,
             cause: None,
@@ -276,6 +282,19 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// When drainit sees what is due at this time.
+    fn seen_at(&self, at: Time) -> Time {
+        self.start + self.scenario.seen_at(at.since(self.start))
+    }
+
+    /// Whether drainit did not run for a part of the shutdown, so that its time was not its own.
+    fn has_lost_time(&self, now: Time) -> bool {
+        let from = self.held_at.or(self.t0).unwrap_or(now).since(self.start);
+        let is_lost =
+            |(begin, end): &(Duration, Duration)| from < *end && self.start + *begin < now;
+        self.scenario.pauses.iter().any(is_lost)
+    }
+
     /// When the core stops waiting for a process that is killed now.
     fn survivor_at(&self, now: Time) -> Time {
         let held = self.unready.then_some(self.scenario.spec.window);
@@ -294,6 +313,12 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn event(&mut self, now: Time, event: Event) {
+        if let Event::Exited { process, .. } | Event::GroupGone(process) = event
+            && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
+        {
+            // All that is left may be for the stops of its dependencies.
+            self.owes_post_stop.remove(&self.slots.process(process));
+        }
         self.holds_no_dead_sockets();
         self.holds_no_forgotten_change();
         self.has_begun |= event == Event::Start && self.deadline.is_none();
@@ -308,6 +333,8 @@ impl<'a> Checker<'a> {
             }
             Event::Exited { process, .. } => {
                 self.count_ends += 1;
+                self.has_lost_one |=
+                    self.held_at.is_some() && self.asked[process.index()].is_none();
                 self.ended[self.slots.process(process)] = true;
                 self.serves[process.index()] = false;
                 self.gone[process.index()] = true;
@@ -358,7 +385,7 @@ impl<'a> Checker<'a> {
             self.ready_by[index] = Some(ready_by.max(now + by));
         }
         // What happens at the limit comes before it.
-        if let Some(complete_by) = self.complete_by[index].filter(|at| now <= *at) {
+        if let Some(complete_by) = self.complete_by[index].filter(|at| now <= self.seen_at(*at)) {
             self.complete_by[index] = Some(complete_by.max(now + by));
         }
         let later = match self.has_reloaded {
@@ -799,6 +826,7 @@ impl<'a> Checker<'a> {
             Action::Spawn(process) => {
                 let proc = procs[process.index()];
                 self.hold(!proc.alive && !proc.group, "a start of what is alive");
+                self.gone[process.index()] = false;
                 self.hold(!self.unready, "a start after the shutdown has begun");
                 self.holds_start(process, procs);
                 let is_down = self.down[self.slots.process(process)];
@@ -851,7 +879,13 @@ impl<'a> Checker<'a> {
                         self.stops_early[process.index()] = false;
                     }
                     (Some(process), Stage::PreStop) => self.serves[process.index()] = false,
-                    _ => {}
+                    (Some(process), Stage::PostStop) => {
+                        self.owes_post_stop.remove(&self.slots.process(process));
+                        let mut others = self.slots_of(self.slots.process(process));
+                        let goes_on = others.any(|id| procs[id.index()].alive);
+                        self.hold(!goes_on, "a post_stop hook of a process that goes on");
+                    }
+                    (None, _) => {}
                 }
                 if let (Some(process), Stage::PreStop) = (process, stage) {
                     self.stops_early[process.index()] |= self.is_new(process);
@@ -903,7 +937,7 @@ impl<'a> Checker<'a> {
             Action::Kill(process) => {
                 let is_early = self.stops_early[process.index()];
                 self.hold(self.deadline.is_some() || is_early, "a KILL without a stop");
-                let obeys = self.has_faultless_shutdown() && !is_early;
+                let obeys = self.has_faultless_shutdown() && !is_early && !self.has_lost_time(now);
                 self.hold(!obeys, "a KILL although every process obeys");
                 self.hold(procs[process.index()].alive, "a KILL for what is gone");
                 self.hold(!self.group_killed[process.index()], "killed twice");
@@ -1099,7 +1133,8 @@ impl<'a> Checker<'a> {
                 let proc = procs[id.index()];
                 // A moment later if it was killed before the shutdown.
                 let survives_at = self.survives_at[id.index()];
-                let survives = survives_at.is_some_and(|at| at + Duration::from_millis(200) <= now);
+                let survives =
+                    survives_at.is_some_and(|at| at + Duration::from_millis(200) <= expired);
                 let is_alive = proc.alive || proc.group;
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
@@ -1119,14 +1154,13 @@ impl<'a> Checker<'a> {
         let Some(by) = self.tells_all_by[place].take() else {
             return self.fail("clients are asked to leave twice, or the drain is not gradual");
         };
-        self.hold(now <= by, "the last clients are asked to leave too late");
+        self.hold(now <= self.seen_at(by), "the last clients are asked to leave too late");
         let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
         // A shutdown that has begun since may leave it less time.
-        let is_cut =
-            self.drain[place].is_some_and(|(since, _)| self.held_at.or(self.t0) > Some(since));
+        let is_cut = self.drained_early[place] && self.held_at.or(self.t0).is_some();
         let has_ended = self.count_ends > self.ended_before_drain[place];
         let is_refused = self.accepted[place] == Some(false);
-        let is_due = now == by || !is_asked || is_cut || has_ended || is_refused;
+        let is_due = now >= by || !is_asked || is_cut || has_ended || is_refused;
         self.hold(is_due || self.unhealthy[place], "clients are asked to leave before `min`");
     }
 
@@ -1166,6 +1200,7 @@ impl<'a> Checker<'a> {
             if self.unready || !procs[place].alive || self.by_request[place] {
                 continue;
             }
+            let complete_by = self.seen_at(complete_by);
             let is_stopped = now <= complete_by || self.stops_early[place];
             self.hold(is_stopped, "a oneshot runs longer than its timeout");
             let hook = self.of(ProcessId(place as u16)).hooks.pre_stop;
@@ -1173,7 +1208,7 @@ impl<'a> Checker<'a> {
                 Some((asked, limit)) => asked + limit.min(FOREVER),
                 None => complete_by + hook.map_or(Duration::ZERO, |hook| hook.limit),
             };
-            let is_killed = now <= gone_by || self.group_killed[place];
+            let is_killed = now <= self.seen_at(gone_by) || self.group_killed[place];
             self.hold(is_killed, "a oneshot is not killed after its timeout");
         }
     }
@@ -1634,6 +1669,8 @@ impl<'a> Checker<'a> {
                 self.hold(window <= self.window, "more time than there is");
                 let is_whole = window == self.window || self.held_at.is_some();
                 self.hold(is_whole, "less time than there is");
+                let is_left = cause == Cause::AllEnded && self.held_at.is_some();
+                self.hold(!is_left || self.has_lost_one, "a held drain ends although nothing has");
                 if let Cause::Ended { process, .. } = cause {
                     let is_asked = self.stops_early[process.index()];
                     self.hold(!is_asked, "an end that was asked for is a reason to stop");
@@ -1641,7 +1678,7 @@ impl<'a> Checker<'a> {
                     self.hold(is_current, "the end of what was replaced is a reason to stop");
                 }
                 let is_apart = self.held_over.is_some_and(|at| now.since(at) > FOLLOW_UP);
-                if is_apart && !self.draining.contains(&true) {
+                if is_apart && !self.has_lost_time(now) && !self.draining.contains(&true) {
                     let full = window == self.window;
                     self.hold(full, "a drain of before takes time from the stop");
                 }
@@ -1749,6 +1786,7 @@ impl<'a> Checker<'a> {
                 self.serves[process.index()] = is_ready;
                 self.was_serving[process.index()] = is_ready && !self.unready;
                 self.started[process.index()] = true;
+                self.owes_post_stop.insert(self.slots.process(process));
                 if is_ready {
                     self.stepped(process);
                     self.met(process, StartCondition::Ready, procs);
@@ -1875,8 +1913,12 @@ impl<'a> Checker<'a> {
                     }
                     DrainEnd::Hurried => self.hold(self.stop_signals >= 2, "hurried by nobody"),
                 }
-                let longest = longest + Duration::from_millis(250);
-                self.hold(now.since(since) <= longest, "a drain longer than its bound");
+                let closing = Duration::from_millis(250);
+                let over = self.seen_at(self.seen_at(since + longest) + closing);
+                // What was seen late is asked for once more.
+                let is_late = over > since + longest + closing;
+                let again = if is_late { closing } else { Duration::ZERO };
+                self.hold(now <= self.seen_at(over + again), "a drain longer than its bound");
             }
             _ => {}
         }
@@ -1889,10 +1931,22 @@ impl<'a> Checker<'a> {
         };
         self.hold(self.asked_for.is_empty(), "a request without an answer");
         self.hold(self.reload.is_none(), "a reload without an answer");
+        let is_hurried = self.killed || self.stop_signals >= 2 || deadline <= now;
+        if !is_hurried && !self.has_reloaded {
+            let hooks = |place: &usize| self.scenario.spec.processes[*place].hooks.post_stop;
+            let is_owed = self.owes_post_stop.iter().any(|place| hooks(place).is_some());
+            self.hold(!is_owed, "a process has ended for good without its post_stop hook");
+        }
         let spec = &self.scenario.spec;
         let reap = (spec.reserve / 2).clamp(Duration::from_millis(200), Duration::from_millis(500));
         let hard_end = deadline + reap;
-        self.hold(now <= hard_end + Duration::from_millis(200), "later than the deadline allows");
+        let in_time = hard_end + Duration::from_millis(200);
+        let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
+        if latest > in_time {
+            // What is seen late is killed and swept later.
+            latest = self.seen_at(latest + Duration::from_millis(100));
+        }
+        self.hold(now <= latest, "later than the deadline allows");
         if procs.iter().any(|proc| proc.alive || proc.group) {
             self.hold(now >= hard_end, "an exit with a process alive");
         }
@@ -1902,7 +1956,10 @@ impl<'a> Checker<'a> {
             // One that was asked before the faults ended may end with the deadline, and its hook
             // after it.
             let moment = Duration::from_millis(10);
-            self.hold(now <= deadline + moment, "later than the deadline, though all obey");
+            self.hold(
+                now <= self.seen_at(deadline + moment),
+                "later than the deadline, though all obey",
+            );
         }
         if let Cause::Signal(_) = cause {
             self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
@@ -1918,7 +1975,7 @@ impl<'a> Checker<'a> {
     /// Before a KILL the process was asked to stop and had its share of the time, except after a
     /// third signal.
     fn was_asked_in_time(&self, now: Time, process: ProcessId) {
-        if self.has_reloaded {
+        if self.has_reloaded || self.has_lost_time(now) {
             return;
         }
         let share = self.share(process);

@@ -124,12 +124,18 @@ pub(crate) fn watch(
         events += 1;
         let next = first.pop().map(Next::Event).or_else(|| world.next(machine.next_wakeup()));
         let now = world.now;
-        let (event, reload) = match next {
+        let (mut event, reload) = match next {
             Some(Next::Event(event)) => (event, None),
             Some(Next::Reload(config)) => (Event::Tick, Some(config)),
             Some(Next::Nothing) => continue,
             None => return Err(broken(now, "no event and no timer is left")),
         };
+        if let Event::Exited { process, end, remains } = &mut event
+            && machine.state().completes(*process, *end)
+        {
+            *remains = false;
+            world.leaves_behind(*process);
+        }
         if now.since(start) > FOREVER || events > MOST_EVENTS {
             return Err(broken(now, "it never ends"));
         }

@@ -4,7 +4,7 @@
 use crate::config::{Restart, RestartPolicy};
 use crate::core::budget::Budget;
 use crate::core::event::Load;
-use crate::core::note::Hurry;
+use crate::core::note::{AfterEnd, Hurry};
 use crate::core::phase::Phase;
 use crate::core::state::Lifecycle;
 use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop, wakes_at};
@@ -1420,4 +1420,96 @@ fn a_process_with_much_memory_may_take_seconds_to_end_after_its_kill() {
     play.at(0, restart(ROUTER));
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
     assert_eq!(play.at(9000, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+}
+
+/// A oneshot, restarted on failure, that nothing needs, beside the router.
+fn task() -> Play {
+    let mut spec = plain();
+    spec.processes[ROUTER.index()].dependencies.clear();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.on_exit) = (true, OnExit::Ignore);
+    engine.dependents.clear();
+    engine.restart = Restart { policy: RestartPolicy::OnFailure, delay: MS(100), max: Some(5) };
+    engine.success_codes = vec![0, 127];
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    for event in [Event::Start, Event::Spawned(ENGINE), Event::Spawned(ROUTER)] {
+        play.at(0, event);
+    }
+    play
+}
+
+#[test]
+fn what_a_oneshot_leaves_ends_with_it_unless_it_has_completed() {
+    let mut play = task();
+    assert_eq!(play.at(0, remaining(ENGINE)), [stop_group(ENGINE)], "before the next one starts");
+    assert_eq!(play.at(50, Event::GroupGone(ENGINE)), []);
+    assert_eq!(play.at(150, Event::Tick), [Action::Spawn(ENGINE)]);
+    let mut play = task();
+    assert_eq!(play.at(0, TERM), [Action::Unready, stop(ROUTER), stop(ENGINE)]);
+    let ended = Event::Exited { process: ENGINE, end: End::Code(0), remains: true };
+    assert_eq!(play.at(10, ended), [stop_group(ENGINE)], "a trap may exit with 0");
+    let state = task().machine.state().clone();
+    assert!(state.completes(ENGINE, End::Code(0)));
+    assert!(!state.completes(ENGINE, End::Code(7)) && !state.completes(ROUTER, End::Code(0)));
+}
+
+#[test]
+fn what_cannot_be_executed_has_not_completed_whatever_its_code() {
+    let mut play = task();
+    play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    assert_eq!(play.at(100, Event::Tick), [Action::Spawn(ENGINE)]);
+    let notes = play.notes(100, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+    assert!(
+        matches!(notes[..], [Note::Ended { next: AfterEnd::Restart { .. }, .. }]),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.liveness_retries = Some(1);
+    router.hooks.pre_start = Some(Wait::new(None));
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(1) };
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let id = hook(Some(ROUTER), Stage::PreStart);
+    for event in [Event::Start, Event::Spawned(ENGINE)] {
+        play.at(0, event);
+    }
+    play.at(0, Event::HookEnded { hook: id, success: true });
+    play.at(0, Event::Spawned(ROUTER));
+    play.at(10, Event::LivenessProbed { process: ROUTER, is_alive: false });
+    play.at(20, exited(ROUTER));
+    assert_eq!(play.at(120, Event::Tick), [Action::RunHook(id)]);
+    let notes = play.notes(130, Event::HookEnded { hook: id, success: false });
+    let cause = Cause::HookFailed(Some(ROUTER));
+    let window = play.machine.state().spec.window;
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
+}
+
+#[test]
+fn a_start_that_is_left_out_for_a_stop_owes_its_hook() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.hooks.post_stop = Some(Wait::new(None));
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+    let mut play = Play::up(spec);
+    play.at(0, exited(ROUTER));
+    assert_eq!(play.at(100, Event::Tick), [Action::Spawn(ROUTER)]);
+    play.at(100, TERM);
+    let left_out = Event::SpawnFailed { process: ROUTER, exit_code: 126 };
+    let after = Action::RunHook(hook(Some(ROUTER), Stage::PostStop));
+    assert_eq!(play.at(100, left_out), [after]);
+}
+
+#[test]
+fn a_held_drain_without_processes_waits_for_the_stop() {
+    let mut play = Play::up(plain());
+    play.at(0, ask_to_stop(ENGINE));
+    play.at(10, exited(ROUTER));
+    play.at(20, exited(ENGINE));
+    assert_eq!(play.at(30, Event::DrainRequested), [Action::Unready]);
+    assert_eq!(play.machine.next_wakeup(), None);
+    assert_eq!(play.at(40, TERM), [Action::Sweep(Signal::TERM)]);
 }

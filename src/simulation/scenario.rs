@@ -152,6 +152,8 @@ pub(crate) struct Scenario {
     pub(crate) reloads: Vec<(Duration, NewConfig)>,
     /// Events that make no sense at their time.
     pub(crate) noise: Vec<(Duration, Event)>,
+    /// From when to when drainit does not run, in order.
+    pub(crate) pauses: Vec<(Duration, Duration)>,
     /// The ends of the container's hooks.
     pub(crate) hooks: HookEnds,
     pub(crate) leftovers: usize,
@@ -215,11 +217,20 @@ impl Scenario {
                 behaviour.extends = behaviour.extends.filter(|_| *notifies);
             }
         }
+        // They would say nothing about the config.
+        scenario.pauses.clear();
         // It is about the shutdown.
         if !rng.once_in(4) {
             scenario.requests.clear();
         }
         scenario
+    }
+
+    /// When drainit sees what happens at this time, both since the start: later, if it does not run
+    /// then.
+    pub(crate) fn seen_at(&self, at: Duration) -> Duration {
+        let pause = self.pauses.iter().find(|(from, to)| (*from..*to).contains(&at));
+        pause.map_or(at, |(_, to)| *to)
     }
 
     pub(super) fn around(seed: u64, spec: Rc<Spec>, rng: &mut Rng, odds: &Odds) -> Self {
@@ -254,6 +265,7 @@ impl Scenario {
             changes: changes(seed, &spec, odds),
             reloads: Vec::new(),
             noise: Vec::new(),
+            pauses: pauses(seed, odds),
             hooks: hook_ends(rng, &spec.hooks, odds),
             leftovers: if rng.once_in(odds.of(Fault::Leftovers)) {
                 rng.below(4) as usize
@@ -363,4 +375,21 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
         at += rng.millis(gap);
     }
     changes
+}
+
+/// Times in which drainit gets no processor time, or is stopped. They have a generator of their own.
+fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
+    let rng = &mut Rng::new(seed ^ 0x9A05);
+    if !rng.once_in(4) {
+        return Vec::new();
+    }
+    let mut at = Duration::ZERO;
+    let longest = rng.one_of([300, 5000, 60_000]);
+    let mut pauses = Vec::new();
+    for _ in 0..1 + rng.below(3) {
+        let from = at + rng.millis(odds.signal + odds.window);
+        at = from + rng.millis(longest);
+        pauses.push((from, at));
+    }
+    pauses
 }

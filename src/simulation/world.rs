@@ -1,7 +1,7 @@
 //! The simulated world: processes, hooks, clients and the kernel, as a scenario has them behave.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::core::event::Load;
 use crate::simulation::scenario::{Behaviour, NewConfig};
@@ -32,6 +32,8 @@ pub(super) struct World<'a> {
     pub(super) now: Time,
     queue: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
+    /// Events that the actions of a step caused at once: they come before what else happens.
+    at_once: VecDeque<Event>,
     /// The index of an event is its [`EventKey`].
     events: Vec<Event>,
     /// By slot, as everything else about a process.
@@ -153,6 +155,7 @@ impl<'a> World<'a> {
             now: start,
             queue: BinaryHeap::new(),
             sequence: 0,
+            at_once: VecDeque::new(),
             events: Vec::new(),
             procs: vec![Proc::default(); scenario.spec.processes.len()],
             slots: Slots::new(scenario),
@@ -183,18 +186,33 @@ impl<'a> World<'a> {
     /// Takes what happens next, unless a timer of the core expires before. `None`: nothing is left
     /// to happen.
     pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
-        let queued = self.queue.peek().map(|Reverse((at, ..))| *at);
+        if let Some(event) = self.at_once.pop_front() {
+            return Some(Next::Event(event));
+        }
+        let queued = self.queue.peek().map(|Reverse((at, ..))| self.seen_at(*at));
+        let wakeup = wakeup.map(|wakeup| self.seen_at(wakeup));
         if let Some(wakeup) = wakeup.filter(|wakeup| queued.is_none_or(|at| *wakeup < at)) {
-            // After what was handled early, a limit may be over already.
-            self.now = self.now.max(wakeup);
+            self.now = wakeup;
             return Some(Next::Event(Event::Tick));
         }
         let Reverse((at, _, happening)) = self.queue.pop()?;
-        self.now = at;
+        self.now = self.seen_at(at);
         Some(match happening {
             Happening::Reload(place) => Next::Reload(&self.scenario.reloads[place].1),
             other => self.happen(other).map_or(Next::Nothing, Next::Event),
         })
+    }
+
+    /// When drainit sees what happens at this time: later, if it does not run then. After what was
+    /// handled early, a limit may be over already.
+    fn seen_at(&self, at: Time) -> Time {
+        let at = self.now.max(at);
+        self.start + self.scenario.seen_at(at.since(self.start))
+    }
+
+    /// What a oneshot has left behind when it completed is no part of it.
+    pub(super) fn leaves_behind(&mut self, process: ProcessId) {
+        self.procs[process.index()].group = false;
     }
 
     /// The name of a slot in the report. Those that were added are told apart.
@@ -313,7 +331,7 @@ impl<'a> World<'a> {
                     self.end_group(id, Duration::from_millis(1));
                 }
                 self.epoch_ended(id, remains);
-                self.procs[id.index()].group = remains && !oneshot;
+                self.procs[id.index()].group = remains;
                 Some(Event::Exited { process: id, end, remains })
             }
             Happening::GroupEnds { process, instance } => {
@@ -409,7 +427,7 @@ impl<'a> World<'a> {
         match *action {
             Action::CheckCondition(process) => {
                 let holds = self.behaviour(process).condition;
-                self.deliver(now, Event::Condition { process, holds });
+                self.at_once.push_back(Event::Condition { process, holds });
             }
             Action::Spawn(process) => self.spawn(process),
             Action::WatchLiveness(process) => {
@@ -495,11 +513,11 @@ impl<'a> World<'a> {
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
             Action::Sweep(_) if self.missed_scans > 0 && self.leftovers > 0 => {
                 self.missed_scans -= 1;
-                self.deliver(now, Event::Tick);
+                self.at_once.push_back(Event::Tick);
             }
             Action::Sweep(signal) => {
                 let found = self.leftovers;
-                self.deliver(now, Event::Leftovers(found));
+                self.at_once.push_back(Event::Leftovers(found));
                 if found > 0 {
                     let after = if signal == Signal::KILL {
                         Some(Duration::from_millis(1))
@@ -531,14 +549,13 @@ impl<'a> World<'a> {
     fn spawn(&mut self, process: ProcessId) {
         let behaviour = *self.behaviour(process);
         if let Some(exit_code) = behaviour.spawn_fails {
-            self.deliver(self.now, Event::SpawnFailed { process, exit_code });
+            self.at_once.push_back(Event::SpawnFailed { process, exit_code });
             return;
         }
         let is_epoch = self.spec(process).update == Update::HotRestart;
         let older = self.other_epoch(process).filter(|_| is_epoch);
         if older.is_some_and(|older| self.procs[older.index()].was_failed_on) {
-            let refused = Event::SpawnFailed { process, exit_code: 126 };
-            self.deliver(self.now, refused);
+            self.at_once.push_back(Event::SpawnFailed { process, exit_code: 126 });
             return;
         }
         let older = older.map(|older| (older, self.procs[older.index()].instance));
@@ -548,7 +565,7 @@ impl<'a> World<'a> {
         let started = Some(self.now);
         *proc =
             Proc { alive: true, instance, is_epoch, older, is_live, started, ..Proc::default() };
-        self.deliver(self.now, Event::Spawned(process));
+        self.at_once.push_back(Event::Spawned(process));
         if let Some(after) = behaviour.ready_after {
             self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
         }

@@ -27,9 +27,9 @@ use crate::os::signal::fd::{SignalStream, Signals};
 use crate::os::signal::mask::only;
 use crate::os::sys;
 use crate::os::sys::SignalSet;
-use crate::supervisor::children::Rest;
+use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::Message;
+use crate::supervisor::message::{Message, Role};
 use crate::supervisor::reload::Reloads;
 #[cfg(debug_assertions)]
 use crate::supervisor::rules::Rules;
@@ -292,9 +292,19 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Whether a process has ended that is not to end like this.
+    fn has_failed(&self, ended: &Ended<Role>) -> bool {
+        let machine = self.status_board.machine.borrow();
+        matches!(ended.role, Some(Role::Process(process))
+            if !machine.state().process(process).is_success(ended.end))
+    }
+
     /// Reaps children, known ones and orphans.
     fn reap(&mut self) -> io::Result<()> {
-        let (ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
+        let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
+        // Nobody knows in which order they ended. Where one ends because of another, a failure is
+        // the more probable reason.
+        ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Rest::More {
             // Their SIGCHLD may have been consumed already.
             self.executor.wake_loop();

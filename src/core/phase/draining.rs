@@ -35,6 +35,8 @@ pub struct Draining {
     pub shutdown: Shutdown,
     /// The drain was requested without a stop.
     held: bool,
+    /// A process has ended unasked while the drain was held.
+    has_lost_one: bool,
     /// When a held drain was over.
     over_at: Option<Time>,
     delay_until: Option<Time>,
@@ -110,6 +112,7 @@ impl Draining {
         let mut draining = Self {
             shutdown,
             held,
+            has_lost_one: false,
             over_at: None,
             delay_until,
             unready_at,
@@ -157,6 +160,7 @@ impl Draining {
                 let is_done = spec.oneshot && spec.is_success(end) || state.is_answer(process, end);
                 // Regardless of `restart`.
                 let was_stopped = was_stopped || !state.is_current(process);
+                self.has_lost_one |= !was_stopped;
                 if self.held && !was_stopped && spec.on_exit != OnExit::Ignore && !is_done {
                     let is_failure = spec.on_exit == OnExit::FailureShutdown;
                     let is_success = spec.is_success(end);
@@ -297,7 +301,7 @@ impl Draining {
         if self.held && self.is_over(state) {
             self.over_at.get_or_insert(state.now);
         }
-        if self.held && state.is_done() {
+        if self.held && self.has_lost_one && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
         if self.is_over(state) && !self.held && self.has_final_counts(state) {

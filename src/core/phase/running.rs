@@ -185,7 +185,10 @@ impl Running {
                     // It could be started before, so `restart` decides: the reason may be
                     // temporary.
                     state.set(process, Lifecycle::Ready { since: state.now });
-                    return exited(state, process, End::Code(exit_code), false);
+                    // Whatever `success_codes` has: it never ran.
+                    let (since, end) = (state.now, End::Code(exit_code));
+                    let failed = Ended { since, end, is_success: false, remains: false };
+                    return ended(state, process, failed);
                 }
                 state.set(process, Lifecycle::Done);
                 if state.process(process).may_be_missing() {
@@ -206,8 +209,7 @@ impl Running {
                     state.end_epoch(process, remains);
                     self.operations.old_failed(state, process);
                 }
-                let spec = state.process(process);
-                let completes = spec.oneshot && spec.is_success(end);
+                let completes = state.completes(process, end);
                 if !self.operations.stops(process) && !completes && state.life(process).is_alive() {
                     let was_ready = matches!(state.life(process), Lifecycle::Ready { .. });
                     let why = RequestError::Ended { process, end, was_ready };
@@ -278,7 +280,8 @@ impl Running {
         if self.operations.start_failed(state, process, RequestError::HookFailed(process)) {
             return Ok(());
         }
-        if state.process(process).may_be_missing() {
+        // It could be started before, so `restart` decides: the reason may be temporary.
+        if state.process(process).may_be_missing() || state.reached(process).started {
             return judge(state, process, Duration::ZERO, Failure::Start(StartFailure::Hook));
         }
         Err(Cause::HookFailed(Some(process)))
@@ -377,20 +380,24 @@ fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     waiting
 }
 
+/// An end that was not asked for.
+struct Ended {
+    /// When it was started.
+    since: Time,
+    end: End,
+    is_success: bool,
+    /// Others of its process group are alive.
+    remains: bool,
+}
+
 /// Handles an end that was not asked for.
 fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Step {
     let (Lifecycle::Starting { since, .. } | Lifecycle::Ready { since }) = state.life(process)
     else {
         return Ok(());
     };
-    let before_ready = state.awaits_ready(process);
-    let lived = state.now.since(since);
-    let spec = state.process(process);
-    let (oneshot, on_exit, is_success) = (spec.oneshot, spec.on_exit, spec.is_success(end));
-    // A oneshot may leave processes behind on purpose.
-    let remains = remains && !oneshot;
-    let kill_at = state.now + spec.stop.limit;
-    if oneshot && is_success {
+    if state.completes(process, end) {
+        let lived = state.now.since(since);
         state.note(Note::Completed { process, after: lived });
         state.reach(process, Reached::ALL);
         state.met.extend(
@@ -401,7 +408,17 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
         state.after_end(process, state.no_deadline());
         return Ok(());
     }
-    let next = consequence(state, process, !is_success, lived);
+    let is_success = state.process(process).is_success(end);
+    ended(state, process, Ended { since, end, is_success, remains })
+}
+
+/// Handles the end of a service, or the failure of a oneshot.
+fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
+    let Ended { since, end, is_success, remains } = ended;
+    let before_ready = state.awaits_ready(process);
+    let spec = state.process(process);
+    let (on_exit, kill_at) = (spec.on_exit, state.now + spec.stop.limit);
+    let next = consequence(state, process, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
         state.set(process, Lifecycle::Backoff { until, anew: false });
@@ -454,6 +471,7 @@ fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -
         AfterEnd::Shutdown | AfterEnd::Exhausted => {
             return Err(match why {
                 Failure::Unhealthy => Cause::Unhealthy(process),
+                Failure::Start(StartFailure::Hook) => Cause::HookFailed(Some(process)),
                 Failure::Start(_) => Cause::TimedOut(process),
             });
         }

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use crate::config::ProcessKind;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{has_only_zombies, list, members_of_group};
@@ -55,12 +54,11 @@ impl LeftGroup {
 
 impl Executor {
     /// Whether the process group of a process that has ended has other members. They are signalled
-    /// from now on.
+    /// from now on. Not those of a oneshot that has completed.
     pub(crate) fn leaves_a_group(&mut self, ended: &Ended<Role>) -> bool {
         let Some(Role::Process(process)) = ended.role else { return false };
-        // What a oneshot leaves behind is a leftover, which nobody waits for.
-        let is_service = self.process(process).kind != ProcessKind::Oneshot;
-        let remains = is_service && group(ended.pid) != Group::Gone;
+        let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
+        let remains = !completes && group(ended.pid) != Group::Gone;
         if remains {
             self.groups.push(LeftGroup::new(process, ended.pid, clock::now()));
             self.scan_groups();
