@@ -1,5 +1,5 @@
 //! Parses INI as supervisord does with Python's configparser: sections, `key = value`, values that
-//! continue on indented lines, lines with `;` and `#`, and ` ;` and ` #` after a value as comments.
+//! continue on lines that are indented deeper, lines with `;` and `#`, and ` ;` and ` #` after a value as comments.
 //! A repeated section continues the first.
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) struct BadLine {
 pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
     let mut sections: Vec<Section> = Vec::new();
     let mut current = 0;
+    // The indentation of the last key; none directly after a section header.
+    let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
         let line = index + 1;
         let bad = |message, help| BadLine { line, message, help };
@@ -36,7 +38,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
             continue;
         }
         let content = without_comment(content);
-        if raw.starts_with([' ', '\t'])
+        let indent = raw.chars().take_while(|c| c.is_whitespace()).count();
+        if key_indent.is_some_and(|of_key| indent > of_key)
             && let Some((_, value)) = sections.get_mut(current).and_then(|it| it.entries.last_mut())
         {
             value.push('\n');
@@ -48,6 +51,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
                 return Err(bad("this section header is not closed", "add the `]`"));
             };
             let name = name.trim();
+            key_indent = None;
             let known = sections.iter().position(|section| section.name == name);
             current = known.unwrap_or(sections.len());
             if known.is_none() {
@@ -67,6 +71,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
                 "write `key=value`",
             ));
         };
+        key_indent = Some(indent);
         section.entries.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
     Ok(sections)
@@ -99,6 +104,21 @@ mod tests {
         let sections = read("[a]\nx=sh -c \"\n  [ -f /b ] && c\"\ny=1\n").unwrap();
         assert_eq!(sections.len(), 1);
         assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
+    }
+
+    /// As in Python, where a line continues the value of a key only if it is indented deeper than it.
+    #[test]
+    fn indented_keys_are_keys() {
+        let sections =
+            read("[a]\n  x=1\n  y = 2\n    and 3\n\tz=4\n [b]\n  x=5\nw=6\n[a]\n   v=7\n  u=8\n")
+                .unwrap();
+        let entries = |section: usize| -> Vec<_> {
+            let entries = sections[section].entries.iter();
+            entries.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        };
+        assert_eq!(sections.len(), 2);
+        assert_eq!(entries(0), [("x", "1"), ("y", "2\nand 3"), ("z", "4"), ("v", "7"), ("u", "8")]);
+        assert_eq!(entries(1), [("x", "5"), ("w", "6")]);
     }
 
     #[test]
