@@ -189,24 +189,20 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
         process.note("its healthcheck is in the image: add it as `readiness: {exec: [...]}`");
         return;
     }
-    let command = match if is_text { "CMD-SHELL" } else { list[0].as_str() } {
-        "CMD" => list.drain(1..).map(|word| interpolate(&word)).collect(),
+    if is_text {
+        list.insert(0, "CMD-SHELL".to_owned());
+    }
+    let interpolated = |words: &[String]| words.iter().map(|word| interpolate(word)).collect();
+    let command: Vec<String> = match list.as_slice() {
+        [kind, words @ ..] if kind == "CMD" && !words.is_empty() => interpolated(words),
+        [kind, script] if kind == "CMD-SHELL" => shell_probe(script),
+        // Further words are arguments of the script.
+        [kind, words @ ..] if kind == "CMD-SHELL" && !words.is_empty() => {
+            [["sh", "-c"].map(str::to_owned).to_vec(), interpolated(words)].concat()
+        }
         _ => {
-            // Converts the script like a command: without a shell where possible.
-            let script = list.pop().unwrap_or_default();
-            let mut probe = Process::new("");
-            procfile::set_command(&mut probe, &script);
-            match probe.get("command") {
-                Some(Value::List(words))
-                    if probe.get("environment").is_none()
-                        && words[0] != "sh"
-                        // Compose expands variables in single quotes, too.
-                        && !script.contains('$') =>
-                {
-                    words.clone()
-                }
-                _ => vec!["sh".to_owned(), "-c".to_owned(), interpolate(&script)],
-            }
+            process.note("healthcheck: not converted: test");
+            return;
         }
     };
     let of = |key| get(check, key).and_then(|node| node.scalar());
@@ -241,6 +237,23 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
         Value::Map(probe),
         "probed each second until it is ready, not after that",
     );
+}
+
+/// Converts the script of a healthcheck like a command: without a shell where possible.
+fn shell_probe(script: &str) -> Vec<String> {
+    let mut probe = Process::new("");
+    procfile::set_command(&mut probe, script);
+    match probe.get("command") {
+        Some(Value::List(words))
+            if probe.get("environment").is_none()
+                && words[0] != "sh"
+                // Compose expands variables in single quotes, too.
+                && !script.contains('$') =>
+        {
+            words.clone()
+        }
+        _ => vec!["sh".to_owned(), "-c".to_owned(), interpolate(script)],
+    }
 }
 
 #[cfg(test)]

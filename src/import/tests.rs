@@ -188,6 +188,30 @@ fn a_healthcheck_of_compose_has_its_variables() {
     assert_eq!(of(r#""probe 'a b'""#), r#"[probe, "a b"]"#);
 }
 
+/// Docker gives a shell all words after `CMD-SHELL`: the first is the script.
+#[test]
+fn the_first_word_of_a_healthcheck_says_how_it_is_run() {
+    for (test, probe, note) in [
+        (
+            "[CMD-SHELL, pg_isready, -U, $USER]",
+            r#"exec: [sh, "-c", pg_isready, "-U", "${USER}"],"#,
+            "",
+        ),
+        ("[CMD-SHELL, 'pg_isready -q']", r#"exec: [pg_isready, "-q"],"#, ""),
+        ("[CMD, pg_isready, -q]", r#"exec: [pg_isready, "-q"],"#, ""),
+        ("[pg_isready, -q]", "", "healthcheck: not converted: test"),
+        ("[CMD-SHELL]", "", "healthcheck: not converted: test"),
+        ("[CMD]", "", "healthcheck: not converted: test"),
+        ("[NONE]", "", ""),
+    ] {
+        let text = format!("services: {{a: {{command: x, healthcheck: {{test: {test}}}}}}}");
+        let draft = processes(Format::Compose, &text);
+        assert_eq!(draft.contains("readiness:"), !probe.is_empty(), "{test}\n{draft}");
+        assert_eq!(draft.contains("not converted"), !note.is_empty(), "{test}\n{draft}");
+        assert!(draft.contains(probe) && draft.contains(note), "{test}\n{draft}");
+    }
+}
+
 /// Both are as Compose has them: a `#` in a command is no comment.
 #[test]
 fn words_of_compose_are_kept() {
