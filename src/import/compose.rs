@@ -83,6 +83,10 @@ fn tasks(draft: &mut Draft) {
     for process in draft.processes.iter_mut().filter(|process| names.contains(&process.name)) {
         process.set("type", "oneshot".into());
         process.remove("on_exit");
+        if process.get("readiness").is_some() {
+            process.remove("readiness");
+            process.note("its healthcheck is not converted: it is ready when it has completed");
+        }
     }
 }
 
@@ -110,7 +114,8 @@ fn conditions(draft: &mut Draft) {
         }
     }
     for process in &mut draft.processes {
-        if waited_for.contains(&process.name) && !checked.contains(&process.name) {
+        let is_task = process.get("type").is_some();
+        if waited_for.contains(&process.name) && !checked.contains(&process.name) && !is_task {
             process.note(
                 "others wait until it is healthy: add the healthcheck of its image as `readiness`",
             );

@@ -212,6 +212,20 @@ fn the_first_word_of_a_healthcheck_says_how_it_is_run() {
     }
 }
 
+#[test]
+fn a_task_with_a_healthcheck_has_no_readiness() {
+    let text = "services:
+  job: {command: job, healthcheck: {test: [CMD, ok]}}
+  web: {command: web, depends_on: {job: {condition: service_completed_successfully}}}
+  app: {command: app, depends_on: {job: {condition: service_healthy}}}
+";
+    let draft = processes(Format::Compose, text);
+    assert!(!draft.contains("readiness") && !draft.contains("required"), "{draft}");
+    let note = "its healthcheck is not converted: it is ready when it has completed";
+    assert!(draft.contains(note), "{draft}");
+    assert!(!draft.contains("others wait until it is healthy"), "{draft}");
+}
+
 /// Both are as Compose has them: a `#` in a command is no comment.
 #[test]
 fn words_of_compose_are_kept() {
