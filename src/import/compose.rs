@@ -90,7 +90,8 @@ fn tasks(draft: &mut Draft) {
     }
 }
 
-/// Sets the condition of each list of names, and notes processes that need a `readiness`.
+/// Sets the condition of each list of names, and notes processes that need a `readiness`. One that
+/// is not ready in time ends nothing, unless others wait for it.
 fn conditions(draft: &mut Draft) {
     let of = |process: &Process| process.get("readiness").map(|_| process.name.clone());
     let checked: Vec<_> = draft.processes.iter().filter_map(of).collect();
@@ -114,11 +115,21 @@ fn conditions(draft: &mut Draft) {
         }
     }
     for process in &mut draft.processes {
-        let is_task = process.get("type").is_some();
-        if waited_for.contains(&process.name) && !checked.contains(&process.name) && !is_task {
-            process.note(
+        let is_waited_for = waited_for.contains(&process.name);
+        match (checked.contains(&process.name), is_waited_for) {
+            (true, true) => process.note(
+                "not ready in time it ends the container; Compose only marks it unhealthy, and does not start what \
+                 waits for it",
+            ),
+            (true, false) => process.set_with_note(
+                "required",
+                "false".into(),
+                "not ready in time it is stopped, and the others run on; Compose only marks it unhealthy",
+            ),
+            (false, true) if process.get("type").is_none() => process.note(
                 "others wait until it is healthy: add the healthcheck of its image as `readiness`",
-            );
+            ),
+            (false, _) => {}
         }
     }
 }

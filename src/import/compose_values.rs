@@ -235,7 +235,7 @@ pub(super) fn readiness(process: &mut Process, check: Entries<'_>) {
     process.set_with_note(
         "readiness",
         Value::Map(probe),
-        "probed each second until it is ready, not after that",
+        "probed each second until it is ready, not after that, and each probe is killed after 10s",
     );
 }
 

@@ -43,7 +43,7 @@ pub(super) enum Value {
 }
 
 /// The order of the keys in the output.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "type",
     "timeout",
     "only_if",
@@ -60,6 +60,7 @@ const ORDER: [&str; 20] = [
     "restart",
     "restart_max",
     "on_exit",
+    "required",
     "success_codes",
     "stop_signal",
     "stop_grace_period",

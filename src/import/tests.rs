@@ -87,11 +87,13 @@ services:
     ports: ["80:80"]
 "#;
     let meant = r#"  # not converted: image
+  # not ready in time it ends the container; Compose only marks it unhealthy, and does not start what waits
+  #   for it
   db:
     # replace this by the ENTRYPOINT and CMD of postgres:17
     command: [db]
     environment: {A: "1"}
-    # probed each second until it is ready, not after that; also web
+    # probed each second until it is ready, not after that, and each probe is killed after 10s; also web
     readiness: {exec: [pg_isready], interval: 1s, timeout: 20s}
     restart: always
     on_exit: ignore
@@ -112,6 +114,8 @@ services:
     depends_on: {migrate: {condition: completed}}
     readiness: {exec: [sh, "-c", "curl -f localhost || exit 1"], interval: 1s, timeout: 13s}
     on_exit: ignore
+    # not ready in time it is stopped, and the others run on; Compose only marks it unhealthy
+    required: "false"
     stop_signal: SIGINT
     stop_grace_period: 5s
     log: {prefix: web}
@@ -212,6 +216,37 @@ fn the_first_word_of_a_healthcheck_says_how_it_is_run() {
     }
 }
 
+/// Compose marks it unhealthy and lets the others run on.
+#[test]
+fn a_service_that_gets_unhealthy_ends_nothing_that_does_not_wait_for_it() {
+    let text = "services:
+  db: {command: db, healthcheck: {test: [CMD, pg_isready]}}
+  app: {command: app, depends_on: {db: {condition: service_healthy}}, healthcheck: {test: [CMD, ok]}}
+";
+    let meant = r#"  # not ready in time it ends the container; Compose only marks it unhealthy, and does not start what waits
+  #   for it
+  db:
+    command: [db]
+    # probed each second until it is ready, not after that, and each probe is killed after 10s; also app
+    readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
+    on_exit: ignore
+    log: {prefix: db}
+
+  app:
+    command: [app]
+    depends_on: {db: {condition: ready}}
+    readiness: {exec: [ok], interval: 1s, timeout: 90s}
+    on_exit: ignore
+    # not ready in time it is stopped, and the others run on; Compose only marks it unhealthy
+    required: "false"
+    log: {prefix: app}
+"#;
+    let draft = processes(Format::Compose, text);
+    let lines = draft.lines().filter(|line| !line.contains("has an ENTRYPOINT"));
+    let draft: String = lines.map(|line| format!("{line}\n")).collect();
+    assert_eq!(draft, meant);
+}
+
 #[test]
 fn a_task_with_a_healthcheck_has_no_readiness() {
     let text = "services:
@@ -259,9 +294,11 @@ services:
   db:
     # replace this by the ENTRYPOINT and CMD of postgres
     command: [db]
-    # probed each second until it is ready, not after that
+    # probed each second until it is ready, not after that, and each probe is killed after 10s
     readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
     on_exit: ignore
+    # not ready in time it is stopped, and the others run on; Compose only marks it unhealthy
+    required: "false"
     log: {prefix: db}
 
   # others wait until it is healthy: add the healthcheck of its image as `readiness`
