@@ -8,7 +8,7 @@ use crate::import::shell_words;
 use crate::import::shell_words::Split;
 use crate::import::supervisord_log;
 use crate::import::supervisord_values::{
-    TRUTHS, expand, int, number, placeholders, truth, unknown_placeholders, variables,
+    TRUTHS, expand, expand_with, int, number, placeholders, truth, unknown_placeholders, variables,
 };
 use crate::load::Diagnostic;
 use crate::load::values;
@@ -28,6 +28,8 @@ const KNOWN: [&str; 9] = [
     "stderr_logfile",
     "redirect_stderr",
 ];
+/// Keys in which `%(ENV_NAME)s` is first of all a variable of the program's own `environment`.
+const OWN_VARIABLES: [&str; 4] = ["command", "directory", "stdout_logfile", "stderr_logfile"];
 /// Keys of [supervisord] that are read outside [`global_section`].
 const KNOWN_GLOBAL: [&str; 4] = ["directory", "environment", "umask", "user"];
 /// Keys of [supervisord] that only concern supervisord itself.
@@ -198,15 +200,19 @@ fn with_umask(process: &mut Process, whole: Option<&Section>) {
 /// the config's `env` would not.
 fn with_environment(process: &mut Process, whole: Option<&Section>) {
     let raw = whole.and_then(|section| section.get("environment")).unwrap_or_default();
-    process.with_environment(environment(raw, "", 0).0);
+    process.with_environment(entries(environment(raw, "", 0).0));
 }
 
 /// Reads `environment`. Also returns the parts that are not `NAME=VALUE`.
-fn environment(raw: &str, program: &str, number: i64) -> (Vec<(String, Value)>, Vec<String>) {
+fn environment(raw: &str, program: &str, number: i64) -> (Vec<(String, String)>, Vec<String>) {
     let (variables, odd) = variables(raw);
-    let entry =
-        |(name, value): (String, String)| (name, Value::Text(expand(&value, program, number)));
+    let entry = |(name, value): (String, String)| (name, expand(&value, program, number));
     (variables.into_iter().map(entry).collect(), odd)
+}
+
+fn entries(variables: Vec<(String, String)>) -> Vec<(String, Value)> {
+    let entry = |(name, value): (String, String)| (name, Value::Text(value));
+    variables.into_iter().map(entry).collect()
 }
 
 /// When supervisord starts a program.
@@ -266,8 +272,14 @@ fn programs(section: &Section, program: &str) -> Vec<Process> {
 
 fn process(section: &Section, name: &str, program: &str, number: i64) -> Process {
     let mut process = Process::new(name);
-    let get = |key: &str| section.get(key).map(|value| expand(value, program, number));
-    command(&mut process, section.get("command").unwrap_or_default(), program, number);
+    let (own, odd) = environment(section.get("environment").unwrap_or_default(), program, number);
+    // supervisord expands `environment` before these, and the other keys without it.
+    let get = |key: &str| {
+        let own = if OWN_VARIABLES.contains(&key) { &own[..] } else { &[] };
+        section.get(key).map(|value| expand_with(value, program, number, own))
+    };
+    let line = get("command").unwrap_or_default();
+    command(&mut process, section.get("command").unwrap_or_default(), &line);
     autostart(&mut process, &get("autostart").unwrap_or_default());
     let mut lost = Vec::new();
     for (key, raw) in &section.entries {
@@ -279,9 +291,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
             "stopsignal" => process.set("stop_signal", Value::Text(value)),
             "stopwaitsecs" => process.set("stop_grace_period", Value::Text(format!("{value}s"))),
             "environment" => {
-                let raw = section.get("environment").unwrap_or_default();
-                let (variables, odd) = environment(raw, program, number);
-                process.set("environment", Value::Map(variables));
+                process.set("environment", Value::Map(entries(own.clone())));
                 if !odd.is_empty() {
                     process.note(format!("environment: {}: not `NAME=VALUE`", odd.join(", ")));
                 }
@@ -326,9 +336,8 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
 }
 
 /// Neither program uses a shell; supervisord splits the line after it has expanded variables.
-fn command(process: &mut Process, command: &str, program: &str, number: i64) {
-    let line = expand(command, program, number);
-    let words = match shell_words::split(&line) {
+fn command(process: &mut Process, command: &str, line: &str) {
+    let words = match shell_words::split(line) {
         Split::OnlyVariable => {
             let words = ["sh", "-c", &format!("exec {line}")].map(str::to_owned);
             process.set_with_note(
@@ -363,14 +372,13 @@ fn command(process: &mut Process, command: &str, program: &str, number: i64) {
         }
         _ => None,
     };
-    let words = Value::List(words);
     match script {
         Some(script) if !script.contains("exec ") => process.set_with_note(
             "command",
-            words,
+            Value::List(words),
             "the shell gets the signals, not its child: start its last command with `exec`",
         ),
-        _ => process.set("command", words),
+        _ => process.set("command", Value::List(words)),
     }
 }
 

@@ -50,6 +50,16 @@ pub(super) fn variables(text: &str) -> (Vec<(String, String)>, Vec<String>) {
 
 /// Expands `%(…)s`, or converts it to a variable of a config.
 pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
+    expand_with(text, program, number, &[])
+}
+
+/// The same where the program has variables of its own; their values are expanded already.
+pub(super) fn expand_with(
+    text: &str,
+    program: &str,
+    number: i64,
+    own: &[(String, String)],
+) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -67,7 +77,9 @@ pub(super) fn expand(text: &str, program: &str, number: i64) -> String {
             Some(("here", _, len)) => (".".to_owned(), len),
             Some(("host_node_name", _, len)) => ("${HOSTNAME}".to_owned(), len),
             Some((name, _, len)) if name.starts_with("ENV_") => {
-                (format!("${{{}}}", &name[4..]), len)
+                let name = &name[4..];
+                let value = own.iter().rev().find(|(own, _)| own == name);
+                (value.map_or_else(|| format!("${{{name}}}"), |(_, value)| value.clone()), len)
             }
             _ if rest.starts_with("%%") => ("%".to_owned(), 2),
             _ => ("%".to_owned(), 1),

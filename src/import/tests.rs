@@ -418,6 +418,30 @@ command=a %(ENV_OPTIONS)s
     assert!(whole.contains(env) && whole.contains("where the container has OPTIONS"), "{whole}");
 }
 
+/// As in supervisord 4, which reads `environment` first; `user` has only the container's.
+#[test]
+fn variables_of_a_program_are_those_of_its_other_options() {
+    let text = r#"
+[program:app]
+command=/bin/echo "port=%(ENV_PORT)s" %(ENV_OPTIONS)s %(ENV_OTHER)s
+directory=/srv/%(ENV_PORT)s
+environment=PORT="80%(process_num)d",OPTIONS="-a -b",WHOLE="%(ENV_PORT)s"
+stdout_logfile=/var/log/%(ENV_PORT)s.log
+user=%(ENV_PORT)s
+"#;
+    let meant = r#"  # command: an unquoted variable is one argument here; in the original it may be several
+  app:
+    command: [/bin/echo, "port=800", "-a", "-b", "${OTHER}"]
+    environment: {PORT: "800", OPTIONS: "-a -b", WHOLE: "${PORT}"}
+    working_dir: /srv/800
+    user: "${PORT}"
+    restart: on-failure
+    on_exit: ignore
+    log: {file: /var/log/800.log}
+"#;
+    assert_eq!(processes(Format::Supervisord, text), meant);
+}
+
 /// Otherwise a draft in which they depend on the setup, as they should, would go round in a circle.
 #[test]
 fn a_setup_does_not_depend_on_what_it_starts_on_request() {
