@@ -86,6 +86,23 @@ pub(super) fn literal(text: &str) -> String {
     out
 }
 
+/// Escapes each `$NAME` of an escaped text, which `check` would take for a variable that no shell
+/// expands.
+pub(super) fn plain_dollars(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        out.push(c);
+        let next = rest.peek().copied();
+        if c == '$' && next == Some('$') {
+            out.extend(rest.next());
+        } else if c == '$' && next.is_some_and(|c| c.is_ascii_alphabetic() || c == '_') {
+            out.push('$');
+        }
+    }
+    out
+}
+
 impl Process {
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }

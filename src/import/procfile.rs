@@ -1,6 +1,6 @@
 //! Reads a Procfile as Foreman, Honcho, Overmind and Heroku do: `NAME: COMMAND`, run by a shell.
 
-use crate::import::draft::{Draft, Process, Value, literal};
+use crate::import::draft::{Draft, Process, Value, literal, plain_dollars};
 use crate::import::input::InputFile;
 use crate::import::shell_words;
 use crate::import::shell_words::Line;
@@ -75,10 +75,11 @@ fn entry(line: &str) -> Option<(&str, &str)> {
 pub(super) fn set_command(process: &mut Process, command: &str) {
     match shell_words::read(command) {
         Line::Simple(env, words) => {
-            process.set("command", Value::List(words.iter().map(|word| literal(word)).collect()));
+            let plain = |text: &String| plain_dollars(&literal(text));
+            process.set("command", Value::List(words.iter().map(plain).collect()));
             if !env.is_empty() {
                 let entry =
-                    |(name, value): &(String, String)| (name.clone(), Value::Text(literal(value)));
+                    |(name, value): &(String, String)| (name.clone(), Value::Text(plain(value)));
                 process.set("environment", Value::Map(env.iter().map(entry).collect()));
             }
         }

@@ -1,6 +1,6 @@
 //! Reads a supervisord.conf.
 
-use crate::import::draft::{Draft, Process, Value};
+use crate::import::draft::{Draft, Process, Value, plain_dollars};
 use crate::import::ini;
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
@@ -211,7 +211,7 @@ fn environment(raw: &str, program: &str, number: i64) -> (Vec<(String, String)>,
 }
 
 fn entries(variables: Vec<(String, String)>) -> Vec<(String, Value)> {
-    let entry = |(name, value): (String, String)| (name, Value::Text(value));
+    let entry = |(name, value): (String, String)| (name, Value::Text(plain_dollars(&value)));
     variables.into_iter().map(entry).collect()
 }
 
@@ -286,7 +286,7 @@ fn process(section: &Section, name: &str, program: &str, number: i64) -> Process
         let value = get(key).unwrap_or_default();
         placeholders(&mut process, key, raw);
         match key.as_str() {
-            "directory" => process.set("working_dir", Value::Text(value)),
+            "directory" => process.set("working_dir", Value::Text(plain_dollars(&value))),
             "user" => process.set("user", Value::Text(value)),
             "stopsignal" => process.set("stop_signal", Value::Text(value)),
             "stopwaitsecs" => process.set("stop_grace_period", Value::Text(format!("{value}s"))),
@@ -378,7 +378,11 @@ fn command(process: &mut Process, command: &str, line: &str) {
             Value::List(words),
             "the shell gets the signals, not its child: start its last command with `exec`",
         ),
-        _ => process.set("command", Value::List(words)),
+        Some(_) => process.set("command", Value::List(words)),
+        None => {
+            let words = words.iter().map(|word| plain_dollars(word)).collect();
+            process.set("command", Value::List(words));
+        }
     }
 }
 

@@ -442,6 +442,38 @@ user=%(ENV_PORT)s
     assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
+/// Nothing expands it in the original, so `check` need not ask what is meant.
+#[test]
+fn a_plain_dollar_stays_one() {
+    let of = |format, text: &str| {
+        let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
+        let problems = testing::checked(&config, &[("HOME", "/root")]);
+        assert!(problems.is_empty(), "{config}\n{problems:?}");
+        config
+    };
+    let draft = of(
+        Format::Supervisord,
+        "[program:a]\ncommand=/bin/echo $HOME %(ENV_HOME)s a$ $$HOME $1\ndirectory=/$HOME\nenvironment=A=$HOME\n\
+         [program:b]\ncommand=sh -c 'exec echo $HOME'\n",
+    );
+    for line in [
+        r#"command: [/bin/echo, "$$HOME", "${HOME}", "a$", "$$$$HOME", "$1"]"#,
+        r#"environment: {A: "$$HOME"}"#,
+        r#"working_dir: "/$$HOME""#,
+        r#"command: [sh, "-c", "exec echo $HOME"]"#,
+    ] {
+        assert!(draft.contains(line), "{line}\n{draft}");
+    }
+    let draft = of(Format::Procfile, "a: A='$HOME' echo '$HOME'\nb: echo $HOME\n");
+    for line in [
+        r#"command: [echo, "$$HOME"]"#,
+        r#"A: "$$HOME""#,
+        r#"command: [sh, "-c", "exec echo $HOME"]"#,
+    ] {
+        assert!(draft.contains(line), "{line}\n{draft}");
+    }
+}
+
 /// Otherwise a draft in which they depend on the setup, as they should, would go round in a circle.
 #[test]
 fn a_setup_does_not_depend_on_what_it_starts_on_request() {
