@@ -117,7 +117,11 @@ fn show(subject: &Subject, seed: u64) -> Result<(), Broken> {
 }
 
 fn summary(count: &Count, spec: &Spec, took: Duration) -> String {
-    let planned = Timeline::worst(spec, true).total.max(Timeline::worst(spec, false).total);
+    let longest = |asked| {
+        let in_oneshot = Timeline::worst_in_oneshot(spec, asked).map(|(_, it)| it.total);
+        Timeline::worst(spec, asked).total.max(in_oneshot.unwrap_or_default())
+    };
+    let planned = longest(true).max(longest(false));
     let rate = count.runs as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE);
     let mut text = format!("{} runs in {}, {rate:.0} a second\n\n", count.runs, human(took));
     let mut row = |name: &str, value: String| text.push_str(&format!("  {name:<34}  {value}\n"));

@@ -59,12 +59,12 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         }
     }
     if let Some((own, span)) = seconds(&node, &["livenessProbe", "terminationGracePeriodSeconds"])
-        && own < ctx.plan.after_signal.total
+        && own < ctx.plan.longest()
     {
         let message = format!(
             "after this probe fails, the kubelet kills after {}, and the shutdown takes up to {}",
             human(own),
-            human(ctx.plan.after_signal.total)
+            human(ctx.plan.longest())
         );
         ctx.add(Severity::Warning, span, message).help("remove it: then the pod's own applies");
     }
@@ -248,8 +248,9 @@ fn everywhere(listen: SocketAddr) -> SocketAddr {
 
 /// Warns of a liveness probe that fails during the drain, so that the kubelet kills the container.
 fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
-    let whole = ctx.plan.after_signal.total;
-    let after_drain = whole.saturating_sub(ctx.plan.after_signal.drained_at());
+    let whole = ctx.plan.longest();
+    let after_signal = &ctx.plan.after_signal;
+    let after_drain = after_signal.total.saturating_sub(after_signal.drained_at());
     let path = probe.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default();
     let asks_ready = probe.command_endpoint == Some("/readyz");
     let (severity, why, lasts) = match probe.port.map(|(port, _)| port_owner(ctx, port)) {

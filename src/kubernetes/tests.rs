@@ -484,6 +484,20 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     silent(&nested, MANIFEST);
 }
 
+/// What takes longest may be a oneshot that has not completed yet.
+#[test]
+fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
+    let config = CONFIG.replace(
+        "processes:\n",
+        "processes:\n  index: {type: oneshot, command: [index], stop_grace_period: 43s}\n",
+    );
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
+    let manifest = with(MANIFEST, "          image: gateway\n", hook);
+    let lines = lines(&check(&config, &manifest, None, &[]));
+    let message = "after a preStop hook of 5s the shutdown takes up to 43s";
+    assert!(lines.iter().any(|line| line.contains(message)), "{lines:?}");
+}
+
 #[test]
 fn a_pod_that_restarts_on_failure_only_must_not_exit_with_0() {
     let template = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: gateway}\nspec:\n  template:\n    spec:\n";

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::config::StartCondition;
+use crate::plan;
 use crate::plan::Plan;
 use crate::plan::timeline::Timeline;
 use crate::types::seconds;
@@ -56,6 +57,15 @@ struct Case<'a> {
     fits: bool,
     critical_path: Vec<String>,
     steps: Vec<Step<'a>>,
+    /// Null unless a oneshot that still runs makes it longer.
+    in_oneshot: Option<InOneshot<'a>>,
+}
+
+#[derive(Serialize)]
+struct InOneshot<'a> {
+    process: &'a str,
+    total: f64,
+    critical_path: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -102,8 +112,8 @@ pub fn json(plan: &Plan<'_>) -> String {
             grace_period: seconds(plan.grace_period),
             reserve: seconds(plan.reserve),
             deadline: seconds(plan.window()),
-            after_signal: case(plan, &plan.after_signal, true),
-            after_unasked_end: case(plan, &plan.after_end, false),
+            after_signal: case(plan, &plan.after_signal, true, plan.signal_in_oneshot.as_ref()),
+            after_unasked_end: case(plan, &plan.after_end, false, plan.end_in_oneshot.as_ref()),
         },
     };
     // No type here can fail to be serialised.
@@ -119,7 +129,15 @@ fn need(process: &str, condition: StartCondition) -> Need<'_> {
     Need { process, condition }
 }
 
-fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
+fn case<'a>(
+    plan: &Plan<'a>,
+    timeline: &Timeline,
+    asked: bool,
+    in_oneshot: Option<&plan::InOneshot<'a>>,
+) -> Case<'a> {
+    let path = |timeline: &Timeline| {
+        timeline.critical_steps().map(|step| plan.label(step)).collect::<Vec<_>>()
+    };
     let steps = timeline.steps.iter().enumerate().map(|(place, step)| {
         let (wanted, declared) = plan.wish(step, asked);
         Step {
@@ -139,7 +157,12 @@ fn case<'a>(plan: &Plan<'a>, timeline: &Timeline, asked: bool) -> Case<'a> {
     Case {
         total: seconds(timeline.total),
         fits: plan.cuts(timeline, asked).next().is_none(),
-        critical_path: timeline.critical_steps().map(|step| plan.label(step)).collect(),
+        critical_path: path(timeline),
         steps: steps.collect(),
+        in_oneshot: in_oneshot.map(|it| InOneshot {
+            process: it.name,
+            total: seconds(it.timeline.total),
+            critical_path: path(&it.timeline),
+        }),
     }
 }

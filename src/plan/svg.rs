@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::plan::Plan;
 use crate::plan::text::{LABEL, cut_to, is_shown};
 use crate::plan::timeline::Timeline;
+use crate::plan::{InOneshot, Plan};
 use crate::types::human;
 
 pub(crate) const WIDTH: f64 = 880.0;
@@ -21,11 +21,18 @@ pub(crate) const HEAD: f64 = 56.0;
 pub fn svg(plan: &Plan<'_>) -> String {
     let mut body = String::new();
     let mut top = 0.0;
-    for (asked, what, timeline) in [
-        (true, "Shutdown after a stop signal", &plan.after_signal),
-        (false, "Shutdown after an unasked end", &plan.after_end),
+    for (asked, what, timeline, in_oneshot) in [
+        (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
+        (false, "Shutdown after an unasked end", &plan.after_end, &plan.end_in_oneshot),
     ] {
-        top = case(&mut body, plan, timeline, (what, asked), top) + ROW;
+        let total = human(timeline.total);
+        let at_most = match in_oneshot {
+            Some(InOneshot { name, timeline }) => {
+                format!("at most {total}, while {name} runs {}", human(timeline.total))
+            }
+            None => format!("at most {total}"),
+        };
+        top = case(&mut body, plan, timeline, (what, &at_most, asked), top) + ROW;
     }
     document("The longest shutdown against the grace period", &body, top)
 }
@@ -44,7 +51,7 @@ fn case(
     out: &mut String,
     plan: &Plan<'_>,
     timeline: &Timeline,
-    (what, asked): (&str, bool),
+    (what, at_most, asked): (&str, &str, bool),
     top: f64,
 ) -> f64 {
     let whole = plan.grace_period.max(timeline.total).as_secs_f64().max(f64::MIN_POSITIVE);
@@ -55,8 +62,8 @@ fn case(
     let _ = writeln!(out, "<text y=\"{title}\" font-size=\"16\" font-weight=\"600\">{what}</text>");
     let _ = writeln!(
         out,
-        "<text y=\"{text}\" font-size=\"11\">at most {}; the deadline is at {}: grace_period {} less reserve {}</text>",
-        human(timeline.total),
+        "<text y=\"{text}\" font-size=\"11\">{}; the deadline is at {}: grace_period {} less reserve {}</text>",
+        escaped(at_most),
         human(plan.window()),
         human(plan.grace_period),
         human(plan.reserve)

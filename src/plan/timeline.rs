@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::config::StartCondition;
 use crate::core::budget;
 use crate::core::budget::Budget;
 use crate::core::spec::Spec;
@@ -72,24 +73,112 @@ impl Front {
     }
 }
 
+/// What a walk assumes of oneshots.
+#[derive(Clone, Debug)]
+pub enum Oneshots {
+    /// All are complete, and take no time.
+    Complete,
+    /// All are stopped like services, with what waits for their completion before them.
+    LikeServices,
+    /// Those in `running` are not complete, so what is in `waiting` was not started.
+    Running { running: Vec<bool>, waiting: Vec<bool> },
+}
+
+impl Oneshots {
+    /// One of them runs, everything else as far as it can. Others run too where this one needs them
+    /// without their completion.
+    fn running(spec: &Spec, id: ProcessId) -> Self {
+        let needed = needed_by(spec, id);
+        let mut running = vec![false; spec.processes.len()];
+        for other in spec.ids().filter(|other| needed[other.index()]) {
+            let process = &spec.processes[other.index()];
+            running[other.index()] = process.oneshot
+                && !process.left_out
+                && (other == id || !waiting_for(spec, other)[id.index()]);
+        }
+        Self::Running { running, waiting: waiting_for(spec, id) }
+    }
+
+    fn is_up(&self, spec: &Spec, id: ProcessId) -> bool {
+        let process = &spec.processes[id.index()];
+        let is_up = match self {
+            Self::Complete => !process.oneshot,
+            Self::LikeServices => true,
+            Self::Running { running, .. } if process.oneshot => running[id.index()],
+            Self::Running { waiting, .. } => !waiting[id.index()],
+        };
+        is_up && !process.left_out
+    }
+
+    /// Whether a process may have been started, so that it may have to be drained.
+    fn is_started(&self, id: ProcessId) -> bool {
+        !matches!(self, Self::Running { waiting, .. } if waiting[id.index()])
+    }
+}
+
+/// The processes that cannot be started before this oneshot is complete.
+fn waiting_for(spec: &Spec, oneshot: ProcessId) -> Vec<bool> {
+    let mut waiting = vec![false; spec.processes.len()];
+    for id in &spec.order {
+        let mut needs = spec.processes[id.index()].dependencies.iter();
+        waiting[id.index()] = needs.any(|&(on, condition)| {
+            waiting[on.index()] || on == oneshot && condition != StartCondition::Started
+        });
+    }
+    waiting
+}
+
+/// What this process depends on, directly or through others, and itself.
+fn needed_by(spec: &Spec, process: ProcessId) -> Vec<bool> {
+    let mut needed = vec![false; spec.processes.len()];
+    needed[process.index()] = true;
+    for id in spec.order.iter().rev() {
+        if needed[id.index()] {
+            let needs = &spec.processes[id.index()].dependencies;
+            needs.iter().for_each(|(on, _)| needed[on.index()] = true);
+        }
+    }
+    needed
+}
+
 impl Timeline {
-    /// The times that the core grants if every process is ready and nothing ends before it must.
+    /// The times that the core grants if every process is ready, every oneshot is complete and
+    /// nothing ends before it must.
     /// `asked`: the cause is a stop signal; otherwise a process has ended, and drains wait only for
     /// `min`.
     #[must_use]
     pub fn worst(spec: &Spec, asked: bool) -> Self {
+        Self::granted(spec, asked, &Oneshots::Complete)
+    }
+
+    /// The same while a oneshot still runs, and everything that need not wait for it. Returns the
+    /// longest, and its oneshot; `None` if there is no oneshot. It is exact where nothing depends
+    /// on a oneshot with the condition `started`, else an upper bound.
+    #[must_use]
+    pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
+        let runs = |id: &ProcessId| {
+            let process = &spec.processes[id.index()];
+            process.oneshot && !process.left_out
+        };
+        let each = spec.ids().filter(runs);
+        let each = each.map(|id| (id, Self::granted(spec, asked, &Oneshots::running(spec, id))));
+        each.reduce(|a, b| if b.1.total > a.1.total { b } else { a })
+    }
+
+    fn granted(spec: &Spec, asked: bool, oneshots: &Oneshots) -> Self {
         let budget = Budget::new(spec);
         let deadline = Time(spec.window);
-        let stays_ready = if asked {
+        // Before the oneshots are complete the container is not ready.
+        let was_ready = matches!(oneshots, Oneshots::Complete);
+        let stays_ready = if asked && was_ready {
             budget.unready_delay(spec, Time(Duration::ZERO), deadline)
         } else {
             Duration::ZERO
         };
-        // A completed oneshot needs no time.
-        Self::walk(spec, false, |kind, process, at| {
+        Self::walk(spec, oneshots, |kind, process, at| {
             let now = Time(at);
             match (kind, process) {
-                (StepKind::ReadinessDelay, _) => (!spec.readiness_delay.is_zero())
+                (StepKind::ReadinessDelay, _) => (was_ready && !spec.readiness_delay.is_zero())
                     .then(|| budget.readiness_delay(spec, now, deadline)),
                 (StepKind::PreStop, None) => budget.container_pre_stop(spec, now, deadline),
                 (StepKind::PostStop, None) => Budget::container_post_stop(spec, now, deadline),
@@ -122,11 +211,10 @@ impl Timeline {
     }
 
     /// Walks through a shutdown. `grant` returns the time of a step that begins at the given time
-    /// after T0; `None` if there is no such step. `oneshots`: oneshots still run, and are stopped
-    /// like services.
+    /// after T0; `None` if there is no such step.
     pub fn walk(
         spec: &Spec,
-        oneshots: bool,
+        oneshots: &Oneshots,
         grant: impl Fn(StepKind, Option<ProcessId>, Duration) -> Option<Duration>,
     ) -> Self {
         let mut steps = Vec::new();
@@ -152,7 +240,9 @@ impl Timeline {
         for id in spec.order.iter().rev() {
             let mut front = above(id, &drained, began);
             let begins = front.at;
-            front = step(StepKind::Drain, Some(*id), front);
+            if oneshots.is_started(*id) {
+                front = step(StepKind::Drain, Some(*id), front);
+            }
             is_drained[id.index()] = front.at > begins;
             if front.at > begins {
                 front = step(StepKind::Close, Some(*id), front);
@@ -169,8 +259,7 @@ impl Timeline {
         let mut gone = vec![began; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let mut front = above(id, &gone, began);
-            let process = &spec.processes[id.index()];
-            if !process.left_out && (oneshots || !process.oneshot) {
+            if oneshots.is_up(spec, *id) {
                 for kind in [StepKind::PreStop, StepKind::Stop, StepKind::PostStop] {
                     front = step(kind, Some(*id), front);
                 }

@@ -17,7 +17,7 @@ use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::{Places, ProcessPlaces};
-use crate::plan::timeline::{StepKind, Timeline};
+use crate::plan::timeline::{Oneshots, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -139,7 +139,9 @@ fn longest(
     of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
 ) -> Vec<(StepKind, Option<ProcessId>, Duration)> {
     let walk =
-        Timeline::walk(&Spec::new(config, graph), true, |what, process, _| of(what, process));
+        Timeline::walk(&Spec::new(config, graph), &Oneshots::LikeServices, |what, process, _| {
+            of(what, process)
+        });
     walk.critical_steps().map(|step| (step.kind, step.process, step.takes)).collect()
 }
 
