@@ -8,6 +8,7 @@ use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
 use crate::load::values;
+use crate::load::yaml::node::{Kind, Node, get};
 use crate::types::human;
 use crate::types::suggest::nearest;
 
@@ -21,6 +22,13 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         None => (Shutdown::DEFAULT_GRACE_PERIOD, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
     sidecar(ctx, before);
+    if let Some(value) = get(&pod, &[NAME]).filter(|value| !is_whole_number(value)) {
+        let message =
+            format!("`{NAME}` is not a whole number of seconds, so Kubernetes refuses it");
+        let help = format!("write `{NAME}: {}`", ctx.plan.grace_period.as_secs());
+        ctx.add(Severity::Error, value.span, message).help(help);
+        return;
+    }
     let grace = ctx.plan.grace_period;
     let total = ctx.plan.longest();
     let window = ctx.plan.window();
@@ -71,6 +79,11 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         )
         .help("remove it if drainit does the same; else add its time to `shutdown.reserve`");
     }
+}
+
+fn is_whole_number(value: &Node) -> bool {
+    let Kind::Scalar { text, quoted: false } = &value.kind else { return false };
+    text.parse::<i64>().is_ok_and(|number| number >= 0)
 }
 
 /// Checks the variables that `grace_period` uses. Returns whether a problem is reported.

@@ -484,6 +484,19 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     silent(&nested, MANIFEST);
 }
 
+/// Kubernetes refuses it, so no time is known to compare with.
+#[test]
+fn a_grace_period_that_is_no_number_of_seconds_is_an_error() {
+    for value in ["45.5", "-1", "'45'", "45s", "10000000000000000000", "[45]", "{a: 45}"] {
+        let manifest =
+            with(MANIFEST, "GracePeriodSeconds: 45", &format!("GracePeriodSeconds: {value}"));
+        let lines = lines(&check(CONFIG, &manifest, None, &[]));
+        let message = "`terminationGracePeriodSeconds` is not a whole number of seconds";
+        assert!(lines.iter().any(|line| line.contains(message)), "{value}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("30s")), "{value}: {lines:?}");
+    }
+}
+
 /// What takes longest may be a oneshot that has not completed yet.
 #[test]
 fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
