@@ -11,13 +11,14 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Config, DrainMethod, Liveness, LogFile, LogMode, OnlyIf, Probe, Process, ProcessKind, Render,
-    User, Variable,
+    Address, Config, DrainMethod, Liveness, LogFile, LogMode, OnlyIf, Probe, Process, ProcessKind,
+    Render, User, Variable,
 };
 use crate::load::check::image::{At, Finding, Part};
 use crate::load::{Environment, Severity};
@@ -45,7 +46,10 @@ pub(crate) fn check(
     let mut checker =
         Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
     if let Some(socket) = config.control.socket.path() {
-        checker.control_socket(socket);
+        checker.socket(At::ControlSocket, "control.socket", socket);
+    }
+    if let Some(events) = &config.logging.events {
+        checker.events(events);
     }
     for hook in hooks_of(&config.hooks) {
         checker.command(At::Hooks, &hook, Severity::Error);
@@ -78,6 +82,11 @@ impl<'a> Checker<'a> {
             _ => {}
         }
         let at = |part| At::Process(index, part);
+        for socket in &process.listen {
+            if let Address::Unix(path) = &socket.address {
+                self.socket(at(Part::Listen), "listen", path);
+            }
+        }
         let severity = self.severity(index);
         if let Some(user) = &process.user
             && self.is_image
@@ -211,10 +220,14 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whether a path is in the image, and not below a mount.
+    fn is_here(&self, path: &Path) -> bool {
+        self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
+    }
+
     /// Whether a path can be checked; else records it.
     fn can_check(&mut self, path: &Path) -> bool {
-        let mounted = self.mounts.iter().any(|mount| path.starts_with(mount));
-        let can_check = self.is_image && !mounted;
+        let can_check = self.is_here(path);
         if !can_check {
             self.result.unchecked.insert(path.display().to_string());
         }
@@ -231,7 +244,7 @@ impl<'a> Checker<'a> {
         // All copies have the same fault, which is reported once.
         let name = |index: usize| self.config.processes[index].key();
         let message = match at {
-            At::ControlSocket => error.to_string(),
+            At::ControlSocket | At::Events => error.to_string(),
             At::Hooks => format!("a hook of the container cannot run: {error}"),
             At::Process(index, part) => match part {
                 Part::Command
@@ -240,6 +253,7 @@ impl<'a> Checker<'a> {
                 | Part::Environment
                 | Part::EnvFile
                 | Part::Render
+                | Part::Listen
                 | Part::Log => {
                     format!("`{}` cannot be started: {error}", name(index))
                 }
@@ -257,13 +271,39 @@ impl<'a> Checker<'a> {
         self.result.findings.push(Finding { at, severity, message, help });
     }
 
-    /// The socket is bound before anything is started, so nothing can create its directory.
-    fn control_socket(&mut self, socket: &Path) {
+    /// A socket that is bound before anything is started, so nothing can create its directory.
+    fn socket(&mut self, at: At, key: &str, socket: &Path) {
         let directory = parent(socket);
-        let Some(why) = self.unwritable(directory) else { return };
-        let message =
-            format!("the directory of `control.socket`, `{}`, {why}", directory.display());
-        self.add(At::ControlSocket, Severity::Error, &message);
+        let message = if let Some(why) = self.unwritable(directory) {
+            format!("the directory of `{key}`, `{}`, {why}", directory.display())
+        } else if self.is_here(socket)
+            && fs::metadata(socket).is_ok_and(|found| !found.file_type().is_socket())
+        {
+            format!("`{key}`, `{}`, exists and is not a socket", socket.display())
+        } else {
+            return;
+        };
+        self.add(at, Severity::Error, &message);
+    }
+
+    /// The file of `logging.events` is opened before anything is started, too.
+    fn events(&mut self, path: &Path) {
+        if path.starts_with("/dev") || path.starts_with("/proc") {
+            return;
+        }
+        let directory = parent(path);
+        // A symbolic link is not followed.
+        let found = fs::symlink_metadata(path).ok().filter(|_| self.is_here(path));
+        let kind = found.map(|found| found.file_type());
+        let message = match kind {
+            Some(kind) if kind.is_file() || kind.is_fifo() => return,
+            Some(_) => format!("`logging.events`, `{}`, is not a file", path.display()),
+            None => {
+                let Some(why) = self.unwritable(directory) else { return };
+                format!("the directory of `logging.events`, `{}`, {why}", directory.display())
+            }
+        };
+        self.add(At::Events, Severity::Error, &message);
     }
 
     /// Whether the working directory of a process is unusable.
@@ -290,7 +330,7 @@ impl<'a> Checker<'a> {
         let config = self.config;
         let process = match at {
             At::Process(index, _) => config.processes.get(index),
-            At::ControlSocket | At::Hooks => None,
+            At::ControlSocket | At::Events | At::Hooks => None,
         };
         let Some(name) = command.first().filter(|name| !name.is_empty()) else { return };
         let dir = process.and_then(|process| process.working_dir.as_deref());

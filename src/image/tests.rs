@@ -39,6 +39,50 @@ fn image() -> TempDir {
     dir
 }
 
+/// drainit opens them before anything runs that could create what is missing.
+#[test]
+fn what_is_opened_before_the_start_is_reported() {
+    let dir = image();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.root().join("socket")).unwrap();
+    for (keys, expected) in [
+        ("control: {socket: DIR/new}", ""),
+        ("control: {socket: DIR/socket}", ""),
+        (
+            "control: {socket: DIR/bin/good}",
+            "E `control.socket`, `DIR/bin/good`, exists and is not a socket",
+        ),
+        ("control: {socket: DIR/bin}", "E `control.socket`, `DIR/bin`, exists and is not a socket"),
+        ("logging: {events: DIR/new}", ""),
+        ("logging: {events: DIR/bin/good}", ""),
+        ("logging: {events: /dev/null}", ""),
+        (
+            "logging: {events: DIR/none/events}",
+            "E the directory of `logging.events`, `DIR/none`, does not exist",
+        ),
+        ("logging: {events: DIR/bin}", "E `logging.events`, `DIR/bin`, is not a file"),
+    ] {
+        let text =
+            format!("{keys}\nhooks: {{pre_start: [good]}}\nprocesses: {{a: {{command: [good]}}}}");
+        assert_eq!(found(&dir, &text, &[]).join("\n"), expected, "{keys}");
+        let mounts = [dir.root().to_owned()];
+        let quiet = text.replace("[good]", "[/bin/sh]");
+        assert_eq!(found(&dir, &quiet, &mounts), [""; 0], "below a mount: {keys}");
+    }
+    for (socket, expected) in [
+        ("DIR/new", ""),
+        ("DIR/socket", ""),
+        ("DIR/none/socket", "E the directory of `listen`, `DIR/none`, does not exist"),
+        ("DIR/bin/good", "E `listen`, `DIR/bin/good`, exists and is not a socket"),
+    ] {
+        let text = format!(
+            "hooks: {{pre_start: [good]}}\nprocesses: {{a: {{command: [good], listen: ['unix:{socket}']}}}}"
+        );
+        let expected = expected.replace("E the", "E `a` cannot be started: the");
+        let expected = expected.replace("E `listen`", "E `a` cannot be started: `listen`");
+        assert_eq!(found(&dir, &text, &[]).join("\n"), expected, "{socket}");
+    }
+}
+
 #[test]
 fn a_process_that_could_not_be_started_is_reported() {
     let dir = image();

@@ -32,6 +32,8 @@ pub(crate) struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     ControlSocket,
+    /// `logging.events`.
+    Events,
     /// `hooks` of the container.
     Hooks,
     /// A part of the process with this index.
@@ -51,6 +53,7 @@ pub(crate) enum Part {
     Environment,
     EnvFile,
     Render,
+    Listen,
     Log,
 }
 
@@ -64,6 +67,7 @@ pub(crate) fn check(
     for finding in (lookup.find)(config, environment, lookup.mounts) {
         let span = match finding.at {
             At::ControlSocket => places.control_socket,
+            At::Events => places.events,
             At::Hooks => places.hooks,
             At::Process(index, part) => places.processes.get(index).map(|place| {
                 let parts = &place.parts;
@@ -78,6 +82,7 @@ pub(crate) fn check(
                     Part::Environment => parts.environment,
                     Part::EnvFile => parts.env_file,
                     Part::Render => parts.render,
+                    Part::Listen => place.listen.first().copied(),
                     Part::Log => parts.log,
                 };
                 span.unwrap_or(place.name)

@@ -19,6 +19,8 @@ pub(crate) struct Places {
     /// The container's own waits.
     pub(crate) waits: Vec<Wait>,
     pub(crate) control_socket: Option<Span>,
+    /// `logging.events`.
+    pub(crate) events: Option<Span>,
     pub(crate) reload_signal: Option<Span>,
     /// The container's own hooks.
     pub(crate) hooks: Option<Span>,
@@ -39,6 +41,7 @@ impl Places {
             drain_over_tcp,
             waits,
             control_socket,
+            events: None,
             reload_signal: None,
             hooks: None,
             processes,

@@ -107,7 +107,7 @@ pub(crate) fn root(reader: &mut Reader<'_>, node: &Node) -> (Config, Places) {
     let shutdown = shutdown(reader, &fields, &mut places);
     let control = control(reader, &fields, &mut places);
     places.hooks = fields.key("hooks");
-    let logging = logging(reader, &fields);
+    let logging = logging(reader, &fields, &mut places);
     let reload_signal = reader.field(&fields, "reload_signal", values::catchable_signal);
     places.reload_signal = fields.get("reload_signal").map(|node| node.span);
     let hooks = match fields.get("hooks") {
@@ -252,9 +252,10 @@ fn control(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> C
 
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
-fn logging(reader: &mut Reader<'_>, root: &Fields<'_>) -> Logging {
+fn logging(reader: &mut Reader<'_>, root: &Fields<'_>, places: &mut Places) -> Logging {
     let fields = root.get("logging").and_then(|node| reader.fields(node, &"logging", &LOGGING));
     let fields = fields.unwrap_or_else(|| Fields::empty(root.span));
+    places.events = fields.get("events").map(|node| node.span);
     let events = reader.field(&fields, "events", values::path);
     let node = fields.get("format");
     let format =
