@@ -49,6 +49,25 @@ fn a_client_that_never_lets_go_is_waited_for_until_time_is_over() {
 }
 
 #[test]
+fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
+    let envoy = RealEnvoy {
+        drain: "time: 2s, min: 1s",
+        change: |config| {
+            let filter = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+            config["static_resources"]["listeners"][0]["listener_filters"] = serde_json::json!([
+                {"name": "tls", "typed_config": {"@type": format!("type.googleapis.com/{filter}")}},
+            ]);
+        },
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, address)) = envoy.start() else { return };
+    let _silent = std::net::TcpStream::connect(address).unwrap();
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
+}
+
+#[test]
 fn until_requests_does_not_wait_for_it() {
     let drain = "time: 9s, min: 1s, until: requests";
     let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {

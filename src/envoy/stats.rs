@@ -12,15 +12,16 @@ use crate::envoy::listeners::Uncounted;
 use crate::http::RequestError;
 
 /// `/stats` for exactly the statistics that [`Sample::parse`] reads, percent-encoded. The filter is
-/// `^(listener\..*\.downstream_cx_(active|total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close))$`.
-pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_cx_(active%7Ctotal)%7C\
+/// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close))$`.
+pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close))%24&format=json";
 
 /// Sums over all listeners and connection managers that serve clients. A missing statistic is
 /// unknown (`None`), never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Open client connections (`listener.*.downstream_cx_active`).
+    /// Open client connections: `listener.*.downstream_cx_active`, and `downstream_pre_cx_active`
+    /// while listener filters (such as the TLS inspector) wait for the first bytes of one.
     pub active: Option<u64>,
     /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
     pub accepted_total: Option<u64>,
@@ -80,7 +81,7 @@ impl Sample {
                 return None;
             }
             match stat {
-                "downstream_cx_active" => Some(&mut self.active),
+                "downstream_cx_active" | "downstream_pre_cx_active" => Some(&mut self.active),
                 "downstream_cx_total" => Some(&mut self.accepted_total),
                 _ => None,
             }
@@ -180,13 +181,24 @@ mod tests {
             ("listener.admin.main_thread.downstream_cx_active", false),
             ("listener.envoy_internal_mesh.downstream_cx_active", false),
             ("listener.downstream_cx_active", false),
-            ("listener.0.0.0.0_8080.downstream_pre_cx_active", false),
+            ("listener.0.0.0.0_8080.downstream_pre_cx_active", true),
+            ("listener.admin.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
             let sample =
                 Sample::parse(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.active, counts.then_some(7), "{name}");
         }
+    }
+
+    #[test]
+    fn a_connection_in_listener_filters_is_open() {
+        let body = stats(&[
+            ("listener.a.downstream_cx_active", "0"),
+            ("listener.a.downstream_pre_cx_active", "1"),
+        ]);
+        let sample = Sample::parse(body.as_bytes(), &Uncounted::default()).unwrap();
+        assert_eq!(sample.active, Some(1));
     }
 
     #[test]

@@ -289,8 +289,10 @@ fn stats(active: u64, accepted: u64) -> String {
     let stats = [
         stat("listener.admin.downstream_cx_active", 1),
         stat("listener.admin.downstream_cx_total", 7),
+        stat("listener.admin.downstream_pre_cx_active", 0),
         stat("listener.0.0.0.0_8080.downstream_cx_active", active),
         stat("listener.0.0.0.0_8080.downstream_cx_total", accepted),
+        stat("listener.0.0.0.0_8080.downstream_pre_cx_active", 0),
         stat("http.ingress_http.downstream_rq_active", 0),
         stat("http.ingress_http.downstream_rq_total", accepted),
         stat("http.ingress_http.downstream_cx_drain_close", 0),
