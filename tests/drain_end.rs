@@ -1,12 +1,19 @@
 //! The end of the drain of a real Envoy: it is as early as is safe, and never later than `time`.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use testkit::envoy::TESTED;
+
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Duration, LONG, Signal, ms};
+use crate::support::{Duration, LONG, Signal, in_parallel, ms};
 
 const DRAIN: &str = "time: 9s, min: 1s";
 /// Later than the end of an early drain on a busy machine, and before its `time`.
 const LATE: Duration = ms(8000);
+/// Bytes of a response that no socket buffer holds as a whole.
+const BODY: usize = 4 * 1024 * 1024;
 
 #[test]
 fn an_idle_envoy_is_gone_when_min_is_over() {
@@ -61,7 +68,7 @@ fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
         ..RealEnvoy::default()
     };
     let Some((drainit, address)) = envoy.start() else { return };
-    let _silent = std::net::TcpStream::connect(address).unwrap();
+    let _silent = TcpStream::connect(address).unwrap();
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
@@ -78,6 +85,39 @@ fn until_requests_does_not_wait_for_it() {
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..LATE).assert_line("no request in flight");
+}
+
+#[test]
+fn until_requests_waits_for_a_response_that_a_client_still_reads() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            drain: "time: 2s, min: 1s, until: requests",
+            change: |config| {
+                let listener = &mut config["static_resources"]["listeners"][0];
+                // SO_SNDBUF: the rest stays in Envoy.
+                listener["socket_options"] =
+                    serde_json::json!([{"level": 1, "name": 7, "int_value": 65536}]);
+                let routes =
+                    &mut listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"];
+                routes["max_direct_response_body_size_bytes"] = BODY.into();
+                routes["virtual_hosts"][0]["routes"][0] = serde_json::json!({"match": {"prefix": "/"},
+                    "direct_response": {"status": 200, "body": {"inline_string": "x".repeat(BODY)}}});
+            },
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+        client.read_exact(&mut [0; 20]).unwrap();
+        let asked = drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended
+            .assert_code(0)
+            .assert_took(asked, ms(2000)..LATE)
+            .assert_line("1 request still in flight");
+        ended.assert_line("requests 0 completed, 1 cut");
+    });
 }
 
 #[test]

@@ -296,6 +296,7 @@ fn stats(active: u64, accepted: u64) -> String {
         stat("http.ingress_http.downstream_rq_active", 0),
         stat("http.ingress_http.downstream_rq_total", accepted),
         stat("http.ingress_http.downstream_cx_drain_close", 0),
+        stat("http.ingress_http.downstream_cx_tx_bytes_buffered", 0),
     ];
     format!(r#"{{"stats":[{}]}}"#, stats.join(","))
 }

@@ -311,7 +311,7 @@ impl EnvoyDrain {
             },
             DrainUntil::Requests => Load {
                 unit: Unit::Requests,
-                active: sample.requests_active,
+                active: sample.requests_left(),
                 total: sample.requests_total,
             },
         }
@@ -322,7 +322,7 @@ fn traffic(sample: &Sample) -> Traffic {
     Traffic {
         connections: sample.active,
         accepted: sample.accepted_total,
-        requests: sample.requests_active,
+        requests: sample.requests_left(),
         received: sample.requests_total,
     }
 }
