@@ -9,3 +9,4 @@ pub mod poll_pace;
 pub mod preflight;
 pub(crate) mod ready;
 pub mod stats;
+pub(crate) mod survey;

@@ -11,13 +11,14 @@ use tokio::time::{Instant, timeout};
 use crate::config::{Address, Direction, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin::{
-    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, sample, uncounted,
+    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, statistics, uncounted,
 };
 use crate::envoy::close_watch::ClosingWatch;
-use crate::envoy::listeners::Uncounted;
+use crate::envoy::listeners::LISTENERS;
 use crate::envoy::poll_pace::Pace;
 use crate::envoy::stats::Sample;
-use crate::http::Client;
+use crate::envoy::survey::{Scope, Uncounted};
+use crate::http::{Client, RequestError};
 use crate::os::clock;
 use crate::report::{Moment, Traffic};
 use crate::supervisor::drain::target::DrainTarget;
@@ -36,13 +37,10 @@ pub(crate) struct EnvoyDrain {
     pub(crate) target: DrainTarget,
     pub(crate) admin: Address,
     pub(crate) fail_healthcheck: bool,
-    pub(crate) until: DrainUntil,
+    pub(crate) scope: Scope,
     /// The number of connections, or requests, that need not be waited for.
     pub(crate) exit_at: u64,
-    pub(crate) direction: Direction,
-    /// Listeners whose connections do not count.
-    pub(crate) ignored: Vec<String>,
-    /// The listeners that do not count, as soon as they are known.
+    /// The listeners that do not count, as soon as Envoy has answered.
     pub(crate) uncounted: OnceCell<Uncounted>,
     /// Before this the drain cannot be over.
     pub(crate) min_until: Time,
@@ -66,6 +64,12 @@ pub(crate) struct EnvoyDrain {
     pub(crate) is_answered: Cell<bool>,
     /// Samples from now on do not belong to the drain.
     pub(crate) is_over: Cell<bool>,
+}
+
+/// Why a poll failed.
+struct PollError {
+    path: &'static str,
+    error: RequestError,
 }
 
 /// The outcome of the calls that begin the drain.
@@ -93,11 +97,10 @@ impl EnvoyDrain {
             // use.
             CLOSING_SEEN.max(self.longest / 2)
         });
-        self.ask_what_counts(&mut client).await;
         // Before the calls take effect; they wait for it at most its limit. If it fails, the next
         // poll reports that.
         let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
-        let first = sample(&mut client, self.uncounted()).await;
+        let first = self.sample(&mut client).await;
         let now = clock::now();
         let pause = match &first {
             Ok(sample) => pace.after_answer(now, now.since(began), self.left(sample)),
@@ -109,23 +112,30 @@ impl EnvoyDrain {
         tokio::join!(self.begin(), self.poll(client, watch, pace, pause));
     }
 
-    async fn ask_what_counts(&self, client: &mut Client) {
-        let (uncounted, told) = uncounted(client, self.direction, &self.ignored).await;
-        if let Err(error) = told {
-            self.target.warn(&format!(
-                "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
-            ));
+    /// Polls the statistics, and the first time what counts of them.
+    async fn sample(&self, client: &mut Client) -> Result<Sample, PollError> {
+        let of = |path| move |error| PollError { path, error };
+        let body = statistics(client).await.map_err(of("/stats"))?;
+        if self.uncounted.get().is_none() {
+            // Until Envoy has answered, none of its statistics is known to be all of them.
+            let answer = uncounted(client, &self.scope, &body).await;
+            let (uncounted, told) = answer.map_err(of(LISTENERS))?;
+            if let Err(error) = told
+                && (self.scope.direction == Direction::Inbound || !self.scope.ignored.is_empty())
+            {
+                self.target.warn(&format!(
+                    "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
+                ));
+            }
+            let _ = self.uncounted.set(uncounted);
         }
-        let _ = self.uncounted.set(uncounted);
-    }
-
-    fn uncounted(&self) -> &Uncounted {
-        self.uncounted.get_or_init(Uncounted::default)
+        let uncounted = self.uncounted.get_or_init(Uncounted::default);
+        Sample::parse(&body, uncounted).map_err(of("/stats"))
     }
 
     async fn begin(&self) {
         let fails = self.fail_healthcheck && !self.stays_good();
-        self.told(begin_drain(&self.admin, self.direction, fails).await);
+        self.told(begin_drain(&self.admin, self.scope.direction, fails).await);
         if !self.is_accepted() && self.spreads.replace(false) && !self.stays_good() {
             // Envoy does not ask anybody to leave by itself.
             self.told(fail_healthcheck(&self.admin).await);
@@ -210,7 +220,7 @@ impl EnvoyDrain {
             let _ = timeout(pause, self.again.notified()).await;
             let (began, epoch, moment) = (Instant::now(), self.epoch.get(), self.moment());
             let began_at = clock::now();
-            let sampled = sample(&mut client, self.uncounted()).await;
+            let sampled = self.sample(&mut client).await;
             pause = match &sampled {
                 Ok(sample) => pace.after_answer(clock::now(), began.elapsed(), self.left(sample)),
                 Err(_) => pace.after_failure(began.elapsed()),
@@ -228,10 +238,10 @@ impl EnvoyDrain {
                     }
                 }
                 Ok(_) => {}
-                Err(error) => {
+                Err(PollError { path, error }) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
-                            "{}: GET /stats: {error}; its connections are unknown",
+                            "{}: GET {path}: {error}; its connections are unknown",
                             self.target.name
                         );
                     }
@@ -252,7 +262,7 @@ impl EnvoyDrain {
         // stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
-            let outcome = close_listeners(&self.admin, self.direction).await;
+            let outcome = close_listeners(&self.admin, self.scope.direction).await;
             self.is_closed.set(outcome.result.is_ok());
             if outcome.result.is_err() {
                 tracing::warn!("{}: {outcome}", self.target.name);
@@ -261,7 +271,7 @@ impl EnvoyDrain {
         self.epoch.set(self.epoch.get() + 1);
         // Requests in flight now are cut when the process is stopped next.
         let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
-        if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client, self.uncounted())).await {
+        if let Ok(Ok(sample)) = timeout(LAST_POLL, self.sample(&mut client)).await {
             self.record(began, &sample, self.moment());
         }
         self.target.send(Event::ListenersClosed(self.target.process));
@@ -291,7 +301,7 @@ impl EnvoyDrain {
                 "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
             }
             (_, true) => "healthcheck/fail, which would close them, was not done",
-            (_, false) if self.direction == Direction::Inbound => SLOW_INBOUND,
+            (_, false) if self.scope.direction == Direction::Inbound => SLOW_INBOUND,
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };
         format!("{requests} requests since the drain began, and no connection was closed: {mend}")
@@ -303,7 +313,7 @@ impl EnvoyDrain {
     }
 
     fn load(&self, sample: &Sample) -> Load {
-        match self.until {
+        match self.scope.until {
             DrainUntil::Connections => Load {
                 unit: Unit::Connections,
                 active: sample.active,
