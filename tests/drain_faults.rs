@@ -263,6 +263,16 @@ fn one_accepted_call_is_enough_and_the_other_is_tried_again_for_2_s() {
 }
 
 #[test]
+fn a_refused_call_at_the_end_is_in_the_report() {
+    let admin = Admin::tcp(0).answer("/drain_listeners", &[Answer::Ok, Answer::Status(403)]);
+    let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };
+    drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_line("warning: router: POST /drain_listeners: answered 403");
+    ended.assert_line("Z   router: POST /drain_listeners: answered 403");
+}
+
+#[test]
 fn a_first_count_that_hangs_delays_the_calls_by_500_ms() {
     let admin = Admin::tcp(0).answer("/stats", &[Answer::Hang, Answer::Ok]);
     let Some(drainit) = start(&admin, "time: 8s, min: 300ms") else { return };

@@ -264,8 +264,11 @@ impl EnvoyDrain {
         if !self.is_closed.get() {
             let outcome = close_listeners(&self.admin, self.scope.direction).await;
             self.is_closed.set(outcome.result.is_ok());
-            if outcome.result.is_err() {
-                tracing::warn!("{}: {outcome}", self.target.name);
+            match outcome.result {
+                Ok(()) => {}
+                Err(RequestError::Status(_)) => self.target.warn(&outcome.to_string()),
+                // An Envoy that ends by itself closes its admin, and refuses nothing by that.
+                Err(_) => tracing::warn!("{}: {outcome}", self.target.name),
             }
         }
         self.epoch.set(self.epoch.get() + 1);
