@@ -85,7 +85,7 @@ fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
         .assert_code(137)
         .assert_took(asked, ms(300)..ms(8000))
         .assert_stopped_in_order(&["router", "policy", "python"])
-        .assert_line("policy: still alive after [0-9.]+m?s, its process group was killed")
+        .assert_line("policy: still alive after [0-9.]+m?s, KILL to its process group")
         .assert_line("policy: was ended by SIGKILL")
         .assert_line("python: exited with code 0");
 }
@@ -347,7 +347,7 @@ fn a_member_of_a_killed_group_goes_with_it() {
     drainit
         .wait_exit(LONG)
         .assert_code(137)
-        .assert_line("a: still alive after [0-9.]+m?s, its process group was killed")
+        .assert_line("a: still alive after [0-9.]+m?s, KILL to its process group")
         .assert_no_event("member", "got SIGTERM");
 }
 
@@ -425,7 +425,7 @@ fn a_group_that_hangs_since_before_the_stop_leaves_its_dependencies_their_time()
         .wait_exit(LONG)
         .assert_code(3)
         .assert_order(&["app exit 3", "db got SIGTERM", "db exit 0"])
-        .assert_line("app: its process group was killed");
+        .assert_line("app: KILL to its process group");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_group_of_zombies_that_nobody_reaps_is_gone() {
         .assert_code(0)
         .assert_order(&["app exit 0", "db got SIGTERM", "keeper got SIGTERM"])
         .assert_line("app: others of its process group are alive")
-        .assert_no_line("its process group was killed");
+        .assert_no_line("KILL to its process group");
 }
 
 #[test]

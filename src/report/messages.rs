@@ -218,13 +218,13 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
         Note::Killed { process, after: Some(after) } => (
             Level::Warning,
             format!(
-                "{}: still alive after {}, its process group was killed",
+                "{}: still alive after {}, KILL to its process group",
                 name(process),
                 human(after)
             ),
         ),
         Note::Killed { process, after: None } => {
-            (Level::Warning, format!("{}: its process group was killed", name(process)))
+            (Level::Warning, format!("{}: KILL to its process group", name(process)))
         }
         Note::GroupRemains(process) => (
             Level::Info,

@@ -802,7 +802,7 @@ impl<'a> Checker<'a> {
         self.holds_pending(procs);
         self.holds_readiness(machine, procs);
         self.holds_answers(machine);
-        self.holds_shutdown(now, machine, procs);
+        self.holds_shutdown(machine, procs);
         for slot in self.slots.all().filter(|_| !self.unready) {
             // An old epoch whose stop has begun may wait for the end of a newer one.
             let is_stopping = matches!(machine.state().life(slot), Lifecycle::Stopping { .. });
@@ -1099,7 +1099,7 @@ impl<'a> Checker<'a> {
     }
 
     /// All that a stop signal and the deadline end has ended, and no stop waits for nothing.
-    fn holds_shutdown(&self, now: Time, machine: &Machine, procs: &[Proc]) {
+    fn holds_shutdown(&self, machine: &Machine, procs: &[Proc]) {
         if !self.unready || self.exit.is_some() {
             self.hold(self.deadline.is_none() || self.exit.is_some(), "ready in a shutdown");
             return;
