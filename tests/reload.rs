@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -589,6 +589,74 @@ fn a_new_process_takes_no_socket_away_in_the_place_of_a_replaced_one() {
     edit(&drainit, "app:", &new);
     drainit.exec(&["reload"]).assert(1, "another process listens on it");
     assert!(path.exists());
+    end(drainit);
+}
+
+#[test]
+fn a_socket_goes_to_another_process_only_while_nobody_has_it() {
+    let Some(drainit) = started(
+        "
+        processes:
+          a:
+            command: [CHILD, a, 'unix=DIR/x.sock']
+            sockets: [DIR/x.sock]
+            readiness: {unix: DIR/x.sock}
+          b:
+            command: [CHILD, b, 'unix=DIR/y.sock']
+            sockets: [DIR/y.sock]
+            readiness: {unix: DIR/y.sock}
+        ",
+    ) else {
+        return;
+    };
+    let (x, y) = (drainit.path("x.sock"), drainit.path("y.sock"));
+    let before = ["a", "b"].map(|name| pid(&drainit, name));
+    for (from, to) in [("x.sock", "z.sock"), ("y.sock", "x.sock"), ("z.sock", "y.sock")] {
+        edit(&drainit, from, to);
+    }
+    for command in [["plan", "--reload"].as_slice(), &["reload"]] {
+        let said = drainit.exec(command);
+        said.assert(1, &format!("a: `sockets`: b runs, and has {}; ", y.display()));
+        said.assert(1, "`drainit stop` it, reload, and `drainit start` it");
+    }
+    assert_eq!(before, ["a", "b"].map(|name| pid(&drainit, name)));
+    for path in [&x, &y] {
+        UnixStream::connect(path).unwrap();
+    }
+    for command in [["stop", "b"].as_slice(), &["reload"], &["start", "b"]] {
+        drainit.exec(command).assert(0, "");
+    }
+    for path in [&x, &y] {
+        UnixStream::connect(path).unwrap();
+    }
+    // A new process waits for the end of one that is removed.
+    edit(&drainit, "          a:", "          renamed:");
+    drainit.exec(&["reload"]).assert(0, "");
+    UnixStream::connect(&y).unwrap();
+    end(drainit);
+}
+
+#[test]
+fn a_socket_that_the_new_instance_does_not_have_goes_with_the_old_one() {
+    let Some(drainit) = started(
+        "
+        processes:
+          app:
+            command: [CHILD, app, 'unix=DIR/old.sock']
+            sockets: [DIR/old.sock, DIR/both.sock]
+            update: start-first
+            readiness: {unix: DIR/old.sock}
+        ",
+    ) else {
+        return;
+    };
+    let both = UnixListener::bind(drainit.path("both.sock")).unwrap();
+    edit(&drainit, "old.sock", "new.sock");
+    drainit.exec(&["reload"]).assert(0, "");
+    assert!(!drainit.path("old.sock").exists());
+    assert!(drainit.path("both.sock").exists());
+    UnixStream::connect(drainit.path("new.sock")).unwrap();
+    drop(both);
     end(drainit);
 }
 

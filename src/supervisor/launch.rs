@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -309,13 +310,17 @@ pub(crate) fn check_sockets(process: &Process, config: &Config) -> Result<(), St
     }
 }
 
-/// Removes the sockets of an earlier instance. Only sockets: a typo in the config must not delete a
-/// file.
-pub(crate) fn remove_sockets(process: &Process, config: &Config) {
-    for path in &process.sockets {
+/// Removes sockets of an earlier instance of a process. Only sockets: a typo in the config must not
+/// delete a file.
+pub(crate) fn remove_sockets<'p>(
+    name: &str,
+    paths: impl Iterator<Item = &'p PathBuf>,
+    config: &Config,
+) {
+    for path in paths {
         let own = config.control.socket.path();
         if let Err(error) = stale_socket::remove_foreign(path, own) {
-            let (name, path) = (&process.name, path.to_string_lossy());
+            let path = path.to_string_lossy();
             tracing::warn!("{name}: cannot remove the socket {}: {error}", harmless(&path));
         }
     }

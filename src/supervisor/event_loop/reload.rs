@@ -1,5 +1,6 @@
 //! The steps of a reload: who asks, when it begins, and what the core is given.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::core::spec::Spec;
 use crate::core::state::Lifecycle;
+use crate::load::check::own_address::normal;
 use crate::os::clock;
 use crate::plan::changes;
 use crate::plan::reload::{Life, Reload, Running};
@@ -18,6 +20,7 @@ use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Prepared, Purpose};
 use crate::supervisor::sockets;
 use crate::supervisor::sockets::Opened;
+use crate::types::harmless;
 use crate::types::suggest::list;
 
 impl EventLoop {
@@ -148,6 +151,7 @@ impl EventLoop {
     fn possible<'c>(&self, candidate: &'c Candidate) -> Result<Opened<'c>, String> {
         self.may_reload().map_err(|why| self.status_board.failure(why))?;
         self.refuse_fixed(candidate)?;
+        self.refuse_moved(candidate)?;
         sockets::open(&candidate.loaded.config, Some(&self.executor.held()))
     }
 
@@ -159,6 +163,51 @@ impl EventLoop {
         let differ = if keys.len() == 1 { "differs" } else { "differ" };
         let keys = list(keys.iter().copied());
         Err(format!("{keys} {differ}, which only a restart of the container can change"))
+    }
+
+    /// Refuses to give one of the `sockets` of a process that runs to another one. It would have to
+    /// start after the end of the other, which two that exchange theirs cannot. A new process does:
+    /// it waits for those that are removed. One that was stopped by hand stays down.
+    fn refuse_moved(&self, candidate: &Candidate) -> Result<(), String> {
+        let wanted = &candidate.loaded.config.processes;
+        if wanted.iter().all(|process| process.sockets.is_empty()) {
+            return Ok(());
+        }
+        let stays: BTreeSet<_> = wanted.iter().map(|process| process.name.as_str()).collect();
+        let machine = self.status_board.machine.borrow();
+        let state = machine.state();
+        let mut stopped = BTreeSet::new();
+        let mut known = BTreeSet::new();
+        let mut owners = BTreeMap::new();
+        for (slot, process, _) in self.executor.definitions(state) {
+            match state.life(slot) {
+                Lifecycle::Done | Lifecycle::Stopped { failed: true } => {}
+                Lifecycle::Stopped { failed: false } => {
+                    stopped.insert(process.name.clone());
+                }
+                _ => {
+                    let paths = process.sockets.iter();
+                    owners.extend(paths.map(|path| (normal(path), process.name.clone())));
+                }
+            }
+            known.insert(process.name.clone());
+        }
+        for process in wanted.iter().filter(|process| !stopped.contains(&process.name)) {
+            for path in &process.sockets {
+                let Some(owner) = owners.get(&normal(path)) else { continue };
+                let waits = !known.contains(&process.name) && !stays.contains(owner.as_str());
+                if *owner != process.name && !waits {
+                    let path = path.to_string_lossy();
+                    return Err(format!(
+                        "{}: `sockets`: {owner} runs, and has {}; `drainit stop` it, reload, \
+                         and `drainit start` it",
+                        process.name,
+                        harmless(&path)
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hands a config to the core, or changes nothing.

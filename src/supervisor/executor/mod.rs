@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +25,7 @@ use crate::core::event::Event;
 use crate::core::slots::Source;
 use crate::core::spec::HookId;
 use crate::envoy::preflight::Verification;
+use crate::load::check::own_address::is_same;
 use crate::logging::Output;
 use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
@@ -270,26 +272,36 @@ impl Executor {
         self.instances[slot.index()].was_started = was_started;
     }
 
-    /// Removes the `sockets` of a process, unless another instance of it may use them.
+    /// Removes the `sockets` of a process, except those that another instance, of this process or of
+    /// another one, may use.
     fn remove_sockets(&self, slot: ProcessId) {
-        if !self.has_other_instance(slot) {
-            launch::remove_sockets(&self.process(slot), &self.config);
-        }
+        let process = self.process(slot);
+        let unused = process.sockets.iter().filter(|path| !self.is_used_beside(slot, path));
+        launch::remove_sockets(&process.name, unused, &self.config);
+    }
+
+    /// Whether an instance in another slot has this path in its `sockets`. In a reload that may be
+    /// one of another process.
+    fn is_used_beside(&self, slot: ProcessId, path: &Path) -> bool {
+        let slots = (0..self.instances.len()).filter_map(|slot| u16::try_from(slot).ok());
+        let mut beside = slots.map(ProcessId).filter(|other| *other != slot && self.lives(*other));
+        // The name first, because the rest is dear where there are thousands of processes.
+        let is_it = |other: &PathBuf| other.file_name() == path.file_name() && is_same(other, path);
+        beside.any(|other| self.process(other).sockets.iter().any(is_it))
     }
 
     /// Fails if a program that is no instance of the process listens on one of its `sockets`.
     fn check_sockets(&self, slot: ProcessId) -> Result<(), StartError> {
-        if self.has_other_instance(slot) {
+        if self.other_slots(slot).into_iter().any(|other| self.lives(other)) {
             Ok(())
         } else {
             launch::check_sockets(&self.process(slot), &self.config)
         }
     }
 
-    /// Whether an instance of the process runs in another slot.
-    fn has_other_instance(&self, slot: ProcessId) -> bool {
-        let lives = |other: &ProcessId| self.instances[other.index()].pid.is_some();
-        self.other_slots(slot).iter().any(lives)
+    /// Whether an instance runs in a slot, or others of its process group do.
+    fn lives(&self, slot: ProcessId) -> bool {
+        self.instances[slot.index()].pid.is_some() || self.groups_of(slot).next().is_some()
     }
 
     /// Whether this instance of the process runs.
