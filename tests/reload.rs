@@ -676,6 +676,28 @@ fn a_held_socket_gets_its_new_permissions_and_a_file_that_it_has_lost() {
     end(drainit);
 }
 
+#[test]
+fn a_held_socket_has_its_old_permissions_where_the_old_instance_goes_on() {
+    let Some(drainit) = started(
+        "
+        processes:
+          app:
+            command: [CHILD, app, print=up]
+            listen: [{address: 'unix:DIR/app.sock', mode: '0666'}]
+            update: start-first
+            readiness: {log: ^up$}
+        ",
+    ) else {
+        return;
+    };
+    edit(&drainit, "print=up", "exit=3");
+    edit(&drainit, "'0666'", "'0600'");
+    drainit.exec(&["reload"]).assert(1, "app exited with code 3");
+    let mode = drainit.path("app.sock").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+    end(drainit);
+}
+
 /// The program of the only process.
 fn program_of(config: &str) -> String {
     let (_, program) = config.split_once("command: [").unwrap();

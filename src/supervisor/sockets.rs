@@ -14,7 +14,14 @@ pub(crate) type Sockets = Vec<Rc<HeldSocket>>;
 pub(crate) struct Opened<'c> {
     sockets: Vec<Sockets>,
     /// Sockets that were held before, with their new permissions and queue.
-    adapted: Vec<(&'c Process, &'c ListenSocket, Rc<HeldSocket>)>,
+    adapted: Vec<Adapted<'c>>,
+}
+
+struct Adapted<'c> {
+    process: &'c Process,
+    wanted: &'c ListenSocket,
+    was: ListenSocket,
+    socket: Rc<HeldSocket>,
 }
 
 /// Opens the sockets of each process, except those that are held already: they stay open, and
@@ -36,9 +43,10 @@ pub(crate) fn open<'c>(
         let opened = match (known, address) {
             (Some((is, socket)), _) if is_same(is) => Ok(Rc::clone(socket)),
             // One that has lost its file is opened anew: its process is replaced anyway.
-            (Some((_, socket)), _) if socket.has_address() => {
-                adapted.push((process, wanted, Rc::clone(socket)));
-                Ok(Rc::clone(socket))
+            (Some((is, socket)), _) if socket.has_address() => {
+                let (was, socket) = (is.clone(), Rc::clone(socket));
+                adapted.push(Adapted { process, wanted, was, socket: Rc::clone(&socket) });
+                Ok(socket)
             }
             (_, Address::Tcp(address)) => HeldSocket::tcp(*address, *backlog).map(Rc::new),
             (_, Address::Unix(path)) => HeldSocket::unix(path, *mode, *backlog).map(Rc::new),
@@ -61,16 +69,41 @@ pub(crate) fn open<'c>(
 }
 
 impl Opened<'_> {
-    /// Changes the sockets that were held before.
+    /// Changes the sockets that were held before: all, or none.
     ///
     /// # Errors
     /// As above.
     pub(crate) fn adapt(self) -> Result<Vec<Sockets>, String> {
-        for (process, wanted, socket) in self.adapted {
-            let adapted = socket.adapt(wanted.mode, wanted.backlog);
-            adapted.map_err(|error| failed(process, wanted, &error))?;
+        for (place, Adapted { process, wanted, socket, .. }) in self.adapted.iter().enumerate() {
+            if let Err(error) = adapt(socket, wanted) {
+                for before in &self.adapted[..place] {
+                    // Best effort: the first failure is reported.
+                    let _ = adapt(&before.socket, &before.was);
+                }
+                return Err(failed(process, wanted, &error));
+            }
         }
         Ok(self.sockets)
+    }
+}
+
+/// Gives a socket the permissions and the queue of a definition.
+fn adapt(socket: &HeldSocket, to: &ListenSocket) -> io::Result<()> {
+    socket.adapt(to.mode, to.backlog)
+}
+
+/// Gives a process the sockets that it has as its definition has them, where `tried`, those of a
+/// config that it did not get, has changed them.
+pub(crate) fn take_back(process: &Process, sockets: &Sockets, tried: &[&ListenSocket]) {
+    for (is, socket) in process.listen.iter().zip(sockets) {
+        let differs = |tried: &&&ListenSocket| {
+            tried.address == is.address && (tried.mode, tried.backlog) != (is.mode, is.backlog)
+        };
+        if tried.iter().any(|tried| differs(&tried))
+            && let Err(error) = adapt(socket, is)
+        {
+            tracing::warn!("{}", failed(process, is, &error));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::core::state::State;
 use crate::os::held_sockets::HeldSocket;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
-use crate::supervisor::sockets::Sockets;
+use crate::supervisor::sockets::{Sockets, take_back};
 use crate::types::ProcessId;
 
 /// A process of a config, with what it gets beside it.
@@ -85,13 +85,19 @@ impl Executor {
         self.config = config;
     }
 
-    /// The reload is answered: every slot has its definition.
+    /// The reload is answered: every slot has its definition. One that has failed may have left some
+    /// with that from before.
     pub(crate) fn end_reload(&mut self) {
-        self.loading.clear();
+        let loaded = std::mem::take(&mut self.loading);
+        let tried: Vec<_> = loaded.iter().flat_map(|one| &one.process.listen).collect();
         let watched: Vec<_> = {
             let machine = self.status_board.machine.borrow();
             let definitions = self.definitions(machine.state());
-            definitions.flat_map(|(_, process, _)| file_watch::watched(&process)).collect()
+            let each = definitions.flat_map(|(slot, process, _)| {
+                take_back(&process, &self.sockets[slot.index()], &tried);
+                file_watch::watched(&process)
+            });
+            each.collect()
         };
         self.file_watches.keep(&watched);
     }
