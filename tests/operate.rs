@@ -1,10 +1,12 @@
 //! `drainit stop`, `start` and `restart`.
 
 use std::process::Stdio;
+use std::thread;
 
 use serde_json::Value;
 use testkit::event::Event;
 
+use crate::support::http::post_unix;
 use crate::support::{LONG, Rig, Running, Said, Signal};
 
 /// An app with a drain, and its dependency. The app is drained as soon as it is asked to.
@@ -41,6 +43,26 @@ fn state(drainit: &Running, name: &str) -> (String, Option<i64>) {
     let status: Value = serde_json::from_str(&said.stdout).unwrap();
     let process = &status["processes"][0];
     (process["state"].as_str().unwrap().to_owned(), process["pid"].as_i64())
+}
+
+/// Asks from outside: a command in the container may be killed with PID 1 before it prints.
+#[test]
+fn a_request_that_ends_the_container_is_answered() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          once: {type: oneshot, command: [CHILD, once, await=DIR/go, exit=0]}
+        ",
+    );
+    drainit.wait_for_start(&["once"]);
+    let socket = drainit.path("control.sock");
+    let asking = thread::spawn(move || post_unix(&socket, "/v1/restart?process=once").unwrap());
+    wait_for(&drainit, "once", "start", 2);
+    drainit.touch("go");
+    drainit.wait_exit(LONG).assert_code(0);
+    assert_eq!(asking.join().unwrap(), (200, "done\n".to_owned()));
 }
 
 #[test]
