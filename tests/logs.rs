@@ -100,6 +100,38 @@ fn the_last_lines_of_drainit_are_followed_too() {
 }
 
 #[test]
+fn a_name_is_followed_over_reloads() {
+    let Some(rig) = Rig::new() else { return };
+    let config = |processes: &str| {
+        let base = "base: {command: [CHILD, base]}";
+        rig.fill(&format!("processes: {{{base}, {processes}}}"))
+    };
+    let first = config("app: {command: [CHILD, app, print=one], log: {}}");
+    let without = config("");
+    let other = config("other: {command: [CHILD, other, print=secret], log: {}}");
+    let again = config("app: {command: [CHILD, app, print=two], log: {}}");
+    let path = rig.path("drainit.yaml");
+    let drainit = rig.start(&first);
+    drainit.wait_for_line("one");
+    drainit.wait_for_line("everything is ready");
+    let mut command = drainit.exec_as(None, &["logs", "-f", "-n", "1", "app"]);
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "[app] one");
+    for (config, line) in [(without, None), (other, Some("secret")), (again, Some("two"))] {
+        std::fs::write(&path, config).unwrap();
+        drainit.exec(&["reload"]).assert(0, "");
+        if let Some(line) = line {
+            drainit.wait_for_line(line);
+        }
+    }
+    assert_eq!(lines.next().unwrap(), "[app] two");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+    following.wait().unwrap();
+}
+
+#[test]
 fn a_follower_without_a_reader_does_not_wait_for_the_next_line() {
     let Some(drainit) = start() else { return };
     let mut command = drainit.exec_as(None, &["logs", "-f", "-n", "1", "a"]);

@@ -209,6 +209,8 @@ fn busy() -> Response<AnswerBody> {
 struct Query {
     /// For each name indices into the processes of the status: one, or those of its copies.
     processes: Vec<Vec<usize>>,
+    /// The names as they were given.
+    names: Vec<String>,
     /// [`OWN`] is named among the processes, and none of them has that name.
     own: bool,
     signal: Option<Signal>,
@@ -230,10 +232,14 @@ impl Query {
                         Some(place) => query.add(vec![place]),
                         None => match copies.collect::<Vec<_>>() {
                             copies if !copies.is_empty() => query.add(copies),
-                            _ if value == OWN => query.own = true,
+                            _ if value == OWN => {
+                                query.own = true;
+                                continue;
+                            }
                             _ => return Err(unknown_process(value, now)),
                         },
                     }
+                    query.names.push(value.to_owned());
                 }
                 "signal" => {
                     let signal = Signal::parse(value);
@@ -337,7 +343,7 @@ fn logs(
         if !stage.last() {
             return busy();
         }
-        let follower = output.recent().follow(owners, query.lines);
+        let follower = output.recent().follow(owners, query.names.clone(), query.lines);
         AnswerBody::Lines(Lines { follower, output: Arc::clone(output) })
     } else {
         let lines = output.recent().last(owners.as_deref(), query.lines);

@@ -124,6 +124,8 @@ impl Ring {
 struct Queue {
     /// `None` follows all.
     owners: Option<Vec<Owner>>,
+    /// Of processes, which may be new owners later.
+    names: Vec<String>,
     bytes: Vec<u8>,
     /// Lines that had no room since the last read.
     dropped: u64,
@@ -171,9 +173,18 @@ impl Recent {
         }
     }
 
-    /// Drops the lines of an owner, whose number goes to another process.
-    pub(crate) fn drop_lines(&self, owner: Owner) {
-        self.lock().rings.remove(&owner);
+    /// The number of an owner goes to another process, which has these names: the lines are dropped,
+    /// and those who follow one of the names follow it.
+    pub(crate) fn reassign(&self, owner: Owner, names: &[&str]) {
+        let mut state = self.lock();
+        state.rings.remove(&owner);
+        for queue in state.followers.values_mut() {
+            let is_asked = queue.names.iter().any(|name| names.contains(&name.as_str()));
+            if let Some(owners) = &mut queue.owners {
+                owners.retain(|one| *one != owner);
+                owners.extend(is_asked.then_some(owner));
+            }
+        }
     }
 
     /// Takes whole, formatted lines. Never blocks for longer than a copy takes.
@@ -203,17 +214,18 @@ impl Recent {
         self.lock().last(owners, count)
     }
 
-    /// Like [`Self::last`], and what follows.
+    /// Like [`Self::last`], and what follows, also of later processes with one of these names.
     pub(crate) fn follow(
         self: &Arc<Self>,
         owners: Option<Vec<Owner>>,
+        names: Vec<String>,
         count: Option<usize>,
     ) -> Follower {
         let mut state = self.lock();
         let bytes = state.last(owners.as_deref(), count);
         let number = state.next_follower;
         state.next_follower += 1;
-        state.followers.insert(number, Queue { owners, bytes, dropped: 0, waker: None });
+        state.followers.insert(number, Queue { owners, names, bytes, dropped: 0, waker: None });
         Follower { recent: Arc::clone(self), number }
     }
 
@@ -389,7 +401,7 @@ mod tests {
     fn a_follower_gets_what_is_there_and_what_comes() {
         let recent = recent();
         recent.push(A, b"before\n");
-        let follower = recent.follow(Some(vec![A]), None);
+        let follower = recent.follow(Some(vec![A]), Vec::new(), None);
         recent.push(B, b"of another\n");
         recent.push(A, b"after\n");
         assert_eq!(next(&follower).unwrap().lines, b"before\nafter\n");
@@ -399,9 +411,24 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_of_a_name_follows_whoever_has_it() {
+        let recent = recent();
+        let follower = recent.follow(Some(vec![A]), vec!["app".to_owned()], None);
+        recent.reassign(A, &["other"]);
+        recent.push(A, b"of another\n");
+        recent.push(B, b"of a third\n");
+        assert!(next(&follower).is_none());
+        for (names, lines) in [(&["app"][..], b"again\n"), (&["app", "app-3"], b"copy!\n")] {
+            recent.reassign(B, names);
+            recent.push(B, lines);
+            assert_eq!(next(&follower).unwrap().lines, lines);
+        }
+    }
+
+    #[test]
     fn a_follower_that_does_not_read_loses_lines_and_hears_of_it() {
         let recent = recent();
-        let follower = recent.follow(None, None);
+        let follower = recent.follow(None, Vec::new(), None);
         let line = [&[b'x'; 999][..], b"\n"].concat();
         for _ in 0..1000 {
             recent.push(A, &line);

@@ -242,8 +242,10 @@ impl Executor {
             }
             Source::Config(place) => {
                 let Definition { process, args, sockets } = self.loading[place].clone();
+                let of = Rc::clone(&process);
                 if self.status_board.adopt_definition(now, slot, process, place) {
-                    self.output.recent().drop_lines(Some(self.owner(slot)));
+                    let names = [of.name.as_str(), of.key()];
+                    self.output.recent().reassign(Some(self.owner(slot)), &names);
                 }
                 (args, sockets)
             }
