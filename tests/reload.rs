@@ -294,6 +294,10 @@ fn a_reload_fails_with_a_dependent_that_follows() {
         edit(&drainit, "print=one", "print=two");
         drainit.exec(&["reload"]).assert(1, "app did not become ready within 3s");
         assert_eq!(state(&drainit, "app").0, after);
+        if after == "failed" {
+            let why = "app (failed: did not become ready within 3s)";
+            drainit.exec(&["health"]).assert(1, why);
+        }
         fs::write(drainit.path("good"), "").unwrap();
         edit(&drainit, "print=two", "print=three");
         drainit.exec(&["reload"]).assert(0, "");

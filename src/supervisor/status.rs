@@ -59,6 +59,8 @@ struct ProcessFacts {
     /// `restart_max` is reached, or it has failed its liveness check: the process stays down,
     /// whatever its last exit code.
     gave_up: bool,
+    /// Why it is stopped before it was ready: better than how it ends then.
+    failed_start: Option<String>,
     /// Why it is not ready yet, or its `STATUS=`.
     failure: LastFailure,
     /// Why its last liveness probe failed.
@@ -79,6 +81,7 @@ impl ProcessFacts {
             last_end: None,
             message: None,
             gave_up: false,
+            failed_start: None,
             failure: LastFailure::default(),
             unhealthy: LastFailure::default(),
         }
@@ -277,6 +280,17 @@ impl StatusBoard {
                 facts[process.index()].end = None;
                 facts[process.index()].skipped = false;
                 facts[process.index()].gave_up = false;
+                facts[process.index()].failed_start = None;
+                process
+            }
+            Note::NotReady { process, after } => {
+                let why = StartFailure::NotReady { after };
+                facts[process.index()].failed_start = Some(messages::start_failure(why));
+                process
+            }
+            Note::TimedOut { process, after } => {
+                let why = StartFailure::TimedOut { after };
+                facts[process.index()].failed_start = Some(messages::start_failure(why));
                 process
             }
             Note::Unhealthy { process, next } => {
@@ -302,7 +316,8 @@ impl StatusBoard {
                 facts[process.index()].gave_up = gave_up;
                 facts[process.index()].end = Some(end);
                 facts[process.index()].last_end = Some(end);
-                facts[process.index()].message = Some(end.to_string());
+                let why = facts[process.index()].failed_start.take();
+                facts[process.index()].message = Some(why.unwrap_or_else(|| end.to_string()));
                 process
             }
             Note::DrainBegan { process, .. } => {
