@@ -13,6 +13,10 @@ use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::readiness::probe::{LastFailure, RunCommand, attempt};
 use crate::types::{ProcessId, harmless};
 
+/// A limit that is seen this late was over during a pause of the container, or drainit had no
+/// processor time. The process had none either, so that the limit says nothing about it.
+pub(crate) const PAUSED: Duration = Duration::from_millis(100);
+
 /// The times of the probes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -51,8 +55,7 @@ impl LivenessWatch {
                 sleep(pace.interval).await;
                 let began = Instant::now();
                 let result = probe_once(&probe, pace.timeout, &run).await;
-                // A pause of the container has stopped the process, too.
-                if result.is_err() && began.elapsed() > pace.timeout * 3 / 2 {
+                if result.is_err() && began.elapsed() > pace.timeout + PAUSED {
                     continue;
                 }
                 let is_alive = result.is_ok();
@@ -80,5 +83,62 @@ async fn probe_once(probe: &Probe, limit: Duration, run: &Rc<RunCommand>) -> Res
             check_alive(admin, limit).await.map_err(|why| format!("{admin}: {why}"))
         }
         _ => attempt(probe, limit, &**run).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::thread;
+
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// Probes with a command that has these results, and returns the first that counts.
+    async fn first_result(
+        pace: Pace,
+        run: impl Fn() -> Result<(), String> + 'static,
+    ) -> Option<bool> {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let run = move |_: &[String]| -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+            let result = run();
+            Box::pin(async { result })
+        };
+        let watch = async {
+            let instance = Instance { process: ProcessId(0), number: 0 };
+            let probe = Probe::Exec(vec!["check".to_owned()]);
+            let failure = LastFailure::default();
+            let _watch = LivenessWatch::begin(instance, probe, pace, failure, sender, Rc::new(run));
+            receiver.recv().await
+        };
+        match LocalSet::new().run_until(watch).await? {
+            Message::OfInstance { event: Event::LivenessProbed { is_alive, .. }, .. } => {
+                Some(is_alive)
+            }
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_a_pause_has_made_late_has_no_result() {
+        let (start_period, interval) = (Duration::ZERO, Duration::from_millis(1));
+        let timeout = Duration::from_secs(1);
+        let pace = Pace { start_period, interval, timeout };
+        let runs = Cell::new(0);
+        let result = first_result(pace, move || {
+            if runs.replace(runs.get() + 1) > 0 {
+                return Ok(());
+            }
+            // drainit is stopped, too: a little longer than the limit of the probe.
+            thread::sleep(timeout + PAUSED * 2);
+            Err("its command had not ended".to_owned())
+        });
+        assert_eq!(result.await, Some(true));
+        let failed = first_result(pace, || Err("its command exited with code 1".to_owned()));
+        assert_eq!(failed.await, Some(false), "in time");
     }
 }

@@ -17,6 +17,7 @@ use crate::os::Pid;
 use crate::os::descendants::{Kin, describe, kin};
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
+use crate::supervisor::liveness::PAUSED;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
 use crate::supervisor::readiness::probe::LastFailure;
 use crate::types::{ProcessId, human};
@@ -73,7 +74,7 @@ impl Listener {
         let task = spawn_local({
             let source = Rc::clone(&source);
             async move {
-                let mut watchdog = Watchdog { limit, alive_by: None };
+                let mut watchdog = Watchdog { limit, alive_by: None, is_overdue: false };
                 loop {
                     let accepts = |pid, message: &NotifyMessage| source.accepts(pid, message);
                     let received = tokio::select! {
@@ -126,12 +127,15 @@ struct Watchdog {
     limit: watch::Receiver<Option<Duration>>,
     /// `None` before that, and after it expired.
     alive_by: Option<Instant>,
+    /// The limit is over; [`Self::alive_by`] is the end of the moment after it.
+    is_overdue: bool,
 }
 
 impl Watchdog {
     fn is_alive(&mut self) {
         if let (Some(limit), Some(_)) = (*self.limit.borrow(), self.alive_by) {
             self.alive_by = Some(Instant::now() + limit);
+            self.is_overdue = false;
         }
     }
 
@@ -146,14 +150,21 @@ impl Watchdog {
                 continue;
             };
             sleep_until(alive_by).await;
-            let limit = self.limit.borrow().unwrap_or_default();
-            // A pause of the container has stopped the process, too.
-            let is_late = alive_by.elapsed() > limit / 2;
-            self.alive_by = is_late.then(|| Instant::now() + limit);
-            if !is_late {
+            if self.expires(alive_by, Instant::now()) {
                 return;
             }
         }
+    }
+
+    /// Whether it expires now that a time is over. A pause of the container has stopped the process,
+    /// too: after a long one it gets its limit again, and after one that is not seen a moment.
+    fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
+        let was_paused = now.duration_since(alive_by) > PAUSED;
+        let expires = self.is_overdue && !was_paused;
+        self.is_overdue = !self.is_overdue && !was_paused;
+        let more = if was_paused { self.limit.borrow().unwrap_or_default() } else { PAUSED };
+        self.alive_by = (!expires).then(|| now + more);
+        expires
     }
 }
 
@@ -223,5 +234,55 @@ impl Source {
             tracing::warn!("{line}");
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// A watchdog whose limit ends at this time.
+    fn due(at: Instant) -> Watchdog {
+        let limit = watch::channel(Some(LIMIT)).1;
+        Watchdog { limit, alive_by: Some(at), is_overdue: false }
+    }
+
+    #[test]
+    fn without_a_message_it_expires_a_moment_after_its_limit() {
+        let at = Instant::now();
+        let mut watchdog = due(at);
+        let seen = at + Duration::from_millis(1);
+        assert!(!watchdog.expires(at, seen), "the process may have been paused until now");
+        let moment_over = seen + PAUSED;
+        assert_eq!(watchdog.alive_by, Some(moment_over));
+        assert!(watchdog.expires(moment_over, moment_over));
+        assert_eq!(watchdog.alive_by, None);
+    }
+
+    #[test]
+    fn after_a_pause_shorter_than_the_limit_there_is_the_whole_limit_again() {
+        let at = Instant::now();
+        let mut watchdog = due(at);
+        let seen = at + Duration::from_millis(850);
+        assert!(!watchdog.expires(at, seen));
+        assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
+        // A pause in the moment after the limit counts, too.
+        let mut watchdog = due(at);
+        assert!(!watchdog.expires(at, at));
+        let seen = at + PAUSED + Duration::from_secs(1);
+        assert!(!watchdog.expires(at + PAUSED, seen));
+        assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
+    }
+
+    #[test]
+    fn a_message_in_the_moment_after_the_limit_counts() {
+        let at = Instant::now();
+        let mut watchdog = due(at);
+        assert!(!watchdog.expires(at, at));
+        watchdog.is_alive();
+        assert!(!watchdog.is_overdue);
+        assert!(watchdog.alive_by.is_some_and(|alive_by| alive_by >= at + LIMIT));
     }
 }
