@@ -24,5 +24,15 @@ pub mod sys;
 pub mod terminal;
 pub mod termination_log;
 
+use std::io;
+
+use nix::errno::Errno;
+
+/// Whether drainit itself had no descriptor or no memory for it.
+pub(crate) fn is_own_lack(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS))
+}
+
 /// A process id as the kernel counts them.
 pub type Pid = i32;

@@ -10,7 +10,8 @@ use crate::config::Probe;
 use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
 use crate::supervisor::message::{Message, MessageSender};
-use crate::supervisor::readiness::probe::{LastFailure, RunCommand, attempt};
+use crate::supervisor::readiness::probe::{LastFailure, RunCommand, attempt, of_request};
+use crate::supervisor::run_command::Failure;
 use crate::types::{ProcessId, harmless};
 
 /// A limit that is seen this late was over during a pause of the container, or drainit had no
@@ -28,9 +29,10 @@ pub(crate) struct Pace {
 }
 
 /// The instance of a process to probe.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Instance {
     pub(crate) process: ProcessId,
+    pub(crate) name: String,
     pub(crate) number: u32,
 }
 
@@ -49,18 +51,30 @@ impl LivenessWatch {
         sender: MessageSender,
         run: Rc<RunCommand>,
     ) -> Self {
+        let Instance { process, name, number } = instance;
         let task = spawn_local(async move {
+            let mut has_warned = false;
             sleep(pace.start_period).await;
             loop {
                 sleep(pace.interval).await;
                 let began = Instant::now();
-                let result = probe_once(&probe, pace.timeout, &run).await;
+                let result = probe_once(&probe, pace.timeout, &*run).await;
                 if result.is_err() && began.elapsed() > pace.timeout + PAUSED {
                     continue;
                 }
+                if let Err(Failure { why, is_own: true }) = &result {
+                    if !std::mem::replace(&mut has_warned, true) {
+                        let why = harmless(why);
+                        tracing::warn!(
+                            "{name}: its liveness cannot be probed: {why}; this is no failure of it"
+                        );
+                    }
+                    continue;
+                }
+                has_warned = false;
                 let is_alive = result.is_ok();
-                *failure.borrow_mut() = result.err().map(|why| harmless(&why).into_owned());
-                let Instance { process, number } = instance;
+                *failure.borrow_mut() =
+                    result.err().map(|failure| harmless(&failure.why).into_owned());
                 let event = Event::LivenessProbed { process, is_alive };
                 // Fails only when the event loop has ended.
                 let _ = sender.send(Message::OfInstance { process, instance: number, event });
@@ -77,39 +91,39 @@ impl Drop for LivenessWatch {
 }
 
 /// Every kind of probe keeps the limit.
-async fn probe_once(probe: &Probe, limit: Duration, run: &Rc<RunCommand>) -> Result<(), String> {
+async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
     match probe {
-        Probe::Envoy(admin) => {
-            check_alive(admin, limit).await.map_err(|why| format!("{admin}: {why}"))
-        }
-        _ => attempt(probe, limit, &**run).await,
+        Probe::Envoy(admin) => check_alive(admin, limit).await.map_err(|error| {
+            let Failure { why, is_own } = of_request(&error);
+            Failure { why: format!("{admin}: {why}"), is_own }
+        }),
+        _ => attempt(probe, limit, run).await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::future::Future;
-    use std::pin::Pin;
     use std::thread;
 
     use tokio::sync::mpsc;
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::supervisor::readiness::probe::RunningCommand;
 
     /// Probes with a command that has these results, and returns the first that counts.
     async fn first_result(
         pace: Pace,
-        run: impl Fn() -> Result<(), String> + 'static,
+        run: impl Fn() -> Result<(), Failure> + 'static,
     ) -> Option<bool> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let run = move |_: &[String]| -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+        let run = move |_: &[String]| -> RunningCommand {
             let result = run();
             Box::pin(async { result })
         };
         let watch = async {
-            let instance = Instance { process: ProcessId(0), number: 0 };
+            let instance = Instance { process: ProcessId(0), name: "a".to_owned(), number: 0 };
             let probe = Probe::Exec(vec!["check".to_owned()]);
             let failure = LastFailure::default();
             let _watch = LivenessWatch::begin(instance, probe, pace, failure, sender, Rc::new(run));
@@ -135,10 +149,22 @@ mod tests {
             }
             // drainit is stopped, too: a little longer than the limit of the probe.
             thread::sleep(timeout + PAUSED * 2);
-            Err("its command had not ended".to_owned())
+            Err("its command had not ended".to_owned().into())
         });
         assert_eq!(result.await, Some(true));
-        let failed = first_result(pace, || Err("its command exited with code 1".to_owned()));
+        let failed = first_result(pace, || Err("its command exited with code 1".to_owned().into()));
         assert_eq!(failed.await, Some(false), "in time");
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_drainit_cannot_make_has_no_result() {
+        let moment = Duration::from_millis(1);
+        let pace = Pace { start_period: moment, interval: moment, timeout: Duration::from_secs(9) };
+        let runs = Cell::new(0);
+        let result = first_result(pace, move || {
+            let no_room = Failure { why: "no room for another process".to_owned(), is_own: true };
+            if runs.replace(runs.get() + 1) < 5 { Err(no_room) } else { Ok(()) }
+        });
+        assert_eq!(result.await, Some(true));
     }
 }

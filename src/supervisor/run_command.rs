@@ -5,11 +5,37 @@ use std::time::Duration;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::timeout;
 
-use crate::os::Pid;
 use crate::os::kill::kill_group;
-use crate::os::spawn::SpawnRequest;
+use crate::os::spawn::{SpawnError, SpawnRequest};
+use crate::os::{Pid, is_own_lack};
 use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
+
+/// Why a command or a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For people.
+    pub(crate) why: String,
+    /// drainit lacked a descriptor, a PID or memory for it, which says nothing about the process.
+    pub(crate) is_own: bool,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, is_own: false }
+    }
+}
+
+impl From<SpawnError> for Failure {
+    fn from(error: SpawnError) -> Self {
+        let is_own = match &error {
+            SpawnError::TooMany { .. } => true,
+            SpawnError::Other { source, .. } => is_own_lack(source),
+            _ => false,
+        };
+        Self { why: harmless(&error.to_string()).into_owned(), is_own }
+    }
+}
 
 /// A running command; dropping it kills its process group.
 struct Running {
@@ -32,15 +58,43 @@ pub(crate) async fn run(
     request: SpawnRequest,
     children: SharedChildren,
     limit: Duration,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let (sender, end) = oneshot::channel();
     let spawned = children.borrow_mut().spawn(request, Role::Command(sender));
-    let mut running =
-        Running { pid: spawned.map_err(|error| harmless(&error.to_string()).into_owned())?, end };
+    let mut running = Running { pid: spawned?, end };
     match timeout(limit, &mut running.end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
-        Ok(Ok(end)) => Err(format!("its command {end}")),
-        Ok(Err(_)) => Err("its command was lost".to_owned()),
-        Err(_) => Err(format!("its command had not ended after {}", human(limit))),
+        Ok(Ok(end)) => Err(format!("its command {end}").into()),
+        Ok(Err(_)) => Err("its command was lost".to_owned().into()),
+        Err(_) => Err(format!("its command had not ended after {}", human(limit)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_lack_of_drainits_own_is_told_apart() {
+        let path = std::path::PathBuf::from("/bin/check");
+        let because = |errno: Errno| SpawnError::Other {
+            path: path.clone(),
+            source: io::Error::from_raw_os_error(errno as i32),
+        };
+        for own in [
+            SpawnError::TooMany { path: path.clone() },
+            because(Errno::EMFILE),
+            because(Errno::ENFILE),
+            because(Errno::ENOMEM),
+        ] {
+            assert!(Failure::from(own).is_own);
+        }
+        for other in [SpawnError::Missing { path: path.clone() }, because(Errno::EIO)] {
+            assert!(!Failure::from(other).is_own);
+        }
     }
 }

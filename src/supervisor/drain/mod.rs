@@ -93,7 +93,9 @@ impl RunningDrain {
                 let (request, children) = (command(words), Rc::clone(children));
                 let task = spawn_local(async move {
                     let result = match request {
-                        Ok(request) => run_command::run(request, children, limit).await,
+                        Ok(request) => run_command::run(request, children, limit)
+                            .await
+                            .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),
                     };
                     target.ended(result, "its drain");

@@ -1,6 +1,5 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
-use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::config::{Liveness, Process};
@@ -12,12 +11,10 @@ use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness::{Instance, LivenessWatch, Pace};
 use crate::supervisor::message::{Message, Role};
 use crate::supervisor::readiness::notify::{Listener, NotifySender, States};
-use crate::supervisor::readiness::probe::{LastFailure, answered_already};
+use crate::supervisor::readiness::probe::{LastFailure, RunningCommand, answered_already};
 use crate::supervisor::readiness::{ReadinessTarget, Watch};
 use crate::supervisor::run_command;
 use crate::types::ProcessId;
-
-type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 impl Executor {
     /// Evaluates `only_if`. The stale sockets of a skipped process are removed: nothing will listen
@@ -184,12 +181,12 @@ impl Executor {
                     Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
                 let (user, limit) = (Process::clone(&wanted), *timeout);
-                let run = move |command: &[String]| -> Running {
+                let run = move |command: &[String]| -> RunningCommand {
                     let request = launch::probe(command, &user, &base);
                     Box::pin(run_command::run(request, Rc::clone(&children), limit))
                 };
                 current.liveness = Some(LivenessWatch::begin(
-                    Instance { process, number: current.number },
+                    Instance { process, name: wanted.name.clone(), number: current.number },
                     probe.clone(),
                     pace,
                     failure,

@@ -53,9 +53,9 @@ pub(super) async fn validate(
             _ => is_open = false,
         }
     }
-    result.map_err(|end| {
+    result.map_err(|failure| {
         let output = String::from_utf8_lossy(&output);
-        reason(&output).map_or(end, |reason| harmless(&reason).into_owned())
+        reason(&output).map_or(failure.why, |reason| harmless(&reason).into_owned())
     })
 }
 

@@ -6,8 +6,6 @@ pub(crate) mod probe;
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +15,9 @@ use crate::config::{Address, Probe, Process, Readiness};
 use crate::logging::capture::OutputCapture;
 use crate::supervisor::launch;
 use crate::supervisor::message::{Message, MessageSender, SharedChildren};
-use crate::supervisor::readiness::probe::{LastFailure, ask_epoch, wait_epoch, wait_ready};
+use crate::supervisor::readiness::probe::{
+    LastFailure, RunningCommand, ask_epoch, wait_epoch, wait_ready,
+};
 use crate::supervisor::run_command;
 
 /// The limit of one run of an `exec` probe.
@@ -59,7 +59,7 @@ impl Watch {
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
-                    let run = move |command: &[String]| -> Pin<Box<dyn Future<Output = Result<(), String>>>> {
+                    let run = move |command: &[String]| -> RunningCommand {
                         let request = launch::probe(command, &process, &base);
                         Box::pin(run_command::run(request, Rc::clone(&children), EXEC_LIMIT))
                     };

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::future::{Future, pending};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -18,8 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, ListenSocket, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
-use crate::http::{describe_io, status};
+use crate::http::{RequestError, describe_io, status};
+use crate::os::is_own_lack;
 use crate::os::path_watch::PathWatch;
+use crate::supervisor::run_command::Failure;
 use crate::types::{harmless, human};
 
 /// The limit of a single attempt.
@@ -44,7 +47,10 @@ pub(crate) type LastFailure = Rc<RefCell<Option<String>>>;
 
 /// Runs the command of an `exec` probe to its end; the error says why it failed. Limits and reaps
 /// the command itself, also when it is dropped.
-pub(crate) type RunCommand = dyn Fn(&[String]) -> Pin<Box<dyn Future<Output = Result<(), String>>>>;
+pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
+
+/// A command of a [`RunCommand`].
+pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
 /// The address of the probe, if something on this machine answers there although the process has
 /// not been started: later answers may not be from the process either.
@@ -76,9 +82,9 @@ pub(crate) async fn wait_ready(
     run: &RunCommand,
 ) {
     let try_once = async || {
-        attempt(probe, ATTEMPT_LIMIT, run).await.map_err(|reason| {
+        attempt(probe, ATTEMPT_LIMIT, run).await.map_err(|failure| {
             failures.set(failures.get() + 1);
-            *last_failure.borrow_mut() = Some(harmless(&reason).into_owned());
+            *last_failure.borrow_mut() = Some(harmless(&failure.why).into_owned());
         })
     };
     match probe {
@@ -120,25 +126,26 @@ pub(crate) async fn ask_epoch(
     })
 }
 
-/// Tries once, for at most `limit`; a command has the limit of `run`. The error is the reason, for
-/// people. For `log` and `notify` this never returns.
+/// Tries once, for at most `limit`; a command has the limit of `run`. For `log` and `notify` this
+/// never returns.
 pub(crate) async fn attempt(
     probe: &Probe,
     limit: Duration,
     run: &RunCommand,
-) -> Result<(), String> {
-    let at = |place: &dyn Display, result: Result<(), String>| {
-        result.map_err(|reason| format!("{place}: {reason}"))
+) -> Result<(), Failure> {
+    let at = |place: &dyn Display, result: Result<(), Failure>| {
+        let named = |Failure { why, is_own }| Failure { why: format!("{place}: {why}"), is_own };
+        result.map_err(named)
     };
     match probe {
         Probe::Unix(path) => at(&path.display(), connect_unix(path, limit).await),
-        Probe::File(path) => at(&path.display(), exists(path)),
+        Probe::File(path) => at(&path.display(), exists(path).map_err(Failure::from)),
         Probe::Tcp(address) => {
             let connect = bounded(limit, TcpStream::connect(address)).await;
-            at(address, connect.and_then(|stream| refuse_own_connection(&stream)))
+            at(address, connect.and_then(|stream| Ok(refuse_own_connection(&stream)?)))
         }
         Probe::Http(target) => at(target, get(target, limit).await),
-        Probe::Envoy(admin) => at(admin, check_ready(admin, limit).await),
+        Probe::Envoy(admin) => at(admin, check_ready(admin, limit).await.map_err(Failure::from)),
         Probe::Exec(command) => run(command).await,
         Probe::Log(_) | Probe::Notify => pending().await,
     }
@@ -196,15 +203,25 @@ impl Pauses {
 
 async fn bounded<T>(
     limit: Duration,
-    attempt: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, String> {
+    attempt: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failure> {
     match timeout(limit, attempt).await {
-        Ok(result) => result.map_err(|error| describe_io(&error)),
-        Err(_) => Err(format!("no answer within {}", human(limit))),
+        Ok(result) => result.map_err(|error| of_io(&error)),
+        Err(_) => Err(format!("no answer within {}", human(limit)).into()),
     }
 }
 
-async fn connect_unix(path: &Path, limit: Duration) -> Result<(), String> {
+fn of_io(error: &io::Error) -> Failure {
+    Failure { why: describe_io(error), is_own: is_own_lack(error) }
+}
+
+/// Tells a lack of descriptors apart, which is no answer of the server.
+pub(crate) fn of_request(error: &RequestError) -> Failure {
+    let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
+    Failure { why: error.to_string(), is_own }
+}
+
+async fn connect_unix(path: &Path, limit: Duration) -> Result<(), Failure> {
     bounded(limit, UnixStream::connect(path)).await.map(drop)
 }
 
@@ -222,11 +239,11 @@ fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     }
 }
 
-async fn get(target: &HttpTarget, limit: Duration) -> Result<(), String> {
+async fn get(target: &HttpTarget, limit: Duration) -> Result<(), Failure> {
     match status(&target.address, Method::GET, &target.path, limit).await {
         Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
-        Ok(status) => Err(format!("answered {status}")),
-        Err(error) => Err(error.to_string()),
+        Ok(status) => Err(format!("answered {status}").into()),
+        Err(error) => Err(of_request(&error)),
     }
 }
 
@@ -395,11 +412,13 @@ mod tests {
     async fn a_command_is_run_until_it_succeeds() {
         let runs = Rc::new(Cell::new(0));
         let counted = Rc::clone(&runs);
-        let run = move |command: &[String]| -> Pin<Box<dyn Future<Output = _>>> {
+        let run = move |command: &[String]| -> RunningCommand {
             assert_eq!(command, ["check"]);
             counted.set(counted.get() + 1);
             let ready = counted.get() == 3;
-            Box::pin(async move { ready.then_some(()).ok_or("exited with code 1".to_owned()) })
+            Box::pin(
+                async move { ready.then_some(()).ok_or("exited with code 1".to_owned().into()) },
+            )
         };
         let (last, failures) = (LastFailure::default(), Cell::default());
         let probe = Probe::Exec(vec!["check".to_owned()]);
