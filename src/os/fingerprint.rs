@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use tokio::sync::oneshot;
 
@@ -26,9 +27,17 @@ const CHUNK: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
-/// Takes the fingerprint on a thread of its own, because a file system may hang. `None` where
-/// nothing is at the path.
-pub(crate) fn take(path: PathBuf) -> oneshot::Receiver<io::Result<Option<Fingerprint>>> {
+/// What is at a path.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// `None` where nothing is there, or where that cannot be read.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// What cannot be read: the path itself, or the first such file of a directory.
+    pub(crate) unreadable: Option<(PathBuf, io::Error)>,
+}
+
+/// Reads on a thread of its own, because a file system may hang.
+pub(crate) fn take(path: PathBuf) -> oneshot::Receiver<Content> {
     let (sender, receiver) = oneshot::channel();
     let take = move || {
         mask::block_here();
@@ -40,8 +49,20 @@ pub(crate) fn take(path: PathBuf) -> oneshot::Receiver<io::Result<Option<Fingerp
     receiver
 }
 
-/// Files that are not directly in the directory do not count.
-fn of(path: &Path) -> io::Result<Option<Fingerprint>> {
+fn of(path: &Path) -> Content {
+    let mut unreadable = None;
+    match fingerprint(path, &mut unreadable) {
+        Ok(fingerprint) => Content { fingerprint, unreadable },
+        Err(error) => Content { fingerprint: None, unreadable: Some((path.to_owned(), error)) },
+    }
+}
+
+/// Files that are not directly in the directory do not count. Of one that may not be read only the
+/// name counts: the others are watched.
+fn fingerprint(
+    path: &Path,
+    unreadable: &mut Option<(PathBuf, io::Error)>,
+) -> io::Result<Option<Fingerprint>> {
     let Some(about) = there(fs::metadata(path))? else { return Ok(None) };
     let mut hasher = DefaultHasher::new();
     if about.is_dir() {
@@ -50,18 +71,37 @@ fn of(path: &Path) -> io::Result<Option<Fingerprint>> {
         for entry in entries {
             let entry = entry?;
             // Through links, as a reader would; a link to nowhere is no file.
-            if there(fs::metadata(entry.path()))?.is_some_and(|about| about.is_file()) {
+            let is_file = match there(fs::metadata(entry.path())) {
+                Ok(about) => about.is_some_and(|about| about.is_file()),
+                Err(error) => is_denied(&error).then_some(true).ok_or(error)?,
+            };
+            if is_file {
                 files.insert(entry.file_name(), entry.path());
             }
         }
         for (name, path) in files {
             name.hash(&mut hasher);
-            there(add(&path, &mut hasher))?;
+            match add(&path, &mut hasher) {
+                Err(error) if is_denied(&error) => {
+                    UNREADABLE.hash(&mut hasher);
+                    unreadable.get_or_insert((path, error));
+                }
+                result => drop(there(result)?),
+            }
         }
     } else if there(add(path, &mut hasher))?.is_none() {
         return Ok(None);
     }
     Ok(Some(Fingerprint(hasher.finish())))
+}
+
+/// Stands for the content of a file that may not be read.
+const UNREADABLE: &str = "unreadable";
+
+/// Whether this is so until somebody changes it: no fault of the file system or of drainit itself.
+fn is_denied(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))
 }
 
 /// Adds a file to a fingerprint.
@@ -108,25 +148,32 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    /// The fingerprint where everything can be read.
+    fn of(path: &Path) -> Option<Fingerprint> {
+        let Content { fingerprint, unreadable } = super::of(path);
+        assert!(unreadable.is_none(), "{unreadable:?}");
+        fingerprint
+    }
+
     #[test]
     fn it_is_that_of_the_content_alone() {
         let dir = TempDir::new();
         let path = dir.path("file");
-        assert_eq!(of(&path).unwrap(), None);
+        assert_eq!(of(&path), None);
         fs::write(&path, "one").unwrap();
-        let one = of(&path).unwrap();
+        let one = of(&path);
         assert!(one.is_some());
         let again = dir.path("again");
         fs::write(&again, "one").unwrap();
-        assert_eq!(of(&again).unwrap(), one, "another file with the same content");
+        assert_eq!(of(&again), one, "another file with the same content");
         fs::write(&path, "two").unwrap();
-        assert_ne!(of(&path).unwrap(), one);
+        assert_ne!(of(&path), one);
         let large = File::create(&path).unwrap();
         large.set_len(LARGEST + 1).unwrap();
-        let before = of(&path).unwrap();
+        let before = of(&path);
         large.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert_ne!(of(&path).unwrap(), before, "told apart by its time");
-        of(Path::new("/dev/zero")).unwrap_err();
+        assert_ne!(of(&path), before, "told apart by its time");
+        assert!(super::of(Path::new("/dev/zero")).unreadable.is_some());
     }
 
     #[test]
@@ -134,19 +181,39 @@ mod tests {
         let dir = TempDir::new();
         let base = dir.path("etc");
         fs::create_dir(&base).unwrap();
-        let empty = of(&base).unwrap();
+        let empty = of(&base);
         fs::create_dir(base.join("deeper")).unwrap();
         fs::write(base.join("deeper/file"), "x").unwrap();
         symlink("nowhere", base.join("link")).unwrap();
-        assert_eq!(of(&base).unwrap(), empty, "one level");
+        assert_eq!(of(&base), empty, "one level");
         fs::write(base.join("nowhere"), "x").unwrap();
-        let two = of(&base).unwrap();
+        let two = of(&base);
         assert_ne!(two, empty);
         fs::remove_file(base.join("link")).unwrap();
-        assert_ne!(of(&base).unwrap(), two, "each name counts");
+        assert_ne!(of(&base), two, "each name counts");
         fs::rename(base.join("nowhere"), base.join("name")).unwrap();
         fs::rename(base.join("name"), base.join("nowhere")).unwrap();
         symlink("nowhere", base.join("link")).unwrap();
-        assert_eq!(of(&base).unwrap(), two);
+        assert_eq!(of(&base), two);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_change_of_its_neighbours() {
+        let dir = TempDir::new();
+        let base = dir.path("tls");
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("tls.crt"), "one").unwrap();
+        // Root may read everything, but follows no loop either.
+        symlink("old.key", base.join("old.key")).unwrap();
+        let one = super::of(&base);
+        let (path, error) = one.unreadable.unwrap();
+        assert_eq!((path, error.raw_os_error()), (base.join("old.key"), Some(Errno::ELOOP as i32)));
+        assert!(one.fingerprint.is_some());
+        assert_eq!(super::of(&base).fingerprint, one.fingerprint);
+        fs::write(base.join("tls.crt"), "two").unwrap();
+        let two = super::of(&base).fingerprint;
+        assert_ne!(two, one.fingerprint);
+        fs::remove_file(base.join("old.key")).unwrap();
+        assert_ne!(of(&base), two, "a file that goes");
     }
 }

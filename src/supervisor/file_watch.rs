@@ -3,7 +3,7 @@
 //!
 //! A path where nothing is has no content, so what is removed changes nothing until it is back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::config::{OnlyIf, Process, Watch};
 use crate::http::describe_io;
 use crate::os::fingerprint;
-use crate::os::fingerprint::Fingerprint;
+use crate::os::fingerprint::{Content, Fingerprint};
 use crate::os::path_watch::PathWatch;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{harmless, human};
@@ -34,8 +34,8 @@ struct FileWatch {
     changes: Option<PathWatch>,
     /// The content that the process knows, or will know from its start.
     known: Option<Fingerprint>,
-    /// The last error, which is reported once.
-    error: Option<String>,
+    /// What could not be read the last time, which is reported once.
+    error: Option<(PathBuf, String)>,
 }
 
 /// The name of a process, and an entry of its `watch`.
@@ -164,19 +164,20 @@ impl FileWatch {
         }
     }
 
-    fn look(&mut self, content: std::io::Result<Option<Fingerprint>>) -> bool {
-        let error = content.as_ref().err().map(describe_io);
-        if let Some(error) = error.as_ref().filter(|_| error != self.error) {
+    fn look(&mut self, content: Content) -> bool {
+        let Content { fingerprint, unreadable } = content;
+        let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
+        if let Some((path, why)) = error.as_ref().filter(|_| error != self.error) {
             tracing::warn!(
-                "{}: {} cannot be read: {error}; drainit sees no change of it",
+                "{}: {} cannot be read: {why}; drainit sees no change of it",
                 self.name,
-                shown(&self.watch.path)
+                shown(path)
             );
         }
         self.error = error;
-        let content = content.ok().flatten().filter(|content| Some(*content) != self.known);
-        self.known = content.or(self.known);
-        content.is_some()
+        let new = fingerprint.filter(|fingerprint| Some(*fingerprint) != self.known);
+        self.known = new.or(self.known);
+        new.is_some()
     }
 }
 
