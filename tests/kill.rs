@@ -1,6 +1,10 @@
 //! `drainit kill`, and signals to drainit itself that nobody gets.
 
+use crate::support::temp_dir::TempDir;
+use crate::support::terminal::Terminal;
 use crate::support::{LONG, Rig, Signal};
+
+const DRAINIT: &str = env!("CARGO_BIN_EXE_drainit");
 
 #[test]
 fn a_signal_goes_to_the_process_alone() {
@@ -53,16 +57,38 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
     drainit.wait_for_line("everything is ready");
     drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_line("got");
-    drainit.signal(Signal::SIGWINCH);
+    drainit.signal(Signal::SIGCONT);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line(
-        "warning: SIGHUP has no effect: no process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to one",
+        "warning: SIGHUP has no effect: no process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to \
+         one; if it is the image's STOPSIGNAL, add it to `shutdown.signals`",
     );
     drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended
         .assert_code(0)
         .assert_no_line("SIGUSR1 has no effect")
-        .assert_no_line("SIGWINCH has no effect");
+        .assert_no_line("SIGCONT has no effect");
     ended.assert_no_line("SIGTERM has no effect");
+}
+
+#[test]
+fn a_signal_that_a_terminal_sends_is_missed_without_one() {
+    let Some(rig) = Rig::new() else { return };
+    // The official image of httpd has STOPSIGNAL SIGWINCH.
+    let config = "processes: {a: {command: [CHILD, a]}}";
+    let drainit = rig.wrapper(&["setsid"]).start(config);
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGWINCH);
+    drainit.wait_for_line("SIGWINCH has no effect.*add it to `shutdown.signals`");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
+
+    let dir = TempDir::new();
+    let send = "kill -WINCH 1; kill -USR2 1; exec sleep 60";
+    dir.write("drainit.yaml", format!("processes: {{a: {{command: [sh, -c, '{send}']}}}}"));
+    let config = dir.join("drainit.yaml");
+    let session = Terminal::init(&[DRAINIT, "run", "-c", config.to_str().unwrap()]);
+    session.wait_for("SIGUSR2 has no effect");
+    assert_eq!(session.count("SIGWINCH has no effect"), 0, "{}", session.screen());
 }

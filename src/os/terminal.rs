@@ -1,9 +1,17 @@
 //! Lends the terminal on stdin to the child, as a shell lends it to a job.
 
+use std::fs::File;
+use std::io::IsTerminal as _;
+
 use nix::unistd::{Pid as NixPid, getpgrp, getsid};
 
 use crate::os::Pid;
 use crate::os::sys;
+
+/// Whether drainit may get signals from a terminal: one is on stdin, or controls it.
+pub(crate) fn is_there() -> bool {
+    std::io::stdin().is_terminal() || File::open("/dev/tty").is_ok()
+}
 
 #[derive(Debug)]
 pub(crate) struct Terminal {

@@ -27,6 +27,7 @@ use crate::os::signal::fd::{SignalStream, Signals};
 use crate::os::signal::mask::only;
 use crate::os::sys;
 use crate::os::sys::SignalSet;
+use crate::os::terminal;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Message, Role};
@@ -41,9 +42,9 @@ const LATE: Duration = Duration::from_millis(50);
 /// The turns that local tasks get before a limit that is seen late. In each, a part of them runs.
 const TURNS: usize = 16;
 
-/// The terminal or its shell sends these, and nobody expects an effect.
-const OF_A_TERMINAL: [Signal; 5] =
-    [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
+/// A terminal or its shell sends these, and nobody expects an effect. Without a terminal one may be
+/// the image's STOPSIGNAL, such as WINCH.
+const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 pub(crate) struct EventLoop {
     pub(crate) executor: Executor,
@@ -244,6 +245,11 @@ impl EventLoop {
             || processes.iter().any(|process| process.forward_signals.contains(&signal))
     }
 
+    /// Whether a signal without effect is worth a warning. CONT has continued drainit.
+    fn is_missed(signal: Signal) -> bool {
+        signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
+    }
+
     /// Handles signals that were read together.
     fn received(&mut self, received: Vec<ReceivedSignal>) -> io::Result<()> {
         for one in self.stops_first(received) {
@@ -282,11 +288,12 @@ impl EventLoop {
             && (received.sender.is_none() || !self.handles(Signal::TSTP))
         {
             self.signals.stop_self()?;
-        } else if !self.handles(received.signal) && !OF_A_TERMINAL.contains(&received.signal) {
+        } else if !self.handles(received.signal) && Self::is_missed(received.signal) {
             let name = received.signal;
             tracing::warn!(
                 "{name} has no effect: no process has it in forward_signals; \
-                 `drainit kill -s {name} NAME` sends it to one"
+                 `drainit kill -s {name} NAME` sends it to one; if it is the image's STOPSIGNAL, \
+                 add it to `shutdown.signals`"
             );
         }
         Ok(())
