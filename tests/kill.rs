@@ -60,7 +60,7 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
     drainit.signal(Signal::SIGCONT);
     drainit.signal(Signal::SIGHUP);
     drainit.wait_for_line(
-        "warning: SIGHUP has no effect: no process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to \
+        "warning: SIGHUP has no effect: no running process has it in forward_signals; `drainit kill -s SIGHUP NAME` sends it to \
          one; if it is the image's STOPSIGNAL, add it to `shutdown.signals`",
     );
     drainit.signal(Signal::SIGTERM);
@@ -70,6 +70,23 @@ fn a_signal_to_drainit_that_nobody_gets_is_reported() {
         .assert_no_line("SIGUSR1 has no effect")
         .assert_no_line("SIGCONT has no effect");
     ended.assert_no_line("SIGTERM has no effect");
+}
+
+#[test]
+fn a_signal_to_a_process_that_waits_for_its_restart_is_reported() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, exit=1], restart: always, restart_delay: 10m, forward_signals: [HUP]}
+          b: {command: [CHILD, b]}
+        ",
+    );
+    drainit.wait_for_line("a: exited with code 1; restart 1 in");
+    drainit.signal(Signal::SIGHUP);
+    drainit.wait_for_line("warning: SIGHUP has no effect: no running process has it");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 #[test]

@@ -245,6 +245,16 @@ impl EventLoop {
             || processes.iter().any(|process| process.forward_signals.contains(&signal))
     }
 
+    /// Whether a signal stops the container, or a process that runs gets it.
+    fn has_effect(&self, signal: Signal) -> bool {
+        let machine = self.status_board.machine.borrow();
+        let state = machine.state();
+        let lists =
+            |id: &ProcessId| state.spec.processes[id.index()].forward_signals.contains(&signal);
+        self.stop_signals & only(signal) != 0
+            || state.spec.ids().filter(lists).any(|id| state.life(id).is_alive())
+    }
+
     /// Whether a signal without effect is worth a warning. CONT has continued drainit.
     fn is_missed(signal: Signal) -> bool {
         signal != Signal::CONT && !(OF_A_TERMINAL.contains(&signal) && terminal::is_there())
@@ -281,6 +291,7 @@ impl EventLoop {
             self.reloads.want(None);
             return Ok(());
         }
+        let has_effect = self.has_effect(received.signal);
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
         // that it is forwarded to, if there are any.
@@ -288,10 +299,10 @@ impl EventLoop {
             && (received.sender.is_none() || !self.handles(Signal::TSTP))
         {
             self.signals.stop_self()?;
-        } else if !self.handles(received.signal) && Self::is_missed(received.signal) {
+        } else if !has_effect && Self::is_missed(received.signal) {
             let name = received.signal;
             tracing::warn!(
-                "{name} has no effect: no process has it in forward_signals; \
+                "{name} has no effect: no running process has it in forward_signals; \
                  `drainit kill -s {name} NAME` sends it to one; if it is the image's STOPSIGNAL, \
                  add it to `shutdown.signals`"
             );
