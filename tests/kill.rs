@@ -1,5 +1,7 @@
 //! `drainit kill`, and signals to drainit itself that nobody gets.
 
+use std::fs;
+
 use crate::support::temp_dir::TempDir;
 use crate::support::terminal::Terminal;
 use crate::support::{LONG, Rig, Signal};
@@ -45,6 +47,38 @@ fn without_a_signal_it_kills_and_the_policy_decides() {
     // The end of PID 1 may be the end of the command, too.
     drainit.exec(&["kill", "b"]);
     drainit.wait_exit(LONG).assert_code(137);
+}
+
+#[test]
+fn a_kill_by_request_is_not_blamed_on_the_oom_killer() {
+    if !nix::unistd::geteuid().is_root() {
+        crate::support::namespace::skip_unless(Err("a mount needs root".to_owned()));
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let cgroup = rig.path("cgroup");
+    let count =
+        |kills| fs::write(cgroup.join("memory.events"), format!("oom_kill {kills}\n")).unwrap();
+    fs::create_dir(&cgroup).unwrap();
+    count(0);
+    let mount = format!("mount --bind {} /sys/fs/cgroup && exec \"$@\"", cgroup.display());
+    let drainit = rig.wrapper(&["sh", "-c", &mount, "sh"]).start(
+        "
+        processes:
+          a: {command: [CHILD, a], on_exit: ignore}
+          b: {command: [CHILD, b, await=DIR/go, die=KILL], on_exit: ignore}
+          c: {command: [CHILD, c]}
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    // What was killed is none of drainit's children, such as a `docker exec`.
+    count(1);
+    drainit.exec(&["kill", "a"]).assert(0, "");
+    drainit.wait_for_line(r"a: was ended by SIGKILL \(on_exit");
+    drainit.touch("go");
+    drainit.wait_for_line("b: was ended by SIGKILL, probably by the kernel's OOM killer");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG);
 }
 
 #[test]

@@ -274,7 +274,12 @@ impl SupervisorHandle for Handle {
         // The board has no pid that is reaped: both happen on this thread, without an await.
         let pid = self.status_board.pid(process);
         match pid.map(|pid| kill_child(pid, signal)).transpose()? {
-            Some(true) => Ok(()),
+            Some(true) => {
+                if signal == Signal::KILL {
+                    self.status_board.set_killed(process);
+                }
+                Ok(())
+            }
             Some(false) | None => Err(io::Error::other("it has ended")),
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct StatusBoard {
 #[derive(Clone, Debug)]
 struct ProcessFacts {
     pid: Option<Pid>,
+    /// drainit has sent it KILL, because somebody asked for it.
+    is_killed: bool,
     epoch: Option<u32>,
     state: ProcessState,
     since: Time,
@@ -72,6 +74,7 @@ impl ProcessFacts {
     fn new(now: Time) -> Self {
         Self {
             pid: None,
+            is_killed: false,
             epoch: None,
             state: ProcessState::Waiting,
             since: now,
@@ -231,7 +234,19 @@ impl StatusBoard {
     }
 
     pub(crate) fn set_pid(&self, process: ProcessId, pid: Option<Pid>) {
-        self.facts.borrow_mut()[process.index()].pid = pid;
+        let fact = &mut self.facts.borrow_mut()[process.index()];
+        fact.pid = pid;
+        fact.is_killed = false;
+    }
+
+    /// Notes that drainit has sent KILL to a process on request.
+    pub(crate) fn set_killed(&self, process: ProcessId) {
+        self.facts.borrow_mut()[process.index()].is_killed = true;
+    }
+
+    /// Whether a process that is not reaped yet was killed on request.
+    pub(crate) fn is_killed(&self, process: ProcessId) -> bool {
+        self.facts.borrow()[process.index()].is_killed
     }
 
     pub(crate) fn set_epoch(&self, process: ProcessId, epoch: Option<u32>) {

@@ -367,7 +367,10 @@ impl Executor {
     /// Handles the end of a child. `remains`: its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended<Role>, remains: bool) -> Option<Event> {
         let Ended { pid, end, role } = ended;
-        let is_oom = end == End::Signal(Signal::KILL) && self.oom_kills.explain_one();
+        let is_ours = matches!(&role, Some(Role::Process(process))
+            if self.instances[process.index()].pid == Some(pid)
+                && self.status_board.is_killed(*process));
+        let is_oom = end == End::Signal(Signal::KILL) && !is_ours && self.oom_kills.explain_one();
         let end = if is_oom { End::OutOfMemory } else { end };
         match role {
             None if is_oom => {
