@@ -199,13 +199,15 @@ fn nothing() -> io::Result<OwnedFd> {
 /// The error that changing to `user` would give, as far as drainit's own user and capabilities
 /// tell.
 pub(crate) fn cannot_change_user(user: &User) -> Option<SpawnError> {
-    difference(user)?;
-    let may = nix::unistd::geteuid().is_root() || has_capabilities(SET_IDS);
-    (!may).then(|| cannot_become(user, remedy()))
+    let wanted = difference(user)?;
+    let groups = if wanted.gid.is_some() || wanted.groups.is_some() { SET_GID } else { 0 };
+    let uid = if wanted.uid.is_some() { SET_UID } else { 0 };
+    (!has_capabilities(groups | uid)).then(|| cannot_become(user, remedy()))
 }
 
-/// CAP_SETGID and CAP_SETUID (capabilities(7)).
-const SET_IDS: u64 = 1 << 6 | 1 << 7;
+/// CAP_SETGID and CAP_SETUID (capabilities(7)). Root may have lost them.
+const SET_GID: u64 = 1 << 6;
+const SET_UID: u64 = 1 << 7;
 
 /// Whether the effective capabilities include these; true where that cannot be read.
 fn has_capabilities(needed: u64) -> bool {
