@@ -240,6 +240,15 @@ fn the_report_has_the_code_that_a_remapped_one_becomes() {
 }
 
 #[test]
+fn a_start_that_failed_is_not_remapped_with_a_drain_or_without() {
+    for drain in [&[][..], &["--drain-exec", "true"]] {
+        let Some(rig) = Rig::new() else { return };
+        let args = [&["exec", "-e", "127"][..], drain, &["--", "/does/not/exist"]].concat();
+        rig.run_with(&args).assert_code(127);
+    }
+}
+
+#[test]
 fn a_server_that_ends_by_itself_at_a_signal_is_waited_for() {
     for rig in both() {
         let steps = ["on=USR1:touch:DIR/told", "await=DIR/told", "await=DIR/go", "exit=0"];

@@ -373,6 +373,11 @@ impl Report {
         self.stops.all.iter().filter(|line| line.killed).count()
     }
 
+    /// The cause of the shutdown, once it has begun.
+    pub(crate) fn stopped_by(&self) -> Option<Cause> {
+        self.began.map(|(_, cause, _)| cause)
+    }
+
     /// The report: a summary in the first line, then a line for each step.
     #[must_use]
     pub fn text(&self, now: Time, code: u8) -> String {

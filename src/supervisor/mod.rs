@@ -90,7 +90,8 @@ pub struct Setup {
     pub listeners: Option<Listeners>,
     /// The sockets of `listen`, for each process; bound already, too.
     pub(crate) sockets: Vec<Sockets>,
-    /// Exit codes that count as success: drainit exits with 0 in their place.
+    /// Exit codes that count as success: drainit exits with 0 in their place, unless they are those
+    /// of a start that failed.
     pub successes: Vec<u8>,
 }
 
@@ -170,7 +171,8 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
     for _ in 0..ANSWER_TURNS {
         tokio::task::yield_now().await;
     }
-    let code = if successes.contains(&code) { exit_code::OK } else { code };
+    let is_started = !event_loop.executor.has_failed_to_start();
+    let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
     let over = status_board.machine.borrow().state().grace_end;
     let within = |longest| {
         let now = clock::now();

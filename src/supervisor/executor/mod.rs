@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::core::cause::Cause;
 use crate::core::event::Event;
 use crate::core::slots::Source;
 use crate::core::spec::HookId;
@@ -571,6 +572,11 @@ impl Executor {
         if let Some(events) = &self.events {
             events.exit(code, self.report.borrow().took(now), within);
         }
+    }
+
+    /// Whether the container stops because a command could not be executed.
+    pub(crate) fn has_failed_to_start(&self) -> bool {
+        matches!(self.report.borrow().stopped_by(), Some(Cause::SpawnFailed { .. }))
     }
 
     /// Writes the report of the shutdown, as the last line. It is made as data only where that is
