@@ -69,7 +69,7 @@ impl LogFiles {
             let _ = output.flush(deadline.saturating_duration_since(Instant::now()));
             let lines = output.unwritten();
             if lines > 0 {
-                tracing::warn!("{}", dropped(path, lines, None));
+                tracing::warn!("{}", dropped(path, lines, output.failed()));
             }
         }
     }
@@ -400,5 +400,6 @@ mod tests {
             assert_eq!(output.flush(LONG), crate::logging::Flushed::Yes);
         }
         assert_eq!(output.unwritten(), 6);
+        assert_eq!(output.failed(), Some(Errno::ENOSPC), "the reason of the last report");
     }
 }

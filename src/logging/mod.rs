@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tokio::time::sleep;
 
 use crate::config::LogFormat;
@@ -161,6 +162,11 @@ impl Output {
     /// The number of lines that were dropped on stdout and not reported, or are not written yet.
     pub(crate) fn unwritten(&self) -> u64 {
         self.stdout.unwritten()
+    }
+
+    /// Why they were dropped or are not written; `None` for want of room or of time.
+    pub(crate) fn failed(&self) -> Option<Errno> {
+        self.stdout.failed()
     }
 
     /// The number of dropped lines.

@@ -292,6 +292,11 @@ impl StreamWriter {
         state.dropped + count_lines(&state.pending) + self.taken.load(Relaxed)
     }
 
+    /// Why the last write failed, as far as it was not reported.
+    pub(crate) fn failed(&self) -> Option<Errno> {
+        self.lock().failed
+    }
+
     /// All dropped lines.
     pub(crate) fn lost(&self) -> u64 {
         self.lock().lost
