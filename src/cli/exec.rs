@@ -22,9 +22,9 @@ use crate::types::{Signal, exit_code, human};
     after_help = "The exit code is that of the command, 128+N if signal N ended it, 127 if it does not exist, 126 if it \
         cannot be executed.\nSignals are names or numbers: TERM, SIGTERM, 15, RTMIN+3. \
         Durations are 500ms, 15s, 2m, or a number of seconds.\n\
-        Without a drain, the command gets the terminal on stdin and the descriptors of a socket activation (LISTEN_FDS). \
+        Without a drain, the command gets stdin, with its terminal, and the descriptors of a socket activation (LISTEN_FDS). \
         All other descriptors from 3 on are closed.\n\
-        With a drain, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
+        With a drain, its stdin is /dev/null, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
         The stop signal is sent when the command is drained or --drain-time is over:\n\
         \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml"
 )]
