@@ -11,6 +11,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,13 @@ struct Checker<'a> {
     mounts: &'a [PathBuf],
     is_image: bool,
     result: ImageCheck,
+}
+
+const UNREADABLE: &str = "may not be read by the user that runs drainit";
+
+/// Whether nothing is at a path. Another error does not show that.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl<'a> Checker<'a> {
@@ -181,11 +189,10 @@ impl<'a> Checker<'a> {
             return None;
         }
         match fs::metadata(path) {
-            Err(_) => Some("does not exist"),
+            Err(error) if is_missing(&error) => Some("does not exist"),
+            Err(_) => Some(UNREADABLE),
             Ok(found) if !found.is_file() => Some("is not a regular file"),
-            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => {
-                Some("may not be read by the user that runs drainit")
-            }
+            Ok(_) if nix::unistd::eaccess(path, AccessFlags::R_OK).is_err() => Some(UNREADABLE),
             Ok(_) => None,
         }
     }
@@ -197,7 +204,8 @@ impl<'a> Checker<'a> {
         }
         let needed = AccessFlags::W_OK | AccessFlags::X_OK;
         match fs::metadata(directory) {
-            Err(_) => Some("does not exist"),
+            Err(error) if is_missing(&error) => Some("does not exist"),
+            Err(_) => Some("cannot be written to"),
             Ok(found) if !found.is_dir() => Some("is not a directory"),
             Ok(_) if nix::unistd::eaccess(directory, needed).is_err() => {
                 Some("cannot be written to")

@@ -297,6 +297,29 @@ fn the_user_of_a_process_needs_permission() {
 }
 
 #[test]
+fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    in_own_process("image::tests::a_file_that_cannot_be_looked_at_is_not_called_missing", || {
+        let dir = image();
+        dir.file("closed/secret", 0o600, "");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(dir.root().join("closed"), mode).unwrap();
+        let nobody = nix::unistd::Uid::from_raw(65534);
+        nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+        for (keys, expected) in [
+            ("environment: {A: {file: DIR/closed/secret}}", "may not be read by the user"),
+            ("render: [{from: /dev/null, to: DIR/closed/deeper/a}]", "cannot be written to"),
+        ] {
+            let text = format!("processes: {{a: {{command: [good], {keys}}}}}");
+            let found = found(&dir, &text, &[]);
+            assert!(found.iter().any(|line| line.contains(expected)), "{keys}: {found:?}");
+        }
+    });
+}
+
+#[test]
 fn outside_the_image_everything_is_named_as_unchecked() {
     let config = testing::config(
         "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
