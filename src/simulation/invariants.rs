@@ -796,7 +796,7 @@ impl<'a> Checker<'a> {
     }
 
     /// All actions of a step are carried out.
-    pub(crate) fn step_over(&mut self, now: Time, machine: &Machine, procs: &[Proc]) {
+    pub(crate) fn step_over(&mut self, machine: &Machine, procs: &[Proc]) {
         self.holds_followers(procs);
         self.holds_new_ones(machine, procs);
         self.holds_pending(procs);

@@ -205,7 +205,7 @@ pub(crate) fn watch(
                 }
             }
         }
-        checker.step_over(now, &machine, &world.procs);
+        checker.step_over(&machine, &world.procs);
         if let Some(exit_code) = checker.exit() {
             break exit_code;
         }

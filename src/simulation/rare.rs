@@ -1459,10 +1459,7 @@ fn what_cannot_be_executed_has_not_completed_whatever_its_code() {
     play.at(0, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
     assert_eq!(play.at(100, Event::Tick), [Action::Spawn(ENGINE)]);
     let notes = play.notes(100, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
-    assert!(
-        matches!(notes[..], [Note::Ended { next: AfterEnd::Restart { .. }, .. }]),
-        "{notes:?}"
-    );
+    assert!(matches!(notes[..], [Note::Ended { next: AfterEnd::Restart { .. }, .. }]), "{notes:?}");
 }
 
 #[test]
