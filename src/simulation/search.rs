@@ -344,7 +344,7 @@ impl<'a> World<'a> {
             }
             self.carry_out(&action);
         }
-        self.checker.step_over(self.now, &self.machine, &self.procs);
+        self.checker.step_over(&self.machine, &self.procs);
         self.machine.begin_step(self.now);
     }
 
