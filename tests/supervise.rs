@@ -664,6 +664,26 @@ fn what_happened_before_a_limit_counts_although_drainit_sees_it_later() {
 }
 
 #[test]
+fn a_long_start_of_one_process_takes_no_time_from_another() {
+    let Some(rig) = Rig::new() else { return };
+    // That takes drainit longer than the limit of `a`.
+    rig.write("long.tmpl", &"${HOME:-x} ${NONE:-y}\n".repeat(80_000));
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, notify=READY=1], readiness: {notify: true, timeout: 100ms}}
+          b:
+            command: [CHILD, b]
+            depends_on: {a: {condition: started}}
+            render: [{from: DIR/long.tmpl, to: DIR/long}]
+        ",
+    );
+    drainit.wait_for_line("everything is ready");
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("not ready");
+}
+
+#[test]
 fn a_process_that_ends_right_after_its_readiness_was_ready() {
     for (says, readiness) in [("notify=READY=1", "{notify: true}"), ("print=up", "{log: ^up$}")] {
         let Some(rig) = Rig::new() else { return };

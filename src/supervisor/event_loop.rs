@@ -358,12 +358,14 @@ impl EventLoop {
     /// As [`Self::step`], for an event of this time, or of the last step's if that was later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
-        // A limit that is due takes effect in a tick, which comes next.
-        let is_early = event != Event::Tick && self.wakes_at.is_some_and(|due| due <= now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
             self.status_board.event(now, event);
             let mut machine = self.status_board.machine.borrow_mut();
+            // A limit that is due takes effect in a tick, which comes next. It may have become due
+            // while the event before was handled: a step may start thousands of processes.
+            let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
+            let is_early = is_due && event != Event::Tick;
             let actions = match is_early {
                 true => machine.handle_early(now, event),
                 false => machine.handle(now, event),
