@@ -83,6 +83,7 @@ impl State {
         spec.order.insert(place, slot);
         self.reach(slot, self.reached(old));
         self.reorder();
+        self.copies.insert(slot);
         self.act(Action::Adopt { slot, from: Source::Copy(old) });
         Some(slot)
     }
@@ -204,7 +205,9 @@ impl State {
         self.set_role(slot, Role::Retired);
         if let Some(other) = self.beside[slot.index()].take() {
             self.beside[other.index()] = None;
+            self.copies.remove(&other);
         }
+        self.copies.remove(&slot);
         self.missing.remove(&slot);
         self.forget_changes(slot);
         let spec = Rc::make_mut(&mut self.spec);

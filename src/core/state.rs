@@ -183,6 +183,8 @@ pub struct State {
     pub(super) roles: Vec<Role>,
     /// The other slot of the same process, if it has two.
     pub(super) beside: Vec<Option<ProcessId>>,
+    /// Slots with the definition of the one beside them.
+    pub(super) copies: BTreeSet<ProcessId>,
     pub(super) epochs: Vec<Epoch>,
     /// Epochs that are to end, and are not signalled.
     pub(super) holds: BTreeMap<ProcessId, Hold>,
@@ -270,6 +272,7 @@ impl State {
             now,
             roles: vec![Role::Current; count],
             beside: vec![None; count],
+            copies: BTreeSet::new(),
             epochs: vec![Epoch::default(); count],
             holds: BTreeMap::new(),
             doomed: BTreeMap::new(),
@@ -365,14 +368,15 @@ impl State {
         self.beside[id.index()].is_some_and(|other| self.life(other).is_alive())
     }
 
-    /// Whether another instance of the process runs, or is started again.
+    /// Whether the process goes on with another instance, whose end will run the same `post_stop`
+    /// hook, or which was to be replaced by this one.
     pub(super) fn goes_on_beside(&self, id: ProcessId) -> bool {
-        let goes_on = |life: Lifecycle| {
-            life.is_alive()
-                || life.has_rest()
-                || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. })
-        };
-        self.beside[id.index()].is_some_and(|other| goes_on(self.life(other)))
+        let Some(other) = self.beside[id.index()] else { return false };
+        let life = self.life(other);
+        let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
+            || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
+        let is_same = self.copies.contains(&id) || self.copies.contains(&other);
+        is_up && (is_same || self.is_taken_back(id))
     }
 
     pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {

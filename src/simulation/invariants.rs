@@ -882,8 +882,16 @@ impl<'a> Checker<'a> {
                     (Some(process), Stage::PostStop) => {
                         self.owes_post_stop.remove(&self.slots.process(process));
                         let mut others = self.slots_of(self.slots.process(process));
-                        let goes_on = others.any(|id| procs[id.index()].alive);
-                        self.hold(!goes_on, "a post_stop hook of a process that goes on");
+                        let goes_on = others.any(|id| {
+                            let survives_at = self.survives_at[id.index()];
+                            procs[id.index()].alive && survives_at.is_none_or(|at| now < at)
+                        });
+                        // The hook of the old definition runs at its end.
+                        let may_differ = self.has_reloaded;
+                        self.hold(
+                            !goes_on || may_differ,
+                            "a post_stop hook of a process that goes on",
+                        );
                     }
                     (None, _) => {}
                 }

@@ -169,7 +169,7 @@ impl FileWatch {
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));
         if let Some((path, why)) = error.as_ref().filter(|_| error != self.error) {
             tracing::warn!(
-                "{}: {} cannot be read: {why}; drainit sees no change of it",
+                "{}: {} cannot be read: {why}; drainit sees no change of its content",
                 self.name,
                 shown(path)
             );

@@ -54,12 +54,17 @@ impl LivenessWatch {
         let Instance { process, name, number } = instance;
         let task = spawn_local(async move {
             let mut has_warned = false;
+            let mut was_paused = false;
             sleep(pace.start_period).await;
             loop {
                 sleep(pace.interval).await;
                 let began = Instant::now();
                 let result = probe_once(&probe, pace.timeout, &*run).await;
-                if result.is_err() && began.elapsed() > pace.timeout + PAUSED {
+                // Twice in a row it is no pause: a process that hangs may leave drainit itself
+                // without processor time.
+                let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
+                was_paused = is_late && !was_paused;
+                if was_paused {
                     continue;
                 }
                 if let Err(Failure { why, is_own: true }) = &result {
@@ -154,6 +159,12 @@ mod tests {
         assert_eq!(result.await, Some(true));
         let failed = first_result(pace, || Err("its command exited with code 1".to_owned().into()));
         assert_eq!(failed.await, Some(false), "in time");
+        let short = Pace { timeout: Duration::from_millis(1), ..pace };
+        let always_late = first_result(short, || {
+            thread::sleep(PAUSED * 2);
+            Err("its command had not ended".to_owned().into())
+        });
+        assert_eq!(always_late.await, Some(false), "twice is no pause");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::config::{Config, Watch};
+use crate::config::{Config, Process, Watch};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
@@ -167,7 +167,8 @@ impl EventLoop {
 
     /// Refuses to give one of the `sockets` of a process that runs to another one. It would have to
     /// start after the end of the other, which two that exchange theirs cannot. A new process does:
-    /// it waits for those that are removed. One that was stopped by hand stays down.
+    /// it waits for those that are removed. One that was stopped by hand stays down, unless another
+    /// needs it.
     fn refuse_moved(&self, candidate: &Candidate) -> Result<(), String> {
         let wanted = &candidate.loaded.config.processes;
         if wanted.iter().all(|process| process.sockets.is_empty()) {
@@ -192,7 +193,14 @@ impl EventLoop {
             }
             known.insert(process.name.clone());
         }
-        for process in wanted.iter().filter(|process| !stopped.contains(&process.name)) {
+        let needs = |process: &Process, name: &str| {
+            process.depends_on.iter().any(|dependency| dependency.process == name)
+        };
+        let stays_down = |name: &String| {
+            let mut others = wanted.iter().filter(|other| !stopped.contains(&other.name));
+            stopped.contains(name) && !others.any(|other| needs(other, name))
+        };
+        for process in wanted.iter().filter(|process| !stays_down(&process.name)) {
             for path in &process.sockets {
                 let Some(owner) = owners.get(&normal(path)) else { continue };
                 let waits = !known.contains(&process.name) && !stays.contains(owner.as_str());
@@ -200,7 +208,7 @@ impl EventLoop {
                     let path = path.to_string_lossy();
                     return Err(format!(
                         "{}: `sockets`: {owner} runs, and has {}; `drainit stop` it, reload, \
-                         and `drainit start` it",
+                         and `drainit start` it and what depends on it",
                         process.name,
                         harmless(&path)
                     ));

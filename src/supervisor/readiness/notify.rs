@@ -74,7 +74,7 @@ impl Listener {
         let task = spawn_local({
             let source = Rc::clone(&source);
             async move {
-                let mut watchdog = Watchdog { limit, alive_by: None, is_overdue: false };
+                let mut watchdog = Watchdog::new(limit);
                 loop {
                     let accepts = |pid, message: &NotifyMessage| source.accepts(pid, message);
                     let received = tokio::select! {
@@ -129,13 +129,20 @@ struct Watchdog {
     alive_by: Option<Instant>,
     /// The limit is over; [`Self::alive_by`] is the end of the moment after it.
     is_overdue: bool,
+    /// It has its limit again because of a pause.
+    was_paused: bool,
 }
 
 impl Watchdog {
+    fn new(limit: watch::Receiver<Option<Duration>>) -> Self {
+        Self { limit, alive_by: None, is_overdue: false, was_paused: false }
+    }
+
     fn is_alive(&mut self) {
         if let (Some(limit), Some(_)) = (*self.limit.borrow(), self.alive_by) {
             self.alive_by = Some(Instant::now() + limit);
             self.is_overdue = false;
+            self.was_paused = false;
         }
     }
 
@@ -157,12 +164,16 @@ impl Watchdog {
     }
 
     /// Whether it expires now that a time is over. A pause of the container has stopped the process,
-    /// too: after a long one it gets its limit again, and after one that is not seen a moment.
+    /// too: after a long one it gets its limit again, and after one that is not seen a moment. Each
+    /// only once without a message: a process that hangs may leave drainit itself without processor
+    /// time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
-        let was_paused = now.duration_since(alive_by) > PAUSED;
-        let expires = self.is_overdue && !was_paused;
-        self.is_overdue = !self.is_overdue && !was_paused;
-        let more = if was_paused { self.limit.borrow().unwrap_or_default() } else { PAUSED };
+        let is_late = now.duration_since(alive_by) > PAUSED;
+        let is_paused = is_late && !self.was_paused;
+        let expires = self.is_overdue && !is_paused;
+        self.was_paused |= is_paused;
+        self.is_overdue = !self.is_overdue && !is_paused;
+        let more = if is_paused { self.limit.borrow().unwrap_or_default() } else { PAUSED };
         self.alive_by = (!expires).then(|| now + more);
         expires
     }
@@ -246,7 +257,7 @@ mod tests {
     /// A watchdog whose limit ends at this time.
     fn due(at: Instant) -> Watchdog {
         let limit = watch::channel(Some(LIMIT)).1;
-        Watchdog { limit, alive_by: Some(at), is_overdue: false }
+        Watchdog { alive_by: Some(at), ..Watchdog::new(limit) }
     }
 
     #[test]
@@ -274,6 +285,10 @@ mod tests {
         let seen = at + PAUSED + Duration::from_secs(1);
         assert!(!watchdog.expires(at + PAUSED, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
+        // Once: it may hang, and leave drainit no processor time.
+        let late = seen + LIMIT + PAUSED * 2;
+        assert!(!watchdog.expires(seen + LIMIT, late));
+        assert!(watchdog.expires(late + PAUSED, late + PAUSED * 3));
     }
 
     #[test]
