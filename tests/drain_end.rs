@@ -107,29 +107,6 @@ fn a_listener_or_manager_without_statistics_is_unknown_and_not_zero() {
 }
 
 #[test]
-fn a_listener_with_a_stat_prefix_is_ignored_by_its_name() {
-    let envoy = RealEnvoy {
-        drain: "time: 9s, min: 1s, ignore_listeners: [gateway]",
-        change: |config| {
-            let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
-            let mut second = listeners[0].clone();
-            listeners[0]["stat_prefix"] = "prefix:ed".into();
-            second["name"] = "second".into();
-            second["address"]["socket_address"]["port_value"] = 0.into();
-            listeners.push(second);
-        },
-        ..RealEnvoy::default()
-    };
-    let Some((drainit, address)) = envoy.start() else { return };
-    drainit.wait_for_line("nothing speaks against its drain");
-    let mut client = Client::new(address);
-    assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-    let asked = drainit.signal(Signal::SIGTERM);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_took(asked, ms(1000)..LATE).assert_line("no connection left");
-}
-
-#[test]
 fn until_requests_does_not_wait_for_it() {
     let drain = "time: 9s, min: 1s, until: requests";
     let Some((drainit, address)) = (RealEnvoy { drain, ..RealEnvoy::default() }).start() else {

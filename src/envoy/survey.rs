@@ -86,28 +86,17 @@ impl<'a> Survey<'a> {
     fn needs_dump(&self, scope: &Scope) -> bool {
         scope.direction == Direction::Inbound
             || scope.until == DrainUntil::Requests
-            || scope.ignored.iter().any(|word| !self.has_listener(word))
             || self.clients(&[]).iter().any(|names| !self.has_any(names, OF_LISTENER[0]))
     }
 
     /// The names of the statistics that a word of `ignore_listeners` may mean.
     pub(crate) fn statistics_of(&self, word: &str) -> Vec<String> {
-        let mut names = statistics_of(word, self.list);
-        let listeners = self.listeners.iter().flatten().filter(|listener| listener.name == word);
-        names.extend(listeners.flat_map(|listener| listener.statistics.iter().cloned()));
-        names
+        statistics_of(word, self.list)
     }
 
     /// Whether a word of `ignore_listeners` means a listener with statistics.
     pub(crate) fn has_listener(&self, word: &str) -> bool {
         self.has_any(&self.statistics_of(word), OF_LISTENER[0])
-    }
-
-    /// Whether a word of `ignore_listeners` is the name of a listener, and only the dump, which the
-    /// admin does not allow, has the name of its statistics.
-    pub(crate) fn is_unmatched(&self, word: &str) -> bool {
-        let is_named = !word.is_empty() && statistics_of(word, self.list).len() > 2;
-        self.listeners.is_none() && is_named && !self.has_listener(word)
     }
 
     /// What the sums of the statistics leave out.
@@ -361,13 +350,6 @@ mod tests {
             assert!(survey.has_listener(word), "{word}");
         }
         assert!(!survey.has_listener("mesh") && !survey.has_listener("pro"));
-        let list = format!("{LIST}named::0.0.0.0:70\n");
-        let mut survey = Survey::new(&body(&["0.0.0.0_80", "0.0.0.0_90", "x"], &["in"], ""), &list);
-        assert!(!survey.has_listener("named") && survey.needs_dump(&ignoring(&["named"])));
-        survey.listeners = Some(vec![listener("named", false, "x", "in")]);
-        assert!(survey.has_listener("named"), "by the `stat_prefix` that the dump has");
-        assert!(survey.uncounted(&ignoring(&["named"])).listeners.contains(&"x".to_owned()));
-        let survey = Survey::new(&body(&["0.0.0.0_80", "[__]_90", "x"], &["in"], ""), LIST);
         let uncounted = survey.uncounted(&ignoring(&["prom", "x"])).listeners;
         assert!(uncounted.iter().any(|it| it == "[__]_90") && uncounted.iter().any(|it| it == "x"));
         assert!(!uncounted.iter().any(|it| it.contains("80")), "{uncounted:?}");

@@ -186,10 +186,9 @@ async fn survey(client: &mut Client, target: &PreflightTarget, facts: &mut Facts
     let list = list.unwrap_or_default();
     let mut survey = Survey::new(stats.as_deref().unwrap_or_default(), &list);
     let told = survey.complete(client, &scope, CALL_LIMIT).await;
-    // Which of them the statistics of a named listener are may be in the dump alone.
-    let unknown: Vec<_> = target.ignored.iter().filter(|word| survey.is_unmatched(word)).collect();
-    let is_needed = target.direction == Direction::Inbound || !unknown.is_empty();
-    if is_needed && matches!(told, Err(RequestError::Status(StatusCode::FORBIDDEN))) {
+    if let (Err(RequestError::Status(StatusCode::FORBIDDEN)), Direction::Inbound) =
+        (told, target.direction)
+    {
         facts.refused.push("/config_dump");
     }
     if let (Ok(stats), Some(true)) = (stats, facts.serves) {
@@ -202,8 +201,7 @@ async fn survey(client: &mut Client, target: &PreflightTarget, facts: &mut Facts
         }
         facts.counted = listener_names(&stats);
         let ignored = || target.ignored.iter();
-        let is_missing = |word: &&String| !survey.has_listener(word) && !survey.is_unmatched(word);
-        facts.not_there = ignored().filter(is_missing).cloned().collect();
+        facts.not_there = ignored().filter(|word| !survey.has_listener(word)).cloned().collect();
         let names: Vec<_> = ignored().flat_map(|word| survey.statistics_of(word)).collect();
         facts.ignores_all = !target.ignored.is_empty()
             && !facts.counted.is_empty()
