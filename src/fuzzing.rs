@@ -20,9 +20,9 @@ use crate::config::Address;
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::core::spec::Spec;
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::ready::XdsStats;
 use crate::envoy::stats::Sample;
-use crate::envoy::survey::Uncounted;
 use crate::fuzzing::stream::Client;
 use crate::import::input::InputFile;
 use crate::load::diagnostics::problems::Problems;
@@ -297,14 +297,10 @@ fn envoy(bytes: &[u8]) {
     let body = parts.next().unwrap_or_default();
     let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
     let text = String::from_utf8_lossy(body);
-    let uncounted = Uncounted {
-        listeners: vec!["a".to_owned()],
-        managers: vec!["b".to_owned()],
-        ..Uncounted::default()
-    };
+    let uncounted = Uncounted { listeners: vec!["a".to_owned()], managers: vec!["b".to_owned()] };
     let _ = Sample::parse(body, &uncounted);
     let _ = XdsStats::parse(body).map(|stats| stats.missing());
-    crate::envoy::stats::listener_names(body);
+    crate::envoy::stats::listener_names(&text);
     crate::envoy::preflight::of_server_info(body);
     crate::envoy::preflight::serves_clients(&list);
     crate::envoy::preflight::modify_only(&text);

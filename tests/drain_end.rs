@@ -74,38 +74,6 @@ fn a_connection_that_has_sent_nothing_to_a_listener_filter_is_open() {
     ended.assert_code(0).assert_took(asked, ms(2000)..LATE).assert_line("1 connection still open");
 }
 
-/// Adds a second listener and connection manager, without statistics.
-fn hide_the_second(config: &mut serde_json::Value) {
-    let mut second = config["static_resources"]["listeners"][0].clone();
-    second["name"] = "second".into();
-    // Tests run side by side.
-    let port =
-        &config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"];
-    second["address"] = serde_json::json!({"pipe": {"path": format!("@drainit/{port}")}});
-    second["filter_chains"][0]["filters"][0]["typed_config"]["stat_prefix"] = "second".into();
-    config["static_resources"]["listeners"].as_array_mut().unwrap().push(second);
-    config["stats_config"] = serde_json::json!({"stats_matcher": {"exclusion_list":
-        {"patterns": [{"prefix": "listener.@"}, {"prefix": "http.second."}]}}});
-}
-
-#[test]
-fn a_listener_or_manager_without_statistics_is_unknown_and_not_zero() {
-    for (drain, missing) in [
-        ("time: 3s, min: 1s", "listener.@drainit/[0-9]+.downstream_cx_active"),
-        ("time: 3s, min: 1s, until: requests", "http.second.downstream_rq_active"),
-    ] {
-        in_parallel(TESTED, |version| {
-            let envoy =
-                RealEnvoy { version, drain, change: hide_the_second, ..RealEnvoy::default() };
-            let Some((drainit, _)) = envoy.start() else { return };
-            drainit.wait_for_line(&format!("Envoy has no statistic {missing}"));
-            let asked = drainit.signal(Signal::SIGTERM);
-            let ended = drainit.wait_exit(LONG);
-            ended.assert_code(0).assert_took(asked, ms(3000)..LATE).assert_line("its time is over");
-        });
-    }
-}
-
 #[test]
 fn until_requests_does_not_wait_for_it() {
     let drain = "time: 9s, min: 1s, until: requests";

@@ -17,11 +17,8 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction};
-use crate::envoy::listeners::{LISTENERS, MAX_LIST};
-use crate::envoy::stats::STATS_PATH;
-#[cfg(test)]
-use crate::envoy::stats::Sample;
-use crate::envoy::survey::{Scope, Survey, Uncounted};
+use crate::envoy::listeners::Uncounted;
+use crate::envoy::stats::{STATS_PATH, Sample};
 use crate::http::{Client, RequestError, request};
 
 /// The limit of a single call.
@@ -139,44 +136,22 @@ pub async fn close_listeners(admin: &Address, direction: Direction) -> CallOutco
 /// Polls the statistics, within 500 ms. The client keeps its connection between polls.
 ///
 /// # Errors
-/// When there is no complete answer.
-pub async fn statistics(client: &mut Client) -> Result<Vec<u8>, RequestError> {
-    client.get(STATS_PATH, CALL_LIMIT, MAX_STATS).await?.into_ok_body()
-}
-
-/// Polls the statistics, and sums them.
-///
-/// # Errors
 /// When there is no complete, valid answer.
-#[cfg(test)]
-pub(crate) async fn sample(
-    client: &mut Client,
-    uncounted: &Uncounted,
-) -> Result<Sample, RequestError> {
-    Sample::parse(&statistics(client).await?, uncounted)
+pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample, RequestError> {
+    let answer = client.get(STATS_PATH, CALL_LIMIT, MAX_STATS).await?;
+    Sample::parse(&answer.into_ok_body()?, uncounted)
 }
 
-/// Reads which listeners the statistics of a drain leave out. `stats` is an answer of
-/// [`statistics`].
+/// Reads which listeners the statistics of a drain leave out.
 ///
 /// # Errors
-/// When the admin does not answer. If it refuses, what is unknown counts; why is the second result.
-pub(crate) async fn uncounted(
+/// When the admin does not tell; then what is unknown counts.
+pub async fn uncounted(
     client: &mut Client,
-    scope: &Scope,
-    stats: &[u8],
-) -> Result<(Uncounted, Result<(), RequestError>), RequestError> {
-    let answer = client.get(LISTENERS, CALL_LIMIT, MAX_LIST).await?;
-    let (list, refusal) = match answer.into_ok_body() {
-        Ok(list) => (String::from_utf8_lossy(&list).into_owned(), None),
-        Err(refusal) => (String::new(), Some(refusal)),
-    };
-    let mut survey = Survey::new(stats, &list);
-    let told = match refusal {
-        Some(refusal) => Err(refusal),
-        None => survey.complete(client, scope, CALL_LIMIT).await,
-    };
-    Ok((survey.uncounted(scope), told))
+    direction: Direction,
+    ignored: &[String],
+) -> (Uncounted, Result<(), RequestError>) {
+    Uncounted::ask(client, direction, ignored, CALL_LIMIT).await
 }
 
 async fn attempt_all(

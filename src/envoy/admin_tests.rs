@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Direction};
 use crate::envoy::admin::{begin_drain, close_listeners, sample};
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::stats::Sample;
-use crate::envoy::survey::Uncounted;
 use crate::http::{Client, status};
 use crate::testing::temp_dir::TempDir;
 

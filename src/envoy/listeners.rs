@@ -1,4 +1,5 @@
-//! The listeners and connection managers of an Envoy, by the names that their statistics have.
+//! Which listeners and connection managers of an Envoy count for a drain, by the names that their
+//! statistics have.
 //!
 //! `listener.<stat_prefix, or else the address with `_` for `:`>.…` counts connections,
 //! `http.<stat_prefix of the connection manager>.…` requests. Only `/config_dump` has the traffic
@@ -8,12 +9,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::Direction;
 use crate::http::{Client, RequestError};
 
 /// The largest dump of listeners. One of a thousand routes has about half a megabyte.
 const MAX_DUMP: usize = 8 * 1024 * 1024;
 /// The largest list of listeners.
-pub(crate) const MAX_LIST: usize = 1024 * 1024;
+const MAX_LIST: usize = 1024 * 1024;
 
 /// Every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
@@ -28,18 +30,70 @@ active_state.listener.traffic_direction,active_state.listener.filter_chains,\
 active_state.listener.default_filter_chain",
 ];
 
+/// The names of statistics that do not count. What is unknown counts: a drain then takes too long,
+/// and cuts nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncounted {
+    /// Between `listener.` and `.downstream_cx_active`.
+    pub(crate) listeners: Vec<String>,
+    /// Between `http.` and `.downstream_rq_active`.
+    pub(crate) managers: Vec<String>,
+}
+
 /// A listener of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listener {
     /// Empty without one.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
-    /// Not an internal one.
-    pub(crate) serves_clients: bool,
     /// The names that its statistics may have.
     pub(crate) statistics: Vec<String>,
     /// The `stat_prefix` of its connection managers.
     pub(crate) managers: Vec<String>,
+}
+
+impl Uncounted {
+    /// Asks the admin, within `limit` a request.
+    ///
+    /// # Errors
+    /// When the admin does not tell what has to be known; then everything counts but what is
+    /// ignored by the name of its statistics.
+    pub(crate) async fn ask(
+        client: &mut Client,
+        direction: Direction,
+        ignored: &[String],
+        limit: Duration,
+    ) -> (Self, Result<(), RequestError>) {
+        let mut uncounted = Self { listeners: ignored.to_vec(), managers: Vec::new() };
+        if direction == Direction::All && ignored.is_empty() {
+            return (uncounted, Ok(()));
+        }
+        let answer = client.get(LISTENERS, limit, MAX_LIST).await;
+        let list = match answer.and_then(|answer| answer.into_ok_body()) {
+            Ok(list) => String::from_utf8_lossy(&list).into_owned(),
+            Err(error) => return (uncounted, Err(error)),
+        };
+        uncounted.listeners = ignored.iter().flat_map(|name| statistics_of(name, &list)).collect();
+        if direction == Direction::Inbound {
+            match dump(client, &list, limit).await {
+                Ok(listeners) => uncounted.only_inbound(&listeners),
+                Err(error) => return (uncounted, Err(error)),
+            }
+        }
+        (uncounted, Ok(()))
+    }
+
+    fn only_inbound(&mut self, listeners: &[Listener]) {
+        let counts = |manager: &String| {
+            listeners
+                .iter()
+                .any(|listener| listener.is_inbound && listener.managers.contains(manager))
+        };
+        for listener in listeners.iter().filter(|listener| !listener.is_inbound) {
+            self.listeners.extend(listener.statistics.iter().cloned());
+            self.managers.extend(listener.managers.iter().filter(|name| !counts(name)).cloned());
+        }
+    }
 }
 
 /// The names of the statistics that a word of `ignore_listeners` may mean.
@@ -72,26 +126,20 @@ pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let name = text(&listener["name"]);
-        let socket = &listener["address"]["socket_address"];
-        let pipe = &listener["address"]["pipe"]["path"];
-        let statistics = match listener["stat_prefix"].as_str() {
-            Some(prefix) if !prefix.is_empty() => vec![statistic(prefix)],
-            _ => {
-                let mut names: Vec<_> = addresses(list, &name).collect();
-                if let Some(port) = socket["port_value"].as_u64() {
-                    names.push(statistic(&join(&text(&socket["address"]), port)));
-                }
-                names.extend(pipe.as_str().map(statistic));
-                names
-            }
+        let mut statistics: Vec<_> = match listener["stat_prefix"].as_str() {
+            Some(prefix) if !prefix.is_empty() => vec![prefix.to_owned()],
+            _ => addresses(list, &name).collect(),
         };
+        let socket = &listener["address"]["socket_address"];
+        if let (true, Some(port)) = (statistics.is_empty(), socket["port_value"].as_u64()) {
+            statistics.push(statistic(&format!("{}:{port}", text(&socket["address"]))));
+        }
         let mut managers = Vec::new();
         for chains in [&listener["filter_chains"], &listener["default_filter_chain"]] {
             find_managers(chains, &mut managers);
         }
         let is_inbound = listener["traffic_direction"] == "INBOUND";
-        let serves_clients = socket.is_object() || pipe.is_string();
-        Listener { name, is_inbound, serves_clients, statistics, managers }
+        Listener { name, is_inbound, statistics, managers }
     };
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
@@ -104,29 +152,6 @@ fn addresses(list: &str, name: &str) -> impl Iterator<Item = String> {
         (!name.is_empty()).then(|| statistic(address))
     };
     list.lines().filter_map(of_name).collect::<Vec<_>>().into_iter()
-}
-
-/// For each listener that clients connect to, the names that its statistics may have, if they are
-/// those of an address.
-pub(crate) fn client_listeners(list: &str) -> Vec<Vec<String>> {
-    let mut listeners: Vec<(&str, Vec<String>)> = Vec::new();
-    for line in list.lines().filter(|line| !line.contains("::envoy://")) {
-        // An IPv6 address has a `::` of its own, in brackets.
-        let end = line.rfind("::[").or_else(|| line.rfind("::"));
-        let Some((name, address)) = end.map(|end| (&line[..end], &line[end + 2..])) else {
-            continue;
-        };
-        match listeners.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, names)) => names.push(statistic(address)),
-            None => listeners.push((name, vec![statistic(address)])),
-        }
-    }
-    listeners.into_iter().map(|(_, names)| names).collect()
-}
-
-/// An address with its port, as Envoy writes it.
-fn join(address: &str, port: u64) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// Collects the `stat_prefix` of every connection manager below a part of a listener.
@@ -147,7 +172,7 @@ fn find_managers(part: &Value, found: &mut Vec<String>) {
 }
 
 /// A name as Envoy writes it in a statistic.
-pub(crate) fn statistic(name: &str) -> String {
+fn statistic(name: &str) -> String {
     name.replace(':', "_")
 }
 
@@ -155,8 +180,11 @@ pub(crate) fn statistic(name: &str) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::testing::http_server::Behaviour::*;
+    use crate::testing::http_server::Server;
 
     const LIST: &str = "in::0.0.0.0:8080\nin::[::]:8080\nout::127.0.0.1:9000\nprom::[::]:9090\n";
+    const LIMIT: Duration = Duration::from_secs(2);
 
     fn manager(prefix: &str) -> Value {
         let kind = "type.googleapis.com/x.v3.HttpConnectionManager";
@@ -171,36 +199,52 @@ mod tests {
             serde_json::json!({"name": "out", "traffic_direction": "OUTBOUND",
                 "filter_chains": manager("egress")}),
             serde_json::json!({"address": address, "filter_chains": manager("ingress")}),
-            serde_json::json!({"name": "prom", "stat_prefix": "of.prom:x", "address": address}),
-            serde_json::json!({"name": "inner"}),
-            serde_json::json!({"address": {"pipe": {"path": "/run/a.sock"}}}),
+            serde_json::json!({"name": "prom", "stat_prefix": "of.prom"}),
         ];
         let configs: Vec<_> =
             listeners.into_iter().map(|it| serde_json::json!({"listener": it})).collect();
         serde_json::json!({ "configs": configs }).to_string()
     }
 
-    #[test]
-    fn a_dump_has_the_names_that_statistics_may_have() {
-        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), LIST);
-        let names: Vec<_> = listeners.iter().map(|it| it.statistics.join(" ")).collect();
-        assert_eq!(
-            names,
-            ["0.0.0.0_8080 [__]_8080", "127.0.0.1_9000", "[__1]_7", "of.prom_x", "", "/run/a.sock"]
-        );
-        let clients: Vec<_> = listeners.iter().map(|it| it.serves_clients).collect();
-        assert_eq!(clients, [false, false, true, true, false, true]);
+    async fn ask(direction: Direction, ignored: &[&str], answers: &[&'static str]) -> Uncounted {
+        let answers: Vec<_> = answers.iter().map(|body| Answer(200, body)).collect();
+        let server = Server::tcp(&answers);
+        let mut client = Client::new(server.address.clone());
+        let ignored: Vec<_> = ignored.iter().map(|name| (*name).to_owned()).collect();
+        let (uncounted, told) = Uncounted::ask(&mut client, direction, &ignored, LIMIT).await;
+        assert!(told.is_ok(), "{told:?}");
+        uncounted
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_ignored_by_its_name_its_address_or_its_prefix() {
+        let uncounted = ask(Direction::All, &["prom", "127.0.0.1:9000", "x"], &[LIST]).await;
+        for name in ["[__]_9090", "127.0.0.1_9000", "x", "prom"] {
+            assert!(uncounted.listeners.iter().any(|it| it == name), "{name}: {uncounted:?}");
+        }
+        assert!(!uncounted.listeners.iter().any(|it| it.contains("8080")), "{uncounted:?}");
+        assert!(uncounted.managers.is_empty());
+        assert_eq!(ask(Direction::All, &[], &[]).await, Uncounted::default());
     }
 
     #[test]
-    fn a_list_has_the_names_of_addresses() {
-        let list = format!("{LIST}a::b::@x\ninner::envoy://inner/\nodd\n");
-        let expected = [
-            vec!["0.0.0.0_8080", "[__]_8080"],
-            vec!["127.0.0.1_9000"],
-            vec!["[__]_9090"],
-            vec!["@x"],
-        ];
-        assert_eq!(client_listeners(&list), expected);
+    fn only_what_is_inbound_counts() {
+        let mut uncounted = Uncounted::default();
+        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), LIST);
+        assert_eq!(listeners[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
+        uncounted.only_inbound(&listeners);
+        assert_eq!(uncounted.listeners, ["127.0.0.1_9000", "__1_7", "of.prom"]);
+        assert_eq!(uncounted.managers, ["egress"], "ingress is inbound, too");
+    }
+
+    #[tokio::test]
+    async fn what_the_admin_does_not_tell_counts() {
+        let server = Server::tcp(&[Answer(200, LIST), Answer(403, "")]);
+        let mut client = Client::new(server.address.clone());
+        let ignored = ["prom".to_owned()];
+        let (uncounted, told) =
+            Uncounted::ask(&mut client, Direction::Inbound, &ignored, LIMIT).await;
+        assert!(told.is_err());
+        assert_eq!(uncounted.listeners, ["prom", "prom", "[__]_9090"]);
     }
 }

@@ -9,4 +9,3 @@ pub mod poll_pace;
 pub mod preflight;
 pub(crate) mod ready;
 pub mod stats;
-pub(crate) mod survey;

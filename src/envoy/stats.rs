@@ -8,7 +8,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::envoy::survey::Uncounted;
+use crate::envoy::listeners::Uncounted;
 use crate::http::RequestError;
 
 /// `/stats` for exactly the statistics that [`Sample::parse`] reads, percent-encoded. The filter is
@@ -74,12 +74,6 @@ impl Sample {
             })?;
             *sum = Some(sum.unwrap_or(0).saturating_add(value));
         }
-        if uncounted.hides_connections {
-            (sample.active, sample.accepted_total) = (None, None);
-        }
-        if uncounted.hides_requests {
-            (sample.requests_active, sample.requests_total) = (None, None);
-        }
         Ok(sample)
     }
 
@@ -121,21 +115,14 @@ impl Sample {
     }
 }
 
-/// The listeners for clients that have this statistic, as their statistics name them.
-pub(crate) fn listeners<'a>(
-    names: impl Iterator<Item = &'a str>,
-    stat: &str,
-) -> impl Iterator<Item = String> {
-    names.filter_map(move |name| {
-        let name = name.strip_prefix("listener.")?.strip_suffix(stat)?.strip_suffix('.')?;
+/// The listeners for clients in an answer of `/stats?format=json`, as their statistics name them.
+pub(crate) fn listener_names(body: &str) -> Vec<String> {
+    let stats = parse(body.as_bytes()).unwrap_or_default();
+    let name = |stat: Stat| {
+        let name = stat.name.strip_prefix("listener.")?.strip_suffix(".downstream_cx_active")?;
         serves_clients(name).then(|| name.to_owned())
-    })
-}
-
-/// The listeners for clients in an answer of `/stats?format=json`.
-pub(crate) fn listener_names(body: &[u8]) -> Vec<String> {
-    let stats = parse(body).unwrap_or_default();
-    listeners(stats.iter().map(|stat| stat.name.as_str()), "downstream_cx_active").collect()
+    };
+    stats.into_iter().filter_map(name).collect()
 }
 
 /// Whether this is the total of a listener that clients connect to: not the admin (its connections
@@ -270,33 +257,12 @@ mod tests {
             ("http.in.downstream_rq_active", "5"),
             ("http.out.downstream_rq_active", "7"),
         ]);
-        let uncounted = Uncounted {
-            listeners: vec!["prom.x".to_owned()],
-            managers: vec!["out".to_owned()],
-            ..Uncounted::default()
-        };
+        let uncounted =
+            Uncounted { listeners: vec!["prom.x".to_owned()], managers: vec!["out".to_owned()] };
         let sample = Sample::parse(body.as_bytes(), &uncounted).unwrap();
         assert_eq!((sample.active, sample.requests_active), (Some(2), Some(5)));
-        assert_eq!(listener_names(body.as_bytes()), ["a", "prom.x"]);
-        assert!(listener_names(b"no").is_empty());
-    }
-
-    #[test]
-    fn half_of_the_statistics_are_no_sum() {
-        let body = stats(&[
-            ("listener.a.downstream_cx_active", "0"),
-            ("listener.a.downstream_cx_total", "3"),
-            ("http.in.downstream_rq_active", "0"),
-            ("http.in.downstream_rq_total", "5"),
-        ]);
-        let parse = |uncounted| Sample::parse(body.as_bytes(), &uncounted).unwrap();
-        let some = Uncounted { hides_connections: true, ..Uncounted::default() };
-        let known =
-            Sample { requests_active: Some(0), requests_total: Some(5), ..Sample::default() };
-        assert_eq!(parse(some), known);
-        let some = Uncounted { hides_requests: true, ..Uncounted::default() };
-        let known = Sample { active: Some(0), accepted_total: Some(3), ..Sample::default() };
-        assert_eq!(parse(some), known);
+        assert_eq!(listener_names(&body), ["a", "prom.x"]);
+        assert!(listener_names("no").is_empty());
     }
 
     #[test]

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use crate::config::{Address, Direction};
 use crate::envoy::listeners::Listener;
-use crate::envoy::preflight::{EnvoyOptions, PreflightTarget};
+use crate::envoy::preflight::{EnvoyOptions, PreflightTarget, Sample};
 use crate::http::RequestError;
 use crate::types::human;
 
 /// The path of the statistics in a finding.
 pub(super) const STATS: &str = "/stats?filter=…";
 
-/// The most statistics that a finding names.
-const MOST: usize = 6;
 /// Requests per second that few clients send on one connection.
 const UNLIKELY_RATE: f64 = 100.0;
 
@@ -22,8 +20,7 @@ pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
     /// Paths that the drain needs and the admin forbids.
     pub(super) refused: Vec<&'static str>,
-    /// Statistics that the early end needs.
-    pub(super) missing: Vec<String>,
+    pub(super) sample: Option<Sample>,
     /// Has a listener for clients.
     pub(super) serves: Option<bool>,
     /// Listeners that ignore `healthcheck/fail`.
@@ -223,8 +220,14 @@ impl Facts {
     }
 
     fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
-        let mut missing = self.missing.iter().map(String::as_str).take(MOST).collect::<Vec<_>>();
-        missing.extend((self.missing.len() > MOST).then_some("…"));
+        let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
+        let missing: Vec<_> = [
+            (sample.active, "listener.*.downstream_cx_active"),
+            (sample.accepted_total, "listener.*.downstream_cx_total"),
+        ]
+        .into_iter()
+        .filter_map(|(value, name)| value.is_none().then_some(name))
+        .collect();
         (!missing.is_empty()).then(|| {
             format!(
                 "Envoy has no statistic {}, so its drain cannot end early and always takes {}; let \
@@ -265,7 +268,6 @@ fn asks_for_no_worker(command: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DrainUntil;
 
     fn target(fail_healthcheck: bool) -> PreflightTarget {
         PreflightTarget {
@@ -275,7 +277,6 @@ mod tests {
             spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
-            until: DrainUntil::default(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
             is_hot: false,
@@ -289,13 +290,20 @@ mod tests {
 
     /// An Envoy with default flags.
     fn healthy() -> Facts {
-        Facts { options: options("600s", "Gradual", 2), serves: Some(true), ..Facts::default() }
+        Facts {
+            options: options("600s", "Gradual", 2),
+            sample: Some(Sample { active: Some(0), accepted_total: Some(0), ..Sample::default() }),
+            serves: Some(true),
+            ..Facts::default()
+        }
     }
 
     #[test]
     fn a_healthy_or_unknown_envoy_has_no_findings() {
         assert!(healthy().findings(&target(true)).is_empty());
         assert!(Facts::default().findings(&target(false)).is_empty());
+        let idle = Facts { sample: Some(Sample::default()), serves: Some(false), ..healthy() };
+        assert!(idle.findings(&target(true)).is_empty(), "no listener yet");
     }
 
     #[test]
@@ -413,7 +421,7 @@ mod tests {
     fn every_other_finding_names_its_remedy() {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
-            missing: vec!["listener.*.downstream_cx_total".to_owned()],
+            sample: Some(Sample { active: Some(0), ..Sample::default() }),
             modify_only: vec!["one".to_owned(), "two".to_owned()],
             not_there: vec!["prom".to_owned()],
             ignores_all: true,

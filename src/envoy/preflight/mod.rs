@@ -15,12 +15,11 @@ use serde::Deserialize;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, DrainStrategy, DrainUntil, Process, Update};
-use crate::envoy::admin::{Call, statistics};
-use crate::envoy::listeners::LISTENERS;
+use crate::config::{Address, Direction, DrainMethod, DrainStrategy, Process, Update};
+use crate::envoy::admin::{Call, sample};
+use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
-use crate::envoy::stats::listener_names;
-use crate::envoy::survey::{Scope, Survey};
+use crate::envoy::stats::{STATS_PATH, Sample, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
@@ -54,20 +53,12 @@ struct PreflightTarget {
     spread: Option<Duration>,
     direction: Direction,
     ignored: Vec<String>,
-    until: DrainUntil,
     /// The longest that the drain can last.
     wait: Duration,
     /// The command line of the process.
     command: Vec<String>,
     /// It is replaced by its own hot restart.
     is_hot: bool,
-}
-
-impl PreflightTarget {
-    fn scope(&self) -> Scope {
-        let (direction, ignored, until) = (self.direction, self.ignored.clone(), self.until);
-        Scope { direction, ignored, until }
-    }
 }
 
 /// A check under way; dropping this ends it.
@@ -84,7 +75,6 @@ impl Verification {
             strategy,
             direction,
             ignore_listeners,
-            until,
             ..
         } = &drain.method
         else {
@@ -97,7 +87,6 @@ impl Verification {
             spread: (*strategy == DrainStrategy::Gradual).then_some(drain.min),
             direction: direction.unwrap_or_default(),
             ignored: ignore_listeners.clone().unwrap_or_default(),
-            until: *until,
             wait: drain.time.min(window),
             command: [&process.command, args].concat(),
             is_hot: process.update == Update::HotRestart,
@@ -163,7 +152,36 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             }
         }
     }
-    survey(&mut client, target, &mut facts).await;
+    match sample(&mut client, &Uncounted::default()).await {
+        Ok(found) => facts.sample = Some(found),
+        Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
+        Err(_) => {}
+    }
+    let list = ok_text(&mut client, LISTENERS).await;
+    facts.serves = list.as_deref().map(serves_clients);
+    if target.direction == Direction::Inbound {
+        let listeners = dump(&mut client, list.as_deref().unwrap_or_default(), CALL_LIMIT).await;
+        match listeners {
+            Ok(listeners) => facts.listeners = Some(listeners),
+            Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push("/config_dump"),
+            Err(_) => {}
+        }
+    }
+    if !target.ignored.is_empty() && facts.serves == Some(true) {
+        let stats = ok_text(&mut client, STATS_PATH).await;
+        facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
+        let list = list.as_deref().unwrap_or_default();
+        let (mut left, mut not_there) = (facts.counted.clone(), Vec::new());
+        for word in &target.ignored {
+            let names = statistics_of(word, list);
+            if !names.iter().any(|name| facts.counted.contains(name)) {
+                not_there.push(word.clone());
+            }
+            left.retain(|name| !names.contains(name));
+        }
+        facts.ignores_all = left.is_empty() && !facts.counted.is_empty();
+        facts.not_there = not_there;
+    }
     let is_inbound = target.direction == Direction::Inbound;
     if target.fail_healthcheck && (is_inbound || facts.is_too_slow(target.wait)) {
         for path in DRAIN_TYPES {
@@ -172,42 +190,6 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         }
     }
     facts.findings(target)
-}
-
-/// Finds out whether all that counts has statistics.
-async fn survey(client: &mut Client, target: &PreflightTarget, facts: &mut Facts) {
-    let stats = statistics(client).await;
-    if let Err(RequestError::Status(StatusCode::FORBIDDEN)) = stats {
-        facts.refused.push(STATS);
-    }
-    let list = ok_text(client, LISTENERS).await;
-    facts.serves = list.as_deref().map(serves_clients);
-    let scope = target.scope();
-    let list = list.unwrap_or_default();
-    let mut survey = Survey::new(stats.as_deref().unwrap_or_default(), &list);
-    let told = survey.complete(client, &scope, CALL_LIMIT).await;
-    if let (Err(RequestError::Status(StatusCode::FORBIDDEN)), Direction::Inbound) =
-        (told, target.direction)
-    {
-        facts.refused.push("/config_dump");
-    }
-    if let (Ok(stats), Some(true)) = (stats, facts.serves) {
-        facts.missing = survey.missing(&scope);
-        if !facts.missing.is_empty() {
-            // The workers may not have all listeners yet.
-            sleep(LONGEST_PAUSE).await;
-            survey.update(&statistics(client).await.unwrap_or_else(|_| stats.clone()));
-            facts.missing = survey.missing(&scope);
-        }
-        facts.counted = listener_names(&stats);
-        let ignored = || target.ignored.iter();
-        facts.not_there = ignored().filter(|word| !survey.has_listener(word)).cloned().collect();
-        let names: Vec<_> = ignored().flat_map(|word| survey.statistics_of(word)).collect();
-        facts.ignores_all = !target.ignored.is_empty()
-            && !facts.counted.is_empty()
-            && facts.counted.iter().all(|name| names.contains(name));
-    }
-    facts.listeners = survey.listeners;
 }
 
 /// Polls until Envoy is initialized. After `patience` the last answer counts.
@@ -259,7 +241,6 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         spread: Some(Duration::from_secs(1)),
         direction: Direction::Inbound,
         ignored: Vec::new(),
-        until: DrainUntil::default(),
         wait: Duration::from_secs(1),
         command: Vec::new(),
         is_hot: true,
@@ -304,7 +285,6 @@ mod tests {
             spread: None,
             direction: Direction::All,
             ignored: Vec::new(),
-            until: DrainUntil::default(),
             wait: Duration::from_secs(15),
             command: Vec::new(),
             is_hot: false,
@@ -368,7 +348,7 @@ mod tests {
                 "GET /drain_listeners?graceful&skip_exit",
                 "GET /healthcheck/fail",
                 "GET /drain_listeners",
-                &format!("GET {}", crate::envoy::stats::STATS_PATH),
+                &format!("GET {STATS_PATH}"),
                 "GET /listeners",
             ]
         );

@@ -11,14 +11,13 @@ use tokio::time::{Instant, timeout};
 use crate::config::{Address, Direction, DrainUntil};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin::{
-    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, statistics, uncounted,
+    Call, CallOutcome, begin_drain, close_listeners, fail_healthcheck, sample, uncounted,
 };
 use crate::envoy::close_watch::ClosingWatch;
-use crate::envoy::listeners::LISTENERS;
+use crate::envoy::listeners::Uncounted;
 use crate::envoy::poll_pace::Pace;
 use crate::envoy::stats::Sample;
-use crate::envoy::survey::{Scope, Uncounted};
-use crate::http::{Client, RequestError};
+use crate::http::Client;
 use crate::os::clock;
 use crate::report::{Moment, Traffic};
 use crate::supervisor::drain::target::DrainTarget;
@@ -37,10 +36,13 @@ pub(crate) struct EnvoyDrain {
     pub(crate) target: DrainTarget,
     pub(crate) admin: Address,
     pub(crate) fail_healthcheck: bool,
-    pub(crate) scope: Scope,
+    pub(crate) until: DrainUntil,
     /// The number of connections, or requests, that need not be waited for.
     pub(crate) exit_at: u64,
-    /// The listeners that do not count, as soon as Envoy has answered.
+    pub(crate) direction: Direction,
+    /// Listeners whose connections do not count.
+    pub(crate) ignored: Vec<String>,
+    /// The listeners that do not count, as soon as they are known.
     pub(crate) uncounted: OnceCell<Uncounted>,
     /// Before this the drain cannot be over.
     pub(crate) min_until: Time,
@@ -64,12 +66,6 @@ pub(crate) struct EnvoyDrain {
     pub(crate) is_answered: Cell<bool>,
     /// Samples from now on do not belong to the drain.
     pub(crate) is_over: Cell<bool>,
-}
-
-/// Why a poll failed.
-struct PollError {
-    path: &'static str,
-    error: RequestError,
 }
 
 /// The outcome of the calls that begin the drain.
@@ -97,10 +93,11 @@ impl EnvoyDrain {
             // use.
             CLOSING_SEEN.max(self.longest / 2)
         });
+        self.ask_what_counts(&mut client).await;
         // Before the calls take effect; they wait for it at most its limit. If it fails, the next
         // poll reports that.
         let (began, mut pace) = (clock::now(), Pace::new(self.min_until));
-        let first = self.sample(&mut client).await;
+        let first = sample(&mut client, self.uncounted()).await;
         let now = clock::now();
         let pause = match &first {
             Ok(sample) => pace.after_answer(now, now.since(began), self.left(sample)),
@@ -112,30 +109,23 @@ impl EnvoyDrain {
         tokio::join!(self.begin(), self.poll(client, watch, pace, pause));
     }
 
-    /// Polls the statistics, and the first time what counts of them.
-    async fn sample(&self, client: &mut Client) -> Result<Sample, PollError> {
-        let of = |path| move |error| PollError { path, error };
-        let body = statistics(client).await.map_err(of("/stats"))?;
-        if self.uncounted.get().is_none() {
-            // Until Envoy has answered, none of its statistics is known to be all of them.
-            let answer = uncounted(client, &self.scope, &body).await;
-            let (uncounted, told) = answer.map_err(of(LISTENERS))?;
-            if let Err(error) = told
-                && (self.scope.direction == Direction::Inbound || !self.scope.ignored.is_empty())
-            {
-                self.target.warn(&format!(
-                    "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
-                ));
-            }
-            let _ = self.uncounted.set(uncounted);
+    async fn ask_what_counts(&self, client: &mut Client) {
+        let (uncounted, told) = uncounted(client, self.direction, &self.ignored).await;
+        if let Err(error) = told {
+            self.target.warn(&format!(
+                "its admin does not tell what `direction` or `ignore_listeners` leave out: {error}; it counts, too"
+            ));
         }
-        let uncounted = self.uncounted.get_or_init(Uncounted::default);
-        Sample::parse(&body, uncounted).map_err(of("/stats"))
+        let _ = self.uncounted.set(uncounted);
+    }
+
+    fn uncounted(&self) -> &Uncounted {
+        self.uncounted.get_or_init(Uncounted::default)
     }
 
     async fn begin(&self) {
         let fails = self.fail_healthcheck && !self.stays_good();
-        self.told(begin_drain(&self.admin, self.scope.direction, fails).await);
+        self.told(begin_drain(&self.admin, self.direction, fails).await);
         if !self.is_accepted() && self.spreads.replace(false) && !self.stays_good() {
             // Envoy does not ask anybody to leave by itself.
             self.told(fail_healthcheck(&self.admin).await);
@@ -220,7 +210,7 @@ impl EnvoyDrain {
             let _ = timeout(pause, self.again.notified()).await;
             let (began, epoch, moment) = (Instant::now(), self.epoch.get(), self.moment());
             let began_at = clock::now();
-            let sampled = self.sample(&mut client).await;
+            let sampled = sample(&mut client, self.uncounted()).await;
             pause = match &sampled {
                 Ok(sample) => pace.after_answer(clock::now(), began.elapsed(), self.left(sample)),
                 Err(_) => pace.after_failure(began.elapsed()),
@@ -238,10 +228,10 @@ impl EnvoyDrain {
                     }
                 }
                 Ok(_) => {}
-                Err(PollError { path, error }) => {
+                Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
-                            "{}: GET {path}: {error}; its connections are unknown",
+                            "{}: GET /stats: {error}; its connections are unknown",
                             self.target.name
                         );
                     }
@@ -262,7 +252,7 @@ impl EnvoyDrain {
         // stop.
         self.is_over.set(false);
         if !self.is_closed.get() {
-            let outcome = close_listeners(&self.admin, self.scope.direction).await;
+            let outcome = close_listeners(&self.admin, self.direction).await;
             self.is_closed.set(outcome.result.is_ok());
             match outcome.result {
                 Ok(()) => {}
@@ -274,7 +264,7 @@ impl EnvoyDrain {
         self.epoch.set(self.epoch.get() + 1);
         // Requests in flight now are cut when the process is stopped next.
         let (mut client, began) = (Client::new(self.admin.clone()), clock::now());
-        if let Ok(Ok(sample)) = timeout(LAST_POLL, self.sample(&mut client)).await {
+        if let Ok(Ok(sample)) = timeout(LAST_POLL, sample(&mut client, self.uncounted())).await {
             self.record(began, &sample, self.moment());
         }
         self.target.send(Event::ListenersClosed(self.target.process));
@@ -304,7 +294,7 @@ impl EnvoyDrain {
                 "is its listener's `drain_type` MODIFY_ONLY? Only those with DEFAULT take notice of healthcheck/fail"
             }
             (_, true) => "healthcheck/fail, which would close them, was not done",
-            (_, false) if self.scope.direction == Direction::Inbound => SLOW_INBOUND,
+            (_, false) if self.direction == Direction::Inbound => SLOW_INBOUND,
             (_, false) => "set `fail_healthcheck: true`, which closes them",
         };
         format!("{requests} requests since the drain began, and no connection was closed: {mend}")
@@ -316,7 +306,7 @@ impl EnvoyDrain {
     }
 
     fn load(&self, sample: &Sample) -> Load {
-        match self.scope.until {
+        match self.until {
             DrainUntil::Connections => Load {
                 unit: Unit::Connections,
                 active: sample.active,

@@ -13,7 +13,6 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, DrainStrategy, HttpMethod, HttpTarget};
-use crate::envoy::survey::Scope;
 use crate::http::{RequestError, status};
 use crate::os::clock;
 use crate::os::spawn::SpawnRequest;
@@ -64,12 +63,10 @@ impl RunningDrain {
                     target,
                     admin: admin.clone(),
                     fail_healthcheck: *fail_healthcheck,
-                    scope: Scope {
-                        direction: direction.unwrap_or_default(),
-                        ignored: ignore_listeners.clone().unwrap_or_default(),
-                        until: *until,
-                    },
+                    until: *until,
                     exit_at: exit_at.unwrap_or_default().into(),
+                    direction: direction.unwrap_or_default(),
+                    ignored: ignore_listeners.clone().unwrap_or_default(),
                     uncounted: OnceCell::new(),
                     epoch: Cell::default(),
                     is_closed: Cell::default(),
