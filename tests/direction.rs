@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
@@ -29,6 +29,25 @@ fn sidecar(config: &mut Value) {
     let listeners = &mut config["static_resources"]["listeners"];
     listeners[0]["traffic_direction"] = "INBOUND".into();
     listeners[1]["traffic_direction"] = "OUTBOUND".into();
+}
+
+/// The same, with listeners that Envoy reads from a file (LDS).
+fn sidecar_of_a_file(config: &mut Value) {
+    sidecar(config);
+    let mut listeners = config["static_resources"]["listeners"].take();
+    let listener = "type.googleapis.com/envoy.config.listener.v3.Listener";
+    for one in listeners.as_array_mut().unwrap() {
+        one["@type"] = listener.into();
+    }
+    config["static_resources"].as_object_mut().unwrap().remove("listeners");
+    let admin = config["admin"]["address"]["pipe"]["path"].as_str().unwrap();
+    let file = std::path::Path::new(admin).with_file_name("listeners.json");
+    std::fs::write(&file, json!({"resources": listeners}).to_string()).unwrap();
+    config["node"] = json!({"id": "router", "cluster": "router"});
+    config["dynamic_resources"] = json!({"lds_config": {
+        "resource_api_version": "V3",
+        "path_config_source": {"path": file.to_str().unwrap()},
+    }});
 }
 
 fn egress_of(address: SocketAddr) -> SocketAddr {
@@ -63,6 +82,26 @@ fn the_egress_of_a_sidecar_lives_on_while_its_ingress_is_drained() {
         ended.assert_line(
             "connections 1 at the start, 0 at the end, 0 new; requests [12] completed",
         );
+    });
+}
+
+#[test]
+fn the_directions_of_listeners_of_a_file_are_known() {
+    in_parallel(TESTED, |version| {
+        let envoy = RealEnvoy {
+            version,
+            flags: &["--concurrency", "2", "--drain-strategy", "immediate"],
+            drain: "time: 15s, min: 1s, direction: inbound",
+            change: sidecar_of_a_file,
+            ..RealEnvoy::default()
+        };
+        let Some((drainit, address)) = envoy.start() else { return };
+        drainit.wait_for_line("nothing speaks against its drain");
+        let mut old = Client::new(egress_of(address));
+        assert_eq!(old.request(0).went, STAYS);
+        drainit.signal(Signal::SIGTERM);
+        let ended = drainit.wait_exit(LONG);
+        ended.assert_code(0).assert_line("drain over after [^;]*no connection left");
     });
 }
 

@@ -304,7 +304,12 @@ impl<'a> Checker<'a> {
         let found = fs::symlink_metadata(path).ok().filter(|_| self.is_here(path));
         let kind = found.map(|found| found.file_type());
         let message = match kind {
-            Some(kind) if kind.is_file() || kind.is_fifo() => return,
+            Some(kind) if kind.is_file() || kind.is_fifo() => {
+                if nix::unistd::eaccess(path, AccessFlags::W_OK).is_ok() {
+                    return;
+                }
+                format!("drainit may not write `logging.events`, `{}`", path.display())
+            }
             Some(_) => format!("`logging.events`, `{}`, is not a file", path.display()),
             None => {
                 let Some(why) = self.unwritable(directory) else { return };

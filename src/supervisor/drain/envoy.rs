@@ -17,7 +17,7 @@ use crate::envoy::close_watch::ClosingWatch;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::poll_pace::Pace;
 use crate::envoy::stats::Sample;
-use crate::http::Client;
+use crate::http::{Client, RequestError};
 use crate::os::clock;
 use crate::report::{Moment, Traffic};
 use crate::supervisor::drain::target::DrainTarget;
