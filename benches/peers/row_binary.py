@@ -6,7 +6,7 @@ import kit
 from table import US, Row
 
 # That of `make budget`; docs/performance.md says what made it grow.
-LIMIT = 3.8
+LIMIT = 3.85
 
 
 def size(*programs):

@@ -287,12 +287,17 @@ impl<'a> Checker<'a> {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// Whether drainit did not run for a part of the shutdown, so that its time was not its own.
-    fn has_lost_time(&self, now: Time) -> bool {
-        let from = self.held_at.or(self.t0).unwrap_or(now).since(self.start);
-        let is_lost =
+    /// Whether drainit did not run for a part of this time.
+    fn was_paused(&self, from: Time, now: Time) -> bool {
+        let from = from.since(self.start);
+        let is_within =
             |(begin, end): &(Duration, Duration)| from < *end && self.start + *begin < now;
-        self.scenario.pauses.iter().any(is_lost)
+        self.scenario.pauses.iter().any(is_within)
+    }
+
+    /// The same of the shutdown, whose time was not drainit's own then.
+    fn has_lost_time(&self, now: Time) -> bool {
+        self.was_paused(self.held_at.or(self.t0).unwrap_or(now), now)
     }
 
     /// When the core stops waiting for a process that is killed now.
@@ -1924,8 +1929,7 @@ impl<'a> Checker<'a> {
                 let closing = Duration::from_millis(250);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
                 // What was seen late is asked for once more.
-                let is_late = over > since + longest + closing;
-                let again = if is_late { closing } else { Duration::ZERO };
+                let again = if self.was_paused(since, now) { closing } else { Duration::ZERO };
                 self.hold(now <= self.seen_at(over + again), "a drain longer than its bound");
             }
             _ => {}
