@@ -4,7 +4,7 @@
 use crate::config::{Restart, RestartPolicy};
 use crate::core::budget::Budget;
 use crate::core::event::Load;
-use crate::core::note::{AfterEnd, Hurry};
+use crate::core::note::{AfterEnd, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::state::Lifecycle;
 use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop, wakes_at};
@@ -1468,7 +1468,7 @@ fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
     let router = &mut spec.processes[ROUTER.index()];
     router.liveness_retries = Some(1);
     router.hooks.pre_start = Some(Wait::new(None));
-    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(1) };
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(2) };
     let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
     let id = hook(Some(ROUTER), Stage::PreStart);
     for event in [Event::Start, Event::Spawned(ENGINE)] {
@@ -1479,7 +1479,13 @@ fn a_hook_that_fails_before_a_restart_is_a_failed_start() {
     play.at(10, Event::LivenessProbed { process: ROUTER, is_alive: false });
     play.at(20, exited(ROUTER));
     assert_eq!(play.at(120, Event::Tick), [Action::RunHook(id)]);
-    let notes = play.notes(130, Event::HookEnded { hook: id, success: false });
+    let failed = Event::HookEnded { hook: id, success: false };
+    let notes = play.notes(130, failed);
+    let next = AfterEnd::Restart { delay: MS(200), attempt: 2 };
+    let why = StartFailure::Hook;
+    assert_eq!(notes, [Note::StartFailed { process: ROUTER, why, next }]);
+    assert_eq!(play.at(330, Event::Tick), [Action::RunHook(id)]);
+    let notes = play.notes(340, failed);
     let cause = Cause::HookFailed(Some(ROUTER));
     let window = play.machine.state().spec.window;
     assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
