@@ -145,7 +145,9 @@ impl Machine {
         state.touched.clear();
         state.arrived.clear();
         state.met.clear();
-        state.doomed.retain(|_, until| now < *until);
+        // The end of a doomed epoch may not be seen yet.
+        let expired = state.timers_at;
+        state.doomed.retain(|_, until| expired < *until);
     }
 
     /// Handles the events that depend on the lifecycle of one process only. Returns

@@ -473,6 +473,10 @@ fn no_restart_begins_while_envoy_is_about_to_abort_the_new_epoch() {
     let why = why_doomed(14_700);
     let failed = Note::RequestFailed { process: NEW, request: Request::Restart, why };
     assert_eq!(play.notes(2000, restart(NEW)).last(), Some(&failed));
+    // Nor before drainit has looked whether it has, after a pause.
+    let late = play.machine.handle_early(Time(MS(16_700)), restart(NEW));
+    assert!(!late.contains(&Action::Spawn(ROUTER)), "{late:?}");
+    let mut play = doomed();
     // Then Envoy has not aborted it.
     let from = Source::Copy(NEW);
     let begun = play.at(16_700, restart(NEW));
