@@ -20,8 +20,7 @@ http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_bu
 /// unknown (`None`), never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// Open client connections: `listener.*.downstream_cx_active`, and `downstream_pre_cx_active`
-    /// while listener filters (such as the TLS inspector) wait for the first bytes of one.
+    /// Open client connections: `listener.*.downstream_cx_active`, and [`Self::in_filters`].
     pub active: Option<u64>,
     /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
     pub accepted_total: Option<u64>,
@@ -31,6 +30,9 @@ pub struct Sample {
     pub requests_total: Option<u64>,
     /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
     pub drain_close: Option<u64>,
+    /// Those of which listener filters (such as the TLS inspector) wait for the first bytes
+    /// (`listener.*.downstream_pre_cx_active`).
+    pub in_filters: Option<u64>,
     /// Bytes that Envoy holds because a client has not read enough yet
     /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy takes a request for ended as soon as its
     /// response is here. 0 for a connection without a request, of HTTP/1.1 and of HTTP/2 (measured
@@ -74,6 +76,8 @@ impl Sample {
             })?;
             *sum = Some(sum.unwrap_or(0).saturating_add(value));
         }
+        let in_filters = sample.in_filters.unwrap_or(0);
+        sample.active = sample.active.map(|active| active.saturating_add(in_filters));
         Ok(sample)
     }
 
@@ -94,7 +98,8 @@ impl Sample {
                 return None;
             }
             match stat {
-                "downstream_cx_active" | "downstream_pre_cx_active" => Some(&mut self.active),
+                "downstream_cx_active" => Some(&mut self.active),
+                "downstream_pre_cx_active" => Some(&mut self.in_filters),
                 "downstream_cx_total" => Some(&mut self.accepted_total),
                 _ => None,
             }
@@ -169,6 +174,7 @@ mod tests {
                 requests_total: Some(9),
                 drain_close: Some(0),
                 unsent: Some(0),
+                in_filters: Some(0),
             };
             assert_eq!(sample, expected, "{version}");
         }
@@ -196,7 +202,7 @@ mod tests {
             ("listener.admin.main_thread.downstream_cx_active", false),
             ("listener.envoy_internal_mesh.downstream_cx_active", false),
             ("listener.downstream_cx_active", false),
-            ("listener.0.0.0.0_8080.downstream_pre_cx_active", true),
+            ("listener.0.0.0.0_8080.downstream_pre_cx_active", false), // not without the other
             ("listener.admin.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
