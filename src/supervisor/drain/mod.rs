@@ -35,6 +35,10 @@ pub(crate) enum RunningDrain {
     Signalled,
 }
 
+/// The core ends a drain when its time is over. When both are late, a task must not say first that
+/// there was no answer.
+const AFTER_THE_END: Duration = Duration::from_secs(60);
+
 impl RunningDrain {
     /// Begins to drain the process. `command` makes the request for an `exec`.
     pub(crate) fn begin(
@@ -43,7 +47,7 @@ impl RunningDrain {
         children: &SharedChildren,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
-        let limit = target.longest;
+        let limit = target.longest + AFTER_THE_END;
         match &drain.method {
             DrainMethod::Envoy {
                 admin,
@@ -143,7 +147,7 @@ impl RunningDrain {
     }
 }
 
-/// Retries the request until it is accepted; waits for the answer as long as the drain may last.
+/// Retries the request until it is accepted; waits for the answer within `limit`.
 async fn send_request(
     method: HttpMethod,
     target: &HttpTarget,
