@@ -1969,7 +1969,7 @@ impl<'a> Checker<'a> {
             // after it.
             let moment = Duration::from_millis(10);
             self.hold(
-                now <= self.seen_at(deadline + moment),
+                now <= self.seen_at(deadline + moment) + moment,
                 "later than the deadline, though all obey",
             );
         }
