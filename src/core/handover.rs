@@ -117,8 +117,8 @@ impl State {
         self.epoch(process).is_pending
     }
 
-    /// Whether this is an instance that has not taken over from the one that it was to replace.
-    pub(super) fn is_taken_back(&self, process: ProcessId) -> bool {
+    /// Whether this instance was to replace another one, and has not taken over from it.
+    pub(super) fn has_not_taken_over(&self, process: ProcessId) -> bool {
         self.is_pending(process) || matches!(self.role(process), Role::New { .. })
     }
 

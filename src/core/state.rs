@@ -376,7 +376,7 @@ impl State {
         let is_up = (life.is_alive() || life.has_rest()) && !life.survives_kill()
             || matches!(life, Lifecycle::Spawning | Lifecycle::Backoff { anew: false, .. });
         let is_same = self.copies.contains(&id) || self.copies.contains(&other);
-        is_up && (is_same || self.is_taken_back(id))
+        is_up && (is_same || self.has_not_taken_over(id))
     }
 
     pub(super) fn inherit_probe_failures(&mut self, slot: ProcessId, old: ProcessId) {

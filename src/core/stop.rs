@@ -24,7 +24,7 @@ impl State {
         self.drains[process.index()] = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, self.now, deadline) {
             // A new instance that has not taken over serves nobody, and could do so meanwhile.
-            Some(within) if !within.is_zero() && !hurried && !self.is_taken_back(process) => {
+            Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
                 self.leave_to_newer(process);

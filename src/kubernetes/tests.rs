@@ -497,7 +497,7 @@ fn a_grace_period_that_is_no_number_of_seconds_is_an_error() {
     }
 }
 
-/// What takes longest may be a oneshot that has not completed yet.
+/// The longest stop may be that of a oneshot that has not completed yet.
 #[test]
 fn a_oneshot_that_still_runs_has_to_fit_beside_a_hook() {
     let config = CONFIG.replace(

@@ -27,12 +27,12 @@ const CHUNK: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(u64);
 
-/// What is at a path.
+/// The content of a path, as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct Content {
     /// `None` where nothing is there, or where that cannot be read.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// What cannot be read: the path itself, or the first such file of a directory.
+    /// The path itself, or the first file of a directory, that cannot be read, and why.
     pub(crate) unreadable: Option<(PathBuf, io::Error)>,
 }
 

@@ -73,7 +73,7 @@ impl Front {
     }
 }
 
-/// What a walk assumes of oneshots.
+/// The state of the oneshots that a walk assumes.
 #[derive(Clone, Debug)]
 pub enum Oneshots {
     /// All are complete, and take no time.
@@ -87,16 +87,27 @@ pub enum Oneshots {
 impl Oneshots {
     /// One of them runs, everything else as far as it can. Others run too where this one needs them
     /// without their completion.
-    fn running(spec: &Spec, id: ProcessId) -> Self {
-        let needed = needed_by(spec, id);
-        let mut running = vec![false; spec.processes.len()];
-        for other in spec.ids().filter(|other| needed[other.index()]) {
-            let process = &spec.processes[other.index()];
-            running[other.index()] = process.oneshot
-                && !process.left_out
-                && (other == id || !waiting_for(spec, other)[id.index()]);
+    fn running(spec: &Spec, oneshot: ProcessId) -> Self {
+        let mut needed = vec![false; spec.processes.len()];
+        let mut complete = needed.clone();
+        needed[oneshot.index()] = true;
+        for id in spec.order.iter().rev() {
+            if needed[id.index()] {
+                for &(on, condition) in &spec.processes[id.index()].dependencies {
+                    needed[on.index()] = true;
+                    complete[on.index()] |= condition != StartCondition::Started;
+                }
+            }
         }
-        Self::Running { running, waiting: waiting_for(spec, id) }
+        let runs = |id: ProcessId| {
+            let process = &spec.processes[id.index()];
+            let is_due = needed[id.index()] && !complete[id.index()];
+            is_due && process.oneshot && !process.left_out
+        };
+        Self::Running {
+            running: spec.ids().map(runs).collect(),
+            waiting: waiting_for(spec, oneshot),
+        }
     }
 
     fn is_up(&self, spec: &Spec, id: ProcessId) -> bool {
@@ -126,19 +137,6 @@ fn waiting_for(spec: &Spec, oneshot: ProcessId) -> Vec<bool> {
         });
     }
     waiting
-}
-
-/// What this process depends on, directly or through others, and itself.
-fn needed_by(spec: &Spec, process: ProcessId) -> Vec<bool> {
-    let mut needed = vec![false; spec.processes.len()];
-    needed[process.index()] = true;
-    for id in spec.order.iter().rev() {
-        if needed[id.index()] {
-            let needs = &spec.processes[id.index()].dependencies;
-            needs.iter().for_each(|(on, _)| needed[on.index()] = true);
-        }
-    }
-    needed
 }
 
 impl Timeline {

@@ -1928,7 +1928,7 @@ impl<'a> Checker<'a> {
                 }
                 let closing = Duration::from_millis(250);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
-                // What was seen late is asked for once more.
+                // Statistics that were seen late are asked for once more.
                 let again = if self.was_paused(since, now) { closing } else { Duration::ZERO };
                 self.hold(now <= self.seen_at(over + again), "a drain longer than its bound");
             }
@@ -1955,7 +1955,7 @@ impl<'a> Checker<'a> {
         let in_time = hard_end + Duration::from_millis(200);
         let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
         if latest > in_time {
-            // What is seen late is killed and swept later.
+            // Processes that are seen late are killed and swept later.
             latest = self.seen_at(latest + Duration::from_millis(100));
         }
         self.hold(now <= latest, "later than the deadline allows");

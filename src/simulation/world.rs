@@ -210,7 +210,7 @@ impl<'a> World<'a> {
         self.start + self.scenario.seen_at(at.since(self.start))
     }
 
-    /// What a oneshot has left behind when it completed is no part of it.
+    /// A oneshot that completed leaves its group behind, which is no part of it any more.
     pub(super) fn leaves_behind(&mut self, process: ProcessId) {
         self.procs[process.index()].group = false;
     }

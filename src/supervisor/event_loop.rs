@@ -18,6 +18,7 @@ use crate::config::{Config, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::core::state::Lifecycle;
 use crate::os::clock;
 use crate::os::clock::Timer;
 use crate::os::panic_hook;
@@ -39,12 +40,20 @@ use crate::types::{ProcessId, Signal, Time, exit_code};
 
 /// A limit is seen this late only when drainit was stopped or had no processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// The turns that local tasks get before a limit that is seen late. In each, a part of them runs.
+/// The turns that local tasks get before something that they should precede. In each, a part of them
+/// runs.
 const TURNS: usize = 16;
 
 /// A terminal or its shell sends these, and nobody expects an effect. Without a terminal one may be
 /// the image's STOPSIGNAL, such as WINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
+
+/// Lets local tasks do what they can do without waiting.
+pub(crate) async fn let_others_run() {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+}
 
 pub(crate) struct EventLoop {
     pub(crate) executor: Executor,
@@ -194,10 +203,8 @@ impl EventLoop {
         self.received(pending)?;
         self.reap()?;
         if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
-            for _ in 0..TURNS {
-                tokio::task::yield_now().await;
-                self.messages()?;
-            }
+            let_others_run().await;
+            self.messages()?;
             self.reap()?;
         }
         Ok(())
@@ -236,23 +243,15 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether a signal is a stop signal, or forwarded to a process. The slots say so: a reload that
-    /// was taken back leaves another config.
-    fn handles(&self, signal: Signal) -> bool {
-        let machine = self.status_board.machine.borrow();
-        let processes = &machine.state().spec.processes;
-        self.stop_signals & only(signal) != 0
-            || processes.iter().any(|process| process.forward_signals.contains(&signal))
-    }
-
-    /// Whether a signal stops the container, or a process that runs gets it.
-    fn has_effect(&self, signal: Signal) -> bool {
+    /// Whether a signal is a stop signal, or forwarded to a process of which this holds. The slots
+    /// say so: a reload that was taken back leaves another config.
+    fn is_for(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
-        let lists =
-            |id: &ProcessId| state.spec.processes[id.index()].forward_signals.contains(&signal);
-        self.stop_signals & only(signal) != 0
-            || state.spec.ids().filter(lists).any(|id| state.life(id).is_alive())
+        let gets_it = |id: ProcessId| {
+            state.process(id).forward_signals.contains(&signal) && holds(state.life(id))
+        };
+        self.stop_signals & only(signal) != 0 || state.spec.ids().any(gets_it)
     }
 
     /// Whether a signal without effect is worth a warning. CONT has continued drainit.
@@ -291,12 +290,12 @@ impl EventLoop {
             self.reloads.want(None);
             return Ok(());
         }
-        let has_effect = self.has_effect(received.signal);
+        let has_effect = self.is_for(received.signal, Lifecycle::is_alive);
         self.step_at(at, Event::Signal(received.signal))?;
         // Ctrl-Z stops the job of the terminal. A TSTP sent by a process belongs to the children
         // that it is forwarded to, if there are any.
         if received.signal == Signal::TSTP
-            && (received.sender.is_none() || !self.handles(Signal::TSTP))
+            && (received.sender.is_none() || !self.is_for(Signal::TSTP, |_| true))
         {
             self.signals.stop_self()?;
         } else if !has_effect && Self::is_missed(received.signal) {

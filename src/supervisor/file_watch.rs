@@ -34,7 +34,7 @@ struct FileWatch {
     changes: Option<PathWatch>,
     /// The content that the process knows, or will know from its start.
     known: Option<Fingerprint>,
-    /// What could not be read the last time, which is reported once.
+    /// The path that could not be read the last time, and why; reported once.
     error: Option<(PathBuf, String)>,
 }
 

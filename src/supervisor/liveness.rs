@@ -98,10 +98,9 @@ impl Drop for LivenessWatch {
 /// Every kind of probe keeps the limit.
 async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
     match probe {
-        Probe::Envoy(admin) => check_alive(admin, limit).await.map_err(|error| {
-            let Failure { why, is_own } = of_request(&error);
-            Failure { why: format!("{admin}: {why}"), is_own }
-        }),
+        Probe::Envoy(admin) => {
+            check_alive(admin, limit).await.map_err(|error| of_request(&error).at(admin))
+        }
         _ => attempt(probe, limit, run).await,
     }
 }

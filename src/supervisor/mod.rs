@@ -47,7 +47,7 @@ use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, panic_hook, termination_log};
 use crate::report::messages::Names;
-use crate::supervisor::event_loop::EventLoop;
+use crate::supervisor::event_loop::{EventLoop, let_others_run};
 use crate::supervisor::events::EventLog;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::FileWatches;
@@ -57,8 +57,6 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// The turns that the control endpoints get at the end, to write answers that are ready.
-const ANSWER_TURNS: usize = 16;
 /// The longest wait for the last lines of processes at the end. It takes longer only where a
 /// leftover process holds a pipe open.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -168,9 +166,7 @@ async fn supervise(setup: Setup) -> io::Result<u8> {
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver, reloads)?;
     let code = event_loop.run(began).await?;
     // The last step may have answered a request whose client would take it for failed.
-    for _ in 0..ANSWER_TURNS {
-        tokio::task::yield_now().await;
-    }
+    let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
     let over = status_board.machine.borrow().state().grace_end;

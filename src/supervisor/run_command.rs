@@ -1,5 +1,6 @@
 //! Runs the command of an `exec` probe or an `exec` drain to its end.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
@@ -18,6 +19,13 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// drainit lacked a descriptor, a PID or memory for it, which says nothing about the process.
     pub(crate) is_own: bool,
+}
+
+impl Failure {
+    /// Says where it failed.
+    pub(crate) fn at(self, place: &dyn Display) -> Self {
+        Self { why: format!("{place}: {}", self.why), ..self }
+    }
 }
 
 impl From<String> for Failure {

@@ -134,8 +134,7 @@ pub(crate) async fn attempt(
     run: &RunCommand,
 ) -> Result<(), Failure> {
     let at = |place: &dyn Display, result: Result<(), Failure>| {
-        let named = |Failure { why, is_own }| Failure { why: format!("{place}: {why}"), is_own };
-        result.map_err(named)
+        result.map_err(|failure| failure.at(place))
     };
     match probe {
         Probe::Unix(path) => at(&path.display(), connect_unix(path, limit).await),
