@@ -883,7 +883,13 @@ impl<'a> Checker<'a> {
                         self.on_its_way[process.index()] = true;
                         self.stops_early[process.index()] = false;
                     }
-                    (Some(process), Stage::PreStop) => self.serves[process.index()] = false,
+                    (Some(process), Stage::PreStop) => {
+                        self.serves[process.index()] = false;
+                        let takes_over = !self.is_new(process) && !self.pending[process.index()];
+                        self.hold(takes_over, "a pre_stop hook of one that has not taken over");
+                        self.holds_stop(now, process, procs);
+                        self.stops_early[process.index()] |= !self.unready;
+                    }
                     (Some(process), Stage::PostStop) => {
                         self.owes_post_stop.remove(&self.slots.process(process));
                         let mut others = self.slots_of(self.slots.process(process));
@@ -899,11 +905,6 @@ impl<'a> Checker<'a> {
                         );
                     }
                     (None, _) => {}
-                }
-                if let (Some(process), Stage::PreStop) = (process, stage) {
-                    self.stops_early[process.index()] |= self.is_new(process);
-                    self.holds_stop(now, process, procs);
-                    self.stops_early[process.index()] |= !self.unready;
                 }
                 let is_late = stage == Stage::PreStart && self.unready;
                 self.hold(!is_late, "a pre_start hook after the shutdown has begun");

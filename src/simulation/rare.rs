@@ -1404,7 +1404,7 @@ fn a_process_that_is_stopped_because_it_has_failed_is_waited_for() {
         Phase::Running(running) => running.is_ready(play.machine.state()),
         _ => false,
     };
-    assert!(is_ready(&play));
+    assert!(is_ready(&play) && !play.machine.waits_for(ENGINE));
     play.at(4000, Event::Unhealthy(ENGINE));
     assert!(!is_ready(&play));
     assert!(play.machine.waits_for(ENGINE));

@@ -84,6 +84,17 @@ fn a_new_one_that_does_not_get_ready_is_taken_back() {
 }
 
 #[test]
+fn a_new_one_that_is_taken_back_has_no_pre_stop_hook() {
+    let mut spec = overlapping();
+    spec.processes[ROUTER.index()].hooks.pre_stop = Some(Wait::new(Some(MS(9000))));
+    let mut play = Play::up(spec);
+    play.at(100, Event::Ready(ROUTER));
+    play.at(1000, restart(ROUTER));
+    play.at(1000, Event::Spawned(NEW));
+    assert_eq!(play.at(2000, Event::Tick), [stop(NEW)], "it could deregister the old one");
+}
+
+#[test]
 fn a_stop_drains_both() {
     let mut play = beside();
     play.at(1500, Event::Ready(NEW));
