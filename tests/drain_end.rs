@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::thread;
 
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Duration, LONG, Signal, in_parallel, ms};
+use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
 const DRAIN: &str = "time: 9s, min: 1s";
 /// Later than the end of an early drain on a busy machine, and before its `time`.
@@ -85,6 +88,40 @@ fn until_requests_does_not_wait_for_it() {
     let asked = drainit.signal(Signal::SIGTERM);
     let ended = drainit.wait_exit(LONG);
     ended.assert_code(0).assert_took(asked, ms(1000)..LATE).assert_line("no request in flight");
+}
+
+fn has_request(drainit: &Running) -> bool {
+    let mut admin = UnixStream::connect(drainit.path("admin.sock")).unwrap();
+    admin.write_all(b"GET /stats?filter=gateway.downstream_rq_active HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    answer.contains("rq_active: 1")
+}
+
+#[test]
+fn requests_that_come_after_the_drain_are_waited_for_before_the_stop() {
+    in_parallel(TESTED, |version| {
+        let drain = "time: 20s, min: 500ms, until: requests";
+        let shutdown = "grace_period: 40s, reserve: 2s";
+        let envoy = RealEnvoy { version, drain, shutdown, ..RealEnvoy::default() };
+        let Some((drainit, address)) = envoy.start() else { return };
+        let mut client = Client::new(address);
+        assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
+        let socket = drainit.path("control.sock");
+        let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
+        let drained = drain.args(["drain", "--socket"]).arg(socket).status().unwrap();
+        assert!(drained.success(), "{}", drainit.record());
+        drainit.wait_for_line("drain over after .*: no request in flight");
+        let ended = thread::scope(|scope| {
+            let late = scope.spawn(|| client.request(4000));
+            drainit.wait_until("in flight", || has_request(&drainit));
+            drainit.signal(Signal::SIGTERM);
+            assert_eq!(late.join().unwrap().went, RequestResult::Answered { closes: true });
+            drainit.wait_exit(LONG)
+        });
+        ended.assert_code(0).assert_line("router: in use again, 1 request still in flight");
+        ended.assert_line("requests 1 completed, 0 cut");
+    });
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //!
 //! The drain of an Envoy is over when samples show no traffic; it is then made to refuse new
 //! connections and polled once more. All other drains are over when the process reports it. Every
-//! drain is over at `until`.
+//! drain is over at `until`. Others may take longer, and open connections carry new requests
+//! meanwhile: before the stop an Envoy is counted again, and waited for once more until `until`.
 
 use std::time::Duration;
 
@@ -25,19 +26,21 @@ use crate::types::{ProcessId, Time};
 /// An older sample says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
+/// The pause between two counts after the drain.
+const RECOUNT: Duration = Duration::from_millis(50);
+
 /// The progress of the drain of one process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Progress {
     NotDue,
     Active(Active),
-    /// Over since `at`. Open connections are counted once more before the stop.
+    /// Over since `at`. What is open is counted once more before the stop.
     Drained {
         at: Time,
-    },
-    /// The final count is under way; the wait for it ends at `until`.
-    FinalCount {
+        /// The end of the time of the drain.
         until: Time,
     },
+    FinalCount(FinalCount),
     /// There is nothing to wait for.
     Over,
 }
@@ -45,17 +48,31 @@ pub(crate) enum Progress {
 impl Progress {
     /// Whether the traffic of the process is no longer waited for.
     pub(crate) fn is_drained(&self) -> bool {
-        matches!(self, Self::Drained { .. } | Self::FinalCount { .. } | Self::Over)
+        matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
     }
 
     /// The next timer.
     pub(crate) fn wakes_at(&self, now: Time) -> Option<Time> {
         match self {
             Self::Active(active) => Some(active.wakes_at(now)),
-            Self::FinalCount { until } => Some(*until),
+            Self::FinalCount(count) => Some(count.next),
             _ => None,
         }
     }
+}
+
+/// The count of what is open between the drain and the stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FinalCount {
+    /// The wait for the answer ends, or the next count begins.
+    next: Time,
+    is_asked: bool,
+    /// Until then what is open again is waited for.
+    until: Time,
+    /// The last sample since it was asked for.
+    load: Load,
+    /// That it is waited for was noted.
+    is_noted: bool,
 }
 
 impl State {
@@ -100,31 +117,77 @@ impl State {
         self.drains[process.index()] = Progress::Over;
     }
 
-    /// Counts connections once more before the stop: the report shows what came after the drain.
-    pub(crate) fn begin_final_count(&mut self, process: ProcessId, deadline: Time) {
-        if let Progress::Drained { at } = self.drains[process.index()] {
-            // At the deadline there is no time for it, and in the same step nothing can be new.
-            self.drains[process.index()] = if at < self.now && !self.is_past(deadline) {
-                self.act(Action::CloseListeners(process));
-                Progress::FinalCount { until: self.now + Budget::closing(self.now, deadline) }
-            } else {
-                Progress::Over
-            };
+    /// Counts what is open before the stop, and again while there is too much: an open connection
+    /// carries new requests until then.
+    pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) {
+        match self.drains[process.index()] {
+            // In the same step nothing can be new.
+            Progress::Drained { at, until } if at < self.now => {
+                let left = until.since(self.now);
+                let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
+                let until = self.now + left;
+                let load = Load::default();
+                let count =
+                    FinalCount { next: self.now, is_asked: false, until, load, is_noted: false };
+                self.count(process, count, deadline);
+            }
+            Progress::Drained { .. } => self.drains[process.index()] = Progress::Over,
+            Progress::FinalCount(count) if self.is_past(count.next) => {
+                if count.is_asked {
+                    // There is no answer.
+                    self.end_final_count(process);
+                } else {
+                    self.count(process, count, deadline);
+                }
+            }
+            _ => {}
         }
     }
 
-    /// The final count was answered, or is not waited for.
+    fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
+        if self.is_past(deadline) {
+            // There is no time for it.
+            return self.end_final_count(process);
+        }
+        self.act(Action::CloseListeners(process));
+        let next = self.now + Budget::closing(self.now, deadline);
+        let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
+        self.drains[process.index()] = Progress::FinalCount(count);
+    }
+
+    /// A count was answered. The sample came before.
+    fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
+        let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
+        let is_open = count.load.active.is_some_and(|active| active > allowed);
+        if !is_open || self.is_past(count.until) {
+            return self.end_final_count(process);
+        }
+        if !std::mem::replace(&mut count.is_noted, true) {
+            let longest = count.until.since(self.now);
+            self.note(Note::OpenAgain { process, load: count.load, longest });
+        }
+        count.is_asked = false;
+        count.next = count.until.min(self.now + RECOUNT);
+        self.drains[process.index()] = Progress::FinalCount(count);
+    }
+
+    /// Ends a final count, if one is under way.
     pub(crate) fn end_final_count(&mut self, process: ProcessId) {
-        if let Progress::FinalCount { .. } = self.drains[process.index()] {
+        if let Progress::FinalCount(_) = self.drains[process.index()] {
             self.act(Action::EndDrain(process));
+        }
+        if self.drains[process.index()].is_drained() {
             self.drains[process.index()] = Progress::Over;
         }
     }
 
     /// Waits no longer than `min` for a drain under way.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
-        if let Progress::Active(active) = &mut self.drains[process.index()] {
-            active.only_min();
+        match &mut self.drains[process.index()] {
+            Progress::Active(active) => active.only_min(),
+            Progress::Drained { at, until } => *until = *at,
+            Progress::FinalCount(count) => count.until = self.now,
+            Progress::NotDue | Progress::Over => {}
         }
     }
 
@@ -163,11 +226,18 @@ impl State {
             | Event::ListenersClosed(process) => process,
             _ => return,
         };
-        let Progress::Active(mut active) = self.drains[process.index()] else {
-            if let Event::ListenersClosed(_) = event {
-                self.end_final_count(process);
+        let mut active = match self.drains[process.index()] {
+            Progress::Active(active) => active,
+            Progress::FinalCount(mut count) if count.is_asked => {
+                if let Event::DrainSample { load, .. } = event {
+                    count.load = load;
+                    self.drains[process.index()] = Progress::FinalCount(count);
+                } else if let Event::ListenersClosed(_) = event {
+                    self.counted(process, count);
+                }
+                return;
             }
-            return;
+            _ => return,
         };
         let is_over = match event {
             Event::ListenersClosed(_) => active.closed(self, process),
@@ -413,7 +483,7 @@ impl Active {
     /// The progress after the drain: connections are counted once more if the process can tell.
     fn drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
-            Progress::Drained { at: now }
+            Progress::Drained { at: now, until: self.until }
         } else {
             Progress::Over
         }

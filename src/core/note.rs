@@ -174,6 +174,12 @@ pub enum Note {
         /// The last sample.
         last: Load,
     },
+    /// After its drain, more is open than is allowed: it is waited for again before the stop.
+    OpenAgain {
+        process: ProcessId,
+        load: Load,
+        longest: Duration,
+    },
     /// A process has ended before its drain was over, by a signal that drainit did not send.
     EndedUndrained {
         process: ProcessId,
@@ -230,6 +236,7 @@ impl Note {
             | Self::DrainBegan { process, .. }
             | Self::NotDrained(process)
             | Self::DrainOver { process, .. }
+            | Self::OpenAgain { process, .. }
             | Self::EndedUndrained { process, .. }
             | Self::Stopping { process, .. }
             | Self::Killed { process, .. }

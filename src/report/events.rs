@@ -179,6 +179,12 @@ pub fn event<'a>(time: &'a str, note: &Note, names: &'a Names) -> Event<'a> {
             requests: open(last, Unit::Requests),
             ..of("drained", process)
         },
+        Note::OpenAgain { process, load, longest } => Event {
+            max_seconds: Some(longest),
+            connections: open(load, Unit::Connections),
+            requests: open(load, Unit::Requests),
+            ..of("open_again", process)
+        },
         Note::EndedUndrained { process, signal, .. } => {
             Event { signal: Some(signal.to_string()), ..of("ended_undrained", process) }
         }
@@ -306,6 +312,7 @@ mod tests {
             Note::DrainBegan { process, longest: 9 * SECOND, min: SECOND, counted: true },
             Note::NotDrained(process),
             Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last },
+            Note::OpenAgain { process, load: last, longest: SECOND },
             Note::EndedUndrained { process, signal, evidence: Evidence::OtherEnds },
             Note::Stopping { process, signal, limit: SECOND },
             Note::Killed { process, after: None },

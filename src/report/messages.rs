@@ -194,6 +194,15 @@ pub fn line(note: &Note, names: &Names) -> (Level, String) {
             );
             (if why == DrainEnd::MinHeld { Level::Warning } else { Level::Info }, text)
         }
+        Note::OpenAgain { process, load, longest } => (
+            Level::Info,
+            format!(
+                "{}: in use again{}; waiting for it, at most {}",
+                name(process),
+                still_open(load),
+                human(longest)
+            ),
+        ),
         Note::EndedUndrained { process, signal, evidence } => {
             let when = match evidence {
                 Evidence::After(after) => format!("{} after the stop signal", human(after)),
@@ -401,15 +410,7 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 /// Why a drain is over.
 #[must_use]
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
-    let open = match (last.active, last.unit) {
-        (None, _) => String::new(),
-        (Some(0), Unit::Connections) => ", no connection open".to_owned(),
-        (Some(0), Unit::Requests) => ", no request in flight".to_owned(),
-        (Some(1), Unit::Connections) => ", 1 connection still open".to_owned(),
-        (Some(1), Unit::Requests) => ", 1 request still in flight".to_owned(),
-        (Some(count), Unit::Connections) => format!(", {count} connections still open"),
-        (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
-    };
+    let open = still_open(last);
     match why {
         // Only `exit_at` ends a drain before all are gone.
         DrainEnd::Quiet if last.active > Some(0) => format!("no more than `exit_at` allows{open}"),
@@ -421,6 +422,19 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
         DrainEnd::DeadlineNeedsIt => format!("the stop needs the rest of the time{open}"),
         DrainEnd::ProcessGone => "the process has ended".to_owned(),
         DrainEnd::Hurried => format!("cut short by a second signal{open}"),
+    }
+}
+
+/// The connections or requests of a sample, as the end of a sentence.
+fn still_open(last: Load) -> String {
+    match (last.active, last.unit) {
+        (None, _) => String::new(),
+        (Some(0), Unit::Connections) => ", no connection open".to_owned(),
+        (Some(0), Unit::Requests) => ", no request in flight".to_owned(),
+        (Some(1), Unit::Connections) => ", 1 connection still open".to_owned(),
+        (Some(1), Unit::Requests) => ", 1 request still in flight".to_owned(),
+        (Some(count), Unit::Connections) => format!(", {count} connections still open"),
+        (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
     }
 }
 

@@ -88,6 +88,8 @@ pub(crate) struct Checker<'a> {
     drained: Vec<bool>,
     /// Its drain is over, and not because it has ended; or there was no time for it.
     drain_over: Vec<bool>,
+    /// It was over because nothing was open.
+    was_quiet: Vec<bool>,
     /// A gradual drain must ask all clients to leave at this time, or before.
     tells_all_by: Vec<Option<Time>>,
     /// The number of processes that had ended when the drain began.
@@ -224,6 +226,7 @@ impl<'a> Checker<'a> {
             draining: vec![false; count],
             drained: vec![false; count],
             drain_over: vec![false; count],
+            was_quiet: vec![false; count],
             tells_all_by: vec![None; count],
             ended_before_drain: vec![0; count],
             last_active: vec![None; count],
@@ -527,6 +530,7 @@ impl<'a> Checker<'a> {
         self.draining.push(false);
         self.drained.push(false);
         self.drain_over.push(false);
+        self.was_quiet.push(false);
         self.last_active.push(None);
         self.accepted.push(None);
         self.probe_failures.push(None);
@@ -749,13 +753,33 @@ impl<'a> Checker<'a> {
         self.step(slot);
     }
 
+    /// In a shutdown, what a count after the drain finds open is waited for while the time of the
+    /// drain lasts. An end shortens that time, and so may the deadline, where the drain began before
+    /// the shutdown.
+    fn holds_open(&self, now: Time, slot: ProcessId) {
+        let place = slot.index();
+        let Some(((since, longest), times)) = self.drain[place].zip(self.of(slot).drain) else {
+            return;
+        };
+        let is_shorter = self.drained_early[place]
+            || self.held_at.is_some()
+            || self.count_ends > self.ended_before_drain[place]
+            || self.stop_signals >= 2;
+        let is_asked = self.cause.is_some_and(|cause| cause.is_asked());
+        if self.was_quiet[place] && self.unready && is_asked && !is_shorter {
+            let is_open = self.last_active[place].is_some_and(|open| open > times.exit_at);
+            self.hold(!is_open || now >= since + longest, "a stop while requests are in flight");
+        }
+    }
+
     /// A process that serves is drained before it is asked to end, unless there is no time for it.
-    fn holds_drained(&self, slot: ProcessId) {
+    fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.was_serving[slot.index()];
         let is_drained = self.drained[slot.index()] || self.not_drained[slot.index()];
         let is_hurried = self.stop_signals >= 2;
         let is_over = is_drained || is_hurried || self.handed_over[slot.index()];
         self.hold(!is_due || is_over, "a stop without a drain");
+        self.holds_open(now, slot);
     }
 
     /// The container is ready while every process serves, also while one is replaced, and not while
@@ -923,7 +947,7 @@ impl<'a> Checker<'a> {
                 self.signalled[process.index()] = true;
                 let was_noted = self.asked[process.index()].is_some();
                 self.serves[process.index()] = false;
-                self.holds_drained(process);
+                self.holds_drained(now, process);
                 if !self.stops_early[process.index()] {
                     self.holds_stop(now, process, procs);
                     self.stops_early[process.index()] = !self.unready;
@@ -1896,6 +1920,7 @@ impl<'a> Checker<'a> {
             Note::DrainOver { process, why, .. } => {
                 self.held_over = self.held_over.map(|at| at.max(now));
                 self.drain_over[process.index()] = why != DrainEnd::ProcessGone;
+                self.was_quiet[process.index()] = why == DrainEnd::Quiet;
                 let Some(((since, longest), times)) =
                     self.drain[process.index()].zip(self.of(process).drain)
                 else {

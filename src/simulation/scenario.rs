@@ -154,6 +154,8 @@ pub(crate) struct Scenario {
     pub(crate) noise: Vec<(Duration, Event)>,
     /// From when to when drainit does not run, in order.
     pub(crate) pauses: Vec<(Duration, Duration)>,
+    /// Clients send requests on open connections after a drain was over.
+    pub(crate) open_again: bool,
     /// The ends of the container's hooks.
     pub(crate) hooks: HookEnds,
     pub(crate) leftovers: usize,
@@ -266,6 +268,8 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
+            // A generator of its own.
+            open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             hooks: hook_ends(rng, &spec.hooks, odds),
             leftovers: if rng.once_in(odds.of(Fault::Leftovers)) {
                 rng.below(4) as usize

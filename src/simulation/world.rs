@@ -418,7 +418,10 @@ impl<'a> World<'a> {
         }
         // Two connections, of which one stays longer.
         let end = behaviour.connections_end;
-        let active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
+        let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
+        if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
+            active += 3;
+        }
         Load { active: Some(active), total: Some(proc.accepted), ..Load::default() }
     }
 
@@ -506,6 +509,8 @@ impl<'a> World<'a> {
             Action::CloseListeners(process) => {
                 if let Some(after) = self.behaviour(process).close_answer {
                     self.procs[process.index()].closed = true;
+                    let load = self.load(process);
+                    self.deliver_of(now + after, process, Event::DrainSample { process, load });
                     let closed = Event::ListenersClosed(process);
                     self.deliver_of(now + after, process, closed);
                 }

@@ -312,16 +312,11 @@ impl Draining {
         }
     }
 
-    /// Counts the connections of drained processes once more. Returns whether that is done.
+    /// Counts what is open in drained processes once more. Returns whether that is done.
     fn has_final_counts(&self, state: &mut State) -> bool {
         let mut done = true;
         for &process in &self.drained {
-            if let Progress::FinalCount { until } = state.drains[process.index()]
-                && state.is_past(until)
-            {
-                state.end_final_count(process);
-            }
-            state.begin_final_count(process, self.shutdown.deadline);
+            state.step_final_count(process, self.shutdown.deadline);
             done &= matches!(state.drains[process.index()], Progress::Over);
         }
         done
