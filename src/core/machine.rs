@@ -229,14 +229,14 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process, although it is not required: it is
-    /// not ready yet, is to be started again, or is stopped for that.
+    /// Whether the container is not ready because of this process: it is not ready yet, is to be
+    /// started again, or is on its way down, which matters of an optional one only for a restart.
     pub(crate) fn waits_for(&self, process: ProcessId) -> bool {
-        let is_judged = match &self.phase {
-            Phase::Running(running) => running.is_judged(&self.state, process),
+        let is_missed = match &self.phase {
+            Phase::Running(running) => running.misses(&self.state, process),
             _ => false,
         };
-        is_judged || self.state.waits_for(process)
+        is_missed || self.state.waits_for(process)
     }
 }
 

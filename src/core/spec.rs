@@ -100,6 +100,8 @@ pub struct ProcessSpec {
     pub handover: Option<Duration>,
     /// The base ID of an Envoy that is hot-restarted, by which its epochs find each other.
     pub base_id: Option<String>,
+    /// The process of which it is one of several copies.
+    pub copy_of: Option<String>,
     pub restart: Restart,
     pub on_exit: OnExit,
     /// The container is not ready once this process has ended for good with a failure.
@@ -155,6 +157,7 @@ impl Spec {
                 update: process.update,
                 handover: process.hot_restart().map(|of| of.parent_shutdown + HANDOVER_MARGIN),
                 base_id: process.hot_restart().and_then(|flags| flags.base_id),
+                copy_of: process.copy_of.as_ref().map(|copy| copy.process.clone()),
                 restart: process.restart,
                 on_exit: process.on_exit,
                 required: process.required,

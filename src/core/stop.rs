@@ -263,12 +263,16 @@ impl State {
         }
     }
 
-    /// Whether this end answers the signal that asked the process to drain, and is no failure.
+    /// Whether this end answers the signal that asked the process to drain, and is no failure. A
+    /// program that handles the signal, such as a shell or a JVM, may end with the code that a shell
+    /// shows for it.
     #[must_use]
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
+        let is_of_signal =
+            signal.is_some_and(|signal| end == signal || end == End::Code(signal.exit_code()));
         self.drain_signalled[id.index()].is_some()
-            && (self.process(id).is_success(end) || Some(end) == signal)
+            && (self.process(id).is_success(end) || is_of_signal)
     }
 
     /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on.

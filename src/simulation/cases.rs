@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use crate::config::{Restart, RestartPolicy};
-use crate::core::event::Load;
+use crate::core::event::{Load, Unit};
 use crate::core::note::{AfterEnd, Evidence, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::spec::{DrainSpec, Wait};
@@ -29,6 +29,7 @@ pub(super) fn gateway() -> Spec {
         update: Update::StopFirst,
         handover: None,
         base_id: None,
+        copy_of: None,
         restart: Restart { policy: RestartPolicy::No, delay: MS(1000), max: Some(5) },
         on_exit: OnExit::Shutdown,
         required: true,
@@ -869,6 +870,50 @@ fn a_requested_drain_stops_nothing_and_a_signal_continues_from_it() {
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
+#[test]
+fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
+    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let open = |active| {
+        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
+        Event::DrainSample { process: ROUTER, load }
+    };
+    let again = |play: &mut Play, at| {
+        assert!(play.at(at, open(1)).is_empty());
+        assert!(play.at(at, closed).is_empty(), "it is waited for");
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 50))));
+        assert_eq!(play.at(at + 50, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    };
+    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    // Until nothing is open.
+    let mut play = held(gateway());
+    assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
+    again(&mut play, 6010);
+    play.at(6070, open(0));
+    assert_eq!(play.at(6070, closed), is_over);
+    // Until the time of the drain is over, and it is counted for the last time.
+    let mut play = held(gateway());
+    play.at(14_980, term);
+    play.at(14_990, open(1));
+    assert!(play.notes(14_990, closed).iter().any(|note| matches!(
+        note,
+        Note::OpenAgain { process: ROUTER, longest, .. } if *longest == MS(10)
+    )));
+    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    play.at(15_010, open(1));
+    assert_eq!(play.at(15_010, closed), is_over);
+    // Until a second signal, and while it is paused.
+    let mut play = held(gateway());
+    play.at(6000, term);
+    play.at(6010, open(1));
+    play.at(6010, closed);
+    assert_eq!(play.at(6020, term), is_over);
+    // Not for what the stop of the container for a failure would need.
+    let mut play = held(gateway());
+    play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(6010, open(1));
+    assert_eq!(play.at(6010, closed), is_over);
+}
+
 /// A gateway with a requested drain that is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
@@ -1050,6 +1095,7 @@ fn an_end_that_answers_a_drain_is_no_reason_to_stop() {
     for (millis, end) in [
         (2000, End::Code(0)),
         (2000, End::Signal(Signal::QUIT)),
+        (2000, End::Code(131)),
         // Its time was over already.
         (20_000, End::Code(0)),
     ] {
@@ -1079,6 +1125,17 @@ fn any_other_end_during_a_requested_drain_is_a_reason_to_stop() {
         play.at(2100, exited(ENGINE));
         assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
     }
+}
+
+#[test]
+fn a_requested_drain_ends_with_the_last_process_of_a_container() {
+    let mut spec = gateway();
+    spec.processes.iter_mut().for_each(|process| process.on_exit = OnExit::Ignore);
+    let mut play = held(spec);
+    assert_eq!(play.at(6000, exited(ROUTER)), []);
+    let notes = play.notes(6100, exited(ENGINE));
+    let began = |note: &Note| matches!(note, Note::ShutdownBegan { cause: Cause::AllEnded, .. });
+    assert!(notes.iter().any(began), "{notes:?}");
 }
 
 #[test]

@@ -130,6 +130,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         update: Update::StopFirst,
         handover: None,
         base_id: None,
+        copy_of: None,
         restart: Restart {
             policy: match rng.below(3) {
                 0 => RestartPolicy::Always,

@@ -1516,3 +1516,49 @@ fn a_held_drain_without_processes_waits_for_the_stop() {
     assert_eq!(play.machine.next_wakeup(), None);
     assert_eq!(play.at(40, TERM), [Action::Sweep(Signal::TERM)]);
 }
+
+#[test]
+fn a_dependency_whose_end_does_not_matter_keeps_nothing_down() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].on_exit = OnExit::Ignore;
+    let mut play = Play::up(spec);
+    let end = End::Code(7);
+    play.at(100, Event::Exited { process: ENGINE, end, remains: false });
+    play.at(200, ask_to_stop(ROUTER));
+    play.at(300, exited(ROUTER));
+    assert_eq!(play.at(400, ask_to_start(ROUTER)), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
+fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
+    let mut spec = plain();
+    for process in &mut spec.processes {
+        process.copy_of = Some("app".to_owned());
+        process.watch = vec![WatchAction::Restart];
+        process.readiness_timeout = Some(MS(1000));
+        // Only so that they are started in order.
+        for (_, condition) in &mut process.dependencies {
+            *condition = StartCondition::Started;
+        }
+    }
+    let begin = || {
+        let mut play = Play::up(spec.clone());
+        play.at(100, Event::Ready(ENGINE));
+        play.at(100, Event::Ready(ROUTER));
+        let changed = |process| Event::FileChanged { process, watch: 0 };
+        assert_eq!(play.at(200, changed(ENGINE)), [stop(ENGINE)]);
+        assert_eq!(play.at(200, changed(ROUTER)), []);
+        assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+        play.at(300, Event::Spawned(ENGINE));
+        play
+    };
+    assert_eq!(begin().at(400, Event::Ready(ENGINE)), [stop(ROUTER)]);
+    // A file that is wrong costs one of them.
+    let mut play = begin();
+    let end = End::Code(1);
+    assert_eq!(play.at(400, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.machine.state().life(ENGINE), Lifecycle::Stopped { failed: true });
+    // The next change tries the same one first.
+    let again = Event::FileChanged { process: ENGINE, watch: 0 };
+    assert_eq!(play.at(500, again), [Action::Spawn(ENGINE)]);
+}

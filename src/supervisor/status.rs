@@ -335,7 +335,7 @@ impl StatusBoard {
                 facts[process.index()].message = Some(why.unwrap_or_else(|| end.to_string()));
                 process
             }
-            Note::DrainBegan { process, .. } => {
+            Note::DrainBegan { process, .. } | Note::OpenAgain { process, .. } => {
                 facts[process.index()].draining = true;
                 process
             }
@@ -416,10 +416,8 @@ impl StatusBoard {
                 probe_failures: world.probe_failures[slot.index()].total,
                 since: now.since(fact.since),
                 is_missed: part == Part::Current
-                    && match world.process(slot).required {
-                        true => !fact.state.is_settled(),
-                        false => machine.waits_for(slot),
-                    },
+                    && (machine.waits_for(slot)
+                        || world.process(slot).required && !fact.state.is_settled()),
                 message: match fact.state {
                     ProcessState::Starting | ProcessState::Draining => {
                         fact.failure.borrow().clone()
@@ -505,6 +503,10 @@ fn state(life: Lifecycle, fact: &ProcessFacts, succeeded: bool) -> ProcessState 
         Lifecycle::Stopped { failed: true } => ProcessState::Failed,
         Lifecycle::Stopped { failed: false } => ProcessState::Stopped,
         Lifecycle::PostStop { .. } | Lifecycle::Done if fact.skipped => ProcessState::Skipped,
+        // Its `post_stop` hook is a part of the stop.
+        Lifecycle::PostStop { .. } if fact.state == ProcessState::Stopping => {
+            ProcessState::Stopping
+        }
         Lifecycle::PostStop { .. } | Lifecycle::Done => match (fact.end, fact.state) {
             _ if fact.gave_up => ProcessState::Failed,
             // By hand, before the shutdown began.

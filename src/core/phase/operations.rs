@@ -100,15 +100,21 @@ impl Operations {
             })
     }
 
-    /// Whether a required process is on its way down: the container is not ready.
+    /// Whether this process is on its way down and the container is not ready for that, because it
+    /// is required or [has failed](Self::is_judged).
+    pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
+        let is_missed = state.is_current(process) && state.process(process).required;
+        is_missed && self.stops(process) || self.is_judged(state, process)
+    }
+
+    /// Whether there is such a process.
     pub(crate) fn miss_one(&self, state: &State) -> bool {
-        let is_missed = |id: ProcessId| state.is_current(id) && state.process(id).required;
-        self.goals.keys().any(|id| self.stops(*id) && is_missed(*id))
+        self.goals.keys().any(|process| self.misses(state, *process))
     }
 
     /// Whether a process is on its way down because it has failed, and is required or restarted. The
     /// container is not ready, as while a process waits for its restart.
-    pub(crate) fn is_judged(&self, state: &State, process: ProcessId) -> bool {
+    fn is_judged(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
         let goal = self.goals.get(&process);
         goal.is_some_and(|goal| matches!(goal, Goal::Judged { .. }))
@@ -117,7 +123,7 @@ impl Operations {
             && (spec.required || spec.restart.policy != RestartPolicy::No)
     }
 
-    /// Whether there is such a process.
+    /// Whether there is one that has failed.
     pub(crate) fn judges(&self, state: &State) -> bool {
         self.goals.keys().any(|process| self.is_judged(state, *process))
     }
@@ -287,7 +293,9 @@ impl Operations {
                     state.act(Action::Signal { process, signal });
                 }
                 (Lifecycle::Ready { .. }, WatchAction::Restart)
-                    if is_free && state.doomed(process).is_none() =>
+                    if is_free
+                        && state.doomed(process).is_none()
+                        && self.is_next_copy(state, process) =>
                 {
                     state.note(Note::FileChanged { process, watch, action });
                     let members = vec![self.bring_anew(state, process, Goal::Again)];
@@ -312,6 +320,22 @@ impl Operations {
             }
         }
         restarts
+    }
+
+    /// Whether no other copy of this process is being replaced, or has failed in that, so that one
+    /// serves while the file that has changed for all of them is tried with this one.
+    fn is_next_copy(&self, state: &State, process: ProcessId) -> bool {
+        let of = &state.process(process).copy_of;
+        let mut others = state.spec.ids().filter(|id| {
+            of.is_some()
+                && *id != process
+                && state.is_current(*id)
+                && state.process(*id).copy_of == *of
+        });
+        others.all(|id| {
+            let has_failed = matches!(state.life(id), Lifecycle::Stopped { failed: true });
+            !self.goals.contains_key(&id) && !self.is_replaced(id) && !has_failed
+        })
     }
 
     /// Whether a start of this process starts no other.
@@ -670,11 +694,17 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
 }
 
-/// Whether a dependency needs no start: it is ready, has completed, or is left out.
+/// Whether a dependency needs no start: it is ready, has completed, is left out, or has ended for
+/// good and its end does not matter.
 fn is_fine(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
-        Lifecycle::Done | Lifecycle::PostStop { .. } => state.went_well[process.index()],
+        Lifecycle::Done | Lifecycle::PostStop { .. } => state.reached(process) == Reached::ALL,
         _ => false,
     }
+}
+
+/// Whether a dependency is down and has to be started.
+pub(super) fn is_down(state: &State, process: ProcessId) -> bool {
+    is_gone(state.life(process)) && !is_fine(state, process)
 }

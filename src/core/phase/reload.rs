@@ -10,7 +10,7 @@
 //! end.
 
 use crate::core::note::{Note, RequestError};
-use crate::core::phase::operations::{Goal, Operations, is_gone};
+use crate::core::phase::operations::{Goal, Operations, is_down};
 use crate::core::phase::replace::Replacement;
 use crate::core::slots::{Placed, Role};
 use crate::core::spec::Spec;
@@ -220,8 +220,7 @@ impl Operations {
         self.goals.insert(slot, Goal::Up { begun: true });
         let needs = state.process(slot).dependencies.clone();
         for (on, _) in needs {
-            let is_down = is_gone(state.life(on)) && !state.went_well[on.index()];
-            if is_down && state.is_current(on) && !self.goals.contains_key(&on) {
+            if is_down(state, on) && state.is_current(on) && !self.goals.contains_key(&on) {
                 match (self.start(state, on), &mut self.reload) {
                     (Ok(members), Some(reload)) => {
                         reload.others.extend(members.into_iter().map(Step::Add));
@@ -282,7 +281,7 @@ fn started_with(state: &State, slot: ProcessId) -> Vec<ProcessId> {
     let mut found = vec![slot];
     let mut next = 0;
     while let Some(&id) = found.get(next) {
-        if next == 0 || is_gone(state.life(id)) && !state.went_well[id.index()] {
+        if next == 0 || is_down(state, id) {
             for &(on, _) in &state.process(id).dependencies {
                 if !found.contains(&on) {
                     found.push(on);

@@ -99,9 +99,9 @@ impl Running {
         self.all_ready
     }
 
-    /// Whether a process is being stopped because it has failed, and is waited for.
-    pub(crate) fn is_judged(&self, state: &State, process: ProcessId) -> bool {
-        self.operations.is_judged(state, process)
+    /// Whether a process is on its way down, and the container is not ready for that.
+    pub(crate) fn misses(&self, state: &State, process: ProcessId) -> bool {
+        self.operations.misses(state, process)
     }
 
     /// Whether every process is ready or complete now.
