@@ -7,7 +7,7 @@ use crate::core::event::Load;
 use crate::core::note::{AfterEnd, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::state::Lifecycle;
-use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, exited, gateway, stop, wakes_at};
+use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, WEB, exited, gateway, stop, wakes_at};
 use crate::simulation::replacements::{NEW, NEXT, beside, changed, overlapping, restart, up};
 use crate::simulation::*;
 
@@ -1561,4 +1561,31 @@ fn the_copies_of_a_process_follow_a_changed_file_one_after_the_other() {
     // The next change tries the same one first.
     let again = Event::FileChanged { process: ENGINE, watch: 0 };
     assert_eq!(play.at(500, again), [Action::Spawn(ENGINE)]);
+}
+
+#[test]
+fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
+    let mut spec = plain();
+    let mut web = spec.processes[ROUTER.index()].clone();
+    web.dependencies = [ENGINE, ROUTER].map(|on| (on, StartCondition::Ready)).to_vec();
+    for on in [ENGINE, ROUTER] {
+        spec.processes[on.index()].dependents = vec![WEB];
+    }
+    spec.processes[ROUTER.index()].dependencies.clear();
+    spec.processes[ROUTER.index()].readiness_timeout = Some(MS(1000));
+    spec.processes.push(web);
+    spec.order.push(WEB);
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    for process in [ENGINE, ROUTER] {
+        play.at(0, Event::Spawned(process));
+    }
+    assert_eq!(play.at(100, restart(WEB)), []);
+    assert_eq!(play.at(200, restart(ENGINE)), [stop(ENGINE)]);
+    assert_eq!(play.at(300, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+    let notes = play.notes(400, Event::SpawnFailed { process: ENGINE, exit_code: 127 });
+    let is_failed = |note: &Note| {
+        matches!(note, Note::RequestFailed { process: WEB, request: Request::Restart, .. })
+    };
+    assert!(notes.iter().any(is_failed), "{notes:?}");
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{RestartPolicy, WatchAction};
+use crate::config::{OnExit, RestartPolicy, WatchAction};
 use crate::core::action::Action;
 use crate::core::drain::Progress;
 use crate::core::event::Request;
@@ -262,8 +262,11 @@ impl Operations {
                 | Lifecycle::Remains { restart: None, .. }
                 | Lifecycle::RestKilled { restart: None, .. } => {
                     state.restarts[id.index()].in_a_row = 0;
+                    // What its end has fulfilled, as that does not matter, stays so.
+                    if !is_fine(state, id) || state.went_well[id.index()] {
+                        state.reach(id, Reached::default());
+                    }
                     state.went_well[id.index()] = false;
-                    state.reach(id, Reached::default());
                     state.missing.remove(&id);
                     self.goals.insert(id, Goal::Up { begun: false });
                 }
@@ -377,8 +380,20 @@ impl Operations {
         process: ProcessId,
         why: RequestError,
     ) -> bool {
+        let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
         let reload = self.reload.as_mut();
         let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
+        if is_own && needs_success(state, process) {
+            // Nothing starts it again for those of earlier requests, which needed no start of it.
+            let spec = Rc::clone(&state.spec);
+            let above = spec.processes[process.index()].dependents.iter();
+            let lost = above.filter(|id| state.life(**id) == Lifecycle::Waiting);
+            waiting.extend(lost.clone());
+            self.fail(state, |asked| {
+                let is_hit = asked.request != Request::Stop && waiting.contains(&asked.process);
+                is_hit.then_some(why)
+            });
+        }
         self.fail(state, |asked| {
             let is_hit = asked.request != Request::Stop && asked.members.contains(&process);
             is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
@@ -391,7 +406,6 @@ impl Operations {
                 self.start_failed(state, id, why);
             }
         }
-        let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
         if is_own && state.is_current(process) {
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
@@ -604,7 +618,9 @@ impl Operations {
             self.goals.remove(&process);
             match goal {
                 Goal::Down | Goal::Failed => {
-                    state.reach(process, Reached::default());
+                    if goal == Goal::Down || needs_success(state, process) {
+                        state.reach(process, Reached::default());
+                    }
                     state.went_well[process.index()] = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
@@ -702,6 +718,11 @@ fn is_fine(state: &State, process: ProcessId) -> bool {
         Lifecycle::Done | Lifecycle::PostStop { .. } => state.reached(process) == Reached::ALL,
         _ => false,
     }
+}
+
+/// Whether its end for good leaves those that wait for it without it.
+fn needs_success(state: &State, process: ProcessId) -> bool {
+    state.process(process).on_exit != OnExit::Ignore
 }
 
 /// Whether a dependency is down and has to be started.
