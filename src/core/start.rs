@@ -74,6 +74,7 @@ impl State {
     pub(crate) fn spawned(&mut self, process: ProcessId) {
         let since = self.now;
         self.note(Note::Started(process));
+        self.has_run[process.index()] = true;
         self.reach(process, Reached { started: true, ..self.reached(process) });
         self.meet(process, StartCondition::Started);
         self.drain_signalled[process.index()] = None;

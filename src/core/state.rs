@@ -39,7 +39,7 @@ pub enum Lifecycle {
     /// It has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Its `post_stop` hook has run, so `only_if` and its `pre_start` hook come first.
+        /// It was over for good before, so `only_if` and its `pre_start` hook come first.
         anew: bool,
     },
     /// It runs; its `pre_stop` hook runs, too, and is killed at `until`.
@@ -195,6 +195,9 @@ pub struct State {
     pub(super) delayed_starts: BTreeSet<ProcessId>,
     lifecycles: Vec<Lifecycle>,
     reached: Vec<Reached>,
+    /// Whether the `pre_start` hook or an instance of each process has run since it was last over
+    /// for good: then its end owes its `post_stop` hook, and a restart runs no `pre_start` hook.
+    pub(super) has_run: Vec<bool>,
     /// Processes whose lifecycle was set in this step, possibly more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
@@ -279,6 +282,7 @@ impl State {
             delayed_starts: BTreeSet::new(),
             lifecycles: vec![Lifecycle::Waiting; count],
             reached: vec![Reached::default(); count],
+            has_run: vec![false; count],
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
@@ -316,6 +320,7 @@ impl State {
         self.epochs.push(Epoch::default());
         self.lifecycles.push(Lifecycle::Done);
         self.reached.push(Reached::default());
+        self.has_run.push(false);
         self.rank.push(0);
         self.restarts.push(Restarts::default());
         self.probe_failures.push(ProbeFailures::default());
@@ -328,6 +333,7 @@ impl State {
     pub(super) fn clear_slot(&mut self, slot: ProcessId) {
         self.epochs[slot.index()] = Epoch::default();
         self.reached[slot.index()] = Reached::default();
+        self.has_run[slot.index()] = false;
         self.restarts[slot.index()] = Restarts::default();
         self.probe_failures[slot.index()] = ProbeFailures::default();
         self.went_well[slot.index()] = false;

@@ -277,6 +277,7 @@ impl State {
 
     /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
+        self.has_run[id.index()] = false;
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
             Some(within) if !within.is_zero() && !self.goes_on_beside(id) => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
@@ -306,6 +307,7 @@ impl State {
             // The shutdown began between `Action::Spawn` and its answer.
             Event::Spawned(process) if self.life(process) == Lifecycle::Spawning => {
                 self.note(Note::Started(process));
+                self.has_run[process.index()] = true;
                 self.set(process, Lifecycle::Starting { since: self.now, ready_by: Time::NEVER });
             }
             Event::SpawnFailed { process, .. } if self.life(process) == Lifecycle::Spawning => {

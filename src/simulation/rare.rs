@@ -1507,6 +1507,30 @@ fn a_start_that_is_left_out_for_a_stop_owes_its_hook() {
 }
 
 #[test]
+fn a_restart_whose_values_are_missing_leaves_its_hook_to_the_next() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.hooks.pre_start = Some(Wait::new(None));
+    router.liveness_retries = Some(1);
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+    let before = hook(Some(ROUTER), Stage::PreStart);
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    play.at(0, Event::HookEnded { hook: before, success: true });
+    play.at(0, Event::Spawned(ROUTER));
+    assert_eq!(play.at(1000, Event::Unhealthy(ROUTER)), [stop(ROUTER)]);
+    play.at(1010, exited(ROUTER));
+    assert_eq!(play.at(1110, Event::Tick), [Action::RunHook(before)]);
+    play.at(1110, Event::SpawnFailed { process: ROUTER, exit_code: 1 });
+    assert_eq!(play.at(1310, Event::Tick), [Action::RunHook(before)]);
+    // The hook has run: a spawn that fails after it is repeated alone.
+    play.at(1320, Event::HookEnded { hook: before, success: true });
+    play.at(1320, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+    assert_eq!(play.at(1720, Event::Tick), [Action::Spawn(ROUTER)]);
+}
+
+#[test]
 fn a_held_drain_without_processes_waits_for_the_stop() {
     let mut play = Play::up(plain());
     play.at(0, ask_to_stop(ENGINE));

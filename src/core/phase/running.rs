@@ -258,6 +258,7 @@ impl Running {
                 if !success {
                     return self.hook_failed(state, process);
                 }
+                state.has_run[process.index()] = true;
                 state.spawn(process);
             }
             (Some(_), Stage::PreStop) => {
@@ -421,7 +422,9 @@ fn ended(state: &mut State, process: ProcessId, ended: Ended) -> Step {
     let next = consequence(state, process, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;
-        state.set(process, Lifecycle::Backoff { until, anew: false });
+        // A start that fails before its `pre_start` hook has run leaves that to the next one.
+        let anew = !state.has_run[process.index()];
+        state.set(process, Lifecycle::Backoff { until, anew });
         if remains {
             state.stop_rest(process, kill_at, Some(delay));
         }
