@@ -275,11 +275,17 @@ impl State {
             && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on.
+    /// Runs the `post_stop` hook of a process that has ended for good: no other instance goes on, and
+    /// something has run since the hook did.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
-        self.has_run[id.index()] = false;
+        let has_run = std::mem::take(&mut self.has_run[id.index()]);
+        let heir = self.beside[id.index()].filter(|_| self.goes_on_beside(id));
+        if let Some(heir) = heir {
+            // Its end runs the hook for both, even if it is never started.
+            self.has_run[heir.index()] |= has_run;
+        }
         match self.budget.post_stop(&self.spec, id, self.now, deadline) {
-            Some(within) if !within.is_zero() && !self.goes_on_beside(id) => {
+            Some(within) if !within.is_zero() && has_run && heir.is_none() => {
                 let until = self.run_hook(Some(id), Stage::PostStop, within);
                 self.set(id, Lifecycle::PostStop { until });
             }

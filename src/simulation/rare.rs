@@ -1531,6 +1531,74 @@ fn a_restart_whose_values_are_missing_leaves_its_hook_to_the_next() {
 }
 
 #[test]
+fn a_start_that_is_left_out_after_the_hook_owes_no_other_one() {
+    let mut spec = plain();
+    spec.processes[ROUTER.index()].hooks.post_stop = Some(Wait::new(None));
+    let mut play = Play::up(spec);
+    play.at(0, Event::Requested { process: ROUTER, request: Request::Restart });
+    let after = hook(Some(ROUTER), Stage::PostStop);
+    assert_eq!(play.at(10, exited(ROUTER)), [Action::RunHook(after)]);
+    let ended = Event::HookEnded { hook: after, success: true };
+    assert_eq!(play.at(20, ended), [Action::Spawn(ROUTER)]);
+    play.at(20, TERM);
+    let left_out = Event::SpawnFailed { process: ROUTER, exit_code: 126 };
+    assert_eq!(play.at(20, left_out), [stop(ENGINE)]);
+}
+
+#[test]
+fn a_restart_that_fails_for_good_after_the_hook_owes_no_other_one() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    let hooks = HookWaits { pre_start: Some(Wait::new(None)), ..HookWaits::default() };
+    router.hooks = HookWaits { post_stop: Some(Wait::new(None)), ..hooks };
+    router.liveness_retries = Some(1);
+    router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(1) };
+    let [before, after] = [Stage::PreStart, Stage::PostStop].map(|stage| hook(Some(ROUTER), stage));
+    let restarted = || {
+        let mut play = Play { machine: Machine::new(Rc::new(spec.clone()), Time(Duration::ZERO)) };
+        play.at(0, Event::Start);
+        play.at(0, Event::Spawned(ENGINE));
+        play.at(0, Event::HookEnded { hook: before, success: true });
+        play.at(0, Event::Spawned(ROUTER));
+        play.at(1000, Event::Unhealthy(ROUTER));
+        assert_eq!(play.at(1010, exited(ROUTER)), [Action::RunHook(after)]);
+        play.at(1020, Event::HookEnded { hook: after, success: true });
+        assert_eq!(play.at(1120, Event::Tick), [Action::RunHook(before)]);
+        play
+    };
+    let mut play = restarted();
+    let unreadable = Event::SpawnFailed { process: ROUTER, exit_code: 1 };
+    let actions = play.at(1120, unreadable);
+    assert_eq!(actions, [Action::AbortHook(before), Action::Unready, stop(ENGINE)]);
+    // What `pre_start` has made in the meantime is undone.
+    let mut play = restarted();
+    play.at(1130, Event::HookEnded { hook: before, success: true });
+    let not_found = Event::SpawnFailed { process: ROUTER, exit_code: 127 };
+    assert_eq!(play.at(1130, not_found), [Action::Unready, Action::RunHook(after)]);
+}
+
+#[test]
+fn a_copy_that_is_never_started_runs_the_hook_of_the_instance_that_ended_beside_it() {
+    let mut spec = plain();
+    let router = &mut spec.processes[ROUTER.index()];
+    router.update = Update::StartFirst;
+    router.on_exit = OnExit::Ignore;
+    router.hooks.post_stop = Some(Wait::new(None));
+    let mut play = Play::up(spec);
+    let actions = play.at(0, Event::Requested { process: ROUTER, request: Request::Restart });
+    let copy = actions.iter().find_map(|action| match action {
+        Action::Spawn(copy) => Some(*copy),
+        _ => None,
+    });
+    let copy = copy.unwrap();
+    assert_eq!(play.at(10, exited(ROUTER)), []);
+    play.at(20, TERM);
+    let left_out = Event::SpawnFailed { process: copy, exit_code: 126 };
+    let after = Action::RunHook(hook(Some(copy), Stage::PostStop));
+    assert_eq!(play.at(20, left_out), [after]);
+}
+
+#[test]
 fn a_held_drain_without_processes_waits_for_the_stop() {
     let mut play = Play::up(plain());
     play.at(0, ask_to_stop(ENGINE));
