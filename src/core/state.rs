@@ -339,6 +339,7 @@ impl State {
         self.went_well[slot.index()] = false;
         self.drains[slot.index()] = Progress::Over;
         self.drain_signalled[slot.index()] = None;
+        self.extension_noted.remove(&slot);
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {

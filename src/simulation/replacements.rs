@@ -1145,3 +1145,15 @@ fn an_epoch_that_is_asked_for_the_last_time_gets_no_more_of_it() {
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     assert!(play.notes(4000, Event::Tick).contains(&given_up));
 }
+
+#[test]
+fn a_slot_that_is_used_again_notes_its_first_extension() {
+    let mut play = beside();
+    let asked = Event::TimeoutExtended { process: NEW, by: MS(5000) };
+    let noted = Note::TimeoutExtended { process: NEW, limit: MS(5000) };
+    assert_eq!(play.notes(1100, asked), [noted]);
+    play.at(1200, exited(NEW));
+    assert!(play.at(1300, restart(ROUTER)).contains(&Action::Spawn(NEW)));
+    play.at(1300, Event::Spawned(NEW));
+    assert_eq!(play.notes(1400, asked), [noted]);
+}
