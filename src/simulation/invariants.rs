@@ -57,6 +57,12 @@ pub(crate) struct Checker<'a> {
     has_lost_one: bool,
     /// Processes that have run since their last `post_stop` hook.
     owes_post_stop: BTreeSet<usize>,
+    /// Slots whose `only_if` holds since they were last asked to end, or over for good.
+    admitted: BTreeSet<ProcessId>,
+    /// The same of their `pre_start` hook.
+    prepared: BTreeSet<ProcessId>,
+    /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
+    has_run: BTreeSet<ProcessId>,
     /// When the last drain of a `POST /drain` was over.
     held_over: Option<Time>,
     deadline: Option<Time>,
@@ -202,6 +208,9 @@ impl<'a> Checker<'a> {
             t0: None,
             has_lost_one: false,
             owes_post_stop: BTreeSet::new(),
+            admitted: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            has_run: BTreeSet::new(),
             held_over: None,
             deadline: None,
             cause: None,
@@ -363,8 +372,16 @@ impl<'a> Checker<'a> {
             Event::FileChanged { process, watch } => {
                 self.changed.insert((process, watch));
             }
-            Event::HookEnded { hook, .. } => {
+            Event::Condition { process, holds: true } => {
+                self.admitted.insert(process);
+            }
+            Event::HookEnded { hook, success } => {
                 self.hooks.remove(&hook);
+                if let (Some(process), Stage::PreStart, true) = (hook.process, hook.stage, success)
+                {
+                    self.prepared.insert(process);
+                    self.has_run.insert(process);
+                }
             }
             Event::Leftovers(found) if found > 0 => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
@@ -504,6 +521,8 @@ impl<'a> Checker<'a> {
             self.add_slot();
         }
         let place = slot.index();
+        self.is_over(slot);
+        self.has_run.remove(&slot);
         self.forget(slot);
         self.successors.remove(&slot);
         self.roles[place] = role;
@@ -892,6 +911,11 @@ impl<'a> Checker<'a> {
                 if self.of(process).hooks.pre_start.is_none() {
                     self.changed.retain(|(of, _)| *of != process);
                 }
+                let of = self.of(process);
+                let is_admitted = !of.conditional || self.admitted.contains(&process);
+                self.hold(is_admitted, "a start although only_if was not asked");
+                let is_prepared = of.hooks.pre_start.is_none() || self.prepared.contains(&process);
+                self.hold(is_prepared, "a start without its pre_start hook");
                 self.forget(process);
                 self.pending[process.index()] = other.is_some();
             }
@@ -916,6 +940,8 @@ impl<'a> Checker<'a> {
                     }
                     (Some(process), Stage::PostStop) => {
                         self.owes_post_stop.remove(&self.slots.process(process));
+                        self.is_over(process);
+                        self.holds_last_hook(process, procs);
                         let mut others = self.slots_of(self.slots.process(process));
                         let goes_on = others.any(|id| {
                             let survives_at = self.survives_at[id.index()];
@@ -936,6 +962,7 @@ impl<'a> Checker<'a> {
                 self.hold(!is_last || self.stop_signals < 3, "a hook after a third signal");
             }
             Action::Stop { process, signal } => {
+                self.is_over(process);
                 self.holds_epochs(now, process, signal, procs);
                 // A new instance is stopped first of all.
                 let is_new = self.is_new(process) || self.pending[process.index()];
@@ -1291,6 +1318,25 @@ impl<'a> Checker<'a> {
                     "a signal before it is ready",
                 );
             }
+        }
+    }
+
+    /// The next start begins anew: `only_if` and the `pre_start` hook come first.
+    fn is_over(&mut self, slot: ProcessId) {
+        self.admitted.remove(&slot);
+        self.prepared.remove(&slot);
+    }
+
+    /// The `post_stop` hook is for what has run since the last one, and is gone, in all slots with
+    /// the same definition.
+    fn holds_last_hook(&mut self, slot: ProcessId, procs: &[Proc]) {
+        let process = self.slots.process(slot);
+        let own: BTreeSet<_> =
+            self.slots.all().filter(|id| self.slots.process(*id) == process).collect();
+        self.hold(!self.has_run.is_disjoint(&own), "a post_stop hook twice");
+        match self.has_reloaded {
+            true => drop(self.has_run.remove(&slot)),
+            false => self.has_run.retain(|id| !own.contains(id) || procs[id.index()].alive),
         }
     }
 
@@ -1825,6 +1871,7 @@ impl<'a> Checker<'a> {
                 self.was_serving[process.index()] = is_ready && !self.unready;
                 self.started[process.index()] = true;
                 self.owes_post_stop.insert(self.slots.process(process));
+                self.has_run.insert(process);
                 if is_ready {
                     self.stepped(process);
                     self.met(process, StartCondition::Ready, procs);
@@ -2125,7 +2172,8 @@ impl<'a> Checker<'a> {
         let Some(current) = self.slots.current(on.index()) else { return true };
         let spec = self.of(current);
         let behaviours = [&self.scenario.behaviours, &self.scenario.variants];
-        let may_be_left_out = behaviours.iter().any(|of| !of[on.index()].condition);
+        let may_be_left_out = self.scenario.starts.may_change_conditions()
+            || behaviours.iter().any(|of| !of[on.index()].condition);
         let skipped = spec.conditional && may_be_left_out;
         let (started, ended) = (self.was_started[on.index()], self.ended[on.index()]);
         let is_missing = self.start_failed[on.index()] && spec.on_exit == OnExit::Ignore;

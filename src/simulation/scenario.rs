@@ -156,6 +156,7 @@ pub(crate) struct Scenario {
     pub(crate) pauses: Vec<(Duration, Duration)>,
     /// Clients send requests on open connections after a drain was over.
     pub(crate) open_again: bool,
+    pub(crate) starts: StartOdds,
     /// The ends of the container's hooks.
     pub(crate) hooks: HookEnds,
     pub(crate) leftovers: usize,
@@ -221,6 +222,7 @@ impl Scenario {
         }
         // They would say nothing about the config.
         scenario.pauses.clear();
+        scenario.starts = StartOdds::NONE;
         // It is about the shutdown.
         if !rng.once_in(4) {
             scenario.requests.clear();
@@ -270,6 +272,7 @@ impl Scenario {
             pauses: pauses(seed, odds),
             // A generator of its own.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
+            starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
             leftovers: if rng.once_in(odds.of(Fault::Leftovers)) {
                 rng.below(4) as usize
@@ -281,6 +284,48 @@ impl Scenario {
             stopped_before_start: rng.once_in(50),
             faults_end: None,
             spec,
+        }
+    }
+}
+
+/// Probabilities of what goes wrong at one start and not at another, each `1 in n`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartOdds {
+    /// Its command cannot be executed, although it could be before.
+    pub(crate) spawn_fails: u64,
+    /// The values that it needs cannot be read, so that its `pre_start` hook does not run.
+    pub(crate) values_missing: u64,
+    /// Its `only_if` has the other answer.
+    pub(crate) condition_changes: u64,
+    /// It is left out, because a stop signal is pending.
+    pub(crate) left_out: u64,
+}
+
+impl StartOdds {
+    const NONE: Self = Self {
+        spawn_fails: Odds::NEVER,
+        values_missing: Odds::NEVER,
+        condition_changes: Odds::NEVER,
+        left_out: Odds::NEVER,
+    };
+
+    /// Whether an `only_if` may have another answer than before.
+    pub(crate) fn may_change_conditions(&self) -> bool {
+        self.condition_changes != Odds::NEVER
+    }
+
+    /// They have a generator of their own, and so has what is drawn with them.
+    fn new(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x57A7);
+        if rng.once_in(2) {
+            return Self::NONE;
+        }
+        let mut odds = |values| if rng.once_in(2) { Odds::NEVER } else { rng.one_of(values) };
+        Self {
+            spawn_fails: odds([2, 3, 5, 20]),
+            values_missing: odds([2, 3, 5, 20]),
+            condition_changes: odds([2, 3, 5, 20]),
+            left_out: odds([5, 10, 20, 40]),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::core::event::Load;
-use crate::simulation::scenario::{Behaviour, NewConfig};
+use crate::simulation::scenario::{Behaviour, NewConfig, Rng};
 use crate::simulation::slots::Slots;
 use crate::simulation::*;
 
@@ -49,6 +49,11 @@ pub(super) struct World<'a> {
     hook_ends: BTreeMap<HookId, EventKey>,
     /// Events that are not sent: the ends of hooks that were killed.
     dropped: BTreeSet<EventKey>,
+    /// It draws what goes wrong at one start and not at another.
+    luck: Rng,
+    /// Processes that are not started, because of a stop signal that comes next. `None`: there is
+    /// no such signal.
+    unstarted: Option<Vec<ProcessId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,6 +170,8 @@ impl<'a> World<'a> {
             missed_scans: scenario.missed_scans,
             hook_ends: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            luck: Rng::new(scenario.seed ^ 0x10CC),
+            unstarted: None,
         };
         for (place, (after, _)) in scenario.reloads.iter().enumerate() {
             world.push(start + *after, Happening::Reload(place));
@@ -187,6 +194,12 @@ impl<'a> World<'a> {
     /// to happen.
     pub(super) fn next(&mut self, wakeup: Option<Time>) -> Option<Next<'a>> {
         if let Some(event) = self.at_once.pop_front() {
+            if let Event::Signal(_) = event {
+                let exit_code = 126;
+                let unstarted = self.unstarted.take().into_iter().flatten();
+                let failed = |process| Event::SpawnFailed { process, exit_code };
+                self.at_once.extend(unstarted.map(failed));
+            }
             return Some(Next::Event(event));
         }
         let queued = self.queue.peek().map(|Reverse((at, ..))| self.seen_at(*at));
@@ -281,6 +294,23 @@ impl<'a> World<'a> {
             }
             other => other,
         })
+    }
+
+    /// Whether something goes wrong at a start whose odds are these.
+    fn fails(&mut self, once_in: u64) -> bool {
+        !self.obeys() && self.luck.once_in(once_in)
+    }
+
+    /// Whether a start is left out because of a stop signal, which is pending and comes next.
+    fn is_left_out(&mut self, process: ProcessId) -> bool {
+        if self.unstarted.is_none()
+            && let Some(signal) = self.scenario.spec.stop_signals.first().copied()
+            && self.fails(self.scenario.starts.left_out)
+        {
+            self.at_once.push_back(Event::Signal(signal));
+            self.unstarted = Some(Vec::new());
+        }
+        self.unstarted.as_mut().map(|unstarted| unstarted.push(process)).is_some()
     }
 
     /// Whether the time of faults is over.
@@ -429,7 +459,8 @@ impl<'a> World<'a> {
         let now = self.now;
         match *action {
             Action::CheckCondition(process) => {
-                let holds = self.behaviour(process).condition;
+                let changes = self.fails(self.scenario.starts.condition_changes);
+                let holds = self.behaviour(process).condition ^ changes;
                 self.at_once.push_back(Event::Condition { process, holds });
             }
             Action::Spawn(process) => self.spawn(process),
@@ -477,6 +508,12 @@ impl<'a> World<'a> {
                 if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
                     self.die(process, after, 200 + 9, true);
                 }
+            }
+            Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.unstarted.is_some() => {}
+            Action::RunHook(HookId { process: Some(process), stage: Stage::PreStart })
+                if self.fails(self.scenario.starts.values_missing) =>
+            {
+                self.at_once.push_back(Event::SpawnFailed { process, exit_code: 1 });
             }
             Action::RunHook(hook) => {
                 let ends = match hook.process {
@@ -553,6 +590,14 @@ impl<'a> World<'a> {
 
     fn spawn(&mut self, process: ProcessId) {
         let behaviour = *self.behaviour(process);
+        if self.is_left_out(process) {
+            return;
+        }
+        let has_run = self.procs[process.index()].instance > 0;
+        if has_run && self.fails(self.scenario.starts.spawn_fails) {
+            self.at_once.push_back(Event::SpawnFailed { process, exit_code: 127 });
+            return;
+        }
         if let Some(exit_code) = behaviour.spawn_fails {
             self.at_once.push_back(Event::SpawnFailed { process, exit_code });
             return;
