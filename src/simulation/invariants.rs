@@ -439,6 +439,15 @@ impl<'a> Checker<'a> {
         all - before(&self.scenario.spec.processes[self.slots.process(slot)])
     }
 
+    /// The need of all slots in turn, whatever the order: more than any path of several configs has.
+    fn needed_by_all(&self) -> Duration {
+        let hook = |wait: Option<Wait>| wait.map_or(Duration::ZERO, |wait| wait.need);
+        let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
+        let need =
+            |of: &ProcessSpec| hook(of.hooks.pre_stop) + of.stop.need + hook(of.hooks.post_stop);
+        in_use.map(|id| need(self.of(id))).sum()
+    }
+
     /// The time that the stops of a process and of the longest path below it keep.
     fn least_from(&self, slot: ProcessId) -> Duration {
         self.path_from(slot, least_stop)
@@ -1925,11 +1934,15 @@ impl<'a> Checker<'a> {
                         self.hold(limit <= left, "a limit beyond the deadline");
                         self.hold(limit <= stop.limit, "more time to stop than it has");
                         // Two epochs need time for the hand-over, too.
-                        let is_usual = !self.has_reloaded && !self.handed_over.contains(&true);
-                        let fits = is_usual && self.needed_after(process) + stop.limit <= left;
+                        let is_handed_over = self.handed_over.contains(&true);
+                        let needed = match self.has_reloaded {
+                            true => self.needed_by_all(),
+                            false => self.needed_after(process),
+                        };
+                        let fits = !is_handed_over && needed + stop.limit <= left;
                         let is_cut = limit < stop.limit;
                         self.hold(!fits || !is_cut, "less time to stop although all fits");
-                        if is_usual {
+                        if !self.has_reloaded && !is_handed_over {
                             let least = least_stop(self.of(process));
                             let fits = self.least_from(process) <= left;
                             self.hold(!fits || limit >= least, "less to stop than each one keeps");
