@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::envoy::stats::Sample;
 
-/// At least this many requests must end without a closed connection: a few may have begun their
-/// response before the drain.
+/// At least this many requests must begin and end without a closed connection: a few may have begun
+/// before the drain took effect in every worker.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.
@@ -18,7 +18,7 @@ pub(crate) struct ClosingWatch {
     patience: Duration,
     /// Connections that Envoy had closed for a drain before this one.
     closed_before: Option<u64>,
-    /// The first check since the drain began, and the requests that had ended by then.
+    /// The first check since the drain began, and the requests that had begun by then.
     since: Option<(Instant, u64)>,
     is_settled: bool,
 }
@@ -33,20 +33,23 @@ impl ClosingWatch {
         self.closed_before = sample.drain_close;
     }
 
-    /// Takes a sample of the drain. Returns, once, the number of requests that ended without a
-    /// closed connection, when there are too many. A missing statistic proves nothing.
+    /// Takes a sample of the drain. Returns, once, the number of requests that began and ended without
+    /// a closed connection, when there are too many. A missing statistic proves nothing.
+    ///
+    /// Nor does a stream that ends, if it began before: its head was sent by then, and Envoy announces
+    /// a close in the head. Which requests are still active is unknown, so all of them count as new.
     pub(crate) fn check(&mut self, now: Instant, sample: &Sample) -> Option<u64> {
         let (total, active) = (sample.requests_total?, sample.requests_active?);
-        let (closed, ended) = (sample.drain_close?, total.saturating_sub(active));
+        let closed = sample.drain_close?;
         let closed_before = *self.closed_before.get_or_insert(closed);
-        let (since, ended_before) = *self.since.get_or_insert((now, ended));
-        let ended = ended.saturating_sub(ended_before);
+        let (since, total_before) = *self.since.get_or_insert((now, total));
+        let served = total.saturating_sub(total_before).saturating_sub(active);
         if self.is_settled || closed > closed_before {
             self.is_settled = true;
             return None;
         }
-        self.is_settled = ended >= REQUESTS && now.duration_since(since) >= self.patience;
-        self.is_settled.then_some(ended)
+        self.is_settled = served >= REQUESTS && now.duration_since(since) >= self.patience;
+        self.is_settled.then_some(served)
     }
 }
 
@@ -77,7 +80,16 @@ mod tests {
     #[test]
     fn ongoing_requests_are_reported_once() {
         let samples: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 3, 7)).collect();
-        assert_eq!(verdicts(&samples), [None, None, None, None, Some(40), None, None, None]);
+        assert_eq!(verdicts(&samples), [None, None, None, None, Some(37), None, None, None]);
+    }
+
+    #[test]
+    fn streams_that_began_before_the_drain_prove_nothing_when_they_end() {
+        let ending: Vec<_> = (0..8).map(|step| sample(100 + step, 80 - step * 10, 7)).collect();
+        assert!(verdicts(&ending).iter().all(Option::is_none));
+        // Each gives way to another one.
+        let replaced: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 80, 7)).collect();
+        assert!(verdicts(&replaced).iter().all(Option::is_none));
     }
 
     #[test]
