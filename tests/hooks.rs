@@ -230,6 +230,30 @@ fn a_second_signal_does_not_wait_for_hooks() {
         .assert_stopped_in_order(&["a"]);
 }
 
+/// A process that ends when its `pre_stop` hook has begun, which does not end by itself.
+const OUTLIVED: &str = "
+processes:
+  a:
+    command: [CHILD, a, await=DIR/begun, exit=0]
+    hooks:
+      pre_stop: [CHILD, ending-a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore', touch=DIR/begun]
+";
+
+#[test]
+fn a_pre_stop_hook_that_is_killed_with_its_process_has_not_failed() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(OUTLIVED);
+    drainit.wait_for_start(&["a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit
+        .wait_exit(LONG)
+        .assert_code(0)
+        .assert_took(asked, ms(0)..ms(8000))
+        .assert_line("Z a: pre_stop hook: killed, because its process has ended")
+        .assert_no_line("a: pre_stop hook: was ended by SIGKILL")
+        .assert_no_event("a", "got SIGTERM");
+}
+
 #[test]
 fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
     let Some(rig) = Rig::new() else { return };

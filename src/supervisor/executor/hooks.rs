@@ -19,6 +19,8 @@ pub(super) struct HookRun {
     /// It was killed, so that its end is not reported to the core: by then the same hook may run
     /// again.
     aborted: bool,
+    /// It was killed because its process had ended: no failure of the hook.
+    outlived_process: bool,
 }
 
 impl Executor {
@@ -53,7 +55,8 @@ impl Executor {
         match started {
             Ok((pid, log)) => {
                 self.keep_open(log.as_ref());
-                self.hooks.insert(id, HookRun { pid, log, aborted: false });
+                self.hooks
+                    .insert(id, HookRun { pid, log, aborted: false, outlived_process: false });
                 None
             }
             Err(error) => {
@@ -70,6 +73,8 @@ impl Executor {
         let is_its_own = |role: &Role| matches!(role, Role::Hook(of) if *of == id);
         let Some(run) = self.hooks.get_mut(&id) else { return };
         run.aborted = true;
+        run.outlived_process = id.stage == Stage::PreStop
+            && id.process.is_some_and(|process| self.instances[process.index()].pid.is_none());
         if self.children.borrow().role(run.pid).is_some_and(is_its_own)
             && let Err(error) = kill_group(run.pid, Signal::KILL)
         {
@@ -79,16 +84,20 @@ impl Executor {
 
     /// Returns the event of the end of a hook that is still waited for.
     pub(super) fn hook_ended(&mut self, hook: HookId, pid: Pid, end: End) -> Option<Event> {
-        let mut is_awaited = false;
+        let (mut is_awaited, mut outlived_process) = (false, false);
         if self.hooks.get(&hook).is_some_and(|run| run.pid == pid)
             && let Some(run) = self.hooks.remove(&hook)
         {
             is_awaited = !run.aborted;
+            outlived_process = run.outlived_process;
             if let Some(log) = run.log {
                 log.pump();
             }
         }
-        if !end.is_success() {
+        if outlived_process && end == End::Signal(Signal::KILL) {
+            let name = messages::hook_name(hook, &self.names);
+            tracing::info!("{name}: killed, because its process has ended");
+        } else if !end.is_success() {
             let line = format!("{}: {end}", messages::hook_name(hook, &self.names));
             tracing::warn!("{line}");
             self.report.borrow_mut().remark(line);
