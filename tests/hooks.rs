@@ -255,6 +255,15 @@ fn a_pre_stop_hook_that_is_killed_with_its_process_has_not_failed() {
 }
 
 #[test]
+fn a_hook_that_was_killed_with_its_group_is_not_left_over() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(OUTLIVED);
+    drainit.wait_for_start(&["a"]);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("left over");
+}
+
+#[test]
 fn hooks_of_the_container_have_drainits_environment_and_the_defaults() {
     let Some(rig) = Rig::new() else { return };
     let say = "[sh, -c, 'echo $0 $GIVEN $DEFAULT $OWN. $(id -u)', ";

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use crate::core::event::Event;
+use crate::os::Pid;
 use crate::os::descendants::list;
+use crate::os::kill::group_of;
 use crate::os::reap::has_children;
 use crate::os::sweep::{Sweep, Swept};
 use crate::report::Report;
-use crate::supervisor::message::{Role, SharedChildren};
 use crate::types::Signal;
 
 /// The sweep under way, if it has begun.
@@ -21,11 +22,12 @@ impl Leftovers {
         self.sweep.is_some()
     }
 
-    /// Signals every living descendant that has not had this signal yet, and counts them.
+    /// Signals every living descendant that has not had this signal yet, and counts them. `is_killed`
+    /// tells which of the children drainit has killed already.
     pub(crate) fn sweep(
         &mut self,
         signal: Signal,
-        children: &SharedChildren,
+        is_killed: impl Fn(Pid) -> bool,
         report: &RefCell<Report>,
     ) -> Event {
         let sweep = match &mut self.sweep {
@@ -48,9 +50,8 @@ impl Leftovers {
             Swept::Signalled(found) if found.is_empty() => Event::Tick,
             Swept::Signalled(mut found) => {
                 let count = found.len();
-                // A command that was killed with its drain is not reaped yet, and no leftover.
-                let children = children.borrow();
-                found.retain(|left| !matches!(children.role(left.pid), Some(Role::Command(_))));
+                // What was killed with its process group is not reaped yet, and no leftover.
+                found.retain(|left| !is_killed(group_of(left.pid).unwrap_or(left.pid)));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
                     // A process that flees by forking would fill the log.

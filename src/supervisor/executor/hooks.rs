@@ -23,6 +23,13 @@ pub(super) struct HookRun {
     outlived_process: bool,
 }
 
+impl HookRun {
+    /// Whether a child that was started for this hook was killed: it is an earlier run, or aborted.
+    pub(super) fn is_killed(&self, child: Pid) -> bool {
+        self.pid != child || self.aborted
+    }
+}
+
 impl Executor {
     /// Starts the command of a hook; returns the event of its end where that failed.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {

@@ -521,7 +521,14 @@ impl Executor {
     }
 
     pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
-        self.leftovers.sweep(signal, &self.children, &self.report)
+        let (children, hooks) = (self.children.borrow(), &self.hooks);
+        let is_killed = |pid| match children.role(pid) {
+            // It was killed with its drain.
+            Some(Role::Command(_)) => true,
+            Some(Role::Hook(id)) => hooks.get(id).is_none_or(|run| run.is_killed(pid)),
+            Some(Role::Process(_)) | None => false,
+        };
+        self.leftovers.sweep(signal, is_killed, &self.report)
     }
 
     /// Begins to check whether the drain of a process that serves will work.
