@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::config::{Address, Config, DrainMethod, OnlyIf, Probe, Process, Update};
+use crate::config::{Address, Config, DrainMethod, HttpTarget, OnlyIf, Probe, Process, Update};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::read::places::Places;
 
@@ -56,6 +56,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     readiness(problems, config, places);
     instances(problems, config, places);
     admins(problems, config, places);
+    drain_requests(problems, config, places);
 }
 
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
@@ -137,6 +138,16 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
             );
             problems.warning(span, message).help("add a `readiness` by `notify` or `log`");
         }
+        if let Some(target) = drain_request(process) {
+            let span = parts.drain.unwrap_or(parts.name);
+            let message = format!(
+                "`drain` of `{name}` is sent to {target}, where its new instance answers, too: with `update: start-first` \
+                 that may drain the new one, and the old one never"
+            );
+            problems.warning(span, message).help(
+                "use `notify` or `signal`, which go to the old instance itself, or `update: stop-first`",
+            );
+        }
     }
 }
 
@@ -165,6 +176,40 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
             problems.error_in_check(span, message).help("give each Envoy its own admin address");
         }
         others.push(process);
+    }
+}
+
+/// Two processes that are drained by the same request: one of them would get both. The server may be
+/// another program that knows what to do, so this is no error.
+fn drain_requests(problems: &mut Problems, config: &Config, places: &Places) {
+    let mut first: HashMap<(Place<'_>, &str), Vec<&Process>> = HashMap::new();
+    for (index, process) in running(config) {
+        let Some(target) = drain_request(process) else { continue };
+        let others = first.entry((Place::of(&target.address), &target.path)).or_default();
+        let other =
+            others.iter().find(|other| other.only_if.is_none() || process.only_if.is_none());
+        if let Some(other) = other {
+            let parts = &places.processes[index];
+            let span = parts.drain.unwrap_or(parts.name);
+            let message = format!(
+                "`{}` and `{}` are drained by the same request to {target}: it may drain one of them twice, and the \
+                 other never",
+                other.name, process.name
+            );
+            problems.warning(span, message).help(match is_copy_of_same(other, process) {
+                true => "write `${SCALE_INDEX}` in the `url`, so that each copy has its own",
+                false => "give each process a `url` of its own",
+            });
+        }
+        others.push(process);
+    }
+}
+
+/// The target of a drain by `http`.
+fn drain_request(process: &Process) -> Option<&HttpTarget> {
+    match &process.drain.as_ref()?.method {
+        DrainMethod::Http { target, .. } => Some(target),
+        _ => None,
     }
 }
 

@@ -199,6 +199,62 @@ fn two_envoys_with_one_admin() {
 }
 
 #[test]
+fn a_drain_request_that_the_new_instance_answers() {
+    let of = |drain: &str, update: &str| {
+        let text = format!(
+            "processes:\n  a:\n    command: [a]\n    update: {update}\n    readiness: {{notify: true}}\n    drain: {{{drain}}}\n"
+        );
+        reported(&text, &[])
+    };
+    let request = "http: {url: 'unix:/run/a.sock:/drain'}";
+    assert_eq!(
+        of(request, "start-first"),
+        [
+            "W `drain` of `a` is sent to unix:/run/a.sock:/drain, where its new instance answers, too: with `update: \
+             start-first` that may drain the new one, and the old one never"
+        ]
+    );
+    assert_eq!(of(request, "stop-first"), [""; 0]);
+    for drain in ["notify: {signal: USR1}", "signal: {signal: USR1}", "exec: [drain]"] {
+        assert_eq!(of(drain, "start-first"), [""; 0], "{drain}");
+    }
+}
+
+#[test]
+fn two_processes_drained_by_one_request() {
+    let of = |a: &str, b: &str| {
+        let text = format!(
+            "processes:
+  a: {{command: [a], depends_on: [], drain: {{http: {{url: '{a}', time: 1s}}}}}}
+  b: {{command: [b], depends_on: [a], drain: {{http: {{url: '{b}', time: 1s}}}}}}
+"
+        );
+        reported(&text, &[])
+    };
+    let url = "http://127.0.0.1:80/drain";
+    let expected = |names: &str, url: &str| {
+        format!(
+            "W {names} are drained by the same request to {url}: it may drain one of them twice, and the other never"
+        )
+    };
+    assert_eq!(of(url, url), [expected("`a` and `b`", url)]);
+    assert_eq!(of("http://0.0.0.0:80/drain", url), [expected("`a` and `b`", url)]);
+    assert_eq!(of(url, "http://127.0.0.1:80/drain?of=b"), [""; 0]);
+    assert_eq!(of(url, "http://127.0.0.1:81/drain"), [""; 0]);
+
+    let copies = |url: &str| {
+        reported(
+            &format!(
+                "processes:\n  a: {{command: [a], scale: 2, depends_on: [], drain: {{http: {{url: '{url}'}}}}}}\n"
+            ),
+            &[],
+        )
+    };
+    assert_eq!(copies(url), [expected("`a-1` and `a-2`", url)]);
+    assert_eq!(copies("http://127.0.0.1:808${SCALE_INDEX}/drain"), [""; 0]);
+}
+
+#[test]
 fn a_signal_that_stops_the_container_is_not_passed_on() {
     let found = reported("processes: {a: {command: [a], forward_signals: [HUP, TERM]}}", &[]);
     assert_eq!(found, ["W SIGTERM is not forwarded to `a`: it stops the container"]);
