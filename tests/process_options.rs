@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::http::get_unix;
 use crate::support::rig::NOBODY;
-use crate::support::{LONG, Rig, Signal, Stream};
+use crate::support::{LONG, Rig, Signal, Stream, ms};
 
 #[test]
 fn a_umask_holds_for_the_process_and_its_hooks_only() {
@@ -316,6 +316,26 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
         .assert_code(0)
         .assert_line("slow: did not complete within 300ms; restart 1 in 0ms")
         .assert_line("slow: completed after");
+}
+
+#[test]
+fn in_a_shutdown_a_oneshot_runs_on_until_its_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          slow: {command: [CHILD, slow], type: oneshot, timeout: 800ms}
+          a:
+            command: [CHILD, a]
+            depends_on: []
+            drain: {exec: {command: [CHILD, drainer, exit=0], min: 1600ms}}
+        ",
+    );
+    drainit.wait_for_start(&["slow", "a"]);
+    let asked = drainit.signal(Signal::SIGTERM);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line("slow: not completed after");
+    assert!(ended.event("slow", "got SIGTERM").at - asked >= ms(1600), "{}", ended.record);
 }
 
 #[test]
