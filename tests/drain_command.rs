@@ -263,6 +263,20 @@ fn asked_for_during_a_crash_it_changes_nothing() {
 }
 
 #[test]
+fn what_waits_for_its_restart_stays_down_and_the_container_goes_on() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig
+        .start("processes: {a: {command: [CHILD, a, exit=7], restart: always, restart_delay: 1s}}");
+    drainit.wait_for_line("a: exited with code 7.*; restart 1 in");
+    drainit.exec(&["drain"]).assert(0, "");
+    thread::sleep(ms(1500));
+    let starts = drainit.record().events.iter().filter(|event| event.what == "start").count();
+    assert_eq!(starts, 1, "{}", drainit.record());
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIGTERM received");
+}
+
+#[test]
 fn a_process_that_answers_by_its_end_is_drained_and_not_crashed() {
     let Some(drainit) = start_with("signal: {signal: USR1, time: 5s}") else { return };
     assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]);
