@@ -10,9 +10,10 @@ pub(crate) mod own_address;
 pub(crate) mod shared_addresses;
 pub(crate) mod unique;
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Config, ControlSocket, OnlyIf, ProcessKind};
+use crate::config::{Config, ControlSocket, DrainMethod, OnlyIf, ProcessKind};
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
@@ -39,6 +40,7 @@ pub(crate) fn check(
     signals_that_stop(problems, config, places);
     reload_signal(problems, config, places);
     drain_by_hand(problems, config, places);
+    drain_of_itself(problems, config, places);
     unready_without_drain(problems, config, places);
     own_address::check(problems, config, places);
     held_sockets::check(problems, config, places);
@@ -92,6 +94,30 @@ fn drain_by_hand(problems: &mut Problems, config: &Config, places: &Places) {
             ));
         }
         _ => {}
+    }
+}
+
+/// Warns of a `drainit drain` for which the drain itself waits.
+fn drain_of_itself(problems: &mut Problems, config: &Config, places: &Places) {
+    let hook = config.hooks.pre_stop.as_ref().map(|hook| &hook.command).zip(places.hooks);
+    let drains = config.processes.iter().zip(&places.processes);
+    let drains = drains.filter_map(|(process, place)| match &process.drain.as_ref()?.method {
+        DrainMethod::Exec(command) => Some((command, place.drain?)),
+        _ => None,
+    });
+    for (command, span) in hook.into_iter().chain(drains) {
+        let mut words = command.iter().map(String::as_str);
+        let program = words.next().and_then(|program| Path::new(program).file_name());
+        if program.is_some_and(|name| name == "drainit")
+            && words.next() == Some("drain")
+            && words.all(|word| word != "--no-wait")
+        {
+            let message =
+                "`drainit drain` waits until everything is drained, which waits for this command";
+            problems.warning(span, message).help(
+                "remove it: a stop drains by itself; `drainit drain` is for the `preStop` of the container runtime",
+            );
+        }
     }
 }
 

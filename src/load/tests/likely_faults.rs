@@ -259,3 +259,25 @@ fn a_signal_that_stops_the_container_is_not_passed_on() {
     let found = reported("processes: {a: {command: [a], forward_signals: [HUP, TERM]}}", &[]);
     assert_eq!(found, ["W SIGTERM is not forwarded to `a`: it stops the container"]);
 }
+
+#[test]
+fn a_drain_that_would_wait_for_itself() {
+    let warning =
+        "W `drainit drain` waits until everything is drained, which waits for this command";
+    let drain =
+        |command: &str| format!("processes: {{a: {{command: [a], drain: {{exec: {command}}}}}}}");
+    let hook = |key: &str| {
+        format!("hooks: {{{key}: [drainit, drain]}}\nprocesses: {{a: {{command: [a]}}}}")
+    };
+    for (text, expected) in [
+        (drain("[drainit, drain]"), vec![warning]),
+        (drain("[/usr/bin/drainit, drain, -c, x.yaml]"), vec![warning]),
+        (hook("pre_stop"), vec![warning]),
+        (hook("post_stop"), vec![]),
+        (drain("[drainit, drain, --no-wait]"), vec![]),
+        (drain("[drainit, status]"), vec![]),
+        (drain("[app, drain]"), vec![]),
+    ] {
+        assert_eq!(reported(&text, &[]), expected, "{text}");
+    }
+}
