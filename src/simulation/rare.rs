@@ -7,7 +7,9 @@ use crate::core::event::Load;
 use crate::core::note::{AfterEnd, Hurry, StartFailure};
 use crate::core::phase::Phase;
 use crate::core::state::Lifecycle;
-use crate::simulation::cases::{ENGINE, MS, Play, ROUTER, WEB, exited, gateway, stop, wakes_at};
+use crate::simulation::cases::{
+    ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
+};
 use crate::simulation::replacements::{NEW, NEXT, beside, changed, overlapping, restart, up};
 use crate::simulation::*;
 
@@ -1596,6 +1598,26 @@ fn a_copy_that_is_never_started_runs_the_hook_of_the_instance_that_ended_beside_
     let left_out = Event::SpawnFailed { process: copy, exit_code: 126 };
     let after = Action::RunHook(hook(Some(copy), Stage::PostStop));
     assert_eq!(play.at(20, left_out), [after]);
+}
+
+#[test]
+fn a_start_fails_with_the_restart_of_a_dependency_that_ran_when_it_was_asked_for() {
+    let last = ProcessId(2);
+    let mut play = followers(&[&[], &[], &[0, 1]], &[0]);
+    for process in [last, ENGINE] {
+        play.at(0, ask_to_stop(process));
+        play.at(0, exited(process));
+    }
+    let start = Event::Requested { process: last, request: Request::Start };
+    assert_eq!(play.at(100, start), [Action::Spawn(ENGINE)]);
+    play.at(100, Event::Spawned(ENGINE));
+    assert_eq!(play.at(200, restart(ROUTER)), [stop(ROUTER)]);
+    assert_eq!(play.at(210, exited(ROUTER)), [Action::Spawn(ROUTER)]);
+    let notes = play.notes(210, Event::SpawnFailed { process: ROUTER, exit_code: 127 });
+    for (process, request) in [(ROUTER, Request::Restart), (last, Request::Start)] {
+        let why = RequestError::SpawnFailed(ROUTER);
+        assert!(notes.contains(&Note::RequestFailed { process, request, why }), "{notes:?}");
+    }
 }
 
 #[test]
