@@ -57,6 +57,9 @@ pub(crate) struct Checker<'a> {
     has_lost_one: bool,
     /// Processes that have run since their last `post_stop` hook.
     owes_post_stop: BTreeSet<usize>,
+    /// The last end, or start that has failed, and whether that is a success; once the shutdown has
+    /// begun, the last before that.
+    last_end: Option<(End, bool)>,
     /// Slots whose `only_if` holds since they were last asked to end, or over for good.
     admitted: BTreeSet<ProcessId>,
     /// The same of their `pre_start` hook.
@@ -208,6 +211,7 @@ impl<'a> Checker<'a> {
             t0: None,
             has_lost_one: false,
             owes_post_stop: BTreeSet::new(),
+            last_end: None,
             admitted: BTreeSet::new(),
             prepared: BTreeSet::new(),
             has_run: BTreeSet::new(),
@@ -348,7 +352,15 @@ impl<'a> Checker<'a> {
                 self.last_signal = Some(now);
                 self.stop_signals += u32::from(!is_again);
             }
-            Event::Exited { process, .. } => {
+            Event::SpawnFailed { exit_code, .. } if self.deadline.is_none() => {
+                self.last_end = Some((End::Code(exit_code), false));
+            }
+            Event::Exited { process, end, .. } => {
+                if self.deadline.is_none() {
+                    let codes = &self.of(process).success_codes;
+                    let is_success = matches!(end, End::Code(code) if codes.contains(&code));
+                    self.last_end = Some((end, is_success));
+                }
                 self.count_ends += 1;
                 self.has_lost_one |=
                     self.held_at.is_some() && self.asked[process.index()].is_none();
@@ -2048,7 +2060,7 @@ impl<'a> Checker<'a> {
         if procs.iter().any(|proc| proc.alive || proc.group) {
             self.hold(now >= hard_end, "an exit with a process alive");
         }
-        self.hold(code == cause.exit_code(self.killed), "the wrong exit code");
+        self.hold(code == self.exit_code(cause), "the wrong exit code");
         // A process that hung before may use the time until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
             // One that was asked before the faults ended may end with the deadline, and its hook
@@ -2061,6 +2073,19 @@ impl<'a> Checker<'a> {
         }
         if let Cause::Signal(_) = cause {
             self.hold(code == if self.killed { 137 } else { 0 }, "asked to stop: 0 or 137");
+        }
+    }
+
+    /// The exit code after this cause; that of an end by what was seen of it.
+    fn exit_code(&self, cause: Cause) -> u8 {
+        let Cause::Ended { process, before_ready, .. } = cause else {
+            return cause.exit_code(self.killed);
+        };
+        let is_failure = before_ready || self.of(process).on_exit == OnExit::FailureShutdown;
+        match self.last_end {
+            Some((_, true)) => u8::from(is_failure),
+            Some((end, false)) => end.exit_code().max(1),
+            None => cause.exit_code(self.killed),
         }
     }
 
