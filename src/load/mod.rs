@@ -174,7 +174,7 @@ fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
     if merged.is_none() && !problems.has_errors() {
         problems.error(Span::whole(0), "no config file is given").help("name one with -c");
     }
-    merged.map(|root| overlay::without_resets(&root))
+    merged.map(|root| overlay::without_resets(problems, &root))
 }
 
 fn finish(

@@ -8,12 +8,15 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use crate::load::diagnostics::diagnostic::quote;
+use crate::load::diagnostics::problems::Problems;
 use crate::load::keys::Key as Row;
 use crate::load::read::drain::DRAINS;
 use crate::load::read::liveness::CHECKS;
 use crate::load::read::readiness::PROBES;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Key, Kind, Node, Tag};
+use crate::types::suggest::nearest;
 
 /// How to merge the values at one place.
 #[derive(Clone, Copy)]
@@ -140,7 +143,8 @@ fn mappings(
     for (key, node) in base {
         match later.get(&*key.text) {
             Some(over) if is_reset(over) => {
-                if holds_variables(place) {
+                // A second `!reset` removes nothing either, so it stays to be checked.
+                if holds_variables(place) || is_reset(node) {
                     merged.push((key.clone(), Rc::clone(over)));
                 }
             }
@@ -245,27 +249,65 @@ fn holds_variables(place: &[&str]) -> bool {
     matches!(place, ["processes", _, "environment"])
 }
 
-/// Removes the values still tagged `!reset` after the merge: no earlier file had them.
-pub(crate) fn without_resets(root: &Rc<Node>) -> Rc<Node> {
-    without_resets_at(&[], root)
+/// Empties the values still tagged `!reset` after the merge, since no earlier file had them: the
+/// reader takes them for absent, and checks their keys. Where keys are names, which it cannot
+/// check, removes them with a warning.
+pub(crate) fn without_resets(problems: &mut Problems, root: &Rc<Node>) -> Rc<Node> {
+    without_resets_at(problems, &[], root)
 }
 
-fn without_resets_at(place: &[&str], node: &Rc<Node>) -> Rc<Node> {
+fn without_resets_at(problems: &mut Problems, place: &[&str], node: &Rc<Node>) -> Rc<Node> {
     if !node.extent().has_reset || holds_variables(place) {
         return Rc::clone(node);
     }
     let kind = match &node.kind {
         Kind::Null | Kind::Scalar { .. } => return Rc::clone(node),
-        Kind::Sequence(items) => Kind::Sequence(
-            items.iter().map(|item| without_resets_at(&[place, &["-"]].concat(), item)).collect(),
-        ),
+        Kind::Sequence(items) => {
+            let place = [place, &["-"]].concat();
+            Kind::Sequence(
+                items.iter().map(|item| without_resets_at(problems, &place, item)).collect(),
+            )
+        }
         Kind::Mapping(entries) => {
-            let kept = entries.iter().filter(|(_, node)| !is_reset(node));
-            let inner = |(key, node): &(Key, Rc<Node>)| {
-                (key.clone(), without_resets_at(&[place, &[&*key.text]].concat(), node))
-            };
-            Kind::Mapping(kept.map(inner).collect())
+            let mut kept = Vec::with_capacity(entries.len());
+            for (key, node) in entries {
+                let inner = if !is_reset(node) {
+                    let place = [place, &[&*key.text]].concat();
+                    without_resets_at(problems, &place, node)
+                } else if holds_names(place) {
+                    nothing_to_remove(problems, key, entries);
+                    continue;
+                } else {
+                    Rc::new(Node::new(node.span, Kind::Null))
+                };
+                kept.push((key.clone(), inner));
+            }
+            Kind::Mapping(kept)
         }
     };
     Rc::new(Node::new(node.span, kind))
+}
+
+/// Whether the keys of this mapping are names that the config chooses.
+fn holds_names(place: &[&str]) -> bool {
+    matches!(place, ["env"] | ["processes"] | ["processes", _, "depends_on"])
+}
+
+/// Reports a `!reset` after a name that no earlier file has.
+fn nothing_to_remove(problems: &mut Problems, key: &Key, entries: &Entries) {
+    if key.text.starts_with("x-") {
+        return;
+    }
+    if problems.is_full() {
+        problems.warning(key.span, "`!reset` has nothing to remove");
+        return;
+    }
+    let others = entries.iter().filter(|(_, node)| !is_reset(node)).map(|(key, _)| &*key.text);
+    let help = match nearest(&key.text, others) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "correct the name, or remove the line".to_owned(),
+    };
+    let message =
+        format!("`!reset` has nothing to remove: no earlier file has {}", quote(&key.text));
+    problems.warning(key.span, message).help(help);
 }

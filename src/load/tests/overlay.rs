@@ -1,6 +1,7 @@
 //! Tests merging several files.
 
 use crate::config::{Liveness, LogMode, Probe, Process, StartCondition};
+use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
 use crate::types::Signal;
 use std::time::Duration;
@@ -115,6 +116,68 @@ processes:
     // In the first file, there is nothing to reset.
     let config = load(&["processes: {a: {command: [a], user: !reset x}}"], &[]).unwrap().config;
     assert!(config.processes[0].user.is_none());
+}
+
+#[test]
+fn a_misspelt_key_with_reset_removes_nothing_and_is_refused() {
+    for (over, key) in [
+        ("processes: {engine: {raediness: !reset }}", "raediness"),
+        ("processes: {engine: {readiness: {tcpp: !reset }}}", "tcpp"),
+        ("processes: {engine: {hooks: {prestop: !reset {command: [x]}}}}", "prestop"),
+        ("shutdwn: !reset", "shutdwn"),
+        ("hooks: {prestart: !reset }", "prestart"),
+    ] {
+        let refused = |texts: &[&str]| {
+            let errors = load(texts, &[]).unwrap_err();
+            let expected = format!("unknown key `{key}` ");
+            assert!(
+                errors.iter().any(|e| e.message.starts_with(&expected)),
+                "{texts:?} {errors:?}"
+            );
+        };
+        refused(&[BASE, over]);
+        refused(&[BASE, over, over]);
+        refused(&[over]);
+    }
+    // A key that exists is absent, with or without an earlier value.
+    let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
+    let over = [known, "processes: {task: {user: !reset , hooks: !reset , depends_on: !reset }}"];
+    assert!(load(&[BASE, over[0], over[1], over[1]], &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_name_with_reset_that_is_not_there_is_a_warning() {
+    let over = "
+env: {NAME: !reset }
+processes:
+  rooter: !reset
+  x-old: !reset
+  router: {depends_on: {engin: !reset , engine: , other: !reset }}
+";
+    let loaded = load(&[BASE, over], &[]).unwrap();
+    let help = |warning: &Diagnostic| warning.help.clone().unwrap();
+    let found: Vec<_> =
+        loaded.warnings.iter().map(|d| (d.line, d.message.clone(), help(d))).collect();
+    let found: Vec<_> = found.iter().map(|(line, why, help)| (*line, &**why, &**help)).collect();
+    let none = "correct the name, or remove the line";
+    assert_eq!(
+        found,
+        [
+            (2, "`!reset` has nothing to remove: no earlier file has `NAME`", none),
+            (
+                4,
+                "`!reset` has nothing to remove: no earlier file has `rooter`",
+                "did you mean `router`?"
+            ),
+            (
+                6,
+                "`!reset` has nothing to remove: no earlier file has `engin`",
+                "did you mean `engine`?"
+            ),
+            (6, "`!reset` has nothing to remove: no earlier file has `other`", none),
+        ]
+    );
+    assert_eq!(loaded.config.processes[2].depends_on.len(), 2);
 }
 
 #[test]
