@@ -8,6 +8,7 @@ const COMMENT: &str = "a `#` at the beginning of a word would drop the rest, as 
 
 /// Splits a command, in which variables are inserted.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
+    let text = &in_one_line(text);
     if has_comment(text) {
         return Err(Invalid::new(COMMENT, "put it into quotes, or write a list of words"));
     }
@@ -21,11 +22,14 @@ pub(crate) fn program(text: &str) -> Result<Vec<String>, Invalid> {
     if let Some(operator) = shell_operator(text) {
         // Quoting fails only for a NUL, which no option can hold.
         let shell = shlex::try_quote(text.trim()).unwrap_or_default();
-        let help = format!(
-            "write `sh -c {shell}` if a shell is meant, or put the `{operator}` into quotes"
-        );
+        let other = match operator {
+            "\n" => "write it on one line".to_owned(),
+            _ => format!("put the `{operator}` into quotes"),
+        };
+        let help = format!("write `sh -c {shell}` if a shell is meant, or {other}");
         return Err(Invalid::new(no_shell(operator), help));
     }
+    let text = &in_one_line(text);
     if has_comment(text) {
         return Err(Invalid::new(COMMENT, "put it into quotes"));
     }
@@ -40,21 +44,29 @@ pub(crate) fn program(text: &str) -> Result<Vec<String>, Invalid> {
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     let Some(operator) = shell_operator(text) else { return Ok(()) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let help = format!(
-        "write `[sh, -c, \"{shell}\"]` if a shell is meant, or put the `{operator}` into quotes"
-    );
+    let other = match operator {
+        "\n" => {
+            "write one long command below `>`, all lines indented alike and none blank".to_owned()
+        }
+        _ => format!("put the `{operator}` into quotes"),
+    };
+    let help = format!("write `[sh, -c, \"{shell}\"]` if a shell is meant, or {other}");
     Err(Invalid::new(no_shell(operator), help))
 }
 
 fn no_shell(operator: &str) -> String {
-    format!("no shell runs, so `{operator}` would be an ordinary argument")
+    match operator {
+        "\n" => "no shell runs, so a line break would not end the command".to_owned(),
+        _ => format!("no shell runs, so `{operator}` would be an ordinary argument"),
+    }
 }
 
 /// Finds the first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside
-/// quotes, a backtick, or `$(`.
+/// quotes, a backtick, or `$(`. A line break between words is one: a shell would run two commands.
 fn shell_operator(text: &str) -> Option<&'static str> {
     let mut quote = None;
-    let mut chars = text.chars().peekable();
+    // A line break before or after all words separates nothing.
+    let mut chars = text.trim().chars().peekable();
     while let Some(c) = chars.next() {
         match (quote, c) {
             (Some('\''), '\'') | (Some('"'), '"') => quote = None,
@@ -69,12 +81,38 @@ fn shell_operator(text: &str) -> Option<&'static str> {
             (None, '|') => return Some(if chars.peek() == Some(&'|') { "||" } else { "|" }),
             (None, '&') => return Some(if chars.peek() == Some(&'&') { "&&" } else { "&" }),
             (None, ';') => return Some(";"),
+            (None, '\n') => return Some("\n"),
             (None, '<') => return Some("<"),
             (None, '>') => return Some(">"),
             (None, _) => {}
         }
     }
     None
+}
+
+/// Removes each backslash before a line break, and the line break, as a shell does. `shlex` makes
+/// an empty word of one that stands between words.
+fn in_one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), _) if open == c => quote = None,
+            (Some('\''), _) => {}
+            (_, '\\') => {
+                match chars.next() {
+                    Some('\n') => {}
+                    next => out.extend([c].into_iter().chain(next)),
+                }
+                continue;
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// Whether a `#` begins a word outside quotes. `shlex` takes it for a comment, even where it comes
@@ -107,6 +145,7 @@ mod tests {
             ("a 'b c' \"d e\" f\\ g", &["a", "b c", "d e", "f g"]),
             ("a 'x|y' \"z;\" \\&", &["a", "x|y", "z;", "&"]),
             ("a $X", &["a", "$X"]),
+            ("a \\\n  -b\\\nc 'd\\\ne' \"f\\\ng\" \\\\", &["a", "-bc", "d\\\ne", "fg", "\\"]),
             ("", &[]),
         ] {
             assert_eq!(split(text).unwrap(), words, "{text}");
@@ -115,9 +154,11 @@ mod tests {
 
     #[test]
     fn a_comment_is_refused_and_no_other_number_sign() {
-        for text in ["#", "a #1 --port 80", "a\t#b", "a 'b' #c", "a\n# b\nc", "a \"b\\\"\" #c"] {
+        for text in
+            ["#", "a #1 --port 80", "a\t#b", "a 'b' #c", "a\n# b\nc", "a \"b\\\"\" #c", "a \\\n#b"]
+        {
             assert_eq!(split(text).unwrap_err().why, COMMENT, "{text}");
-            assert_eq!(program(text).unwrap_err().why, COMMENT, "{text}");
+            assert!(text.contains('\n') || program(text).unwrap_err().why == COMMENT, "{text}");
         }
         let words = ["a", "b#c", "#d", "#e", "#f g", "h #i", "\" #j"];
         assert_eq!(split("a b#c '#d' \\#e \"#f g\" 'h #i' \"\\\" #j\"").unwrap(), words);
@@ -135,6 +176,8 @@ mod tests {
             ("a; b", ";"),
             ("a `b`", "`"),
             ("a \"$(b)\"", "$("),
+            ("a\nb", "\n"),
+            ("a\n\n  -b\n", "\n"),
         ] {
             assert_eq!(shell_operator(text), Some(operator), "{text}");
         }
@@ -146,7 +189,9 @@ mod tests {
         );
         assert!(split("echo 'a").unwrap_err().why.starts_with("a quote"));
         assert!(program("echo 'a").unwrap_err().why.starts_with("a quote"));
-        assert_eq!(without_shell("echo a"), Ok(()));
+        for one in ["echo a", "\n a\n\n", "a \\\n  -b\n", "a 'b\nc' \"d\ne\"\n"] {
+            assert_eq!(without_shell(one), Ok(()), "{one}");
+        }
     }
 
     #[test]
@@ -158,7 +203,7 @@ mod tests {
         for empty in ["", " ", "''", "'' a"] {
             assert_eq!(program(empty).unwrap_err().why, "names no program", "{empty}");
         }
-        for script in ["a | b", "a 'b' && c", "a \"$(b)\"", "a 'b' `c`; \"$D\""] {
+        for script in ["a | b", "a 'b' && c", "a\n b", "a \"$(b)\"", "a 'b' `c`; \"$D\""] {
             let help = program(script).unwrap_err().help;
             let (shell, _) = help.strip_prefix("write `").unwrap().split_once("` if a").unwrap();
             // The proposed command is accepted, and gives the script to a shell.

@@ -94,6 +94,31 @@ fn a_variable_is_removed_by_reset_with_any_value() {
 }
 
 #[test]
+fn a_command_on_several_lines_is_one_only_where_a_shell_would_run_one() {
+    let of = |value: &str| format!("processes:\n  a:\n    {value}");
+    let command =
+        |value: &str| load(&[&of(value)], &[]).unwrap().config.processes[0].command.clone();
+    let words = ["a", "-b", "-c"];
+    assert_eq!(command("command: |\n      a -b -c\n"), words);
+    assert_eq!(command("command: |\n      a -b \\\n        -c\n"), words);
+    assert_eq!(command("command: >\n      a\n      -b\n      -c\n"), words);
+    assert_eq!(command("command: a\n      -b\n      -c\n"), words);
+    for value in [
+        "command: |\n      a\n      b\n",
+        "command: >\n      a\n        -b\n",
+        "command: >\n      a\n\n      -b\n",
+        "command: [a]\n    hooks:\n      pre_start: |\n        a\n        b\n",
+        "command: [a]\n    readiness:\n      exec: |\n        a\n        b\n",
+    ] {
+        let errors = load(&[&of(value)], &[]).unwrap_err();
+        let message = &errors[0].message;
+        assert!(message.ends_with("a line break would not end the command"), "{message}");
+        let help = errors[0].help.as_ref().unwrap();
+        assert!(help.contains("`[sh, -c, \"a\\n") && help.contains("below `>`"), "{help}");
+    }
+}
+
+#[test]
 fn a_command_can_be_a_string() {
     for (command, words) in [
         ("envoy -c '/etc/e x.yaml'", &["envoy", "-c", "/etc/e x.yaml"][..]),
