@@ -273,7 +273,8 @@ fn restart(process: &mut Process, node: &Node) {
             node.scalar().unwrap_or_default()
         )),
     }
-    if let Some(max) = max.filter(|_| policy == "on-failure") {
+    // Docker's 0 means no limit, which is the default of a config.
+    if let Some(max) = max.filter(|max| policy == "on-failure" && *max != "0") {
         let max = max.parse().map_or_else(|_| Value::Text(interpolate(max)), Value::Number);
         process.set("restart_max", max);
     }

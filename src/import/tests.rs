@@ -534,6 +534,20 @@ fn included_files_are_named() {
 }
 
 #[test]
+fn dockers_0_is_no_limit_of_restarts() {
+    for (restart, written) in [
+        ("on-failure:0", &["restart: on-failure"][..]),
+        ("${R:-on-failure:0}", &["restart: on-failure"]),
+        ("on-failure:3", &["restart: on-failure", "restart_max: 3"]),
+    ] {
+        let text = format!("services: {{a: {{command: x, restart: '{restart}'}}}}");
+        let imported = convert(InputFile::new("F", &text), "F", Format::Compose).unwrap().text;
+        let lines = imported.lines().map(str::trim).filter(|line| line.starts_with("restart"));
+        assert_eq!(lines.collect::<Vec<_>>(), written, "{restart}");
+    }
+}
+
+#[test]
 fn invalid_files_are_reported() {
     for (format, text, line, message) in [
         (Format::Procfile, "web: a\nworker\n", 2, "not a line of a Procfile"),

@@ -515,6 +515,11 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Restart {
             reader.problems.error(span, format!("`restart` already sets the limit to {most}"));
         problem.help("remove one of the two");
     }
+    if let (Some(0), Some(node)) = (most, fields.get("restart")) {
+        let message = "`on-failure:0` never restarts: Docker's 0 means no limit, here no restart";
+        let problem = reader.problems.warning(node.span, message);
+        problem.help("write `on-failure` for no limit, or `no`");
+    }
     let delay = reader.field(fields, "restart_delay", values::duration);
     for (key, is_set) in [("restart_delay", delay.is_some()), ("restart_max", max.is_some())] {
         let is_idle = is_known && is_set && policy == RestartPolicy::No;

@@ -161,6 +161,12 @@ fn restart_and_the_rest() {
         (restart.policy, restart.max, restart.delay),
         (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
     );
+    // Docker's 0 means the opposite.
+    let zero = "processes: {a: {command: [a], restart: 'on-failure:0'}}";
+    let loaded = load(&[zero], &[]).unwrap();
+    assert_eq!(loaded.config.processes[0].restart.max, Some(0));
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].message.starts_with("`on-failure:0` never restarts"));
     let restart = process(
         "{restart: always, restart_max: 0, restart_delay: 250ms}"
             .trim_matches(['{', '}'])
