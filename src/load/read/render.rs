@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::{Process, Render, Variable};
 use crate::load::at_start::expand_template;
+use crate::load::check::own_address::is_same;
 use crate::load::environment::{Environment, Variables};
 use crate::load::expand::check_syntax;
 use crate::load::keys::{Key, Keys, Shape};
@@ -50,6 +51,10 @@ pub(crate) fn render(
             continue;
         };
         let from = reader.resolve_path(at.span, &from);
+        if is_same(&from, &to) {
+            let message = "`from` and `to` are the same file: the template would be overwritten";
+            reader.problems.error(to_at.span, message).help("write another path to `to`");
+        }
         out.push(Render { from, to, mode });
         place.templates.push(at.span);
         place.rendered.push(to_at.span);

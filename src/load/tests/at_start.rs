@@ -81,6 +81,18 @@ fn wrong_forms_are_reported() {
         ("render: [{from: /a, to: /b, mode: '0999'}]", "4:39 `mode` is `0999`"),
         ("render: [{from: /a, to: /b, mode: '64'}]", "4:39 `mode` is `64`"),
         (
+            "render: [{from: /a, to: /a}]",
+            "4:29 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
+            "render: [{from: /b/../a, to: //./a}]",
+            "4:34 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
+            "render: [{from: ./a, to: a}]",
+            "4:30 `from` and `to` are the same file: the template would be overwritten",
+        ),
+        (
             "render: [{from: /a, to: /b}, {from: /c, to: /b}]",
             "4:49 process `a` already writes `/b`",
         ),
