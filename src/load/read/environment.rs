@@ -56,7 +56,9 @@ pub(crate) fn env(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)>
         if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
             continue;
         }
+        let first = reader.dollars();
         let Some(value) = reader.text(node, &key.text) else { continue };
+        reader.check_value_dollars(first, "env", Some(&value.text));
         reader.variables.set_default(&key.text, &value.text);
         if reader.variables.container().get_non_empty(&key.text).is_none() {
             exported.push((key.text.to_string(), value.text));
@@ -84,10 +86,8 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                     _ => {
                         let first = reader.dollars();
                         let value = reader.text(node, &key.text);
-                        reader.check_environment_dollars(
-                            first,
-                            value.as_ref().map(|value| value.text.as_str()),
-                        );
+                        let text = value.as_ref().map(|value| &*value.text);
+                        reader.check_value_dollars(first, "environment", text);
                         out.extend(value.map(|v| set(&key.text, v.text)));
                     }
                 }
@@ -98,7 +98,7 @@ pub(crate) fn environment(reader: &mut Reader<'_>, node: &Node) -> Variables {
                 let first = reader.dollars();
                 let text = reader.text(item, "environment");
                 let value = text.as_ref().and_then(|text| text.text.split_once('='));
-                reader.check_environment_dollars(first, value.map(|(_, value)| value));
+                reader.check_value_dollars(first, "environment", value.map(|(_, value)| value));
                 let Some(text) = text else { continue };
                 let (name, value) = match text.text.split_once('=') {
                     Some((name, value)) => (name, Some(value)),

@@ -324,13 +324,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Like [`Self::check_dollars`] for a value of `environment`, which may well contain a `$`:
-    /// warns only where the name is that of a variable, or is the whole value.
-    pub(crate) fn check_environment_dollars(&mut self, first: usize, value: Option<&str>) {
+    /// Like [`Self::check_dollars`] for a value of `env` or `environment`, which may well contain a
+    /// `$`: warns only where the name is that of a variable, or is the whole value.
+    pub(crate) fn check_value_dollars(&mut self, first: usize, what: &str, value: Option<&str>) {
         for (name, span) in self.dollars.split_off(first.min(self.dollars.len())) {
             let is_all = value.and_then(|value| value.strip_prefix('$')) == Some(&name);
             if is_all || self.variables.is_defined(&name) {
-                let message = format!("`${name}` in `environment` is not expanded: no shell runs");
+                let message = format!("`${name}` in `{what}` is not expanded: no shell runs");
                 self.problems.warning(span, message).help(format!(
                     "write `${{{name}}}` for its value, or `$${name}` for these characters"
                 ));

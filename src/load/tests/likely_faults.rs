@@ -79,6 +79,12 @@ fn a_variable_that_only_a_shell_would_expand() {
         let text = format!("processes:\n  a: {process}\n");
         assert_eq!(reported(&text, set), expected, "{text}");
     }
+    for (value, name) in [("$HOST/x", "HOST"), ("$OTHER", "OTHER"), ("a$OTHER", "")] {
+        let text = format!("env: {{X: {value}}}\nprocesses: {{a: {{command: [app]}}}}\n");
+        let warnings = reported(&text, set);
+        let expected = format!("W `${name}` in `env` is not expanded: no shell runs");
+        assert!(if name.is_empty() { warnings.is_empty() } else { warnings == [expected] });
+    }
     let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
     let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
     assert_eq!(place, Some((3, 34)));
