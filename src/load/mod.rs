@@ -223,8 +223,11 @@ fn graph_error(problems: &mut Problems, places: &Places, error: &GraphError) {
         span.unwrap_or(Span::whole(0))
     };
     let (span, help) = match error {
-        GraphError::Unknown { process, dependency, suggestion, .. } => {
+        GraphError::Unknown { process, dependency, unknown, suggestion, .. } => {
             let help = match suggestion {
+                _ if unknown.starts_with("x-") => {
+                    "give it another name: those with `x-` are left alone".to_owned()
+                }
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "add it under `processes:`, or remove it here".to_owned(),
             };

@@ -42,7 +42,7 @@ use crate::load::read::watch::watch;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::values::Invalid;
-use crate::load::yaml::node::{Kind, Node};
+use crate::load::yaml::node::{self, Kind, Node};
 use crate::plan::timeline::StepKind;
 use crate::types::{Signal, exit_code};
 
@@ -215,6 +215,7 @@ pub(crate) fn processes(
     let mut keys = Vec::with_capacity(entries.len());
     for (key, node) in entries {
         if key.text.starts_with("x-") {
+            left_alone(reader, key, node);
             continue;
         }
         name(reader, &key.text, key.span);
@@ -265,6 +266,20 @@ pub(crate) fn processes(
     scale::check_names(reader, &keys, &scaling);
     depends_on::resolve(reader, &mut processes, wanted, &mut places.processes, &scaling);
     (processes, without_copies)
+}
+
+/// Warns of an `x-` key that looks like a process, unless its value has an anchor, for others to
+/// take from.
+fn left_alone(reader: &mut Reader<'_>, key: &node::Key, node: &Node) {
+    let source = reader.problems.source(key.span.file());
+    let line = source.and_then(|source| source.line(key.span.line())).unwrap_or_default();
+    let value: String = line.chars().skip(key.span.column() + key.span.len() - 1).collect();
+    let has_anchor = value.trim_start_matches([':', ' ']).starts_with('&');
+    if has_anchor || Fields::unchecked(node).get("command").is_none() {
+        return;
+    }
+    let message = format!("{} is no process: names with `x-` are left alone", quote(&key.text));
+    reader.problems.warning(key.span, message).help("give it another name, or remove it");
 }
 
 fn name(reader: &mut Reader<'_>, name: &str, span: Span) {

@@ -284,6 +284,22 @@ fn faults_outside_of_processes() {
 }
 
 #[test]
+fn a_process_whose_name_begins_with_x_is_missed() {
+    let text = "processes:\n  x-w: {command: [w]}\n  x-t: &t {command: [t]}\n  a: {<<: *t, command: [a], depends_on: [x-w]}";
+    let found = problems(text);
+    assert_eq!(
+        lines(&found),
+        [
+            "2:3 `x-w` is no process: names with `x-` are left alone",
+            "4:42 process `a` depends on `x-w`, which does not exist"
+        ]
+    );
+    assert!(!found[0].is_error());
+    let help = found[1].help.as_deref();
+    assert_eq!(help, Some("give it another name: those with `x-` are left alone"));
+}
+
+#[test]
 fn all_faults_are_reported_at_once_and_in_order() {
     let text = r#"shutdown:
   grace_period: abc
