@@ -104,7 +104,13 @@ fn file(text: &str) -> Result<PathBuf, Invalid> {
     }
 }
 
+/// The prefix of drainit's own lines: those of a process must not look like them.
+pub(crate) const OWN: &str = "drainit";
+
 fn prefix(text: &str) -> Result<String, Invalid> {
+    if text == OWN {
+        return Err(Invalid::new("the prefix of drainit's own lines", "write another word"));
+    }
     if text.is_empty() {
         return Err(Invalid::new("not a prefix", "remove it to use the name of the process"));
     }

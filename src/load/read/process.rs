@@ -288,6 +288,9 @@ fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
         let problem =
             reader.problems.error(span, format!("{} cannot be the name of a process", quote(name)));
         problem.help("use letters, digits, `_`, `-` and `.`");
+    } else if name == log::OWN {
+        let message = format!("{} is the name on drainit's own lines", quote(name));
+        reader.problems.error(span, message).help("give the process another name");
     }
 }
 

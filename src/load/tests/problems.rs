@@ -1,7 +1,7 @@
 //! Tests the message and the place of each fault.
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
-use crate::load::{Environment, load};
+use crate::load::{Diagnostic, Environment, load};
 use crate::testing::temp_dir::TempDir;
 
 /// Returns the only problem of a process with these keys: its column, message and help.
@@ -297,6 +297,29 @@ fn a_process_whose_name_begins_with_x_is_missed() {
     assert!(!found[0].is_error());
     let help = found[1].help.as_deref();
     assert_eq!(help, Some("give it another name: those with `x-` are left alone"));
+}
+
+#[test]
+fn no_line_of_a_process_can_look_like_one_of_drainits() {
+    for (text, expected) in [
+        (
+            "processes: {drainit: {command: [a]}}",
+            "1:13 `drainit` is the name on drainit's own lines",
+        ),
+        (
+            "processes: {a: {command: [a], log: {prefix: drainit}}}",
+            "1:45 `prefix` is `drainit`: the prefix of drainit's own lines",
+        ),
+        (
+            "processes: {a: {command: [a], log: {file: /a, prefix: drainit}}}",
+            "1:55 `prefix` is `drainit`: the prefix of drainit's own lines",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found.iter().all(Diagnostic::is_error), "{found:?}");
+        assert_eq!(lines(&found), [expected]);
+    }
+    assert_eq!(problems("processes: {drainit-x: {command: [a], log: {prefix: drainit2}}}"), []);
 }
 
 #[test]
