@@ -27,7 +27,7 @@ use crate::types::{ProcessId, Time};
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The pause between two counts after the drain.
-const RECOUNT: Duration = Duration::from_millis(50);
+const RECOUNT: Duration = Duration::from_millis(100);
 
 /// The progress of the drain of one process.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub(crate) enum Progress {
         at: Time,
         /// The end of the time of the drain.
         until: Time,
+        /// A count has shown at `at` that nothing is open.
+        is_counted: bool,
     },
     FinalCount(FinalCount),
     /// There is nothing to wait for.
@@ -122,7 +124,7 @@ impl State {
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) {
         match self.drains[process.index()] {
             // In the same step nothing can be new.
-            Progress::Drained { at, until } if at < self.now => {
+            Progress::Drained { until, .. } if !self.is_shown(process) => {
                 let left = until.since(self.now);
                 let left = self.budget.drain(process, left, Duration::ZERO, self.now, deadline);
                 let until = self.now + left;
@@ -131,9 +133,8 @@ impl State {
                     FinalCount { next: self.now, is_asked: false, until, load, is_noted: false };
                 self.count(process, count, deadline);
             }
-            Progress::Drained { .. } => self.drains[process.index()] = Progress::Over,
             Progress::FinalCount(count) if self.is_past(count.next) => {
-                if count.is_asked {
+                if count.is_asked && !(count.is_noted && self.now < count.until) {
                     // There is no answer.
                     self.end_final_count(process);
                 } else {
@@ -141,6 +142,18 @@ impl State {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Whether nothing has to be counted any more before the stop: in the step in which the drain is
+    /// over nothing can be new, and a count is good for a moment, in which others are counted.
+    pub(crate) fn is_shown(&self, process: ProcessId) -> bool {
+        match self.drains[process.index()] {
+            Progress::Drained { at, is_counted, .. } => {
+                at == self.now || is_counted && self.now.since(at) <= QUIET
+            }
+            Progress::Over => true,
+            _ => false,
         }
     }
 
@@ -158,9 +171,16 @@ impl State {
     /// A count was answered. The sample came before.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
-        let is_open = count.load.active.is_some_and(|active| active > allowed);
+        // What was open and is not known now may still be open.
+        let is_open = count.load.active.map_or(count.is_noted, |active| active > allowed);
         if !is_open || self.is_past(count.until) {
-            return self.end_final_count(process);
+            self.end_final_count(process);
+            if !self.is_past(count.until) {
+                // Clients may go on while others are waited for.
+                let (at, until) = (self.now, count.until);
+                self.drains[process.index()] = Progress::Drained { at, until, is_counted: true };
+            }
+            return;
         }
         if !std::mem::replace(&mut count.is_noted, true) {
             let longest = count.until.since(self.now);
@@ -185,7 +205,7 @@ impl State {
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         match &mut self.drains[process.index()] {
             Progress::Active(active) => active.only_min(),
-            Progress::Drained { at, until } => *until = *at,
+            Progress::Drained { at, until, .. } => *until = *at,
             Progress::FinalCount(count) => count.until = self.now,
             Progress::NotDue | Progress::Over => {}
         }
@@ -205,6 +225,7 @@ impl State {
         match &self.drains[process.index()] {
             Progress::NotDue => true,
             Progress::Active(active) => active.closes,
+            Progress::FinalCount(count) => count.is_noted,
             _ => false,
         }
     }
@@ -213,6 +234,7 @@ impl State {
     pub(crate) fn drained_by(&self, process: ProcessId) -> Option<Time> {
         match &self.drains[process.index()] {
             Progress::Active(active) => Some(active.until),
+            Progress::FinalCount(count) if count.is_noted => Some(count.until),
             _ => None,
         }
     }
@@ -483,7 +505,7 @@ impl Active {
     /// The progress after the drain: connections are counted once more if the process can tell.
     fn drained(&self, now: Time) -> Progress {
         if self.closes && self.accepted == Some(true) {
-            Progress::Drained { at: now, until: self.until }
+            Progress::Drained { at: now, until: self.until, is_counted: false }
         } else {
             Progress::Over
         }

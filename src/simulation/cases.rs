@@ -880,16 +880,16 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     let again = |play: &mut Play, at| {
         assert!(play.at(at, open(1)).is_empty());
         assert!(play.at(at, closed).is_empty(), "it is waited for");
-        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 50))));
-        assert_eq!(play.at(at + 50, Event::Tick), [Action::CloseListeners(ROUTER)]);
+        assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
+        assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
     };
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
     // Until nothing is open.
     let mut play = held(gateway());
     assert_eq!(play.at(6000, term), [Action::CloseListeners(ROUTER)]);
     again(&mut play, 6010);
-    play.at(6070, open(0));
-    assert_eq!(play.at(6070, closed), is_over);
+    play.at(6120, open(0));
+    assert_eq!(play.at(6120, closed), is_over);
     // Until the time of the drain is over, and it is counted for the last time.
     let mut play = held(gateway());
     play.at(14_980, term);
@@ -912,6 +912,51 @@ fn what_is_open_again_after_a_drain_is_waited_for_while_its_time_lasts() {
     play.at(6000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
     play.at(6010, open(1));
     assert_eq!(play.at(6010, closed), is_over);
+}
+
+#[test]
+fn every_process_is_counted_again_while_one_is_waited_for() {
+    let closed = |process| Event::ListenersClosed(process);
+    let open = |process, active| {
+        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
+        Event::DrainSample { process, load }
+    };
+    let mut spec = gateway();
+    spec.processes[ENGINE.index()].drain = spec.processes[ROUTER.index()].drain;
+    let mut play = Play::up(spec);
+    play.at(0, Event::DrainRequested);
+    for (process, from) in [(ROUTER, 0), (ENGINE, 5050)] {
+        play.at(from + 5, Event::DrainAnswered { process, accepted: true });
+        for millis in (from + 50..=from + 5000).step_by(50) {
+            play.at(millis, open(process, 0));
+        }
+        play.at(from + 5010, closed(process));
+        play.at(from + 5050, open(process, 0));
+    }
+    let mut counts = |at, event| {
+        let mut actions = play.at(at, event);
+        actions.sort_by_key(|action| format!("{action:?}"));
+        actions
+    };
+    let both = [ENGINE, ROUTER].map(Action::CloseListeners);
+    assert_eq!(counts(11_000, Event::Signal(Signal::TERM)), both);
+    for (process, active) in [(ENGINE, 0), (ROUTER, 1)] {
+        counts(11_010, open(process, active));
+        counts(11_010, closed(process));
+    }
+    assert_eq!(counts(11_110, Event::Tick), both[1..]);
+    counts(11_120, open(ROUTER, 1));
+    counts(11_120, closed(ROUTER));
+    assert_eq!(counts(11_220, Event::Tick), both);
+    counts(11_230, open(ENGINE, 0));
+    counts(11_230, closed(ENGINE));
+    // An answer is lost: what was open may still be.
+    assert_eq!(counts(11_470, Event::Tick), both);
+    for process in [ENGINE, ROUTER] {
+        counts(11_480, open(process, 0));
+    }
+    counts(11_480, closed(ENGINE));
+    assert_eq!(counts(11_480, closed(ROUTER)), [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 /// A gateway with a requested drain that is over at 5.05 s.

@@ -1703,3 +1703,24 @@ fn a_restart_fails_with_the_later_start_of_a_dependency_that_it_waits_for() {
     };
     assert!(notes.iter().any(is_failed), "{notes:?}");
 }
+
+#[test]
+fn what_waits_for_an_optional_process_goes_on_when_that_has_failed_again() {
+    let mut spec = plain();
+    let engine = &mut spec.processes[ENGINE.index()];
+    engine.on_exit = OnExit::Ignore;
+    engine.readiness_timeout = Some(MS(1000));
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(MS(0))) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    let fails = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+    assert_eq!(play.at(100, fails), [Action::Spawn(ROUTER)]);
+    play.at(100, Event::Spawned(ROUTER));
+    play.at(200, ask_to_stop(ROUTER));
+    play.at(300, exited(ROUTER));
+    // It is tried again, and waited for meanwhile.
+    assert_eq!(play.at(400, ask_to_start(ENGINE)), [Action::Spawn(ENGINE)]);
+    play.at(400, Event::Spawned(ENGINE));
+    assert_eq!(play.at(500, fails), []);
+    assert_eq!(play.at(600, ask_to_start(ROUTER)), [Action::Spawn(ROUTER)]);
+}

@@ -474,7 +474,7 @@ fn phase(machine: &Machine) -> (ContainerPhase, bool) {
             (ContainerPhase::Running, running.is_ready(machine.state()))
         }
         phase::Phase::Running(_) => (ContainerPhase::Starting, false),
-        phase::Phase::Draining(draining) if draining.is_over(machine.state()) => {
+        phase::Phase::Draining(draining) if draining.is_resting(machine.state()) => {
             (ContainerPhase::Drained, draining.stays_ready())
         }
         phase::Phase::Draining(draining) => (ContainerPhase::Draining, draining.stays_ready()),

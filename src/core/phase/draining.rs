@@ -198,9 +198,14 @@ impl Draining {
         }
     }
 
-    /// Whether nothing is waited for. A held drain stays so until there is a reason to stop.
+    /// Whether everything is drained, and nothing is stopped before there is a reason.
     #[must_use]
-    pub fn is_over(&self, state: &State) -> bool {
+    pub fn is_resting(&self, state: &State) -> bool {
+        self.held && self.is_over(state)
+    }
+
+    /// Whether nothing is waited for but the final counts.
+    fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
@@ -298,7 +303,7 @@ impl Draining {
         if is_due && self.progress(state).any(|progress| matches!(progress, Progress::NotDue)) {
             self.begin_due(state);
         }
-        if self.held && self.is_over(state) {
+        if self.is_resting(state) {
             self.over_at.get_or_insert(state.now);
         }
         if self.held && self.has_lost_one && state.is_done() {
@@ -317,7 +322,7 @@ impl Draining {
         let mut done = true;
         for &process in &self.drained {
             state.step_final_count(process, self.shutdown.deadline);
-            done &= matches!(state.drains[process.index()], Progress::Over);
+            done &= state.is_shown(process);
         }
         done
     }

@@ -14,7 +14,7 @@
 //! that runs, the dependent follows: it gets a goal once no other dependency that it follows is on
 //! its way, so that it is restarted once, after all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -262,11 +262,8 @@ impl Operations {
                 | Lifecycle::Remains { restart: None, .. }
                 | Lifecycle::RestKilled { restart: None, .. } => {
                     state.restarts[id.index()].in_a_row = 0;
-                    // What its end has fulfilled, as that does not matter, stays so.
-                    if !is_fine(state, id) || state.went_well[id.index()] {
-                        state.reach(id, Reached::default());
-                    }
                     state.went_well[id.index()] = false;
+                    state.reach(id, Reached::default());
                     state.missing.remove(&id);
                     self.goals.insert(id, Goal::Up { begun: false });
                 }
@@ -279,7 +276,8 @@ impl Operations {
     /// Begins the actions of changed files that can begin now. Returns whether there was a restart.
     pub(crate) fn follow_changes(&mut self, state: &mut State) -> bool {
         let mut restarts = false;
-        for (process, watch) in std::mem::take(&mut state.changed) {
+        let changed = std::mem::take(&mut state.changed);
+        for &(process, watch) in &changed {
             let spec = Rc::clone(&state.spec);
             let Some(&action) = spec.processes[process.index()].watch.get(watch) else { continue };
             let request = Request::Restart;
@@ -298,7 +296,7 @@ impl Operations {
                 (Lifecycle::Ready { .. }, WatchAction::Restart)
                     if is_free
                         && state.doomed(process).is_none()
-                        && self.is_next_copy(state, process) =>
+                        && self.is_next_copy(state, process, watch, &changed) =>
                 {
                     state.note(Note::FileChanged { process, watch, action });
                     let members = vec![self.bring_anew(state, process, Goal::Again)];
@@ -325,19 +323,30 @@ impl Operations {
         restarts
     }
 
-    /// Whether no other copy of this process is being replaced, or has failed in that, so that one
-    /// serves while the file that has changed for all of them is tried with this one.
-    fn is_next_copy(&self, state: &State, process: ProcessId) -> bool {
+    /// Whether no other copy of this process is on its way up or down, or has failed with the content
+    /// that has changed for all of them: those that serve go on meanwhile.
+    fn is_next_copy(
+        &self,
+        state: &State,
+        process: ProcessId,
+        watch: usize,
+        changed: &BTreeSet<(ProcessId, usize)>,
+    ) -> bool {
         let of = &state.process(process).copy_of;
-        let mut others = state.spec.ids().filter(|id| {
-            of.is_some()
-                && *id != process
-                && state.is_current(*id)
-                && state.process(*id).copy_of == *of
-        });
+        let is_other = |id: &ProcessId| {
+            *id != process && state.is_current(*id) && state.process(*id).copy_of == *of
+        };
+        let mut others = state.spec.ids().filter(|id| of.is_some() && is_other(id));
         others.all(|id| {
-            let has_failed = matches!(state.life(id), Lifecycle::Stopped { failed: true });
-            !self.goals.contains_key(&id) && !self.is_replaced(id) && !has_failed
+            let life = state.life(id);
+            let rests = !self.goals.contains_key(&id) && !self.is_replaced(id);
+            life.survives_kill()
+                || rests
+                    && match life {
+                        Lifecycle::Ready { .. } => true,
+                        Lifecycle::Stopped { failed: true } => changed.contains(&(id, watch)),
+                        _ => is_gone(life),
+                    }
         })
     }
 
@@ -618,9 +627,10 @@ impl Operations {
             self.goals.remove(&process);
             match goal {
                 Goal::Down | Goal::Failed => {
-                    if goal == Goal::Down || needs_success(state, process) {
-                        state.reach(process, Reached::default());
-                    }
+                    // What waits for one whose end does not matter goes on without it.
+                    let is_enough = goal == Goal::Failed && !needs_success(state, process);
+                    let reached = if is_enough { Reached::ALL } else { Reached::default() };
+                    state.reach(process, reached);
                     state.went_well[process.index()] = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
@@ -715,7 +725,9 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
 fn is_fine(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,
-        Lifecycle::Done | Lifecycle::PostStop { .. } => state.reached(process) == Reached::ALL,
+        Lifecycle::Done | Lifecycle::PostStop { .. } | Lifecycle::Stopped { failed: true } => {
+            state.reached(process) == Reached::ALL
+        }
         _ => false,
     }
 }
