@@ -23,7 +23,7 @@ static SOCKET: Keys = Keys::new(&[
     Key::new("name", Shape::Path, "Its name in LISTEN_FDNAMES. Default: the process's."),
     Key::new(
         "mode",
-        Shape::Pattern("^[0-7]+$"),
+        Shape::Number("^[0-7]+$"),
         "Permissions of a Unix socket. Default: \"0666\".",
     ),
     Key::new("backlog", Shape::Count, "Connections that may wait. Default: the kernel's limit."),

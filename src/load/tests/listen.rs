@@ -8,7 +8,7 @@ use crate::load::tests::{problems, process_with};
 
 #[test]
 fn an_address_stands_alone_or_in_a_mapping() {
-    let text = "listen: ['tcp://[::1]:80', 'unix:/run/a.sock', {address: 'unix:///b', name: c, mode: '0600', backlog: 9}]";
+    let text = "listen: ['tcp://[::1]:80', 'unix:/run/a.sock', {address: 'unix:///b', name: c, mode: 0600, backlog: 9}]";
     let unix = |path: &str, name: &str, mode, backlog| ListenSocket {
         address: Address::Unix(PathBuf::from(path)),
         name: name.to_owned(),
