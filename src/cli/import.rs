@@ -24,7 +24,10 @@ pub struct ImportArgs {
 pub(super) fn run(args: &ImportArgs) -> u8 {
     let mut err = io::stderr().lock();
     let file = args.file.display();
-    let Some(format) = args.format.or_else(|| Format::of(&args.file)) else {
+    // A missing file has any format: that it is missing is reported when it is read.
+    let of_missing = || (!args.file.exists()).then_some(Format::Procfile);
+    let format = args.format.or_else(|| Format::of(&args.file)).or_else(of_missing);
+    let Some(format) = format else {
         let _ = writeln!(
             err,
             "error: the name of {file} does not tell its format\n  = help: add --format procfile, compose or supervisord"

@@ -42,7 +42,7 @@ pub(crate) fn program(text: &str) -> Result<Vec<String>, Invalid> {
 
 /// Refuses a command line that needs a shell.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
-    let Some(operator) = shell_operator(text) else { return Ok(()) };
+    let Some(operator) = shell_operator(text) else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let other = match operator {
         "\n" => {
@@ -52,6 +52,17 @@ pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
     };
     let help = format!("write `[sh, -c, \"{shell}\"]` if a shell is meant, or {other}");
     Err(Invalid::new(no_shell(operator), help))
+}
+
+/// Refuses a variable before the program, which only a shell would set.
+fn without_assignment(text: &str) -> Result<(), Invalid> {
+    let Some((name, _)) = text.trim_start().split_once('=') else { return Ok(()) };
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(fits) {
+        return Ok(());
+    }
+    let why = format!("no shell runs, so `{name}=` would begin the name of a program");
+    Err(Invalid::new(why, format!("write `{name}` into `environment`, and here the program only")))
 }
 
 fn no_shell(operator: &str) -> String {
@@ -189,7 +200,20 @@ mod tests {
         );
         assert!(split("echo 'a").unwrap_err().why.starts_with("a quote"));
         assert!(program("echo 'a").unwrap_err().why.starts_with("a quote"));
-        for one in ["echo a", "\n a\n\n", "a \\\n  -b\n", "a 'b\nc' \"d\ne\"\n"] {
+        for text in ["FOO=bar /app", " FOO='a b' BAR=c /app"] {
+            let bad = without_shell(text).unwrap_err();
+            assert!(bad.why.contains("`FOO=`") && bad.help.contains("`environment`"), "{bad:?}");
+        }
+        for one in [
+            "a B=c",
+            "/a=b",
+            "${A}=b",
+            "'A=b'",
+            "echo a",
+            "\n a\n\n",
+            "a \\\n  -b\n",
+            "a 'b\nc' \"d\ne\"\n",
+        ] {
             assert_eq!(without_shell(one), Ok(()), "{one}");
         }
     }

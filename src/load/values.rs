@@ -235,8 +235,9 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
 pub(crate) fn control_socket(text: &str) -> Result<ControlSocket, Invalid> {
     match text {
         "off" => Ok(ControlSocket::Off),
-        "no" | "none" | "false" | "disabled" => {
-            let help = "write `off` for no socket, or the path of one, as in `/run/drainit.sock`";
+        "no" | "none" | "false" | "disabled" | "yes" | "on" | "true" | "enabled" => {
+            let help = "write `off` for no socket, or the path of one, as in `/run/drainit.sock`; without the \
+                        key there is a private one";
             Err(Invalid::new("neither a path nor `off`", help))
         }
         _ => socket_path(text).map(ControlSocket::Path),

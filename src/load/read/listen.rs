@@ -21,11 +21,7 @@ pub(crate) const SHAPE: Shape =
 static SOCKET: Keys = Keys::new(&[
     Key::new("address", Shape::Pattern("^(tcp://|unix:)"), "`tcp://HOST:PORT` or `unix:/PATH`."),
     Key::new("name", Shape::Path, "Its name in LISTEN_FDNAMES. Default: the process's."),
-    Key::new(
-        "mode",
-        Shape::Number("^[0-7]+$"),
-        "Permissions of a Unix socket. Default: \"0666\".",
-    ),
+    Key::new("mode", Shape::Number("^[0-7]+$"), "Permissions of a Unix socket. Default: \"0666\"."),
     Key::new("backlog", Shape::Count, "Connections that may wait. Default: the kernel's limit."),
 ]);
 

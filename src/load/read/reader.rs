@@ -468,7 +468,11 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
         _ => "tcp",
     };
     let main = ["command", "condition", "admin", "prefix", of_probe];
-    let key = main.iter().find(|key| known.has(key))?;
+    let is_mode = known.has("prefix") && matches!(&**text, "none" | "inherit" | "prefix");
+    let key = match is_mode && known.has("mode") {
+        true => "mode",
+        false => main.iter().find(|key| known.has(key))?,
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ' ');
     let fits = text.len() <= 60 && !text.is_empty() && !text.contains(['"', '\\', '\n']);
     fits.then(|| match text.chars().all(plain) {

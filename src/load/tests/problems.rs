@@ -194,6 +194,10 @@ fn the_help_names_the_remedy() {
         ),
         ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix` and `refuse`"),
         (
+            "log: none",
+            "did you mean `{mode: none}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
+        ),
+        (
             "log: app",
             "did you mean `{prefix: app}`? Known keys: `mode`, `file`, `prefix` and `stderr`",
         ),
